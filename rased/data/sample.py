@@ -1,0 +1,62 @@
+"""What flows between the stages of the data path; every name, shape and unit in one place."""
+
+from typing import Any, TypedDict
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+class Batch(TypedDict):
+    """Sources of a batch of mixtures, as the loader hands them over; nothing is mixed yet.
+
+    Attributes:
+        clean: dry speech.
+        noise: noise, already as long as the speech.
+        rir: room impulse responses, zero-padded behind; a unit impulse where there is no room.
+        direct_path: index in samples of the direct path in each rir.
+        snr_db: wanted ratio of the active level of the speech (with its room) to the level of the noise.
+        level_dbfs: wanted level of the mixture (rms, dB re full scale).
+        index: global index of the sample in the epoch.
+        key: key of the speech in its shard; with `noise_key` and `rir_key` ("" for no room) what was drawn.
+    """
+
+    clean: Float[Tensor, "batch time"]
+    noise: Float[Tensor, "batch time"]
+    rir: Float[Tensor, "batch taps"]
+    direct_path: Int[Tensor, " batch"]
+    snr_db: Float[Tensor, " batch"]
+    level_dbfs: Float[Tensor, " batch"]
+    index: Int[Tensor, " batch"]
+    key: list[str]
+    noise_key: list[str]
+    rir_key: list[str]
+
+
+class Mixture(TypedDict):
+    """A batch of mixtures on the device: `noisy == early + late + noise` to float precision.
+
+    Attributes:
+        noisy: what the microphone gives.
+        target: what the enhancer should give; the mixing's explicit choice.
+        early: speech by the direct path and its first reflections.
+        late: the rest of the reverberation.
+        noise: the scaled noise.
+        snr_db: as asked for.
+        index: global index of the sample in the epoch.
+        key: key of the speech; `noise_key` and `rir_key` as in Batch.
+    """
+
+    noisy: Float[Tensor, "batch time"]
+    target: Float[Tensor, "batch time"]
+    early: Float[Tensor, "batch time"]
+    late: Float[Tensor, "batch time"]
+    noise: Float[Tensor, "batch time"]
+    snr_db: Float[Tensor, " batch"]
+    index: Int[Tensor, " batch"]
+    key: list[str]
+    noise_key: list[str]
+    rir_key: list[str]
+
+
+Details = dict[str, Any]
+"""The plain-data side of a sample: {key}.json in a shard."""

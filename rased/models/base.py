@@ -1,0 +1,150 @@
+"""The contract of every enhancer: waveform in, waveform out, equal length, and a stream that equals the file."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Complex, Float
+from torch import Tensor, nn
+
+from rased.errors import RasedError
+from rased.signal.stft import STFT
+
+State = Any
+"""A nested tuple of tensors: what a causal model remembers between chunks."""
+
+
+@dataclass
+class Prediction:
+    """What a model says of a batch; losses read the part that they are about.
+
+    Attributes:
+        estimate: the enhanced waveform, in the level of the input.
+        spectrum: the enhanced spectrum, where the model has one.
+        noisy_spectrum: the spectrum of the input, where the model has one.
+        mask: the gain applied to noisy_spectrum (real or complex), where there is one.
+        output: what the network itself put out, in the domain of its training target (a mapping's log-power, say).
+    """
+
+    estimate: Float[Tensor, "batch time"]
+    spectrum: Complex[Tensor, "batch freq frames"] | None = None
+    noisy_spectrum: Complex[Tensor, "batch freq frames"] | None = None
+    mask: Tensor | None = None
+    output: Tensor | None = None
+
+
+class Enhancer(nn.Module):
+    """Base of every enhancer.
+
+    Attributes:
+        sample_rate: Hz of input and output.
+        latency: samples by which the concatenated output of `step` lags its input; None for a model that needs the
+            whole utterance.
+        chunk_length: samples that `step` takes and gives; None where latency is None. A sample of the output depends
+            on at most `lookahead` later samples of the input.
+        card: the zoo card that the weights came with; None for a fresh model.
+    """
+
+    sample_rate: int = 16_000
+    latency: int | None = None
+    chunk_length: int | None = None
+    card: dict[str, Any] | None = None
+
+    @property
+    def causal(self) -> bool:
+        """Whether the model can stream."""
+        return self.latency is not None
+
+    @property
+    def lookahead(self) -> int | None:
+        """Samples of the future that a sample of the output may depend on: latency + chunk_length - 1; None: all."""
+        if self.latency is None or self.chunk_length is None:
+            return None
+        return self.latency + self.chunk_length - 1
+
+    def predict(self, noisy: Float[Tensor, "batch time"]) -> Prediction:
+        """Enhance a batch and keep what a loss may want; any length from one sample."""
+        raise NotImplementedError(f"{type(self).__name__} must define predict(noisy) -> Prediction")
+
+    def forward(self, noisy: Float[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:
+        """Enhance: float32 in [-1, 1] at `sample_rate`, same shape out."""
+        return self.predict(noisy).estimate
+
+    def initial_state(self, batch: int = 1) -> State:
+        """State before the first chunk of a stream: silence.
+
+        Raises:
+            RasedError: the model is not causal.
+        """
+        raise RasedError(f"{type(self).__name__} is not causal and cannot stream: enhance whole files with it.")
+
+    def step(
+        self, chunk: Float[Tensor, "batch chunk_length"], state: State
+    ) -> tuple[Float[Tensor, "batch chunk_length"], State]:
+        """Enhance the next chunk_length samples of a stream.
+
+        The concatenated outputs are those of `forward`, `latency` samples later (within 1e-4).
+
+        Raises:
+            RasedError: the model is not causal.
+        """
+        raise RasedError(f"{type(self).__name__} is not causal and cannot stream: enhance whole files with it.")
+
+
+@dataclass
+class SpectralPrediction:
+    """What the spectral part of a model says; the fields are those of `Prediction`."""
+
+    spectrum: Complex[Tensor, "batch freq frames"]
+    mask: Tensor | None = None
+    output: Tensor | None = None
+
+
+class SpectralEnhancer(Enhancer):
+    """An enhancer that works on the STFT: subclasses define `process` and, where causal, `initial_process_state`.
+
+    One code path serves files and streams: a file is one long chunk of frames from the initial state.
+    """
+
+    def __init__(self, *, stft: STFT, sample_rate: int = 16_000, causal: bool = True) -> None:
+        super().__init__()
+        self.stft = stft
+        self.sample_rate = sample_rate
+        self.latency = stft.latency if causal else None
+        self.chunk_length = stft.hop_length if causal else None
+
+    def process(
+        self, spectrum: Complex[Tensor, "batch freq frames"], state: State
+    ) -> tuple[SpectralPrediction, State]:
+        """Enhance any number of frames from `state`; return the state behind them (ignored where not causal)."""
+        raise NotImplementedError(f"{type(self).__name__} must define process(spectrum, state)")
+
+    def initial_process_state(self, batch: int) -> State:
+        """State of `process` before the first frame; None where `process` needs none."""
+        return None
+
+    def predict(self, noisy: Float[Tensor, "batch time"]) -> Prediction:
+        """Analysis, `process`, synthesis."""
+        noisy_spectrum = self.stft.analysis(noisy)
+        spectral, _ = self.process(noisy_spectrum, self.initial_process_state(noisy.shape[0]))
+        estimate = self.stft.synthesis(spectral.spectrum, noisy.shape[-1])
+        return Prediction(estimate, spectral.spectrum, noisy_spectrum, spectral.mask, spectral.output)
+
+    def initial_state(self, batch: int = 1) -> State:
+        """Empty buffers and the initial state of `process`."""
+        if not self.causal:
+            return super().initial_state(batch)
+        like = next(self.parameters(), next(self.buffers(), None))
+        analysis, synthesis = self.stft.initial_state(batch, like)
+        return analysis, self.initial_process_state(batch), synthesis
+
+    def step(
+        self, chunk: Float[Tensor, "batch chunk_length"], state: State
+    ) -> tuple[Float[Tensor, "batch chunk_length"], State]:
+        """One frame: analysis, `process`, synthesis; see `Enhancer.step`."""
+        if not self.causal:
+            return super().step(chunk, state)
+        analysis, inner, synthesis = state
+        spectrum, analysis = self.stft.analysis_step(chunk, analysis)
+        spectral, inner = self.process(spectrum, inner)
+        frame, synthesis = self.stft.synthesis_step(spectral.spectrum, synthesis)
+        return frame, (analysis, inner, synthesis)
