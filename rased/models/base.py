@@ -75,7 +75,9 @@ class Enhancer(nn.Module):
         Raises:
             RasedError: the model is not causal.
         """
-        raise RasedError(f"{type(self).__name__} is not causal and cannot stream: enhance whole files with it.")
+        raise RasedError(
+            f"{type(self).__name__} is not causal and cannot stream: enhance whole files with it."
+        )
 
     def step(
         self, chunk: Float[Tensor, "batch chunk_length"], state: State
@@ -87,7 +89,9 @@ class Enhancer(nn.Module):
         Raises:
             RasedError: the model is not causal.
         """
-        raise RasedError(f"{type(self).__name__} is not causal and cannot stream: enhance whole files with it.")
+        raise RasedError(
+            f"{type(self).__name__} is not causal and cannot stream: enhance whole files with it."
+        )
 
 
 @dataclass
@@ -127,7 +131,9 @@ class SpectralEnhancer(Enhancer):
         noisy_spectrum = self.stft.analysis(noisy)
         spectral, _ = self.process(noisy_spectrum, self.initial_process_state(noisy.shape[0]))
         estimate = self.stft.synthesis(spectral.spectrum, noisy.shape[-1])
-        return Prediction(estimate, spectral.spectrum, noisy_spectrum, spectral.mask, spectral.output)
+        return Prediction(
+            estimate, spectral.spectrum, noisy_spectrum, spectral.mask, spectral.output
+        )
 
     def initial_state(self, batch: int = 1) -> State:
         """Empty buffers and the initial state of `process`."""

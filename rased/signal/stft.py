@@ -43,7 +43,10 @@ class STFT:
 
     def __post_init__(self) -> None:
         """Check once, where the value is made."""
-        if not 0 < self.hop_length < self.win_length <= self.n_fft or self.win_length % self.hop_length:
+        if (
+            not 0 < self.hop_length < self.win_length <= self.n_fft
+            or self.win_length % self.hop_length
+        ):
             raise RasedError(
                 f"STFT lengths do not fit: n_fft {self.n_fft}, win_length {self.win_length}, hop_length "
                 f"{self.hop_length}; needed: hop_length divides win_length and hop_length < win_length <= n_fft."
@@ -63,7 +66,9 @@ class STFT:
         """Number of frames for `time` samples: as many as touch a sample, `ceil((time + latency) / hop_length)`."""
         return -(-(time + self.latency) // self.hop_length)
 
-    def analysis(self, waveform: Float[Tensor, "batch time"]) -> Complex[Tensor, "batch freq frames"]:
+    def analysis(
+        self, waveform: Float[Tensor, "batch time"]
+    ) -> Complex[Tensor, "batch freq frames"]:
         """Spectrum of a whole waveform, frames = self.frames(time); any length from one sample."""
         time = waveform.shape[-1]
         right = self.frames(time) * self.hop_length - time
@@ -73,7 +78,9 @@ class STFT:
             padded = functional.pad(waveform, (self.latency, right))
         return self._transform(padded.unfold(-1, self.win_length, self.hop_length))
 
-    def synthesis(self, spectrum: Complex[Tensor, "batch freq frames"], length: int) -> Float[Tensor, "batch {length}"]:
+    def synthesis(
+        self, spectrum: Complex[Tensor, "batch freq frames"], length: int
+    ) -> Float[Tensor, "batch {length}"]:
         """Waveform of `length` samples; the exact inverse of `analysis`."""
         frames = self._inverse(spectrum)
         count = frames.shape[1]
@@ -110,12 +117,24 @@ class STFT:
         window = kind(self.win_length, periodic=True, dtype=torch.float32, device=like.device)
         return window.sqrt() if self.window == "sqrt_hann" else window
 
-    def _transform(self, frames: Float[Tensor, "batch frames win"]) -> Complex[Tensor, "batch freq frames"]:
+    def _transform(
+        self, frames: Float[Tensor, "batch frames win"]
+    ) -> Complex[Tensor, "batch freq frames"]:
         windowed = frames.float() * self._window(frames)
-        return rearrange(torch.fft.rfft(windowed, n=self.n_fft), "batch frames freq -> batch freq frames")
+        return rearrange(
+            torch.fft.rfft(windowed, n=self.n_fft), "batch frames freq -> batch freq frames"
+        )
 
-    def _inverse(self, spectrum: Complex[Tensor, "batch freq frames"]) -> Float[Tensor, "batch frames win"]:
-        frames = torch.fft.irfft(rearrange(spectrum, "batch freq frames -> batch frames freq"), n=self.n_fft)
+    def _inverse(
+        self, spectrum: Complex[Tensor, "batch freq frames"]
+    ) -> Float[Tensor, "batch frames win"]:
+        frames = torch.fft.irfft(
+            rearrange(spectrum, "batch freq frames -> batch frames freq"), n=self.n_fft
+        )
         window = self._window(frames)
-        energy = rearrange(window.square(), "(overlap hop) -> overlap hop", hop=self.hop_length).sum(0)
-        return frames[..., : self.win_length] * (window / energy.repeat(self.win_length // self.hop_length))
+        energy = rearrange(
+            window.square(), "(overlap hop) -> overlap hop", hop=self.hop_length
+        ).sum(0)
+        return frames[..., : self.win_length] * (
+            window / energy.repeat(self.win_length // self.hop_length)
+        )

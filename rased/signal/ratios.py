@@ -1,0 +1,47 @@
+"""THE definitions of the ratios that losses and metrics share: bounded, finite and with a finite gradient by definition."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+BOUND_DB = 100.0
+"""Ratios lie in [-BOUND_DB, BOUND_DB] dB; a silent estimate or a silent target gives -BOUND_DB."""
+
+_SHARE = 10 ** (-BOUND_DB / 10)
+_TINY = 1e-25
+
+
+def snr(
+    *, estimate: Float[Tensor, "*batch time"], target: Float[Tensor, "*batch time"]
+) -> Float[Tensor, "*batch"]:
+    """Signal-to-noise ratio in dB: the power of `target` over the power of `target - estimate`.
+
+    The mean is kept: an offset is an error. Scaling the estimate changes the value. Silence of both gives -100 dB.
+    """
+    return _bounded_db(_power(target), _power(target - estimate))
+
+
+def si_sdr(
+    *, estimate: Float[Tensor, "*batch time"], target: Float[Tensor, "*batch time"]
+) -> Float[Tensor, "*batch"]:
+    """Scale-invariant signal-to-distortion ratio in dB.
+
+    Both means are removed first; the target is then scaled onto the estimate, and what is left is distortion:
+    Le Roux, Wisdom, Erdogan, Hershey, "SDR - half-baked or well done?", ICASSP 2019, equation 3 (arXiv 1811.02508).
+    Neither scale nor offset of either signal changes the value. Silence of either gives -100 dB, equality 100 dB.
+    """
+    estimate = estimate - estimate.mean(-1, keepdim=True)
+    target = target - target.mean(-1, keepdim=True)
+    scale = (estimate * target).mean(-1, keepdim=True) / (_power(target)[..., None] + _TINY)
+    projection = scale * target
+    return _bounded_db(_power(projection), _power(estimate - projection))
+
+
+def _power(signal: Float[Tensor, "*batch time"]) -> Float[Tensor, "*batch"]:
+    return signal.square().mean(-1)
+
+
+def _bounded_db(
+    signal: Float[Tensor, "*batch"], noise: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch"]:
+    share = _SHARE * (signal + noise)
+    return 10 * ((signal + share + _TINY) / (noise + share + _TINY / _SHARE)).log10()
