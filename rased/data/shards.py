@@ -1,0 +1,258 @@
+"""Tar shards and their index: any sample of any shard by one positioned read, nothing unpacked.
+
+A corpus folder of one role holds `{split}-{number:06d}.tar` and `index.json`. The shards are plain WebDataset files; the
+index adds where each member lies, so that a sample is read by (shard, offset, bytes) in any order.
+"""
+
+import io
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from rased.errors import RasedError, nearest
+
+SCHEMA = 1
+INDEX = "index.json"
+Role = Literal["speech", "noise", "rir"]
+Codec = Literal["flac", "pcm16"]
+COLUMNS = ("key", "split", "label", "shard", "offset", "bytes", "frames", "licence", "sha256")
+_NUMBERS = ("shard", "offset", "bytes", "frames", "licence")
+_OPEN_FILES = 64
+
+
+def bundle() -> Path:
+    """Folder of the corpus that comes with the package: speech, noise, rir and the frozen test set."""
+    return Path(__file__).parent.parent / "assets" / "bundle"
+
+
+def locate(name: str | Path, role: Role) -> Path:
+    """Folder of the shards of one role: `bundle`, a folder with an index, or a folder that holds one per role.
+
+    Raises:
+        RasedError: there is no index.json there.
+    """
+    base = bundle() if str(name) == "bundle" else Path(name)
+    for folder in (base, base / role):
+        if (folder / INDEX).is_file():
+            return folder
+    raise RasedError(
+        f"No shards of role {role} in '{name}': neither {base / INDEX} nor {base / role / INDEX} is there. "
+        f"Write them with `rased data pack SRC --out {base} --role {role}`, or use 'bundle'."
+    )
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One tar file: its name in the folder, its size in bytes and its SHA-256."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Index:
+    """What a folder of shards holds, column by column, one row a sample, in the order of the shards.
+
+    Attributes:
+        folder: where index.json lies.
+        role: speech, noise or rir.
+        codec: flac, or pcm16 (raw little-endian 16-bit samples).
+        sample_rate: Hz.
+        shards: the tar files.
+        licences: the names that the column `licence` counts into.
+        columns: key, split, label, sha256 (strings); shard, offset, bytes, frames, licence (integers).
+    """
+
+    folder: Path
+    role: Role
+    codec: Codec
+    sample_rate: int
+    shards: tuple[Shard, ...]
+    licences: tuple[str, ...]
+    columns: Mapping[str, NDArray[Any]]
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.columns["key"])
+
+    @property
+    def seconds(self) -> float:
+        """Length of all samples together."""
+        return float(self.columns["frames"].sum()) / self.sample_rate
+
+    def rows(self, split: str) -> NDArray[np.int64]:
+        """Rows of one split.
+
+        Raises:
+            RasedError: the split is empty or unknown.
+        """
+        found = np.flatnonzero(self.columns["split"] == split)
+        if not len(found):
+            known = sorted(set(self.columns["split"].tolist()))
+            raise RasedError(
+                f"No {self.role} in split '{split}' of {self.folder}: {nearest(split, known)}"
+            )
+        return found
+
+
+def read_index(folder: Path) -> Index:
+    """Read FOLDER/index.json.
+
+    Raises:
+        RasedError: no index, not JSON, a newer schema, columns of unequal length or shards that are not there.
+    """
+    path = folder / INDEX
+    if not path.is_file():
+        raise RasedError(
+            f"No {INDEX} in {folder}: write it with `rased data verify {folder} --repair`."
+        )
+    try:
+        stored = json.loads(path.read_bytes())
+        schema = stored["schema"]
+        if schema > SCHEMA:
+            raise RasedError(
+                f"{path} has schema {schema} and this rased reads up to {SCHEMA}: upgrade rased or pack again."
+            )
+        columns = {
+            name: np.array(stored["columns"][name], dtype=np.int64 if name in _NUMBERS else np.str_)
+            for name in COLUMNS
+        }
+        shards = tuple(Shard(s["name"], s["bytes"], s["sha256"]) for s in stored["shards"])
+        index = Index(
+            folder=folder,
+            role=stored["role"],
+            codec=stored["codec"],
+            sample_rate=stored["sample_rate"],
+            shards=shards,
+            licences=tuple(stored["licences"]),
+            columns=columns,
+        )
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise RasedError(
+            f"{path} is damaged ({error!r}): rebuild it with `rased data verify {folder} --repair`."
+        ) from error
+    if len({len(column) for column in columns.values()}) > 1:
+        raise RasedError(
+            f"{path} has columns of unequal length: rebuild it with `rased data verify {folder} --repair`."
+        )
+    missing = [shard.name for shard in shards if not (folder / shard.name).is_file()]
+    if missing:
+        raise RasedError(
+            f"{folder} lacks {', '.join(missing[:5])} that its index names: bring the shards back, or drop them "
+            f"from the index with `rased data verify {folder} --repair`."
+        )
+    return index
+
+
+def write_index(
+    folder: Path,
+    *,
+    role: Role,
+    codec: Codec,
+    sample_rate: int,
+    shards: Sequence[Shard],
+    licences: Sequence[str],
+    columns: Mapping[str, Sequence[Any]],
+    attribution: str | None = None,
+) -> None:
+    """Write FOLDER/index.json in one step (a reader sees the old one or the new one)."""
+    lengths = {len(columns[name]) for name in COLUMNS}
+    assert len(lengths) == 1, "columns of unequal length"
+    stored = {
+        "schema": SCHEMA,
+        "role": role,
+        "codec": codec,
+        "sample_rate": sample_rate,
+        "seconds": sum(columns["frames"]) / sample_rate,
+        "samples": lengths.pop(),
+        "licences": list(licences),
+        "attribution": attribution,
+        "shards": [{"name": s.name, "bytes": s.bytes, "sha256": s.sha256} for s in shards],
+        "columns": {name: list(columns[name]) for name in COLUMNS},
+    }
+    partial = folder / (INDEX + ".part")
+    partial.write_text(json.dumps(stored, separators=(",", ":")) + "\n")
+    partial.replace(folder / INDEX)
+
+
+class Reader:
+    """Random access to the samples of an index: one positioned read each, few open files, safe to fork or pickle."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self._files: OrderedDict[int, int] = OrderedDict()
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Open files stay behind."""
+        return {"index": self.index, "_files": OrderedDict(), "_process": -1}
+
+    def raw(self, row: int) -> bytes:
+        """The stored bytes of one sample.
+
+        Raises:
+            RasedError: the shard ends before the sample does.
+        """
+        columns = self.index.columns
+        size = int(columns["bytes"][row])
+        data = os.pread(self._file(int(columns["shard"][row])), size, int(columns["offset"][row]))
+        if len(data) != size:
+            raise RasedError(
+                f"{self._name(row)} is cut short: check with `rased data verify {self.index.folder}`."
+            )
+        return data
+
+    def read(self, row: int, start: int = 0, frames: int = -1) -> NDArray[np.float32]:
+        """Samples [start, start + frames) of one recording as float32 (time,) in [-1, 1]; -1: to its end.
+
+        Raises:
+            RasedError: the bytes are not what the index promises.
+        """
+        length = int(self.index.columns["frames"][row])
+        frames = length - start if frames < 0 else frames
+        data = self.raw(row)
+        if self.index.codec == "pcm16":
+            audio = np.frombuffer(data, dtype="<i2", count=frames, offset=2 * start)
+            return audio.astype(np.float32) * np.float32(2**-15)
+        try:
+            with soundfile.SoundFile(io.BytesIO(data)) as file:
+                if start:
+                    file.seek(start)
+                audio = file.read(frames, dtype="float32")
+        except soundfile.LibsndfileError as error:
+            raise RasedError(
+                f"{self._name(row)} does not decode ({error.error_string.rstrip('.')}): check with "
+                f"`rased data verify {self.index.folder}`."
+            ) from error
+        if len(audio) != frames:
+            raise RasedError(
+                f"{self._name(row)} has {start + len(audio)} samples where the index promises {length}: check "
+                f"with `rased data verify {self.index.folder}`."
+            )
+        return audio
+
+    def _name(self, row: int) -> str:
+        columns = self.index.columns
+        shard = self.index.shards[int(columns["shard"][row])]
+        return f"Sample {columns['key'][row]} of {self.index.folder / shard.name}"
+
+    def _file(self, shard: int) -> int:
+        if self._process != os.getpid():
+            self._files, self._process = OrderedDict(), os.getpid()
+        descriptor = self._files.pop(shard, None)
+        if descriptor is None:
+            path = self.index.folder / self.index.shards[shard].name
+            descriptor = os.open(path, os.O_RDONLY)
+            if len(self._files) >= _OPEN_FILES:
+                os.close(self._files.popitem(last=False)[1])
+        self._files[shard] = descriptor
+        return descriptor
