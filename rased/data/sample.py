@@ -14,10 +14,12 @@ class Batch(TypedDict):
         noise: noise, already as long as the speech.
         rir: room impulse responses, zero-padded behind; a unit impulse where there is no room.
         direct_path: index in samples of the direct path in each rir.
-        snr_db: wanted ratio of the active level of the speech (with its room) to the level of the noise.
+        snr_db: wanted ratio of the active level of the reverberant speech to the noise level.
         level_dbfs: wanted level of the mixture (rms, dB re full scale).
         index: global index of the sample in the epoch.
-        key: key of the speech in its shard; with `noise_key` and `rir_key` ("" for no room) what was drawn.
+        key: key of the speech in its shard; with `noise_key` and
+            `rir_key` ("" for none) what was drawn.
+        skipped: one sentence for each sample of the batch that could not be read and is missing.
     """
 
     clean: Float[Tensor, "batch time"]
@@ -30,6 +32,7 @@ class Batch(TypedDict):
     key: list[str]
     noise_key: list[str]
     rir_key: list[str]
+    skipped: list[str]
 
 
 class Mixture(TypedDict):

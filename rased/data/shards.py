@@ -4,6 +4,7 @@ A corpus folder of one role holds `{split}-{number:06d}.tar` and `index.json`. T
 index adds where each member lies, so that a sample is read by (shard, offset, bytes) in any order.
 """
 
+import hashlib
 import io
 import json
 import os
@@ -256,3 +257,100 @@ class Reader:
                 os.close(self._files.popitem(last=False)[1])
         self._files[shard] = descriptor
         return descriptor
+
+
+class Corpus:
+    """The recordings of one role and split, from one or several shard folders, as one numbered list.
+
+    Attributes:
+        role: speech, noise or rir.
+        sample_rate: Hz, the same in every folder.
+        key, label, sha256: strings, one a recording; label is the speaker, the type of noise or the room.
+        frames: samples of each recording.
+    """
+
+    def __init__(self, names: Sequence[str | Path], *, role: Role, split: str) -> None:
+        """Open the split of every folder.
+
+        Args:
+            names: folders, or `bundle` (see `locate`).
+            role: what the shards must hold.
+            split: train, valid, test or any other split in the index.
+
+        Raises:
+            RasedError: no shards, another role in the index, an empty split, different sample rates.
+        """
+        self.role, self.split = role, split
+        indices = [read_index(locate(name, role)) for name in names]
+        for index in indices:
+            if index.role != role:
+                raise RasedError(f"{index.folder} holds {index.role} and was given as {role}.")
+        rates = {index.sample_rate for index in indices}
+        if len(rates) != 1:
+            raise RasedError(
+                f"{role} has several sample rates ({', '.join(map(str, sorted(rates)))} Hz): pack it again with one "
+                "--sample-rate."
+            )
+        self.sample_rate = rates.pop()
+        self._readers = [Reader(index) for index in indices]
+        rows = [index.rows(split) for index in indices]
+        self._folder = np.repeat(np.arange(len(rows)), [len(found) for found in rows])
+        self._row = np.concatenate(rows)
+        self.key, self.label, self.sha256, self.frames = (
+            np.concatenate([i.columns[name][r] for i, r in zip(indices, rows, strict=True)])
+            for name in ("key", "label", "sha256", "frames")
+        )
+        self.licences = sorted(
+            {
+                i.licences[code]
+                for i, r in zip(indices, rows, strict=True)
+                for code in i.columns["licence"][r]
+            }
+        )
+
+    def __len__(self) -> int:
+        """Number of recordings."""
+        return len(self._row)
+
+    @property
+    def seconds(self) -> float:
+        """Length of all recordings together."""
+        return float(self.frames.sum()) / self.sample_rate
+
+    def read(self, number: int, start: int = 0, frames: int = -1) -> NDArray[np.float32]:
+        """Samples [start, start + frames) of one recording; see `Reader.read`."""
+        return self._readers[self._folder[number]].read(int(self._row[number]), start, frames)
+
+    def manifest(self) -> dict[str, Any]:
+        """What is in the split as plain data, for cards and for the overlap check of the leaderboard."""
+        digest = hashlib.sha256("\n".join(sorted(self.sha256.tolist())).encode())
+        return {
+            "recordings": len(self),
+            "hours": round(self.seconds / 3600, 3),
+            "licences": self.licences,
+            "labels": sorted(set(self.label.tolist())),
+            "keys": sorted(self.key.tolist()),
+            "sha256": digest.hexdigest(),
+        }
+
+
+def refuse_overlap(first: Corpus, second: Corpus) -> None:
+    """Check that two splits share no recording and, but for noise, whose types may recur, no speaker or room.
+
+    Raises:
+        RasedError: they do; the sentence names what is shared.
+    """
+    shared = {
+        "recording": set(first.sha256.tolist()) & set(second.sha256.tolist()),
+        "key": set(first.key.tolist()) & set(second.key.tolist()),
+    }
+    if first.role != "noise":
+        name = "speaker" if first.role == "speech" else "room"
+        shared[name] = set(first.label.tolist()) & set(second.label.tolist())
+    for what, names in shared.items():
+        if names:
+            some = ", ".join(sorted(names)[:3])
+            raise RasedError(
+                f"The {first.role} splits '{first.split}' and '{second.split}' share {len(names)} {what}(s), for example "
+                f"{some}: give them disjoint {what}s, scores on seen data mean nothing."
+            )

@@ -1,0 +1,244 @@
+"""The LightningDataModule: shards in, mixtures on the device out, and a position in the epoch that survives a restart."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from rased.data import order
+from rased.data.mixing import Mixing
+from rased.data.sample import Batch, Mixture
+from rased.data.shards import Corpus, Role, refuse_overlap
+from rased.data.stages import Plan, Scene
+from rased.data.stream import stream
+from rased.errors import RasedError
+
+VALIDATION_EPOCH = -1
+
+
+class Loader:
+    """One epoch after another of a plan, each from the position that is set; the length is that of a whole epoch."""
+
+    def __init__(
+        self, plan: Plan, *, batch_size: int, num_workers: int, rank: int, world_size: int
+    ) -> None:
+        self.plan, self.batch_size, self.num_workers = plan, batch_size, num_workers
+        self.rank, self.world_size = rank, world_size
+        self.epoch, self.position = 0, 0
+
+    def __len__(self) -> int:
+        """Number of batches in a whole epoch."""
+        return order.steps(
+            0, self.plan.count, batch_size=self.batch_size, world_size=self.world_size
+        )
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches from the position to the end of the epoch."""
+        dataset = stream(
+            self.plan,
+            epoch=self.epoch,
+            position=self.position,
+            batch_size=self.batch_size,
+            rank=self.rank,
+            world_size=self.world_size,
+        )
+        loader: DataLoader[Batch] = DataLoader(
+            dataset,
+            batch_size=None,
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+            prefetch_factor=4 if self.num_workers else None,
+            worker_init_fn=_one_thread,
+        )
+        yield from loader
+
+
+class MixtureDataModule(pl.LightningDataModule):
+    """On-the-fly mixtures from shards of speech, noise and rooms."""
+
+    def __init__(
+        self,
+        speech: Sequence[str] = ("bundle",),
+        noise: Sequence[str] = ("bundle",),
+        rir: Sequence[str] = ("bundle",),
+        scene: Scene = Scene(),  # noqa: B008 - a frozen value
+        mixing: Mixing = Mixing(),  # noqa: B008 - a frozen value
+        batch_size: int = 16,
+        samples_per_epoch: int | None = None,
+        validation_samples: int | None = None,
+        validation_scene: Scene | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
+        max_bad_share: float = 0.01,
+    ) -> None:
+        """Name the sources; they are opened by `setup`.
+
+        Args:
+            speech: shard folders, or `bundle`; splits train and valid are used.
+            noise: likewise.
+            rir: likewise; empty for no rooms.
+            scene: how mixtures are drawn.
+            mixing: the target and how parts are split.
+            batch_size: mixtures per device and step.
+            samples_per_epoch: mixtures in an epoch; None: as many as there are utterances.
+            validation_samples: mixtures for validation, the same in every epoch; None: as many as there are utterances.
+            validation_scene: how those are drawn; None: as `scene`.
+            num_workers: processes that read; the mixtures do not depend on it.
+            seed: every draw is a function of (seed, epoch, index).
+            max_bad_share: share of unreadable samples above which the run stops.
+        """
+        super().__init__()
+        self.save_hyperparameters()
+        self.sources: dict[Role, list[str]] = {
+            "speech": list(speech),
+            "noise": list(noise),
+            "rir": list(rir),
+        }
+        self.scene, self.mixing = scene, mixing
+        self.validation_scene = scene if validation_scene is None else validation_scene
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self.samples_per_epoch, self.validation_samples = samples_per_epoch, validation_samples
+        self.max_bad_share = max_bad_share
+        self.skipped: list[str] = []
+        self._seen = 0
+        self._plans: dict[str, Plan] = {}
+        self._loader: Loader | None = None
+        self._resume = (0, 0)
+        self._first_batch = 0
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the shards and refuse splits that overlap."""
+        if self._plans:
+            return
+        corpora = {
+            (role, split): Corpus(names, role=role, split=split)
+            for role, names in self.sources.items()
+            for split in ("train", "valid")
+            if names
+        }
+        for role in {role for role, _ in corpora}:
+            refuse_overlap(corpora[role, "train"], corpora[role, "valid"])
+        for split, scene, count in (
+            ("train", self.scene, self.samples_per_epoch),
+            ("valid", self.validation_scene, self.validation_samples),
+        ):
+            self._plans[split] = Plan(
+                speech=corpora["speech", split],
+                noise=corpora["noise", split],
+                rir=corpora.get(("rir", split)),
+                scene=scene,
+                seed=self.seed,
+                count=count,
+            )
+            if self._plans[split].sample_rate != self.mixing.sample_rate:
+                raise RasedError(
+                    f"The shards have {self._plans[split].sample_rate} Hz and mixing.sample_rate is "
+                    f"{self.mixing.sample_rate}: set it to the rate of the shards."
+                )
+
+    def plan(self, split: str) -> Plan:
+        """The plan of `train` or `valid`."""
+        self.setup()
+        return self._plans[split]
+
+    def manifest(self) -> dict[str, dict[str, Any]]:
+        """What was trained and validated on: {split: {role: Corpus.manifest()}}."""
+        self.setup()
+        return {
+            split: {
+                corpus.role: corpus.manifest()
+                for corpus in (plan.speech, plan.noise, plan.rir)
+                if corpus is not None
+            }
+            for split, plan in self._plans.items()
+        }
+
+    def train_dataloader(self) -> Iterator[Batch]:
+        """Batches of the running epoch; where a state was loaded, from its position."""
+        self._loader = self._new_loader("train")
+        return cast(Iterator[Batch], _Epochs(self, self._loader))
+
+    def val_dataloader(self) -> Loader:
+        """The fixed mixtures of validation, each on exactly one rank."""
+        loader = self._new_loader("valid")
+        loader.epoch = VALIDATION_EPOCH
+        return loader
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Mixture:
+        """Mix on the device, and keep account of what could not be read.
+
+        Raises:
+            RasedError: more than `max_bad_share` of the samples could not be read.
+        """
+        skipped = batch["skipped"]
+        self._seen += len(batch["key"]) + len(skipped)
+        if skipped:
+            self.skipped += skipped
+            share = len(self.skipped) / self._seen
+            if share > self.max_bad_share and len(self.skipped) > 10:
+                listed = "\n  ".join(self.skipped[:20])
+                raise RasedError(
+                    f"{len(self.skipped)} of {self._seen} samples ({100 * share:.1f} %) could not be read, more than "
+                    f"max_bad_share {self.max_bad_share} allows:\n  {listed}"
+                )
+        return self.mixing(batch)
+
+    def state_dict(self) -> dict[str, int]:
+        """The position: two integers, whatever the number of workers, ranks or samples a batch."""
+        if self._loader is None or self.trainer is None:
+            return {"epoch": self._resume[0], "position": self._resume[1]}
+        loader = self._loader
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed - self._first_batch
+        position = order.consumed(
+            max(0, done),
+            loader.position,
+            loader.plan.count,
+            batch_size=loader.batch_size,
+            world_size=loader.world_size,
+        )
+        return {"epoch": loader.epoch, "position": position}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Continue from a position."""
+        self._resume = (state_dict["epoch"], state_dict["position"])
+
+    def _new_loader(self, split: str) -> Loader:
+        return Loader(
+            self.plan(split),
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=self.trainer.world_size if self.trainer else 1,
+        )
+
+    def _begin(self, loader: Loader) -> None:
+        """Set epoch and position when the trainer asks for the first batch of an epoch."""
+        if self.trainer is None:
+            return
+        loader.epoch = self.trainer.current_epoch
+        resume_epoch, resume_position = self._resume
+        loader.position = resume_position if loader.epoch == resume_epoch else 0
+        self._resume = (0, 0)
+        self._first_batch = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
+
+
+class _Epochs:
+    """What the trainer iterates: asks the data module where to begin each time."""
+
+    def __init__(self, data: MixtureDataModule, loader: Loader) -> None:
+        self.data, self.loader = data, loader
+
+    def __len__(self) -> int:
+        """Number of batches in a whole epoch."""
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches of the running epoch."""
+        self.data._begin(self.loader)
+        return iter(self.loader)
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,81 @@
+"""Which sample comes when: pure functions of (seed, epoch, index), whatever the number of workers or ranks.
+
+An epoch is a sequence of `count` samples. A position in it is a plain integer: the number of samples that all ranks
+together have consumed. Steps are laid out from a position on: every rank gets a batch in every step, every sample is in
+exactly one batch, and the batch of a rank does not depend on how many workers read it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from rased.errors import RasedError
+
+
+@dataclass(frozen=True)
+class Span:
+    """Samples [start, stop) of an epoch: one batch of one rank; `step` counts from the position that was asked for."""
+
+    step: int
+    start: int
+    stop: int
+
+
+def generator(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """The generator of one sample: Philox, a counter-based one, keyed by what the sample is called."""
+    name = np.array([seed, epoch << 44 | index & (1 << 44) - 1], dtype=np.int64)
+    return np.random.Generator(np.random.Philox(key=name.view(np.uint64)))
+
+
+def permutation(seed: int, epoch: int, turn: int, count: int) -> np.ndarray:
+    """Order in which `count` recordings come in the given turn through them within an epoch."""
+    return generator(seed, epoch, -1 - turn).permutation(count)
+
+
+def steps(position: int, count: int, *, batch_size: int, world_size: int) -> int:
+    """Number of steps from a position to the end of an epoch of `count` samples.
+
+    A rest with fewer samples than ranks joins the step before it, so that no rank is left without a batch.
+
+    Raises:
+        RasedError: fewer samples in the epoch than ranks.
+    """
+    left = count - position
+    if left < 0 or (position == 0 and left < world_size):
+        raise RasedError(
+            f"An epoch of {count} samples cannot be shared by {world_size} ranks from position {position}: "
+            "lower the number of devices or raise samples_per_epoch."
+        )
+    full, rest = divmod(left, batch_size * world_size)
+    return full + (1 if rest >= world_size or (rest and full == 0) else 0)
+
+
+def batches(
+    position: int,
+    count: int,
+    *,
+    batch_size: int,
+    world_size: int = 1,
+    rank: int = 0,
+    worker: int = 0,
+    workers: int = 1,
+) -> Iterator[Span]:
+    """The batches that one worker of one rank reads, from a position on to the end of the epoch.
+
+    Worker w of W takes every W-th step, as a DataLoader collects them. All ranks share the samples of a step in turn, each
+    a run of its own; in the last step the rest is shared as evenly as it goes.
+    """
+    total = steps(position, count, batch_size=batch_size, world_size=world_size)
+    for step in range(worker, total, workers):
+        start = position + step * batch_size * world_size
+        stop = count if step == total - 1 else start + batch_size * world_size
+        share, rest = divmod(stop - start, world_size)
+        first = start + rank * share + min(rank, rest)
+        yield Span(step, first, first + share + (1 if rank < rest else 0))
+
+
+def consumed(step: int, position: int, count: int, *, batch_size: int, world_size: int) -> int:
+    """Position after `step` steps from `position`."""
+    total = steps(position, count, batch_size=batch_size, world_size=world_size)
+    return count if step >= total else position + step * batch_size * world_size

@@ -1,0 +1,280 @@
+"""The stages between an order and a batch, each a generator function: what is drawn, read and put together."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch.utils.data import get_worker_info
+
+from rased.data import order
+from rased.data.order import Span
+from rased.data.sample import Batch
+from rased.data.shards import Corpus
+from rased.errors import RasedError
+from rased.signal import room
+
+Samples = Float[np.ndarray, " samples"]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """How mixtures are drawn; ranges are uniform, both ends included.
+
+    Attributes:
+        segment: seconds in a mixture.
+        snr_db: range of the speech-to-noise ratio on the active level of the speech.
+        level_dbfs: range of the level of the mixture.
+        reverb_probability: share of mixtures in a room (where there are any).
+        noise_probability: share of mixtures with noise.
+        pause: range of the seconds between utterances, where several of one speaker fill a segment.
+        rir_seconds: longest impulse response that is used; longer ones are faded out before it.
+    """
+
+    segment: float = 4.0
+    snr_db: tuple[float, float] = (-5.0, 15.0)
+    level_dbfs: tuple[float, float] = (-38.0, -16.0)
+    reverb_probability: float = 0.5
+    noise_probability: float = 1.0
+    pause: tuple[float, float] = (0.1, 0.5)
+    rir_seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check once, where the value is made."""
+        for name in ("snr_db", "level_dbfs", "pause"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise RasedError(f"{name} is [{low}, {high}]; the lower end comes first.")
+        for name in ("reverb_probability", "noise_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise RasedError(f"{name} is {getattr(self, name)}; a share lies between 0 and 1.")
+        if self.segment <= 0 or self.rir_seconds <= 0:
+            raise RasedError("segment and rir_seconds are lengths in seconds, more than 0.")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Samples [start, start + frames) of a recording, placed at `at` in the segment."""
+
+    recording: int
+    start: int
+    frames: int
+    at: int
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """All that chance decides about one mixture: a pure function of (seed, epoch, index); nothing is read yet."""
+
+    index: int
+    speech: tuple[Piece, ...]
+    noise: Piece | None
+    rir: int | None
+    snr_db: float
+    level_dbfs: float
+
+
+class Plan:
+    """The sources of a stream and how it is drawn from them.
+
+    Attributes:
+        speech, noise, rir: what to draw from; rir is None where there are no rooms.
+        scene: how to draw.
+        seed: of everything.
+        count: samples in an epoch; every utterance comes once before any comes again.
+    """
+
+    def __init__(
+        self,
+        *,
+        speech: Corpus,
+        noise: Corpus,
+        rir: Corpus | None,
+        scene: Scene,
+        seed: int,
+        count: int | None = None,
+    ) -> None:
+        self.speech, self.noise, self.rir = speech, noise, rir
+        self.scene, self.seed = scene, seed
+        self.count = len(speech) if count is None else count
+        rates = {corpus.sample_rate for corpus in (speech, noise, rir) if corpus is not None}
+        if len(rates) != 1:
+            raise RasedError(
+                f"Speech, noise and rooms have several sample rates ({sorted(rates)} Hz): pack them with one."
+            )
+        self.sample_rate = rates.pop()
+        self.frames = round(scene.segment * self.sample_rate)
+        self.taps = round(scene.rir_seconds * self.sample_rate)
+        by_label = np.argsort(speech.label, kind="stable")
+        _, starts = np.unique(speech.label[by_label], return_index=True)
+        self._speakers = {
+            str(speech.label[group[0]]): group for group in np.split(by_label, starts[1:])
+        }
+        self._permutation: tuple[tuple[int, int], np.ndarray] | None = None
+
+    def draw(self, epoch: int, index: int) -> Drawn:
+        """Draw mixture `index` of an epoch."""
+        random = order.generator(self.seed, epoch, index)
+        scene = self.scene
+        speech = self._speech(self._utterance(epoch, index), random)
+        in_room = self.rir is not None and random.random() < scene.reverb_probability
+        noisy = random.random() < scene.noise_probability
+        recording = int(random.integers(len(self.noise)))
+        length = int(self.noise.frames[recording])
+        start = int(random.integers(length if length < self.frames else length - self.frames + 1))
+        return Drawn(
+            index=index,
+            speech=speech,
+            noise=Piece(recording, start, self.frames, 0) if noisy else None,
+            rir=int(random.integers(len(self.rir))) if self.rir is not None and in_room else None,
+            snr_db=float(random.uniform(*scene.snr_db)) if noisy else float("inf"),
+            level_dbfs=float(random.uniform(*scene.level_dbfs)),
+        )
+
+    def _utterance(self, epoch: int, index: int) -> int:
+        turn, place = divmod(index, len(self.speech))
+        if self._permutation is None or self._permutation[0] != (epoch, turn):
+            self._permutation = (
+                (epoch, turn),
+                order.permutation(self.seed, epoch, turn, len(self.speech)),
+            )
+        return int(self._permutation[1][place])
+
+    def _speech(self, utterance: int, random: np.random.Generator) -> tuple[Piece, ...]:
+        """A crop of the utterance, or the whole of it and more of the same speaker behind pauses."""
+        pieces: list[Piece] = []
+        speaker = self._speakers[str(self.speech.label[utterance])]
+        at = 0
+        while at < self.frames:
+            length, left = int(self.speech.frames[utterance]), self.frames - at
+            start = int(random.integers(length - left + 1)) if length > left and not pieces else 0
+            pieces.append(Piece(utterance, start, min(length, left), at))
+            at += length + round(random.uniform(*self.scene.pause) * self.sample_rate)
+            utterance = int(speaker[random.integers(len(speaker))])
+        return tuple(pieces)
+
+
+class Sample(TypedDict):
+    """One mixture's sources as arrays, or the reason why there are none."""
+
+    drawn: Drawn
+    clean: Samples
+    noise: Samples
+    rir: Samples
+    bad: str
+
+
+class Rooms:
+    """Impulse responses, decoded once, cut to the plan's length; at most `limit` bytes are kept."""
+
+    def __init__(self, plan: Plan, *, limit: int = 64 << 20) -> None:
+        self.plan, self.limit = plan, limit
+        self._kept: OrderedDict[int, Samples] = OrderedDict()
+
+    def __getitem__(self, number: int) -> Samples:
+        """Response (taps,), zero-padded or faded out over its last 50 ms."""
+        response = self._kept.pop(number, None)
+        if response is None:
+            assert self.plan.rir is not None
+            taps = self.plan.taps
+            stored = self.plan.rir.read(number)
+            response = np.zeros(taps, np.float32)
+            response[: len(stored)] = stored[:taps]
+            if len(stored) > taps:
+                fade = min(taps, self.plan.sample_rate // 20)
+                response[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
+            while self._kept and (len(self._kept) + 1) * response.nbytes > self.limit:
+                self._kept.popitem(last=False)
+        self._kept[number] = response
+        return response
+
+
+def spans(
+    *, position: int, count: int, batch_size: int, rank: int, world_size: int
+) -> Iterator[Span]:
+    """The batches of this rank and of the DataLoader worker that this runs in, in order."""
+    info = get_worker_info()
+    worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
+    yield from order.batches(
+        position,
+        count,
+        batch_size=batch_size,
+        world_size=world_size,
+        rank=rank,
+        worker=worker,
+        workers=workers,
+    )
+
+
+def draw(batches: Iterable[Span], *, plan: Plan, epoch: int) -> Iterator[list[Drawn]]:
+    """Decide everything about the mixtures of each batch."""
+    for span in batches:
+        yield [plan.draw(epoch, index) for index in range(span.start, span.stop)]
+
+
+def fetch(batches: Iterable[list[Drawn]], *, plan: Plan) -> Iterator[list[Sample]]:
+    """Read and decode just what was drawn. What cannot be read becomes a reason, never another sample."""
+    rooms = Rooms(plan)
+    impulse = np.zeros(plan.taps, np.float32)
+    impulse[0] = 1.0
+    for batch in batches:
+        samples = []
+        for drawn in batch:
+            clean = np.zeros(plan.frames, np.float32)
+            noise, rir, bad = np.zeros_like(clean), impulse, ""
+            try:
+                for piece in drawn.speech:
+                    clean[piece.at : piece.at + piece.frames] = plan.speech.read(
+                        piece.recording, piece.start, piece.frames
+                    )
+                if drawn.noise is not None:
+                    noise = _looped(plan.noise, drawn.noise)
+                if drawn.rir is not None:
+                    rir = rooms[drawn.rir]
+            except RasedError as error:
+                bad = str(error)
+            samples.append(Sample(drawn=drawn, clean=clean, noise=noise, rir=rir, bad=bad))
+        yield samples
+
+
+def collate(batches: Iterable[list[Sample]], *, plan: Plan) -> Iterator[Batch]:
+    """Stack the good samples of each batch and carry the reasons of the bad ones along.
+
+    Raises:
+        RasedError: not one sample of a batch could be read.
+    """
+    for batch in batches:
+        good = [sample for sample in batch if not sample["bad"]]
+        if not good:
+            raise RasedError(f"No sample of a batch could be read; the first: {batch[0]['bad']}")
+        drawn = [sample["drawn"] for sample in good]
+        rir = torch.from_numpy(np.stack([sample["rir"] for sample in good]))
+        yield Batch(
+            clean=torch.from_numpy(np.stack([sample["clean"] for sample in good])),
+            noise=torch.from_numpy(np.stack([sample["noise"] for sample in good])),
+            rir=rir,
+            direct_path=room.direct_path(rir, sample_rate=plan.sample_rate),
+            snr_db=torch.tensor([d.snr_db for d in drawn]),
+            level_dbfs=torch.tensor([d.level_dbfs for d in drawn]),
+            index=torch.tensor([d.index for d in drawn]),
+            key=["+".join(str(plan.speech.key[p.recording]) for p in d.speech) for d in drawn],
+            noise_key=[
+                "" if d.noise is None else str(plan.noise.key[d.noise.recording]) for d in drawn
+            ],
+            rir_key=[
+                "" if d.rir is None or plan.rir is None else str(plan.rir.key[d.rir]) for d in drawn
+            ],
+            skipped=[sample["bad"] for sample in batch if sample["bad"]],
+        )
+
+
+def _looped(corpus: Corpus, piece: Piece) -> Samples:
+    """A crop, going round where the recording is shorter."""
+    length = int(corpus.frames[piece.recording])
+    if piece.start + piece.frames <= length:
+        return corpus.read(piece.recording, piece.start, piece.frames)
+    whole = corpus.read(piece.recording)
+    return np.resize(np.roll(whole, -piece.start), piece.frames)
