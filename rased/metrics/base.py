@@ -33,7 +33,9 @@ class Score:
     status: str = OK
 
     def __post_init__(self) -> None:
-        assert (self.value is not None) == (self.status == OK), "a value comes with ok, and only with ok"
+        assert (self.value is not None) == (self.status == OK), (
+            "a value comes with ok, and only with ok"
+        )
 
 
 class Metric:
@@ -80,7 +82,7 @@ class Metric:
         self,
         *,
         estimate: Float[Tensor, " time"],
-        target: Float[Tensor, " time"] | None = None,
+        target: Float[Tensor, " target_time"] | None = None,
         sample_rate: int,
     ) -> Score:
         """Score one utterance; never resamples.

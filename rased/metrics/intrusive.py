@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from rased.metrics.base import Metric, Undefined
+from rased.metrics.base import SILENCE, Metric, Undefined
 from rased.signal.ratios import BOUND_DB, si_sdr
 
 
@@ -119,6 +119,9 @@ class SISDR(Metric):
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
-        """Ratio in dB, computed in double precision."""
+        """Ratio in dB, computed in double precision; undefined where a signal is silent but for an offset."""
         assert target is not None
+        for role, signal in (("target", target), ("estimate", estimate)):
+            if float(signal.max() - signal.min()) <= SILENCE:
+                raise Undefined(f"the {role} is constant")
         return float(si_sdr(estimate=estimate.double()[None], target=target.double()[None])[0])

@@ -79,7 +79,7 @@ class DNSMOSOverall(DNSMOS):
     part = 2
 
 
-def windows(waveform: Float[np.ndarray, " time"]) -> Float[np.ndarray, "windows {WINDOW}"]:
+def windows(waveform: Float[np.ndarray, " time"]) -> Float[np.ndarray, "windows 144160"]:
     """The stretches of 9.01 s that the network hears; a shorter waveform is repeated into one."""
     if len(waveform) < WINDOW:
         return np.resize(waveform, (1, WINDOW))
