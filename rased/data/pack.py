@@ -1,0 +1,613 @@
+"""Audio files into tar shards: decoded, resampled, checked, written in a fixed order with nothing lost on the way.
+
+The shards are plain WebDataset files. Equal input gives equal bytes for any number of jobs; a run that was cut off goes on
+behind its last complete shard; what cannot be read is skipped, counted and listed in skipped.json.
+"""
+
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, get_args
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from rased.data.shards import INDEX, Codec, Role, Shard, write_index
+from rased.data.sources import ROLES, Listing, Source, collect
+from rased.errors import ProblemsFound, RasedError, nearest
+
+CODECS: tuple[Codec, ...] = get_args(Codec)
+RECORD = "pack.json"
+"""How a folder was packed; without an index beside it: a run that was cut off."""
+SKIPPED = "skipped.json"
+PART = ".part"
+_BLOCK = 1 << 18
+"""Samples decoded at once."""
+_RIR_PEAK = 0.99
+_FEW = 10
+"""Bad files that never stop a run, however small the corpus."""
+
+
+class BadAudioError(Exception):
+    """Why one file cannot be packed; becomes a line of skipped.json."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was left out, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass
+class Rows:
+    """The columns of an index while they grow, and the shards they point into."""
+
+    shards: list[Shard] = field(default_factory=list)
+    licences: list[str] = field(default_factory=list)
+    columns: dict[str, list[Any]] = field(
+        default_factory=lambda: {
+            name: []
+            for name in (
+                *("key", "split", "label", "shard", "offset"),
+                *("bytes", "frames", "licence", "sha256"),
+            )
+        }
+    )
+
+    def add(self, details: dict[str, Any], offset: int, audio: bytes) -> None:
+        """Append a sample that lies in the shard which is added next."""
+        licence = details["licence"]
+        if licence not in self.licences:
+            self.licences.append(licence)
+        values = {
+            "key": details["key"],
+            "split": details["split"],
+            "label": details["label"],
+            "shard": len(self.shards),
+            "offset": offset,
+            "bytes": len(audio),
+            "frames": details["frames"],
+            "licence": self.licences.index(licence),
+            "sha256": hashlib.sha256(audio).hexdigest(),
+        }
+        for name, value in values.items():
+            self.columns[name].append(value)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What a run of `pack` did.
+
+    Attributes:
+        folder: where the shards are.
+        samples: number of samples packed in all.
+        seconds: their length.
+        bytes: size of all shards.
+        resumed: how many samples an earlier run had packed already.
+        skipped: the files left out.
+        passed_over: entries left aside on purpose, by reason.
+    """
+
+    folder: Path
+    samples: int
+    seconds: float
+    bytes: int
+    resumed: int
+    skipped: tuple[Skipped, ...]
+    passed_over: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Audio as it will be stored.
+
+    Attributes:
+        samples: 16-bit samples, one channel.
+        gain_db: what the samples were multiplied by so that nothing clips (0: untouched).
+        note: what was done to channels and level, "" for nothing.
+    """
+
+    samples: NDArray[np.int16]
+    gain_db: float
+    note: str
+
+
+def pack(
+    given: Sequence[Path],
+    out: Path,
+    *,
+    role: Role,
+    codec: Codec = "flac",
+    sample_rate: int = 16_000,
+    split: str = "train",
+    shard_mb: float = 256,
+    jobs: int = 0,
+    max_bad: float = 0.1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Packed:
+    """Pack audio into OUT/{split}-{number:06d}.tar with an index, whatever its rate, channels and format.
+
+    Args:
+        given: folders, manifests and files (see `sources.collect`).
+        out: folder of the shards; made where it is missing.
+        role: speech, noise or rir. A rir keeps its first channel, the others are mixed to one.
+        codec: "flac", or "pcm16" (raw: larger, several times faster to read).
+        sample_rate: Hz to resample to.
+        split: for files whose split neither manifest nor folder names.
+        shard_mb: a shard ends before it would exceed this many megabytes (a larger sample gets its own).
+        jobs: files decoded at the same time; 0: one per CPU core. The result does not depend on it.
+        max_bad: the run stops when more than this share of all files (and more than ten) are bad.
+        progress: called with (files done, files in all).
+
+    Raises:
+        RasedError: wrong arguments; out holds something else; no space left (what is packed so far stays).
+        ProblemsFound: too many bad files, or nothing but bad files.
+    """
+    _check(role, codec, sample_rate, shard_mb, jobs, max_bad)
+    listing = collect(given, role=role, split=split)
+    request = {
+        "schema": 1,
+        "role": role,
+        "codec": codec,
+        "sample_rate": sample_rate,
+        "shard_mb": shard_mb,
+        "files": len(listing.sources),
+        "listing_sha256": listing.digest(),
+    }
+    try:
+        if _begin(out, request):
+            return _summary(out, listing)
+        rows = _recover(out)
+        return _pack(out, listing, rows, request, jobs, max_bad, progress)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+            raise
+        raise RasedError(
+            f"Cannot write to '{out}': {(error.strerror or str(error)).lower()}. The complete shards there are "
+            "kept: make room or choose another --out, and run the same command again."
+        ) from error
+
+
+def decode(file: Path, *, sample_rate: int, role: Role = "speech") -> Decoded:
+    """Read a file of any rate, channels and format as 16-bit samples of one channel.
+
+    16-bit samples that need neither resampling nor mixing survive bit for bit. What would exceed full scale (overshoot
+    of the resampler, floating-point files) is turned down as a whole, by `gain_db`. A rir that is not 16-bit already, or
+    that is resampled, is scaled to 0.99 of full scale: its level means nothing, its tail needs the bits.
+
+    Raises:
+        BadAudioError: not audio, empty, cut short, NaN or infinite samples, nothing but zeros.
+    """
+    try:
+        with soundfile.SoundFile(file) as sound:
+            waveform = _read(sound, sample_rate, role)
+            channels = sound.channels
+            exact = sound.samplerate == sample_rate and sound.subtype in (
+                "PCM_16",
+                "PCM_S8",
+                "PCM_U8",
+            )
+    except soundfile.LibsndfileError as error:
+        if not file.exists():
+            raise BadAudioError("no such file") from error
+        raise BadAudioError(f"not audio that libsndfile reads ({_reason(error)})") from error
+    peak = float(np.abs(waveform).max(initial=0))
+    gain = 1.0
+    if role == "rir" and not exact and peak > 0:
+        gain = _RIR_PEAK / peak
+    elif round(peak * 32768) > 32767 and not (exact and channels == 1):
+        gain = 32767 / 32768 / peak
+    samples = np.rint(waveform * np.float32(32768 * gain)).astype(np.int16)
+    if not samples.any():
+        raise BadAudioError("silent: every 16-bit sample is zero")
+    notes = []
+    if channels > 1:
+        notes.append(
+            f"channel 1 of {channels}" if role == "rir" else f"mean of {channels} channels"
+        )
+    gain_db = round(20 * float(np.log10(gain)), 3)
+    if gain != 1:
+        notes.append(f"gain {gain_db:+.3f} dB")
+    return Decoded(samples=samples, gain_db=gain_db, note="; ".join(notes))
+
+
+def encode(samples: NDArray[np.int16], codec: Codec, sample_rate: int) -> bytes:
+    """Return the samples as they lie in a shard: a FLAC file, or raw little-endian 16-bit."""
+    if codec == "pcm16":
+        return samples.astype("<i2").tobytes()
+    data = io.BytesIO()
+    soundfile.write(
+        data, samples, sample_rate, format="FLAC", subtype="PCM_16", compression_level=1.0
+    )
+    return data.getvalue()
+
+
+def scan(shard: Path) -> Iterator[tuple[dict[str, Any], int, bytes]]:
+    """Yield (details, offset of the audio member's data, its bytes) for each sample of a shard, in order.
+
+    Raises:
+        RasedError: not a tar, cut short, or members that are not pairs of audio and json.
+    """
+    try:
+        with shard.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+            while (audio := tar.next()) is not None:
+                described = tar.next()
+                key, suffix = os.path.splitext(audio.name)
+                if suffix[1:] not in CODECS or described is None or described.name != f"{key}.json":
+                    raise RasedError(
+                        f"{shard} holds '{audio.name}' without a '{key}.json' behind it."
+                    )
+                data, text = _member(tar, audio), _member(tar, described)
+                details = json.loads(text)
+                if not {"key", "split", "label", "licence", "frames"} <= details.keys():
+                    raise RasedError(
+                        f"{shard} holds a '{described.name}' that lacks needed fields."
+                    )
+                yield details, audio.offset_data, data
+                tar.members.clear()
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - 2 * tarfile.BLOCKSIZE))
+            if size % tarfile.BLOCKSIZE or any(stream.read()):
+                raise RasedError(f"{shard} is cut short: the end of a tar file is missing.")
+    except (tarfile.TarError, ValueError) as error:
+        if isinstance(error, RasedError):
+            raise
+        raise RasedError(f"{shard} is not a whole tar file: {error}.") from error
+
+
+def _member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    stream = tar.extractfile(member)
+    data = stream.read() if stream else b""
+    if len(data) != member.size:
+        raise tarfile.ReadError(f"'{member.name}' is cut short")
+    return data
+
+
+def sha256(file: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _check(
+    role: str, codec: str, sample_rate: int, shard_mb: float, jobs: int, max_bad: float
+) -> None:
+    for what, given, known in (("role", role, ROLES), ("codec", codec, CODECS)):
+        if given not in known:
+            raise RasedError(f"Unknown {what} '{given}': {nearest(given, known)}")
+    if not 1000 <= sample_rate <= 768_000:
+        raise RasedError(
+            f"The sample rate is {sample_rate} Hz; allowed: 1000 to 768000, usual: 16000."
+        )
+    if not shard_mb > 0:
+        raise RasedError(
+            f"The shards are to hold {shard_mb} MB; give a number above 0, usual: 256."
+        )
+    if jobs < 0:
+        raise RasedError(f"{jobs} jobs cannot run; give 1 or more, or 0 for one per core.")
+    if not 0 <= max_bad <= 1:
+        raise RasedError(f"The share of bad files is {max_bad}; it lies between 0 and 1.")
+
+
+def _begin(out: Path, request: dict[str, Any]) -> bool:
+    """Make `out` ready for this request; True when it is there already, complete."""
+    record = out / RECORD
+    out.mkdir(parents=True, exist_ok=True)
+    earlier = None
+    if record.is_file():
+        try:
+            earlier = json.loads(record.read_text())
+        except ValueError as error:
+            raise RasedError(f"{record} is damaged; remove '{out}' and pack again.") from error
+    if earlier is not None and earlier != request:
+        differs = [name for name in request if earlier.get(name) != request[name]]
+        state = "is packed" if (out / INDEX).is_file() else "holds an unfinished pack"
+        raise RasedError(
+            f"'{out}' {state} from other input or settings (different: {', '.join(differs)}); choose another --out, or "
+            "remove that folder."
+        )
+    if earlier is None:
+        strange = sorted(
+            path.name
+            for path in out.iterdir()
+            if path.name in (INDEX, SKIPPED) or path.suffix == ".tar"
+        )
+        if strange:
+            raise RasedError(
+                f"'{out}' already holds {', '.join(strange[:3])} and no {RECORD}; choose an empty --out."
+            )
+        _write(record, request)
+    return (out / INDEX).is_file()
+
+
+def _recover(out: Path) -> Rows:
+    """Take up the complete shards of a run that was cut off; remove what was half written."""
+    for left in out.glob("*" + PART):
+        left.unlink()
+    rows = Rows()
+    for shard in sorted(out.glob("*.tar")):
+        found = list(_described(shard))
+        for details, offset, audio in found:
+            rows.add(details, offset, audio)
+        rows.shards.append(Shard(shard.name, shard.stat().st_size, sha256(shard)))
+    return rows
+
+
+def _described(shard: Path) -> Iterator[tuple[dict[str, Any], int, bytes]]:
+    try:
+        yield from scan(shard)
+    except RasedError as error:
+        raise RasedError(
+            f"{error} It stems from an earlier run: remove it and pack again."
+        ) from error
+
+
+def _pack(
+    out: Path,
+    listing: Listing,
+    rows: Rows,
+    request: dict[str, Any],
+    jobs: int,
+    max_bad: float,
+    progress: Callable[[int, int], None],
+) -> Packed:
+    role, codec, sample_rate = request["role"], request["codec"], request["sample_rate"]
+    done = set(rows.columns["key"])
+    resumed = len(done)
+    total = len(listing.sources)
+    limit = max(_FEW, max_bad * total)
+    skipped: list[Skipped] = []
+    progress(resumed, total)
+
+    def prepare(source: Source) -> tuple[Source, bytes, bytes] | tuple[Source, str, None]:
+        try:
+            return (source, *_sample(source, role, codec, sample_rate))
+        except BadAudioError as error:
+            return source, str(error), None
+
+    todo = (source for source in listing.sources if source.key not in done)
+    with Writer(out, rows, codec, int(request["shard_mb"] * 1_000_000)) as writer:
+        for count, (source, data, details) in enumerate(_in_order(prepare, todo, jobs), 1):
+            if details is None:
+                assert isinstance(data, str)
+                skipped.append(Skipped(source.path, data))
+                if len(skipped) > limit:
+                    _write(out / SKIPPED, [asdict(entry) for entry in skipped])
+                    raise ProblemsFound(
+                        f"Stopped: {len(skipped)} of {count} files are bad, listed in {out / SKIPPED}. {_examples(skipped)} "
+                        "Allow more with --max-bad, or leave them out."
+                    )
+            else:
+                assert isinstance(data, bytes)
+                writer.write(source, data, details)
+            progress(resumed + count, total)
+    _write(out / SKIPPED, [asdict(entry) for entry in skipped])
+    if not rows.columns["key"]:
+        raise ProblemsFound(
+            f"None of the {total} files could be packed, reasons in {out / SKIPPED}. {_examples(skipped)}"
+        )
+    attribution = _attribute(out, listing.licence_files)
+    write_index(
+        out,
+        role=role,
+        codec=codec,
+        sample_rate=sample_rate,
+        shards=rows.shards,
+        licences=rows.licences,
+        columns=rows.columns,
+        attribution=attribution,
+    )
+    return Packed(
+        folder=out,
+        samples=len(rows.columns["key"]),
+        seconds=sum(rows.columns["frames"]) / sample_rate,
+        bytes=sum(shard.bytes for shard in rows.shards),
+        resumed=resumed,
+        skipped=tuple(skipped),
+        passed_over=dict(listing.passed_over),
+    )
+
+
+def _summary(out: Path, listing: Listing) -> Packed:
+    """Tell about a folder that is complete already."""
+    index = json.loads((out / INDEX).read_bytes())
+    skipped = json.loads((out / SKIPPED).read_bytes()) if (out / SKIPPED).is_file() else []
+    return Packed(
+        folder=out,
+        samples=index["samples"],
+        seconds=index["seconds"],
+        bytes=sum(shard["bytes"] for shard in index["shards"]),
+        resumed=index["samples"],
+        skipped=tuple(Skipped(**entry) for entry in skipped),
+        passed_over=dict(listing.passed_over),
+    )
+
+
+class Writer:
+    """Samples into numbered shards; a shard gets its name only when it is complete and on the disk."""
+
+    def __init__(self, out: Path, rows: Rows, codec: Codec, limit: int) -> None:
+        self._out, self._rows, self._codec, self._limit = out, rows, codec, limit
+        self._split = ""
+        self._stream: IO[bytes] | None = None
+        self._tar: tarfile.TarFile | None = None
+
+    def __enter__(self) -> "Writer":
+        """Nothing is opened before the first sample."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Complete the last shard; after an error remove it."""
+        if kind is None:
+            self._finish()
+        elif self._stream is not None:
+            self._stream.close()
+            Path(self._stream.name).unlink(missing_ok=True)
+
+    def write(self, source: Source, audio: bytes, details: bytes) -> None:
+        """Append a sample; a new split, or no room left, begins a new shard."""
+        size = sum(512 + -(-len(data) // 512) * 512 for data in (audio, details))
+        full = self._tar is not None and self._tar.offset + size > self._limit
+        if source.split != self._split or full:
+            self._finish()
+            self._split = source.split
+        if self._tar is None:
+            self._stream = (self._out / f"{self._name()}{PART}").open("wb")
+            self._tar = tarfile.open(fileobj=self._stream, mode="w", format=tarfile.USTAR_FORMAT)
+        offset = self._tar.offset + 512
+        for suffix, data in ((self._codec, audio), ("json", details)):
+            member = tarfile.TarInfo(f"{source.key}.{suffix}")
+            member.size, member.mode = len(data), 0o444
+            self._tar.addfile(member, io.BytesIO(data))
+        self._tar.members.clear()
+        self._rows.add(json.loads(details), offset, audio)
+
+    def _name(self) -> str:
+        number = sum(shard.name.startswith(f"{self._split}-") for shard in self._rows.shards)
+        return f"{self._split}-{number:06d}.tar"
+
+    def _finish(self) -> None:
+        if self._tar is None or self._stream is None:
+            return
+        part, name = Path(self._stream.name), self._name()
+        self._tar.close()
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        self._stream.close()
+        self._rows.shards.append(Shard(name, part.stat().st_size, sha256(part)))
+        part.replace(self._out / name)
+        self._stream = self._tar = None
+
+
+def _sample(source: Source, role: Role, codec: Codec, sample_rate: int) -> tuple[bytes, bytes]:
+    if source.bytes < 0:
+        raise BadAudioError("no such file")
+    if source.bytes == 0:
+        raise BadAudioError("empty: 0 bytes")
+    if source.sha256 and sha256(source.file) != source.sha256:
+        raise BadAudioError("changed: its sha256 is not the one in the manifest")
+    decoded = decode(source.file, sample_rate=sample_rate, role=role)
+    details = {
+        "key": source.key,
+        "role": role,
+        "split": source.split,
+        "label": source.label,
+        "sample_rate": sample_rate,
+        "frames": len(decoded.samples),
+        "seconds": round(len(decoded.samples) / sample_rate, 3),
+        "licence": source.licence,
+        "source": source.source,
+        "path": source.path,
+        "note": "; ".join(part for part in (source.note, decoded.note) if part),
+        "gain_db": decoded.gain_db,
+    }
+    text = json.dumps(details, ensure_ascii=False, separators=(",", ":"))
+    return encode(decoded.samples, codec, sample_rate), text.encode()
+
+
+def _read(sound: soundfile.SoundFile, sample_rate: int, role: Role) -> NDArray[np.float32]:
+    """Return all of an open file as one channel at the wanted rate; only the result is held in memory."""
+    promised = sound.frames
+    if promised == 0:
+        raise BadAudioError("empty: no samples")
+    if _cut_short(sound.extra_info):
+        raise BadAudioError("cut short: the header promises more than the file holds")
+    resampler = None
+    if sound.samplerate != sample_rate:
+        resampler = soxr.ResampleStream(
+            sound.samplerate, sample_rate, 1, dtype="float32", quality="VHQ"
+        )
+    parts: list[NDArray[np.float32]] = []
+    count = 0
+    while True:
+        try:
+            block = sound.read(_BLOCK, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise BadAudioError(
+                f"damaged or cut short: {count} of {promised} samples decode ({_reason(error)})"
+            ) from error
+        if not np.isfinite(block).all():
+            raise BadAudioError("NaN or infinite samples")
+        count += len(block)
+        mono = block[:, 0] if role == "rir" or sound.channels == 1 else block.mean(axis=1)
+        last = len(block) < _BLOCK
+        parts.append(resampler.resample_chunk(mono, last=last) if resampler else mono)
+        if last:
+            break
+    # The length in the header of an MP3 file is an estimate.
+    if count < (0.98 if sound.format in ("MP3", "MPEG") else 1) * promised:
+        raise BadAudioError(f"cut short: {count} of {promised} samples are there")
+    return np.concatenate(parts)
+
+
+def _cut_short(log: str) -> bool:
+    """Tell from libsndfile's log whether the data chunk of a RIFF file is longer than the file.
+
+    A length of 0 or of all ones is what programs write that cannot go back to fill it in.
+    """
+    for line in log.splitlines():
+        words = line.replace("(", " ").replace(")", " ").split()
+        if words[:2] == ["data", ":"] and "should" in words and words[2].isdigit():
+            promised, there = int(words[2]), words[-1]
+            return there.isdigit() and promised not in (0, 2**32 - 1) and promised > int(there)
+    return False
+
+
+def _reason(error: soundfile.LibsndfileError) -> str:
+    text = error.error_string.removeprefix("Error :").strip().rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
+def _in_order(work: Callable[[Source], Any], items: Iterator[Source], jobs: int) -> Iterator[Any]:
+    """Yield work(item) in the order of the items, a bounded number of them in flight."""
+    jobs = jobs or len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting: deque[Future[Any]] = deque(
+            pool.submit(work, item) for item in islice(items, 2 * jobs)
+        )
+        try:
+            while waiting:
+                yield waiting.popleft().result()
+                waiting.extend(pool.submit(work, item) for item in islice(items, 1))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _attribute(out: Path, licence_files: Sequence[Path]) -> str | None:
+    """Copy the licence texts beside the shards, several ones below each other."""
+    if not licence_files:
+        return None
+    target = out / "LICENSES.md"
+    if len(licence_files) == 1:
+        shutil.copyfile(licence_files[0], target)
+    else:
+        texts = (
+            f"<!-- {file.resolve().parent.name} -->\n{file.read_text().strip()}\n"
+            for file in licence_files
+        )
+        target.write_text("\n".join(texts))
+    return target.name
+
+
+def _write(path: Path, content: Any) -> None:
+    part = path.with_name(path.name + PART)
+    part.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+    part.replace(path)
+
+
+def _examples(skipped: Sequence[Skipped]) -> str:
+    return " ".join(f"{entry.path}: {entry.reason}." for entry in skipped[:3])
