@@ -1,0 +1,496 @@
+"""Features, inputs, network, phase, post-processing: the frequency-domain enhancer, in five parts.
+
+What the network predicts (`target`) is the choice beside them. Each part is one YAML line, any
+sensible combination runs, and one that makes no sense is refused when it is built. The map of the
+field it follows: H. Shi, "Research and analysis of speech enhancement or dereverberation" (RA-SED),
+2020.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rased.errors import RasedError
+from rased.layers.network import Network
+from rased.models.base import Prediction, SpectralEnhancer, SpectralPrediction, State
+from rased.signal import features as feature
+from rased.signal.masks import apply_mask, compress_mask, ideal_mask, mask_from_output
+from rased.signal.phase import griffin_lim, project_consistent, unit_phase
+from rased.signal.stft import STFT
+
+FeatureKind = Literal[
+    "magnitude", "power", "compressed", "log_power", "log_mel", "log_erb", "mfcc", "complex"
+]
+Target = Literal[
+    "binary_mask",
+    "ratio_mask",
+    "amplitude_mask",
+    "phase_sensitive_mask",
+    "complex_mask",
+    "magnitude",
+    "log_power",
+    "complex",
+]
+LOG_FEATURES = {"log_power", "log_mel", "log_erb"}
+LOG_POWER_LIMIT = 20.0
+"""Upper end of a predicted log-power: 40 dB above a full-scale sine in a 512-point window."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the network sees of a frame.
+
+    Attributes:
+        kinds: one feature or several put together (multi-objective input, Xu 2017).
+        bands: number of bands of log_mel, log_erb and, below its DCT, mfcc.
+        coefficients: number of coefficients of mfcc.
+    """
+
+    kinds: tuple[FeatureKind, ...] = ("log_power",)
+    bands: int = 40
+    coefficients: int = 20
+
+    def size(self, freq: int) -> int:
+        """Numbers in a frame, for a spectrum of `freq` bins."""
+        sizes = {
+            "log_mel": self.bands,
+            "log_erb": self.bands,
+            "mfcc": self.coefficients,
+            "complex": 2 * freq,
+        }
+        return sum(sizes.get(kind, freq) for kind in self.kinds)
+
+    def __call__(
+        self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
+    ) -> Float[Tensor, "batch feature frames"]:
+        """All kinds above each other, in the order given."""
+        return torch.cat([self._one(kind, spectrum, sample_rate) for kind in self.kinds], dim=1)
+
+    def _one(
+        self, kind: FeatureKind, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
+    ) -> Float[Tensor, "batch feature frames"]:
+        match kind:
+            case "magnitude":
+                return feature.magnitude(spectrum)
+            case "power":
+                return feature.power(spectrum)
+            case "compressed":
+                return feature.compressed_magnitude(spectrum)
+            case "log_power":
+                return feature.log_power(spectrum)
+            case "log_mel":
+                return feature.log_mel_power(spectrum, bands=self.bands, sample_rate=sample_rate)
+            case "log_erb":
+                return feature.log_erb_power(spectrum, bands=self.bands, sample_rate=sample_rate)
+            case "mfcc":
+                return feature.mfcc(
+                    spectrum,
+                    bands=self.bands,
+                    coefficients=self.coefficients,
+                    sample_rate=sample_rate,
+                )
+            case "complex":
+                return feature.complex_parts(spectrum)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """How the features are normalised, with how much context, and what stands beside them.
+
+    Attributes:
+        normalisation: "global" takes statistics of the training data (`fit_statistics`),
+            "utterance" those of the whole input (not causal), "running" those of the past,
+            forgetting with `seconds`.
+        seconds: time constant of the running normalisation.
+        past_frames: frames of context before the current one.
+        future_frames: frames of context behind it; each adds a hop to the latency.
+        noise: noise-aware input (Xu 2014): "static" is the mean of the first `noise_frames` frames
+            (of the frames so far, until then), "dynamic" a floor that follows minima at once and
+            rises by `noise_rise` a second.
+        noise_frames: frames taken for noise alone.
+        noise_rise: nats of power a second; 2 is about 9 dB.
+    """
+
+    normalisation: Literal["none", "global", "utterance", "running"] = "global"
+    seconds: float = 3.0
+    past_frames: int = 0
+    future_frames: int = 0
+    noise: Literal["none", "static", "dynamic"] = "none"
+    noise_frames: int = 6
+    noise_rise: float = 2.0
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Whose phase the output gets.
+
+    Attributes:
+        source: "noisy" for real masks and mappings, "predicted" for complex ones, which bring their
+            own.
+        griffin_lim_iterations: refinements of that phase towards the magnitude (not causal); 0 for
+            none.
+        consistent: whether losses see the spectrum of the waveform that is heard (Wisdom 2019)
+            instead of the network's own; the waveform is the same.
+    """
+
+    source: Literal["noisy", "predicted"] = "noisy"
+    griffin_lim_iterations: int = 0
+    consistent: bool = False
+
+
+@dataclass(frozen=True)
+class PostProcessing:
+    """What is done to the result.
+
+    Attributes:
+        attenuation_limit_db: nothing is attenuated by more than this: the rest of the noisy input
+            stays, which hides musical noise; None for no limit.
+    """
+
+    attenuation_limit_db: float | None = None
+
+    def __call__(
+        self,
+        estimate: Complex[Tensor, "batch freq frames"],
+        noisy: Complex[Tensor, "batch freq frames"],
+    ) -> Complex[Tensor, "batch freq frames"]:
+        """The spectrum to be heard."""
+        if self.attenuation_limit_db is None:
+            return estimate
+        return torch.lerp(estimate, noisy, 10.0 ** (-self.attenuation_limit_db / 20.0))
+
+
+class InputStage(nn.Module):
+    """Normalise, put the noise estimate beside, splice context."""
+
+    mean: Float[Tensor, " feature"]
+    std: Float[Tensor, " feature"]
+
+    def __init__(self, inputs: Inputs, size: int, frames_per_second: float) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.context = 1 + inputs.past_frames + inputs.future_frames
+        self.size = size
+        self.decay = 1.0 - 1.0 / (inputs.seconds * frames_per_second)
+        self.rise = inputs.noise_rise / frames_per_second
+        if inputs.normalisation == "global":
+            self.register_buffer("mean", torch.zeros(size))
+            self.register_buffer("std", torch.ones(size))
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the network sees for a frame: all spliced frames and one noise estimate."""
+        return self.size * (self.context + (self.inputs.noise != "none"))
+
+    def forward(
+        self, values: Float[Tensor, "batch feature frames"], state: State
+    ) -> tuple[Float[Tensor, "batch frames inputs"], State]:
+        """Inputs of the network, `future_frames` frames late."""
+        running, noise_state, memory = state
+        values, running = self.normalise(values, running)
+        noise, noise_state = self.estimate_noise(values, noise_state)
+        spliced, memory = feature.splice(values, memory, self.context)
+        inputs = torch.cat([spliced, noise], dim=1)
+        return rearrange(inputs, "batch inputs frames -> batch frames inputs"), (
+            running,
+            noise_state,
+            memory,
+        )
+
+    def normalise(
+        self, values: Float[Tensor, "batch feature frames"], state: State
+    ) -> tuple[Float[Tensor, "batch feature frames"], State]:
+        """Normalised features and the state of the running statistics."""
+        match self.inputs.normalisation:
+            case "none":
+                return values, state
+            case "global":
+                return feature.standardise(values, self.mean, self.std), state
+            case "utterance":
+                return feature.utterance_cmvn(
+                    values, values.shape[-1] - self.inputs.future_frames
+                ), state
+            case "running":
+                return feature.running_cmvn(values, state, self.decay)
+
+    def estimate_noise(
+        self, values: Float[Tensor, "batch feature frames"], state: State
+    ) -> tuple[Float[Tensor, "batch noise frames"], State]:
+        """Noise as of the newest frame seen; no rows (noise = 0) where none is asked for."""
+        match self.inputs.noise:
+            case "none":
+                return values[:, :0], state
+            case "static":
+                return feature.first_frames_mean(values, state, self.inputs.noise_frames)
+            case "dynamic":
+                return feature.rising_minimum(values, state, self.rise)
+
+    def initial_state(self, batch: int, like: Tensor) -> State:
+        """State before the first frame: no statistics, no noise, silence in the memory."""
+        running = (
+            like.new_zeros(batch, 2 * self.size + 1)
+            if self.inputs.normalisation == "running"
+            else None
+        )
+        noise: State = None
+        if self.inputs.noise == "static":
+            noise = (like.new_zeros(batch, self.size), like.new_zeros(()))
+        elif self.inputs.noise == "dynamic":
+            noise = like.new_full((batch, self.size), torch.inf)
+        return running, noise, like.new_zeros(batch, self.size, self.context - 1)
+
+
+class FrequencyDomainEnhancer(SpectralEnhancer):
+    """Features, inputs, network, phase, post-processing.
+
+    Args:
+        network: what maps inputs to outputs; called with the two sizes (`Network`).
+        features: what the network sees of a frame.
+        inputs: normalisation, context, noise estimate.
+        target: what the network predicts.
+        phase: whose phase the output gets.
+        post_processing: what is done to the result.
+        stft: the transform.
+        sample_rate: Hz.
+
+    Raises:
+        RasedError: parts that make no sense together.
+    """
+
+    target_mean: Float[Tensor, " freq"]
+    target_std: Float[Tensor, " freq"]
+    fitted: Bool[Tensor, ""]
+
+    def __init__(
+        self,
+        network: Callable[[int, int], Network],
+        *,
+        features: Features = Features(),
+        inputs: Inputs = Inputs(),
+        target: Target = "ratio_mask",
+        phase: Phase = Phase(),
+        post_processing: PostProcessing = PostProcessing(),
+        stft: STFT = STFT(),  # noqa: B008 (frozen)
+        sample_rate: int = 16_000,
+    ) -> None:
+        _refuse_nonsense(features, inputs, target, phase)
+        super().__init__(stft=stft, sample_rate=sample_rate)
+        self.features = features
+        self.inputs = InputStage(inputs, features.size(stft.freq), sample_rate / stft.hop_length)
+        self.network = network(
+            self.inputs.outputs, stft.freq * (2 if target.startswith("complex") else 1)
+        )
+        self.target = target
+        self.phase = phase
+        self.post_processing = post_processing
+        self.paper = self.network.paper
+        self.published_parameters = self.network.published_parameters
+        self.register_buffer("fitted", torch.tensor(False))
+        if target == "log_power":
+            self.register_buffer("target_mean", torch.zeros(stft.freq))
+            self.register_buffer("target_std", torch.ones(stft.freq))
+        if (
+            self.network.causal
+            and inputs.normalisation != "utterance"
+            and not phase.griffin_lim_iterations
+        ):
+            self.latency = stft.latency + inputs.future_frames * stft.hop_length
+        else:
+            self.latency = self.chunk_length = None
+
+    def process(
+        self, spectrum: Complex[Tensor, "batch freq frames"], state: State
+    ) -> tuple[SpectralPrediction, State]:
+        """The five parts in a row; the result is `future_frames` frames late."""
+        inputs_state, network_state, delay = state
+        values = self.features(spectrum, self.sample_rate)
+        inputs, inputs_state = self.inputs(values, inputs_state)
+        output, network_state = self.network(inputs, network_state)
+        noisy, delay = _delay(spectrum, delay)
+        prediction = self.interpret(
+            rearrange(output.float(), "batch frames out -> batch out frames"), noisy
+        )
+        prediction.spectrum = self.refine_phase(prediction.spectrum)
+        prediction.spectrum = self.post_processing(prediction.spectrum, noisy)
+        return prediction, (inputs_state, network_state, delay)
+
+    def initial_process_state(self, batch: int) -> State:
+        """States of the inputs and the network, and silence in the delay."""
+        like = next(self.parameters())
+        silence = like.new_zeros(
+            batch, self.stft.freq, self.inputs.inputs.future_frames, dtype=torch.complex64
+        )
+        return (
+            self.inputs.initial_state(batch, like),
+            self.network.initial_state(batch, like),
+            silence,
+        )
+
+    def predict(self, noisy: Float[Tensor, "batch time"]) -> Prediction:
+        """As every `SpectralEnhancer`; silence stands behind the end."""
+        late = self.inputs.inputs.future_frames
+        noisy_spectrum = self.stft.analysis(noisy)
+        padded = functional.pad(noisy_spectrum, (0, late))
+        spectral, _ = self.process(padded, self.initial_process_state(noisy.shape[0]))
+        spectrum = spectral.spectrum[..., late:]
+        estimate = self.stft.synthesis(spectrum, noisy.shape[-1])
+        if self.phase.consistent:
+            spectrum = project_consistent(spectrum, self.stft, noisy.shape[-1])
+        mask = None if spectral.mask is None else spectral.mask[..., late:]
+        output = None if spectral.output is None else spectral.output[..., late:]
+        return Prediction(estimate, spectrum, noisy_spectrum, mask, output)
+
+    def interpret(
+        self, output: Float[Tensor, "batch out frames"], noisy: Complex[Tensor, "batch freq frames"]
+    ) -> SpectralPrediction:
+        """What the network's output means: a mask to apply, or the spectrum itself."""
+        match self.target:
+            case "magnitude":
+                magnitude = functional.softplus(output)
+                return SpectralPrediction(magnitude * unit_phase(noisy), output=magnitude)
+            case "log_power":
+                log_power = feature.unstandardise(output, self.target_mean, self.target_std)
+                magnitude = (log_power.clamp(max=LOG_POWER_LIMIT) / 2).exp()
+                return SpectralPrediction(magnitude * unit_phase(noisy), output=output)
+            case "complex":
+                spectrum = feature.from_complex_parts(output)
+                return SpectralPrediction(spectrum, output=spectrum)
+            case kind:
+                mask = mask_from_output(kind, output)
+                seen = compress_mask(mask) if kind == "complex_mask" else mask
+                return SpectralPrediction(apply_mask(mask, noisy), mask=mask, output=seen)
+
+    def ideal_output(
+        self, *, noisy: Float[Tensor, "batch time"], target: Float[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch freq frames"] | Complex[Tensor, "batch freq frames"]:
+        """What `Prediction.output` would be if the network knew the target.
+
+        A real mask, the compressed complex mask, the magnitude, the log-power standardised by the
+        statistics of the training targets, or the complex spectrum.
+        """
+        noisy_spectrum, spectrum = self.stft.analysis(noisy), self.stft.analysis(target)
+        match self.target:
+            case "magnitude":
+                return feature.magnitude(spectrum)
+            case "log_power":
+                return feature.standardise(
+                    feature.log_power(spectrum), self.target_mean, self.target_std
+                )
+            case "complex":
+                return spectrum
+            case kind:
+                mask = ideal_mask(kind, target=spectrum, noisy=noisy_spectrum)
+                return compress_mask(mask) if kind == "complex_mask" else mask
+
+    def refine_phase(
+        self, spectrum: Complex[Tensor, "batch freq frames"]
+    ) -> Complex[Tensor, "batch freq frames"]:
+        """Griffin-Lim iterations, where asked for."""
+        iterations = self.phase.griffin_lim_iterations
+        if not iterations:
+            return spectrum
+        length = spectrum.shape[-1] * self.stft.hop_length - self.stft.latency
+        return griffin_lim(spectrum.abs(), spectrum, self.stft, length, iterations)
+
+    @property
+    def needs_statistics(self) -> bool:
+        """Whether `fit_statistics` must be called before training."""
+        uses = self.inputs.inputs.normalisation == "global" or self.target == "log_power"
+        return uses and not bool(self.fitted)
+
+    @torch.no_grad()
+    def fit_statistics(
+        self, batches: Iterable[tuple[Float[Tensor, "batch time"], Float[Tensor, "batch time"]]]
+    ) -> None:
+        """Take mean and standard deviation of features and targets from (noisy, target) batches.
+
+        They become buffers and travel with the weights. Memory stays that of one batch.
+
+        Raises:
+            RasedError: no batch was given.
+        """
+        of_features, of_targets = _Moments(), _Moments()
+        for noisy, target in batches:
+            of_features.add(self.features(self.stft.analysis(noisy), self.sample_rate))
+            of_targets.add(feature.log_power(self.stft.analysis(target)))
+        if self.inputs.inputs.normalisation == "global":
+            of_features.write(self.inputs.mean, self.inputs.std)
+        if self.target == "log_power":
+            of_targets.write(self.target_mean, self.target_std)
+        self.fitted.fill_(True)
+
+
+class _Moments:
+    """Mean and standard deviation of features over any number of batches, in float64."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total: Tensor | None = None
+        self.squares: Tensor | None = None
+
+    def add(self, values: Float[Tensor, "batch feature frames"]) -> None:
+        precise = rearrange(values.double(), "batch feature frames -> feature (batch frames)")
+        self.count += precise.shape[1]
+        total, squares = precise.sum(1), precise.square().sum(1)
+        self.total = total if self.total is None else self.total + total
+        self.squares = squares if self.squares is None else self.squares + squares
+
+    def write(self, mean: Float[Tensor, " feature"], std: Float[Tensor, " feature"]) -> None:
+        if self.total is None or self.squares is None:
+            raise RasedError(
+                "fit_statistics got no batch; give it at least one pair of (noisy, target)."
+            )
+        average = self.total / self.count
+        variance = self.squares / self.count - average.square()
+        mean.copy_(average)
+        std.copy_(variance.clamp(min=1e-6).sqrt())
+
+
+def _delay(
+    spectrum: Complex[Tensor, "batch freq frames"], memory: Complex[Tensor, "batch freq late"]
+) -> tuple[Complex[Tensor, "batch freq frames"], Complex[Tensor, "batch freq late"]]:
+    """The spectrum as many frames late as the memory holds."""
+    extended = torch.cat([memory, spectrum], dim=-1)
+    frames = spectrum.shape[-1]
+    return extended[..., :frames], extended[..., frames:]
+
+
+def _refuse_nonsense(features: Features, inputs: Inputs, target: Target, phase: Phase) -> None:
+    kinds = ", ".join(features.kinds) or "none"
+    if not features.kinds:
+        raise RasedError("features: kinds is empty; name at least one, say [log_power].")
+    if inputs.noise != "none" and "complex" in features.kinds:
+        raise RasedError(
+            f"inputs: noise '{inputs.noise}' estimates a level, which complex features do not "
+            f"have (features: {kinds}); choose noise: none, or real features as [log_power]."
+        )
+    if inputs.noise == "dynamic" and not set(features.kinds) <= LOG_FEATURES:
+        raise RasedError(
+            f"inputs: noise 'dynamic' follows a floor in the log domain, and features are {kinds}; "
+            "choose noise: static, or features among log_erb, log_mel, log_power."
+        )
+    if (
+        min(inputs.past_frames, inputs.future_frames) < 0
+        or inputs.noise_frames < 1
+        or inputs.seconds <= 0
+    ):
+        raise RasedError(
+            f"inputs: past_frames {inputs.past_frames}, future_frames {inputs.future_frames}, "
+            f"noise_frames {inputs.noise_frames} and seconds {inputs.seconds} must be at least "
+            "0, 0, 1 and above 0."
+        )
+    if target.startswith("complex") and phase.source == "noisy":
+        raise RasedError(
+            f"target '{target}' brings its own phase; write phase: {{source: predicted}}."
+        )
+    if not target.startswith("complex") and phase.source == "predicted":
+        raise RasedError(
+            f"target '{target}' has no phase to predict; write phase: {{source: noisy}}, or choose "
+            "the target complex or complex_mask."
+        )

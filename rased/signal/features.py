@@ -1,0 +1,280 @@
+"""What a network may see of a spectrum: features, their normalisation, noise beside them, context.
+
+Every feature maps (batch, freq, frames) to (batch, feature, frames); everything with memory takes
+and returns it, so that a stream and a file see the same numbers.
+"""
+
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+FLOOR = 1e-8
+"""Power under every logarithm: about -128 dB re a full-scale sine in a 512-point Hann window."""
+
+Scale = Literal["mel", "erb"]
+
+
+def magnitude(spectrum: Complex[Tensor, "batch freq frames"]) -> Float[Tensor, "batch freq frames"]:
+    """|X|; the gradient at silence is zero."""
+    return spectrum.abs()
+
+
+def power(spectrum: Complex[Tensor, "batch freq frames"]) -> Float[Tensor, "batch freq frames"]:
+    """|X|^2."""
+    return spectrum.real.square() + spectrum.imag.square()
+
+
+def log_power(
+    spectrum: Complex[Tensor, "batch freq frames"], floor: float = FLOOR
+) -> Float[Tensor, "batch freq frames"]:
+    """Natural logarithm of the power (Xu 2014); silence gives log(floor)."""
+    return (power(spectrum) + floor).log()
+
+
+def compressed_magnitude(
+    spectrum: Complex[Tensor, "batch freq frames"], exponent: float = 0.3
+) -> Float[Tensor, "batch freq frames"]:
+    """|X|^exponent, finite in value and gradient at silence."""
+    return (power(spectrum) + FLOOR) ** (exponent / 2)
+
+
+def complex_parts(
+    spectrum: Complex[Tensor, "batch freq frames"],
+) -> Float[Tensor, "batch twice_freq frames"]:
+    """Real parts of all bins above all imaginary parts; inverse: `from_complex_parts`."""
+    return torch.cat([spectrum.real, spectrum.imag], dim=1)
+
+
+def from_complex_parts(
+    parts: Float[Tensor, "batch twice_freq frames"],
+) -> Complex[Tensor, "batch freq frames"]:
+    """The spectrum whose `complex_parts` these are."""
+    real, imag = parts.float().chunk(2, dim=1)
+    return torch.complex(real.contiguous(), imag.contiguous())
+
+
+def band_power(
+    spectrum: Complex[Tensor, "batch freq frames"], *, scale: Scale, bands: int, sample_rate: int
+) -> Float[Tensor, "batch band frames"]:
+    """Power in triangular bands (`filterbank`)."""
+    weights = torch.from_numpy(filterbank(scale, bands, spectrum.shape[1], sample_rate)).to(
+        spectrum.device
+    )
+    return torch.einsum("bf,nft->nbt", weights, power(spectrum))  # band, freq, n batch, t frames
+
+
+def log_mel_power(
+    spectrum: Complex[Tensor, "batch freq frames"], *, bands: int, sample_rate: int
+) -> Float[Tensor, "batch band frames"]:
+    """Logarithm of the power in mel bands (Lu 2013)."""
+    return (band_power(spectrum, scale="mel", bands=bands, sample_rate=sample_rate) + FLOOR).log()
+
+
+def log_erb_power(
+    spectrum: Complex[Tensor, "batch freq frames"], *, bands: int, sample_rate: int
+) -> Float[Tensor, "batch band frames"]:
+    """Logarithm of the power in bands of equal width on the ERB-rate scale."""
+    return (band_power(spectrum, scale="erb", bands=bands, sample_rate=sample_rate) + FLOOR).log()
+
+
+def mfcc(
+    spectrum: Complex[Tensor, "batch freq frames"],
+    *,
+    bands: int,
+    coefficients: int,
+    sample_rate: int,
+) -> Float[Tensor, "batch coefficient frames"]:
+    """The first mel-frequency cepstral coefficients: orthonormal DCT-II of `log_mel_power`."""
+    logs = log_mel_power(spectrum, bands=bands, sample_rate=sample_rate)
+    basis = torch.from_numpy(_dct_basis(coefficients, bands)).to(logs.device)
+    return torch.einsum("cb,nbt->nct", basis, logs)  # coefficient, band, n batch, t frames
+
+
+def hertz_to_scale(hertz: np.ndarray, scale: Scale) -> np.ndarray:
+    """Frequency on a scale of hearing.
+
+    Mel: 2595 log10(1 + f / 700), O'Shaughnessy 1987. ERB rate: 21.4 log10(1 + 0.00437 f), Glasberg
+    and Moore 1990.
+    """
+    if scale == "mel":
+        return 2595.0 * np.log10(1.0 + hertz / 700.0)
+    return 21.4 * np.log10(1.0 + 0.00437 * hertz)
+
+
+def scale_to_hertz(value: np.ndarray, scale: Scale) -> np.ndarray:
+    """Inverse of `hertz_to_scale`."""
+    if scale == "mel":
+        return 700.0 * (10.0 ** (value / 2595.0) - 1.0)
+    return (10.0 ** (value / 21.4) - 1.0) / 0.00437
+
+
+@lru_cache
+def filterbank(scale: Scale, bands: int, freq: int, sample_rate: int) -> np.ndarray:
+    """Triangles of peak 1, equally spaced up to half the sample rate: (band, freq) in float32.
+
+    Neighbouring triangles sum to 1 between the first and the last centre. A triangle is never
+    narrower than a bin to each side, so that no band is empty.
+    """
+    nyquist = sample_rate / 2
+    edges = np.linspace(0.0, hertz_to_scale(np.array(nyquist), scale), bands + 2)
+    corner = scale_to_hertz(edges, scale)[:, None] / nyquist * (freq - 1)  # in bins
+    left, centre, right = corner[:-2], corner[1:-1], corner[2:]
+    bins = np.arange(freq)[None, :]
+    rising = np.where(centre - left < 1.0, 1.0 - (centre - bins), (bins - left) / (centre - left))
+    falling = np.where(
+        right - centre < 1.0, 1.0 - (bins - centre), (right - bins) / (right - centre)
+    )
+    return np.clip(np.minimum(rising, falling), 0.0, None).astype(np.float32)
+
+
+@lru_cache
+def _dct_basis(coefficients: int, bands: int) -> np.ndarray:
+    order, band = np.arange(coefficients)[:, None], np.arange(bands)[None, :]
+    basis = np.sqrt(2.0 / bands) * np.cos(np.pi * order * (2 * band + 1) / (2 * bands))
+    basis[0] /= np.sqrt(2.0)
+    return basis.astype(np.float32)
+
+
+# ------------------------------------------------------------------------------------ normalisation
+
+
+def standardise(
+    values: Float[Tensor, "batch feature frames"],
+    mean: Float[Tensor, " feature"] | Float[Tensor, "batch feature"],
+    std: Float[Tensor, " feature"] | Float[Tensor, "batch feature"],
+) -> Float[Tensor, "batch feature frames"]:
+    """(values - mean) / std with statistics from elsewhere: global CMVN."""
+    return (values - mean[..., None]) / std[..., None]
+
+
+def unstandardise(
+    values: Float[Tensor, "batch feature frames"],
+    mean: Float[Tensor, " feature"],
+    std: Float[Tensor, " feature"],
+) -> Float[Tensor, "batch feature frames"]:
+    """Inverse of `standardise`."""
+    return values * std[..., None] + mean[..., None]
+
+
+def utterance_cmvn(
+    values: Float[Tensor, "batch feature frames"], count: int | None = None
+) -> Float[Tensor, "batch feature frames"]:
+    """Zero mean, unit variance over the first `count` frames (None: all); constants give 0."""
+    mean = values[..., :count].mean(-1, keepdim=True)
+    variance = values[..., :count].var(-1, keepdim=True, correction=0)
+    return (values - mean) / (variance + 1e-5).sqrt()
+
+
+def running_cmvn(
+    values: Float[Tensor, "batch feature frames"],
+    state: Float[Tensor, "batch moments"],
+    decay: float,
+) -> tuple[Float[Tensor, "batch feature frames"], Float[Tensor, "batch moments"]]:
+    """Causal CMVN: mean and variance of the past with exponentially falling weight.
+
+    Args:
+        values: features.
+        state: averages of the values, their squares and one (moments = 2 * feature + 1); zeros
+            before the first frame. The average of one is the weight seen so far: dividing by it
+            removes the bias of the start.
+        decay: weight of a frame relative to the next one, below 1.
+    """
+    moments = torch.cat([values, values.square(), torch.ones_like(values[:, :1])], dim=1)
+    averages, state = exponential_average(moments, state, decay)
+    first, second, weight = averages.tensor_split([values.shape[1], -1], dim=1)
+    mean = first / weight
+    variance = (second / weight - mean.square()).clamp(min=0.0)
+    return (values - mean) / (variance + 1e-2).sqrt(), state
+
+
+def exponential_average(
+    values: Float[Tensor, "batch feature frames"],
+    previous: Float[Tensor, "batch feature"],
+    decay: float,
+) -> tuple[Float[Tensor, "batch feature frames"], Float[Tensor, "batch feature"]]:
+    """Recursive averages and the last of them.
+
+    a[k] = decay * a[k - 1] + (1 - decay) * values[k] with a[-1] = previous. Computed in blocks of
+    128 frames by a triangular matrix: no loop over frames.
+    """
+    blocks = []
+    for block in values.split(128, dim=-1):
+        steps = torch.arange(block.shape[-1], device=block.device)
+        exponent = steps[None, :] - steps[:, None]  # (from frame, to frame)
+        weights = torch.where(exponent >= 0, (1 - decay) * decay ** exponent.clamp(min=0), 0.0)
+        averages = block @ weights + previous[..., None] * decay ** (steps + 1)
+        previous = averages[..., -1]
+        blocks.append(averages)
+    return torch.cat(blocks, dim=-1), previous
+
+
+# --------------------------------------------------------------------------- noise beside the input
+
+
+def first_frames_mean(
+    values: Float[Tensor, "batch feature frames"],
+    state: tuple[Float[Tensor, "batch feature"], Float[Tensor, ""]],
+    count: int,
+) -> tuple[
+    Float[Tensor, "batch feature frames"], tuple[Float[Tensor, "batch feature"], Float[Tensor, ""]]
+]:
+    """Mean of the first `count` frames: the static noise estimate of Xu 2014, made causal.
+
+    A frame before number `count` sees the mean of the frames so far, every later one the mean of
+    the first `count`.
+
+    Args:
+        values: features.
+        state: (sum, number) of the frames summed so far; zeros before the first frame.
+        count: number of frames taken for noise alone.
+    """
+    total, seen = state
+    position = seen + torch.arange(values.shape[-1], device=values.device)
+    sums = total[..., None] + (values * (position < count)).cumsum(-1)
+    number = (position + 1).clamp(max=count)
+    return sums / number, (sums[..., -1], number[-1])
+
+
+def rising_minimum(
+    values: Float[Tensor, "batch feature frames"],
+    previous: Float[Tensor, "batch feature"],
+    rise: float,
+) -> tuple[Float[Tensor, "batch feature frames"], Float[Tensor, "batch feature"]]:
+    """Noise floor that falls with the signal at once and rises by `rise` a frame.
+
+    n[k] = min(values[k], n[k - 1] + rise). A causal, dynamic noise estimate in the spirit of
+    minimum statistics (Martin 2001). For features in the log domain. `previous` is infinite before
+    the first frame.
+    """
+    slope = rise * torch.arange(1, values.shape[-1] + 1, device=values.device)
+    floor = torch.minimum((values - slope).cummin(-1).values, previous[..., None]) + slope
+    return floor, floor[..., -1]
+
+
+# ------------------------------------------------------------------------------------------ context
+
+
+def splice(
+    values: Float[Tensor, "batch feature frames"],
+    state: Float[Tensor, "batch feature memory"],
+    context: int,
+) -> tuple[Float[Tensor, "batch spliced frames"], Float[Tensor, "batch feature memory"]]:
+    """Put each frame beside the `context - 1` frames before it, oldest first.
+
+    The result has spliced = context * feature numbers in a frame. Symmetric context with `future`
+    frames is the same splice read `future` frames later.
+
+    Args:
+        values: features.
+        state: the memory = context - 1 frames before the first.
+        context: frames in a row of the result.
+    """
+    extended = torch.cat([state, values], dim=-1)
+    windows = extended.unfold(-1, context, 1)
+    spliced = rearrange(windows, "batch feature frames context -> batch (context feature) frames")
+    return spliced, extended[..., extended.shape[-1] - state.shape[-1] :]
