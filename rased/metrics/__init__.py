@@ -1,4 +1,4 @@
-"""Metrics by name: each declares unit, direction, range, rate and version, and gives a value or a status.
+"""Metrics by name: each declares unit, direction, range, rate; gives a value or a status.
 
 >>> metric("si-sdr").unit
 'dB'

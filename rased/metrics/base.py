@@ -26,7 +26,8 @@ class Score:
 
     Attributes:
         value: in the metric's unit; None where there is none.
-        status: "ok", "undefined: why" (silence, too short) or "unavailable: why" (a package is missing).
+        status: "ok", "undefined: why" (silence, too short) or "unavailable: why" (a package is
+            missing).
     """
 
     value: float | None
@@ -65,7 +66,7 @@ class Metric:
 
     @property
     def version(self) -> str:
-        """What must agree for two values to be comparable: packages, their versions, our choices."""
+        """What must agree for two values to be comparable: packages and our own choices."""
         return ", ".join(f"{package} {_installed(package)}" for package in self.packages)
 
     def measure(
@@ -87,11 +88,12 @@ class Metric:
     ) -> Score:
         """Score one utterance; never resamples.
 
-        Silence (of either signal), NaN and too short input give the status "undefined: ...", a missing package gives
-        "unavailable: ...".
+        Silence (of either signal), NaN and too short input give the status "undefined: ...", a
+        missing package gives "unavailable: ...".
 
         Raises:
-            RasedError: another rate than the metric's, no target where one is needed, or unequal lengths.
+            RasedError: another rate than the metric's, no target where one is needed, or unequal
+                lengths.
         """
         self._check(estimate, target, sample_rate)
         missing = [package for package in self.packages if _installed(package) == "missing"]
@@ -110,8 +112,8 @@ class Metric:
     def _check(self, estimate: Tensor, target: Tensor | None, sample_rate: int) -> None:
         if self.sample_rate not in (None, sample_rate):
             raise RasedError(
-                f"{self.name} is defined at {self.sample_rate} Hz and was given {sample_rate} Hz: resample both "
-                "signals first, and say with what."
+                f"{self.name} is defined at {self.sample_rate} Hz and was given {sample_rate} Hz: "
+                "resample both signals first, and say with what."
             )
         if not self.needs_reference:
             return
@@ -119,8 +121,8 @@ class Metric:
             raise RasedError(f"{self.name} compares with a reference: pass target=...")
         if estimate.shape != target.shape:
             raise RasedError(
-                f"{self.name} needs signals of equal length and was given an estimate of {estimate.shape[-1]} and a "
-                f"target of {target.shape[-1]} samples: align and trim them first."
+                f"{self.name} needs signals of equal length and was given an estimate of "
+                f"{estimate.shape[-1]} and a target of {target.shape[-1]} samples: trim them first."
             )
 
     def _look(self, estimate: Tensor, target: Tensor | None, sample_rate: int) -> None:

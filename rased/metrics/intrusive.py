@@ -11,9 +11,9 @@ from rased.signal.ratios import BOUND_DB, si_sdr
 
 
 class PESQWideband(Metric):
-    """Perceptual evaluation of speech quality, wide band: ITU-T P.862.2, without Corrigendum 2 (the `pesq` package).
+    """Perceptual evaluation of speech quality, wide band: ITU-T P.862.2 (the `pesq` package).
 
-    Other builds differ by up to 0.4: compare only values of one version.
+    Corrigendum 2 is not in it, and other builds differ by up to 0.4: compare only values of one version.
     """
 
     name = "pesq-wb"
@@ -43,7 +43,7 @@ class PESQWideband(Metric):
 
 
 class STOI(Metric):
-    """Short-time objective intelligibility: Taal et al., IEEE TASLP 19(7), 2011 (the `pystoi` package)."""
+    """Short-time objective intelligibility: Taal et al., IEEE TASLP 19(7), 2011 (`pystoi`)."""
 
     name = "stoi"
     title = "STOI"
@@ -57,7 +57,7 @@ class STOI(Metric):
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
-        """Correlation of third-octave envelopes; undefined with less than 30 frames (0.4 s) of speech."""
+        """Correlation of third-octave envelopes; undefined below 0.4 s (30 frames) of speech."""
         from pystoi import stoi
 
         assert target is not None
@@ -74,8 +74,8 @@ class STOI(Metric):
 class ESTOI(STOI):
     """Extended STOI: Jensen and Taal, IEEE/ACM TASLP 24(11), 2016 (the `pystoi` package).
 
-    The package adds tiny random numbers before it normalises; they are seeded here, and numpy's global generator is
-    left as it was found.
+    The package adds tiny random numbers before it normalises; they are seeded here, and numpy's
+    global generator is left as it was found.
     """
 
     name = "estoi"
@@ -90,7 +90,7 @@ class ESTOI(STOI):
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
-        """Correlation of normalised spectrograms; undefined with less than 30 frames (0.4 s) of speech."""
+        """Correlation of normalised spectrograms; undefined below 0.4 s of speech."""
         # The package draws from the global generator and takes no other.
         found = np.random.get_state()  # noqa: NPY002
         np.random.seed(0)  # noqa: NPY002
@@ -119,7 +119,7 @@ class SISDR(Metric):
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
-        """Ratio in dB, computed in double precision; undefined where a signal is silent but for an offset."""
+        """Ratio in dB, in double precision; undefined where a signal is constant."""
         assert target is not None
         for role, signal in (("target", target), ("estimate", estimate)):
             if float(signal.max() - signal.min()) <= SILENCE:

@@ -26,13 +26,14 @@ POLYNOMIALS = (
 
 
 class DNSMOS(Metric):
-    """One of the three values of DNSMOS P.835: Reddy, Gopal, Cutler, ICASSP 2022 (arXiv 2110.01763).
+    """One of the three values of DNSMOS P.835: Reddy, Gopal, Cutler, ICASSP 2022.
 
-    The network inside the `speechmos` package is run directly (the package itself imports librosa, which only its P.808
-    network needs), with one thread. Samples beyond full scale are clipped, as a 16-bit file would.
-    A clip of 9.01 s or more is cut as the package cuts it: windows of 9.01 s at whole seconds, averaged. A shorter clip
-    is repeated until it fills one window, and that one window is scored; the package goes on to average up to eight
-    shifted windows of the same repetition, at as many times the cost.
+    The network inside the `speechmos` package is run directly (the package itself imports librosa,
+    which only its P.808 network needs), with one thread. Samples beyond full scale are clipped, as
+    a 16-bit file would. A clip of 9.01 s or more is cut as the package cuts it: windows of 9.01 s
+    at whole seconds, averaged. A shorter clip is repeated until it fills one window, and that one
+    window is scored; the package goes on to average up to eight shifted windows of the same
+    repetition, at as many times the cost.
     """
 
     unit = "MOS"
@@ -45,7 +46,7 @@ class DNSMOS(Metric):
 
     @property
     def version(self) -> str:
-        """Package and windows; onnxruntime's version does not matter to the digits that are shown."""
+        """Package and windows; the runtime does not matter to the digits that are shown."""
         return f"{super().version.partition(',')[0]} sig_bak_ovr.onnx, one window below 9.01 s"
 
     def measure(
@@ -84,8 +85,9 @@ def windows(waveform: Float[np.ndarray, " time"]) -> Float[np.ndarray, "windows 
     if len(waveform) < WINDOW:
         return np.resize(waveform, (1, WINDOW))
     count = int(len(waveform) // RATE - WINDOW_SECONDS) + 1
-    # The package computes the end of a window in floating point and leaves out a window that comes out one sample
-    # short (those at 7 to 23 s, for instance). Everyone's published values do; so do ours.
+    # The package computes the end of a window in floating point and leaves out a window that comes
+    # out one sample short (those at 7 to 23 s, for instance). Everyone's published values do; so do
+    # ours.
     starts = [
         RATE * second
         for second in range(count)
@@ -98,7 +100,7 @@ _last: tuple[bytes, tuple[float, float, float]] = b"", (0.0, 0.0, 0.0)
 
 
 def p835(waveform: Float[np.ndarray, " time"]) -> tuple[float, float, float]:
-    """Signal, background and overall MOS of 16 kHz audio; the last result is kept, since three metrics ask for it."""
+    """Signal, background and overall MOS of 16 kHz audio; three metrics share one run."""
     global _last
     samples = np.ascontiguousarray(waveform, dtype=np.float32).clip(-1.0, 1.0)
     digest = hashlib.sha256(samples.tobytes()).digest()
@@ -123,7 +125,8 @@ def _session() -> Any:
     import onnxruntime
 
     found = find_spec("speechmos")
-    assert found is not None and found.submodule_search_locations
+    assert found is not None
+    assert found.submodule_search_locations
     path = Path(found.submodule_search_locations[0]) / "dnsmos_models" / "sig_bak_ovr.onnx"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

@@ -30,10 +30,10 @@ def test_better_signals_score_better_and_inside_the_range(name, noisy, target):
 
 @ALL
 def test_same_input_same_digits_and_no_global_draw(name, noisy, target):
-    before = np.random.get_state()[1].copy()
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
     first, second = score(name, noisy, target), score(name, noisy, target)
     assert first == second
-    assert (np.random.get_state()[1] == before).all()
+    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
 
 
 @ALL
