@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from rased.data import order
-from rased.data.mixing import Mixing
+from rased.data.mixing import Mixer, Mixing
 from rased.data.sample import Batch, Mixture
 from rased.data.shards import Corpus, Role, refuse_overlap
 from rased.data.stages import Plan, Scene
@@ -97,6 +97,7 @@ class MixtureDataModule(pl.LightningDataModule):
             "rir": list(rir),
         }
         self.scene, self.mixing = scene, mixing
+        self.mixer = Mixer(mixing)
         self.validation_scene = scene if validation_scene is None else validation_scene
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.samples_per_epoch, self.validation_samples = samples_per_epoch, validation_samples
@@ -183,7 +184,7 @@ class MixtureDataModule(pl.LightningDataModule):
                     f"{len(self.skipped)} of {self._seen} samples ({100 * share:.1f} %) could not be read, more than "
                     f"max_bad_share {self.max_bad_share} allows:\n  {listed}"
                 )
-        return self.mixing(batch)
+        return self.mixer(batch)
 
     def state_dict(self) -> dict[str, int]:
         """The position: two integers, whatever the number of workers, ranks or samples a batch."""

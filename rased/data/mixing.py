@@ -1,10 +1,11 @@
 """x = r * s + n as batched tensor code: the same on the CPU and on an accelerator, one gain for all parts."""
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from rased.data.sample import Batch, Mixture
@@ -41,45 +42,47 @@ class Mixing:
                 f"early_ms is {self.early_ms}; it is a time behind the direct path, 0 or more."
             )
 
+    def responses(
+        self, rir: Float[Tensor, " taps"], direct: int, length: int
+    ) -> dict[str, Complex[Tensor, " freq"]]:
+        """Transfer functions of the parts of a room on an FFT grid of `length` samples."""
+
+        def part(response: Float[Tensor, " taps"]) -> Complex[Tensor, " freq"]:
+            return room.spectrum(response, direct, length)
+
+        def until(milliseconds: float) -> Float[Tensor, " taps"]:
+            return room.early_part(rir, direct, early_ms=milliseconds, sample_rate=self.sample_rate)
+
+        early = until(self.early_ms)
+        parts = {"early": part(early), "late": part(rir - early)}
+        if self.target == "direct":
+            parts["direct"] = part(until(room.DIRECT_MS))
+        return parts
+
+
+class Mixer:
+    """Turns batches into mixtures on the device they lie on; keeps the spectra of the rooms it has met."""
+
+    def __init__(self, mixing: Mixing, *, limit: int = 256 << 20) -> None:
+        """Keep at most `limit` bytes of spectra."""
+        self.mixing, self.limit = mixing, limit
+        self._kept: OrderedDict[tuple[str, int, torch.device], dict[str, Tensor]] = OrderedDict()
+
     def __call__(self, batch: Batch) -> Mixture:
-        """Mix a batch on the device it lies on.
+        """Mix a batch.
 
-        The parts add up: `noisy == early + late + noise` to float precision. The noise lies `snr_db` below the active level of
-        the reverberant speech; the mixture has the level `level_dbfs` (rms) unless it would clip, then its peak is 0.99.
-        An infinite snr_db means no noise. Silence stays silence.
+        The parts add up: `noisy == early + late + noise` to float precision. The noise lies `snr_db` below the active
+        level of the reverberant speech; the mixture has the level `level_dbfs` (rms) unless it would clip, then its
+        peak is 0.99. An infinite snr_db means no noise. Silence stays silence.
         """
-        clean, rir, direct = batch["clean"], batch["rir"], batch["direct_path"]
-        early_rir = room.early_part(
-            rir, direct, early_ms=self.early_ms, sample_rate=self.sample_rate
+        parts = self._parts(batch)
+        speech, target = parts["early"] + parts["late"], parts["target"]
+        noise_gain = levels.gain_for_snr(
+            speech=speech, noise=batch["noise"], snr_db=batch["snr_db"]
         )
-        time = clean.shape[-1]
-        length = room.fft_length(time + rir.shape[-1])
-        speech = torch.fft.rfft(clean, n=length)
-
-        def in_room(response: Float[Tensor, "batch taps"]) -> Float[Tensor, "batch time"]:
-            return torch.fft.irfft(speech * room.spectrum(response, direct, length), n=length)[
-                :, :time
-            ]
-
-        early, late = in_room(early_rir), in_room(rir - early_rir)
-        reverberant = early + late
-        noise = batch["noise"] * _column(
-            levels.gain_for_snr(speech=reverberant, noise=batch["noise"], snr_db=batch["snr_db"])
-        )
-        match self.target:
-            case "anechoic":
-                target = clean * _column(_direct_amplitude(rir, direct, self.sample_rate))
-            case "direct":
-                direct_rir = room.early_part(
-                    rir, direct, early_ms=room.DIRECT_MS, sample_rate=self.sample_rate
-                )
-                target = in_room(direct_rir)
-            case "early":
-                target = early
-            case "reverberant":
-                target = reverberant
-        gain = _column(_gain(reverberant + noise, batch["level_dbfs"]))
-        early, late, noise = gain * early, gain * late, gain * noise
+        noise = batch["noise"] * _column(noise_gain)
+        gain = _column(_gain(speech + noise, batch["level_dbfs"]))
+        early, late, noise = gain * parts["early"], gain * parts["late"], gain * noise
         return Mixture(
             noisy=early + late + noise,
             target=gain * target,
@@ -92,6 +95,55 @@ class Mixing:
             noise_key=batch["noise_key"],
             rir_key=batch["rir_key"],
         )
+
+    def _parts(self, batch: Batch) -> dict[str, Float[Tensor, "batch time"]]:
+        """Early, late and target before any gain; without a room all speech is early and is the target."""
+        clean = batch["clean"]
+        parts = {"early": clean, "late": torch.zeros_like(clean), "target": clean}
+        inside = [row for row, key in enumerate(batch["rir_key"]) if key]
+        if not inside:
+            return parts
+        time = clean.shape[-1]
+        length = room.fft_length(time + batch["rir"].shape[-1])
+        spectra = [self._spectra(batch, row, length) for row in inside]
+        speech = torch.fft.rfft(clean[inside], n=length)
+        wet = {
+            name: torch.fft.irfft(speech * torch.stack([s[name] for s in spectra]), n=length)
+            for name in spectra[0]
+            if name != "amplitude"
+        }
+        match self.mixing.target:
+            case "anechoic":
+                scale = torch.stack([s["amplitude"] for s in spectra])
+                wet["target"] = clean[inside] * _column(scale)
+            case "direct":
+                wet["target"] = wet["direct"]
+            case "early":
+                wet["target"] = wet["early"]
+            case "reverberant":
+                wet["target"] = wet["early"] + wet["late"]
+        return {
+            name: dry.index_copy(0, _rows(inside, dry), wet[name][:, :time])
+            for name, dry in parts.items()
+        }
+
+    def _spectra(self, batch: Batch, row: int, length: int) -> dict[str, Tensor]:
+        rir = batch["rir"][row]
+        key = (batch["rir_key"][row], length, rir.device)
+        found = self._kept.pop(key, None)
+        if found is None:
+            direct = int(batch["direct_path"][row])
+            found = self.mixing.responses(rir, direct, length)
+            found["amplitude"] = _direct_amplitude(rir, direct, self.mixing.sample_rate)
+            size = sum(part.nbytes for part in found.values())
+            while self._kept and (len(self._kept) + 1) * size > self.limit:
+                self._kept.popitem(last=False)
+        self._kept[key] = found
+        return found
+
+
+def _rows(numbers: list[int], like: Tensor) -> Tensor:
+    return torch.tensor(numbers, device=like.device)
 
 
 def _column(factor: Float[Tensor, " batch"]) -> Float[Tensor, "batch 1"]:
@@ -108,10 +160,9 @@ def _gain(
 
 
 def _direct_amplitude(
-    rir: Float[Tensor, "batch taps"], direct: Tensor, sample_rate: int
-) -> Float[Tensor, " batch"]:
+    rir: Float[Tensor, " taps"], direct: int, sample_rate: int
+) -> Float[Tensor, ""]:
     """Signed amplitude of the direct path: root of its energy within half a millisecond, sign of its peak."""
-    position = torch.arange(rir.shape[-1], device=rir.device)
-    near = (position - direct[:, None]).abs() <= sample_rate // 2000
-    peak = rir.gather(-1, direct[:, None])[:, 0]
-    return (rir * near).square().sum(-1).sqrt() * peak.sign()
+    half = sample_rate // 2000
+    near = rir[max(0, direct - half) : direct + half + 1]
+    return near.square().sum().sqrt() * rir[direct].sign()

@@ -1,7 +1,8 @@
-"""Audio files into tar shards: decoded, resampled, checked, written in a fixed order with nothing lost on the way.
+"""Audio files into tar shards: decoded, resampled, checked, written in a fixed order, nothing lost.
 
-The shards are plain WebDataset files. Equal input gives equal bytes for any number of jobs; a run that was cut off goes on
-behind its last complete shard; what cannot be read is skipped, counted and listed in skipped.json.
+The shards are plain WebDataset files. Equal input gives equal bytes for any number of jobs; a run
+that was cut off goes on behind its last complete shard; what cannot be read is skipped, counted and
+listed in skipped.json.
 """
 
 import errno
@@ -139,7 +140,7 @@ def pack(
     max_bad: float = 0.1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Packed:
-    """Pack audio into OUT/{split}-{number:06d}.tar with an index, whatever its rate, channels and format.
+    """Pack audio of any rate, channels and format into OUT/{split}-{number:06d}.tar with an index.
 
     Args:
         given: folders, manifests and files (see `sources.collect`).
@@ -148,13 +149,13 @@ def pack(
         codec: "flac", or "pcm16" (raw: larger, several times faster to read).
         sample_rate: Hz to resample to.
         split: for files whose split neither manifest nor folder names.
-        shard_mb: a shard ends before it would exceed this many megabytes (a larger sample gets its own).
+        shard_mb: a shard ends before it exceeds this many megabytes (a larger sample gets its own).
         jobs: files decoded at the same time; 0: one per CPU core. The result does not depend on it.
-        max_bad: the run stops when more than this share of all files (and more than ten) are bad.
+        max_bad: the run stops when more than this share of all files, and more than ten, are bad.
         progress: called with (files done, files in all).
 
     Raises:
-        RasedError: wrong arguments; out holds something else; no space left (what is packed so far stays).
+        RasedError: wrong arguments; out holds something else; no space left (complete shards stay).
         ProblemsFound: too many bad files, or nothing but bad files.
     """
     _check(role, codec, sample_rate, shard_mb, jobs, max_bad)
@@ -177,17 +178,18 @@ def pack(
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
             raise
         raise RasedError(
-            f"Cannot write to '{out}': {(error.strerror or str(error)).lower()}. The complete shards there are "
-            "kept: make room or choose another --out, and run the same command again."
+            f"Cannot write to '{out}': {(error.strerror or str(error)).lower()}. The complete shards "
+            "there are kept: make room or choose another --out, and run the same command again."
         ) from error
 
 
 def decode(file: Path, *, sample_rate: int, role: Role = "speech") -> Decoded:
     """Read a file of any rate, channels and format as 16-bit samples of one channel.
 
-    16-bit samples that need neither resampling nor mixing survive bit for bit. What would exceed full scale (overshoot
-    of the resampler, floating-point files) is turned down as a whole, by `gain_db`. A rir that is not 16-bit already, or
-    that is resampled, is scaled to 0.99 of full scale: its level means nothing, its tail needs the bits.
+    16-bit samples that need neither resampling nor mixing survive bit for bit. What would exceed
+    full scale (overshoot of the resampler, floating-point files) is turned down as a whole, by
+    `gain_db`. A rir that is not 16-bit already, or that is resampled, is scaled to 0.99 of full
+    scale: its level means nothing, its tail needs the bits.
 
     Raises:
         BadAudioError: not audio, empty, cut short, NaN or infinite samples, nothing but zeros.
@@ -237,7 +239,7 @@ def encode(samples: NDArray[np.int16], codec: Codec, sample_rate: int) -> bytes:
 
 
 def scan(shard: Path) -> Iterator[tuple[dict[str, Any], int, bytes]]:
-    """Yield (details, offset of the audio member's data, its bytes) for each sample of a shard, in order.
+    """Yield (details, offset of the audio, its bytes) for each sample of a shard, in order.
 
     Raises:
         RasedError: not a tar, cut short, or members that are not pairs of audio and json.
@@ -246,8 +248,8 @@ def scan(shard: Path) -> Iterator[tuple[dict[str, Any], int, bytes]]:
         with shard.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
             while (audio := tar.next()) is not None:
                 described = tar.next()
-                key, suffix = os.path.splitext(audio.name)
-                if suffix[1:] not in CODECS or described is None or described.name != f"{key}.json":
+                key, _, suffix = audio.name.partition(".")
+                if suffix not in CODECS or described is None or described.name != f"{key}.json":
                     raise RasedError(
                         f"{shard} holds '{audio.name}' without a '{key}.json' behind it."
                     )
@@ -317,8 +319,8 @@ def _begin(out: Path, request: dict[str, Any]) -> bool:
         differs = [name for name in request if earlier.get(name) != request[name]]
         state = "is packed" if (out / INDEX).is_file() else "holds an unfinished pack"
         raise RasedError(
-            f"'{out}' {state} from other input or settings (different: {', '.join(differs)}); choose another --out, or "
-            "remove that folder."
+            f"'{out}' {state} from other input or settings (different: {', '.join(differs)}); "
+            "choose another --out, or remove that folder."
         )
     if earlier is None:
         strange = sorted(
@@ -328,7 +330,8 @@ def _begin(out: Path, request: dict[str, Any]) -> bool:
         )
         if strange:
             raise RasedError(
-                f"'{out}' already holds {', '.join(strange[:3])} and no {RECORD}; choose an empty --out."
+                f"'{out}' already holds {', '.join(strange[:3])} and no {RECORD}; "
+                "choose an empty --out."
             )
         _write(record, request)
     return (out / INDEX).is_file()
@@ -388,8 +391,8 @@ def _pack(
                 if len(skipped) > limit:
                     _write(out / SKIPPED, [asdict(entry) for entry in skipped])
                     raise ProblemsFound(
-                        f"Stopped: {len(skipped)} of {count} files are bad, listed in {out / SKIPPED}. {_examples(skipped)} "
-                        "Allow more with --max-bad, or leave them out."
+                        f"Stopped: {len(skipped)} of {count} files are bad, listed in "
+                        f"{out / SKIPPED}. {_examples(skipped)} Allow more with --max-bad."
                     )
             else:
                 assert isinstance(data, bytes)
@@ -398,7 +401,8 @@ def _pack(
     _write(out / SKIPPED, [asdict(entry) for entry in skipped])
     if not rows.columns["key"]:
         raise ProblemsFound(
-            f"None of the {total} files could be packed, reasons in {out / SKIPPED}. {_examples(skipped)}"
+            f"None of the {total} files could be packed, reasons in {out / SKIPPED}. "
+            f"{_examples(skipped)}"
         )
     attribution = _attribute(out, listing.licence_files)
     write_index(
@@ -438,7 +442,7 @@ def _summary(out: Path, listing: Listing) -> Packed:
 
 
 class Writer:
-    """Samples into numbered shards; a shard gets its name only when it is complete and on the disk."""
+    """Samples into numbered shards; a shard gets its name only when it is whole and on the disk."""
 
     def __init__(self, out: Path, rows: Rows, codec: Codec, limit: int) -> None:
         self._out, self._rows, self._codec, self._limit = out, rows, codec, limit
@@ -520,7 +524,7 @@ def _sample(source: Source, role: Role, codec: Codec, sample_rate: int) -> tuple
 
 
 def _read(sound: soundfile.SoundFile, sample_rate: int, role: Role) -> NDArray[np.float32]:
-    """Return all of an open file as one channel at the wanted rate; only the result is held in memory."""
+    """Return an open file as one channel at the wanted rate; only the result is held in memory."""
     promised = sound.frames
     if promised == 0:
         raise BadAudioError("empty: no samples")

@@ -300,6 +300,10 @@ class Corpus:
             np.concatenate([i.columns[name][r] for i, r in zip(indices, rows, strict=True)])
             for name in ("key", "label", "sha256", "frames")
         )
+        if len(np.unique(self.key)) != len(self.key):
+            raise RasedError(
+                f"{role} names some keys twice in {', '.join(str(i.folder) for i in indices)}: is a folder given twice?"
+            )
         self.licences = sorted(
             {
                 i.licences[code]

@@ -1,4 +1,4 @@
-"""What is to be packed: audio files with split, label and licence, out of folders, manifests and single files."""
+"""What is to be packed: audio files with split, label and licence, out of folders and manifests."""
 
 import csv
 import hashlib
@@ -18,10 +18,10 @@ ROLES: tuple[Role, ...] = get_args(Role)
 SPLITS = ("train", "valid", "test")
 
 AUDIO_SUFFIXES = frozenset(
-    ".wav .wave .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64 .sph .nist .voc "
-    ".wve .htk .avr .sd2 .m4a .aac .mp4 .wma .webm .mka .amr".split()
+    ".wav .wave .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64 .sph .nist "
+    ".voc .wve .htk .avr .sd2 .m4a .aac .mp4 .wma .webm .mka .amr".split()
 )
-"""Names that promise audio: what libsndfile cannot read of them is counted and listed as bad, never passed by."""
+"""Names that promise audio: what libsndfile cannot read of them is listed as bad, not passed by."""
 
 _LONGEST_KEY = 80
 """Characters; the name of a tar member ends at 100 with its extension."""
@@ -75,7 +75,7 @@ class Listing:
     licence_files: list[Path] = field(default_factory=list)
 
     def digest(self) -> str:
-        """Return a sha256 over everything but where the roots lie: equal listings pack to equal bytes."""
+        """Return a sha256 over all but where the roots lie: equal listings pack to equal bytes."""
         digest = hashlib.sha256()
         for source in self.sources:
             digest.update("\x00".join(map(str, source[1:])).encode())
@@ -86,18 +86,19 @@ class Listing:
 def collect(given: Sequence[Path], *, role: Role, split: str = "train") -> Listing:
     """List the audio of `role` in folders, manifest.csv files and audio files.
 
-    A folder that holds a manifest.csv is read through it. Otherwise split and label come from the folders:
-    [role/][train|valid|test/][label/]...; without a label folder the name of the file's own folder is the label.
+    A folder that holds a manifest.csv is read through it. Otherwise split and label come from the
+    folders: [role/][train|valid|test/][label/]...; without a label folder the name of the file's own
+    folder is the label.
 
     Args:
-        given: folders, manifests (columns: path; and role, split, label, licence, source, note, sha256 where known;
-            paths start at the manifest's folder) and audio files.
+        given: folders, audio files and manifests (columns: path; and role, split, label, licence,
+            source, note, sha256 where known; paths start at the manifest's folder).
         role: rows and top folders of the other two roles are passed over.
         split: for files whose split neither the manifest nor a folder names.
 
     Raises:
-        RasedError: nothing given, nothing found, a path that is not there, a manifest without the column path, the
-            same file twice.
+        RasedError: nothing given, nothing found, a path that is not there, a manifest without the
+            column path, the same file twice.
     """
     if not given:
         raise RasedError("Nothing to pack: give folders, manifest.csv files or audio files.")
@@ -146,8 +147,8 @@ def _from_manifest(manifest: Path, role: Role, split: str, listing: Listing) -> 
         try:
             if "path" not in (rows.fieldnames or ()):
                 raise RasedError(
-                    f"'{manifest}' has no column 'path'; its first line must name the columns, for example "
-                    "path,role,split,label,licence,source,note."
+                    f"'{manifest}' has no column 'path'; its first line must name the columns, for "
+                    "example path,role,split,label,licence,source,note."
                 )
             for row in rows:
                 if (row.get("role") or role) != role:
@@ -222,7 +223,7 @@ def _from_path(path: str, base: str, role: Role, split: str) -> tuple[str, str]:
 
 
 def _key(path: str, role: Role | None) -> str:
-    """Return the path as one word; the role, that all keys of a folder of shards share, is left out.
+    """Return the path as one word; the role, which all keys of a folder share, is left out.
 
     >>> _key("noise/test/babble/babble_00.flac", "noise")
     'test-babble-babble_00'
@@ -252,7 +253,7 @@ def _make_keys_unique(sources: list[Source]) -> None:
             sources[position] = source = source._replace(key=_with_hash(source.key, place))
         if source.key in seen:
             raise RasedError(
-                f"'{seen[source.key]}' and '{source.file}' would get the same key; give each file once, or rename "
-                "one of the two folders."
+                f"'{seen[source.key]}' and '{source.file}' would get the same key; give each file "
+                "once, or rename one of the two folders."
             )
         seen[source.key] = source.file

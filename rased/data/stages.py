@@ -164,6 +164,7 @@ class Sample(TypedDict):
     clean: Samples
     noise: Samples
     rir: Samples
+    direct_path: int
     bad: str
 
 
@@ -172,12 +173,12 @@ class Rooms:
 
     def __init__(self, plan: Plan, *, limit: int = 64 << 20) -> None:
         self.plan, self.limit = plan, limit
-        self._kept: OrderedDict[int, Samples] = OrderedDict()
+        self._kept: OrderedDict[int, tuple[Samples, int]] = OrderedDict()
 
-    def __getitem__(self, number: int) -> Samples:
-        """Response (taps,), zero-padded or faded out over its last 50 ms."""
-        response = self._kept.pop(number, None)
-        if response is None:
+    def __getitem__(self, number: int) -> tuple[Samples, int]:
+        """Response (taps,), zero-padded or faded out over its last 50 ms, and its direct path."""
+        found = self._kept.pop(number, None)
+        if found is None:
             assert self.plan.rir is not None
             taps = self.plan.taps
             stored = self.plan.rir.read(number)
@@ -188,8 +189,10 @@ class Rooms:
                 response[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
             while self._kept and (len(self._kept) + 1) * response.nbytes > self.limit:
                 self._kept.popitem(last=False)
-        self._kept[number] = response
-        return response
+            direct = room.direct_path(torch.from_numpy(response), sample_rate=self.plan.sample_rate)
+            found = (response, int(direct))
+        self._kept[number] = found
+        return found
 
 
 def spans(
@@ -224,7 +227,7 @@ def fetch(batches: Iterable[list[Drawn]], *, plan: Plan) -> Iterator[list[Sample
         samples = []
         for drawn in batch:
             clean = np.zeros(plan.frames, np.float32)
-            noise, rir, bad = np.zeros_like(clean), impulse, ""
+            noise, rir, direct, bad = np.zeros_like(clean), impulse, 0, ""
             try:
                 for piece in drawn.speech:
                     clean[piece.at : piece.at + piece.frames] = plan.speech.read(
@@ -233,10 +236,12 @@ def fetch(batches: Iterable[list[Drawn]], *, plan: Plan) -> Iterator[list[Sample
                 if drawn.noise is not None:
                     noise = _looped(plan.noise, drawn.noise)
                 if drawn.rir is not None:
-                    rir = rooms[drawn.rir]
+                    rir, direct = rooms[drawn.rir]
             except RasedError as error:
                 bad = str(error)
-            samples.append(Sample(drawn=drawn, clean=clean, noise=noise, rir=rir, bad=bad))
+            samples.append(
+                Sample(drawn=drawn, clean=clean, noise=noise, rir=rir, direct_path=direct, bad=bad)
+            )
         yield samples
 
 
@@ -251,12 +256,11 @@ def collate(batches: Iterable[list[Sample]], *, plan: Plan) -> Iterator[Batch]:
         if not good:
             raise RasedError(f"No sample of a batch could be read; the first: {batch[0]['bad']}")
         drawn = [sample["drawn"] for sample in good]
-        rir = torch.from_numpy(np.stack([sample["rir"] for sample in good]))
         yield Batch(
             clean=torch.from_numpy(np.stack([sample["clean"] for sample in good])),
             noise=torch.from_numpy(np.stack([sample["noise"] for sample in good])),
-            rir=rir,
-            direct_path=room.direct_path(rir, sample_rate=plan.sample_rate),
+            rir=torch.from_numpy(np.stack([sample["rir"] for sample in good])),
+            direct_path=torch.tensor([sample["direct_path"] for sample in good]),
             snr_db=torch.tensor([d.snr_db for d in drawn]),
             level_dbfs=torch.tensor([d.level_dbfs for d in drawn]),
             index=torch.tensor([d.index for d in drawn]),

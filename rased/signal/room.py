@@ -25,32 +25,21 @@ def direct_path(
 
 
 def early_part(
-    rir: Float[Tensor, "*batch taps"],
-    direct: Int[Tensor, "*batch"],
-    *,
-    early_ms: float,
-    sample_rate: int = 16_000,
-) -> Float[Tensor, "*batch taps"]:
-    """The response up to `early_ms` milliseconds behind its direct path, zero from there on: `rir - early` is the rest."""
-    position = torch.arange(rir.shape[-1], device=rir.device)
-    return rir * (position < direct[..., None] + round(early_ms * sample_rate / 1000))
+    rir: Float[Tensor, " taps"], direct: int, *, early_ms: float, sample_rate: int = 16_000
+) -> Float[Tensor, " taps"]:
+    """The response up to `early_ms` milliseconds behind its direct path, zero from there on."""
+    early = rir.clone()
+    early[direct + round(early_ms * sample_rate / 1000) :] = 0
+    return early
 
 
-def align(
-    rir: Float[Tensor, "*batch taps"], direct: Int[Tensor, "*batch"], *, length: int
-) -> Float[Tensor, "*batch {length}"]:
-    """Place the direct path at index 0 of a circular buffer of `length` samples; what came before it wraps to the end.
+def align(rir: Float[Tensor, " taps"], direct: int, *, length: int) -> Float[Tensor, " {length}"]:
+    """Place the direct path at index 0 of a circular buffer of `length` samples.
 
-    Multiplied spectra of such a buffer and of a zero-padded waveform of at most `length - taps` samples give a
-    reverberant waveform that is aligned with the dry one.
+    What came before it wraps to the end. The product of the spectra of such a buffer and of a waveform with at most
+    `length - taps` samples is the spectrum of the reverberant waveform, aligned with the dry one.
     """
-    taps = rir.shape[-1]
-    source = (torch.arange(length, device=rir.device) + direct[..., None]) % length
-    return torch.where(
-        source < taps,
-        rir.gather(-1, source.clamp_max(taps - 1)),
-        torch.zeros((), device=rir.device),
-    )
+    return torch.cat([rir[direct:], rir.new_zeros(length - rir.shape[-1]), rir[:direct]])
 
 
 def fft_length(samples: int) -> int:
@@ -63,19 +52,15 @@ def fft_length(samples: int) -> int:
     return best
 
 
-def spectrum(
-    rir: Float[Tensor, "*batch taps"], direct: Int[Tensor, "*batch"], length: int
-) -> Complex[Tensor, "*batch freq"]:
-    """Transfer function of the aligned response on an FFT grid of `length` samples, freq = length // 2 + 1."""
+def spectrum(rir: Float[Tensor, " taps"], direct: int, length: int) -> Complex[Tensor, " freq"]:
+    """Transfer function of the aligned response on an FFT grid of `length` samples."""
     return torch.fft.rfft(align(rir, direct, length=length))
 
 
 def convolve(
-    waveform: Float[Tensor, "*batch time"],
-    rir: Float[Tensor, "*batch taps"],
-    direct: Int[Tensor, "*batch"],
+    waveform: Float[Tensor, "*batch time"], rir: Float[Tensor, " taps"], direct: int
 ) -> Float[Tensor, "*batch time"]:
-    """Speech as it sounds in a room, aligned to the direct path and cut to the length of the dry waveform."""
+    """Speech as it sounds in a room: aligned to the direct path, as long as the dry waveform."""
     time = waveform.shape[-1]
     length = fft_length(time + rir.shape[-1])
     product = torch.fft.rfft(waveform, n=length) * spectrum(rir, direct, length)
