@@ -1,7 +1,7 @@
 """The command line: one verb, one module; a verb's module is imported when that verb is asked for.
 
-A verb's module defines `add_arguments(parser)` and `run(arguments) -> int`; `train` defines `main(argv) -> int`
-instead, because LightningCLI reads its own words.
+A module defines `add_arguments(parser)` and `run(arguments) -> int`; `train`, whose words
+LightningCLI reads, defines `main(argv) -> int` instead.
 """
 
 import argparse
@@ -106,18 +106,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RasedError as error:
         _complain(str(error), debug)
         return USAGE
-    except ModuleNotFoundError as error:
-        _complain(_missing_package(error), debug)
-        return USAGE
     except OSError as error:
         where = f" '{error.filename}'" if error.filename else ""
         _complain(f"{error.strerror or error}{where}", debug)
         return USAGE
     except Exception as error:
-        _complain(
-            f"internal error, {type(error).__name__}: {error} (add --debug for the traceback)",
-            debug,
-        )
+        if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("rased"):
+            _complain(_missing_package(error), debug)
+            return USAGE
+        what = f"{type(error).__name__}: {error}"
+        _complain(f"internal error, {what} (add --debug for the traceback)", debug)
         return INTERNAL
 
 
