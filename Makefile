@@ -1,0 +1,46 @@
+# make demo: a venv, the installation and the main job. make test: a venv, lint, types, tests. Both may be repeated.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo install lint test test-all clean
+
+help:
+	@echo "make demo      set-up and the main job: train, evaluate, leaderboard page (demo/index.html)"
+	@echo "make test      set-up, lint, types and the fast tests"
+	@echo "make test-all  the slow tests too"
+	@echo "make install   only the virtual environment $(VENV)"
+	@echo "make clean     remove the virtual environment and what demo wrote"
+
+demo: $(VENV)/.users
+	$(BIN)/rased demo --out demo
+
+test: lint
+	$(BIN)/python -m pytest -q -n $(JOBS) -m "not slow"
+
+test-all: lint
+	$(BIN)/python -m pytest -q -n $(JOBS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+install: $(VENV)/.developers
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.users: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[train,eval]"
+	touch $@
+
+$(VENV)/.developers: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	touch $@ $(VENV)/.users
+
+clean:
+	rm -rf $(VENV) demo
