@@ -1,4 +1,4 @@
-"""The short-time Fourier transform pair of the whole project: one frozen value, exact inverse, usable frame by frame."""
+"""The short-time Fourier transform pair of the project: one frozen value, exact inverse, frame by frame."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -19,17 +19,19 @@ PadMode = Literal["constant", "reflect"]
 class STFT:
     """Analysis and synthesis with windows that end with the newest sample, so that a stream is cut exactly like a file.
 
-    Frame k covers the samples [(k + 1) * hop_length - win_length, (k + 1) * hop_length): it is complete as soon as
-    chunk k of `hop_length` samples has arrived. At 50 % overlap this is the usual centred transform.
-    The output of a frame-by-frame enhancer lags its input by `latency = win_length - hop_length` samples.
+    Frame k covers the samples [(k + 1) * hop_length - win_length, (k + 1) * hop_length): it is
+    complete as soon as chunk k of `hop_length` samples has arrived. At 50 % overlap this is the
+    usual centred transform. The output of a frame-by-frame enhancer lags its input by `latency =
+    win_length - hop_length` samples.
 
     Attributes:
-        n_fft: length of the transform in samples (frames are zero-padded from win_length); freq = n_fft // 2 + 1.
+        n_fft: length of the transform in samples (frames are zero-padded from win_length); freq =
+        n_fft // 2 + 1.
         hop_length: samples between frames; divides win_length.
         win_length: samples in a window.
         window: the same periodic window for analysis and synthesis.
-        pad_mode: what stands before the first and behind the last sample; "constant" (zeros) is what a stream sees,
-            "reflect" is for weights trained with a reflecting transform.
+        pad_mode: what stands before the first and behind the last sample; "constant" (zeros) is
+            what a stream sees, "reflect" is for weights trained with a reflecting transform.
 
     Raises:
         RasedError: lengths that do not fit together.
@@ -63,7 +65,13 @@ class STFT:
         return self.win_length - self.hop_length
 
     def frames(self, time: int) -> int:
-        """Number of frames for `time` samples: as many as touch a sample, `ceil((time + latency) / hop_length)`."""
+        """Number of frames for `time` samples: `ceil((time + latency) / hop_length)`.
+
+        As many as touch a sample. With pad_mode "reflect" `1 + time // hop_length`, the usual count
+        of a centred transform.
+        """
+        if self.pad_mode == "reflect":
+            return 1 + time // self.hop_length
         return -(-(time + self.latency) // self.hop_length)
 
     def analysis(
@@ -83,15 +91,12 @@ class STFT:
     ) -> Float[Tensor, "batch {length}"]:
         """Waveform of `length` samples; the exact inverse of `analysis`."""
         frames = self._inverse(spectrum)
-        count = frames.shape[1]
-        total = (count - 1) * self.hop_length + self.win_length
-        added = functional.fold(
-            rearrange(frames, "batch frames win -> batch win frames"),
-            output_size=(1, total),
-            kernel_size=(1, self.win_length),
-            stride=(1, self.hop_length),
-        )
-        return added[:, 0, 0, self.latency : self.latency + length]
+        waveform = self._overlap_add(frames)[:, self.latency : self.latency + length]
+        if self.pad_mode == "reflect":  # the last samples lie in fewer windows than the others
+            share = self._window(frames) * self._synthesis_window(frames)
+            shares = self._overlap_add(share.expand(1, frames.shape[1], -1))
+            waveform = waveform / shares[:, self.latency : self.latency + length]
+        return waveform
 
     def initial_state(self, batch: int, like: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Silence before the stream on the device of `like`: analysis and synthesis buffer, each (batch, latency)."""
@@ -131,10 +136,20 @@ class STFT:
         frames = torch.fft.irfft(
             rearrange(spectrum, "batch freq frames -> batch frames freq"), n=self.n_fft
         )
-        window = self._window(frames)
-        energy = rearrange(
-            window.square(), "(overlap hop) -> overlap hop", hop=self.hop_length
-        ).sum(0)
-        return frames[..., : self.win_length] * (
-            window / energy.repeat(self.win_length // self.hop_length)
+        return frames[..., : self.win_length] * self._synthesis_window(frames)
+
+    def _synthesis_window(self, like: Tensor) -> Float[Tensor, " win"]:
+        window = self._window(like)
+        energy = rearrange(window.square(), "(overlap hop) -> overlap hop", hop=self.hop_length)
+        return window / energy.sum(0).repeat(self.win_length // self.hop_length)
+
+    def _overlap_add(
+        self, frames: Float[Tensor, "batch frames win"]
+    ) -> Float[Tensor, "batch time"]:
+        added = functional.fold(
+            rearrange(frames, "batch frames win -> batch win frames"),
+            output_size=(1, (frames.shape[1] - 1) * self.hop_length + self.win_length),
+            kernel_size=(1, self.win_length),
+            stride=(1, self.hop_length),
         )
+        return added[:, 0, 0]
