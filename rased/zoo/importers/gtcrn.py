@@ -1,0 +1,127 @@
+"""Weights of GTCRN as its authors publish them (GitHub Xiaobin-Rong/gtcrn, checkpoints/*.tar)."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from rased.errors import RasedError
+from rased.models.gtcrn import GTCRN
+from rased.signal.stft import STFT
+
+STFT_OF_AUTHORS = {
+    "n_fft": 512,
+    "hop_length": 256,
+    "win_length": 512,
+    "window": "sqrt_hann",
+    "pad_mode": "reflect",
+}
+"""A centred, reflecting transform of the whole file."""
+
+_TEMPORAL = {
+    "point_conv1": "expand.0",
+    "point_bn1": "expand.1",
+    "point_act": "expand.2",
+    "depth_conv": "depthwise",
+    "depth_bn": "activation.0",
+    "depth_act": "activation.1",
+    "point_conv2": "reduce.0",
+    "point_bn2": "reduce.1",
+    "tra.att_gru": "attention.recurrent",
+    "tra.att_fc": "attention.gain",
+}
+_CONV = {"conv": "conv", "bn": "norm", "act": "activation"}
+_DUAL_PATH = {
+    "intra_rnn.rnn1": "across.cells.0",
+    "intra_rnn.rnn2": "across.cells.1",
+    "intra_fc": "across_linear",
+    "intra_ln": "across_norm",
+    "inter_rnn.rnn1": "along.cells.0",
+    "inter_rnn.rnn2": "along.cells.1",
+    "inter_fc": "along_linear",
+    "inter_ln": "along_norm",
+}
+_BLOCKS = {
+    "encoder.en_convs.0": ("down.0", _CONV),
+    "encoder.en_convs.1": ("down.1", _CONV),
+    **{f"encoder.en_convs.{2 + i}": (f"encoder.{i}", _TEMPORAL) for i in range(3)},
+    **{f"decoder.de_convs.{i}": (f"decoder.{i}", _TEMPORAL) for i in range(3)},
+    "decoder.de_convs.3": ("up.0", _CONV),
+    "decoder.de_convs.4": ("up.1", _CONV),
+    "dpgrnn1": ("dual_path.0", _DUAL_PATH),
+    "dpgrnn2": ("dual_path.1", _DUAL_PATH),
+    "erb": ("erb", {"erb_fc.weight": "analysis", "ierb_fc.weight": "synthesis"}),
+}
+
+
+def import_gtcrn(path: Path) -> GTCRN:
+    """GTCRN with the authors' weights, in eval mode.
+
+    The transform reflects at the ends of a file as the authors' does; a stream begins with silence
+    instead, so `step` differs from `forward` at the very beginning.
+
+    Raises:
+        RasedError: the file is not such a checkpoint.
+    """
+    model = GTCRN(stft=STFT(**STFT_OF_AUTHORS))  # type: ignore[arg-type]
+    weights = convert(read_weights(path))
+    wanted = model.state_dict()
+    if weights.keys() != wanted.keys():
+        different = sorted(weights.keys() ^ wanted.keys())
+        raise RasedError(f"'{path}' is no GTCRN checkpoint: {different[0]} is missing or too much.")
+    for name, tensor in weights.items():
+        if tensor.shape != wanted[name].shape:
+            raise RasedError(
+                f"'{path}' is no GTCRN checkpoint: {name} is {tuple(tensor.shape)}, "
+                f"not {tuple(wanted[name].shape)}."
+            )
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of the checkpoint, read without running anything that it holds.
+
+    Raises:
+        RasedError: not readable, or no tensors under "model".
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise RasedError(f"'{path}' cannot be read: {error.strerror or error}.") from error
+    except Exception as error:
+        raise RasedError(
+            f"'{path}' is no torch checkpoint of plain tensors: {str(error).splitlines()[0]}"
+        ) from error
+    weights = checkpoint.get("model") if isinstance(checkpoint, dict) else None
+    if not isinstance(weights, dict):
+        raise RasedError(f"'{path}' holds no weights under the key 'model'.")
+    return weights
+
+
+def convert(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Their names and layouts in ours.
+
+    A transposed convolution of stride 1 is a convolution with swapped channels and a kernel turned
+    round in both axes.
+
+    Raises:
+        RasedError: a name that GTCRN does not have.
+    """
+    ours = {}
+    for name, tensor in theirs.items():
+        new = _rename(name)
+        if new.startswith("decoder.") and tensor.ndim == 4:
+            depthwise = ".depthwise." in new
+            tensor = tensor.flip(2, 3) if depthwise else tensor.transpose(0, 1).contiguous()
+        ours[new] = tensor
+    return ours
+
+
+def _rename(name: str) -> str:
+    for block, (ours, parts) in _BLOCKS.items():
+        for part, new in parts.items():
+            prefix = f"{block}.{part}"
+            if name == prefix or name.startswith(f"{prefix}."):
+                return f"{ours}.{new}{name[len(prefix) :]}"
+    raise RasedError(f"a GTCRN checkpoint has no '{name}'.")
