@@ -36,7 +36,7 @@ class NSNet2(Network):
         super().__init__()
         if (hidden, layers, expansion) == (400, 2, 600):
             self.published_parameters = 2_780_000
-        self.encoder = nn.Linear(inputs, hidden)
+        self.encoder = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU())
         self.recurrent = nn.GRU(hidden, hidden, layers, batch_first=True)
         self.decoder = nn.Sequential(
             nn.Linear(hidden, expansion),

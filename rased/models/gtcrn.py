@@ -9,6 +9,9 @@ Parameters: 48.2 K with the 24.6 K of the fixed ERB bands, 23.7 K without (publi
 MACs: 33 M/s (published 33.0).
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 import torch
 from einops import rearrange
@@ -229,9 +232,9 @@ class GTCRN(SpectralEnhancer):
         """States of encoder, dual paths and decoder."""
         like = next(self.parameters())
         return (
-            tuple(block.initial_state(batch, self.inner_bands, like) for block in self.encoder),
-            tuple(block.initial_state(batch, self.inner_bands, like) for block in self.dual_path),
-            tuple(block.initial_state(batch, self.inner_bands, like) for block in self.decoder),
+            _initial_states(self.encoder, batch, self.inner_bands, like),
+            _initial_states(self.dual_path, batch, self.inner_bands, like),
+            _initial_states(self.decoder, batch, self.inner_bands, like),
         )
 
     def _encode(self, bands: Tensor, state: State) -> tuple[Tensor, list[Tensor], State]:
@@ -268,6 +271,10 @@ class GTCRN(SpectralEnhancer):
         real, imag = spectrum.real, spectrum.imag
         magnitude = (real.square() + imag.square() + 1e-12).sqrt()
         return rearrange([magnitude, real, imag], "part n f t -> n part t f")
+
+
+def _initial_states(blocks: Iterable[Any], batch: int, bands: int, like: Tensor) -> State:
+    return tuple(block.initial_state(batch, bands, like) for block in blocks)
 
 
 def _erb_triangles(kept: int, bands: int, freq: int, sample_rate: int) -> np.ndarray:
