@@ -1,0 +1,146 @@
+"""From a card to an enhancer: hashes first, then the class from the allow-list, then the weights."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from torch import Tensor
+
+from rased.config import build
+from rased.errors import RasedError
+from rased.models.base import Enhancer
+from rased.streaming import ChunkStream
+from rased.zoo.card import GOLDEN, WEIGHTS, read_card
+
+ALLOWED = ("rased.",)
+TOLERANCE = 1e-4
+
+
+def load_folder(folder: Path) -> Enhancer:
+    """Read the card, verify the hash of every file, build the class, load the weights strictly.
+
+    Nothing is built, and no weight is parsed, before all hashes agree. The enhancer is in
+    evaluation mode; its `card` is the card.
+
+    Raises:
+        RasedError: a card or a file that is not what it should be.
+    """
+    card = read_card(folder)
+    files = verified_files(folder, card)
+    enhancer = build(Enhancer, card["enhancer"], allow=ALLOWED)
+    weights = _tensors(files[WEIGHTS], folder / WEIGHTS)
+    try:
+        enhancer.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise RasedError(f"'{folder / WEIGHTS}' does not fit its card: {reason}") from None
+    _check_facts(enhancer, card, folder)
+    enhancer.card = card
+    return enhancer.eval()
+
+
+def verified_files(folder: Path, card: Mapping[str, Any]) -> dict[str, bytes]:
+    """Content of every file that the card names, each with the hash that the card says.
+
+    Raises:
+        RasedError: a file is missing, cut or changed.
+    """
+    contents = {}
+    for name, wanted in card["files"].items():
+        path = folder / name
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise RasedError(f"'{path}' cannot be read: {error.strerror}.") from None
+        found = hashlib.sha256(content).hexdigest()
+        if found != wanted:
+            raise RasedError(
+                f"'{path}' is not the file that its card describes (SHA-256 {found[:12]}..., not "
+                f"{wanted[:12]}...): it was changed or cut; get the checkpoint again."
+            )
+        contents[name] = content
+    return contents
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that `verify` looked at.
+
+    Attributes:
+        name: what.
+        passed: whether it is as it should be.
+        detail: the figure or the reason.
+    """
+
+    name: str
+    passed: bool
+    detail: str
+
+
+def verify(folder: Path) -> list[Check]:
+    """Hashes and facts of the card, the golden output, and the stream against the file.
+
+    The golden output must be reproduced within 1e-4, and a causal model's stream must equal its
+    `forward` within 1e-4. Stops at the first check that leaves nothing to go on with.
+    """
+    try:
+        enhancer = load_folder(folder)
+    except RasedError as error:
+        return [Check("files", False, str(error))]
+    assert enhancer.card is not None
+    checks = [Check("files", True, f"{len(enhancer.card['files'])} SHA-256 agree")]
+    golden = _tensors((folder / GOLDEN).read_bytes(), folder / GOLDEN)
+    noisy, wanted = golden["noisy"], golden["estimate"]
+    with torch.inference_mode():
+        estimate = enhancer(noisy)
+    checks.append(_compared("golden output", estimate, wanted))
+    if enhancer.causal:
+        checks.append(_compared("stream equals file", streamed(enhancer, noisy), estimate))
+    return checks
+
+
+@torch.inference_mode()
+def streamed(enhancer: Enhancer, noisy: Float[Tensor, "1 time"]) -> Float[Tensor, "1 time"]:
+    """The output of a causal enhancer fed chunk by chunk, aligned with its input."""
+    stream = ChunkStream(enhancer)
+    return torch.cat([stream.push(noisy), stream.finish()], dim=-1)
+
+
+def _compared(name: str, found: Tensor, wanted: Tensor) -> Check:
+    if found.shape != wanted.shape:
+        return Check(name, False, f"shape {tuple(found.shape)}, not {tuple(wanted.shape)}")
+    difference = float((found - wanted).abs().max())
+    return Check(name, difference <= TOLERANCE, f"largest difference {difference:.1e}")
+
+
+def _check_facts(enhancer: Enhancer, card: Mapping[str, Any], folder: Path) -> None:
+    facts = {
+        "sample_rate": enhancer.sample_rate,
+        "latency": enhancer.latency,
+        "causal": enhancer.causal,
+        "parameters": count_parameters(enhancer),
+    }
+    for field, fact in facts.items():
+        if card[field] != fact:
+            raise RasedError(
+                f"the card in '{folder}' says {field} {card[field]} and the model has {fact}: the "
+                f"entry is damaged; get it again or publish it again."
+            )
+
+
+def count_parameters(enhancer: Enhancer) -> int:
+    """Numbers that training could move."""
+    return sum(parameter.numel() for parameter in enhancer.parameters())
+
+
+def _tensors(content: bytes, path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load(content)
+    except SafetensorError as error:
+        raise RasedError(f"'{path}' is no safetensors file: {error}") from None

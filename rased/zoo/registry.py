@@ -1,0 +1,59 @@
+"""Where checkpoints live and what they are called."""
+
+import os
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from rased.errors import RasedError, nearest
+from rased.zoo.card import CARD
+
+_PACKAGE = Path(__file__).parent.parent
+
+
+def cache() -> Path:
+    """Where pulled checkpoints go: $XDG_CACHE_HOME/rased/zoo, else ~/.cache/rased/zoo."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "rased" / "zoo"
+
+
+def shelves() -> list[Path]:
+    """Folders of checkpoints, the first one that knows a name wins.
+
+    $RASED_ZOO (one folder or several, as in PATH), zoo/ of a checkout, the zoo inside an installed
+    package, the cache of pulled ones.
+    """
+    given = [Path(part) for part in os.environ.get("RASED_ZOO", "").split(os.pathsep) if part]
+    return [*given, _PACKAGE.parent / "zoo", _PACKAGE / "assets" / "zoo", cache()]
+
+
+def entries() -> dict[str, Path]:
+    """Folder of each checkpoint by name, sorted."""
+    found: dict[str, Path] = {}
+    for shelf in shelves():
+        for card in shelf.glob(f"*/{CARD}"):
+            found.setdefault(card.parent.name, card.parent)
+    return dict(sorted(found.items()))
+
+
+def list_checkpoints(pattern: str = "*") -> list[str]:
+    """Names of the checkpoints in the zoo that match a pattern such as "*16k*"."""
+    return [name for name in entries() if fnmatchcase(name, pattern)]
+
+
+def find(name: str | Path) -> Path:
+    """Folder of a checkpoint given by its name, its folder or its card.
+
+    Raises:
+        RasedError: there is none; with the nearest names.
+    """
+    path = Path(name)
+    if path.name == CARD and path.is_file():
+        return path.parent
+    if (path / CARD).is_file():
+        return path
+    known = entries()
+    if str(name) in known:
+        return known[str(name)]
+    if path.is_dir():
+        raise RasedError(f"the folder '{path}' holds no {CARD}; name the folder of a zoo entry.")
+    raise RasedError(f"there is no checkpoint '{name}' in the zoo; {nearest(str(name), known)}")
