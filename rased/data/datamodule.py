@@ -1,4 +1,4 @@
-"""The LightningDataModule: shards in, mixtures on the device out, and a position in the epoch that survives a restart."""
+"""The LightningDataModule: shards in, mixtures on the device out, a position that survives a restart."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
@@ -83,7 +83,8 @@ class MixtureDataModule(pl.LightningDataModule):
             mixing: the target and how parts are split.
             batch_size: mixtures per device and step.
             samples_per_epoch: mixtures in an epoch; None: as many as there are utterances.
-            validation_samples: mixtures for validation, the same in every epoch; None: as many as there are utterances.
+            validation_samples: mixtures for validation, the same in every epoch; None: as many as
+            there are utterances.
             validation_scene: how those are drawn; None: as `scene`.
             num_workers: processes that read; the mixtures do not depend on it.
             seed: every draw is a function of (seed, epoch, index).
@@ -191,7 +192,7 @@ class MixtureDataModule(pl.LightningDataModule):
         if self._loader is None or self.trainer is None:
             return {"epoch": self._resume[0], "position": self._resume[1]}
         loader = self._loader
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed - self._first_batch
+        done = self._processed() - self._first_batch
         position = order.consumed(
             max(0, done),
             loader.position,
@@ -222,7 +223,13 @@ class MixtureDataModule(pl.LightningDataModule):
         resume_epoch, resume_position = self._resume
         loader.position = resume_position if loader.epoch == resume_epoch else 0
         self._resume = (0, 0)
-        self._first_batch = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
+        self._first_batch = self._processed()
+
+    def _processed(self) -> int:
+        """Batches of the running epoch whose step is done."""
+        assert self.trainer is not None
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        return cast(int, progress.processed)  # type: ignore[attr-defined]
 
 
 class _Epochs:

@@ -21,13 +21,15 @@ PEAK = 0.99
 class Mixing:
     """What a mixture is made like, and what of it the enhancer should give.
 
-    Every choice of target is a filtered version of the dry speech, aligned to the direct path, in the gain of the mixture:
-    `anechoic` the dry speech at the level of its direct path, `direct` what arrives within 2.5 ms of the direct path,
-    `early` what arrives within `early_ms` behind it, `reverberant` everything (noise alone is removed).
+    Every choice of target is a filtered version of the dry speech, aligned to the direct path, in
+    the gain of the mixture: `anechoic` the dry speech at the level of its direct path, `direct`
+    what arrives within 2.5 ms of the direct path, `early` what arrives within `early_ms` behind it,
+    `reverberant` everything (noise alone is removed).
 
     Attributes:
         target: see above.
-        early_ms: where early reflections end and late reverberation begins, in milliseconds behind the direct path.
+        early_ms: where early reflections end and late reverberation begins, in milliseconds behind
+        the direct path.
         sample_rate: Hz.
     """
 
@@ -71,9 +73,10 @@ class Mixer:
     def __call__(self, batch: Batch) -> Mixture:
         """Mix a batch.
 
-        The parts add up: `noisy == early + late + noise` to float precision. The noise lies `snr_db` below the active
-        level of the reverberant speech; the mixture has the level `level_dbfs` (rms) unless it would clip, then its
-        peak is 0.99. An infinite snr_db means no noise. Silence stays silence.
+        The parts add up: `noisy == early + late + noise` to float precision. The noise lies
+        `snr_db` below the active level of the reverberant speech; the mixture has the level
+        `level_dbfs` (rms) unless it would clip, then its peak is 0.99. An infinite snr_db means no
+        noise. Silence stays silence.
         """
         parts = self._parts(batch)
         speech, target = parts["early"] + parts["late"], parts["target"]
@@ -97,37 +100,43 @@ class Mixer:
         )
 
     def _parts(self, batch: Batch) -> dict[str, Float[Tensor, "batch time"]]:
-        """Early, late and target before any gain; without a room all speech is early and is the target."""
-        clean = batch["clean"]
-        parts = {"early": clean, "late": torch.zeros_like(clean), "target": clean}
-        inside = [row for row, key in enumerate(batch["rir_key"]) if key]
-        if not inside:
-            return parts
+        """Early, late and target before any gain; without a room all speech is early and is the target.
+
+        Row by row, so that a mixture has the same bits whatever else is in its batch: transforms and complex products
+        of several rows at once may differ in their last bit with the place of a row in memory.
+        """
+        rows = [
+            self._in_room(batch, row) if key else self._dry(batch["clean"][row])
+            for row, key in enumerate(batch["rir_key"])
+        ]
+        return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+    def _dry(self, clean: Float[Tensor, " time"]) -> dict[str, Float[Tensor, " time"]]:
+        return {"early": clean, "late": torch.zeros_like(clean), "target": clean}
+
+    def _in_room(self, batch: Batch, row: int) -> dict[str, Float[Tensor, " time"]]:
+        clean = batch["clean"][row]
         time = clean.shape[-1]
         length = room.fft_length(time + batch["rir"].shape[-1])
-        spectra = [self._spectra(batch, row, length) for row in inside]
-        speech = torch.fft.rfft(clean[inside], n=length)
+        responses = self._responses(batch, row, length)
+        speech = torch.fft.rfft(clean, n=length)
         wet = {
-            name: torch.fft.irfft(speech * torch.stack([s[name] for s in spectra]), n=length)
-            for name in spectra[0]
+            name: torch.fft.irfft(speech * response, n=length)[:time]
+            for name, response in responses.items()
             if name != "amplitude"
         }
         match self.mixing.target:
             case "anechoic":
-                scale = torch.stack([s["amplitude"] for s in spectra])
-                wet["target"] = clean[inside] * _column(scale)
+                target = clean * responses["amplitude"]
             case "direct":
-                wet["target"] = wet["direct"]
+                target = wet["direct"]
             case "early":
-                wet["target"] = wet["early"]
+                target = wet["early"]
             case "reverberant":
-                wet["target"] = wet["early"] + wet["late"]
-        return {
-            name: dry.index_copy(0, _rows(inside, dry), wet[name][:, :time])
-            for name, dry in parts.items()
-        }
+                target = wet["early"] + wet["late"]
+        return {"early": wet["early"], "late": wet["late"], "target": target}
 
-    def _spectra(self, batch: Batch, row: int, length: int) -> dict[str, Tensor]:
+    def _responses(self, batch: Batch, row: int, length: int) -> dict[str, Tensor]:
         rir = batch["rir"][row]
         key = (batch["rir_key"][row], length, rir.device)
         found = self._kept.pop(key, None)
@@ -140,10 +149,6 @@ class Mixer:
                 self._kept.popitem(last=False)
         self._kept[key] = found
         return found
-
-
-def _rows(numbers: list[int], like: Tensor) -> Tensor:
-    return torch.tensor(numbers, device=like.device)
 
 
 def _column(factor: Float[Tensor, " batch"]) -> Float[Tensor, "batch 1"]:

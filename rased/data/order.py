@@ -1,8 +1,9 @@
 """Which sample comes when: pure functions of (seed, epoch, index), whatever the number of workers or ranks.
 
-An epoch is a sequence of `count` samples. A position in it is a plain integer: the number of samples that all ranks
-together have consumed. Steps are laid out from a position on: every rank gets a batch in every step, every sample is in
-exactly one batch, and the batch of a rank does not depend on how many workers read it.
+An epoch is a sequence of `count` samples. A position in it is a plain integer: the number of
+samples that all ranks together have consumed. Steps are laid out from a position on: every rank
+gets a batch in every step, every sample is in exactly one batch, and the batch of a rank does not
+depend on how many workers read it.
 """
 
 from collections.abc import Iterator
@@ -36,7 +37,8 @@ def permutation(seed: int, epoch: int, turn: int, count: int) -> np.ndarray:
 def steps(position: int, count: int, *, batch_size: int, world_size: int) -> int:
     """Number of steps from a position to the end of an epoch of `count` samples.
 
-    A rest with fewer samples than ranks joins the step before it, so that no rank is left without a batch.
+    A rest with fewer samples than ranks joins the step before it, so that no rank is left without a
+    batch.
 
     Raises:
         RasedError: fewer samples in the epoch than ranks.
@@ -63,8 +65,9 @@ def batches(
 ) -> Iterator[Span]:
     """The batches that one worker of one rank reads, from a position on to the end of the epoch.
 
-    Worker w of W takes every W-th step, as a DataLoader collects them. All ranks share the samples of a step in turn, each
-    a run of its own; in the last step the rest is shared as evenly as it goes.
+    Worker w of W takes every W-th step, as a DataLoader collects them. All ranks share the samples
+    of a step in turn, each a run of its own; in the last step the rest is shared as evenly as it
+    goes.
     """
     total = steps(position, count, batch_size=batch_size, world_size=world_size)
     for step in range(worker, total, workers):

@@ -1,7 +1,8 @@
 """Tar shards and their index: any sample of any shard by one positioned read, nothing unpacked.
 
-A corpus folder of one role holds `{split}-{number:06d}.tar` and `index.json`. The shards are plain WebDataset files; the
-index adds where each member lies, so that a sample is read by (shard, offset, bytes) in any order.
+A corpus folder of one role holds `{split}-{number:06d}.tar` and `index.json`. The shards are plain
+WebDataset files; the index adds where each member lies, so that a sample is read by (shard, offset,
+bytes) in any order.
 """
 
 import hashlib
@@ -70,7 +71,8 @@ class Index:
         sample_rate: Hz.
         shards: the tar files.
         licences: the names that the column `licence` counts into.
-        columns: key, split, label, sha256 (strings); shard, offset, bytes, frames, licence (integers).
+        columns: key, split, label, sha256 (strings); shard, offset, bytes, frames, licence
+            (integers).
     """
 
     folder: Path
@@ -109,7 +111,8 @@ def read_index(folder: Path) -> Index:
     """Read FOLDER/index.json.
 
     Raises:
-        RasedError: no index, not JSON, a newer schema, columns of unequal length or shards that are not there.
+        RasedError: no index, not JSON, a newer schema, columns of unequal length or shards that are
+            not there.
     """
     path = folder / INDEX
     if not path.is_file():
@@ -265,7 +268,8 @@ class Corpus:
     Attributes:
         role: speech, noise or rir.
         sample_rate: Hz, the same in every folder.
-        key, label, sha256: strings, one a recording; label is the speaker, the type of noise or the room.
+        key, label, sha256: strings, one a recording; label is the speaker, the type of noise or the
+        room.
         frames: samples of each recording.
     """
 
@@ -278,7 +282,8 @@ class Corpus:
             split: train, valid, test or any other split in the index.
 
         Raises:
-            RasedError: no shards, another role in the index, an empty split, different sample rates.
+            RasedError: no shards, another role in the index, an empty split, different sample
+                rates.
         """
         self.role, self.split = role, split
         indices = [read_index(locate(name, role)) for name in names]
@@ -355,6 +360,6 @@ def refuse_overlap(first: Corpus, second: Corpus) -> None:
         if names:
             some = ", ".join(sorted(names)[:3])
             raise RasedError(
-                f"The {first.role} splits '{first.split}' and '{second.split}' share {len(names)} {what}(s), for example "
-                f"{some}: give them disjoint {what}s, scores on seen data mean nothing."
+                f"The {first.role} splits '{first.split}' and '{second.split}' share {len(names)} {what}(s), "
+                f"for example {some}: give them disjoint {what}s, scores on seen data mean nothing."
             )

@@ -1,10 +1,13 @@
 """The whole data path up to the device, on one screen."""
 
 from functools import partial
+from typing import cast
 
+from torch.utils.data import IterableDataset
 from webdataset import DataPipeline
 
 from rased.data import stages
+from rased.data.sample import Batch
 from rased.data.stages import Plan
 
 
@@ -16,7 +19,7 @@ def stream(
     batch_size: int,
     rank: int = 0,
     world_size: int = 1,
-) -> DataPipeline:
+) -> IterableDataset[Batch]:
     """The batches of one rank from a position in an epoch to its end: an IterableDataset for any number of workers.
 
     Args:
@@ -27,7 +30,7 @@ def stream(
         rank: this process among world_size.
         world_size: number of processes that share the epoch.
     """
-    return DataPipeline(
+    pipeline = DataPipeline(
         partial(
             stages.spans,
             position=position,
@@ -40,3 +43,4 @@ def stream(
         partial(stages.fetch, plan=plan),
         partial(stages.collate, plan=plan),
     )
+    return cast(IterableDataset[Batch], pipeline)

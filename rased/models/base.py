@@ -22,7 +22,8 @@ class Prediction:
         spectrum: the enhanced spectrum, where the model has one.
         noisy_spectrum: the spectrum of the input, where the model has one.
         mask: the gain applied to noisy_spectrum (real or complex), where there is one.
-        output: what the network itself put out, in the domain of its training target (a mapping's log-power, say).
+        output: what the network itself put out, in the domain of its training target (a mapping's
+            log-power, say).
     """
 
     estimate: Float[Tensor, "batch time"]
@@ -37,10 +38,10 @@ class Enhancer(nn.Module):
 
     Attributes:
         sample_rate: Hz of input and output.
-        latency: samples by which the concatenated output of `step` lags its input; None for a model that needs the
-            whole utterance.
-        chunk_length: samples that `step` takes and gives; None where latency is None. A sample of the output depends
-            on at most `lookahead` later samples of the input.
+        latency: samples by which the concatenated output of `step` lags its input; None for a model
+            that needs the whole utterance.
+        chunk_length: samples that `step` takes and gives; None where latency is None. A sample of
+            the output depends on at most `lookahead` later samples of the input.
         card: the zoo card that the weights came with; None for a fresh model.
     """
 
@@ -106,13 +107,15 @@ class SpectralPrediction:
 class SpectralEnhancer(Enhancer):
     """An enhancer that works on the STFT: subclasses define `process` and, where causal, `initial_process_state`.
 
-    One code path serves files and streams: a file is one long chunk of frames from the initial state.
+    One code path serves files and streams: a file is one long chunk of frames from the initial
+    state.
     """
 
     def __init__(self, *, stft: STFT, sample_rate: int = 16_000, causal: bool = True) -> None:
         super().__init__()
         self.stft = stft
         self.sample_rate = sample_rate
+        causal = causal and stft.pad_mode == "constant"  # a stream cannot know what to reflect
         self.latency = stft.latency if causal else None
         self.chunk_length = stft.hop_length if causal else None
 

@@ -28,8 +28,9 @@ def active_rms(
 ) -> Float[Tensor, "*batch"]:
     """Root mean square of the parts where something is said: a pause does not make speech quieter.
 
-    A frame counts where its level is within `margin_db` of the loudest frame, after the idea of the active speech level
-    (ITU-T P.56) with blocks in place of envelopes. Silence gives 0; a waveform shorter than a frame gives its rms.
+    A frame counts where its level is within `margin_db` of the loudest frame, after the idea of the
+    active speech level (ITU-T P.56) with blocks in place of envelopes. Silence gives 0; a waveform
+    shorter than a frame gives its rms.
 
     Args:
         waveform: what to measure.

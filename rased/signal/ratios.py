@@ -1,4 +1,4 @@
-"""THE definitions of the ratios that losses and metrics share: bounded, finite and with a finite gradient by definition."""
+"""THE definitions of the ratios that losses and metrics share: bounded, with finite gradients."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -15,7 +15,8 @@ def snr(
 ) -> Float[Tensor, "*batch"]:
     """Signal-to-noise ratio in dB: the power of `target` over the power of `target - estimate`.
 
-    The mean is kept: an offset is an error. Scaling the estimate changes the value. Silence of both gives -100 dB.
+    The mean is kept: an offset is an error. Scaling the estimate changes the value. Silence of both
+    gives -100 dB.
     """
     return _bounded_db(_power(target), _power(target - estimate))
 
@@ -25,9 +26,10 @@ def si_sdr(
 ) -> Float[Tensor, "*batch"]:
     """Scale-invariant signal-to-distortion ratio in dB.
 
-    Both means are removed first; the target is then scaled onto the estimate, and what is left is distortion:
-    Le Roux, Wisdom, Erdogan, Hershey, "SDR - half-baked or well done?", ICASSP 2019, equation 3 (arXiv 1811.02508).
-    Neither scale nor offset of either signal changes the value. Silence of either gives -100 dB, equality 100 dB.
+    Both means are removed first; the target is then scaled onto the estimate, and what is left is
+    distortion: Le Roux, Wisdom, Erdogan, Hershey, "SDR - half-baked or well done?", ICASSP 2019,
+    equation 3 (arXiv 1811.02508). Neither scale nor offset of either signal changes the value.
+    Silence of either gives -100 dB, equality 100 dB.
     """
     estimate = estimate - estimate.mean(-1, keepdim=True)
     target = target - target.mean(-1, keepdim=True)

@@ -14,7 +14,8 @@ def direct_path(
 ) -> Int[Tensor, "*batch"]:
     """Index of the direct path: the highest sample within 1 ms of the onset.
 
-    The onset is the first sample within 20 dB of the highest one (ISO 3382-1). A silent response gives 0.
+    The onset is the first sample within 20 dB of the highest one (ISO 3382-1). A silent response
+    gives 0.
     """
     magnitude = rir.abs()
     onset = (magnitude >= 0.1 * magnitude.amax(-1, keepdim=True)).int().argmax(-1)
@@ -36,8 +37,9 @@ def early_part(
 def align(rir: Float[Tensor, " taps"], direct: int, *, length: int) -> Float[Tensor, " {length}"]:
     """Place the direct path at index 0 of a circular buffer of `length` samples.
 
-    What came before it wraps to the end. The product of the spectra of such a buffer and of a waveform with at most
-    `length - taps` samples is the spectrum of the reverberant waveform, aligned with the dry one.
+    What came before it wraps to the end. The product of the spectra of such a buffer and of a
+    waveform with at most `length - taps` samples is the spectrum of the reverberant waveform,
+    aligned with the dry one.
     """
     return torch.cat([rir[direct:], rir.new_zeros(length - rir.shape[-1]), rir[:direct]])
 
@@ -85,8 +87,9 @@ def direct_to_reverberant_ratio_db(
 def t60(rir: Float[Tensor, " taps"], *, sample_rate: int = 16_000) -> float:
     """Reverberation time in seconds: three times the time that the backward integral takes from -5 to -25 dB.
 
-    Schroeder 1965 ("New method of measuring reverberation time", JASA 37), evaluated as T20 of ISO 3382-1 by a straight
-    line through the decay curve. nan where the response does not fall by 25 dB.
+    Schroeder 1965 ("New method of measuring reverberation time", JASA 37), evaluated as T20 of ISO
+    3382-1 by a straight line through the decay curve. nan where the response does not fall by 25
+    dB.
     """
     tail = rir[int(direct_path(rir, sample_rate=sample_rate)) :].double().square()
     remaining = tail.flip(0).cumsum(0).flip(0)

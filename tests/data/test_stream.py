@@ -1,0 +1,175 @@
+"""The stream is a function of (seed, epoch, index): the same bits for any number of workers and ranks."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from rased.data.datamodule import Loader
+from rased.data.mixing import Mixer, Mixing
+from rased.data.shards import Corpus, refuse_overlap
+from rased.data.stages import Plan, Scene
+from rased.data.stream import stream
+from rased.errors import RasedError
+from tests.data.conftest import RATE, write_corpus
+
+
+def _hashes(batches):
+    """{index: hash of everything about that mixture}, mixed."""
+    mixer = Mixer(Mixing())
+    table = {}
+    for batch in batches:
+        mixture = mixer(batch)
+        for row, index in enumerate(mixture["index"].tolist()):
+            parts = (
+                mixture[name][row].numpy().tobytes()
+                for name in ("noisy", "target", "late", "noise")
+            )
+            table[index] = hashlib.sha256(b"".join(parts)).hexdigest()
+    return table
+
+
+def _loader(plan, **options):
+    loader = Loader(
+        plan, **{"batch_size": 4, "num_workers": 0, "rank": 0, "world_size": 1} | options
+    )
+    loader.epoch = 2
+    return loader
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_same_bits_and_same_batches_with_any_number_of_workers(plan, workers):
+    alone, shared = (list(_loader(plan, num_workers=n)) for n in (0, workers))
+    assert [batch["key"] for batch in alone] == [batch["key"] for batch in shared]
+    assert [batch["index"].tolist() for batch in alone] == [b["index"].tolist() for b in shared]
+    assert _hashes(alone) == _hashes(shared)
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_same_bits_with_any_world_size(plan, world_size):
+    alone = _hashes(_loader(plan))
+    shared = {}
+    for rank in range(world_size):
+        part = _hashes(_loader(plan, rank=rank, world_size=world_size, batch_size=3))
+        assert not shared.keys() & part.keys()
+        shared |= part
+    assert shared == alone
+    assert sorted(alone) == list(range(plan.count))
+
+
+def test_continuing_from_a_position_gives_what_would_have_followed(plan):
+    whole = _hashes(_loader(plan))
+    rest = _loader(plan, batch_size=5, num_workers=2)
+    rest.position = 12
+    assert _hashes(rest) == {index: hashed for index, hashed in whole.items() if index >= 12}
+
+
+def test_epochs_and_seeds_differ(plan, corpora):
+    first = _hashes(stream(plan, epoch=0, batch_size=8))
+    assert not set(first.values()) & set(_hashes(stream(plan, epoch=1, batch_size=8)).values())
+    sources = {"speech": plan.speech, "noise": plan.noise, "rir": plan.rir}
+    other = Plan(**sources, scene=plan.scene, seed=4, count=plan.count)
+    assert not set(first.values()) & set(_hashes(stream(other, epoch=0, batch_size=8)).values())
+
+
+def test_every_utterance_leads_once_before_any_leads_again(plan):
+    leads = [plan.draw(0, index).speech[0].recording for index in range(2 * len(plan.speech))]
+    half = len(plan.speech)
+    assert sorted(leads[:half]) == sorted(leads[half:]) == list(range(half))
+
+
+def test_segments_are_filled_by_one_speaker_and_draws_stay_in_range(plan):
+    scene = plan.scene
+    for index in range(plan.count):
+        drawn = plan.draw(5, index)
+        assert len({str(plan.speech.label[piece.recording]) for piece in drawn.speech}) == 1
+        ends = [piece.at + piece.frames for piece in drawn.speech]
+        assert ends[-1] <= plan.frames
+        assert plan.frames - ends[-1] <= scene.pause[1] * RATE + 1
+        for piece in drawn.speech:
+            assert 0 <= piece.start <= plan.speech.frames[piece.recording] - piece.frames
+        assert scene.snr_db[0] <= drawn.snr_db <= scene.snr_db[1]
+        assert scene.level_dbfs[0] <= drawn.level_dbfs <= scene.level_dbfs[1]
+
+
+def test_pcm16_and_flac_shards_give_the_same_bits(tmp_path, plan):
+    random = np.random.default_rng(1)
+    recordings = [("train", "a", 0.3 * random.standard_normal(20_000)) for _ in range(3)]
+    read = {}
+    for codec in ("flac", "pcm16"):
+        folder = write_corpus(tmp_path / codec / "speech", "speech", recordings, codec=codec)
+        corpus = Corpus([folder], role="speech", split="train")
+        read[codec] = [corpus.read(n, 1234, 5000) for n in range(3)] + [corpus.read(1)]
+    for flac, pcm in zip(read["flac"], read["pcm16"], strict=True):
+        np.testing.assert_array_equal(flac, pcm)
+    assert len(read["flac"][-1]) == 20_000
+
+
+def test_a_bad_sample_is_named_and_the_others_do_not_change(tmp_path, plan):
+    random = np.random.default_rng(2)
+    recordings = [("train", "a", 0.1 * random.standard_normal(9_000)) for _ in range(6)]
+    folder = write_corpus(tmp_path / "speech", "speech", recordings)
+
+    def batches():
+        speech = Corpus([folder], role="speech", split="train")
+        scene = Scene(segment=0.5)
+        sources = {"noise": plan.noise, "rir": plan.rir}
+        return list(
+            stream(Plan(speech=speech, scene=scene, seed=0, **sources), epoch=0, batch_size=6)
+        )
+
+    whole = batches()
+    speech = Corpus([folder], role="speech", split="train")
+    index = speech._readers[0].index
+    with (folder / "train-000000.tar").open("r+b") as file:
+        file.seek(int(index.columns["offset"][2]))
+        file.write(b"no longer FLAC")
+    (broken,) = batches()
+    lost = set(whole[0]["index"].tolist()) - set(broken["index"].tolist())
+    assert len(lost) == 1
+    assert len(broken["skipped"]) == 1
+    assert str(speech.key[2]) in broken["skipped"][0]
+    assert "rased data verify" in broken["skipped"][0]
+    kept = _hashes([broken])
+    assert kept == {i: hashed for i, hashed in _hashes(whole).items() if i not in lost}
+
+
+def test_overlapping_splits_are_refused(tmp_path, corpora):
+    random = np.random.default_rng(3)
+    audio = [0.1 * random.standard_normal(8_000) for _ in range(3)]
+    folder = write_corpus(
+        tmp_path / "speech", "speech", [("train", "ann", audio[0]), ("valid", "ann", audio[1])]
+    )
+    splits = [Corpus([folder], role="speech", split=split) for split in ("train", "valid")]
+    with pytest.raises(RasedError, match=r"share 1 speaker.*ann"):
+        refuse_overlap(*splits)
+    folder = write_corpus(
+        tmp_path / "noise", "noise", [("train", "rain", audio[0]), ("valid", "wind", audio[0])]
+    )
+    splits = [Corpus([folder], role="noise", split=split) for split in ("train", "valid")]
+    with pytest.raises(RasedError, match="share 1 recording"):
+        refuse_overlap(*splits)
+
+
+def test_a_missing_shard_and_a_missing_index_are_named(tmp_path):
+    audio = 0.1 * np.random.default_rng(4).standard_normal(8_000)
+    folder = write_corpus(tmp_path / "speech", "speech", [("train", "a", audio)])
+    with pytest.raises(RasedError, match=r"split 'trian'.*known: train|did you mean 'train'"):
+        Corpus([folder], role="speech", split="trian")
+    (folder / "train-000000.tar").unlink()
+    with pytest.raises(RasedError, match=r"lacks train-000000\.tar.*--repair"):
+        Corpus([folder], role="speech", split="train")
+    with pytest.raises(RasedError, match=r"No shards of role noise.*rased data pack"):
+        Corpus([tmp_path / "nowhere"], role="noise", split="train")
+
+
+def test_readers_survive_pickling_and_many_shards(corpora):
+    import pickle
+
+    corpus = Corpus([corpora], role="speech", split="train")
+    first = corpus.read(0)
+    again = pickle.loads(pickle.dumps(corpus))
+    np.testing.assert_array_equal(again.read(0), first)
+    assert torch.from_numpy(first).abs().max() <= 1
