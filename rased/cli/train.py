@@ -1,0 +1,152 @@
+"""`rased train`: YAML files in, a run folder out; interrupted runs continue with the next batch."""
+
+import argparse
+import itertools
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rased.config import load_configs, load_yaml, merge, override
+from rased.errors import RasedError, nearest
+
+DESCRIPTION = """\
+Train an enhancer. YAML files are merged left to right (configs/trainer/default.yaml lies under all
+of them), and any key can be set behind them: --trainer.KEY, --model.KEY, --data.KEY, --run.KEY.
+A name such as model/gru-mask stands for configs/model/gru-mask.yaml."""
+
+EXAMPLES = """\
+examples:
+  rased train -c model/gru-mask -c data/bundle -c trainer/quick
+  rased train -c model/gru-mask -c data/bundle --trainer.max_epochs 50 --model.lr 5e-4 --name mine
+  rased train -c my-model.yaml -c data/bundle --trainer.max_time 00:02:00:00    two hours
+  rased train -c my-model.yaml -c data/bundle --print-config                    what would be used
+  rased train --resume runs/mine                                                where it stopped
+  rased train --resume runs/mine --trainer.max_epochs 100                       for longer
+
+A run is a folder runs/NAME: config.yaml, metrics.csv, checkpoints/{best,last}.ckpt, audio/,
+figures/, wandb/ (offline unless WANDB_API_KEY is set; WANDB_MODE=disabled for none).
+Ctrl-C and SIGTERM save last.ckpt and leave; a second Ctrl-C leaves at once.
+"""
+
+_EXAMPLE = "rased train -c model/gru-mask -c data/bundle --trainer.max_epochs 50"
+
+_KNOWN_WARNINGS = (
+    # The loader of rased continues from a position of its own, and reads one sample at a time.
+    "You're resuming from a checkpoint that ended before the epoch ended",
+    "The '\\w+_dataloader' does not have many workers",
+    "The number of training batches .* is smaller than the logging interval",
+    "Checkpoint directory .* exists and is not empty",
+    "Found \\d+ module\\(s\\) in eval mode at the start of training",
+    "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # Lightning of torch's trees
+)
+
+
+def main(argv: list[str]) -> int:
+    """Run `rased train` with these words; 0, or 130 and 143 where a signal stopped it.
+
+    Raises:
+        RasedError: see the message.
+    """
+    parser = argparse.ArgumentParser(
+        prog="rased train",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("-c", "--config", action="append", default=[], metavar="YAML")
+    parser.add_argument("--name", help="name of the run (default: that of the model's YAML)")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+    parser.add_argument("--resume", metavar="RUN", help="folder (or name) of a run to continue")
+    parser.add_argument("--print-config", action="store_true", help="print the merged YAML, leave")
+    try:
+        words, overrides = parser.parse_known_args(argv)
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+
+    folder = _resumed(words.resume, words.runs) if words.resume else None
+    config = _collect(words.config, overrides, folder)
+    if words.print_config:
+        print(yaml.safe_dump(config, sort_keys=False), end="")
+        return 0
+    if folder is None:
+        folder = _new_folder(words.runs, words.name, words.config)
+    return train(config, folder)
+
+
+def train(config: dict[str, Any], folder: Path) -> int:
+    """Train by a merged config in a run folder, from its last.ckpt where there is one."""
+    from rased.training.launch import Launch
+    from rased.training.resume import Interrupted
+
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in _KNOWN_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
+        launch = Launch(config, folder)
+        hint = f"continue with: rased train --resume {folder}"
+        try:
+            launch.fit()
+        except Interrupted as stop:
+            print(f"{stop} and saved; {hint}", file=sys.stderr)
+            return stop.code
+        except SystemExit:  # Lightning's way to leave at a Ctrl-C that KeepLast did not take
+            print(f"interrupted; {hint}", file=sys.stderr)
+            return 130
+        finally:
+            launch.close()
+        launch.print_summary()
+    return 0
+
+
+def _collect(names: list[str], overrides: list[str], folder: Path | None) -> dict[str, Any]:
+    """The merged config: the default trainer, or that of the run, under the files and the words."""
+    if folder is None:
+        if not names:
+            raise RasedError("nothing to train: give -c MODEL -c DATA, such as " + _EXAMPLE)
+        config = load_configs(["trainer/default"])
+    else:
+        config = load_yaml(folder / "config.yaml")
+    config = merge(config, load_configs(names))
+    words = iter(overrides)
+    for word in words:
+        key, equals, text = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or not key:
+            raise RasedError(
+                f"'{word}' is not understood here: write --KEY VALUE, such as {_EXAMPLE}"
+            )
+        value = text if equals else next(words, None)
+        if value is None:
+            raise RasedError(f"--{key} needs a value: write --{key} VALUE.")
+        config = override(config, key, yaml.safe_load(value))
+    return config
+
+
+def _resumed(name: str, runs: Path) -> Path:
+    """Folder of a run to continue."""
+    for folder in (Path(name), runs / name):
+        if (folder / "config.yaml").is_file():
+            return folder
+    known = [path.parent.name for path in runs.glob("*/config.yaml")]
+    raise RasedError(f"there is no run '{name}' (no config.yaml in it); {nearest(name, known)}")
+
+
+def _new_folder(runs: Path, name: str | None, configs: list[str]) -> Path:
+    """Folder of a new run: NAME, or the first free of MODEL, MODEL-2, MODEL-3 and so on."""
+    if name is not None:
+        folder = runs / name
+        if (folder / "config.yaml").exists():
+            raise RasedError(
+                f"the run '{folder}' exists: continue it with --resume {folder}, or choose another "
+                "--name."
+            )
+        return folder
+    stem = next((Path(item).stem for item in configs if "model" in Path(item).parts), None)
+    stem = stem or Path(configs[0]).stem
+    names = itertools.chain([stem], (f"{stem}-{count}" for count in itertools.count(2)))
+    return next(runs / free for free in names if not (runs / free).exists())

@@ -1,0 +1,195 @@
+"""Losses on the complex spectrum, and the wrapper that lets them compare waveforms."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from rased.errors import RasedError
+from rased.losses.base import Loss
+from rased.signal.stft import STFT
+
+FLOOR = 1e-8
+"""Power below which a bin counts as silent."""
+
+
+class SpectralLoss(Loss):
+    """Base of the losses on complex spectra (batch, freq, frames)."""
+
+    domain = "spectrum"
+
+
+class Magnitude(SpectralLoss):
+    """Mean squared difference of the magnitudes."""
+
+    def forward(
+        self,
+        *,
+        estimate: Complex[Tensor, "batch freq frames"],
+        target: Complex[Tensor, "batch freq frames"],
+    ) -> Float[Tensor, ""]:
+        """At least 0."""
+        return (_magnitude(estimate) - _magnitude(target)).square().mean()
+
+
+class LogMagnitude(SpectralLoss):
+    """Mean absolute difference of the natural logarithms of the magnitudes."""
+
+    def forward(
+        self,
+        *,
+        estimate: Complex[Tensor, "batch freq frames"],
+        target: Complex[Tensor, "batch freq frames"],
+    ) -> Float[Tensor, ""]:
+        """At least 0; power below `FLOOR` counts as `FLOOR`."""
+        return (_magnitude(estimate).log() - _magnitude(target).log()).abs().mean()
+
+
+class LogPower(SpectralLoss):
+    """Mean squared difference of the log-powers (Xu, Du, Dai, Lee, IEEE SPL 2014): the log-spectral distance."""
+
+    def forward(
+        self,
+        *,
+        estimate: Complex[Tensor, "batch freq frames"],
+        target: Complex[Tensor, "batch freq frames"],
+    ) -> Float[Tensor, ""]:
+        """At least 0; power below `FLOOR` counts as `FLOOR`."""
+        return (2 * (_magnitude(estimate).log() - _magnitude(target).log())).square().mean()
+
+
+class ComplexMSE(SpectralLoss):
+    """Mean squared distance in the complex plane."""
+
+    def forward(
+        self,
+        *,
+        estimate: Complex[Tensor, "batch freq frames"],
+        target: Complex[Tensor, "batch freq frames"],
+    ) -> Float[Tensor, ""]:
+        """At least 0."""
+        return torch.view_as_real(estimate - target).square().sum(-1).mean()
+
+
+class CompressedSpectrum(SpectralLoss):
+    """Magnitudes and complex values after power-law compression, mixed.
+
+    S. Braun, I. Tashev, "Data augmentation and loss normalization for deep noise suppression", SPECOM 2020
+    (arXiv 2008.06412): (1 - alpha) | |E|^c - |S|^c |^2 + alpha | |E|^c e^(j arg E) - |S|^c e^(j arg S) |^2, the
+    pair divided by the level of the target first. Here that level is the rms of the target's spectrum and no
+    active level.
+
+    Args:
+        exponent: c.
+        complex_share: alpha.
+        normalise: divide both by the rms of each target, so that quiet mixtures count like loud ones.
+    """
+
+    def __init__(
+        self, exponent: float = 0.3, complex_share: float = 0.3, normalise: bool = True
+    ) -> None:
+        super().__init__()
+        self.exponent, self.complex_share, self.normalise = exponent, complex_share, normalise
+
+    def forward(
+        self,
+        *,
+        estimate: Complex[Tensor, "batch freq frames"],
+        target: Complex[Tensor, "batch freq frames"],
+    ) -> Float[Tensor, ""]:
+        """At least 0."""
+        if self.normalise:
+            gain = _power(target).mean((1, 2), keepdim=True).clamp(min=_QUIETEST).rsqrt()
+            estimate, target = estimate * gain, target * gain
+        estimate_magnitude, target_magnitude = _magnitude(estimate), _magnitude(target)
+        difference = estimate_magnitude**self.exponent - target_magnitude**self.exponent
+        distance = torch.view_as_real(
+            estimate * estimate_magnitude ** (self.exponent - 1)
+            - target * target_magnitude ** (self.exponent - 1)
+        )
+        return (1 - self.complex_share) * difference.square().mean() + (
+            self.complex_share * distance.square().sum(-1).mean()
+        )
+
+
+class OnSTFT(Loss):
+    """A spectral loss on the spectra of the waveforms, as they are heard.
+
+    Args:
+        loss: what compares the spectra.
+        stft: the transform.
+    """
+
+    def __init__(self, loss: SpectralLoss, stft: STFT = STFT()) -> None:  # noqa: B008 (frozen)
+        super().__init__()
+        self.loss, self.stft = loss, stft
+
+    def forward(
+        self, *, estimate: Float[Tensor, "batch time"], target: Float[Tensor, "batch time"]
+    ) -> Float[Tensor, ""]:
+        """As the spectral loss."""
+        return self.loss(estimate=self.stft.analysis(estimate), target=self.stft.analysis(target))
+
+
+class MultiResolutionSTFT(Loss):
+    """Spectral convergence and log-magnitude, averaged over several transforms.
+
+    R. Yamamoto, E. Song, J.-M. Kim, "Parallel WaveGAN", ICASSP 2020 (arXiv 1910.11480). The window here is Hann
+    and the transform this project's; each resolution is (n_fft, hop_length, win_length) in samples.
+
+    Args:
+        resolutions: hop_length divides win_length in each.
+
+    Raises:
+        RasedError: no resolution, or one that does not fit.
+    """
+
+    def __init__(
+        self,
+        resolutions: Sequence[tuple[int, int, int]] = (
+            (512, 128, 512),
+            (1024, 256, 1024),
+            (2048, 512, 2048),
+        ),
+    ) -> None:
+        super().__init__()
+        if not resolutions:
+            raise RasedError(
+                "MultiResolutionSTFT needs at least one [n_fft, hop_length, win_length]."
+            )
+        self.transforms = [STFT(n_fft, hop, win, "hann") for n_fft, hop, win in resolutions]
+        self.log_magnitude = LogMagnitude()
+
+    def forward(
+        self, *, estimate: Float[Tensor, "batch time"], target: Float[Tensor, "batch time"]
+    ) -> Float[Tensor, ""]:
+        """At least 0."""
+        terms = [
+            self._one(stft.analysis(estimate), stft.analysis(target)) for stft in self.transforms
+        ]
+        return torch.stack(terms).mean()
+
+    def _one(
+        self,
+        estimate: Complex[Tensor, "batch freq frames"],
+        target: Complex[Tensor, "batch freq frames"],
+    ) -> Float[Tensor, ""]:
+        difference = (_magnitude(estimate) - _magnitude(target)).square().sum((1, 2))
+        energy = _magnitude(target).square().sum((1, 2))
+        convergence = ((difference + FLOOR) / energy).sqrt().mean()
+        return convergence + self.log_magnitude(estimate=estimate, target=target)
+
+
+_QUIETEST = 1e-6
+
+
+def _power(spectrum: Complex[Tensor, "batch freq frames"]) -> Float[Tensor, "batch freq frames"]:
+    return spectrum.real.square() + spectrum.imag.square()
+
+
+def _magnitude(
+    spectrum: Complex[Tensor, "batch freq frames"],
+) -> Float[Tensor, "batch freq frames"]:
+    """sqrt(power + FLOOR): its gradient is finite everywhere, its powers too."""
+    return (_power(spectrum) + FLOOR).sqrt()

@@ -1,0 +1,71 @@
+"""Losses on the waveform; the ratios are those of `rased.signal.ratios`."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rased.losses.base import Loss
+from rased.signal import ratios
+
+
+class SISDR(Loss):
+    """Negative scale-invariant SDR in dB (Le Roux, Wisdom, Erdogan, Hershey, ICASSP 2019).
+
+    Args:
+        threshold_db: ratio beyond which nothing more is gained, softly; None for none.
+    """
+
+    def __init__(self, threshold_db: float | None = None) -> None:
+        super().__init__()
+        self.threshold_db = threshold_db
+
+    def forward(
+        self, *, estimate: Float[Tensor, "batch time"], target: Float[Tensor, "batch time"]
+    ) -> Float[Tensor, ""]:
+        """Between -100 and 100; 100 where one of the two is silent."""
+        ratio = ratios.si_sdr(estimate=estimate, target=target)
+        return -_softly_limited(ratio, self.threshold_db).mean()
+
+
+class SNR(Loss):
+    """Negative SNR in dB: unlike SI-SDR, the level of the estimate counts.
+
+    Args:
+        threshold_db: ratio beyond which nothing more is gained, softly (Wisdom et al., "Unsupervised
+            sound separation using mixture invariant training", NeurIPS 2020, arXiv 2006.12701: 30 dB);
+            None for none.
+    """
+
+    def __init__(self, threshold_db: float | None = 30.0) -> None:
+        super().__init__()
+        self.threshold_db = threshold_db
+
+    def forward(
+        self, *, estimate: Float[Tensor, "batch time"], target: Float[Tensor, "batch time"]
+    ) -> Float[Tensor, ""]:
+        """Between -100 and 100; 100 where the target is silent."""
+        ratio = ratios.snr(estimate=estimate, target=target)
+        return -_softly_limited(ratio, self.threshold_db).mean()
+
+
+class L1(Loss):
+    """Mean absolute difference of the samples."""
+
+    def forward(
+        self, *, estimate: Float[Tensor, "batch time"], target: Float[Tensor, "batch time"]
+    ) -> Float[Tensor, ""]:
+        """At least 0, in units of full scale."""
+        return (estimate - target).abs().mean()
+
+
+def _softly_limited(
+    ratio_db: Float[Tensor, " batch"], threshold_db: float | None
+) -> Float[Tensor, " batch"]:
+    """-10 log10(10^(-ratio / 10) + 10^(-threshold / 10)): the noise never counts as less than the threshold."""
+    if threshold_db is None:
+        return ratio_db
+    limit = torch.full_like(ratio_db, -threshold_db / 10)
+    return -10 * torch.logaddexp(-ratio_db / 10 * _LN10, limit * _LN10) / _LN10
+
+
+_LN10 = 2.302585092994046

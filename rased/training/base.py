@@ -1,0 +1,304 @@
+"""How a batch becomes a loss: optimiser, schedule, average weights, logging and validation metrics."""
+
+import copy
+import itertools
+import math
+import os
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import pytorch_lightning as pl
+import torch
+from jaxtyping import Float
+from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.core.mixins.hparams_mixin import _given_hyperparameters_context
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from rased.config import build
+from rased.data.sample import Mixture
+from rased.errors import RasedError
+from rased.losses.base import Domain, Loss
+from rased.models.base import Enhancer, Prediction
+from rased.signal.ratios import si_sdr
+
+_INSTANTIATOR = "pytorch_lightning.cli.instantiate_module"
+
+
+class Enhancement(pl.LightningModule):
+    """Trains an enhancer; subclasses name the domains of loss that suit them, and their own loss.
+
+    The checkpoint holds plain data and tensors only: the configuration of the enhancer, its weights
+    and their moving average, which validation and everything after training use.
+
+    Attributes:
+        domains: where a loss may compare: at the waveform, the spectrum or the network's output.
+        enhancer: the network in training.
+        average: its moving average.
+    """
+
+    domains: ClassVar[tuple[Domain, ...]] = ("waveform", "spectrum", "output")
+
+    def __init__(
+        self,
+        enhancer: Enhancer,
+        loss: Loss | None = None,
+        lr: float = 1e-3,
+        weight_decay: float = 1e-2,
+        warmup_steps: int = 100,
+        final_lr: float = 0.02,
+        ema_decay: float = 0.999,
+        statistics_batches: int = 32,
+    ) -> None:
+        """Take the parts.
+
+        Args:
+            enhancer: what is trained.
+            loss: what is minimised; None: the story's own.
+            lr: learning rate of AdamW after the warm-up.
+            weight_decay: of AdamW, on matrices and kernels only (no bias, no norm).
+            warmup_steps: steps in which the learning rate rises from zero.
+            final_lr: share of lr that is left at the end of the budget (a cosine leads there); the
+                budget is whichever of max_steps, max_epochs and max_time runs out first.
+            ema_decay: decay a step of the average of the weights; less in the first steps. 0: none.
+            statistics_batches: batches from which an enhancer that normalises by global statistics
+                takes them, before the first step.
+
+        Raises:
+            RasedError: the loss does not suit the story or the enhancer.
+        """
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        self.enhancer = enhancer
+        self.loss = self.default_loss() if loss is None else loss
+        self.lr, self.weight_decay = lr, weight_decay
+        self.warmup_steps, self.final_lr = warmup_steps, final_lr
+        self.ema_decay, self.statistics_batches = ema_decay, statistics_batches
+        self.average = copy.deepcopy(enhancer).requires_grad_(False)
+        self.valid_loss, self.valid_si_sdr = MeanMetric(), MeanMetric()
+        self.valid_improvement = MeanMetric()
+        self._check_loss()
+
+    def default_loss(self) -> Loss:
+        """The loss of this story where none is configured."""
+        raise RasedError(f"{type(self).__name__} has no loss of its own: configure model.loss.")
+
+    def loss_of(self, prediction: Prediction, batch: Mixture) -> Float[Tensor, ""]:
+        """Compare in the domain of the loss; always in float32."""
+        target = batch["target"].float()
+        with torch.autocast(target.device.type, enabled=False):
+            if self.loss.domain == "waveform":
+                return self.loss(estimate=prediction.estimate.float(), target=target)
+            if self.loss.domain == "spectrum":
+                assert prediction.spectrum is not None
+                transform = cast(Any, self.enhancer).stft
+                return self.loss(estimate=prediction.spectrum, target=transform.analysis(target))
+            assert prediction.output is not None
+            ideal = cast(Any, self.enhancer).ideal_output(
+                noisy=batch["noisy"].float(), target=target
+            )
+            return self.loss(estimate=prediction.output, target=ideal)
+
+    def training_step(self, batch: Mixture, batch_idx: int) -> Float[Tensor, ""]:
+        """One forward pass."""
+        loss = self.loss_of(self.enhancer.predict(batch["noisy"]), batch)
+        self.log("train/loss", loss, batch_size=batch["noisy"].shape[0])
+        return loss
+
+    def validation_step(self, batch: Mixture, batch_idx: int) -> None:
+        """Loss, SI-SDR and its improvement over the noisy input, by the average weights."""
+        prediction = self.average.predict(batch["noisy"])
+        noisy, target = batch["noisy"].float(), batch["target"].float()
+        ratio = si_sdr(estimate=prediction.estimate.float(), target=target)
+        self.valid_loss.update(self.loss_of(prediction, batch), weight=noisy.shape[0])
+        self.valid_si_sdr.update(ratio)
+        self.valid_improvement.update(ratio - si_sdr(estimate=noisy, target=target))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over all items and ranks."""
+        self.log("valid/loss", self.valid_loss)
+        self.log("valid/si_sdr", self.valid_si_sdr)
+        self.log("valid/si_sdr_improvement", self.valid_improvement)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW with two groups; the schedule is applied by `on_train_batch_start`."""
+        parameters = [item for item in self.enhancer.parameters() if item.requires_grad]
+        groups: list[dict[str, Any]] = [
+            {"params": [item for item in parameters if item.ndim > 1]},
+            {"params": [item for item in parameters if item.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(
+            [group for group in groups if group["params"]],
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+        )
+
+    def on_fit_start(self) -> None:
+        """Let the enhancer take its statistics, unless its checkpoint brought them."""
+        if not getattr(self.enhancer, "needs_statistics", False):
+            return
+        cast(Any, self.enhancer).fit_statistics(self._statistics())
+        for buffer in self.enhancer.buffers():
+            buffer.copy_(self.trainer.strategy.broadcast(buffer))
+        update_average(self.average, self.enhancer, 0.0)
+
+    def on_train_batch_start(self, batch: Mixture, batch_idx: int) -> None:
+        """Set the learning rate, and give every draw of this step (dropout, say) its address."""
+        seed = f"{os.environ.get('PL_GLOBAL_SEED', '0')}/{self.global_rank}"
+        address = random.Random(f"{seed}/{self.global_step}/{batch_idx}")
+        torch.manual_seed(address.getrandbits(63))
+        factor = lr_factor(
+            step=self.global_step,
+            progress=self.progress(),
+            warmup_steps=self.warmup_steps,
+            final=self.final_lr,
+        )
+        optimizer = cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False))
+        for group in optimizer.param_groups:
+            group["lr"] = self.lr * factor
+
+    def on_train_batch_end(self, outputs: Any, batch: Mixture, batch_idx: int) -> None:
+        """Let the last step be followed by a validation, wherever in the epoch it is."""
+        if 0 < self.trainer.max_steps <= self.global_step:
+            self.trainer.should_stop = True
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the learning rate and the gradient's norm before clipping.
+
+        Raises:
+            RasedError: the gradient is not finite.
+        """
+        gradients = [item.grad for item in self.enhancer.parameters() if item.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        self.log("train/grad_norm", norm)
+        self.log("train/lr", optimizer.param_groups[0]["lr"])
+        if self.global_step % cast(Any, self.trainer).log_every_n_steps == 0 and not bool(
+            norm.isfinite()
+        ):
+            raise RasedError(
+                f"the gradient is not finite at step {self.global_step}: lower model.lr, or train "
+                "with trainer.precision 32-true, from the last checkpoint."
+            )
+
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """Step, then average."""
+        super().optimizer_step(*arguments, **options)
+        steps = self.global_step
+        update_average(self.average, self.enhancer, min(self.ema_decay, (1 + steps) / (10 + steps)))
+
+    def progress(self) -> float:
+        """Share of the budget that is spent, 0 to 1: steps, epochs or time, whichever is furthest."""
+        trainer, spent = self.trainer, [0.0]
+        if trainer.max_steps > 0:
+            spent.append(self.global_step / trainer.max_steps)
+        batches = trainer.num_training_batches
+        if trainer.max_epochs is not None and trainer.max_epochs > 0 and math.isfinite(batches):
+            per_epoch = math.ceil(batches / trainer.accumulate_grad_batches)
+            spent.append(self.global_step / (per_epoch * trainer.max_epochs))
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Timer) and (left := callback.time_remaining()) is not None:
+                elapsed = callback.time_elapsed()
+                spent.append(elapsed / max(elapsed + left, 1e-9))
+        return min(1.0, max(spent))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to write what `weights_only=True` could not read back.
+
+        Raises:
+            RasedError: the module was made by hand, so that its configuration is unknown.
+        """
+        if not _is_plain(checkpoint.get("hyper_parameters")):
+            raise RasedError(
+                "a module made by hand has no configuration to save: make it by "
+                "rased.training.base.build_module({'class_path': ..., 'init_args': {...}})."
+            )
+
+    def _statistics(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The first mixtures of the training stream, as (noisy, target)."""
+        loader = cast(Any, self.trainer).datamodule.train_dataloader()
+        for batch in itertools.islice(iter(loader), self.statistics_batches):
+            mixture = self.trainer.strategy.batch_to_device(batch)
+            yield mixture["noisy"], mixture["target"]
+
+    def _check_loss(self) -> None:
+        domain, name = self.loss.domain, type(self.loss).__name__
+        if domain not in self.domains:
+            raise RasedError(
+                f"the loss {name} compares the {domain}, and {type(self).__name__} trains on the "
+                f"{' or '.join(self.domains)}: choose another loss or another module."
+            )
+        needed = {"spectrum": "stft", "output": "ideal_output"}.get(domain)
+        if needed is not None and not hasattr(self.enhancer, needed):
+            raise RasedError(
+                f"the loss {name} compares the {domain}, which {type(self.enhancer).__name__} does "
+                "not have: choose a loss on the waveform (rased.losses.spectral.OnSTFT wraps "
+                "spectral ones)."
+            )
+
+
+def lr_factor(*, step: int, progress: float, warmup_steps: int, final: float) -> float:
+    """Linear rise over `warmup_steps`, times a cosine from 1 to `final` over the progress 0 to 1.
+
+    >>> [round(lr_factor(step=100, progress=p, warmup_steps=10, final=0.1), 3) for p in (0, 0.5, 1)]
+    [1.0, 0.55, 0.1]
+    """
+    rise = min(1.0, (step + 1) / max(1, warmup_steps))
+    return rise * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move the parameters of `average` by 1 - decay towards those of `model`; copy its buffers."""
+    ours: list[Tensor] = list(average.parameters())
+    theirs: list[Tensor] = list(model.parameters())
+    if ours:
+        torch._foreach_lerp_(ours, theirs, 1 - decay)
+    for buffer, source in zip(average.buffers(), model.buffers(), strict=True):
+        buffer.copy_(source)
+
+
+def build_module(spec: Mapping[str, Any]) -> Enhancement:
+    """A training module from {"class_path": ..., "init_args": {...}}, as the command line makes it.
+
+    Raises:
+        RasedError: see `rased.config.build`.
+    """
+    arguments = {"_class_path": spec["class_path"], **spec.get("init_args", {})}
+    with _given_hyperparameters_context(copy.deepcopy(arguments), _INSTANTIATOR):
+        return build(Enhancement, spec)
+
+
+def load_run(run: str | Path, checkpoint: str = "best") -> Enhancer:
+    """The enhancer that a run trained, with its average weights, ready to use.
+
+    Args:
+        run: folder with checkpoints/, such as runs/gtcrn.
+        checkpoint: "best" (on the validation set) or "last".
+
+    Raises:
+        RasedError: there is no such checkpoint, or it is not one of a run.
+    """
+    path = Path(run) / "checkpoints" / f"{checkpoint}.ckpt"
+    if not path.is_file():
+        raise RasedError(
+            f"'{run}' holds no checkpoints/{checkpoint}.ckpt: give the folder of a run that has been "
+            "validated at least once, such as runs/NAME."
+        )
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    enhancer = build(Enhancer, content["hyper_parameters"]["enhancer"])
+    prefix = "average."
+    weights = content["state_dict"].items()
+    enhancer.load_state_dict(
+        {key.removeprefix(prefix): value for key, value in weights if key.startswith(prefix)}
+    )
+    return enhancer.eval()
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)

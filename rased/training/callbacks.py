@@ -1,0 +1,230 @@
+"""What a run shows while it trains: bar or plain lines, throughput, examples to hear and to see."""
+
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytorch_lightning as pl
+import soundfile
+import torch
+from jaxtyping import Float
+from pytorch_lightning.callbacks import Callback, RichProgressBar
+from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.profilers import Profiler
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from torch import Tensor
+
+from rased.data.sample import Mixture
+from rased.signal.stft import STFT
+from rased.training.base import Enhancement
+
+
+class LoaderClock(Profiler):
+    """Measures one thing: how long the trainer waited for the training loader."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited = self._begun = 0.0
+
+    def start(self, action_name: str) -> None:
+        """The trainer begins something."""
+        self._begun = time.perf_counter()
+
+    def stop(self, action_name: str) -> None:
+        """And ends it."""
+        if action_name.endswith("train_dataloader_next"):
+            self.waited += time.perf_counter() - self._begun
+
+
+class Throughput(Callback):
+    """Logs seconds of audio trained on per second, and the share of time spent waiting for data.
+
+    Both are means since the last time they were logged; validation does not count.
+    """
+
+    def __init__(self) -> None:
+        self._begun = self._audio = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._begin(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock anew."""
+        self._begin(trainer)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Mixture,
+        batch_idx: int,
+    ) -> None:
+        """Count, and log when the trainer logs."""
+        samples = batch["noisy"].numel() * trainer.world_size
+        self._audio += samples / cast(Enhancement, pl_module).enhancer.sample_rate
+        if trainer.global_step % cast(Any, trainer).log_every_n_steps == 0:
+            elapsed = max(time.perf_counter() - self._begun, 1e-9)
+            pl_module.log("speed/audio_seconds_per_second", self._audio / elapsed)
+            clock = cast(Any, trainer).profiler
+            if isinstance(clock, LoaderClock):
+                pl_module.log("speed/waiting_share", clock.waited / elapsed)
+            self._begin(trainer)
+
+    def _begin(self, trainer: pl.Trainer) -> None:
+        self._begun, self._audio = time.perf_counter(), 0.0
+        clock = cast(Any, trainer).profiler
+        if isinstance(clock, LoaderClock):
+            clock.waited = 0.0
+
+
+class Examples(Callback):
+    """Writes the first validation items as heard and seen: noisy, target, and the estimate in time.
+
+    audio/ITEM-noisy.wav, audio/ITEM-target.wav, audio/ITEM-epoch-0010.wav; figures/ITEM-epoch-0010.png
+    shows the three spectrograms. The same goes to Weights & Biases, where the run has it.
+
+    Args:
+        folder: folder of the run.
+        every: epochs between examples; the last validation always gives some.
+        count: number of items.
+    """
+
+    def __init__(self, folder: str | Path, every: int = 10, count: int = 3) -> None:
+        self.folder, self.every, self.count = Path(folder), every, count
+        self._noisy: Tensor | None = None
+        self._target: Tensor | None = None
+        self._written = -1
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Mixture,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the first items; validation is the same in every epoch."""
+        if batch_idx == 0 and self._noisy is None and trainer.is_global_zero:
+            self._noisy = batch["noisy"][: self.count].detach()
+            self._target = batch["target"][: self.count].detach()
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write, where it is time."""
+        if not trainer.sanity_checking and trainer.current_epoch % self.every == 0:
+            self._write(trainer, cast(Enhancement, pl_module))
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the last."""
+        self._write(trainer, cast(Enhancement, pl_module))
+
+    @rank_zero_only
+    @torch.no_grad()
+    def _write(self, trainer: pl.Trainer, module: Enhancement) -> None:
+        epoch = trainer.current_epoch
+        if self._noisy is None or self._target is None or self._written == epoch:
+            return
+        self._written = epoch
+        was_training = module.average.training
+        estimates = module.average.eval()(self._noisy).float().cpu()
+        module.average.train(was_training)
+        rate = module.enhancer.sample_rate
+        for folder in ("audio", "figures"):
+            (self.folder / folder).mkdir(parents=True, exist_ok=True)
+        for item, (noisy, target, estimate) in enumerate(
+            zip(self._noisy.cpu(), self._target.cpu(), estimates, strict=True)
+        ):
+            sounds = {"noisy": noisy, "target": target, f"epoch-{epoch:04d}": estimate}
+            for name, sound in sounds.items():
+                path = self.folder / "audio" / f"{item}-{name}.wav"
+                soundfile.write(path, sound.numpy(), rate, subtype="FLOAT")
+            figure = self.folder / "figures" / f"{item}-epoch-{epoch:04d}.png"
+            save_spectrograms(figure, sounds, rate)
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    _log_to_wandb(logger, item, path, figure, trainer.global_step)
+
+
+class Lines(Logger):
+    """One plain line on stderr for everything that is logged together: for logs in a file."""
+
+    @property
+    def name(self) -> str:
+        """Nothing is stored."""
+        return "lines"
+
+    @property
+    def version(self) -> str:
+        """Nothing is stored."""
+        return ""
+
+    def log_hyperparams(
+        self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
+    ) -> None:
+        """Nothing: config.yaml holds them."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """`12:30:00 step 1000  epoch 3  train/loss 0.0312 ...`."""
+        told = {name: value for name, value in metrics.items() if name != "epoch"}
+        words = [f"{name} {value:.4g}" for name, value in told.items()]
+        epoch = f"epoch {int(metrics.get('epoch', 0))}"
+        clock = time.strftime("%H:%M:%S")
+        print(f"{clock} step {(step or 0) + 1}  {epoch}  {'  '.join(words)}", file=sys.stderr)
+
+
+def progress_bar() -> RichProgressBar:
+    """The bar of a terminal, on stderr."""
+    return RichProgressBar(leave=False, console_kwargs={"stderr": True})
+
+
+def save_spectrograms(
+    path: Path, sounds: dict[str, Float[Tensor, " time"]], sample_rate: int
+) -> None:
+    """Spectrograms one above the other, in dB below the loudest bin of all, as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    stft = STFT(n_fft=512, hop_length=128, win_length=512, window="hann")
+    powers = {name: _power(stft, sound) for name, sound in sounds.items()}
+    top = max(float(power.max()) for power in powers.values()) + 1e-12
+    figure = Figure(figsize=(9, 2.2 * len(sounds)), layout="constrained")
+    FigureCanvasAgg(figure)
+    for row, (name, power) in enumerate(powers.items()):
+        axes = figure.add_subplot(len(powers), 1, row + 1)
+        seconds = len(sounds[name]) / sample_rate
+        image = axes.imshow(
+            10 * np.log10(power / top + 1e-8),
+            origin="lower",
+            aspect="auto",
+            extent=(0.0, seconds, 0.0, sample_rate / 2000),
+            vmin=-70.0,
+            vmax=0.0,
+            cmap="magma",
+        )
+        axes.set_title(name, loc="left")
+        axes.set_ylabel("kHz")
+        figure.colorbar(image, ax=axes, label="dB")
+    axes.set_xlabel("s")
+    figure.savefig(path, dpi=90)
+
+
+def _power(stft: STFT, sound: Float[Tensor, " time"]) -> np.ndarray:
+    return stft.analysis(sound[None])[0].abs().square().numpy()
+
+
+def _log_to_wandb(logger: WandbLogger, item: int, sound: Path, figure: Path, step: int) -> None:
+    import wandb
+
+    logger.experiment.log(
+        {
+            f"examples/{item}/estimate": wandb.Audio(str(sound)),
+            f"examples/{item}/spectrograms": wandb.Image(str(figure)),
+            "trainer/global_step": step,
+        }
+    )

@@ -1,0 +1,21 @@
+"""Story three: the network gives a complex spectrum, by mapping or by a complex mask.
+
+K. Tan, D. Wang, "Learning complex spectral mapping with gated convolutional recurrent networks",
+IEEE/ACM TASLP 2020; the compressed loss is that of Braun and Tashev 2020.
+"""
+
+from typing import ClassVar
+
+from rased.losses.base import Domain, Loss
+from rased.losses.spectral import CompressedSpectrum
+from rased.training.base import Enhancement
+
+
+class ComplexEnhancement(Enhancement):
+    """Trains on the complex spectrum, or on the waveform that it gives."""
+
+    domains: ClassVar[tuple[Domain, ...]] = ("spectrum", "waveform", "output")
+
+    def default_loss(self) -> Loss:
+        """Compressed complex and magnitude distance."""
+        return CompressedSpectrum()

@@ -1,0 +1,181 @@
+"""From a merged config to a running trainer: LightningCLI builds the parts, a run folder keeps them."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+import yaml
+from jsonargparse import ArgumentError
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
+from rich.console import Console
+from rich.table import Table
+
+from rased.config import check, check_arguments, readable
+from rased.errors import RasedError, nearest
+from rased.training.base import Enhancement
+from rased.training.callbacks import Examples, Lines, LoaderClock, Throughput, progress_bar
+from rased.training.resume import KeepLast, WholeCheckpoints
+from rased.training.tracking import MetricsCSV, wandb_logger
+
+PARTS = ("seed_everything", "trainer", "model", "data", "run")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run keeps and when it stops early.
+
+    Attributes:
+        monitor: validation metric that chooses best.ckpt.
+        mode: whether less or more of it is better.
+        patience: validations without a better one after which the run stops; None: never.
+        save_minutes: time between two last.ckpt within an epoch.
+        examples_every: epochs between two sets of audio and spectrogram examples.
+        examples: items in a set.
+    """
+
+    monitor: str = "valid/loss"
+    mode: Literal["min", "max"] = "min"
+    patience: int | None = None
+    save_minutes: float = 10.0
+    examples_every: int = 10
+    examples: int = 3
+
+
+def check_config(config: dict[str, Any]) -> None:
+    """Check every class and key of a merged config.
+
+    Raises:
+        RasedError: with the nearest name.
+    """
+    for key in config:
+        if key not in PARTS:
+            raise RasedError(f"the configuration has no part '{key}'; {nearest(key, PARTS)}")
+    for part, example in (("model", "model/gru-mask"), ("data", "data/bundle")):
+        if not config.get(part):
+            raise RasedError(f"the configuration has no {part}: add one, such as -c {example}.")
+        check(config[part], where=part)
+    check_arguments(pl.Trainer, config.get("trainer") or {}, where="trainer")
+    check_arguments(RunOptions, config.get("run") or {}, where="run")
+
+
+class Launch(LightningCLI):
+    """One run: built from a merged config, trained in a folder.
+
+    Args:
+        config: parts of `PARTS`.
+        folder: runs/NAME; where it holds checkpoints/last.ckpt, the run continues from it.
+
+    Raises:
+        RasedError: the config does not describe a run.
+    """
+
+    def __init__(self, config: dict[str, Any], folder: Path) -> None:
+        check_config(config)
+        self.folder = folder
+        self.last = folder / "checkpoints" / "last.ckpt"
+        try:
+            super().__init__(
+                Enhancement,
+                pl.LightningDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                save_config_callback=None,
+                seed_everything_default=0,
+                parser_kwargs={"exit_on_error": False},
+                args=config,
+                run=False,
+                auto_configure_optimizers=False,
+            )
+        except ArgumentError as error:
+            raise RasedError(readable(error)) from error
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The part that is ours."""
+        parser.add_class_arguments(RunOptions, "run")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """The config is complete: no words of the command line belong to it."""
+        self.config = parser.parse_object(args)
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """Trainer with what every run has."""
+        self._dump_config()
+        terminal = sys.stderr.isatty()
+        options: RunOptions = self.config_init.run
+        steps = 0
+        if self.last.is_file():
+            steps = torch.load(self.last, map_location="cpu", weights_only=True)["global_step"]
+        loggers: list[Any] = [
+            MetricsCSV(self.folder, steps),
+            wandb_logger(self.folder, self.config_dump),
+        ]
+        if not terminal:
+            loggers.append(Lines())
+        return super().instantiate_trainer(
+            default_root_dir=str(self.folder),
+            logger=[logger for logger in loggers if logger is not None],
+            plugins=[*(self.config_init.trainer.plugins or []), WholeCheckpoints()],
+            profiler=self.config_init.trainer.profiler or LoaderClock(),
+            enable_progress_bar=terminal,
+            enable_model_summary=False,
+            callbacks=[
+                *(self.config_init.trainer.callbacks or []),
+                *self._callbacks(options),
+                *([progress_bar()] if terminal else []),
+            ],
+        )
+
+    def fit(self) -> None:
+        """Train to the end of the budget; the run's config is written first."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "config.yaml"
+        partial = path.with_name(".config.yaml.partial")
+        partial.write_text(yaml.safe_dump(self.config_dump, sort_keys=False), encoding="utf-8")
+        partial.replace(path)
+        self.trainer.fit(
+            self.model,
+            datamodule=self.datamodule,
+            ckpt_path=str(self.last) if self.last.is_file() else None,
+            weights_only=True,
+        )
+
+    def close(self) -> None:
+        """Write out what Weights & Biases holds back."""
+        if "wandb" in sys.modules:
+            sys.modules["wandb"].finish()
+
+    def print_summary(self) -> None:
+        """Table of the last metrics, and where the best checkpoint is."""
+        table = Table("metric", "last value", title=str(self.folder))
+        for name, value in sorted(self.trainer.callback_metrics.items()):
+            if not name.startswith("speed/"):
+                table.add_row(name, f"{float(value):.4g}")
+        table.add_row("steps", str(self.trainer.global_step))
+        best = self.trainer.checkpoint_callback
+        if isinstance(best, ModelCheckpoint) and best.best_model_score is not None:
+            table.add_row(f"best {best.monitor}", f"{float(best.best_model_score):.4g}")
+        Console().print(table)
+
+    def _callbacks(self, options: RunOptions) -> list[Callback]:
+        checkpoints = self.folder / "checkpoints"
+        callbacks: list[Callback] = [
+            Throughput(),
+            Examples(self.folder, options.examples_every, options.examples),
+            ModelCheckpoint(
+                dirpath=checkpoints,
+                filename="best",
+                monitor=options.monitor,
+                mode=options.mode,
+                save_weights_only=True,
+                enable_version_counter=False,
+            ),
+        ]
+        if options.patience is not None:
+            callbacks.append(
+                EarlyStopping(options.monitor, mode=options.mode, patience=options.patience)
+            )
+        return [*callbacks, KeepLast(checkpoints, options.save_minutes)]
