@@ -1,10 +1,8 @@
 """`rased data`: pack audio into shards, look into them, check and mend them, freeze a test set."""
 
 import argparse
-import importlib
 import json
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ EXAMPLES = """\
 examples:
   rased data pack speech/ --out shards/speech --role speech      any folder of audio files
   rased data info shards/speech                                  what is in it
-  rased data verify shards/*                                     is it whole, are the splits disjoint
+  rased data verify shards/*                                     whole? splits disjoint?
   rased data VERB --help                                         what a verb takes, with examples
 """
 
@@ -25,15 +23,36 @@ examples:
   rased data pack corpus/manifest.csv --out shards/noise --role noise --codec pcm16 --jobs 4
   rased data pack a.wav b.opus --out shards/mine --role speech --split test
 
-Folders are read as [role/][train|valid|test/][label/]...; a manifest.csv in a folder is used instead, with the
-columns path and, where known, role, split, label (speaker, noise type, room), licence, source, note, sha256.
-A run that was cut off goes on when the same command is given again. Bad files are listed in DIR/skipped.json.
+Folders are read as [role/][train|valid|test/][label/]...; a manifest.csv in a folder is used
+instead, with the columns path and, where known, role, split, label (speaker, noise type, room),
+licence, source, note, sha256. A run that was cut off goes on when the same command is given again.
+Bad files are listed in DIR/skipped.json.
 """
 
 INFO_EXAMPLES = """\
 examples:
   rased data info bundle
   rased data info shards/speech --json
+"""
+
+VERIFY_EXAMPLES = """\
+examples:
+  rased data verify bundle
+  rased data verify shards/speech shards/noise           splits are compared over all folders
+  rased data verify shards/speech --repair
+
+Every byte is hashed and every sample decoded. --repair writes the index anew from the shards and
+writes a damaged shard again without its damaged samples; good samples stay as they are, the damaged
+file is kept beside the new one, what was dropped is listed in DIR/dropped.json.
+"""
+
+FREEZE_EXAMPLES = """\
+examples:
+  rased data freeze --speech bundle --noise bundle --rir bundle --out testset --count 60 --seed 1
+  rased data freeze --speech shards/speech --noise shards/noise --out testset --count 200 --seed 1 \\
+      --snr-db -5:20 --seconds 6
+
+The same command gives the same files, hash for hash; list_sha256 in testset.json is their fingerprint.
 """
 
 
@@ -94,10 +113,200 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     pack.add_argument("--json", action="store_true", help="print what was done as JSON")
 
+    info = _verb(verbs, "info", "what folders of shards hold, split by split", INFO_EXAMPLES)
+    info.add_argument(
+        "folder", metavar="DIR", help="folder of shards, one that holds some, or 'bundle'"
+    )
+    info.add_argument("--json", action="store_true", help="print it as JSON")
+
+    verify = _verb(verbs, "verify", "check shards, index, splits and test sets", VERIFY_EXAMPLES)
+    verify.add_argument("folders", nargs="+", metavar="DIR", help="as for info")
+    verify.add_argument("--repair", action="store_true", help="mend what can be mended, then check")
+    verify.add_argument("--json", action="store_true", help="print what was found as JSON")
+
+    freeze = _verb(verbs, "freeze", "a fixed, auditable test set of mixtures", FREEZE_EXAMPLES)
+    shards = "folder of shards, or 'bundle'"
+    freeze.add_argument("--speech", required=True, metavar="DIR", help=shards)
+    freeze.add_argument("--noise", required=True, metavar="DIR", help=shards)
+    freeze.add_argument("--rir", metavar="DIR", help=f"{shards}; without it nothing reverberates")
+    freeze.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
+    freeze.add_argument("--count", type=int, required=True, metavar="N", help="number of mixtures")
+    freeze.add_argument("--seed", type=int, required=True, metavar="S", help="of all that is drawn")
+    freeze.add_argument(
+        "--split", default="test", metavar="NAME", help="to draw from; default test"
+    )
+    freeze.add_argument(
+        "--snr-db",
+        type=_snr,
+        default="0,5,10,15",
+        metavar="LIST",
+        help="values in turn as 0,5,10,15, or a range as -5:20; default 0,5,10,15",
+    )
+    freeze.add_argument(
+        "--target",
+        default="early",
+        choices=("anechoic", "direct", "early", "reverberant"),
+        help="what an enhancer should give; default early",
+    )
+    freeze.add_argument(
+        "--early-ms",
+        type=float,
+        default=50.0,
+        metavar="MS",
+        help="end of the early reflections; default 50",
+    )
+    freeze.add_argument(
+        "--seconds", type=float, default=4.0, metavar="S", help="longest mixture; default 4"
+    )
+    freeze.add_argument(
+        "--min-seconds",
+        type=float,
+        default=2.0,
+        metavar="S",
+        help="shortest utterance used; default 2",
+    )
+    freeze.add_argument(
+        "--proportions",
+        type=_numbers,
+        default="60,30,10",
+        metavar="A,B,C",
+        help="shares of noise, reverb+noise, reverb; default 60,30,10",
+    )
+    freeze.add_argument(
+        "--level-dbfs",
+        type=_numbers,
+        default="-32,-20",
+        metavar="LOW,HIGH",
+        help="levels of the mixtures, as --level-dbfs=-32,-20 (the default)",
+    )
+    freeze.add_argument(
+        "--name", default="", help="of the set in results; default the folder's name"
+    )
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what was asked and return the exit code."""
-    return {"pack": _pack}[arguments.data_verb](arguments)
+    verbs = {"pack": _pack, "info": _info, "verify": _verify, "freeze": _freeze}
+    return verbs[arguments.data_verb](arguments)
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from rased.data.verify import summary
+
+    found = summary(arguments.folder)
+    if arguments.json:
+        _print_json(found)
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    for folder in found:
+        table = Table(title=f"{folder['folder']}: {folder['what']}", title_justify="left")
+        for column in ("split", "files", "length", "labels", "MB", "licences"):
+            table.add_column(column, justify="left" if column in ("split", "licences") else "right")
+        for row in folder["splits"]:
+            table.add_row(
+                row["split"],
+                str(row["files"]),
+                _duration(row["seconds"]),
+                str(row["labels"]),
+                f"{row['bytes'] / 1e6:.1f}",
+                ", ".join(row["licences"]),
+            )
+        console.print(table)
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from rased.data.verify import find, repair, verify
+
+    folders = [folder for name in arguments.folders for folder in find(name)]
+    done = []
+    if arguments.repair:
+        done = [f"{folder}: {what}" for folder in folders for what in repair(folder)]
+    with _progress("verifying") as progress:
+        checked = verify(folders, progress=progress)
+    if arguments.json:
+        _print_json(
+            {
+                "folders": [str(folder) for folder in checked.folders],
+                "samples": checked.samples,
+                "repaired": done,
+                "problems": [
+                    {"folder": str(p.folder), "what": p.what, "repair": p.repair}
+                    for p in checked.problems
+                ],
+            }
+        )
+    else:
+        for what in done:
+            print(f"repaired: {what}")
+        for problem in checked.problems:
+            print(f"problem: {problem}")
+    if checked.problems:
+        raise ProblemsFound(
+            f"{len(checked.problems)} problem(s) in {checked.samples} samples; each is listed with its repair."
+        )
+    if not arguments.json:
+        print(f"whole: {checked.samples} samples in {', '.join(map(str, checked.folders))}")
+    return 0
+
+
+def _freeze(arguments: argparse.Namespace) -> int:
+    from rased.data.freeze import Recipe, freeze
+
+    snr_db, snr_range = arguments.snr_db
+    recipe = Recipe(
+        count=arguments.count,
+        seed=arguments.seed,
+        snr_db=snr_db,
+        snr_range=snr_range,
+        seconds=arguments.seconds,
+        min_seconds=arguments.min_seconds,
+        proportions=arguments.proportions,
+        level_dbfs=arguments.level_dbfs,
+        target=arguments.target,
+        early_ms=arguments.early_ms,
+    )
+    with _progress("mixing") as progress:
+        testset = freeze(
+            arguments.speech,
+            arguments.noise,
+            arguments.rir,
+            arguments.out,
+            recipe=recipe,
+            split=arguments.split,
+            name=arguments.name,
+            progress=progress,
+        )
+    print(
+        f"{arguments.out}: {testset['count']} mixtures, {_duration(testset['seconds'])}, "
+        f"list_sha256 {testset['list_sha256']}"
+    )
+    return 0
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    """Read numbers with commas between them.
+
+    >>> _numbers("60,30,10")
+    (60.0, 30.0, 10.0)
+    """
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError as error:
+        message = f"'{text}' is not a list of numbers as 0,5,10"
+        raise argparse.ArgumentTypeError(message) from error
+
+
+def _snr(text: str) -> tuple[tuple[float, ...], bool]:
+    """Read SNRs: values, or the two ends of a range.
+
+    >>> _snr("0,5"), _snr("-5:20")
+    (((0.0, 5.0), False), ((-5.0, 20.0), True))
+    """
+    return _numbers(text.replace(":", ",")), ":" in text
 
 
 def _verb(verbs: Any, name: str, summary: str, examples: str) -> argparse.ArgumentParser:
@@ -151,8 +360,9 @@ def _pack(arguments: argparse.Namespace) -> int:
             print(f"skipped: {len(packed.skipped) - 10} more")
     if packed.skipped and not arguments.allow_bad:
         raise ProblemsFound(
-            f"{len(packed.skipped)} bad files were skipped, listed in {packed.folder / 'skipped.json'}; the other "
-            f"{packed.samples} are packed (--allow-bad accepts that)."
+            f"{len(packed.skipped)} bad files were skipped, listed in "
+            f"{packed.folder / 'skipped.json'}; the other {packed.samples} are packed "
+            "(--allow-bad accepts that)."
         )
     return 0
 

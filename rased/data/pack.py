@@ -11,29 +11,37 @@ import io
 import json
 import os
 import shutil
-import tarfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, get_args
+from typing import Any
 
 import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from rased.data.sample import Details
 from rased.data.shards import INDEX, Codec, Role, Shard, write_index
 from rased.data.sources import ROLES, Listing, Source, collect
+from rased.data.tars import (
+    CODECS,
+    PART,
+    Rows,
+    ShardWriter,
+    read_shard,
+    room_for,
+    sha256,
+    write_json,
+)
 from rased.errors import ProblemsFound, RasedError, nearest
 
-CODECS: tuple[Codec, ...] = get_args(Codec)
 RECORD = "pack.json"
 """How a folder was packed; without an index beside it: a run that was cut off."""
 SKIPPED = "skipped.json"
-PART = ".part"
 _BLOCK = 1 << 18
 """Samples decoded at once."""
 _RIR_PEAK = 0.99
@@ -51,42 +59,6 @@ class Skipped:
 
     path: str
     reason: str
-
-
-@dataclass
-class Rows:
-    """The columns of an index while they grow, and the shards they point into."""
-
-    shards: list[Shard] = field(default_factory=list)
-    licences: list[str] = field(default_factory=list)
-    columns: dict[str, list[Any]] = field(
-        default_factory=lambda: {
-            name: []
-            for name in (
-                *("key", "split", "label", "shard", "offset"),
-                *("bytes", "frames", "licence", "sha256"),
-            )
-        }
-    )
-
-    def add(self, details: dict[str, Any], offset: int, audio: bytes) -> None:
-        """Append a sample that lies in the shard which is added next."""
-        licence = details["licence"]
-        if licence not in self.licences:
-            self.licences.append(licence)
-        values = {
-            "key": details["key"],
-            "split": details["split"],
-            "label": details["label"],
-            "shard": len(self.shards),
-            "offset": offset,
-            "bytes": len(audio),
-            "frames": details["frames"],
-            "licence": self.licences.index(licence),
-            "sha256": hashlib.sha256(audio).hexdigest(),
-        }
-        for name, value in values.items():
-            self.columns[name].append(value)
 
 
 @dataclass(frozen=True)
@@ -178,8 +150,8 @@ def pack(
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
             raise
         raise RasedError(
-            f"Cannot write to '{out}': {(error.strerror or str(error)).lower()}. The complete shards "
-            "there are kept: make room or choose another --out, and run the same command again."
+            f"Cannot write to '{out}': {(error.strerror or str(error)).lower()}. Complete shards are "
+            "kept: make room or choose another --out, and run the same command again."
         ) from error
 
 
@@ -238,53 +210,6 @@ def encode(samples: NDArray[np.int16], codec: Codec, sample_rate: int) -> bytes:
     return data.getvalue()
 
 
-def scan(shard: Path) -> Iterator[tuple[dict[str, Any], int, bytes]]:
-    """Yield (details, offset of the audio, its bytes) for each sample of a shard, in order.
-
-    Raises:
-        RasedError: not a tar, cut short, or members that are not pairs of audio and json.
-    """
-    try:
-        with shard.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-            while (audio := tar.next()) is not None:
-                described = tar.next()
-                key, _, suffix = audio.name.partition(".")
-                if suffix not in CODECS or described is None or described.name != f"{key}.json":
-                    raise RasedError(
-                        f"{shard} holds '{audio.name}' without a '{key}.json' behind it."
-                    )
-                data, text = _member(tar, audio), _member(tar, described)
-                details = json.loads(text)
-                if not {"key", "split", "label", "licence", "frames"} <= details.keys():
-                    raise RasedError(
-                        f"{shard} holds a '{described.name}' that lacks needed fields."
-                    )
-                yield details, audio.offset_data, data
-                tar.members.clear()
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, size - 2 * tarfile.BLOCKSIZE))
-            if size % tarfile.BLOCKSIZE or any(stream.read()):
-                raise RasedError(f"{shard} is cut short: the end of a tar file is missing.")
-    except (tarfile.TarError, ValueError) as error:
-        if isinstance(error, RasedError):
-            raise
-        raise RasedError(f"{shard} is not a whole tar file: {error}.") from error
-
-
-def _member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    stream = tar.extractfile(member)
-    data = stream.read() if stream else b""
-    if len(data) != member.size:
-        raise tarfile.ReadError(f"'{member.name}' is cut short")
-    return data
-
-
-def sha256(file: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _check(
     role: str, codec: str, sample_rate: int, shard_mb: float, jobs: int, max_bad: float
 ) -> None:
@@ -333,7 +258,7 @@ def _begin(out: Path, request: dict[str, Any]) -> bool:
                 f"'{out}' already holds {', '.join(strange[:3])} and no {RECORD}; "
                 "choose an empty --out."
             )
-        _write(record, request)
+        write_json(record, request)
     return (out / INDEX).is_file()
 
 
@@ -343,20 +268,15 @@ def _recover(out: Path) -> Rows:
         left.unlink()
     rows = Rows()
     for shard in sorted(out.glob("*.tar")):
-        found = list(_described(shard))
-        for details, offset, audio in found:
-            rows.add(details, offset, audio)
+        try:
+            for stored in read_shard(shard):
+                digest = hashlib.sha256(stored.audio).hexdigest()
+                size = len(stored.audio)
+                rows.add(stored.details, offset=stored.offset, size=size, digest=digest)
+        except RasedError as error:
+            raise RasedError(f"{error} It stems from an earlier run: remove it.") from error
         rows.shards.append(Shard(shard.name, shard.stat().st_size, sha256(shard)))
     return rows
-
-
-def _described(shard: Path) -> Iterator[tuple[dict[str, Any], int, bytes]]:
-    try:
-        yield from scan(shard)
-    except RasedError as error:
-        raise RasedError(
-            f"{error} It stems from an earlier run: remove it and pack again."
-        ) from error
 
 
 def _pack(
@@ -376,30 +296,28 @@ def _pack(
     skipped: list[Skipped] = []
     progress(resumed, total)
 
-    def prepare(source: Source) -> tuple[Source, bytes, bytes] | tuple[Source, str, None]:
+    def prepare(source: Source) -> tuple[Details, bytes] | Skipped:
         try:
-            return (source, *_sample(source, role, codec, sample_rate))
+            return _sample(source, role, codec, sample_rate)
         except BadAudioError as error:
-            return source, str(error), None
+            return Skipped(source.path, str(error))
 
     todo = (source for source in listing.sources if source.key not in done)
-    with Writer(out, rows, codec, int(request["shard_mb"] * 1_000_000)) as writer:
-        for count, (source, data, details) in enumerate(_in_order(prepare, todo, jobs), 1):
-            if details is None:
-                assert isinstance(data, str)
-                skipped.append(Skipped(source.path, data))
-                if len(skipped) > limit:
-                    _write(out / SKIPPED, [asdict(entry) for entry in skipped])
-                    raise ProblemsFound(
-                        f"Stopped: {len(skipped)} of {count} files are bad, listed in "
-                        f"{out / SKIPPED}. {_examples(skipped)} Allow more with --max-bad."
-                    )
+    with _Writer(out, rows, codec, int(request["shard_mb"] * 1_000_000)) as writer:
+        for count, result in enumerate(_in_order(prepare, todo, jobs), 1):
+            if isinstance(result, Skipped):
+                skipped.append(result)
             else:
-                assert isinstance(data, bytes)
-                writer.write(source, data, details)
+                writer.write(*result)
+            if len(skipped) > limit:
+                write_json(out / SKIPPED, [asdict(entry) for entry in skipped])
+                raise ProblemsFound(
+                    f"Stopped: {len(skipped)} of {count} files are bad, listed in {out / SKIPPED}. "
+                    f"{_examples(skipped)} Allow more with --max-bad."
+                )
             progress(resumed + count, total)
-    _write(out / SKIPPED, [asdict(entry) for entry in skipped])
-    if not rows.columns["key"]:
+    write_json(out / SKIPPED, [asdict(entry) for entry in skipped])
+    if not len(rows):
         raise ProblemsFound(
             f"None of the {total} files could be packed, reasons in {out / SKIPPED}. "
             f"{_examples(skipped)}"
@@ -417,7 +335,7 @@ def _pack(
     )
     return Packed(
         folder=out,
-        samples=len(rows.columns["key"]),
+        samples=len(rows),
         seconds=sum(rows.columns["frames"]) / sample_rate,
         bytes=sum(shard.bytes for shard in rows.shards),
         resumed=resumed,
@@ -441,16 +359,15 @@ def _summary(out: Path, listing: Listing) -> Packed:
     )
 
 
-class Writer:
-    """Samples into numbered shards; a shard gets its name only when it is whole and on the disk."""
+class _Writer:
+    """Samples into numbered shards, a new one for each split and whenever one is full."""
 
     def __init__(self, out: Path, rows: Rows, codec: Codec, limit: int) -> None:
         self._out, self._rows, self._codec, self._limit = out, rows, codec, limit
         self._split = ""
-        self._stream: IO[bytes] | None = None
-        self._tar: tarfile.TarFile | None = None
+        self._shard: ShardWriter | None = None
 
-    def __enter__(self) -> "Writer":
+    def __enter__(self) -> "_Writer":
         """Nothing is opened before the first sample."""
         return self
 
@@ -458,52 +375,39 @@ class Writer:
         """Complete the last shard; after an error remove it."""
         if kind is None:
             self._finish()
-        elif self._stream is not None:
-            self._stream.close()
-            Path(self._stream.name).unlink(missing_ok=True)
+        elif self._shard is not None:
+            self._shard.abandon()
 
-    def write(self, source: Source, audio: bytes, details: bytes) -> None:
-        """Append a sample; a new split, or no room left, begins a new shard."""
-        size = sum(512 + -(-len(data) // 512) * 512 for data in (audio, details))
-        full = self._tar is not None and self._tar.offset + size > self._limit
-        if source.split != self._split or full:
-            self._finish()
-            self._split = source.split
-        if self._tar is None:
-            self._stream = (self._out / f"{self._name()}{PART}").open("wb")
-            self._tar = tarfile.open(fileobj=self._stream, mode="w", format=tarfile.USTAR_FORMAT)
-        offset = self._tar.offset + 512
-        for suffix, data in ((self._codec, audio), ("json", details)):
-            member = tarfile.TarInfo(f"{source.key}.{suffix}")
-            member.size, member.mode = len(data), 0o444
-            self._tar.addfile(member, io.BytesIO(data))
-        self._tar.members.clear()
-        self._rows.add(json.loads(details), offset, audio)
-
-    def _name(self) -> str:
-        number = sum(shard.name.startswith(f"{self._split}-") for shard in self._rows.shards)
-        return f"{self._split}-{number:06d}.tar"
+    def write(self, details: Details, audio: bytes) -> None:
+        """Append a sample."""
+        if self._shard is not None:
+            full = self._shard.bytes + room_for(details, audio) > self._limit
+            if full or details["split"] != self._split:
+                self._finish()
+        if self._shard is None:
+            self._split = details["split"]
+            number = sum(s.name.startswith(f"{self._split}-") for s in self._rows.shards)
+            self._shard = ShardWriter(self._out / f"{self._split}-{number:06d}.tar")
+        offset = self._shard.write(details, self._codec, audio)
+        digest = hashlib.sha256(audio).hexdigest()
+        self._rows.add(details, offset=offset, size=len(audio), digest=digest)
 
     def _finish(self) -> None:
-        if self._tar is None or self._stream is None:
-            return
-        part, name = Path(self._stream.name), self._name()
-        self._tar.close()
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
-        self._stream.close()
-        self._rows.shards.append(Shard(name, part.stat().st_size, sha256(part)))
-        part.replace(self._out / name)
-        self._stream = self._tar = None
+        if self._shard is not None:
+            self._rows.shards.append(self._shard.finish())
+            self._shard = None
 
 
-def _sample(source: Source, role: Role, codec: Codec, sample_rate: int) -> tuple[bytes, bytes]:
+def _sample(source: Source, role: Role, codec: Codec, sample_rate: int) -> tuple[Details, bytes]:
     if source.bytes < 0:
         raise BadAudioError("no such file")
     if source.bytes == 0:
         raise BadAudioError("empty: 0 bytes")
-    if source.sha256 and sha256(source.file) != source.sha256:
-        raise BadAudioError("changed: its sha256 is not the one in the manifest")
+    try:
+        if source.sha256 and sha256(source.file) != source.sha256:
+            raise BadAudioError("changed: its sha256 is not the one in the manifest")
+    except OSError as error:
+        raise BadAudioError(f"cannot be read ({error.strerror})") from error
     decoded = decode(source.file, sample_rate=sample_rate, role=role)
     details = {
         "key": source.key,
@@ -519,8 +423,7 @@ def _sample(source: Source, role: Role, codec: Codec, sample_rate: int) -> tuple
         "note": "; ".join(part for part in (source.note, decoded.note) if part),
         "gain_db": decoded.gain_db,
     }
-    text = json.dumps(details, ensure_ascii=False, separators=(",", ":"))
-    return encode(decoded.samples, codec, sample_rate), text.encode()
+    return details, encode(decoded.samples, codec, sample_rate)
 
 
 def _read(sound: soundfile.SoundFile, sample_rate: int, role: Role) -> NDArray[np.float32]:
@@ -605,12 +508,6 @@ def _attribute(out: Path, licence_files: Sequence[Path]) -> str | None:
         )
         target.write_text("\n".join(texts))
     return target.name
-
-
-def _write(path: Path, content: Any) -> None:
-    part = path.with_name(path.name + PART)
-    part.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n")
-    part.replace(path)
 
 
 def _examples(skipped: Sequence[Skipped]) -> str:

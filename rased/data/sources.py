@@ -87,8 +87,8 @@ def collect(given: Sequence[Path], *, role: Role, split: str = "train") -> Listi
     """List the audio of `role` in folders, manifest.csv files and audio files.
 
     A folder that holds a manifest.csv is read through it. Otherwise split and label come from the
-    folders: [role/][train|valid|test/][label/]...; without a label folder the name of the file's own
-    folder is the label.
+    folders: [role/][train|valid|test/][label/]...; without a label folder the name of the folder
+    that the file lies in is the label.
 
     Args:
         given: folders, audio files and manifests (columns: path; and role, split, label, licence,

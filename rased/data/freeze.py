@@ -1,0 +1,455 @@
+"""A frozen test set: fixed mixtures with everything that was drawn written down, the same for everyone.
+
+What a mixture holds follows from the recipe, its seed and the sources. Speakers, noise types, rooms
+and SNRs come in rounds (each once before any comes again), so that the set is balanced at any size.
+"""
+
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import soundfile
+import torch
+from numpy.typing import NDArray
+
+from rased.data.mixing import PEAK, Mixer, Mixing, Target
+from rased.data.pack import encode
+from rased.data.sample import Batch, Mixture
+from rased.data.shards import Corpus
+from rased.errors import RasedError
+from rased.signal import levels, room
+
+T = TypeVar("T")
+SCHEMA = 1
+TESTSET = "testset.json"
+CONDITIONS = ("noise", "reverb+noise", "reverb")
+_CANDIDATES = 16
+"""Places in a recording that are looked at to find a good one."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a test set is drawn.
+
+    Attributes:
+        count: number of mixtures.
+        seed: of everything that is drawn.
+        snr_db: values that come in turn; two values with `snr_range` are the ends of a range.
+        snr_range: draw evenly spread SNRs between the two values of snr_db.
+        seconds: longest mixture; longer utterances are cut at quiet places.
+        min_seconds: shorter utterances are not used.
+        proportions: shares of the conditions noise, reverb+noise and reverb; any scale.
+        level_dbfs: range of the level of the mixtures (rms, dB re full scale).
+        target: what of the mixture the enhancer should give (see `mixing.Mixing`).
+        early_ms: end of the early reflections behind the direct path, for target "early".
+    """
+
+    count: int
+    seed: int
+    snr_db: tuple[float, ...] = (0.0, 5.0, 10.0, 15.0)
+    snr_range: bool = False
+    seconds: float = 4.0
+    min_seconds: float = 2.0
+    proportions: tuple[float, float, float] = (60.0, 30.0, 10.0)
+    level_dbfs: tuple[float, float] = (-32.0, -20.0)
+    target: Target = "early"
+    early_ms: float = 50.0
+
+    def __post_init__(self) -> None:
+        """Check once, where the value is made."""
+        if self.count < 1:
+            raise RasedError(f"A test set of {self.count} mixtures is none; --count is 1 or more.")
+        if self.seed < 0:
+            raise RasedError(f"The seed is {self.seed}; it is 0 or more.")
+        if not self.snr_db or not all(math.isfinite(value) for value in self.snr_db):
+            raise RasedError(f"SNRs {self.snr_db}: give one or more numbers in dB, as 0,5,10,15.")
+        if self.snr_range and (len(self.snr_db) != 2 or self.snr_db[0] > self.snr_db[1]):
+            raise RasedError(f"An SNR range has a lower and an upper end; given: {self.snr_db}.")
+        if not 0 < self.min_seconds <= self.seconds:
+            raise RasedError(
+                f"Utterances of {self.min_seconds} to {self.seconds} s: the shortest must be more than "
+                "0 and at most the longest (--min-seconds, --seconds)."
+            )
+        shares = self.proportions
+        if len(shares) != 3 or min(shares) < 0 or sum(shares) <= 0:
+            raise RasedError(
+                f"Shares {shares}: give three of 0 or more, for {', '.join(CONDITIONS)}."
+            )
+        if self.level_dbfs[0] > self.level_dbfs[1] or self.level_dbfs[1] > 0:
+            raise RasedError(f"Levels {self.level_dbfs} dBFS: lower end first, at most 0.")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The recordings that mixtures are drawn from; rir is None where there are no rooms."""
+
+    speech: Corpus
+    noise: Corpus
+    rir: Corpus | None
+
+    def __post_init__(self) -> None:
+        """Check once."""
+        rates = {c.sample_rate for c in (self.speech, self.noise, self.rir) if c is not None}
+        if len(rates) > 1:
+            raise RasedError(
+                f"Speech, noise and rooms have the sample rates {sorted(rates)} Hz; pack them with one."
+            )
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What chance decides about mixture `index` before anything is read.
+
+    Attributes:
+        index: its place in the set.
+        condition: one of CONDITIONS.
+        snr_db: infinite without noise.
+        level_dbfs: level of the mixture.
+        speech: number of the utterance in the corpus.
+        noise: number of the recording, None without noise.
+        rir: number of the response, None without a room.
+    """
+
+    index: int
+    condition: str
+    snr_db: float
+    level_dbfs: float
+    speech: int
+    noise: int | None
+    rir: int | None
+
+
+def freeze(
+    speech: str | Path,
+    noise: str | Path,
+    rir: str | Path | None,
+    out: Path,
+    *,
+    recipe: Recipe,
+    split: str = "test",
+    name: str = "",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
+    """Write OUT/{testset.json, noisy/ID.flac, target/ID.flac} and return what testset.json holds.
+
+    Args:
+        speech: folder of packed shards, or `bundle`.
+        noise: the same for noise.
+        rir: the same for rooms; None leaves only the condition "noise".
+        out: new or empty folder; a complete set of the same recipe in it is made again and must be equal.
+        recipe: how to draw.
+        split: of all three.
+        name: of the set in results; the folder's name where it is empty.
+        progress: called with (mixtures done, mixtures in all).
+
+    Raises:
+        RasedError: sources that do not serve, `out` holds something else.
+    """
+    sources = Sources(
+        speech=Corpus([speech], role="speech", split=split),
+        noise=Corpus([noise], role="noise", split=split),
+        rir=None if rir is None else Corpus([rir], role="rir", split=split),
+    )
+    drawn = plan(recipe, sources)
+    _check_out(out)
+    work = out.resolve().with_name(out.resolve().name + ".part")
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        return _write(work, out, drawn, recipe, sources, split, name, progress)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _write(
+    work: Path,
+    out: Path,
+    drawn: Sequence[Drawn],
+    recipe: Recipe,
+    sources: Sources,
+    split: str,
+    name: str,
+    progress: Callable[[int, int], None],
+) -> dict[str, Any]:
+    for folder in ("noisy", "target"):
+        (work / folder).mkdir(parents=True)
+    items = []
+    for item in drawn:
+        mixture, details = mix(item, recipe, sources)
+        for part in ("noisy", "target"):
+            data = encode(_quantised(mixture, part), "flac", sources.speech.sample_rate)
+            (work / part / f"{details['id']}.flac").write_bytes(data)
+            details[f"sha256_{part}"] = hashlib.sha256(data).hexdigest()
+        items.append(details)
+        progress(len(items), recipe.count)
+    testset = {
+        "schema": SCHEMA,
+        "name": name or out.resolve().name,
+        "seed": recipe.seed,
+        "sample_rate": sources.speech.sample_rate,
+        "count": recipe.count,
+        "target": recipe.target,
+        "early_ms": recipe.early_ms,
+        "split": split,
+        "seconds": round(sum(item["seconds"] for item in items), 3),
+        "recipe": _plain(recipe),
+        "sources": {
+            "speech": sources.speech.manifest(),
+            "noise": sources.noise.manifest(),
+            "rir": None if sources.rir is None else sources.rir.manifest(),
+        },
+        "made_with": {
+            "soundfile": soundfile.__version__,
+            "libsndfile": soundfile.__libsndfile_version__,
+        },
+        "list_sha256": list_sha256(items),
+        "items": items,
+    }
+    (work / TESTSET).write_text(json.dumps(testset, ensure_ascii=False, indent=1) + "\n")
+    _put_in_place(work, out, testset)
+    return testset
+
+
+def list_sha256(items: Iterable[Mapping[str, Any]]) -> str:
+    """Return the fingerprint of a test set: SHA-256 over "id sha256_noisy sha256_target" lines."""
+    lines = (f"{item['id']} {item['sha256_noisy']} {item['sha256_target']}\n" for item in items)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def plan(recipe: Recipe, sources: Sources) -> list[Drawn]:
+    """Decide what each mixture is made of.
+
+    Raises:
+        RasedError: rooms are wanted and there are none, or no utterance is long enough.
+    """
+    shares = recipe.proportions if sources.rir is not None else (1.0, 0.0, 0.0)
+    conditions = _conditions(recipe, shares)
+    shortest = recipe.min_seconds * sources.speech.sample_rate
+    long_enough = np.flatnonzero(sources.speech.frames >= shortest)
+    if not len(long_enough):
+        raise RasedError(
+            f"No utterance of the split '{sources.speech.split}' has {recipe.min_seconds} s; allow "
+            "shorter ones with --min-seconds."
+        )
+    utterances = _balanced(sources.speech, long_enough, _generator(recipe, 1))
+    noises = _balanced(sources.noise, np.arange(len(sources.noise)), _generator(recipe, 2))
+    rooms = None
+    if sources.rir is not None:
+        rooms = _balanced(sources.rir, np.arange(len(sources.rir)), _generator(recipe, 3))
+    noisy = sum(condition != "reverb" for condition in conditions)
+    snrs = _snrs(recipe, noisy, _generator(recipe, 4))
+    levels = _generator(recipe, 5).uniform(*recipe.level_dbfs, size=recipe.count)
+    drawn = []
+    for index, condition in enumerate(conditions):
+        with_noise, with_room = condition != "reverb", condition != "noise"
+        drawn.append(
+            Drawn(
+                index=index,
+                condition=condition,
+                snr_db=next(snrs) if with_noise else math.inf,
+                level_dbfs=float(levels[index]),
+                speech=next(utterances),
+                noise=next(noises) if with_noise else None,
+                rir=next(rooms) if with_room and rooms is not None else None,
+            )
+        )
+    return drawn
+
+
+def mix(drawn: Drawn, recipe: Recipe, sources: Sources) -> tuple[Mixture, dict[str, Any]]:
+    """Read, cut and mix one item; the hashes of the files are added where they are written.
+
+    The mixture is in double precision, so that another processor rounds it to the same 16 bits.
+    """
+    random = _generator(recipe, 0, drawn.index)
+    sample_rate = sources.speech.sample_rate
+    clean = sources.speech.read(drawn.speech).astype(np.float64)
+    frames = min(len(clean), round(recipe.seconds * sample_rate))
+    speech_start = _quiet_ends(clean, frames, random, edge=sample_rate // 50)
+    clean = clean[speech_start : speech_start + frames]
+    noise, noise_start = np.zeros(frames), None
+    if drawn.noise is not None:
+        recording = sources.noise.read(drawn.noise).astype(np.float64)
+        noise_start = _eventful(recording, frames, random)
+        noise = np.resize(np.roll(recording, -noise_start), frames)
+    rir, t60, drr_db = np.ones(1), None, None
+    if drawn.rir is not None and sources.rir is not None:
+        rir = sources.rir.read(drawn.rir).astype(np.float64)
+        t60 = room.t60(torch.from_numpy(rir), sample_rate=sample_rate)
+        drr_db = room.direct_to_reverberant_ratio_db(torch.from_numpy(rir), sample_rate=sample_rate)
+    mixer = Mixer(Mixing(target=recipe.target, early_ms=recipe.early_ms, sample_rate=sample_rate))
+    level_dbfs = drawn.level_dbfs
+    while True:
+        mixture = mixer(_batch(drawn, clean, noise, rir, level_dbfs, sample_rate))
+        peak = float(mixture["target"].abs().max())
+        if peak <= PEAK:
+            break
+        level_dbfs -= 20 * math.log10(peak / PEAK) + 0.01
+    speech, noises, rooms = sources.speech, sources.noise, sources.rir
+    details = {
+        "id": f"m{drawn.index:04d}",
+        "condition": drawn.condition,
+        "snr_db": drawn.snr_db if drawn.noise is not None else None,
+        "seconds": round(frames / sample_rate, 4),
+        "level_dbfs": round(float(levels.dbfs(levels.rms(mixture["noisy"]))), 3),
+        "speech": str(speech.key[drawn.speech]),
+        "speaker": str(speech.label[drawn.speech]),
+        "speech_start": speech_start,
+        "noise": None if drawn.noise is None else str(noises.key[drawn.noise]),
+        "noise_type": None if drawn.noise is None else str(noises.label[drawn.noise]),
+        "noise_start": noise_start,
+        "rir": None if drawn.rir is None or rooms is None else str(rooms.key[drawn.rir]),
+        "room": None if drawn.rir is None or rooms is None else str(rooms.label[drawn.rir]),
+        "t60": _number(t60),
+        "drr_db": _number(drr_db),
+    }
+    return mixture, details
+
+
+def _batch(
+    drawn: Drawn,
+    clean: NDArray[np.float64],
+    noise: NDArray[np.float64],
+    rir: NDArray[np.float64],
+    level_dbfs: float,
+    sample_rate: int,
+) -> Batch:
+    response = torch.from_numpy(rir)[None]
+    return Batch(
+        clean=torch.from_numpy(clean)[None],
+        noise=torch.from_numpy(noise)[None],
+        rir=response,
+        direct_path=room.direct_path(response, sample_rate=sample_rate),
+        snr_db=torch.tensor([drawn.snr_db], dtype=torch.float64),
+        level_dbfs=torch.tensor([level_dbfs], dtype=torch.float64),
+        index=torch.tensor([drawn.index]),
+        key=[""],
+        noise_key=[""],
+        rir_key=["" if drawn.rir is None else str(drawn.rir)],
+        skipped=[],
+    )
+
+
+def _generator(recipe: Recipe, *address: int) -> np.random.Generator:
+    return np.random.default_rng((recipe.seed, *address))
+
+
+def _conditions(recipe: Recipe, shares: Sequence[float]) -> list[str]:
+    """Return each condition as often as its share says (largest remainders), in drawn order."""
+    exact = [share / sum(shares) * recipe.count for share in shares]
+    counts = [int(value) for value in exact]
+    by_remainder = sorted(range(3), key=lambda place: counts[place] - exact[place])
+    for place in by_remainder[: recipe.count - sum(counts)]:
+        counts[place] += 1
+    in_turn = [name for name, count in zip(CONDITIONS, counts, strict=True) for _ in range(count)]
+    order = _generator(recipe, 6).permutation(len(in_turn))
+    return [in_turn[place] for place in order]
+
+
+def _snrs(recipe: Recipe, count: int, random: np.random.Generator) -> Iterator[float]:
+    if not recipe.snr_range:
+        return _rounds(list(recipe.snr_db), random)
+    low, high = recipe.snr_db
+    places = (random.permutation(count) + random.random(count)) / max(1, count)
+    return (round(float(low + place * (high - low)), 2) for place in places)
+
+
+def _balanced(
+    corpus: Corpus, numbers: NDArray[np.int64], random: np.random.Generator
+) -> Iterator[int]:
+    """Yield recordings for ever: labels in rounds, and within a label its recordings in rounds."""
+    labels = corpus.label[numbers]
+    of_label = {
+        str(label): _rounds(numbers[labels == label].tolist(), random)
+        for label in np.unique(labels)
+    }
+    for label in _rounds(sorted(of_label), random):
+        yield next(of_label[label])
+
+
+def _rounds(values: Sequence[T], random: np.random.Generator) -> Iterator[T]:
+    while True:
+        for place in random.permutation(len(values)):
+            yield values[place]
+
+
+def _quiet_ends(
+    clean: NDArray[np.float64], frames: int, random: np.random.Generator, *, edge: int
+) -> int:
+    """Of some drawn places for a cut, return the one whose two ends fall into the quietest speech."""
+    starts = random.integers(len(clean) - frames + 1, size=_CANDIDATES).tolist()
+
+    def loudness(start: int) -> float:
+        ends = (clean[start : start + edge], clean[start + frames - edge : start + frames])
+        return sum(float(np.square(end).sum()) for end in ends)
+
+    return int(min(starts, key=loudness))
+
+
+def _eventful(noise: NDArray[np.float64], frames: int, random: np.random.Generator) -> int:
+    """Return the first of some drawn places where the noise is at most 6 dB below its own mean power.
+
+    A shorter recording goes round and may start anywhere. Where no place is loud enough, the loudest.
+    """
+    if len(noise) <= frames:
+        return int(random.integers(len(noise)))
+    starts = random.integers(len(noise) - frames + 1, size=_CANDIDATES).tolist()
+    power = [float(np.square(noise[start : start + frames]).mean()) for start in starts]
+    enough = 0.25 * float(np.square(noise).mean())
+    return int(
+        next(
+            (s for s, p in zip(starts, power, strict=True) if p >= enough),
+            starts[int(np.argmax(power))],
+        )
+    )
+
+
+def _quantised(mixture: Mixture, part: str) -> NDArray[np.int16]:
+    waveform = {"noisy": mixture["noisy"], "target": mixture["target"]}[part]
+    assert float(waveform.abs().max()) < 1
+    return np.rint(waveform[0].numpy() * 32768).astype(np.int16)
+
+
+def _number(value: float | None) -> float | None:
+    """Return a rounded number; None where there is none, as JSON has neither nan nor infinity."""
+    return None if value is None or not math.isfinite(value) else round(value, 3)
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in vars(recipe).items()
+    }
+
+
+def _check_out(out: Path) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise RasedError(f"'{out}' is a file; --out is a folder for the test set.")
+    names = {path.name for path in out.iterdir()}
+    if names and TESTSET not in names:
+        raise RasedError(
+            f"'{out}' holds other things ({', '.join(sorted(names)[:3])}): choose an empty --out."
+        )
+
+
+def _put_in_place(work: Path, out: Path, testset: dict[str, Any]) -> None:
+    """Rename the finished set; one that is there already must be the same and is left alone."""
+    if out.exists() and any(out.iterdir()):
+        there = json.loads((out / TESTSET).read_text())
+        if there["list_sha256"] != testset["list_sha256"]:
+            raise RasedError(
+                f"'{out}' already holds another test set (list_sha256 {there['list_sha256'][:12]}, "
+                f"this would be {testset['list_sha256'][:12]}): a frozen set never changes; choose "
+                "another --out."
+            )
+        return
+    if out.is_dir():
+        out.rmdir()
+    work.replace(out)

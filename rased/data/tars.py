@@ -1,0 +1,214 @@
+"""Shards as tar files: written one sample behind the other, read back even where they are damaged.
+
+A sample is two members, {key}.flac or {key}.pcm16 and behind it {key}.json. Times and owners are
+fixed, so that equal samples give equal bytes. Plain tools and WebDataset read these files.
+"""
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, NamedTuple, get_args
+
+from rased.data.sample import Details
+from rased.data.shards import COLUMNS, Codec, Shard
+from rased.errors import RasedError
+
+CODECS: tuple[Codec, ...] = get_args(Codec)
+PART = ".part"
+"""Behind the name of a file that is being written."""
+_BLOCK = tarfile.BLOCKSIZE
+_NEEDED = {"key", "role", "split", "label", "sample_rate", "frames", "licence"}
+
+
+class Stored(NamedTuple):
+    """A sample as it lies in a shard; offset is that of the first byte of its audio."""
+
+    details: Details
+    codec: Codec
+    offset: int
+    audio: bytes
+
+
+@dataclass
+class Rows:
+    """The columns of an index while they grow, and the shards they point into."""
+
+    shards: list[Shard] = field(default_factory=list)
+    licences: list[str] = field(default_factory=list)
+    columns: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in COLUMNS})
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.columns["key"])
+
+    def add(self, details: Details, *, offset: int, size: int, digest: str) -> None:
+        """Append a sample of the shard that is appended next."""
+        if details["licence"] not in self.licences:
+            self.licences.append(details["licence"])
+        values = {
+            **{name: details[name] for name in ("key", "split", "label", "frames")},
+            "shard": len(self.shards),
+            "offset": offset,
+            "bytes": size,
+            "licence": self.licences.index(details["licence"]),
+            "sha256": digest,
+        }
+        for name in COLUMNS:
+            self.columns[name].append(values[name])
+
+
+class ShardWriter:
+    """One shard; it gets its name only when it is whole and on the disk."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin PATH.part."""
+        self.path = path
+        self._part = path.with_name(path.name + PART)
+        self._stream: IO[bytes] = self._part.open("wb")
+        self._tar = tarfile.open(fileobj=self._stream, mode="w", format=tarfile.USTAR_FORMAT)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes written so far."""
+        return self._tar.offset
+
+    def write(self, details: Details, codec: Codec, audio: bytes) -> int:
+        """Append a sample and return the offset of its audio."""
+        offset = self._tar.offset + _BLOCK
+        for suffix, data in ((codec, audio), ("json", describe(details))):
+            member = tarfile.TarInfo(f"{details['key']}.{suffix}")
+            member.size, member.mode = len(data), 0o444
+            self._tar.addfile(member, io.BytesIO(data))
+        self._tar.getmembers().clear()
+        return offset
+
+    def finish(self) -> Shard:
+        """Complete the file, bring it to the disk and give it its name."""
+        self._tar.close()
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        self._stream.close()
+        shard = Shard(self.path.name, self._part.stat().st_size, sha256(self._part))
+        self._part.replace(self.path)
+        return shard
+
+    def abandon(self) -> None:
+        """Remove what was written."""
+        self._part.unlink(missing_ok=True)
+        try:
+            self._stream.close()
+        except OSError:
+            pass
+
+
+def describe(details: Details) -> bytes:
+    """Return the JSON member of a sample."""
+    return json.dumps(details, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def room_for(details: Details, audio: bytes) -> int:
+    """Return the bytes that a sample takes in a shard."""
+    return sum(_BLOCK + _padded(len(data)) for data in (audio, describe(details)))
+
+
+def read_shard(
+    shard: Path, *, damaged: Callable[[str, str], None] | None = None
+) -> Iterator[Stored]:
+    """Yield the samples of a shard in order.
+
+    Args:
+        shard: the tar file.
+        damaged: called with (key, reason) for each damaged place (key "" where it is not known);
+            reading goes on at the next member that can be found.
+
+    Raises:
+        RasedError: a damaged place, where `damaged` is not given.
+    """
+
+    def complain(key: str, reason: str) -> None:
+        if damaged is None:
+            raise RasedError(f"{shard} is damaged: {f'{key}: ' if key else ''}{reason}.")
+        damaged(key, reason)
+
+    waiting: tuple[str, Codec, int, bytes] | None = None
+    for name, offset, data in _members(shard, complain):
+        key, _, suffix = name.partition(".")
+        if waiting is not None and (suffix != "json" or key != waiting[0]):
+            complain(waiting[0], "its json is missing")
+            waiting = None
+        if suffix in CODECS:
+            waiting = (key, suffix, offset, data)
+        elif suffix != "json":
+            complain("", f"'{name}' is no member of a shard")
+        elif waiting is None:
+            complain(key, "its audio is missing")
+        else:
+            details = _details(key, data)
+            if details is None:
+                complain(key, "its json cannot be read")
+            else:
+                yield Stored(details, waiting[1], waiting[2], waiting[3])
+            waiting = None
+    if waiting is not None:
+        complain(waiting[0], "its json is missing")
+
+
+def sha256(file: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a small file in one step: a reader sees the old one or the new one."""
+    part = path.with_name(path.name + PART)
+    part.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+    part.replace(path)
+
+
+def _members(shard: Path, complain: Callable[[str, str], None]) -> Iterator[tuple[str, int, bytes]]:
+    """Yield (name, offset, data) of the members; behind a damaged place go on at the next header.
+
+    Unlike `tarfile`, which takes a damaged header in the middle for the end of the file.
+    """
+    size = shard.stat().st_size
+    with shard.open("rb") as stream:
+        gap, garbage = 0, False
+        while len(block := stream.read(_BLOCK)) == _BLOCK:
+            offset = stream.tell()
+            try:
+                header = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+            except (tarfile.HeaderError, UnicodeDecodeError):
+                gap, garbage = gap + _BLOCK, garbage or any(block)
+                continue
+            if gap:
+                complain("", f"{gap} bytes before byte {offset - _BLOCK} are no part of a tar file")
+                gap, garbage = 0, False
+            if offset + header.size > size:
+                complain(header.name.partition(".")[0], "the file is cut short inside it")
+                return
+            yield header.name, offset, stream.read(header.size)
+            stream.seek(offset + _padded(header.size))
+        if garbage or block:
+            complain("", f"its last {gap + len(block)} bytes are no part of a tar file")
+        elif gap < 2 * _BLOCK:
+            complain("", "it is cut short: the end of a tar file is missing")
+
+
+def _padded(size: int) -> int:
+    return -(-size // _BLOCK) * _BLOCK
+
+
+def _details(key: str, data: bytes) -> Details | None:
+    try:
+        details = json.loads(data)
+    except ValueError:
+        return None
+    if not isinstance(details, dict) or not details.keys() >= _NEEDED or details["key"] != key:
+        return None
+    return details
