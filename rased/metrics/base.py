@@ -16,7 +16,7 @@ SILENCE = 1e-8
 """Largest amplitude (-160 dBFS) that metrics take for silence."""
 
 
-class Undefined(Exception):  # noqa: N818 - a verdict on the input, no error of the program
+class Undefined(Exception):
     """Raised inside a metric where the metric has no value; the text says why."""
 
 

@@ -13,7 +13,7 @@ from rased.signal.ratios import BOUND_DB, si_sdr
 class PESQWideband(Metric):
     """Perceptual evaluation of speech quality, wide band: ITU-T P.862.2 (the `pesq` package).
 
-    Corrigendum 2 is not in it, and other builds differ by up to 0.4: compare only values of one version.
+    Corrigendum 2 is not in it; other builds differ by up to 0.4: compare one version only.
     """
 
     name = "pesq-wb"

@@ -1,0 +1,209 @@
+"""What an evaluation leaves behind: one JSON a system and test set, with all that a row rests on."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from rased.errors import RasedError
+from rased.metrics import METRICS, Score
+
+SCHEMA = 1
+_DIGITS = 5
+_HASH = "content_sha256"
+
+
+@dataclass
+class Utterance:
+    """One utterance of the test set.
+
+    Attributes:
+        id: its name in the test set.
+        seconds: its length.
+        facts: condition, snr_db, speaker, ...: what the test set knows of it.
+        scores: by metric; a metric that has not been computed is absent.
+    """
+
+    id: str
+    seconds: float
+    facts: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, Score] = field(default_factory=dict)
+
+
+@dataclass
+class Result:
+    """One system on one test set.
+
+    Attributes:
+        system: name, kind, sha256 (of weights and settings), checkpoint_sha256, parameters,
+            macs_per_second, sample_rate, latency (samples; None: whole utterances), causal.
+        testset: name, count, sample_rate, target, list_sha256.
+        protocol: sample_rate of scoring, resampler, alignment, length, and for each metric its
+            version, unit, direction and range. Rows compare where these agree.
+        cost: seconds of processor time per second of audio, on one thread.
+        environment: versions, hardware, git state.
+        created: UTC, ISO 8601.
+        utterances: in the order of the test set.
+    """
+
+    system: dict[str, Any]
+    testset: dict[str, Any]
+    protocol: dict[str, Any]
+    cost: dict[str, Any]
+    environment: dict[str, Any]
+    created: str
+    utterances: list[Utterance]
+
+    @property
+    def name(self) -> str:
+        """Name of the system."""
+        return str(self.system["name"])
+
+    @property
+    def metrics(self) -> list[str]:
+        """Metrics that any utterance has, in the order of METRICS."""
+        present = {name for utterance in self.utterances for name in utterance.scores}
+        return [name for name in METRICS if name in present]
+
+    def missing(self, metric: str) -> int:
+        """Utterances for which the metric has not been computed."""
+        done = sum(metric in utterance.scores for utterance in self.utterances)
+        return int(self.testset["count"]) - done
+
+    def values(self, metric: str) -> dict[str, float]:
+        """Value by utterance, where there is one."""
+        return {
+            utterance.id: score.value
+            for utterance in self.utterances
+            if (score := utterance.scores.get(metric)) is not None and score.value is not None
+        }
+
+
+def file_name(system: str, testset: str) -> str:
+    """Name of the result of a system on a test set: `<system>--<testset>.json`."""
+    return f"{system}--{testset}.json"
+
+
+def save(result: Result, path: Path) -> None:
+    """Write a result with the hash of its content; an older one is replaced in one step.
+
+    Raises:
+        RasedError: the place cannot be written.
+    """
+    content: dict[str, Any] = {"schema": SCHEMA, **asdict(result)}
+    for utterance in content["utterances"]:
+        for score in utterance["scores"].values():
+            if score["value"] is not None:
+                score["value"] = round(score["value"], _DIGITS)
+    content[_HASH] = _digest(content)
+    rows = ",\n  ".join(json.dumps(row) for row in content.pop("utterances"))
+    head = json.dumps(content, indent=1).removesuffix("\n}")
+    text = f'{head},\n "utterances": [\n  {rows}\n ]\n}}\n'
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RasedError(f"cannot write '{path}': {error.strerror}.") from None
+
+
+def load(path: Path) -> Result:
+    """Read a result back.
+
+    Raises:
+        RasedError: no such file, no result, another schema, or changed since it was written.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise RasedError(f"cannot read the result '{path}': {error.strerror}.") from None
+    except ValueError as error:
+        raise RasedError(f"'{path}' is no result: {error}.") from None
+    if not isinstance(content, dict) or "schema" not in content:
+        raise RasedError(f"'{path}' is no result of `rased evaluate`: it has no schema.")
+    if content["schema"] != SCHEMA:
+        raise RasedError(
+            f"'{path}' has schema {content['schema']} and this rased reads {SCHEMA}: update rased, "
+            "or evaluate again."
+        )
+    found = content.pop(_HASH, None)
+    if found != _digest(content):
+        raise RasedError(
+            f"'{path}' was changed after it was written (its content hash differs): evaluate again."
+        )
+    del content["schema"]
+    utterances = [
+        Utterance(
+            row["id"],
+            row["seconds"],
+            row["facts"],
+            {name: Score(**score) for name, score in row["scores"].items()},
+        )
+        for row in content.pop("utterances")
+    ]
+    return Result(**content, utterances=utterances)
+
+
+def environment() -> dict[str, Any]:
+    """Versions, hardware and git state of this moment."""
+    import torch
+
+    from rased import __version__
+
+    return {
+        "rased": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "git": _git(),
+    }
+
+
+def now() -> str:
+    """UTC to the second, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _digest(content: dict[str, Any]) -> str:
+    plain = json.dumps(
+        content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    )
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+@lru_cache(maxsize=1)
+def _git() -> dict[str, Any] | None:
+    """Commit and whether files differ from it; None where rased is no checkout."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return None
+    words = [["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]]
+    try:
+        commit, status = (
+            subprocess.run(
+                ["git", "-C", str(folder), *word], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for word in words
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit, "dirty": bool(status)}

@@ -1,0 +1,173 @@
+"""What can be evaluated: a name or a folder, resolved into something that enhances.
+
+SYSTEM is `noisy`, `target`, a classical method, a checkpoint of the zoo (by name or folder), a run
+folder, or a folder of files that something else has enhanced.
+"""
+
+import hashlib
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from rased.errors import RasedError, nearest
+from rased.evaluation.testset import EvaluationSet, audio_files
+from rased.models.base import Enhancer
+from rased.models.classical import METHODS
+
+Kind = Literal["noisy", "target", "classical", "zoo", "run", "files"]
+
+# Their rooms stand beside this one and are not imported by it: they are named, and looked up when
+# a system needs them.
+LOADERS = {"zoo": "rased.zoo.load", "run": "rased.training.base.load_run"}
+CHECKPOINTS = "rased.zoo.list_checkpoints"
+
+
+@dataclass(frozen=True)
+class System:
+    """One system, small enough to hand to another process.
+
+    Attributes:
+        name: how results call it; fit for a file name.
+        kind: where it comes from.
+        source: the name, or the folder.
+    """
+
+    name: str
+    kind: Kind
+    source: str
+
+    def load(self) -> Enhancer | None:
+        """The enhancer, in evaluation mode; None for noisy, target and enhanced files."""
+        if self.kind == "classical":
+            return METHODS[self.source]().eval()
+        if self.kind in LOADERS:
+            enhancer = _look_up(LOADERS[self.kind])(self.source)
+            assert isinstance(enhancer, Enhancer)
+            return enhancer.eval()
+        return None
+
+
+def resolve(word: str, testset: EvaluationSet) -> System:
+    """Find out what a word on the command line means.
+
+    Raises:
+        RasedError: nothing of that name (with the nearest), or files that do not fit the test set.
+    """
+    if word == "noisy":
+        return System("noisy", "noisy", "noisy")
+    if word == "target":
+        if any(item.target is None for item in testset.items):
+            raise RasedError(f"the test set '{testset.name}' has no target to evaluate.")
+        return System("target", "target", "target")
+    if word in METHODS:
+        return System(word, "classical", word)
+    path = Path(word)
+    if path.is_dir():
+        return _folder(path, testset)
+    known = list(_look_up(CHECKPOINTS)())
+    if word in known:
+        return System(word, "zoo", word)
+    names = ["noisy", "target", *METHODS, *known]
+    raise RasedError(
+        f"there is no system '{word}'; {nearest(word, names)} A run folder or a folder of enhanced "
+        "files is named by its path."
+    )
+
+
+def describe(system: System, testset: EvaluationSet) -> dict[str, Any]:
+    """What a result keeps of a system; see `Result.system`."""
+    enhancer = system.load()
+    if enhancer is None:
+        return {
+            "name": system.name,
+            "kind": system.kind,
+            "sha256": _files_sha256(system, testset),
+            "checkpoint_sha256": None,
+            "parameters": None,
+            "macs_per_second": None,
+            "sample_rate": testset.sample_rate,
+            "latency": None,
+            "causal": None,
+        }
+    card = enhancer.card or {}
+    return {
+        "name": system.name,
+        "kind": system.kind,
+        "sha256": fingerprint(enhancer),
+        "checkpoint_sha256": _checkpoint_sha256(system, card),
+        "parameters": sum(parameter.numel() for parameter in enhancer.parameters()),
+        "macs_per_second": card.get("macs_per_second"),
+        "sample_rate": enhancer.sample_rate,
+        "latency": enhancer.latency,
+        "causal": enhancer.causal,
+    }
+
+
+def fingerprint(enhancer: Enhancer) -> str:
+    """SHA-256 over class, settings and weights; over the source as well where there are none."""
+    kind = type(enhancer)
+    digest = hashlib.sha256(f"{kind.__module__}.{kind.__qualname__}\n".encode())
+    plain = (bool, int, float, str, type(None))
+    for name, value in sorted(vars(enhancer).items()):
+        if not name.startswith("_") and (isinstance(value, plain) or name == "stft"):
+            digest.update(f"{name}={value!r}\n".encode())
+    state: dict[str, Tensor] = enhancer.state_dict()
+    if not state:
+        digest.update(inspect.getsource(inspect.getmodule(kind) or kind).encode())
+    for name, tensor in sorted(state.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _folder(path: Path, testset: EvaluationSet) -> System:
+    name = path.resolve().name
+    if (path / "checkpoints").is_dir():
+        return System(name, "run", str(path))
+    if (path / "card.yaml").is_file():
+        return System(name, "zoo", str(path))
+    files = audio_files(path)
+    if not files:
+        raise RasedError(
+            f"the folder '{path}' is no system: it holds neither checkpoints/ (a run), card.yaml (a "
+            "zoo entry) nor enhanced audio files."
+        )
+    absent = [item.id for item in testset.items if item.id not in files]
+    if absent:
+        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+        raise RasedError(
+            f"the folder '{path}' lacks '{absent[0]}'{more} of the test set '{testset.name}': enhance "
+            "all of noisy/ and keep the names."
+        )
+    return System(name, "files", str(path))
+
+
+def _files_sha256(system: System, testset: EvaluationSet) -> str:
+    if system.kind != "files":
+        return testset.list_sha256
+    files = audio_files(Path(system.source))
+    digest = hashlib.sha256()
+    for item in testset.items:
+        digest.update(f"{item.id} ".encode())
+        digest.update(hashlib.sha256(files[item.id].read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _checkpoint_sha256(system: System, card: dict[str, Any]) -> str | None:
+    if system.kind == "run":
+        path = Path(system.source) / "checkpoints" / "best.ckpt"
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = card.get("files", {}).get("model.safetensors")
+    return None if digest is None else str(digest)
+
+
+def _look_up(dotted: str) -> Callable[..., Any]:
+    module, _, name = dotted.rpartition(".")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found

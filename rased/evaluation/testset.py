@@ -1,0 +1,212 @@
+"""A test set as evaluation sees it: pairs of files, what is known about each, one fingerprint."""
+
+import csv
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from rased import audio
+from rased.data.freeze import SCHEMA, TESTSET, list_sha256
+from rased.errors import RasedError
+
+KNOWN = ("condition", "snr_db", "speaker", "noise_type", "room", "t60", "drr_db")
+"""What a result keeps of each utterance, where the test set says it."""
+
+_NUMBERS = {"snr_db", "t60", "drr_db"}
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Item:
+    """One utterance.
+
+    Attributes:
+        id: its name in every result.
+        noisy: the file to enhance.
+        target: what should come out; None where nobody knows.
+        facts: the columns of KNOWN that the test set has.
+    """
+
+    id: str
+    noisy: Path
+    target: Path | None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """A test set on disk.
+
+    Attributes:
+        name: how results call it.
+        folder: where it is.
+        sample_rate: Hz of its files.
+        target: what the target is, in words.
+        items: in order of their ids.
+        list_sha256: fingerprint of ids and files; equal for equal sets, wherever they lie.
+    """
+
+    name: str
+    folder: Path
+    sample_rate: int
+    target: str
+    items: tuple[Item, ...]
+    list_sha256: str
+
+
+def read_testset(folder: str | Path) -> EvaluationSet:
+    """Read a frozen set (testset.json), or any folder with noisy/ and target/ (or clean/).
+
+    In a plain folder, equal names make a pair, and manifest.csv may say more: `id` and any of
+    KNOWN. Without target/ only metrics that need no reference have values.
+
+    Raises:
+        RasedError: no such folder, no pairs, a file that is missing or not the one that was frozen.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise RasedError(
+            f"there is no test set '{folder}': name a folder with noisy/ and target/, or `bundle`."
+        )
+    if (folder / TESTSET).is_file():
+        return _frozen(folder)
+    return _plain(folder)
+
+
+def read_audio(path: Path, *, sample_rate: int) -> Float32[np.ndarray, " time"]:
+    """One channel at `sample_rate`, resampled with soxr where the file has another rate.
+
+    Raises:
+        RasedError: not readable, or more than one channel.
+    """
+    samples, _ = audio.read(path, sample_rate=sample_rate)
+    if samples.shape[0] != 1:
+        raise RasedError(f"'{path}' has {samples.shape[0]} channels; evaluation takes one.")
+    return samples[0]
+
+
+def _frozen(folder: Path) -> EvaluationSet:
+    path = folder / TESTSET
+    try:
+        content = json.loads(path.read_text())
+        schema, rows = content["schema"], content["items"]
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise RasedError(f"'{path}' cannot be read as a frozen test set: {error!r}") from None
+    if schema != SCHEMA:
+        raise RasedError(
+            f"'{path}' has schema {schema} and this rased reads {SCHEMA}: update rased, or freeze "
+            "the set again."
+        )
+    items = []
+    for row in rows:
+        pair = {part: folder / part / f"{row['id']}.flac" for part in ("noisy", "target")}
+        for part, file in pair.items():
+            if not file.is_file():
+                raise RasedError(f"the frozen test set '{folder}' lacks {part}/{file.name}.")
+            if _sha256(file) != row[f"sha256_{part}"]:
+                raise RasedError(
+                    f"'{file}' is not the file that was frozen (its SHA-256 differs from "
+                    f"{TESTSET}): get the test set again."
+                )
+        items.append(Item(row["id"], pair["noisy"], pair["target"], _facts(row)))
+    if list_sha256(rows) != content["list_sha256"]:
+        raise RasedError(f"the list in '{path}' was changed after freezing: its SHA-256 differs.")
+    early = f", first {content['early_ms']:g} ms" if content["target"] == "early" else ""
+    return EvaluationSet(
+        name=content["name"],
+        folder=folder,
+        sample_rate=content["sample_rate"],
+        target=f"{content['target']}{early}",
+        items=tuple(items),
+        list_sha256=content["list_sha256"],
+    )
+
+
+def _plain(folder: Path) -> EvaluationSet:
+    noisy = audio_files(folder / "noisy")
+    if not noisy:
+        raise RasedError(
+            f"'{folder}' is no test set: it holds neither {TESTSET} nor noisy/ with audio files."
+        )
+    references = next((p for p in (folder / "target", folder / "clean") if p.is_dir()), None)
+    target = {} if references is None else audio_files(references)
+    if references is not None and noisy.keys() != target.keys():
+        alone = sorted(noisy.keys() ^ target.keys())
+        raise RasedError(
+            f"noisy/ and {references.name}/ of '{folder}' do not hold the same names: {_some(alone)} "
+            "in only one of them."
+        )
+    facts = _manifest(folder / "manifest.csv")
+    items, rows = [], []
+    for name, file in noisy.items():
+        item = Item(name, file, target.get(name), facts.get(name, {}))
+        items.append(item)
+        digest = "" if item.target is None else _sha256(item.target)
+        rows.append({"id": name, "sha256_noisy": _sha256(file), "sha256_target": digest})
+    return EvaluationSet(
+        name=folder.resolve().name,
+        folder=folder,
+        sample_rate=audio.inspect(items[0].noisy).sample_rate,
+        target="none" if references is None else f"{references.name}/",
+        items=tuple(items),
+        list_sha256=list_sha256(rows),
+    )
+
+
+def audio_files(folder: Path) -> dict[str, Path]:
+    """Audio files directly in a folder, by name without ending, sorted.
+
+    Raises:
+        RasedError: two files of one name.
+    """
+    files: dict[str, Path] = {}
+    for path in sorted(folder.glob("*")):
+        if path.suffix.lower() not in audio.FORMATS or not path.is_file():
+            continue
+        if path.stem in files:
+            raise RasedError(
+                f"'{folder}' holds '{path.name}' and '{files[path.stem].name}': keep one of them."
+            )
+        files[path.stem] = path
+    return files
+
+
+def _manifest(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.is_file():
+        return {}
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    if rows and "id" not in rows[0]:
+        raise RasedError(f"'{path}' has no column 'id': name it so, or take the file away.")
+    return {row["id"]: _facts(row) for row in rows}
+
+
+def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    for column in KNOWN:
+        value = row.get(column)
+        if value in (None, ""):
+            continue
+        try:
+            facts[column] = float(value) if column in _NUMBERS else str(value)
+        except ValueError:
+            raise RasedError(
+                f"the column '{column}' of '{row['id']}' holds '{value}'; it must be a number."
+            ) from None
+    return facts
+
+
+def _some(names: list[str]) -> str:
+    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + rest + (" is" if len(names) == 1 else " are")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
