@@ -1,6 +1,6 @@
 """The LightningDataModule: shards in, mixtures on the device out, a position that survives a restart."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -157,10 +157,10 @@ class MixtureDataModule(pl.LightningDataModule):
             for split, plan in self._plans.items()
         }
 
-    def train_dataloader(self) -> Iterator[Batch]:
+    def train_dataloader(self) -> Iterable[Batch]:
         """Batches of the running epoch; where a state was loaded, from its position."""
         self._loader = self._new_loader("train")
-        return cast(Iterator[Batch], _Epochs(self, self._loader))
+        return _Epochs(self, self._loader)
 
     def val_dataloader(self) -> Loader:
         """The fixed mixtures of validation, each on exactly one rank."""
