@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rased.cli import data_stream
 from rased.errors import ProblemsFound
 
 EXAMPLES = """\
@@ -92,7 +93,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for files that no folder or manifest puts into a split; default train",
     )
     pack.add_argument(
-        "--shard-mb", type=float, default=256, metavar="N", help="megabytes in a shard; default 256"
+        "--shard-mb",
+        type=float,
+        default=256.0,
+        metavar="N",
+        help="megabytes in a shard; default 256",
     )
     pack.add_argument(
         "--jobs",
@@ -183,10 +188,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--name", default="", help="of the set in results; default the folder's name"
     )
 
+    data_stream.add_arguments(_verb(verbs, "stream", "the mixtures of an epoch, as a table", ""))
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what was asked and return the exit code."""
-    verbs = {"pack": _pack, "info": _info, "verify": _verify, "freeze": _freeze}
+    verbs = {
+        "pack": _pack,
+        "info": _info,
+        "verify": _verify,
+        "freeze": _freeze,
+        "stream": data_stream.run,
+    }
     return verbs[arguments.data_verb](arguments)
 
 
