@@ -24,12 +24,12 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from rased.data.sample import Details
 from rased.data.shards import INDEX, Codec, Role, Shard, write_index
 from rased.data.sources import ROLES, Listing, Source, collect
 from rased.data.tars import (
     CODECS,
     PART,
+    Details,
     Rows,
     ShardWriter,
     read_shard,
@@ -107,7 +107,7 @@ def pack(
     codec: Codec = "flac",
     sample_rate: int = 16_000,
     split: str = "train",
-    shard_mb: float = 256,
+    shard_mb: float = 256.0,
     jobs: int = 0,
     max_bad: float = 0.1,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -381,7 +381,7 @@ class _Writer:
     def write(self, details: Details, audio: bytes) -> None:
         """Append a sample."""
         if self._shard is not None:
-            full = self._shard.bytes + room_for(details, audio) > self._limit
+            full = self._shard.size + room_for(details, audio) > self._limit
             if full or details["split"] != self._split:
                 self._finish()
         if self._shard is None:

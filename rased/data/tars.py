@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple, get_args
 
-from rased.data.sample import Details
 from rased.data.shards import COLUMNS, Codec, Shard
 from rased.errors import RasedError
 
+Details = dict[str, Any]
+"""The plain-data side of a sample: {key}.json in a shard."""
 CODECS: tuple[Codec, ...] = get_args(Codec)
 PART = ".part"
 """Behind the name of a file that is being written."""
@@ -73,7 +74,7 @@ class ShardWriter:
         self._tar = tarfile.open(fileobj=self._stream, mode="w", format=tarfile.USTAR_FORMAT)
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         """Bytes written so far."""
         return self._tar.offset
 

@@ -168,9 +168,11 @@ def repair(folder: Path) -> list[str]:
             )
         if path.exists():
             _add(path, rows)
-    for key, row in known.items():
-        if folder / row["shard"] not in looked_at:
-            dropped.append({"key": key, "shard": row["shard"], "reason": "its shard is missing"})
+    for key in known.keys() - keys - {entry["key"] for entry in dropped}:
+        shard = known[key]["shard"]
+        reason = "it is not there" if folder / shard in looked_at else "its shard is missing"
+        dropped.append({"key": key, "shard": shard, "reason": reason})
+    dropped.sort(key=lambda entry: (entry["shard"], entry["key"]))
     before = (folder / INDEX).read_bytes() if (folder / INDEX).is_file() else b""
     write_index(
         folder,
