@@ -89,9 +89,9 @@ def resolve(model: str | Path | Enhancer) -> Enhancer:
     """An enhancer as it is, or loaded from the zoo."""
     if isinstance(model, Enhancer):
         return model
-    from rased.zoo import load
+    import rased
 
-    return load(model)
+    return rased.load(model)
 
 
 @torch.inference_mode()

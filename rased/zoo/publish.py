@@ -1,0 +1,340 @@
+"""From a run to a zoo entry: weights, card, golden output and what the weights were trained on."""
+
+import hashlib
+import importlib
+import json
+import math
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+import yaml
+from jaxtyping import Float
+from torch import Tensor
+
+from rased import audio
+from rased.config import build, load_yaml
+from rased.data.shards import INDEX, Role, bundle, locate
+from rased.errors import RasedError
+from rased.models.base import Enhancer
+from rased.models.cost import count_parameters, macs_per_second
+from rased.zoo.card import GOLDEN, MANIFEST, SCHEMA, WEIGHTS, write_card
+from rased.zoo.loading import ALLOWED, verify
+
+CONFIG = "training.yaml"
+ATTRIBUTIONS = "ATTRIBUTIONS.md"
+GOLDEN_SECONDS = 2.0
+CODE_LICENCE = "Apache-2.0"
+_ROLES: tuple[Role, ...] = ("speech", "noise", "rir")
+
+
+def publish(
+    run: str | Path,
+    name: str,
+    out: str | Path = "zoo",
+    *,
+    summary: str = "",
+    licence: str = CODE_LICENCE,
+    results: tuple[Path, ...] = (),
+    replace: bool = False,
+) -> Path:
+    """Write OUT/NAME from the best checkpoint of a run, with its average weights; return it.
+
+    Beside card, weights and golden output lie manifest.json (keys, speakers, noise types and rooms
+    of the train and valid data, for the overlap check of the leaderboard), training.yaml (the run's
+    configuration) and ATTRIBUTIONS.md (what the licences of the data ask for).
+
+    Args:
+        run: folder of a run.
+        name: name of the entry.
+        out: folder of entries.
+        summary: one line for the card; made from the architecture where empty.
+        licence: of the weights.
+        results: files of `rased evaluate` whose mean scores go into the card.
+        replace: whether an entry of that name is replaced.
+
+    Raises:
+        RasedError: no such run, a name that is taken, or an entry that does not verify.
+    """
+    # The training stack is looked up when a run is published: loading from the zoo needs none.
+    load_run = importlib.import_module("rased.training.base").load_run
+    run = Path(run)
+    enhancer: Enhancer = load_run(run)
+    checkpoint = torch.load(
+        run / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True
+    )
+    config = load_yaml(run / "config.yaml")
+    manifest = _manifest(run, config)
+    steps = int(checkpoint["global_step"])
+    files = {
+        MANIFEST: json.dumps(manifest, indent=1).encode(),
+        CONFIG: yaml.safe_dump(_portable(config), sort_keys=False).encode(),
+    }
+    attributions = _attributions(config)
+    if attributions:
+        files[ATTRIBUTIONS] = attributions.encode()
+    training = {
+        "command": f"rased train -c {CONFIG}",
+        "steps": steps,
+        "epochs": int(checkpoint["epoch"]),
+        "audio_hours": _audio_hours(config, steps),
+        "data": _summary(manifest),
+        "manifest": MANIFEST,
+        "versions": {package: version(package) for package in ("torch", "pytorch-lightning")},
+        "git": _git(),
+    }
+    licences = {
+        licence
+        for split in manifest.values()
+        for part in split.values()
+        for licence in part["licences"]
+    }
+    return write_entry(
+        Path(out) / name,
+        enhancer=enhancer,
+        spec=_plain(checkpoint["hyper_parameters"]["enhancer"]),
+        summary=summary or f"{type(enhancer).__name__} trained with rased",
+        paper=str(getattr(enhancer, "paper", "")),
+        licence={"code": CODE_LICENCE, "weights": licence, "data": sorted(licences)},
+        training=training,
+        scores=mean_scores(results),
+        files=files,
+        replace=replace,
+    )
+
+
+def write_entry(
+    folder: Path,
+    *,
+    enhancer: Enhancer,
+    spec: Mapping[str, Any],
+    summary: str,
+    paper: str,
+    licence: Mapping[str, Any],
+    training: Mapping[str, Any],
+    scores: Mapping[str, Any] | None = None,
+    files: Mapping[str, bytes] | None = None,
+    replace: bool = False,
+) -> Path:
+    """Write an entry, verify it, and only then give it its name.
+
+    Args:
+        folder: the entry; its name is that of the checkpoint.
+        enhancer: the model with its weights.
+        spec: class_path and init_args that build it.
+        summary: one line.
+        paper: of the architecture.
+        licence: of code, weights and data.
+        training: how the weights came about.
+        scores: test set -> metric -> mean.
+        files: further files by name.
+        replace: whether an existing entry is replaced.
+
+    Raises:
+        RasedError: the folder exists, or what was written does not verify.
+    """
+    if folder.exists() and not replace:
+        raise RasedError(f"'{folder}' exists; choose another name or add --replace.")
+    noisy = golden_excerpt(enhancer.sample_rate)
+    with torch.inference_mode():
+        estimate = enhancer.eval()(noisy)
+    weights = {key: value.contiguous() for key, value in enhancer.state_dict().items()}
+    contents = {
+        WEIGHTS: safetensors.torch.save(weights),
+        GOLDEN: safetensors.torch.save({"noisy": noisy, "estimate": estimate.contiguous()}),
+        **(files or {}),
+    }
+    card = {
+        "schema": SCHEMA,
+        "name": folder.name,
+        "summary": summary,
+        "enhancer": _plain(spec),
+        "sample_rate": enhancer.sample_rate,
+        "latency": enhancer.latency,
+        "causal": enhancer.causal,
+        "parameters": count_parameters(enhancer),
+        "macs_per_second": round(macs_per_second(enhancer)),
+        "files": {key: hashlib.sha256(content).hexdigest() for key, content in contents.items()},
+        "licence": _plain(licence),
+        "paper": paper,
+        "training": _plain(training),
+        "scores": _plain(scores or {}),
+    }
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    try:
+        temporary.mkdir(parents=True)
+        for key, content in contents.items():
+            (temporary / key).write_bytes(content)
+        write_card(temporary, card)
+        failed = [check for check in verify(temporary) if not check.passed]
+        if failed:
+            raise RasedError(
+                f"'{folder.name}' was not published: {failed[0].name}: {failed[0].detail}."
+            )
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    except OSError as error:
+        raise RasedError(f"cannot write '{folder}': {error.strerror}.") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def import_weights(architecture: str, file: Path, folder: Path, *, replace: bool = False) -> Path:
+    """Write an entry from weights that the authors of an architecture publish.
+
+    Raises:
+        RasedError: an architecture without an importer, or a file that is not its weights.
+    """
+    from rased.errors import nearest
+    from rased.zoo.importers import IMPORTERS
+
+    if architecture not in IMPORTERS:
+        raise RasedError(
+            f"there is no importer for '{architecture}'; {nearest(architecture, IMPORTERS)}"
+        )
+    if not file.is_file():
+        raise RasedError(f"there is no file '{file}'.")
+    spec, weights, facts = IMPORTERS[architecture](file)
+    enhancer = build(Enhancer, spec, allow=ALLOWED)
+    enhancer.load_state_dict(weights)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return write_entry(
+        folder,
+        enhancer=enhancer,
+        spec=spec,
+        summary=facts["summary"],
+        paper=facts["paper"],
+        licence=facts["licence"],
+        training={
+            **facts["training"],
+            "imported": {"source": facts["source"], "file": file.name, "sha256": digest},
+        },
+        replace=replace,
+    )
+
+
+def golden_excerpt(sample_rate: int) -> Float[Tensor, "1 time"]:
+    """The first 2 s of the first noisy item of the bundled frozen test set."""
+    items = sorted((bundle() / "frozen" / "noisy").glob("*.flac"))
+    if not items:
+        raise RasedError("the bundled test set is missing from this installation: reinstall it.")
+    noisy, rate = audio.read(items[0], sample_rate=sample_rate)
+    return torch.from_numpy(noisy[:1, : math.ceil(GOLDEN_SECONDS * rate)].copy())
+
+
+def mean_scores(results: tuple[Path, ...]) -> dict[str, dict[str, float]]:
+    """Mean of each metric over the utterances that have a value, by test set.
+
+    Raises:
+        RasedError: a file that is no result of `rased evaluate`.
+    """
+    means: dict[str, dict[str, float]] = {}
+    for path in results:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            values: dict[str, list[float]] = {}
+            for utterance in content["utterances"]:
+                for metric, score in utterance["scores"].items():
+                    if score["value"] is not None:
+                        values.setdefault(metric, []).append(score["value"])
+            means[content["testset"]["name"]] = {
+                metric: round(sum(found) / len(found), 4) for metric, found in values.items()
+            }
+        except (OSError, ValueError, KeyError, TypeError):
+            raise RasedError(f"'{path}' is no result of `rased evaluate`.") from None
+    return means
+
+
+def _manifest(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the run kept, or what its data folders hold now."""
+    kept = run / MANIFEST
+    if kept.is_file():
+        return dict(json.loads(kept.read_text(encoding="utf-8")))
+    from rased.data.datamodule import MixtureDataModule
+
+    return build(MixtureDataModule, config["data"]).manifest()
+
+
+def _summary(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest without its long lists."""
+    return {
+        split: {
+            role: {key: part[key] for key in ("recordings", "hours", "sha256")}
+            for role, part in roles.items()
+        }
+        for split, roles in manifest.items()
+    }
+
+
+def _attributions(config: Mapping[str, Any]) -> str:
+    """The LICENSES.md of every folder of data, each once."""
+    arguments = config.get("data", {}).get("init_args", {})
+    texts: list[str] = []
+    for role in _ROLES:
+        for name in arguments.get(role, ()):
+            folder = locate(name, role)
+            index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+            if not index.get("attribution"):
+                continue
+            for place in (folder, folder.parent):
+                path = place / index["attribution"]
+                if path.is_file():
+                    texts.append(path.read_text(encoding="utf-8").strip())
+                    break
+    return "\n\n".join(dict.fromkeys(texts)) + "\n" if texts else ""
+
+
+def _audio_hours(config: Mapping[str, Any], steps: int) -> float | None:
+    """Audio seen: steps x batch x segment, with accumulation."""
+    arguments = config.get("data", {}).get("init_args", {})
+    segment = (arguments.get("scene") or {}).get("segment")
+    batch = arguments.get("batch_size")
+    if not segment or not batch:
+        return None
+    each = batch * (config.get("trainer", {}).get("accumulate_grad_batches") or 1)
+    return round(steps * each * segment / 3600, 2)
+
+
+def _portable(value: Any) -> Any:
+    """Configuration without the folders of one machine: an absolute path keeps its last part."""
+    if isinstance(value, Mapping):
+        return {key: _portable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_portable(item) for item in value]
+    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
+
+
+def _plain(value: Any) -> Any:
+    """Mappings and lists as YAML writes them."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _git() -> str | None:
+    """Commit of this checkout, with "+changes" where files differ; None outside one."""
+    folder = Path(__file__).parents[2]
+    if not (folder / ".git").exists():
+        return None
+    words = ("git", "-C", str(folder))
+    try:
+        commit = subprocess.run(
+            [*words, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changes = subprocess.run(
+            [*words, "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}+changes" if changes else commit
