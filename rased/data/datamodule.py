@@ -216,13 +216,12 @@ class MixtureDataModule(pl.LightningDataModule):
         )
 
     def _begin(self, loader: Loader) -> None:
-        """Set epoch and position when the trainer asks for the first batch of an epoch."""
+        """Set epoch and position when the trainer begins an epoch; it asks twice for its first one."""
         if self.trainer is None:
             return
         loader.epoch = self.trainer.current_epoch
         resume_epoch, resume_position = self._resume
         loader.position = resume_position if loader.epoch == resume_epoch else 0
-        self._resume = (0, 0)
         self._first_batch = self._processed()
 
     def _processed(self) -> int:
