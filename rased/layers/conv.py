@@ -1,8 +1,12 @@
 """Convolutions that look back only, and carry what they look back at from chunk to chunk."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+State = Any
 
 
 class CausalConv1d(nn.Conv1d):
@@ -38,6 +42,40 @@ class CausalConv1d(nn.Conv1d):
     def initial_state(self, batch: int, like: Tensor) -> Float[Tensor, "batch channel memory"]:
         """Silence."""
         return like.new_zeros(batch, self.in_channels, self.memory)
+
+
+class CentredConv1d(nn.Conv1d):
+    """The same over past and future alike: not causal, without state; kernel_size is odd."""
+
+    def __init__(
+        self,
+        channels: int,
+        outputs: int,
+        kernel_size: int,
+        *,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(
+            channels,
+            outputs,
+            kernel_size,
+            padding="same",
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
+        )
+
+    def forward(  # type: ignore[override]
+        self, frames: Float[Tensor, "batch channel frames"], state: State
+    ) -> tuple[Float[Tensor, "batch outputs frames"], State]:
+        """Convolve; the state passes through."""
+        return super().forward(frames), state
+
+    def initial_state(self, batch: int, like: Tensor) -> State:
+        """None."""
+        return None
 
 
 class CausalConv2d(nn.Conv2d):

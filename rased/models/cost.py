@@ -1,0 +1,69 @@
+"""What a model costs: parameters, and multiply-accumulates for a second of audio."""
+
+import copy
+from typing import Any
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from rased.models.base import Enhancer
+
+
+def count_parameters(model: nn.Module) -> int:
+    """All parameters, frozen ones too; no buffers."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def macs_per_second(enhancer: Enhancer) -> float:
+    """Multiply-accumulates of matrix products and convolutions for a second of one-channel audio.
+
+    Counted on a shadow of the model without data ("meta" tensors), for 3 s less what 1 s takes, so
+    that edges cancel. Element-wise work and the Fourier transform are left out, as is usual.
+    """
+    shadow = copy.deepcopy(enhancer).to("meta").eval()
+    _replace_recurrent(shadow)
+    return (_macs(shadow, 3.0) - _macs(shadow, 1.0)) / 2.0
+
+
+def _macs(shadow: Enhancer, seconds: float) -> float:
+    noisy = torch.zeros(1, int(seconds * shadow.sample_rate), device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        shadow(noisy)
+    return counter.get_total_flops() / 2
+
+
+class _Products(nn.Module):
+    """The matrix products of a recurrent layer, all frames at once: its cost, not what it does."""
+
+    def __init__(self, layer: nn.RNNBase) -> None:
+        super().__init__()
+        self.num_layers, self.hidden_size = layer.num_layers, layer.hidden_size
+        self.weights = layer.all_weights
+        self.directions = 2 if layer.bidirectional else 1
+
+    def forward(
+        self, frames: Float[Tensor, "batch frames inputs"], state: Any = None
+    ) -> tuple[Float[Tensor, "batch frames hidden"], Any]:
+        """Input and hidden state times their weights, for each layer and direction."""
+        for index in range(0, len(self.weights), self.directions):
+            outputs = []
+            for from_input, from_hidden, *_ in self.weights[index : index + self.directions]:
+                functional.linear(frames, from_input)
+                hidden = frames.new_zeros(*frames.shape[:2], from_hidden.shape[1])
+                functional.linear(hidden, from_hidden)
+                outputs.append(hidden)
+            frames = rearrange(outputs, "direction n t h -> n t (direction h)")
+        return frames, state
+
+
+def _replace_recurrent(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.RNNBase):
+            assert child.batch_first, "the products are laid out batch first"
+            setattr(module, name, _Products(child))
+        else:
+            _replace_recurrent(child)

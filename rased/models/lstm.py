@@ -1,0 +1,67 @@
+"""LSTM: recurrent layers over frames and one linear layer, for the phase-sensitive mask.
+
+Paper: Erdogan, Hershey, Watanabe and Le Roux, "Phase-sensitive and recognition-boosted speech
+separation using deep recurrent neural networks", ICASSP 2015, doi:10.1109/ICASSP.2015.7178061
+(after Weninger et al., LVA/ICA 2015: two layers of 256).
+Here: log-power of all bins instead of 100 mel bands; the sigmoid of the mask stands in the target;
+one direction by default, so that it streams. The papers give no parameter count.
+Parameters: 1.12 M; MACs: 70 M/s at 257 bins and 62.5 frames a second.
+"""
+
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from rased.layers.network import Network
+
+State = Any
+
+
+class LSTM(Network):
+    """Recurrent layers, one linear layer.
+
+    Args:
+        inputs: features of a frame.
+        outputs: numbers to predict for a frame.
+        hidden: width of each layer and direction.
+        layers: number of layers.
+        bidirectional: whether the utterance is also read backwards (not causal).
+        dropout: between the layers, while training.
+    """
+
+    paper = (
+        "Erdogan, Hershey, Watanabe, Le Roux: Phase-sensitive and recognition-boosted speech "
+        "separation using deep recurrent neural networks. ICASSP 2015, "
+        "doi:10.1109/ICASSP.2015.7178061"
+    )
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        hidden: int = 256,
+        layers: int = 2,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.causal = not bidirectional
+        self.recurrent = nn.LSTM(
+            inputs, hidden, layers, batch_first=True, bidirectional=bidirectional, dropout=dropout
+        )
+        self.decoder = nn.Linear(hidden * (2 if bidirectional else 1), outputs)
+
+    def forward(
+        self, frames: Float[Tensor, "batch frames inputs"], state: State
+    ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
+        """Remember, decode."""
+        remembered, state = self.recurrent(frames, state)
+        return self.decoder(remembered), state
+
+    def initial_state(self, batch: int, like: Tensor) -> State:
+        """Zeros for hidden and cell state of every layer and direction."""
+        rows = self.recurrent.num_layers * (1 if self.causal else 2)
+        zeros = like.new_zeros(rows, batch, self.recurrent.hidden_size)
+        return zeros, zeros
