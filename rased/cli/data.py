@@ -51,7 +51,7 @@ FREEZE_EXAMPLES = """\
 examples:
   rased data freeze --speech bundle --noise bundle --rir bundle --out testset --count 60 --seed 1
   rased data freeze --speech shards/speech --noise shards/noise --out testset --count 200 --seed 1 \\
-      --snr-db -5:20 --seconds 6
+      --snr-db=-5:20 --seconds 6
 
 The same command gives the same files, hash for hash; list_sha256 in testset.json is their fingerprint.
 """
@@ -145,7 +145,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_snr,
         default="0,5,10,15",
         metavar="LIST",
-        help="values in turn as 0,5,10,15, or a range as -5:20; default 0,5,10,15",
+        help="values in turn as 0,5,10,15, or a range as --snr-db=-5:20; default 0,5,10,15",
     )
     freeze.add_argument(
         "--target",

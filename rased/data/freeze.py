@@ -56,8 +56,8 @@ class Recipe:
     snr_range: bool = False
     seconds: float = 4.0
     min_seconds: float = 2.0
-    proportions: tuple[float, float, float] = (60.0, 30.0, 10.0)
-    level_dbfs: tuple[float, float] = (-32.0, -20.0)
+    proportions: tuple[float, ...] = (60.0, 30.0, 10.0)
+    level_dbfs: tuple[float, ...] = (-32.0, -20.0)
     target: Target = "early"
     early_ms: float = 50.0
 
@@ -81,8 +81,9 @@ class Recipe:
             raise RasedError(
                 f"Shares {shares}: give three of 0 or more, for {', '.join(CONDITIONS)}."
             )
-        if self.level_dbfs[0] > self.level_dbfs[1] or self.level_dbfs[1] > 0:
-            raise RasedError(f"Levels {self.level_dbfs} dBFS: lower end first, at most 0.")
+        levels_dbfs = self.level_dbfs
+        if len(levels_dbfs) != 2 or not levels_dbfs[0] <= levels_dbfs[1] <= 0:
+            raise RasedError(f"Levels {levels_dbfs} dBFS: give two, lower end first, at most 0.")
 
 
 @dataclass(frozen=True)

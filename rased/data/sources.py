@@ -246,14 +246,14 @@ def _make_keys_unique(sources: list[Source]) -> None:
         RasedError: two files that the hash of folder name and path cannot tell apart.
     """
     count = Counter(source.key for source in sources)
-    seen: dict[str, Path] = {}
+    taken: set[str] = set()
     for position, source in enumerate(sources):
         if count[source.key] > 1:
             place = f"{source.root.resolve().name}/{source.path}"
             sources[position] = source = source._replace(key=_with_hash(source.key, place))
-        if source.key in seen:
+        if source.key in taken:
+            twins = " and ".join(f"'{other.file}'" for other in sources if other.key == source.key)
             raise RasedError(
-                f"'{seen[source.key]}' and '{source.file}' would get the same key; give each file "
-                "once, or rename one of the two folders."
+                f"{twins} would get the same key; give each file once, or rename one of the two folders."
             )
-        seen[source.key] = source.file
+        taken.add(source.key)

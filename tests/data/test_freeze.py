@@ -266,6 +266,8 @@ class TestFolder:
         ("words", "sentence"),
         [
             (["--snr-db", "loud"], "is not a list of numbers"),
+            (["--level-dbfs=-30"], "give two, lower end first"),
+            (["--proportions", "1,1"], "give three of 0 or more"),
             (["--split", "tset"], "No speech in split 'tset' of"),
             (["--speech", "nowhere"], "No shards of role speech in 'nowhere'"),
         ],

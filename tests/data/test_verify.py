@@ -338,7 +338,7 @@ class TestCommands:
         assert main(["data", "verify", str(tmp_path / "x")]) == 2
         assert "is not a folder" in capsys.readouterr().err
 
-    @pytest.mark.parametrize("verb", ["", "pack", "info", "verify", "freeze"])
+    @pytest.mark.parametrize("verb", ["", "pack", "info", "verify", "freeze", "stream"])
     def test_help_has_an_example(self, verb: str, capsys: pytest.CaptureFixture[str]):
         assert main(["data", *verb.split(), "--help"]) == 0
         assert f"rased data {verb}" in capsys.readouterr().out
