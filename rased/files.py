@@ -94,7 +94,6 @@ def resolve(model: str | Path | Enhancer) -> Enhancer:
     return rased.load(model)
 
 
-@torch.inference_mode()
 def enhanced_blocks(
     enhancer: Enhancer,
     blocks: Iterable[Block],

@@ -79,6 +79,7 @@ class SpectralStream:
         self._drop = self._late
         self._taken = self._given = self._frames = 0
 
+    @torch.inference_mode()
     def push(self, block: Float[Tensor, "channel time"]) -> Float[Tensor, "channel ready"]:
         """Enhance as many whole blocks as there are, keeping one back: the last one is special."""
         self._pending = torch.cat([self._pending, block], dim=-1)
@@ -88,6 +89,7 @@ class SpectralStream:
             self._pending = self._pending[:, self.block :]
         return torch.cat(ready, dim=-1)
 
+    @torch.inference_mode()
     def finish(self) -> Float[Tensor, "channel rest"]:
         """Enhance what is pending, to its last sample."""
         if self._pending.shape[-1] == 0:
@@ -157,6 +159,7 @@ class WindowStream:
         self._pending = torch.zeros(channels, 0)
         self._tail: Tensor | None = None
 
+    @torch.inference_mode()
     def push(self, block: Float[Tensor, "channel time"]) -> Float[Tensor, "channel ready"]:
         """Enhance as many whole windows as there are; the newest samples wait for their context."""
         self._pending = torch.cat([self._pending, block], dim=-1)
@@ -170,6 +173,7 @@ class WindowStream:
             self._pending = self._pending[:, stop - self.context :]
         return torch.cat(ready, dim=-1)
 
+    @torch.inference_mode()
     def finish(self) -> Float[Tensor, "channel rest"]:
         """Enhance what is pending, to its last sample."""
         if self._pending.shape[-1] == 0:
@@ -209,11 +213,13 @@ class ChunkStream:
         self._pending = torch.zeros(channels, 0)
         self._owed = 0
 
+    @torch.inference_mode()
     def push(self, block: Float[Tensor, "channel time"]) -> Float[Tensor, "channel ready"]:
         """Enhance as many chunks as there are."""
         self._owed += block.shape[-1]
         return self._through(block)
 
+    @torch.inference_mode()
     def finish(self) -> Float[Tensor, "channel rest"]:
         """Flush with silence until as much has come out as came in."""
         owed = self._owed

@@ -71,7 +71,6 @@ def audio(time, channels=2):
     return 0.1 * torch.randn(channels, time, generator=generator)
 
 
-@torch.inference_mode()
 def through(stream, noisy, piece):
     parts = [stream.push(part) for part in noisy.split(piece, dim=-1)]
     return torch.cat([*parts, stream.finish()], dim=-1)

@@ -152,14 +152,13 @@ def _stream(model: str) -> int:
         sink.flush()
 
     left = b""
-    with torch.inference_mode():
-        while content := source.read1(2 * stream.chunk_length):
-            content = left + content
-            whole = len(content) // 2 * 2
-            left = content[whole:]
-            samples = np.frombuffer(content[:whole], dtype="<i2").astype(np.float32) / 32768
-            give(stream.push(torch.from_numpy(samples)[None]))
-        give(stream.finish())
+    while content := source.read1(2 * stream.chunk_length):
+        content = left + content
+        whole = len(content) // 2 * 2
+        left = content[whole:]
+        samples = np.frombuffer(content[:whole], dtype="<i2").astype(np.float32) / 32768
+        give(stream.push(torch.from_numpy(samples)[None]))
+    give(stream.finish())
     if left:
         raise ProblemsFound("the stream ended in the middle of a 16-bit sample; it was left out.")
     return 0

@@ -111,7 +111,6 @@ def verify(folder: Path) -> list[Check]:
     return checks
 
 
-@torch.inference_mode()
 def streamed(enhancer: Enhancer, noisy: Float[Tensor, "1 time"]) -> Float[Tensor, "1 time"]:
     """The output of a causal enhancer fed chunk by chunk, aligned with its input."""
     stream = ChunkStream(enhancer)

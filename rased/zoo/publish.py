@@ -62,9 +62,14 @@ def publish(
     Raises:
         RasedError: no such run, a name that is taken, or an entry that does not verify.
     """
+    run = Path(run)
+    if not (run / "checkpoints" / "best.ckpt").is_file():
+        raise RasedError(
+            f"'{run}' holds no checkpoints/best.ckpt: give the folder of a run that has been "
+            f"validated at least once, such as runs/NAME."
+        )
     # The training stack is looked up when a run is published: loading from the zoo needs none.
     load_run = importlib.import_module("rased.training.base").load_run
-    run = Path(run)
     enhancer: Enhancer = load_run(run)
     checkpoint = torch.load(
         run / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True
