@@ -244,7 +244,8 @@ def plan(recipe: Recipe, sources: Sources) -> list[Drawn]:
         rooms = _balanced(sources.rir, np.arange(len(sources.rir)), _generator(recipe, 3))
     noisy = sum(condition != "reverb" for condition in conditions)
     snrs = _snrs(recipe, noisy, _generator(recipe, 4))
-    levels = _generator(recipe, 5).uniform(*recipe.level_dbfs, size=recipe.count)
+    low, high = recipe.level_dbfs
+    levels_dbfs = _generator(recipe, 5).uniform(low, high, size=recipe.count)
     drawn = []
     for index, condition in enumerate(conditions):
         with_noise, with_room = condition != "reverb", condition != "noise"
@@ -253,7 +254,7 @@ def plan(recipe: Recipe, sources: Sources) -> list[Drawn]:
                 index=index,
                 condition=condition,
                 snr_db=next(snrs) if with_noise else math.inf,
-                level_dbfs=float(levels[index]),
+                level_dbfs=float(levels_dbfs[index]),
                 speech=next(utterances),
                 noise=next(noises) if with_noise else None,
                 rir=next(rooms) if with_room and rooms is not None else None,
