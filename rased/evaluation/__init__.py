@@ -1,1 +1,8 @@
+"""Systems x test set x metrics -> results -> leaderboard, in the terminal and as a page."""
 
+from rased.evaluation.leaderboard import collect, print_table
+from rased.evaluation.page import write_page
+from rased.evaluation.result import Result
+from rased.evaluation.run import evaluate
+
+__all__ = ["Result", "collect", "evaluate", "print_table", "write_page"]

@@ -28,7 +28,8 @@ from rich.progress import (
 )
 
 from rased import audio
-from rased.errors import RasedError
+from rased.config import config_names, find_config, load_yaml
+from rased.errors import RasedError, nearest
 from rased.evaluation import result as results
 from rased.evaluation.result import Result, Utterance
 from rased.evaluation.systems import System, describe, resolve
@@ -76,6 +77,24 @@ class Outcome:
     seconds: float
     scores: dict[str, Score] = field(default_factory=dict)
     processor_seconds: float = 0.0
+
+
+def metric_names(words: Sequence[str]) -> tuple[str, ...]:
+    """Names of metrics from names of metrics and of lists in configs/eval, in order, once each.
+
+    Raises:
+        RasedError: a word that is neither; with the nearest.
+    """
+    lists = [name.partition("/")[2] for name in config_names() if name.startswith("eval/")]
+    names: list[str] = []
+    for word in words:
+        if word in lists:
+            names += load_yaml(find_config(f"eval/{word}"))["metrics"]
+        elif word in METRICS:
+            names.append(word)
+        else:
+            raise RasedError(f"there is no metric '{word}'; {nearest(word, [*METRICS, *lists])}")
+    return tuple(dict.fromkeys(names))
 
 
 def evaluate(

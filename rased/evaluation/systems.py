@@ -5,26 +5,21 @@ folder, or a folder of files that something else has enhanced.
 """
 
 import hashlib
-import importlib
 import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor
 
+from rased import zoo
 from rased.errors import RasedError, nearest
 from rased.evaluation.testset import EvaluationSet, audio_files
 from rased.models.base import Enhancer
 from rased.models.classical import METHODS
+from rased.models.cost import count_parameters, macs_per_second
 
 Kind = Literal["noisy", "target", "classical", "zoo", "run", "files"]
-
-# Their rooms stand beside this one and are not imported by it: they are named, and looked up when
-# a system needs them.
-LOADERS = {"zoo": "rased.zoo.load", "run": "rased.training.base.load_run"}
-CHECKPOINTS = "rased.zoo.list_checkpoints"
 
 
 @dataclass(frozen=True)
@@ -45,10 +40,12 @@ class System:
         """The enhancer, in evaluation mode; None for noisy, target and enhanced files."""
         if self.kind == "classical":
             return METHODS[self.source]().eval()
-        if self.kind in LOADERS:
-            enhancer = _look_up(LOADERS[self.kind])(self.source)
-            assert isinstance(enhancer, Enhancer)
-            return enhancer.eval()
+        if self.kind == "zoo":
+            return zoo.load(self.source)
+        if self.kind == "run":
+            from rased.training.base import load_run
+
+            return load_run(self.source)
         return None
 
 
@@ -69,7 +66,7 @@ def resolve(word: str, testset: EvaluationSet) -> System:
     path = Path(word)
     if path.is_dir():
         return _folder(path, testset)
-    known = list(_look_up(CHECKPOINTS)())
+    known = zoo.list_checkpoints()
     if word in known:
         return System(word, "zoo", word)
     names = ["noisy", "target", *METHODS, *known]
@@ -100,8 +97,8 @@ def describe(system: System, testset: EvaluationSet) -> dict[str, Any]:
         "kind": system.kind,
         "sha256": fingerprint(enhancer),
         "checkpoint_sha256": _checkpoint_sha256(system, card),
-        "parameters": sum(parameter.numel() for parameter in enhancer.parameters()),
-        "macs_per_second": card.get("macs_per_second"),
+        "parameters": count_parameters(enhancer),
+        "macs_per_second": _macs(system, enhancer),
         "sample_rate": enhancer.sample_rate,
         "latency": enhancer.latency,
         "causal": enhancer.causal,
@@ -167,7 +164,8 @@ def _checkpoint_sha256(system: System, card: dict[str, Any]) -> str | None:
     return None if digest is None else str(digest)
 
 
-def _look_up(dotted: str) -> Callable[..., Any]:
-    module, _, name = dotted.rpartition(".")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return found
+def _macs(system: System, enhancer: Enhancer) -> int | None:
+    if system.kind == "classical":
+        return None
+    counted = (enhancer.card or {}).get("macs_per_second")
+    return round(macs_per_second(enhancer)) if counted is None else int(counted)

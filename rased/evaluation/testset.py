@@ -15,6 +15,9 @@ from rased import audio
 from rased.data.freeze import SCHEMA, TESTSET, list_sha256
 from rased.errors import RasedError
 
+BUNDLE = Path(audio.__file__).parent / "assets" / "bundle" / "frozen"
+"""The test set that comes with the package."""
+
 KNOWN = ("condition", "snr_db", "speaker", "noise_type", "room", "t60", "drr_db")
 """What a result keeps of each utterance, where the test set says it."""
 

@@ -1,0 +1,74 @@
+"""Score systems on a test set: a value or a status for each utterance and metric.
+
+SYSTEM is `noisy`, `target`, a classical method (log-mmse, wpe), a checkpoint of the zoo by name or
+folder, a run folder, or a folder of files that something else has enhanced (with the names of the
+test set). TESTSET is a folder with noisy/ and target/ (or clean/), or `bundle`. An interrupted
+evaluation continues where it stopped; what is finished is not computed again.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+EXAMPLES = """\
+examples:
+  rased evaluate noisy log-mmse --on bundle --out results           the bundled test set
+  rased evaluate noisy gtcrn-mini-16k runs/mine --on bundle --out results --save-audio
+  rased evaluate noisy other-toolkit/enhanced --on voicebank/test --out results
+  rased evaluate noisy wpe --on bundle --out results --metrics quick --jobs 4
+  rased leaderboard results --html page                             then compare
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the words of `rased evaluate`."""
+    parser.epilog = EXAMPLES
+    parser.add_argument("system", nargs="+", metavar="SYSTEM", help="what to evaluate, see above")
+    parser.add_argument("--on", required=True, metavar="TESTSET", help="a folder, or `bundle`")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="for the results")
+    parser.add_argument(
+        "--metrics",
+        nargs="+",
+        default=["default"],
+        metavar="NAME",
+        help="metrics, or the name of a list in configs/eval: default, quick",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=_cores(),
+        metavar="N",
+        help="processes of one thread each (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--save-audio", action="store_true", help="write DIR/audio/TESTSET/SYSTEM/ID.wav as well"
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluate, write a result for each system, print the table."""
+    import json
+
+    from rased.evaluation import evaluate, print_table
+    from rased.evaluation.leaderboard import as_plain
+    from rased.evaluation.run import metric_names
+    from rased.evaluation.testset import BUNDLE
+
+    rows = evaluate(
+        arguments.system,
+        BUNDLE if arguments.on == "bundle" else Path(arguments.on),
+        arguments.out,
+        metrics=metric_names(arguments.metrics),
+        jobs=arguments.jobs,
+        save_audio=arguments.save_audio,
+    )
+    if arguments.json:
+        print(json.dumps(as_plain(rows), indent=1))
+    else:
+        print_table(rows)
+    return 0
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
