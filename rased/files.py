@@ -12,7 +12,9 @@ from jaxtyping import Float32
 from rased import audio
 from rased.errors import RasedError
 from rased.models.base import Enhancer
+from rased.models.classical import METHODS
 from rased.streaming import open_stream
+from rased.zoo import load
 
 Block = Float32[np.ndarray, "channel time"]
 Progress = Callable[[float], None]
@@ -57,7 +59,8 @@ def enhance(
     Args:
         input: an audio file.
         output: the file to write; it appears when it is complete, and replaces an older one.
-        model: name, folder or card URL of a checkpoint, or an enhancer.
+        model: name, folder or card URL of a checkpoint, a classical method ("log-mmse"), the folder
+            of a run, or an enhancer.
         progress: called with the seconds of audio just read.
 
     Raises:
@@ -86,12 +89,16 @@ def enhance(
 
 
 def resolve(model: str | Path | Enhancer) -> Enhancer:
-    """An enhancer as it is, or loaded from the zoo."""
+    """An enhancer as it is, a classical method by name, a run by its folder, or from the zoo."""
     if isinstance(model, Enhancer):
         return model
-    import rased
+    if str(model) in METHODS:
+        return METHODS[str(model)]().eval()
+    if (Path(model) / "checkpoints").is_dir():
+        from rased.training.base import load_run
 
-    return rased.load(model)
+        return load_run(model)
+    return load(model)
 
 
 def enhanced_blocks(

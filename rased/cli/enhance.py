@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         metavar="NAME",
-        help="name in the zoo (`rased zoo list`), folder of an entry, or URL of a card",
+        help="name in the zoo (`rased zoo list`), folder of an entry or of a run, URL of a card, "
+        "or log-mmse, wpe",
     )
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
 

@@ -1,7 +1,6 @@
 """From a run to a zoo entry: weights, card, golden output and what the weights were trained on."""
 
 import hashlib
-import importlib
 import json
 import math
 import os
@@ -68,9 +67,9 @@ def publish(
             f"'{run}' holds no checkpoints/best.ckpt: give the folder of a run that has been "
             f"validated at least once, such as runs/NAME."
         )
-    # The training stack is looked up when a run is published: loading from the zoo needs none.
-    load_run = importlib.import_module("rased.training.base").load_run
-    enhancer: Enhancer = load_run(run)
+    from rased.training.base import load_run
+
+    enhancer = load_run(run)
     checkpoint = torch.load(
         run / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True
     )
