@@ -5,6 +5,7 @@ import dataclasses
 import importlib
 import importlib.util
 import inspect
+import re
 import typing
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
@@ -157,9 +158,9 @@ def build(kind: type[T], spec: Spec, *, allow: Sequence[str] | None = None) -> T
     try:
         parser.add_class_arguments(cls, "object")
         parsed = parser.parse_object({"object": _plain(spec.get("init_args") or {})})
-        return cast(T, parser.instantiate_classes(parsed).object)
-    except ArgumentError as error:
-        raise RasedError(f"{cls.__name__}: {readable(error)}") from error
+        return cast(T, parser.instantiate(parsed).object)
+    except (ArgumentError, ValueError) as error:
+        raise as_rased_error(error) from error
 
 
 def check(spec: Spec, *, allow: Sequence[str] | None = None, where: str = "") -> type:
@@ -229,11 +230,20 @@ def find_class(class_path: str, *, allow: Sequence[str] | None = None) -> type:
     return found
 
 
-def readable(error: Exception) -> str:
-    """The message of jsonargparse on one line, without its parser's vocabulary."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    text = " ".join(line for line in lines if line and not line.startswith("Subclass types"))
-    return text.replace("Parser key ", "").replace('"object": ', "").replace('"object.', '"')
+def as_rased_error(error: Exception) -> RasedError:
+    """What went wrong inside jsonargparse: the RasedError of ours that it wraps, or its own words.
+
+    Its own words come without the values that it repeats and the types that it tried.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, RasedError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip(" -")]
+    told = [line for line in lines[1:] if "Got value" in line or "Expected" in line]
+    text = " ".join([*lines[:1], *told[:2]]).replace("Parser key ", "").replace('"object.', '"')
+    return RasedError(re.sub(r"<class '([\w.]+)'>", r"\1", text))
 
 
 def _check_value(value: Any, annotation: Any, where: str, allow: Sequence[str] | None) -> None:

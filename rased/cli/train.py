@@ -41,6 +41,8 @@ _KNOWN_WARNINGS = (
     "The number of training batches .* is smaller than the logging interval",
     "Checkpoint directory .* exists and is not empty",
     "Found \\d+ module\\(s\\) in eval mode at the start of training",
+    "\\s*By default only one JsonargparseDeprecationWarning",  # Lightning of jsonargparse's
+    "\\s*.* was deprecated in v4\\.",
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # Lightning of torch's trees
 )
 

@@ -12,11 +12,12 @@ Domain = Literal["waveform", "spectrum", "output"]
 
 
 class Loss(nn.Module):
-    """Base of every loss: smallest at `estimate == target`, finite in value and gradient for any finite input.
+    """Base of every loss: smallest at `estimate == target`, finite in value and gradient.
 
     Attributes:
-        domain: what it compares. "waveform": (batch, time). "spectrum": complex (batch, freq, frames).
-            "output": what the network itself puts out (a mask, a log-power), real or complex.
+        domain: what it compares. "waveform": (batch, time). "spectrum": complex
+            (batch, freq, frames). "output": what the network itself puts out (a mask, a
+            log-power), real or complex.
     """
 
     domain: Domain = "waveform"
@@ -48,8 +49,8 @@ class WeightedSum(Loss):
             )
         if len(domains) > 1:
             raise RasedError(
-                f"WeightedSum got losses of the domains {' and '.join(domains)}: choose losses of one "
-                "domain (rased.losses.spectral.OnSTFT lets a spectral loss compare waveforms)."
+                f"WeightedSum got losses of the domains {' and '.join(domains)}: choose losses of "
+                "one domain (rased.losses.spectral.OnSTFT lets a spectral loss compare waveforms)."
             )
         self.domain = losses[0].domain
         self.losses = nn.ModuleList(losses)

@@ -1,4 +1,4 @@
-"""Losses on what the network puts out (a mask, a log-power), and on the signal that a mask gives."""
+"""Losses on what the network puts out (a mask, a log-power), and on what a mask gives."""
 
 import torch
 from jaxtyping import Complex, Float
@@ -9,9 +9,9 @@ from rased.losses.spectral import FLOOR, SpectralLoss
 
 
 class OutputMSE(Loss):
-    """Mean squared difference of the network's output and its ideal: mask approximation, log-power regression.
+    """Mean squared difference of the network's output and its ideal.
 
-    A complex output counts by the distance in the complex plane.
+    With a mask: mask approximation; with a log-power: regression as in Xu 2014. A complex output counts by the distance in the complex plane.
     """
 
     domain = "output"
@@ -27,9 +27,10 @@ class OutputMSE(Loss):
 class PhaseSensitiveApproximation(SpectralLoss):
     """Signal approximation with the phase-sensitive target.
 
-    H. Erdogan, J. R. Hershey, S. Watanabe, J. Le Roux, "Phase-sensitive and recognition-boosted speech separation
-    using deep recurrent neural networks", ICASSP 2015: (|E| - |S| cos(arg S - arg E))^2, where E has the phase of the
-    noisy spectrum. Beyond the paper, the target is kept above zero as its masks are.
+    H. Erdogan, J. R. Hershey, S. Watanabe, J. Le Roux, "Phase-sensitive and recognition-boosted
+    speech separation using deep recurrent neural networks", ICASSP 2015:
+    (|E| - |S| cos(arg S - arg E))^2, where E has the phase of the noisy spectrum. Beyond the paper,
+    the target is kept above zero as its masks are.
     """
 
     def forward(

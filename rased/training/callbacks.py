@@ -90,8 +90,8 @@ class Examples(Callback):
 
     Args:
         folder: folder of the run.
-        every: epochs between examples; the last validation always gives some.
-        count: number of items.
+        every: epochs between examples; the end of the training always gives some.
+        count: number of items; 0: no examples.
     """
 
     def __init__(self, folder: str | Path, every: int = 10, count: int = 3) -> None:
@@ -110,13 +110,13 @@ class Examples(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the first items; validation is the same in every epoch."""
-        if batch_idx == 0 and self._noisy is None and trainer.is_global_zero:
+        if self.count and batch_idx == 0 and self._noisy is None and trainer.is_global_zero:
             self._noisy = batch["noisy"][: self.count].detach()
             self._target = batch["target"][: self.count].detach()
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write, where it is time."""
-        if not trainer.sanity_checking and trainer.current_epoch % self.every == 0:
+        if not trainer.sanity_checking and (trainer.current_epoch + 1) % self.every == 0:
             self._write(trainer, cast(Enhancement, pl_module))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -14,7 +14,7 @@ from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCL
 from rich.console import Console
 from rich.table import Table
 
-from rased.config import check, check_arguments, readable
+from rased.config import as_rased_error, check, check_arguments
 from rased.errors import RasedError, nearest
 from rased.training.base import Enhancement
 from rased.training.callbacks import Examples, Lines, LoaderClock, Throughput, progress_bar
@@ -90,8 +90,8 @@ class Launch(LightningCLI):
                 run=False,
                 auto_configure_optimizers=False,
             )
-        except ArgumentError as error:
-            raise RasedError(readable(error)) from error
+        except (ArgumentError, ValueError) as error:
+            raise as_rased_error(error) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The part that is ours."""

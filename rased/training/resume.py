@@ -76,6 +76,7 @@ class KeepLast(Callback):
         self.path = Path(folder) / "last.ckpt"
         self.minutes = minutes
         self._signal: int | None = None
+        self._stop = 0
         self._saved = time.monotonic()
         self._epoch_done = False
         self._handlers: dict[int, Any] = {}
@@ -89,7 +90,12 @@ class KeepLast(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Loggers count optimiser steps, also behind a restart."""
+        """Leave, where the step before was the last; loggers have its numbers only now.
+
+        They count optimiser steps, also behind a restart.
+        """
+        if self._stop:
+            raise Interrupted(self._stop)
         cast(Any, trainer.fit_loop.epoch_loop)._batches_that_stepped = trainer.global_step
 
     def on_train_batch_end(
@@ -117,6 +123,8 @@ class KeepLast(Callback):
         """Save behind the validation; the budget may have ended within the epoch."""
         batches = cast(Any, trainer.fit_loop.epoch_loop).batch_progress.current.processed
         self._save(trainer, epoch_done=batches >= trainer.num_training_batches)
+        if self._stop:
+            raise Interrupted(self._stop)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Give the signals back."""
@@ -156,13 +164,10 @@ class KeepLast(Callback):
         trainer.save_checkpoint(self.path)
         self._epoch_done = False
         self._saved = time.monotonic()
-        stop = self._signal
+        self._stop = self._signal or 0
         if trainer.world_size > 1:
-            stop = max(
-                0, cast(int, trainer.strategy.reduce(torch.tensor(stop or 0), reduce_op="max"))
-            )
-        if stop:
-            raise Interrupted(int(stop))
+            highest = trainer.strategy.reduce(torch.tensor(self._stop), reduce_op="max")
+            self._stop = int(highest)
 
     def _restore_handlers(self) -> None:
         for number, handler in self._handlers.items():

@@ -1,0 +1,223 @@
+"""What every loss keeps, in one class, and each against an independent formula."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from rased.config import build
+from rased.errors import RasedError
+from rased.losses.base import Loss, WeightedSum
+from rased.losses.mask import OutputMSE, PhaseSensitiveApproximation
+from rased.losses.spectral import (
+    ComplexMSE,
+    CompressedSpectrum,
+    LogMagnitude,
+    LogPower,
+    Magnitude,
+    MultiResolutionSTFT,
+    OnSTFT,
+)
+from rased.losses.waveform import L1, SISDR, SNR
+from rased.signal.ratios import si_sdr, snr
+from rased.signal.stft import STFT
+
+SMALL = STFT(64, 32, 64)
+LOSSES: dict[str, Loss] = {
+    "si_sdr": SISDR(),
+    "si_sdr_thresholded": SISDR(threshold_db=30.0),
+    "snr": SNR(),
+    "l1": L1(),
+    "magnitude": Magnitude(),
+    "log_magnitude": LogMagnitude(),
+    "log_power": LogPower(),
+    "complex_mse": ComplexMSE(),
+    "compressed": CompressedSpectrum(),
+    "compressed_plain": CompressedSpectrum(exponent=0.5, complex_share=1.0, normalise=False),
+    "on_stft": OnSTFT(CompressedSpectrum(), SMALL),
+    "multi_resolution": MultiResolutionSTFT([(64, 16, 64), (128, 32, 128)]),
+    "output_mse": OutputMSE(),
+    "phase_sensitive": PhaseSensitiveApproximation(),
+    "sum_of_waveform": WeightedSum([SNR(), OnSTFT(Magnitude(), SMALL)], [0.1, 2.0]),
+    "sum_of_spectral": WeightedSum([ComplexMSE(), LogPower()]),
+}
+
+
+def as_domain(loss: Loss, waveform: Tensor) -> Tensor:
+    return waveform if loss.domain == "waveform" else SMALL.analysis(waveform)
+
+
+def noise(seed: int, batch: int = 2, time: int = 800) -> Tensor:
+    return 0.1 * torch.randn(batch, time, generator=torch.Generator().manual_seed(seed))
+
+
+EDGES = {
+    "silent target": (noise(0), torch.zeros(2, 800)),
+    "silent estimate": (torch.zeros(2, 800), noise(0)),
+    "silence": (torch.zeros(2, 800), torch.zeros(2, 800)),
+    "equal": (noise(0), noise(0)),
+    "single sample": (torch.tensor([[0.3]]), torch.tensor([[-0.2]])),
+    "clipping": ((100 * noise(0)).clamp(-1, 1), (100 * noise(1)).clamp(-1, 1)),
+    "offset": (torch.full((2, 800), 0.5), torch.full((2, 800), -0.5)),
+    "huge": (1e4 * noise(0), 1e4 * noise(1)),
+    "tiny": (1e-7 * noise(0), 1e-7 * noise(1)),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+class TestEveryLoss:
+    def test_smallest_at_the_target(self, name: str) -> None:
+        loss = LOSSES[name]
+        target = as_domain(loss, noise(0))
+        best = loss(estimate=target, target=target)
+        for seed in range(1, 6):
+            for size in (0.01, 0.3, 3.0):
+                other = target + size * as_domain(loss, noise(seed))
+                assert loss(estimate=other, target=target) > best
+
+    @pytest.mark.parametrize("edge", EDGES)
+    def test_finite_value_and_gradient(self, name: str, edge: str) -> None:
+        loss = LOSSES[name]
+        estimate, target = (as_domain(loss, waveform) for waveform in EDGES[edge])
+        estimate = estimate.clone().requires_grad_(True)
+        value = loss(estimate=estimate, target=target)
+        value.backward()
+        assert value.shape == () and value.isfinite()
+        assert estimate.grad is not None
+        assert torch.view_as_real(estimate.grad + 0j).isfinite().all()
+
+    def test_descent_approaches_the_target(self, name: str) -> None:
+        """A small step against the gradient makes the loss smaller: sign and gradient belong together."""
+        loss = LOSSES[name]
+        target = as_domain(loss, noise(0))
+        estimate = (target + 0.5 * as_domain(loss, noise(1))).requires_grad_(True)
+        value = loss(estimate=estimate, target=target)
+        (gradient,) = torch.autograd.grad(value, estimate)
+        length = 1e-3 * estimate.detach().abs().mean() / gradient.abs().max()
+        stepped = loss(estimate=estimate.detach() - length * gradient, target=target)
+        assert stepped < value
+
+    def test_mean_over_the_batch(self, name: str) -> None:
+        loss = LOSSES[name]
+        estimate, target = as_domain(loss, noise(2)), as_domain(loss, noise(3))
+        each = [loss(estimate=estimate[i : i + 1], target=target[i : i + 1]) for i in range(2)]
+        together = loss(estimate=estimate, target=target)
+        torch.testing.assert_close(together, sum(each) / 2, rtol=1e-4, atol=1e-6)
+
+
+def spectra(seed: int) -> tuple[np.ndarray, np.ndarray, Tensor, Tensor]:
+    estimate, target = SMALL.analysis(noise(seed)), SMALL.analysis(noise(seed + 1))
+    return estimate.numpy(), target.numpy(), estimate, target
+
+
+def test_waveform_losses_are_the_ratios() -> None:
+    estimate, target = noise(0) + noise(1), noise(0)
+    pair = {"estimate": estimate, "target": target}
+    assert SISDR()(**pair) == -si_sdr(**pair).mean()
+    assert SNR(threshold_db=None)(**pair) == -snr(**pair).mean()
+
+
+@pytest.mark.parametrize("scale", [1e-3, 0.03, 1.0])
+def test_thresholded_snr_is_that_of_mixture_invariant_training(scale: float) -> None:
+    target = noise(0).double()
+    estimate = target + scale * noise(1).double()
+    tau = 10 ** (-30 / 10)
+    energy, error = target.square().sum(-1), (target - estimate).square().sum(-1)
+    expected = (10 * ((error + tau * energy) / energy).log10()).mean()
+    torch.testing.assert_close(
+        SNR(threshold_db=30.0)(estimate=estimate, target=target), expected, rtol=1e-6, atol=1e-6
+    )
+
+
+def test_compressed_spectrum_against_numpy() -> None:
+    e, s, estimate, target = spectra(4)
+    level = np.sqrt((np.abs(s) ** 2).mean((1, 2), keepdims=True))
+    e, s = e / level, s / level
+    magnitude = np.mean((np.abs(e) ** 0.3 - np.abs(s) ** 0.3) ** 2)
+    compress = lambda x: np.abs(x) ** 0.3 * np.exp(1j * np.angle(x))  # noqa: E731
+    phase = np.mean(np.abs(compress(e) - compress(s)) ** 2)
+    value = CompressedSpectrum(0.3, 0.3)(estimate=estimate, target=target)
+    assert float(value) == pytest.approx(0.7 * magnitude + 0.3 * phase, rel=1e-4)
+
+
+def test_compressed_spectrum_does_not_know_the_level() -> None:
+    _, _, estimate, target = spectra(4)
+    loud = CompressedSpectrum()(estimate=estimate, target=target)
+    quiet = CompressedSpectrum()(estimate=0.03 * estimate, target=0.03 * target)
+    torch.testing.assert_close(loud, quiet, rtol=2e-3, atol=0)
+
+
+def test_log_power_against_numpy() -> None:
+    e, s, estimate, target = spectra(6)
+    expected = np.mean((np.log(np.abs(e) ** 2) - np.log(np.abs(s) ** 2)) ** 2)
+    assert float(LogPower()(estimate=estimate, target=target)) == pytest.approx(expected, rel=1e-2)
+
+
+def test_phase_sensitive_approximation_against_the_paper() -> None:
+    _, s, _, target = spectra(8)
+    noisy = SMALL.analysis(noise(8))
+    mask = torch.rand(noisy.shape, generator=torch.Generator().manual_seed(1))
+    theta = np.angle(s) - np.angle(noisy.numpy())
+    ideal = np.clip(np.abs(s) * np.cos(theta), 0, None)
+    expected = np.mean((mask.numpy() * np.abs(noisy.numpy()) - ideal) ** 2)
+    value = PhaseSensitiveApproximation()(estimate=mask * noisy, target=target)
+    assert float(value) == pytest.approx(expected, rel=1e-3)
+
+
+def test_weighted_sum_is_the_sum() -> None:
+    estimate, target = noise(0), noise(1)
+    pair = {"estimate": estimate, "target": target}
+    expected = 3 * L1()(**pair) + 0.5 * SNR()(**pair)
+    torch.testing.assert_close(WeightedSum([L1(), SNR()], [3.0, 0.5])(**pair), expected)
+
+
+def test_weighted_sum_from_a_configuration() -> None:
+    spec = {
+        "class_path": "rased.losses.base.WeightedSum",
+        "init_args": {
+            "losses": [
+                {"class_path": "rased.losses.waveform.SNR"},
+                {
+                    "class_path": "rased.losses.spectral.OnSTFT",
+                    "init_args": {
+                        "loss": {
+                            "class_path": "rased.losses.spectral.CompressedSpectrum",
+                            "init_args": {"exponent": 0.5},
+                        }
+                    },
+                },
+            ],
+            "weights": [0.1, 1.0],
+        },
+    }
+    loss = build(Loss, spec)
+    assert isinstance(loss, WeightedSum) and loss.domain == "waveform"
+    pair = {"estimate": noise(0), "target": noise(1)}
+    expected = 0.1 * SNR()(**pair) + OnSTFT(CompressedSpectrum(0.5))(**pair)
+    torch.testing.assert_close(loss(**pair), expected)
+
+
+@pytest.mark.parametrize(
+    ("losses", "weights", "message"),
+    [
+        ([], None, "at least one loss"),
+        ([L1()], [1.0, 2.0], "1 losses and 2 weights"),
+        ([L1(), Magnitude()], None, "spectrum and waveform"),
+    ],
+)
+def test_weighted_sum_refuses(
+    losses: list[Loss], weights: list[float] | None, message: str
+) -> None:
+    with pytest.raises(RasedError, match=message):
+        WeightedSum(losses, weights)
+
+
+def test_si_sdr_threshold_limits_softly() -> None:
+    target = noise(0)
+    assert float(SISDR(threshold_db=30.0)(estimate=target, target=target)) == pytest.approx(-30.0)
+    at_threshold = -10 * math.log10(2 * 10**-3)
+    other = target + 10 ** (-30 / 20) * noise(1) * target.norm() / noise(1).norm()
+    value = SISDR(threshold_db=30.0)(estimate=other, target=target)
+    assert float(value) == pytest.approx(-at_threshold, abs=0.2)

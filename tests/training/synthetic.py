@@ -1,0 +1,120 @@
+"""Small parts for the tests of training: an enhancer with dropout, a tone in noise, a signal in time."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from einops import rearrange
+from jaxtyping import Complex, Float
+from torch import Tensor, nn
+
+from rased.data.sample import Mixture
+from rased.models.base import Enhancer, Prediction, SpectralEnhancer, SpectralPrediction, State
+from rased.signal.features import log_power
+from rased.signal.masks import ideal_mask
+from rased.signal.stft import STFT
+
+
+class TinyMask(SpectralEnhancer):
+    """One hidden layer a frame, dropout, a phase-sensitive mask."""
+
+    def __init__(self, hidden: int = 16, dropout: float = 0.1, stft: STFT = STFT(64, 32, 64)):  # noqa: B008
+        super().__init__(stft=stft)
+        self.network = nn.Sequential(
+            nn.Linear(stft.freq, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, stft.freq),
+        )
+
+    def process(
+        self, spectrum: Complex[Tensor, "batch freq frames"], state: State
+    ) -> tuple[SpectralPrediction, State]:
+        frames = rearrange(log_power(spectrum) / 10, "batch freq frames -> batch frames freq")
+        mask = rearrange(self.network(frames), "batch frames freq -> batch freq frames").sigmoid()
+        return SpectralPrediction(spectrum * mask, mask, mask), state
+
+    def ideal_output(
+        self, *, noisy: Float[Tensor, "batch time"], target: Float[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch freq frames"]:
+        return ideal_mask(
+            "phase_sensitive_mask",
+            noisy=self.stft.analysis(noisy),
+            target=self.stft.analysis(target),
+        )
+
+
+class TinyWaveform(Enhancer):
+    """Two convolutions in time."""
+
+    def __init__(self, channels: int = 8):
+        super().__init__()
+        self.network = nn.Sequential(
+            nn.Conv1d(1, channels, 33, padding=16),
+            nn.PReLU(),
+            nn.Conv1d(channels, 1, 33, padding=16),
+        )
+
+    def predict(self, noisy: Float[Tensor, "batch time"]) -> Prediction:
+        return Prediction(self.network(noisy[:, None])[:, 0])
+
+
+class Tones(pl.LightningDataModule):
+    """Tones in white noise at 0 dB, the same in every epoch."""
+
+    def __init__(self, batches: int = 8, batch_size: int = 4, time: int = 2000):
+        super().__init__()
+        self.batches, self.batch_size, self.time = batches, batch_size, time
+
+    def train_dataloader(self) -> Any:
+        return _Batches(self.batches, self.batch_size, self.time, seed=0)
+
+    def val_dataloader(self) -> Any:
+        return _Batches(2, self.batch_size, self.time, seed=1)
+
+
+class _Batches:
+    def __init__(self, count: int, batch_size: int, time: int, seed: int):
+        self.count, self.batch_size, self.time, self.seed = count, batch_size, time, seed
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Mixture]:
+        for index in range(self.count):
+            yield mixture(self.batch_size, self.time, seed=100 * self.seed + index)
+
+
+def mixture(batch: int, time: int, seed: int) -> Mixture:
+    generator = torch.Generator().manual_seed(seed)
+    pitch = 0.02 + 0.1 * torch.rand(batch, 1, generator=generator)
+    target = 0.1 * torch.sin(2 * torch.pi * pitch * torch.arange(time))
+    noise = 0.07 * torch.randn(batch, time, generator=generator)
+    return Mixture(
+        noisy=target + noise,
+        target=target,
+        early=target,
+        late=torch.zeros_like(target),
+        noise=noise,
+        snr_db=torch.zeros(batch),
+        index=torch.arange(batch),
+        key=["tone"] * batch,
+        noise_key=["white"] * batch,
+        rir_key=[""] * batch,
+    )
+
+
+class Signal(pl.Callback):
+    """Sends this process a signal when `hook` has come round for the `count`-th time (from 1)."""
+
+    def __init__(self, hook: str, count: int, number: int = 15):
+        self.left = count
+        self.number = number
+        setattr(self, hook, self._come)
+
+    def _come(self, *arguments: Any) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), self.number)

@@ -1,0 +1,318 @@
+"""A run folder: what is in it, what the command line says, and what a signal leaves behind."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import torch
+import yaml
+
+from rased.cli.train import main, train
+from rased.config import build
+from rased.errors import RasedError
+from rased.training.base import Enhancement, build_module, load_run
+from rased.training.resume import WholeCheckpoints
+from rased.training.tracking import MetricsCSV
+from tests.training.synthetic import mixture
+
+ROOT = Path(__file__).parents[2]
+MODEL = {
+    "class_path": "rased.training.mask.MaskEnhancement",
+    "init_args": {
+        "enhancer": {"class_path": "tests.training.synthetic.TinyMask"},
+        "loss": {"class_path": "rased.losses.waveform.SNR"},
+        "ema_decay": 0.8,
+        "lr": 0.01,
+        "warmup_steps": 2,
+    },
+}
+CONFIG = {
+    "trainer": {"accelerator": "cpu", "max_epochs": 3, "log_every_n_steps": 2},
+    "model": MODEL,
+    "data": {"class_path": "tests.training.synthetic.Tones"},
+    "run": {"examples": 2, "examples_every": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, tracked by Weights & Biases with no key, no terminal and no way out."""
+    folder = tmp_path_factory.mktemp("runs") / "tones"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("WANDB_MODE", "WANDB_API_KEY"):
+            patch.delenv(name, raising=False)
+        for name in ("WANDB_BASE_URL", "HTTPS_PROXY", "HTTP_PROXY"):
+            patch.setenv(name, "http://127.0.0.1:9")
+        patch.setattr("builtins.input", lambda *words: pytest.fail("asked for something"))
+        assert train(CONFIG, folder) == 0
+    return folder
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_metrics_are_all_there(run: Path) -> None:
+    train_rows = [row for row in rows(run) if row["train/loss"]]
+    assert [int(row["step"]) for row in train_rows] == list(range(1, 24, 2))
+    for name in ("train/grad_norm", "train/lr", "speed/audio_seconds_per_second"):
+        assert all(float(row[name]) > 0 for row in train_rows), name
+    assert all(0 <= float(row["speed/waiting_share"]) <= 1 for row in train_rows)
+    valid = [row for row in rows(run) if row["valid/loss"]]
+    assert [int(row["step"]) for row in valid] == [7, 15, 23]
+    improvement = [float(row["valid/si_sdr_improvement"]) for row in valid]
+    assert improvement[-1] > 1.0, "three epochs must beat the noisy input by more than 1 dB"
+
+
+def test_configuration_rebuilds_the_module(run: Path) -> None:
+    saved = yaml.safe_load((run / "config.yaml").read_text())
+    module = build_module(saved["model"])
+    assert module.ema_decay == 0.8
+    assert module.loss.threshold_db == 30.0
+    assert saved["trainer"]["max_epochs"] == 3
+
+
+@pytest.mark.parametrize("name", ["best", "last"])
+def test_checkpoint_is_plain_data_and_loads_by_weights_only(run: Path, name: str) -> None:
+    path = run / "checkpoints" / f"{name}.ckpt"
+    content = torch.load(path, weights_only=True)
+    module = Enhancement.load_from_checkpoint(path, weights_only=True)
+    again = module.state_dict()
+    assert content["state_dict"].keys() == again.keys()
+    assert all(torch.equal(value, again[key]) for key, value in content["state_dict"].items())
+    assert content["hyper_parameters"]["enhancer"] == {
+        "class_path": "tests.training.synthetic.TinyMask",
+        "init_args": module.hparams["enhancer"]["init_args"],
+    }
+
+
+def test_load_run_gives_the_average_weights(run: Path) -> None:
+    content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    loaded = load_run(run, "last")
+    assert not loaded.training
+    for key, value in loaded.state_dict().items():
+        assert torch.equal(value, content[f"average.{key}"])
+        assert not torch.equal(value, content[f"enhancer.{key}"])
+
+
+def test_examples_are_what_the_average_gives(run: Path) -> None:
+    """The validation of the last epoch was by the weights that last.ckpt holds."""
+    noisy = mixture(4, 2000, seed=100)["noisy"][:2]
+    with torch.no_grad():
+        expected = load_run(run, "last")(noisy)
+    for item in range(2):
+        heard, rate = soundfile.read(run / "audio" / f"{item}-epoch-0003.wav", dtype="float32")
+        assert rate == 16_000
+        torch.testing.assert_close(torch.from_numpy(heard), expected[item], rtol=0, atol=1e-6)
+        source, _ = soundfile.read(run / "audio" / f"{item}-noisy.wav", dtype="float32")
+        torch.testing.assert_close(torch.from_numpy(source), noisy[item], rtol=0, atol=1e-6)
+    figures = sorted(path.name for path in (run / "figures").iterdir())
+    assert figures == [f"{item}-epoch-000{epoch}.png" for item in range(2) for epoch in (1, 3)]
+
+
+def test_wandb_file_holds_curves_configuration_and_examples(run: Path) -> None:
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    (path,) = (run / "wandb").glob("offline-run-*/run-*.wandb")
+    store = DataStore()
+    store.open_for_scan(str(path))
+    keys: set[str] = set()
+    while (data := store.scan_data()) is not None:
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        for item in record.history.item:
+            keys.add(item.key or "/".join(item.nested_key))
+        keys.update(item.key for item in record.run.config.update)
+    assert {"train/loss", "valid/si_sdr_improvement", "examples/0/estimate", "model"} <= keys
+
+
+def test_a_rerun_of_a_finished_run_changes_nothing(run: Path) -> None:
+    before = [row for row in rows(run)]
+    os.environ["WANDB_MODE"] = "disabled"
+    try:
+        assert main(["--resume", str(run)]) == 0
+    finally:
+        del os.environ["WANDB_MODE"]
+    assert rows(run) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "nothing to train"),
+        (["-c", "model/gru-msak"], "'model/gru-mask'"),
+        (["-c", "model/gru-mask"], "no data"),
+        (["-c", "data/bundle"], "no model"),
+        (
+            ["-c", "model/gru-mask", "-c", "data/bundle", "--modle.lr", "1"],
+            "no part 'modle'.*'model'",
+        ),
+        (["-c", "model/gru-mask", "-c", "data/bundle", "--model.lrr", "1"], "'lrr'.*'lr'"),
+        (
+            ["-c", "model/gru-mask", "-c", "data/bundle", "--trainer.max_epoch", "{}"],
+            "'max_epoch'.*'max_epochs'",
+        ),
+        (["-c", "model/gru-mask", "-c", "data/bundle", "--data.batchsize={}"], "'batch_size'"),
+        (["-c", "model/gru-mask", "-c", "data/bundle", "--run.patince={}"], "'patience'"),
+        (
+            ["-c", "model/gru-mask", "-c", "data/bundle", "--model.enhancer.target", "ratio"],
+            "ratio_mask",
+        ),
+        (["-c", "model/gru-mask", "-c", "data/bundle", "--model.lr", "fast"], "lr.*float.*fast"),
+        (["-c", "model/gru-mask", "-c", "data/bundle", "--model.lr"], "needs a value"),
+        (["-c", "model/gru-mask", "-c", "data/bundle", "epochs"], "'epochs' is not understood"),
+        (["--resume", "nowhere"], "no run 'nowhere'"),
+    ],
+)
+def test_mistakes_are_one_sentence(words: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(RasedError, match=message):
+        main([*words, "--runs", str(tmp_path)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_run_is_not_overwritten(run: Path) -> None:
+    folder = ["--runs", str(run.parent), "--name", run.name]
+    with pytest.raises(RasedError, match="--resume"):
+        main(["-c", "model/gru-mask", "-c", "data/bundle", *folder])
+
+
+def test_print_config_shows_the_merged_files(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["-c", "model/gru-mask", "-c", "data/bundle", "--model.lr", "0.5"]
+    assert main([*words, "--model.enhancer.network.hidden=32", "--print-config"]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert shown["model"]["init_args"]["lr"] == 0.5
+    network = shown["model"]["init_args"]["enhancer"]["init_args"]["network"]
+    assert network["init_args"]["hidden"] == 32
+    assert shown["trainer"]["gradient_clip_val"] == 5.0
+
+
+def child(words: list[str], runs: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "rased", "train", "--runs", str(runs), *words],
+        cwd=ROOT,
+        env={**os.environ, "WANDB_MODE": "disabled", "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def stopped(process: subprocess.Popen[str], folder: Path, steps: int, number: int) -> str:
+    """Send the signal when so many steps are in metrics.csv; return what was said."""
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and process.poll() is None:
+        if (folder / "metrics.csv").exists() and len(rows(folder)) > steps:
+            break
+        time.sleep(0.05)
+    process.send_signal(number)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 128 + number, said
+    return said
+
+
+def test_signals_save_and_say_how_to_resume(tmp_path: Path) -> None:
+    """SIGTERM to a run, Ctrl-C to its continuation, and then to the end."""
+    config = tmp_path / "config.yaml"
+    endless = {
+        **CONFIG,
+        "trainer": {"accelerator": "cpu", "max_epochs": 10**6, "log_every_n_steps": 1},
+    }
+    config.write_text(yaml.safe_dump(endless))
+    folder = tmp_path / "runs" / "endless"
+    said = stopped(
+        child(["-c", str(config), "--name", "endless"], folder.parent), folder, 10, signal.SIGTERM
+    )
+    assert f"rased train --resume {folder}" in said
+    assert "Traceback" not in said
+    first = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert max(int(row["step"]) for row in rows(folder)) == first - 1
+    said = stopped(
+        child(["--resume", "endless"], folder.parent), folder, len(rows(folder)) + 10, signal.SIGINT
+    )
+    assert f"rased train --resume {folder}" in said
+    second = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert second > first
+    steps = [int(row["step"]) for row in rows(folder) if row["train/loss"]]
+    assert steps == list(range(second))
+
+
+def test_a_failed_write_leaves_the_old_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.ckpt"
+    WholeCheckpoints().save_checkpoint({"step": 1}, path)
+
+    def full(content: Any, file: Any) -> None:
+        file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(RasedError, match="No space left on device"):
+        WholeCheckpoints().save_checkpoint({"step": 2}, path)
+    assert torch.load(path, weights_only=True) == {"step": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_metrics_of_steps_that_are_done_again_are_dropped(tmp_path: Path) -> None:
+    log = MetricsCSV(tmp_path)
+    for step in range(4):
+        log.log_metrics({"loss": step / 10}, step)
+    log.log_metrics({"valid": 1.0}, 3)
+    again = MetricsCSV(tmp_path, steps=2)
+    again.log_metrics({"loss": 0.7, "new": 5.0}, 2)
+    assert [(row["step"], row["loss"], row["new"]) for row in rows(tmp_path)] == [
+        ("0", "0.0", ""),
+        ("1", "0.1", ""),
+        ("2", "0.7", "5.0"),
+    ]
+
+
+def test_a_module_made_by_hand_cannot_be_saved() -> None:
+    spec = MODEL["init_args"]["enhancer"]
+    by_hand = build(Enhancement, {**MODEL, "init_args": {"enhancer": spec}})
+    with pytest.raises(RasedError, match="build_module"):
+        by_hand.on_save_checkpoint({"hyper_parameters": dict(by_hand.hparams)})
+
+
+@pytest.mark.parametrize(
+    ("trainer", "extra"),
+    [
+        ({"precision": "bf16-mixed", "max_epochs": 1}, {}),
+        ({"max_epochs": 40, "accumulate_grad_batches": 4}, {"run": {"patience": 1, "examples": 0}}),
+        ({"max_epochs": -1, "max_time": "00:00:00:02"}, {}),
+    ],
+    ids=["bf16", "early_stopping", "time"],
+)
+def test_other_ways_to_train(
+    trainer: dict[str, Any], extra: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    flat = {**MODEL, "init_args": {**MODEL["init_args"], "lr": 0.0 if extra else 0.01}}
+    config = {
+        **CONFIG,
+        "model": flat,
+        "trainer": {**CONFIG["trainer"], **trainer},
+        "run": {"examples": 0},
+        **extra,
+    }
+    assert train(config, tmp_path / "run") == 0
+    logged = rows(tmp_path / "run")
+    valid = [float(row["valid/si_sdr_improvement"]) for row in logged if row["valid/loss"]]
+    if extra:
+        assert len(valid) == 2, "nothing is learnt at lr 0: the second validation is the last"
+    else:
+        assert valid[-1] > 0.1
+    if "max_time" in trainer:
+        rates = [float(row["train/lr"]) for row in logged if row["train/lr"]]
+        assert max(rates) > 0.008
+        assert rates[-1] < 0.002, "the schedule must have fallen by the end of the time"

@@ -1,0 +1,172 @@
+"""Each story learns, and every module does what the base promises."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from rased.config import config_folder
+from rased.errors import RasedError
+from rased.training.base import Enhancement, build_module, lr_factor, update_average
+from tests.training.synthetic import TinyMask, TinyWaveform, mixture
+
+TINY_MASK = {"class_path": "tests.training.synthetic.TinyMask", "init_args": {"dropout": 0.0}}
+TINY_WAVEFORM = {"class_path": "tests.training.synthetic.TinyWaveform"}
+
+
+def network_enhancer(target: str, phase: str, kind: str = "log_power") -> dict[str, Any]:
+    return {
+        "class_path": "rased.models.frequency.FrequencyDomainEnhancer",
+        "init_args": {
+            "features": {"kinds": [kind]},
+            "inputs": {"normalisation": "none" if kind == "complex" else "global"},
+            "network": {
+                "class_path": "rased.models.dnn.DNN",
+                "init_args": {"hidden": 64, "layers": 1},
+            },
+            "target": target,
+            "phase": {"source": phase},
+            "stft": {"n_fft": 64, "hop_length": 32, "win_length": 64},
+        },
+    }
+
+
+def story(module: str, enhancer: dict[str, Any], loss: str | None = None) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"enhancer": enhancer}
+    if loss is not None:
+        arguments["loss"] = {"class_path": f"rased.losses.{loss}"}
+    return {"class_path": f"rased.training.{module}", "init_args": arguments}
+
+
+STORIES = {
+    "mask_approximation": story("mask.MaskEnhancement", TINY_MASK),
+    "signal_approximation": story(
+        "mask.MaskEnhancement", TINY_MASK, "mask.PhaseSensitiveApproximation"
+    ),
+    "mask_by_waveform": story("mask.MaskEnhancement", TINY_MASK, "waveform.SISDR"),
+    "log_power_mapping": story(
+        "mapping.MappingEnhancement", network_enhancer("log_power", "noisy")
+    ),
+    "magnitude_mapping": story(
+        "mapping.MappingEnhancement", network_enhancer("magnitude", "noisy")
+    ),
+    "complex_mapping": story(
+        "complex.ComplexEnhancement", network_enhancer("complex", "predicted", "complex")
+    ),
+    "complex_mask": story(
+        "complex.ComplexEnhancement", network_enhancer("complex_mask", "predicted", "complex")
+    ),
+    "waveform": story("waveform.WaveformEnhancement", TINY_WAVEFORM),
+    "waveform_of_a_mask": story("waveform.WaveformEnhancement", TINY_MASK),
+}
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_story_overfits_one_batch(name: str) -> None:
+    torch.manual_seed(0)
+    module = build_module(STORIES[name])
+    batch = mixture(4, 2000, seed=0)
+    if getattr(module.enhancer, "needs_statistics", False):
+        module.enhancer.fit_statistics([(batch["noisy"], batch["target"])])
+    optimizer = torch.optim.Adam(module.enhancer.parameters(), lr=1e-2)
+
+    def loss() -> torch.Tensor:
+        return module.loss_of(module.enhancer.predict(batch["noisy"]), batch)
+
+    ideal = perfect_loss(module, batch)
+    before = float(loss()) - ideal
+    for _ in range(60):
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()
+        optimizer.step()
+    after = float(loss()) - ideal
+    assert after < 0.7 * before
+    assert all(parameter.grad is not None for parameter in module.enhancer.parameters())
+
+
+def perfect_loss(module: Enhancement, batch: Any) -> float:
+    """The loss of the target itself: a ratio's is far below zero."""
+    return -30.0 if module.loss.domain == "waveform" else 0.0
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (
+            story("waveform.WaveformEnhancement", TINY_MASK, "spectral.Magnitude"),
+            "choose another loss",
+        ),
+        (story("complex.ComplexEnhancement", TINY_WAVEFORM), "TinyWaveform does not have"),
+        (story("mask.MaskEnhancement", TINY_WAVEFORM), "TinyWaveform does not have"),
+        (story("base.Enhancement", TINY_MASK), "no loss of its own"),
+    ],
+)
+def test_a_loss_that_does_not_suit_is_refused(spec: dict[str, Any], message: str) -> None:
+    with pytest.raises(RasedError, match=message):
+        build_module(spec)
+
+
+def test_average_follows_by_the_decay() -> None:
+    torch.manual_seed(0)
+    one, other = TinyMask(), TinyMask()
+    before = [item.clone() for item in one.parameters()]
+    update_average(one, other, 0.9)
+    for old, new, source in zip(before, one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(new, 0.9 * old + 0.1 * source)
+
+
+def test_average_copies_buffers() -> None:
+    one, other = torch.nn.BatchNorm1d(3), torch.nn.BatchNorm1d(3)
+    other.running_mean += 2
+    other.num_batches_tracked += 5
+    update_average(one, other, 0.9)
+    torch.testing.assert_close(one.running_mean, other.running_mean)
+    assert int(one.num_batches_tracked) == 5
+
+
+def test_schedule_rises_then_falls_to_its_end() -> None:
+    rise = [lr_factor(step=s, progress=0.0, warmup_steps=10, final=0.1) for s in range(12)]
+    assert rise[0] == pytest.approx(0.1)
+    assert rise[9] == rise[11] == 1.0
+    fall = [lr_factor(step=99, progress=p / 10, warmup_steps=10, final=0.1) for p in range(11)]
+    assert fall == sorted(fall, reverse=True)
+    assert fall[-1] == pytest.approx(0.1)
+
+
+def test_no_weight_decay_on_biases_and_norms() -> None:
+    module = build_module(STORIES["mask_approximation"])
+    optimizer = module.configure_optimizers()
+    for group in optimizer.param_groups:
+        dimensions = {item.ndim > 1 for item in group["params"]}
+        assert dimensions == {group["weight_decay"] > 0}
+    count = sum(len(group["params"]) for group in optimizer.param_groups)
+    assert count == len(list(module.enhancer.parameters()))
+
+
+@pytest.mark.parametrize(
+    "path", sorted((config_folder() / "model").glob("*small.yaml")), ids=lambda path: path.stem
+)
+def test_a_step_of_every_small_model(path: Path) -> None:
+    """Loss and gradient are finite, also for silence, and the checkpointed configuration is plain."""
+    module = build_module(yaml.safe_load(path.read_text())["model"])
+    assert module.hparams["enhancer"]["class_path"].startswith("rased.models.")
+    batch = mixture(2, 3000, seed=0)
+    for key in ("noisy", "target"):
+        batch[key][1] = 0.0  # type: ignore[literal-required]
+    if getattr(module.enhancer, "needs_statistics", False):
+        module.enhancer.fit_statistics([(batch["noisy"], batch["target"])])
+    loss = module.loss_of(module.enhancer.predict(batch["noisy"]), batch)
+    loss.backward()
+    assert loss.isfinite()
+    for name, parameter in module.enhancer.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+def test_waveform_models_run_without_a_spectrum() -> None:
+    module = build_module(STORIES["waveform"])
+    assert isinstance(module.enhancer, TinyWaveform)
+    assert module.enhancer(mixture(1, 500, seed=0)["noisy"]).shape == (1, 500)
