@@ -160,6 +160,5 @@ class LogMMSE(SpectralEnhancer):
         sounds = (frame.mean(-1, keepdims=True) > TINY).astype(np.float32)
         starting = (heard < self.start).astype(np.float32)
         started = noise + (frame - noise) * sounds / (heard + 1)
-        silent = np.where(sounds > 0, tracked, noise)
-        noise = np.where(starting > 0, started, silent)
+        noise = np.where(starting > 0, started, tracked)
         return probability, noise, presence, heard + sounds * starting

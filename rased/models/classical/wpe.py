@@ -40,9 +40,9 @@ class WPE(SpectralEnhancer):
     def __init__(
         self,
         *,
-        n_fft: int = 512,
-        hop_length: int = 128,
-        taps: int = 10,
+        n_fft: int = 1024,
+        hop_length: int = 256,
+        taps: int = 20,
         delay: int = 3,
         iterations: int = 3,
         sample_rate: int = 16_000,
