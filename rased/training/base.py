@@ -5,6 +5,7 @@ import itertools
 import math
 import os
 import random
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -70,7 +71,9 @@ class Enhancement(pl.LightningModule):
             RasedError: the loss does not suit the story or the enhancer.
         """
         super().__init__()
-        self.save_hyperparameters(logger=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Attribute '\\w+' is an instance of")
+            self.save_hyperparameters(logger=False)  # configuration where built from it
         self.enhancer = enhancer
         self.loss = self.default_loss() if loss is None else loss
         self.lr, self.weight_decay = lr, weight_decay
@@ -268,6 +271,17 @@ def build_module(spec: Mapping[str, Any]) -> Enhancement:
     arguments = {"_class_path": spec["class_path"], **spec.get("init_args", {})}
     with _given_hyperparameters_context(copy.deepcopy(arguments), _INSTANTIATOR):
         return build(Enhancement, spec)
+
+
+def load_module(path: str | Path) -> Enhancement:
+    """The training module of a checkpoint, rebuilt from the configuration in it, with its weights."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    arguments = dict(content["hyper_parameters"])
+    spec = {"class_path": arguments.pop("_class_path"), "init_args": arguments}
+    arguments.pop("_instantiator", None)
+    module = build_module(spec)
+    module.load_state_dict(content["state_dict"])
+    return module
 
 
 def load_run(run: str | Path, checkpoint: str = "best") -> Enhancer:

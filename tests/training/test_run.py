@@ -17,7 +17,7 @@ import yaml
 from rased.cli.train import main, train
 from rased.config import build
 from rased.errors import RasedError
-from rased.training.base import Enhancement, build_module, load_run
+from rased.training.base import Enhancement, build_module, load_module, load_run
 from rased.training.resume import WholeCheckpoints
 from rased.training.tracking import MetricsCSV
 from tests.training.synthetic import mixture
@@ -84,7 +84,7 @@ def test_configuration_rebuilds_the_module(run: Path) -> None:
 def test_checkpoint_is_plain_data_and_loads_by_weights_only(run: Path, name: str) -> None:
     path = run / "checkpoints" / f"{name}.ckpt"
     content = torch.load(path, weights_only=True)
-    module = Enhancement.load_from_checkpoint(path, weights_only=True)
+    module = load_module(path)
     again = module.state_dict()
     assert content["state_dict"].keys() == again.keys()
     assert all(torch.equal(value, again[key]) for key, value in content["state_dict"].items())
