@@ -1,0 +1,84 @@
+"""Results: what is written is read back, and what was touched is refused."""
+
+import json
+import os
+
+import pytest
+
+from rased.errors import RasedError
+from rased.evaluation import result as results
+from rased.metrics import Score
+
+
+@pytest.fixture
+def path(scored, tmp_path):
+    copy = tmp_path / "noisy--tiny.json"
+    copy.write_text((scored / "noisy--tiny.json").read_text())
+    return copy
+
+
+def test_round_trip_to_the_byte(path, tmp_path):
+    result = results.load(path)
+    results.save(result, tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
+    assert list(tmp_path.glob("*.part")) == []
+
+
+def test_it_says_what_a_row_rests_on(path):
+    content = json.loads(path.read_text())
+    assert content["schema"] == 1
+    assert content["protocol"]["metrics"]["stoi"]["version"].startswith("pystoi ")
+    assert content["protocol"]["alignment"] == "none"
+    assert content["protocol"]["resampler"] == "none"
+    assert len(content["testset"]["list_sha256"]) == 64
+    assert content["environment"]["torch"]
+    first = content["utterances"][0]
+    assert first["id"] == "u0"
+    assert first["facts"]["speaker"] == "speaker0"
+    assert first["scores"]["stoi"]["status"] == "ok"
+
+
+def test_a_changed_score_is_refused(path):
+    content = json.loads(path.read_text())
+    content["utterances"][0]["scores"]["si-sdr"]["value"] += 1.0
+    path.write_text(json.dumps(content))
+    with pytest.raises(RasedError, match="was changed after it was written"):
+        results.load(path)
+
+
+def test_a_removed_hash_is_refused(path):
+    content = json.loads(path.read_text())
+    del content["content_sha256"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(RasedError, match="was changed after it was written"):
+        results.load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"schema": 99}', "has schema 99 and this rased reads 1"),
+        ("[]", "has no schema"),
+        ('{"schema": 1,', "is no result"),
+    ],
+)
+def test_what_is_no_result_is_refused(path, text, message):
+    path.write_text(text)
+    with pytest.raises(RasedError, match=message):
+        results.load(path)
+
+
+def test_a_status_is_no_zero(path):
+    result = results.load(path)
+    result.utterances[0].scores["si-sdr"] = Score(None, "undefined: the target is silent")
+    assert "u0" not in result.values("si-sdr")
+    assert result.missing("si-sdr") == 0
+    assert len(result.values("si-sdr")) == 5
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_place_that_cannot_be_written(path, tmp_path):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    with pytest.raises(RasedError, match="cannot write"):
+        results.save(results.load(path), locked / "x.json")

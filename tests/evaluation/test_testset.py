@@ -1,0 +1,125 @@
+"""Test sets: frozen and plain ones, and each way in which they can be wrong."""
+
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+
+from rased.data.freeze import list_sha256
+from rased.errors import RasedError
+from rased.evaluation.testset import BUNDLE, read_audio, read_testset
+from tests.evaluation.conftest import NAMES, write_set
+
+
+def freeze(folder):
+    rows = []
+    for name in NAMES:
+        row = {"id": name, "condition": "noise", "snr_db": 5.0, "speaker": "a", "room": None}
+        for part in ("noisy", "target"):
+            digest = hashlib.sha256((folder / part / f"{name}.flac").read_bytes())
+            row[f"sha256_{part}"] = digest.hexdigest()
+        rows.append(row)
+    content = {
+        "schema": 1,
+        "name": "mini",
+        "sample_rate": 16_000,
+        "target": "early",
+        "early_ms": 50.0,
+        "list_sha256": list_sha256(rows),
+        "items": rows,
+    }
+    (folder / "testset.json").write_text(json.dumps(content))
+    return content
+
+
+@pytest.fixture
+def frozen(folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    freeze(copy)
+    return copy
+
+
+def test_frozen_set(frozen):
+    found = read_testset(frozen)
+    assert (found.name, found.target) == ("mini", "early, first 50 ms")
+    assert [item.id for item in found.items] == NAMES
+    assert found.items[0].facts == {"condition": "noise", "snr_db": 5.0, "speaker": "a"}
+
+
+def test_the_same_files_have_the_same_fingerprint_frozen_or_plain(frozen, folder):
+    assert read_testset(frozen).list_sha256 == read_testset(folder).list_sha256
+
+
+def test_plain_set_with_a_manifest(folder):
+    found = read_testset(folder)
+    assert found.name == "tiny"
+    assert found.items[1].facts == {"condition": "noise", "snr_db": 12.0, "speaker": "speaker1"}
+
+
+def test_clean_is_another_word_for_target_and_without_either_there_is_none(folder, tmp_path):
+    voicebank = write_set(tmp_path / "voicebank", reference="clean")
+    assert read_testset(voicebank).list_sha256 == read_testset(folder).list_sha256
+    shutil.rmtree(voicebank / "clean")
+    found = read_testset(voicebank)
+    assert found.target == "none"
+    assert {item.target for item in found.items} == {None}
+
+
+def test_a_changed_file_is_refused(frozen):
+    soundfile.write(frozen / "noisy" / "u2.flac", np.zeros(16_000), 16_000)
+    with pytest.raises(RasedError, match=r"u2\.flac' is not the file that was frozen"):
+        read_testset(frozen)
+
+
+def test_a_changed_list_is_refused(frozen):
+    content = json.loads((frozen / "testset.json").read_text())
+    del content["items"][0]
+    (frozen / "testset.json").write_text(json.dumps(content))
+    with pytest.raises(RasedError, match="was changed after freezing"):
+        read_testset(frozen)
+
+
+def test_a_missing_file_and_a_newer_schema_are_refused(frozen):
+    (frozen / "target" / "u3.flac").unlink()
+    with pytest.raises(RasedError, match=r"lacks target/u3\.flac"):
+        read_testset(frozen)
+    content = json.loads((frozen / "testset.json").read_text())
+    (frozen / "testset.json").write_text(json.dumps({**content, "schema": 2}))
+    with pytest.raises(RasedError, match="has schema 2 and this rased reads 1"):
+        read_testset(frozen)
+
+
+def test_pairs_must_match(folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / "target" / "u1.flac").unlink()
+    (copy / "noisy" / "u4.flac").unlink()
+    with pytest.raises(RasedError, match="do not hold the same names: u1, u4 are in only one"):
+        read_testset(copy)
+
+
+@pytest.mark.parametrize("make", [False, True])
+def test_no_folder_and_an_empty_one(tmp_path, make):
+    place = tmp_path / "nothing"
+    if make:
+        place.mkdir()
+    with pytest.raises(RasedError, match="holds neither" if make else "there is no test set"):
+        read_testset(place)
+
+
+def test_audio_comes_at_the_rate_asked_for_and_with_one_channel(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros((4800, 1)), 48_000)
+    assert len(read_audio(tmp_path / "a.wav", sample_rate=16_000)) == 1600
+    soundfile.write(tmp_path / "b.wav", np.zeros((4800, 2)), 48_000)
+    with pytest.raises(RasedError, match="has 2 channels"):
+        read_audio(tmp_path / "b.wav", sample_rate=16_000)
+
+
+def test_the_bundled_set_is_whole():
+    found = read_testset(BUNDLE)
+    assert len(found.items) >= 20
+    assert {"noise", "reverb+noise", "reverb"} == {item.facts["condition"] for item in found.items}
