@@ -102,15 +102,15 @@ def hertz_to_scale(hertz: np.ndarray, scale: Scale) -> np.ndarray:
     and Moore 1990.
     """
     if scale == "mel":
-        return 2595.0 * np.log10(1.0 + hertz / 700.0)
-    return 21.4 * np.log10(1.0 + 0.00437 * hertz)
+        return np.asarray(2595.0 * np.log10(1.0 + hertz / 700.0))
+    return np.asarray(21.4 * np.log10(1.0 + 0.00437 * hertz))
 
 
 def scale_to_hertz(value: np.ndarray, scale: Scale) -> np.ndarray:
     """Inverse of `hertz_to_scale`."""
     if scale == "mel":
-        return 700.0 * (10.0 ** (value / 2595.0) - 1.0)
-    return (10.0 ** (value / 21.4) - 1.0) / 0.00437
+        return np.asarray(700.0 * (10.0 ** (value / 2595.0) - 1.0))
+    return np.asarray((10.0 ** (value / 21.4) - 1.0) / 0.00437)
 
 
 @lru_cache

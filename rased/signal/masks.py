@@ -12,13 +12,11 @@ S is the rest.)
 | complex_mask | S / X | complex | Williamson 2016 |
 """
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
-
-from rased.errors import RasedError, nearest
 
 MaskKind = Literal[
     "binary_mask", "ratio_mask", "amplitude_mask", "phase_sensitive_mask", "complex_mask"
@@ -40,23 +38,19 @@ def ideal_mask(
     target: Complex[Tensor, "batch freq frames"],
     noisy: Complex[Tensor, "batch freq frames"],
 ) -> Float[Tensor, "batch freq frames"] | Complex[Tensor, "batch freq frames"]:
-    """The mask of this kind that brings `noisy` nearest to `target`.
-
-    Raises:
-        RasedError: unknown kind.
-    """
-    if kind == "binary_mask":
-        return (_power(target) > _power(noisy - target)).to(target.real.dtype)
-    if kind == "ratio_mask":
-        speech, rest = _power(target), _power(noisy - target)
-        return (speech / (speech + rest + FLOOR)).sqrt()
-    if kind == "amplitude_mask":
-        return (_power(target) / (_power(noisy) + FLOOR)).sqrt().clamp(max=AMPLITUDE_LIMIT)
-    if kind == "phase_sensitive_mask":
-        return _ratio(target, noisy).real.clamp(0.0, 1.0)
-    if kind == "complex_mask":
-        return _ratio(target, noisy)
-    raise RasedError(f"unknown mask '{kind}'; {nearest(kind, get_args(MaskKind))}")
+    """The mask of this kind that brings `noisy` nearest to `target`."""
+    match kind:
+        case "binary_mask":
+            return (_power(target) > _power(noisy - target)).to(target.real.dtype)
+        case "ratio_mask":
+            speech, rest = _power(target), _power(noisy - target)
+            return (speech / (speech + rest + FLOOR)).sqrt()
+        case "amplitude_mask":
+            return (_power(target) / (_power(noisy) + FLOOR)).sqrt().clamp(max=AMPLITUDE_LIMIT)
+        case "phase_sensitive_mask":
+            return _ratio(target, noisy).real.clamp(0.0, 1.0)
+        case "complex_mask":
+            return _ratio(target, noisy)
 
 
 def apply_mask(
