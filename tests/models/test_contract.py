@@ -1,0 +1,144 @@
+"""Every configs/model and every classical method against the contract of `models/base.py`."""
+
+from functools import cache
+
+import pytest
+import torch
+
+from rased.config import build, config_folder, load_yaml
+from rased.errors import RasedError
+from rased.models.base import Enhancer
+from rased.models.classical import METHODS
+from rased.models.cost import count_parameters
+
+CONFIGS = {path.stem: path for path in sorted((config_folder() / "model").glob("*.yaml"))}
+ARCHITECTURES = [
+    # the small sibling has the same code
+    pytest.param(name, marks=pytest.mark.slow) if f"{name}-small" in CONFIGS else name
+    for name in CONFIGS
+]
+NAMES = [*ARCHITECTURES, *METHODS]
+
+
+@cache
+def make(name: str) -> Enhancer:
+    """The enhancer of a config with random weights and statistics of noise, or a classical one."""
+    if name in METHODS:
+        return METHODS[name]().eval()
+    torch.manual_seed(0)
+    spec = load_yaml(CONFIGS[name])["model"]["init_args"]["enhancer"]
+    enhancer = build(Enhancer, spec).eval()
+    if getattr(enhancer, "needs_statistics", False):
+        enhancer.fit_statistics([(audio(8_000), audio(8_000, seed=1))])
+        assert not enhancer.needs_statistics
+    return enhancer
+
+
+def audio(time: int, batch: int = 2, seed: int = 0) -> torch.Tensor:
+    """Noise that comes and goes, at a usual level."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = 0.1 * torch.randn(batch, time, generator=generator)
+    return noise * (1.1 + torch.sin(torch.arange(time) / 500)) / 2
+
+
+def run(enhancer: Enhancer, noisy: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return enhancer(noisy)
+
+
+@pytest.mark.parametrize("time", [1, 100, 9_001])
+@pytest.mark.parametrize("name", NAMES)
+def test_any_length_comes_back_equally_long_and_finite(name, time):
+    estimate = run(make(name), audio(time))
+    assert estimate.shape == (2, time)
+    assert estimate.dtype == torch.float32
+    assert estimate.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_items_of_a_batch_do_not_see_each_other(name):
+    noisy = audio(2_500, batch=3)
+    together = run(make(name), noisy)
+    for item in range(3):
+        alone = run(make(name), noisy[item : item + 1])
+        torch.testing.assert_close(alone, together[item : item + 1], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_silence_is_finite(name):
+    assert run(make(name), torch.zeros(1, 3_000)).isfinite().all()
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_gradients_on_silence_are_finite(name):
+    enhancer = make(name)
+    target = audio(2_000, batch=1)
+    enhancer.zero_grad()
+    (enhancer(torch.zeros(1, 2_000)) - target).square().mean().backward()
+    gradients = [item.grad for item in enhancer.parameters() if item.grad is not None]
+    assert gradients
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    enhancer.zero_grad()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_latency_is_what_a_changed_future_shows(name):
+    enhancer, now = make(name), 5_120
+    assert enhancer.chunk_length is None or now % enhancer.chunk_length == 0
+    noisy = audio(7_680)
+    changed = noisy.clone()
+    changed[:, now:] += audio(7_680 - now, seed=2)
+    difference = (run(enhancer, changed) - run(enhancer, noisy)).abs().amax(0)
+    if enhancer.latency is None:
+        assert difference[: now - 2_000].max() > 1e-7, "does not look ahead: declare its latency"
+        return
+    before = now - enhancer.latency
+    assert difference[:before].max() <= 1e-5, "looks further ahead than it says"
+    assert difference[before:now].max() > 1e-4, "looks less far ahead than it says"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stream_equals_the_file(name):
+    enhancer = make(name)
+    if enhancer.latency is None:
+        assert enhancer.chunk_length is None
+        with pytest.raises(RasedError, match="cannot stream"):
+            enhancer.initial_state()
+        with pytest.raises(RasedError, match="cannot stream"):
+            enhancer.step(audio(100), None)
+        return
+    noisy = audio(4_000)
+    chunk, latency = enhancer.chunk_length, enhancer.latency
+    chunks = -(-(4_000 + latency) // chunk)
+    padded = torch.nn.functional.pad(noisy, (0, chunks * chunk - 4_000))
+    state, outputs = enhancer.initial_state(batch=2), []
+    with torch.no_grad():
+        for part in padded.split(chunk, dim=-1):
+            output, state = enhancer.step(part, state)
+            outputs.append(output)
+    streamed = torch.cat(outputs, dim=-1)[:, latency : latency + 4_000]
+    torch.testing.assert_close(streamed, run(enhancer, noisy), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_weights_make_the_same_enhancer_again(name):
+    enhancer = make(name)
+    spec = load_yaml(CONFIGS[name])["model"]["init_args"]["enhancer"]
+    again = build(Enhancer, spec, allow=("rased.",)).eval()
+    again.load_state_dict(enhancer.state_dict())
+    assert torch.equal(run(again, audio(1_500)), run(enhancer, audio(1_500)))
+    assert not getattr(again, "needs_statistics", False)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_parameters_are_those_of_the_paper(name):
+    enhancer = make(name)
+    assert "doi:" in enhancer.paper or "arXiv:" in enhancer.paper
+    if enhancer.published_parameters is not None:
+        ours = count_parameters(enhancer)
+        assert ours == pytest.approx(enhancer.published_parameters, rel=0.01)
+
+
+def test_the_papers_that_count_their_parameters_are_matched_at_their_sizes():
+    counted = {name for name in CONFIGS if make(name).published_parameters is not None}
+    assert counted == {"gcrn", "gtcrn", "nsnet2"}
