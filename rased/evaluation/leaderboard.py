@@ -329,7 +329,7 @@ def costs(row: Result) -> tuple[str, str, str, str]:
     )
 
 
-def compact(number: float | None) -> str:
+def compact(number: int | float | None) -> str:
     """A large number for a reader.
 
     >>> compact(48_200), compact(1_050_000), compact(0), compact(None)

@@ -78,7 +78,7 @@ class Bar:
 
     name: str
     kind: str
-    top: float
+    top: int
     end: float
     low: float
     high: float
@@ -100,7 +100,7 @@ class Chart:
 
     title: str
     bars: list[Bar]
-    height: float
+    height: int
     zero: float
     noisy: float | None
 
