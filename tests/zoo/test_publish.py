@@ -1,0 +1,145 @@
+import json
+
+import pytest
+import torch
+import yaml
+
+import rased
+from rased.cli import main
+from rased.data.shards import bundle, read_index
+from rased.errors import RasedError
+from rased.zoo.card import read_card
+from rased.zoo.publish import mean_scores, publish
+from tests.zoo.conftest import SPEC, tiny, write_tiny
+
+CONFIG = {
+    "trainer": {"accumulate_grad_batches": 2, "default_root_dir": "/somewhere/on/this/disk"},
+    "data": {
+        "class_path": "rased.data.datamodule.MixtureDataModule",
+        "init_args": {
+            "speech": ["bundle"],
+            "noise": ["bundle"],
+            "rir": ["bundle"],
+            "scene": {"segment": 4.0},
+            "batch_size": 16,
+        },
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def free_macs(monkeypatch):
+    monkeypatch.setattr("rased.zoo.publish.macs_per_second", lambda enhancer: 1e6)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """What `rased train` leaves behind, as far as publishing reads it."""
+    folder = tmp_path_factory.mktemp("runs") / "mine"
+    (folder / "checkpoints").mkdir(parents=True)
+    content = {
+        "state_dict": {f"average.{key}": value for key, value in tiny().state_dict().items()},
+        "hyper_parameters": {"enhancer": SPEC},
+        "global_step": 450,
+        "epoch": 3,
+    }
+    torch.save(content, folder / "checkpoints" / "best.ckpt")
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    return folder
+
+
+def test_a_run_becomes_an_entry_that_loads_and_says_where_it_comes_from(run, shelf):
+    folder = publish(run, "mine-16k", shelf, summary="a small mask")
+    noisy = torch.randn(1, 2000, generator=torch.Generator().manual_seed(0))
+    enhancer = rased.load("mine-16k")
+    torch.testing.assert_close(enhancer(noisy), tiny().eval()(noisy), atol=0, rtol=0)
+
+    card = read_card(folder)
+    assert card["name"] == "mine-16k"
+    assert card["summary"] == "a small mask"
+    assert card["parameters"] == sum(p.numel() for p in tiny().parameters())
+    assert card["training"]["steps"] == 450
+    assert card["training"]["audio_hours"] == 450 * 16 * 2 * 4 / 3600
+    assert "CC-BY-3.0" in card["licence"]["data"]
+    assert "/somewhere" not in (folder / "training.yaml").read_text()
+    licences = (bundle() / "LICENSES.md").read_text().strip()
+    assert (folder / "ATTRIBUTIONS.md").read_text().strip() == licences
+
+
+def test_the_manifest_names_what_was_trained_on_and_nothing_of_the_test_split(run, shelf):
+    folder = publish(run, "mine", shelf)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest.keys() == {"train", "valid"}
+    for role in ("speech", "noise", "rir"):
+        columns = read_index(bundle() / role).columns
+        for split in ("train", "valid"):
+            wanted = columns["key"][columns["split"] == split].tolist()
+            assert manifest[split][role]["keys"] == sorted(wanted)
+            wanted = columns["label"][columns["split"] == split].tolist()
+            assert manifest[split][role]["labels"] == sorted(set(wanted))
+
+
+def test_a_manifest_that_the_run_kept_goes_before_the_data_of_today(run, shelf):
+    kept = {"train": {"speech": {"recordings": 1, "hours": 1.0, "sha256": "0", "licences": ["X"]}}}
+    (run / "manifest.json").write_text(json.dumps(kept))
+    try:
+        folder = publish(run, "mine", shelf)
+    finally:
+        (run / "manifest.json").unlink()
+    assert json.loads((folder / "manifest.json").read_text()) == kept
+    assert read_card(folder)["licence"]["data"] == ["X"]
+
+
+def test_a_name_that_is_taken_is_replaced_only_when_asked(run, shelf):
+    before = (publish(run, "mine", shelf, summary="first") / "card.yaml").read_bytes()
+    with pytest.raises(RasedError, match="exists; choose another name or add --replace"):
+        publish(run, "mine", shelf, summary="second")
+    assert (shelf / "mine" / "card.yaml").read_bytes() == before
+    publish(run, "mine", shelf, summary="second", replace=True)
+    assert read_card(shelf / "mine")["summary"] == "second"
+
+
+def test_what_does_not_verify_is_not_published(shelf, monkeypatch):
+    monkeypatch.setattr("rased.zoo.loading.streamed", lambda enhancer, noisy: noisy + 1)
+    with pytest.raises(RasedError, match="was not published: stream equals file"):
+        write_tiny(shelf / "broken")
+    assert list(shelf.iterdir()) == []
+
+
+def result(folder, testset, **values):
+    utterances = [
+        {"scores": {metric: {"value": value, "status": "ok"}}}
+        for metric, found in values.items()
+        for value in found
+    ]
+    path = folder / f"mine--{testset}.json"
+    path.write_text(json.dumps({"testset": {"name": testset}, "utterances": utterances}))
+    return path
+
+
+def test_scores_are_means_over_the_utterances_with_a_value(tmp_path):
+    paths = (
+        result(tmp_path, "bundle", pesq=[1.0, 2.0, None], stoi=[0.5]),
+        result(tmp_path, "other", pesq=[3.0]),
+    )
+    assert mean_scores(paths) == {"bundle": {"pesq": 1.5, "stoi": 0.5}, "other": {"pesq": 3.0}}
+    (tmp_path / "no.json").write_text("[]")
+    with pytest.raises(RasedError, match="is no result of `rased evaluate`"):
+        mean_scores((tmp_path / "no.json",))
+
+
+def test_the_table_of_the_readme(entry, put, shelf, capsys):
+    other = put(shelf / "whole-file")
+    card = yaml.safe_load((other / "card.yaml").read_text())
+    card |= {"latency": None, "causal": False, "scores": {}, "macs_per_second": None}
+    (other / "card.yaml").write_text(yaml.safe_dump(card))
+    assert main(["zoo", "list", "--markdown"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    wanted = [
+        "| name | parameters | MACs/s | latency | data | summary | pesq-wb (frozen) |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| `tiny` | 4.95 K | 1 M | 16 ms | 0.5 h seen | a tiny mask for tests | 1.50 |",
+        "| `whole-file` | 4.95 K | ? | whole file | 0.5 h seen | a tiny mask for tests |  |",
+    ]
+    assert lines[:2] == wanted[:2]
+    assert set(wanted[2:]) <= set(lines)
