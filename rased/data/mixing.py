@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from rased.data.distortions import distort, names
 from rased.data.sample import Batch, Mixture
 from rased.errors import RasedError
 from rased.signal import levels, room
@@ -73,10 +74,10 @@ class Mixer:
     def __call__(self, batch: Batch) -> Mixture:
         """Mix a batch.
 
-        The parts add up: `noisy == early + late + noise` to float precision. The noise lies
-        `snr_db` below the active level of the reverberant speech; the mixture has the level
-        `level_dbfs` (rms) unless it would clip, then its peak is 0.99. An infinite snr_db means no
-        noise. Silence stays silence.
+        The parts add up: `noisy == early + late + noise` to float precision, unless `distorted`
+        tells what happened to noisy afterwards. The noise lies `snr_db` below the active level of
+        the reverberant speech; the mixture has the level `level_dbfs` (rms) unless it would clip,
+        then its peak is 0.99. An infinite snr_db means no noise. Silence stays silence.
         """
         parts = self._parts(batch)
         speech, target = parts["early"] + parts["late"], parts["target"]
@@ -86,8 +87,13 @@ class Mixer:
         noise = batch["noise"] * _column(noise_gain)
         gain = _column(_gain(speech + noise, batch["level_dbfs"]))
         early, late, noise = gain * parts["early"], gain * parts["late"], gain * noise
+        noisy = early + late + noise
+        for row, distortions in enumerate(batch["distortions"]):
+            if distortions:
+                sample_rate = self.mixing.sample_rate
+                noisy[row] = distort(noisy[row], distortions, sample_rate=sample_rate)
         return Mixture(
-            noisy=early + late + noise,
+            noisy=noisy,
             target=gain * target,
             early=early,
             late=late,
@@ -97,6 +103,7 @@ class Mixer:
             key=batch["key"],
             noise_key=batch["noise_key"],
             rir_key=batch["rir_key"],
+            distorted=[names(distortions) for distortions in batch["distortions"]],
         )
 
     def _parts(self, batch: Batch) -> dict[str, Float[Tensor, "batch time"]]:

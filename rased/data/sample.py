@@ -1,9 +1,12 @@
 """What flows between the stages of the data path; every name, shape and unit in one place."""
 
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from rased.data.distortions import Distortion
 
 
 class Batch(TypedDict):
@@ -11,14 +14,15 @@ class Batch(TypedDict):
 
     Attributes:
         clean: dry speech.
-        noise: noise, already as long as the speech.
+        noise: noise, already as long as the speech; several are added up.
         rir: room impulse responses, zero-padded behind; a unit impulse where there is no room.
         direct_path: index in samples of the direct path in each rir.
         snr_db: wanted ratio of the active level of the reverberant speech to the noise level.
         level_dbfs: wanted level of the mixture (rms, dB re full scale).
         index: global index of the sample in the epoch.
         key: key of the speech in its shard; with `noise_key` and
-            `rir_key` ("" for none) what was drawn.
+            `rir_key` ("" for none, several joined by "+") what was drawn.
+        distortions: what happens to each mixture behind the microphone, in order.
         skipped: one sentence for each sample of the batch that could not be read and is missing.
     """
 
@@ -32,14 +36,19 @@ class Batch(TypedDict):
     key: list[str]
     noise_key: list[str]
     rir_key: list[str]
+    distortions: list[Sequence[Distortion]]
     skipped: list[str]
 
 
 class Mixture(TypedDict):
-    """A batch of mixtures on the device: `noisy == early + late + noise` to float precision.
+    """A batch of mixtures on the device.
+
+    `early + late + noise` is the mixture before any distortion, to float precision. Where
+    `distorted` is "", that is `noisy`; elsewhere `noisy` is what the named distortions made of it,
+    and the target stays what it is without them.
 
     Attributes:
-        noisy: what the microphone gives.
+        noisy: what the enhancer gets.
         target: what the enhancer should give; the mixing's explicit choice.
         early: speech by the direct path and its first reflections.
         late: the rest of the reverberation.
@@ -47,6 +56,7 @@ class Mixture(TypedDict):
         snr_db: as asked for.
         index: global index of the sample in the epoch.
         key: key of the speech; `noise_key` and `rir_key` as in Batch.
+        distorted: names of the distortions of each mixture in order, joined by "+"; "" for none.
     """
 
     noisy: Float[Tensor, "batch time"]
@@ -59,6 +69,7 @@ class Mixture(TypedDict):
     key: list[str]
     noise_key: list[str]
     rir_key: list[str]
+    distorted: list[str]
 
 
 Details = dict[str, Any]

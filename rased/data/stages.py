@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch.utils.data import get_worker_info
 
 from rased.data import order
+from rased.data.distortions import Distortion, Distortions
 from rased.data.order import Span
 from rased.data.sample import Batch
 from rased.data.shards import Corpus
@@ -30,8 +31,11 @@ class Scene:
         level_dbfs: range of the level of the mixture.
         reverb_probability: share of mixtures in a room (where there are any).
         noise_probability: share of mixtures with noise.
+        noises: probabilities of one, two, ... noises at once, where there is noise; they add up to 1.
+        noise_level_db: range of the level of each further noise over that of the first.
         pause: range of the seconds between utterances, where several of one speaker fill a segment.
         rir_seconds: longest impulse response that is used; longer ones are faded out before it.
+        distortions: what happens to the mixture behind the microphone, and how often.
     """
 
     segment: float = 4.0
@@ -39,18 +43,26 @@ class Scene:
     level_dbfs: tuple[float, float] = (-38.0, -16.0)
     reverb_probability: float = 0.5
     noise_probability: float = 1.0
+    noises: tuple[float, ...] = (1.0,)
+    noise_level_db: tuple[float, float] = (-10.0, 0.0)
     pause: tuple[float, float] = (0.1, 0.5)
     rir_seconds: float = 1.0
+    distortions: Distortions = Distortions()  # noqa: RUF009 - a frozen value
 
     def __post_init__(self) -> None:
         """Check once, where the value is made."""
-        for name in ("snr_db", "level_dbfs", "pause"):
+        for name in ("snr_db", "level_dbfs", "pause", "noise_level_db"):
             low, high = getattr(self, name)
             if low > high:
                 raise RasedError(f"{name} is [{low}, {high}]; the lower end comes first.")
         for name in ("reverb_probability", "noise_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise RasedError(f"{name} is {getattr(self, name)}; a share lies between 0 and 1.")
+        if not self.noises or min(self.noises) < 0 or abs(sum(self.noises) - 1) > 1e-6:
+            raise RasedError(
+                f"noises is {list(self.noises)}; give the probabilities of one, two, ... noises, which "
+                "add up to 1, as [0.7, 0.2, 0.1]."
+            )
         if self.segment <= 0 or self.rir_seconds <= 0:
             raise RasedError("segment and rir_seconds are lengths in seconds, more than 0.")
 
@@ -67,14 +79,19 @@ class Piece:
 
 @dataclass(frozen=True)
 class Drawn:
-    """All that chance decides about one mixture: a pure function of (seed, epoch, index); nothing is read yet."""
+    """All that chance decides about one mixture: a pure function of (seed, epoch, index); nothing is read yet.
+
+    `noise_db` is the level of each noise over that of the first.
+    """
 
     index: int
     speech: tuple[Piece, ...]
-    noise: Piece | None
+    noise: tuple[Piece, ...]
+    noise_db: tuple[float, ...]
     rir: int | None
     snr_db: float
     level_dbfs: float
+    distortions: tuple[Distortion, ...]
 
 
 class Plan:
@@ -106,6 +123,7 @@ class Plan:
                 f"Speech, noise and rooms have several sample rates ({sorted(rates)} Hz): pack them with one."
             )
         self.sample_rate = rates.pop()
+        scene.distortions.check(self.sample_rate)
         self.frames = round(scene.segment * self.sample_rate)
         self.taps = round(scene.rir_seconds * self.sample_rate)
         by_label = np.argsort(speech.label, kind="stable")
@@ -122,17 +140,36 @@ class Plan:
         speech = self._speech(self._utterance(epoch, index), random)
         in_room = self.rir is not None and random.random() < scene.reverb_probability
         noisy = random.random() < scene.noise_probability
-        recording = int(random.integers(len(self.noise)))
-        length = int(self.noise.frames[recording])
-        start = int(random.integers(length if length < self.frames else length - self.frames + 1))
+        noises = [(self._noise(random), 0.0)]
+        if scene.noises[0] < 1:
+            noises += self._further(_beside(self.seed, epoch, index, 1))
+        distortions: tuple[Distortion, ...] = ()
+        if scene.distortions.any:
+            distortions = scene.distortions.draw(_beside(self.seed, epoch, index, 2))
         return Drawn(
             index=index,
             speech=speech,
-            noise=Piece(recording, start, self.frames, 0) if noisy else None,
+            noise=tuple(piece for piece, _ in noises if noisy),
+            noise_db=tuple(level for _, level in noises if noisy),
             rir=int(random.integers(len(self.rir))) if self.rir is not None and in_room else None,
             snr_db=float(random.uniform(*scene.snr_db)) if noisy else float("inf"),
             level_dbfs=float(random.uniform(*scene.level_dbfs)),
+            distortions=distortions,
         )
+
+    def _noise(self, random: np.random.Generator) -> Piece:
+        recording = int(random.integers(len(self.noise)))
+        length = int(self.noise.frames[recording])
+        start = int(random.integers(length if length < self.frames else length - self.frames + 1))
+        return Piece(recording, start, self.frames, 0)
+
+    def _further(self, random: np.random.Generator) -> list[tuple[Piece, float]]:
+        """The noises behind the first and their levels."""
+        count = int(np.searchsorted(np.cumsum(self.scene.noises[:-1]), random.random(), "right"))
+        return [
+            (self._noise(random), float(random.uniform(*self.scene.noise_level_db)))
+            for _ in range(count)
+        ]
 
     def _utterance(self, epoch: int, index: int) -> int:
         turn, place = divmod(index, len(self.speech))
@@ -233,8 +270,10 @@ def fetch(batches: Iterable[list[Drawn]], *, plan: Plan) -> Iterator[list[Sample
                     clean[piece.at : piece.at + piece.frames] = plan.speech.read(
                         piece.recording, piece.start, piece.frames
                     )
-                if drawn.noise is not None:
-                    noise = _looped(plan.noise, drawn.noise)
+                if drawn.noise:
+                    noise = _summed(
+                        [_looped(plan.noise, piece) for piece in drawn.noise], drawn.noise_db
+                    )
                 if drawn.rir is not None:
                     rir, direct = rooms[drawn.rir]
             except RasedError as error:
@@ -265,12 +304,11 @@ def collate(batches: Iterable[list[Sample]], *, plan: Plan) -> Iterator[Batch]:
             level_dbfs=torch.tensor([d.level_dbfs for d in drawn]),
             index=torch.tensor([d.index for d in drawn]),
             key=["+".join(str(plan.speech.key[p.recording]) for p in d.speech) for d in drawn],
-            noise_key=[
-                "" if d.noise is None else str(plan.noise.key[d.noise.recording]) for d in drawn
-            ],
+            noise_key=["+".join(str(plan.noise.key[p.recording]) for p in d.noise) for d in drawn],
             rir_key=[
                 "" if d.rir is None or plan.rir is None else str(plan.rir.key[d.rir]) for d in drawn
             ],
+            distortions=[d.distortions for d in drawn],
             skipped=[sample["bad"] for sample in batch if sample["bad"]],
         )
 
@@ -282,3 +320,21 @@ def _looped(corpus: Corpus, piece: Piece) -> Samples:
         return corpus.read(piece.recording, piece.start, piece.frames)
     whole = corpus.read(piece.recording)
     return np.resize(np.roll(whole, -piece.start), piece.frames)
+
+
+def _summed(noises: list[Samples], levels_db: tuple[float, ...]) -> Samples:
+    """The first noise, and the others at their levels over it; silent ones add nothing, behind a silent one neither."""
+    total = noises[0]
+    wanted = float(np.square(total).mean()) ** 0.5
+    for noise, level_db in zip(noises[1:], levels_db[1:], strict=True):
+        level = float(np.square(noise).mean()) ** 0.5
+        if level > 0:
+            total = total + noise * np.float32(wanted / level * 10 ** (level_db / 20))
+    return total
+
+
+def _beside(seed: int, epoch: int, index: int, number: int) -> np.random.Generator:
+    """Another generator of the same sample: what it gives moves no draw of the first."""
+    bits = order.generator(seed, epoch, index).bit_generator
+    assert isinstance(bits, np.random.Philox)
+    return np.random.Generator(bits.jumped(number))

@@ -103,6 +103,7 @@ def mixture(batch: int, time: int, seed: int) -> Mixture:
         key=["tone"] * batch,
         noise_key=["white"] * batch,
         rir_key=[""] * batch,
+        distorted=[""] * batch,
     )
 
 
