@@ -54,11 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Build every architecture and print what it is."""
-    rows = [describe(path.stem) for path in sorted((config_folder() / "model").glob("*.yaml"))]
+    names = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
+    rows = [describe(name) for name in names]
     if arguments.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     else:
-        _print_table(rows)
+        print_table(rows)
     return 0
 
 
@@ -84,7 +85,8 @@ def describe(name: str) -> Row:
     )
 
 
-def _print_table(rows: list[Row]) -> None:
+def print_table(rows: list[Row]) -> None:
+    """Print one line an architecture, the paper cut to the width of the terminal."""
     from rich.console import Console
     from rich.table import Table
 

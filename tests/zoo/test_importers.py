@@ -42,10 +42,9 @@ def their_name(name: str) -> str:
 def test_every_weight_finds_its_place(tmp_path):
     path = authors_file(tmp_path / "weights.tar")
     torch.manual_seed(0)
-    assert import_gtcrn(path).state_dict().keys() == GTCRN().state_dict().keys()
-    torch.manual_seed(0)
-    for name, tensor in GTCRN().state_dict().items():
-        assert torch.equal(import_gtcrn(path).state_dict()[name], tensor)
+    expected, imported = GTCRN().state_dict(), import_gtcrn(path).state_dict()
+    assert imported.keys() == expected.keys()
+    assert all(imported[name].equal(tensor) for name, tensor in expected.items())
 
 
 def test_a_transposed_convolution_of_stride_one_is_a_turned_convolution():

@@ -1,0 +1,27 @@
+"""`rased models` lists every configs/model."""
+
+import json
+
+from rased.cli import main
+from rased.cli.models import Row, print_table
+from rased.config import config_folder
+
+
+def test_every_architecture_is_listed(capsys):
+    assert main(["models", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows] == sorted(
+        path.stem for path in (config_folder() / "model").glob("*.yaml")
+    )
+    by_name = {row["name"]: row for row in rows}
+    gtcrn = by_name["gtcrn"]
+    assert (gtcrn["domain"], gtcrn["story"], gtcrn["latency_ms"]) == ("frequency", "complex", 16.0)
+    assert gtcrn["parameters"] == 48_245
+    assert gtcrn["published_parameters"] == 48_200
+    assert by_name["conv-tasnet"]["latency_ms"] is None
+    assert not by_name["conv-tasnet"]["causal"]
+    assert by_name["conv-tasnet"]["domain"] == "time"
+    assert by_name["dnn-mapping"]["latency_ms"] == 64.0
+    print_table([Row(**row) for row in rows])
+    table = capsys.readouterr().out
+    assert all(name in table for name in by_name)

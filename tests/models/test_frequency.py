@@ -1,0 +1,268 @@
+"""The five parts: any sensible combination runs and streams, the others are refused by name."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from rased.config import build
+from rased.errors import RasedError
+from rased.models.base import Enhancer
+from rased.models.dnn import DNN
+from rased.models.frequency import (
+    Features,
+    FrequencyDomainEnhancer,
+    Inputs,
+    Phase,
+    PostProcessing,
+)
+from rased.models.gcrn import GCRN
+from rased.models.gru import NSNet2
+from rased.models.lstm import LSTM
+from rased.signal.stft import STFT
+
+FEATURES = [
+    "magnitude",
+    "power",
+    "compressed",
+    "log_power",
+    "log_mel",
+    "log_erb",
+    "mfcc",
+    "complex",
+]
+TARGETS = [
+    "binary_mask",
+    "ratio_mask",
+    "amplitude_mask",
+    "phase_sensitive_mask",
+    "complex_mask",
+    "magnitude",
+    "log_power",
+    "complex",
+]
+SMALL = STFT(n_fft=128, hop_length=64, win_length=128)
+NETWORK = partial(NSNet2, hidden=8, layers=1, expansion=8)
+
+
+def audio(time, seed=0):
+    return 0.1 * torch.randn(2, time, generator=torch.Generator().manual_seed(seed))
+
+
+def make(network=NETWORK, **parts):
+    torch.manual_seed(0)
+    target = parts.get("target", "ratio_mask")
+    if target.startswith("complex"):
+        parts.setdefault("phase", Phase(source="predicted"))
+    enhancer = FrequencyDomainEnhancer(network, stft=SMALL, **parts).eval()
+    if enhancer.needs_statistics:
+        enhancer.fit_statistics([(audio(4_000), audio(4_000, seed=1))])
+    return enhancer
+
+
+@torch.no_grad()
+def stream(enhancer, noisy):
+    chunk, latency, time = enhancer.chunk_length, enhancer.latency, noisy.shape[-1]
+    chunks = -(-(time + latency) // chunk)
+    padded = torch.nn.functional.pad(noisy, (0, chunks * chunk - time))
+    state, outputs = enhancer.initial_state(batch=noisy.shape[0]), []
+    for part in padded.split(chunk, dim=-1):
+        output, state = enhancer.step(part, state)
+        outputs.append(output)
+    return torch.cat(outputs, dim=-1)[:, latency : latency + time]
+
+
+@torch.no_grad()
+def check(enhancer):
+    noisy = audio(1_500, seed=2)
+    estimate = enhancer(noisy)
+    assert estimate.shape == noisy.shape
+    assert estimate.isfinite().all()
+    if enhancer.causal:
+        torch.testing.assert_close(stream(enhancer, noisy), estimate, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize("target", TARGETS)
+def test_any_feature_with_any_target(feature, target):
+    check(make(features=Features(kinds=(feature,), bands=12, coefficients=6), target=target))
+
+
+@pytest.mark.parametrize("normalisation", ["none", "global", "utterance", "running"])
+@pytest.mark.parametrize("noise", ["none", "static", "dynamic"])
+@pytest.mark.parametrize(("past", "future"), [(0, 0), (2, 0), (2, 2), (0, 3)])
+def test_any_input_with_any_context(normalisation, noise, past, future):
+    inputs = Inputs(
+        normalisation=normalisation, noise=noise, past_frames=past, future_frames=future
+    )
+    enhancer = make(inputs=inputs, target="log_power", features=Features(("log_power", "log_mel")))
+    check(enhancer)
+    if normalisation == "utterance":
+        assert enhancer.latency is None
+    else:
+        assert enhancer.latency == 64 + 64 * future
+
+
+@pytest.mark.parametrize("future", [0, 2])
+def test_each_frame_of_context_ahead_is_heard_and_none_more(future):
+    enhancer = make(inputs=Inputs(future_frames=future, past_frames=1), target="magnitude")
+    noisy, now = audio(1_920), 960
+    changed = noisy.clone()
+    changed[:, now:] = 0
+    with torch.no_grad():
+        difference = (enhancer(noisy) - enhancer(changed)).abs().amax(0)
+    assert difference[: now - enhancer.latency].max() <= 1e-6
+    assert difference[now - enhancer.latency : now - enhancer.latency + 64].max() > 1e-5
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        partial(LSTM, hidden=6, layers=2),
+        partial(LSTM, hidden=6, bidirectional=True),
+        partial(DNN, hidden=9, layers=2),
+    ],
+)
+def test_any_network(network):
+    check(make(network, inputs=Inputs(past_frames=1)))
+
+
+def test_gcrn_maps_complex_to_complex_and_says_so_otherwise():
+    gcrn = partial(GCRN, channels=(2, 4, 4))
+    complex_features = Features(("complex",))
+    check(make(gcrn, features=complex_features, target="complex"))
+    check(make(gcrn, features=complex_features, target="complex_mask"))
+    with pytest.raises(RasedError, match="GCRN maps complex spectra to complex spectra"):
+        make(gcrn)
+    with pytest.raises(RasedError, match="too many for 65 bins"):
+        make(partial(GCRN, channels=(2,) * 9), features=complex_features, target="complex")
+
+
+def test_statistics_make_the_training_data_standard_and_travel_with_the_weights():
+    enhancer = make(inputs=Inputs(normalisation="none"), target="ratio_mask")
+    assert not enhancer.needs_statistics
+    enhancer = FrequencyDomainEnhancer(NETWORK, stft=SMALL, target="log_power")
+    assert enhancer.needs_statistics
+    pairs = [(audio(3_000, seed=s), 3 * audio(3_000, seed=s + 9)) for s in range(4)]
+    enhancer.fit_statistics(iter(pairs))
+    assert not enhancer.needs_statistics
+    seen = torch.cat(
+        [
+            enhancer.inputs.normalise(enhancer.features(SMALL.analysis(n), 16_000), None)[0]
+            for n, _ in pairs
+        ],
+        dim=-1,
+    )
+    ideal = torch.cat([enhancer.ideal_output(noisy=n, target=t) for n, t in pairs], dim=-1)
+    for values in (seen, ideal):
+        torch.testing.assert_close(values.mean((0, 2)), torch.zeros(65), rtol=0, atol=1e-3)
+        torch.testing.assert_close(values.std((0, 2)), torch.ones(65), rtol=0, atol=1e-2)
+    again = FrequencyDomainEnhancer(NETWORK, stft=SMALL, target="log_power")
+    again.load_state_dict(enhancer.state_dict())
+    assert not again.needs_statistics
+    assert torch.equal(again.inputs.mean, enhancer.inputs.mean)
+    with pytest.raises(RasedError, match="got no batch"):
+        FrequencyDomainEnhancer(NETWORK).fit_statistics([])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_output_of_a_prediction_is_comparable_with_the_ideal_one(target):
+    enhancer = make(target=target, inputs=Inputs(future_frames=1))
+    noisy, clean = audio(1_000), audio(1_000, seed=1)
+    prediction = enhancer.predict(noisy)
+    ideal = enhancer.ideal_output(noisy=noisy, target=clean)
+    assert prediction.output.shape == ideal.shape
+    assert prediction.output.dtype == ideal.dtype
+    assert prediction.spectrum.shape == prediction.noisy_spectrum.shape
+    assert (prediction.mask is not None) == target.endswith("mask")
+
+
+@pytest.mark.parametrize("target", ["log_power", "complex"])
+def test_the_ideal_output_means_the_target(target):
+    enhancer = make(target=target)
+    noisy, clean = audio(1_000), audio(1_000, seed=1)
+    ideal = enhancer.ideal_output(noisy=noisy, target=clean)
+    if target == "complex":
+        ideal = torch.cat([ideal.real, ideal.imag], dim=1)
+    meant = enhancer.interpret(ideal, SMALL.analysis(noisy)).spectrum
+    wanted = SMALL.analysis(clean)
+    torch.testing.assert_close(meant.abs(), wanted.abs(), rtol=1e-3, atol=1e-3)
+    phase_of = wanted if target == "complex" else SMALL.analysis(noisy)
+    loud = wanted.abs() > 0.01
+    torch.testing.assert_close(
+        (meant / meant.abs())[loud], (phase_of / phase_of.abs())[loud], rtol=0, atol=1e-2
+    )
+
+
+@pytest.mark.parametrize("target", TARGETS[:-1])  # a complex mapping has biases of its own
+def test_silence_stays_silent(target):
+    assert make(target=target)(torch.zeros(1, 900)).abs().max() < 1e-6
+
+
+def test_the_attenuation_limit_is_kept():
+    enhancer = make(post_processing=PostProcessing(attenuation_limit_db=12.0))
+    torch.nn.init.zeros_(enhancer.network.decoder[-1].weight)
+    torch.nn.init.constant_(enhancer.network.decoder[-1].bias, -100.0)  # a mask of zero
+    noisy = audio(1_000)
+    torch.testing.assert_close(enhancer(noisy), 10 ** (-12 / 20) * noisy, rtol=0, atol=1e-5)
+
+
+def test_griffin_lim_needs_the_whole_utterance_and_changes_only_the_phase():
+    plain, refined = make(), make(phase=Phase(griffin_lim_iterations=4))
+    assert refined.latency is None
+    noisy = audio(2_000)
+    first, second = plain.predict(noisy), refined.predict(noisy)
+    torch.testing.assert_close(first.spectrum.abs(), second.spectrum.abs(), rtol=0, atol=1e-4)
+    assert (first.estimate - second.estimate).abs().max() > 1e-3
+
+
+def test_consistency_changes_what_losses_see_and_not_what_is_heard():
+    plain, consistent = make(), make(phase=Phase(consistent=True))
+    noisy = audio(2_000)
+    first, second = plain.predict(noisy), consistent.predict(noisy)
+    assert torch.equal(first.estimate, second.estimate)
+    heard = SMALL.analysis(second.estimate)
+    torch.testing.assert_close(second.spectrum, heard, rtol=0, atol=1e-4)
+    assert (first.spectrum - heard).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("parts", "sentence"),
+    [
+        ({"target": "complex", "phase": Phase()}, "brings its own phase"),
+        ({"target": "complex_mask", "phase": Phase()}, "source: predicted"),
+        ({"phase": Phase(source="predicted")}, "has no phase to predict"),
+        ({"features": Features(())}, "kinds is empty"),
+        (
+            {"features": Features(("complex",)), "inputs": Inputs(noise="static")},
+            "which complex features do not have",
+        ),
+        (
+            {"features": Features(("magnitude",)), "inputs": Inputs(noise="dynamic")},
+            "in the log domain",
+        ),
+        ({"inputs": Inputs(past_frames=-1)}, "past_frames -1"),
+    ],
+)
+def test_nonsense_is_refused_with_what_to_write(parts, sentence):
+    with pytest.raises(RasedError, match=sentence):
+        make(**parts)
+
+
+def test_every_part_is_one_line_of_a_configuration():
+    spec = {
+        "class_path": "rased.models.frequency.FrequencyDomainEnhancer",
+        "init_args": {
+            "features": {"kinds": ["log_mel", "mfcc"], "bands": 24, "coefficients": 12},
+            "inputs": {"normalisation": "running", "past_frames": 2, "noise": "static"},
+            "network": {"class_path": "rased.models.lstm.LSTM", "init_args": {"hidden": 16}},
+            "target": "complex_mask",
+            "phase": {"source": "predicted", "consistent": True},
+            "post_processing": {"attenuation_limit_db": 20},
+            "stft": {"n_fft": 256, "hop_length": 128, "win_length": 256},
+        },
+    }
+    enhancer = build(Enhancer, spec, allow=("rased.",)).eval()
+    assert enhancer.inputs.outputs == 36 * 4 - 36 + 36
+    check(enhancer)
+    assert "Erdogan" in enhancer.paper
