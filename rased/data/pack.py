@@ -45,6 +45,10 @@ SKIPPED = "skipped.json"
 _BLOCK = 1 << 18
 """Samples decoded at once."""
 _RIR_PEAK = 0.99
+_OGG_PAGE = 65_307
+"""Bytes of the largest page of an Ogg file."""
+_OGG_END = 4
+"""The bit of a page's header that marks the end of a stream."""
 _FEW = 10
 """Bad files that never stop a run, however small the corpus."""
 
@@ -138,7 +142,7 @@ def pack(
         "codec": codec,
         "sample_rate": sample_rate,
         "shard_mb": shard_mb,
-        "files": len(listing.sources),
+        "files": len(listing),
         "listing_sha256": listing.digest(),
     }
     try:
@@ -289,9 +293,9 @@ def _pack(
     progress: Callable[[int, int], None],
 ) -> Packed:
     role, codec, sample_rate = request["role"], request["codec"], request["sample_rate"]
-    done = set(rows.columns["key"])
+    done = rows.columns["key"]
     resumed = len(done)
-    total = len(listing.sources)
+    total = len(listing)
     limit = max(_FEW, max_bad * total)
     skipped: list[Skipped] = []
     progress(resumed, total)
@@ -302,7 +306,7 @@ def _pack(
         except BadAudioError as error:
             return Skipped(source.path, str(error))
 
-    todo = (source for source in listing.sources if source.key not in done)
+    todo = (source for source in listing.sources if not resumed or source.key not in done)
     with _Writer(out, rows, codec, int(request["shard_mb"] * 1_000_000)) as writer:
         for count, result in enumerate(_in_order(prepare, todo, jobs), 1):
             if isinstance(result, Skipped):
@@ -336,7 +340,7 @@ def _pack(
     return Packed(
         folder=out,
         samples=len(rows),
-        seconds=sum(rows.columns["frames"]) / sample_rate,
+        seconds=rows.frames / sample_rate,
         bytes=sum(shard.bytes for shard in rows.shards),
         resumed=resumed,
         skipped=tuple(skipped),
@@ -433,6 +437,8 @@ def _read(sound: soundfile.SoundFile, sample_rate: int, role: Role) -> NDArray[n
         raise BadAudioError("empty: no samples")
     if _cut_short(sound.extra_info):
         raise BadAudioError("cut short: the header promises more than the file holds")
+    if sound.format == "OGG" and not _ogg_ends(Path(sound.name)):
+        raise BadAudioError("cut short: its last Ogg page is not the end of the stream")
     resampler = None
     if sound.samplerate != sample_rate:
         resampler = soxr.ResampleStream(
@@ -471,6 +477,25 @@ def _cut_short(log: str) -> bool:
         if words[:2] == ["data", ":"] and "should" in words and words[2].isdigit():
             promised, there = int(words[2]), words[-1]
             return there.isdigit() and promised not in (0, 2**32 - 1) and promised > int(there)
+    return False
+
+
+def _ogg_ends(file: Path) -> bool:
+    """Tell whether the last page of an Ogg file is whole and says that the stream ends there.
+
+    libsndfile decodes a Vorbis or Opus file that is cut anywhere as if it were meant so.
+    """
+    with file.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - 2 * _OGG_PAGE))
+        tail = stream.read()
+    at = tail.rfind(b"OggS\0")
+    while at >= 0:
+        if at + 27 <= len(tail):
+            table = tail[at + 27 : at + 27 + tail[at + 26]]
+            if at + 27 + tail[at + 26] + sum(table) == len(tail):
+                return bool(tail[at + 5] & _OGG_END)
+        at = tail.rfind(b"OggS\0", 0, at)
     return False
 
 

@@ -10,7 +10,7 @@ import io
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -165,13 +165,16 @@ def write_index(
     sample_rate: int,
     shards: Sequence[Shard],
     licences: Sequence[str],
-    columns: Mapping[str, Sequence[Any]],
+    columns: Mapping[str, Collection[Any]],
     attribution: str | None = None,
 ) -> None:
-    """Write FOLDER/index.json in one step (a reader sees the old one or the new one)."""
+    """Write FOLDER/index.json in one step (a reader sees the old one or the new one).
+
+    Columns are gone through value by value, several times: they need not be in memory.
+    """
     lengths = {len(columns[name]) for name in COLUMNS}
     assert len(lengths) == 1, "columns of unequal length"
-    stored = {
+    head = {
         "schema": SCHEMA,
         "role": role,
         "codec": codec,
@@ -181,10 +184,17 @@ def write_index(
         "licences": list(licences),
         "attribution": attribution,
         "shards": [{"name": s.name, "bytes": s.bytes, "sha256": s.sha256} for s in shards],
-        "columns": {name: list(columns[name]) for name in COLUMNS},
     }
+    encode = json.JSONEncoder(separators=(",", ":")).encode
     partial = folder / (INDEX + ".part")
-    partial.write_text(json.dumps(stored, separators=(",", ":")) + "\n")
+    with partial.open("w") as file:
+        file.write(encode(head)[:-1] + ',"columns":{')
+        for number, name in enumerate(COLUMNS):
+            file.write(f'{"," if number else ""}"{name}":[')
+            for place, value in enumerate(columns[name]):
+                file.write(("," if place else "") + encode(value))
+            file.write("]")
+        file.write("}}\n")
     partial.replace(folder / INDEX)
 
 

@@ -5,13 +5,12 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from sys import intern
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 from rased.data.shards import Role
+from rased.data.tables import temporary_table
 from rased.errors import RasedError
 
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -60,19 +59,59 @@ class Source(NamedTuple):
         return self.root / self.path
 
 
-@dataclass
 class Listing:
     """All that was found, in the order of packing (split, then key).
 
+    The files lie in a temporary file on disk, so that a listing of millions takes no memory.
+
     Attributes:
-        sources: the files to pack.
         passed_over: how many entries were left aside on purpose, by reason.
-        licence_files: LICENSES.md beside the manifests that were read.
+        licence_files: licence texts to lay beside the shards.
     """
 
-    sources: list[Source] = field(default_factory=list)
-    passed_over: Counter[str] = field(default_factory=Counter)
-    licence_files: list[Path] = field(default_factory=list)
+    def __init__(self) -> None:
+        """Begin an empty listing."""
+        self.passed_over: Counter[str] = Counter()
+        self.licence_files: list[Path] = []
+        self._roots: list[Path] = []
+        self._table = temporary_table(self)
+        self._table.execute(f"CREATE TABLE files ({', '.join(Source._fields)})")
+
+    def __len__(self) -> int:
+        """Number of files."""
+        return int(self._table.execute("SELECT count(*) FROM files").fetchone()[0])
+
+    def extend(self, sources: Iterable[Source]) -> None:
+        """Take in files; `settle` follows when all are there."""
+        marks = ", ".join("?" * len(Source._fields))
+        self._table.executemany(f"INSERT INTO files VALUES ({marks})", map(self._row, sources))
+
+    def settle(self) -> None:
+        """Give every file whose key is not its own a hash of its path behind it; sort.
+
+        Raises:
+            RasedError: two files that the hash of folder name and path cannot tell apart.
+        """
+        keys = "SELECT key FROM files GROUP BY key HAVING count(*) > 1"
+        self._table.execute("CREATE INDEX by_key ON files (key)")
+        for number, root, path, key in self._table.execute(
+            f"SELECT rowid, root, path, key FROM files WHERE key IN ({keys})"
+        ).fetchall():
+            key = _with_hash(key, f"{self._roots[root].resolve().name}/{path}")
+            self._table.execute("UPDATE files SET key = ? WHERE rowid = ?", (key, number))
+        twice = self._table.execute(f"{keys} LIMIT 1").fetchone()
+        if twice is not None:
+            same = self._table.execute("SELECT * FROM files WHERE key = ?", twice)
+            twins = " and ".join(f"'{self._source(row).file}'" for row in same)
+            raise RasedError(
+                f"{twins} would get the same key; give each file once, or rename one of the two folders."
+            )
+        self._table.execute("CREATE INDEX in_order ON files (split, key)")
+
+    @property
+    def sources(self) -> Iterator[Source]:
+        """The files in the order of packing."""
+        return map(self._source, self._table.execute("SELECT * FROM files ORDER BY split, key"))
 
     def digest(self) -> str:
         """Return a sha256 over all but where the roots lie: equal listings pack to equal bytes."""
@@ -81,6 +120,14 @@ class Listing:
             digest.update("\x00".join(map(str, source[1:])).encode())
             digest.update(b"\n")
         return digest.hexdigest()
+
+    def _row(self, source: Source) -> tuple[int | str, ...]:
+        if not self._roots or self._roots[-1] != source.root:
+            self._roots.append(source.root)
+        return (len(self._roots) - 1, *source[1:])
+
+    def _source(self, row: Sequence[Any]) -> Source:
+        return Source(self._roots[row[0]], *row[1:])
 
 
 def collect(given: Sequence[Path], *, role: Role, split: str = "train") -> Listing:
@@ -117,12 +164,11 @@ def collect(given: Sequence[Path], *, role: Role, split: str = "train") -> Listi
             found = _from_manifest(root, role, split, listing)
         else:
             found = _from_file(root, split)
-        listing.sources.extend(found)
-    if not listing.sources:
+        listing.extend(found)
+    if not len(listing):
         aside = "".join(f" {count} {reason}." for reason, count in listing.passed_over.items())
         raise RasedError(f"No {role} to pack in {', '.join(map(repr, map(str, given)))}.{aside}")
-    _make_keys_unique(listing.sources)
-    listing.sources.sort(key=lambda source: (source.split, source.key))
+    listing.settle()
     return listing
 
 
@@ -165,14 +211,14 @@ def _from_manifest(manifest: Path, role: Role, split: str, listing: Listing) -> 
                 yield Source(
                     root=root,
                     path=path,
-                    key=_key(path, role),
-                    split=intern(in_split),
-                    label=intern(row.get("label") or label),
-                    licence=intern(row.get("licence") or row.get("license") or "unknown"),
-                    source=intern(row.get("source") or ""),
+                    key=key_of(path, role),
+                    split=in_split,
+                    label=row.get("label") or label,
+                    licence=row.get("licence") or row.get("license") or "unknown",
+                    source=row.get("source") or "",
                     note=row.get("note") or "",
                     sha256=(row.get("sha256") or "").lower(),
-                    bytes=_size(root / path),
+                    bytes=size_of(root / path),
                 )
         except (UnicodeDecodeError, csv.Error) as error:
             raise RasedError(f"'{manifest}' is not a CSV file in UTF-8: {error}.") from error
@@ -202,12 +248,13 @@ def _from_file(file: Path, split: str) -> Iterator[Source]:
 
 
 def _plain(root: Path, path: str, role: Role | None, split: str, label: str) -> Source:
-    size = _size(root / path)
-    key = _key(path, role)
-    return Source(root, path, key, intern(split), intern(label), "unknown", "", "", "", size)
+    size = size_of(root / path)
+    key = key_of(path, role)
+    return Source(root, path, key, split, label, "unknown", "", "", "", size)
 
 
-def _size(file: Path) -> int:
+def size_of(file: Path) -> int:
+    """Return the bytes of a file, -1 where there is none."""
     return file.stat().st_size if file.is_file() else -1
 
 
@@ -222,10 +269,10 @@ def _from_path(path: str, base: str, role: Role, split: str) -> tuple[str, str]:
     return split, folders[0] if folders else parent
 
 
-def _key(path: str, role: Role | None) -> str:
+def key_of(path: str, role: Role | None) -> str:
     """Return the path as one word; the role, which all keys of a folder share, is left out.
 
-    >>> _key("noise/test/babble/babble_00.flac", "noise")
+    >>> key_of("noise/test/babble/babble_00.flac", "noise")
     'test-babble-babble_00'
     """
     parts = list(PurePosixPath(path).with_suffix("").parts)
@@ -237,23 +284,3 @@ def _key(path: str, role: Role | None) -> str:
 
 def _with_hash(word: str, path: str) -> str:
     return f"{word[: _LONGEST_KEY - 9]}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
-
-
-def _make_keys_unique(sources: list[Source]) -> None:
-    """Give every file whose key is not its own a hash of its path behind it, in place.
-
-    Raises:
-        RasedError: two files that the hash of folder name and path cannot tell apart.
-    """
-    count = Counter(source.key for source in sources)
-    taken: set[str] = set()
-    for position, source in enumerate(sources):
-        if count[source.key] > 1:
-            place = f"{source.root.resolve().name}/{source.path}"
-            sources[position] = source = source._replace(key=_with_hash(source.key, place))
-        if source.key in taken:
-            twins = " and ".join(f"'{other.file}'" for other in sources if other.key == source.key)
-            raise RasedError(
-                f"{twins} would get the same key; give each file once, or rename one of the two folders."
-            )
-        taken.add(source.key)

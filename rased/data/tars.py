@@ -8,13 +8,14 @@ import hashlib
 import io
 import json
 import os
+import sqlite3
 import tarfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple, get_args
 
 from rased.data.shards import COLUMNS, Codec, Shard
+from rased.data.tables import temporary_table
 from rased.errors import RasedError
 
 Details = dict[str, Any]
@@ -35,13 +36,48 @@ class Stored(NamedTuple):
     audio: bytes
 
 
-@dataclass
-class Rows:
-    """The columns of an index while they grow, and the shards they point into."""
+class Column(Collection[Any]):
+    """One column of `Rows`, read from disk whenever it is gone through."""
 
-    shards: list[Shard] = field(default_factory=list)
-    licences: list[str] = field(default_factory=list)
-    columns: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in COLUMNS})
+    def __init__(self, table: sqlite3.Connection, name: str) -> None:
+        """Name the column."""
+        self._table, self._name = table, name
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return int(self._table.execute("SELECT count(*) FROM samples").fetchone()[0])
+
+    def __iter__(self) -> Iterator[Any]:
+        """Values in the order of the rows."""
+        rows = self._table.execute(f'SELECT "{self._name}" FROM samples ORDER BY rowid')
+        return (value for (value,) in rows)
+
+    def __contains__(self, value: object) -> bool:
+        """Whether a row has this value; fast for keys."""
+        found = self._table.execute(f'SELECT 1 FROM samples WHERE "{self._name}" = ?', (value,))
+        return found.fetchone() is not None
+
+
+class Rows:
+    """The columns of an index while they grow, in a temporary file, and the shards they point into.
+
+    Attributes:
+        shards: complete ones.
+        licences: the names that the column `licence` counts into.
+        frames: of all samples together.
+        columns: by name.
+    """
+
+    def __init__(self) -> None:
+        """Begin without rows."""
+        self.shards: list[Shard] = []
+        self.licences: list[str] = []
+        self.frames = 0
+        self._table = temporary_table(self)
+        names = ", ".join(f'"{name}"' for name in COLUMNS)
+        self._table.execute(f"CREATE TABLE samples ({names})")
+        self._table.execute("CREATE INDEX by_key ON samples (key)")
+        self.columns = {name: Column(self._table, name) for name in COLUMNS}
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -51,6 +87,7 @@ class Rows:
         """Append a sample of the shard that is appended next."""
         if details["licence"] not in self.licences:
             self.licences.append(details["licence"])
+        self.frames += details["frames"]
         values = {
             **{name: details[name] for name in ("key", "split", "label", "frames")},
             "shard": len(self.shards),
@@ -59,8 +96,9 @@ class Rows:
             "licence": self.licences.index(details["licence"]),
             "sha256": digest,
         }
-        for name in COLUMNS:
-            self.columns[name].append(values[name])
+        marks = ", ".join("?" * len(COLUMNS))
+        row = [values[name] for name in COLUMNS]
+        self._table.execute(f"INSERT INTO samples VALUES ({marks})", row)
 
 
 class ShardWriter:

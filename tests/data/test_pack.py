@@ -182,6 +182,20 @@ class TestBadFiles:
         assert packed.samples == len(read_index(tmp_path / "out")) == 12
         assert [entry.path for entry in packed.skipped] == [entry["path"] for entry in listed]
 
+    @pytest.mark.parametrize("coding", ["VORBIS", "OPUS"])
+    @pytest.mark.parametrize("share", [0.25, 0.5, 0.9, 0.999])
+    def test_an_ogg_file_cut_anywhere_is_cut_short(self, tmp_path: Path, coding: str, share: float):
+        whole = tmp_path / "whole.ogg"
+        soundfile.write(whole, noise(12, 0), RATE, format="OGG", subtype=coding)
+        assert len(decode(whole, sample_rate=RATE).samples) == 12 * RATE
+        data = whole.read_bytes()
+        pages = [at for at in range(len(data)) if data.startswith(b"OggS\0", at)]
+        at_a_page = max(page for page in pages[3:] if page <= max(share * len(data), pages[3]))
+        for name, length in (("inside.ogg", int(share * len(data))), ("page.ogg", at_a_page)):
+            (tmp_path / name).write_bytes(data[:length])
+            with pytest.raises(BadAudioError, match="cut short"):
+                decode(tmp_path / name, sample_rate=RATE)
+
     def test_a_pipe_header_without_a_length_is_not_called_cut_short(self, tmp_path: Path):
         soundfile.write(tmp_path / "a.wav", noise(0.5, 1), RATE, "PCM_16")
         data = bytearray((tmp_path / "a.wav").read_bytes())
@@ -515,3 +529,31 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path):
         peaks.append(float(run.stdout))
         sizes.append(sum(path.stat().st_size for path in folder.rglob("*.flac")) / 1e9)
     assert (peaks[1] - peaks[0]) < 8 + (sizes[1] - sizes[0])
+
+
+_CHILD = """
+import resource, sys
+from pathlib import Path
+from rased.data.pack import pack
+pack([Path(sys.argv[1])], Path(sys.argv[2]), role="speech", codec="pcm16", jobs=1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path):
+    """700 files of 100 ms and eight times as many: less than 150 bytes a file (it was 1 200)."""
+    peak = {}
+    for count in (700, 5600):
+        peak[count] = 1 << 62
+        for run in range(2):
+            folder = corpus(tmp_path / f"in{count}", files=count, seconds=0.1)
+            out = tmp_path / f"out{count}-{run}"
+            done = subprocess.run(
+                [sys.executable, "-c", _CHILD, str(folder), str(out)],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            peak[count] = min(peak[count], int(done.stdout) * 1024)
+    assert peak[5600] - peak[700] < 150 * 4900

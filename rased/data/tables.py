@@ -1,0 +1,19 @@
+"""Lists that may be longer than memory, in temporary files."""
+
+import sqlite3
+import weakref
+
+_CACHE_KB = 256
+
+
+def temporary_table(owner: object) -> sqlite3.Connection:
+    """Open an empty database in a temporary file (in TMPDIR) that goes with its owner.
+
+    A few hundred kilobytes of it are held in memory, however much it holds.
+    """
+    table = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    weakref.finalize(owner, table.close)
+    table.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
+    table.execute("PRAGMA synchronous = OFF")
+    table.execute("PRAGMA journal_mode = OFF")
+    return table
