@@ -101,13 +101,13 @@ def print_table(rows: list[Row]) -> None:
             row.name,
             row.story,
             row.domain,
-            "not causal" if row.latency_ms is None else f"{row.latency_ms:g} ms",
+            "offline" if row.latency_ms is None else f"{row.latency_ms:g} ms",
             _short(row.parameters),
             "" if row.published_parameters is None else _short(row.published_parameters),
             _short(row.macs_per_second),
             row.paper,
         )
-    Console().print(table)
+    Console(width=max(100, Console().width)).print(table)
 
 
 def _short(number: int) -> str:
