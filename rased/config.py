@@ -240,10 +240,7 @@ def as_rased_error(error: Exception) -> RasedError:
         if isinstance(cause, RasedError):
             return cause
         cause = cause.__cause__ or cause.__context__
-    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip(" -")]
-    told = [line for line in lines[1:] if "Got value" in line or "Expected" in line]
-    text = " ".join([*lines[:1], *told[:2]]).replace("Parser key ", "").replace('"object.', '"')
-    return RasedError(re.sub(r"<class '([\w.]+)'>", r"\1", text))
+    return RasedError(_sentence(str(error)))
 
 
 def _check_value(value: Any, annotation: Any, where: str, allow: Sequence[str] | None) -> None:
@@ -335,6 +332,21 @@ def _class_paths() -> tuple[str, ...]:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 paths.append(f"{module}.{node.name}")
     return tuple(paths)
+
+
+def _sentence(report: str) -> str:
+    """What jsonargparse reports over many lines, in one: the key, its value, what it must be."""
+    keys = re.findall(r'Parser key "([^"]+)"', report)
+    reasons = re.findall(r"Expected a (.+?)(?:\. Got value: (.*))?$", report, re.MULTILINE)
+    if not keys or not reasons:
+        return " ".join(report.split())
+    exact = next(((kind, value) for kind, value in reasons if value), None)
+    if exact is None:
+        given = re.findall(r"Given value: (.*)$", report, re.MULTILINE)
+        exact = (" or ".join(kind for kind, _ in reasons), given[-1] if given else "something else")
+    kind = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", exact[0]).replace("NoneType", "null")
+    kind = re.sub(r"typing\.Literal\[(.*)\]", r"one of \1", kind)
+    return f"{'.'.join(keys).removeprefix('object.')} is {exact[1]}, and must be {kind}."
 
 
 def _plain(value: Any) -> Any:
