@@ -18,7 +18,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rased.errors import RasedError, nearest
+from rased.errors import RasedError
 from rased.signal import room
 
 Format = Literal["mp3", "vorbis", "opus"]
@@ -248,9 +248,6 @@ class Distortions:
                 "burst is 1 packet or more, packet_ms and band_limit_hz are more than 0; given: "
                 f"{list(self.burst)}, {self.packet_ms}, {list(self.band_limit_hz)}."
             )
-        for name in self.codecs:
-            if name not in FORMATS:
-                raise RasedError(f"Unknown codec '{name}': {nearest(name, FORMATS)}")
         if self.codec and not self.codecs:
             raise RasedError(f"codec is {self.codec} and codecs is empty; name some of {FORMATS}.")
 
