@@ -18,6 +18,7 @@ from rased.evaluation.testset import EvaluationSet, audio_files
 from rased.models.base import Enhancer
 from rased.models.classical import METHODS
 from rased.models.cost import count_parameters, macs_per_second
+from rased.zoo.card import CARD, read_card
 
 Kind = Literal["noisy", "target", "classical", "zoo", "run", "files"]
 
@@ -126,8 +127,8 @@ def _folder(path: Path, testset: EvaluationSet) -> System:
     name = path.resolve().name
     if (path / "checkpoints").is_dir():
         return System(name, "run", str(path))
-    if (path / "card.yaml").is_file():
-        return System(name, "zoo", str(path))
+    if (path / CARD).is_file():
+        return System(str(read_card(path)["name"]), "zoo", str(path))
     files = audio_files(path)
     if not files:
         raise RasedError(

@@ -199,6 +199,7 @@ def test_folders_are_told_apart(folder, tmp_path):
     (tmp_path / "mine" / "checkpoints").mkdir(parents=True)
     assert resolve(str(tmp_path / "mine"), testset).kind == "run"
     (tmp_path / "entry").mkdir()
-    (tmp_path / "entry" / "card.yaml").touch()
-    assert resolve(str(tmp_path / "entry"), testset).kind == "zoo"
+    (tmp_path / "entry" / "card.yaml").write_text("schema: 99\n")
+    with pytest.raises(RasedError, match="has schema 99"):
+        resolve(str(tmp_path / "entry"), testset)
     assert resolve(str(folder / "noisy"), testset).kind == "files"
