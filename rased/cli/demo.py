@@ -30,7 +30,6 @@ SYSTEMS = ("noisy", "log-mmse")
 NEXT = """
 What to try next:
   open {out}/index.html                                   listen and compare; works from disk
-
   rased demo --minutes 20                                 train the same run for longer
   rased enhance YOUR.wav -o clean.wav --model {out}/{run}    enhance your own recording
   rased models                                            other architectures to train
@@ -60,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     console.rule("1. train")
     code = _train(out, arguments.minutes)
     if code:
-        console.print(f"To continue: rased demo --out {out}")
+        console.print(f"To continue: rased demo --out {out}", soft_wrap=True)
         return code
 
     console.rule("2. evaluate")
@@ -82,9 +81,9 @@ def _header(console: "Console", minutes: float) -> None:
             f"  {role:6}  {len(index):4} recordings  {index.seconds / 60:5.1f} min  {count} {labels}"
         )
     console.print(
-        f"Noisy and reverberant mixtures are made of these while training runs; no two are the\n"
-        f"same. A causal mask network learns from them for {minutes:g} min, then is compared on\n"
-        f"voices, noises and rooms that it has never heard."
+        f"Mixtures are made of these while training runs; no two are the same. A causal mask "
+        f"network learns from them for {minutes:g} min and is then compared on voices, noises and "
+        f"rooms that it has never heard."
     )
 
 
@@ -100,7 +99,7 @@ def _train(out: Path, minutes: float) -> int:
     seconds = math.ceil(60 * minutes)
     clock = f"00:{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
     budget = ["--trainer.max_time", clock]
-    if (folder / "checkpoints" / "last.ckpt").is_file():
+    if (folder / "config.yaml").is_file():
         words = ["--resume", str(folder), *budget]
     else:
         words = ["-c", "model/gru-mask", "-c", "data/bundle", "-c", "trainer/quick", *budget]
