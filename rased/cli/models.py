@@ -4,6 +4,8 @@ import argparse
 import json
 from dataclasses import asdict, dataclass
 
+import torch
+
 from rased.config import build, config_folder, load_yaml
 from rased.models.base import Enhancer, SpectralEnhancer
 from rased.models.cost import count_parameters, macs_per_second
@@ -70,7 +72,8 @@ def describe(name: str) -> Row:
         RasedError: the YAML does not describe an enhancer.
     """
     model = load_yaml(config_folder() / "model" / f"{name}.yaml")["model"]
-    enhancer = build(Enhancer, model["init_args"]["enhancer"])
+    with torch.device("meta"):  # shapes only: nothing is initialised
+        enhancer = build(Enhancer, model["init_args"]["enhancer"])
     latency = enhancer.latency
     return Row(
         name=name,

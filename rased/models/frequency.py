@@ -13,10 +13,11 @@ from typing import Literal
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Complex, Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from rased.errors import RasedError
+from rased.layers.frontend import LOG_FEATURES, Features, Inputs, InputStage, Moments
 from rased.layers.network import Network
 from rased.models.base import Prediction, SpectralEnhancer, SpectralPrediction, State
 from rased.signal import features as feature
@@ -24,9 +25,6 @@ from rased.signal.masks import apply_mask, compress_mask, ideal_mask, mask_from_
 from rased.signal.phase import griffin_lim, project_consistent, unit_phase
 from rased.signal.stft import STFT
 
-FeatureKind = Literal[
-    "magnitude", "power", "compressed", "log_power", "log_mel", "log_erb", "mfcc", "complex"
-]
 Target = Literal[
     "binary_mask",
     "ratio_mask",
@@ -37,93 +35,8 @@ Target = Literal[
     "log_power",
     "complex",
 ]
-LOG_FEATURES = {"log_power", "log_mel", "log_erb"}
 LOG_POWER_LIMIT = 20.0
 """Upper end of a predicted log-power: 40 dB above a full-scale sine in a 512-point window."""
-
-
-@dataclass(frozen=True)
-class Features:
-    """What the network sees of a frame.
-
-    Attributes:
-        kinds: one feature or several put together (multi-objective input, Xu 2017).
-        bands: number of bands of log_mel, log_erb and, below its DCT, mfcc.
-        coefficients: number of coefficients of mfcc.
-    """
-
-    kinds: tuple[FeatureKind, ...] = ("log_power",)
-    bands: int = 40
-    coefficients: int = 20
-
-    def size(self, freq: int) -> int:
-        """Numbers in a frame, for a spectrum of `freq` bins."""
-        sizes = {
-            "log_mel": self.bands,
-            "log_erb": self.bands,
-            "mfcc": self.coefficients,
-            "complex": 2 * freq,
-        }
-        return sum(sizes.get(kind, freq) for kind in self.kinds)
-
-    def __call__(
-        self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
-    ) -> Float[Tensor, "batch feature frames"]:
-        """All kinds above each other, in the order given."""
-        return torch.cat([self._one(kind, spectrum, sample_rate) for kind in self.kinds], dim=1)
-
-    def _one(
-        self, kind: FeatureKind, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
-    ) -> Float[Tensor, "batch feature frames"]:
-        match kind:
-            case "magnitude":
-                return feature.magnitude(spectrum)
-            case "power":
-                return feature.power(spectrum)
-            case "compressed":
-                return feature.compressed_magnitude(spectrum)
-            case "log_power":
-                return feature.log_power(spectrum)
-            case "log_mel":
-                return feature.log_mel_power(spectrum, bands=self.bands, sample_rate=sample_rate)
-            case "log_erb":
-                return feature.log_erb_power(spectrum, bands=self.bands, sample_rate=sample_rate)
-            case "mfcc":
-                return feature.mfcc(
-                    spectrum,
-                    bands=self.bands,
-                    coefficients=self.coefficients,
-                    sample_rate=sample_rate,
-                )
-            case "complex":
-                return feature.complex_parts(spectrum)
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """How the features are normalised, with how much context, and what stands beside them.
-
-    Attributes:
-        normalisation: "global" takes statistics of the training data (`fit_statistics`),
-            "utterance" those of the whole input (not causal), "running" those of the past,
-            forgetting with `seconds`.
-        seconds: time constant of the running normalisation.
-        past_frames: frames of context before the current one.
-        future_frames: frames of context behind it; each adds a hop to the latency.
-        noise: noise-aware input (Xu 2014): "static" is the mean of the first `noise_frames` frames
-            (of the frames so far, until then), "dynamic" a floor that follows minima at once and
-            rises by `noise_rise` a second.
-        noise_frames: frames taken for noise alone.
-        noise_rise: nats of power a second; 2 is about 9 dB.
-    """
-
-    normalisation: Literal["none", "global", "utterance", "running"] = "global"
-    seconds: float = 3.0
-    past_frames: int = 0
-    future_frames: int = 0
-    noise: Literal["none", "static", "dynamic"] = "none"
-    noise_frames: int = 6
-    noise_rise: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -166,86 +79,6 @@ class PostProcessing:
         return torch.lerp(estimate, noisy, 10.0 ** (-self.attenuation_limit_db / 20.0))
 
 
-class InputStage(nn.Module):
-    """Normalise, put the noise estimate beside, splice context."""
-
-    mean: Float[Tensor, " feature"]
-    std: Float[Tensor, " feature"]
-
-    def __init__(self, inputs: Inputs, size: int, frames_per_second: float) -> None:
-        super().__init__()
-        self.inputs = inputs
-        self.context = 1 + inputs.past_frames + inputs.future_frames
-        self.size = size
-        self.decay = 1.0 - 1.0 / (inputs.seconds * frames_per_second)
-        self.rise = inputs.noise_rise / frames_per_second
-        if inputs.normalisation == "global":
-            self.register_buffer("mean", torch.zeros(size))
-            self.register_buffer("std", torch.ones(size))
-
-    @property
-    def outputs(self) -> int:
-        """Numbers that the network sees for a frame: all spliced frames and one noise estimate."""
-        return self.size * (self.context + (self.inputs.noise != "none"))
-
-    def forward(
-        self, values: Float[Tensor, "batch feature frames"], state: State
-    ) -> tuple[Float[Tensor, "batch frames inputs"], State]:
-        """Inputs of the network, `future_frames` frames late."""
-        running, noise_state, memory = state
-        values, running = self.normalise(values, running)
-        noise, noise_state = self.estimate_noise(values, noise_state)
-        spliced, memory = feature.splice(values, memory, self.context)
-        inputs = torch.cat([spliced, noise], dim=1)
-        return rearrange(inputs, "batch inputs frames -> batch frames inputs"), (
-            running,
-            noise_state,
-            memory,
-        )
-
-    def normalise(
-        self, values: Float[Tensor, "batch feature frames"], state: State
-    ) -> tuple[Float[Tensor, "batch feature frames"], State]:
-        """Normalised features and the state of the running statistics."""
-        match self.inputs.normalisation:
-            case "none":
-                return values, state
-            case "global":
-                return feature.standardise(values, self.mean, self.std), state
-            case "utterance":
-                return feature.utterance_cmvn(
-                    values, values.shape[-1] - self.inputs.future_frames
-                ), state
-            case "running":
-                return feature.running_cmvn(values, state, self.decay)
-
-    def estimate_noise(
-        self, values: Float[Tensor, "batch feature frames"], state: State
-    ) -> tuple[Float[Tensor, "batch noise frames"], State]:
-        """Noise as of the newest frame seen; no rows (noise = 0) where none is asked for."""
-        match self.inputs.noise:
-            case "none":
-                return values[:, :0], state
-            case "static":
-                return feature.first_frames_mean(values, state, self.inputs.noise_frames)
-            case "dynamic":
-                return feature.rising_minimum(values, state, self.rise)
-
-    def initial_state(self, batch: int, like: Tensor) -> State:
-        """State before the first frame: no statistics, no noise, silence in the memory."""
-        running = (
-            like.new_zeros(batch, 2 * self.size + 1)
-            if self.inputs.normalisation == "running"
-            else None
-        )
-        noise: State = None
-        if self.inputs.noise == "static":
-            noise = (like.new_zeros(batch, self.size), like.new_zeros(()))
-        elif self.inputs.noise == "dynamic":
-            noise = like.new_full((batch, self.size), torch.inf)
-        return running, noise, like.new_zeros(batch, self.size, self.context - 1)
-
-
 class FrequencyDomainEnhancer(SpectralEnhancer):
     """Features, inputs, network, phase, post-processing.
 
@@ -271,12 +104,12 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         self,
         network: Callable[[int, int], Network],
         *,
-        features: Features = Features(),
-        inputs: Inputs = Inputs(),
+        features: Features = Features(),  # noqa: B008 (frozen, as the others)
+        inputs: Inputs = Inputs(),  # noqa: B008
         target: Target = "ratio_mask",
         phase: Phase = Phase(),
         post_processing: PostProcessing = PostProcessing(),
-        stft: STFT = STFT(),  # noqa: B008 (frozen)
+        stft: STFT = STFT(),  # noqa: B008
         sample_rate: int = 16_000,
     ) -> None:
         _refuse_nonsense(features, inputs, target, phase)
@@ -324,7 +157,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         """States of the inputs and the network, and silence in the delay."""
         like = next(self.parameters())
         silence = like.new_zeros(
-            batch, self.stft.freq, self.inputs.inputs.future_frames, dtype=torch.complex64
+            batch, self.stft.freq, self.inputs.future_frames, dtype=torch.complex64
         )
         return (
             self.inputs.initial_state(batch, like),
@@ -334,7 +167,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
 
     def predict(self, noisy: Float[Tensor, "batch time"]) -> Prediction:
         """As every `SpectralEnhancer`; silence stands behind the end."""
-        late = self.inputs.inputs.future_frames
+        late = self.inputs.future_frames
         noisy_spectrum = self.stft.analysis(noisy)
         padded = functional.pad(noisy_spectrum, (0, late))
         spectral, _ = self.process(padded, self.initial_process_state(noisy.shape[0]))
@@ -401,7 +234,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
     @property
     def needs_statistics(self) -> bool:
         """Whether `fit_statistics` must be called before training."""
-        uses = self.inputs.inputs.normalisation == "global" or self.target == "log_power"
+        uses = self.inputs.settings.normalisation == "global" or self.target == "log_power"
         return uses and not bool(self.fitted)
 
     @torch.no_grad()
@@ -415,41 +248,15 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         Raises:
             RasedError: no batch was given.
         """
-        of_features, of_targets = _Moments(), _Moments()
+        of_features, of_targets = Moments(), Moments()
         for noisy, target in batches:
             of_features.add(self.features(self.stft.analysis(noisy), self.sample_rate))
             of_targets.add(feature.log_power(self.stft.analysis(target)))
-        if self.inputs.inputs.normalisation == "global":
+        if self.inputs.settings.normalisation == "global":
             of_features.write(self.inputs.mean, self.inputs.std)
         if self.target == "log_power":
             of_targets.write(self.target_mean, self.target_std)
         self.fitted.fill_(True)
-
-
-class _Moments:
-    """Mean and standard deviation of features over any number of batches, in float64."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.total: Tensor | None = None
-        self.squares: Tensor | None = None
-
-    def add(self, values: Float[Tensor, "batch feature frames"]) -> None:
-        precise = rearrange(values.double(), "batch feature frames -> feature (batch frames)")
-        self.count += precise.shape[1]
-        total, squares = precise.sum(1), precise.square().sum(1)
-        self.total = total if self.total is None else self.total + total
-        self.squares = squares if self.squares is None else self.squares + squares
-
-    def write(self, mean: Float[Tensor, " feature"], std: Float[Tensor, " feature"]) -> None:
-        if self.total is None or self.squares is None:
-            raise RasedError(
-                "fit_statistics got no batch; give it at least one pair of (noisy, target)."
-            )
-        average = self.total / self.count
-        variance = self.squares / self.count - average.square()
-        mean.copy_(average)
-        std.copy_(variance.clamp(min=1e-6).sqrt())
 
 
 def _delay(
@@ -462,9 +269,7 @@ def _delay(
 
 
 def _refuse_nonsense(features: Features, inputs: Inputs, target: Target, phase: Phase) -> None:
-    kinds = ", ".join(features.kinds) or "none"
-    if not features.kinds:
-        raise RasedError("features: kinds is empty; name at least one, say [log_power].")
+    kinds = ", ".join(features.kinds)
     if inputs.noise != "none" and "complex" in features.kinds:
         raise RasedError(
             f"inputs: noise '{inputs.noise}' estimates a level, which complex features do not "
@@ -474,16 +279,6 @@ def _refuse_nonsense(features: Features, inputs: Inputs, target: Target, phase: 
         raise RasedError(
             f"inputs: noise 'dynamic' follows a floor in the log domain, and features are {kinds}; "
             "choose noise: static, or features among log_erb, log_mel, log_power."
-        )
-    if (
-        min(inputs.past_frames, inputs.future_frames) < 0
-        or inputs.noise_frames < 1
-        or inputs.seconds <= 0
-    ):
-        raise RasedError(
-            f"inputs: past_frames {inputs.past_frames}, future_frames {inputs.future_frames}, "
-            f"noise_frames {inputs.noise_frames} and seconds {inputs.seconds} must be at least "
-            "0, 0, 1 and above 0."
         )
     if target.startswith("complex") and phase.source == "noisy":
         raise RasedError(

@@ -232,7 +232,6 @@ def test_consistency_changes_what_losses_see_and_not_what_is_heard():
         ({"target": "complex", "phase": Phase()}, "brings its own phase"),
         ({"target": "complex_mask", "phase": Phase()}, "source: predicted"),
         ({"phase": Phase(source="predicted")}, "has no phase to predict"),
-        ({"features": Features(())}, "kinds is empty"),
         (
             {"features": Features(("complex",)), "inputs": Inputs(noise="static")},
             "which complex features do not have",
@@ -241,12 +240,25 @@ def test_consistency_changes_what_losses_see_and_not_what_is_heard():
             {"features": Features(("magnitude",)), "inputs": Inputs(noise="dynamic")},
             "in the log domain",
         ),
-        ({"inputs": Inputs(past_frames=-1)}, "past_frames -1"),
     ],
 )
 def test_nonsense_is_refused_with_what_to_write(parts, sentence):
     with pytest.raises(RasedError, match=sentence):
         make(**parts)
+
+
+@pytest.mark.parametrize(
+    ("part", "arguments", "sentence"),
+    [
+        (Features, {"kinds": ()}, "at least one kind"),
+        (Features, {"bands": 10, "coefficients": 13}, "1 <= coefficients <= bands"),
+        (Inputs, {"past_frames": -1}, "past_frames -1"),
+        (Inputs, {"seconds": 0.0}, "seconds 0.0"),
+    ],
+)
+def test_a_part_that_makes_no_sense_alone_is_refused(part, arguments, sentence):
+    with pytest.raises(RasedError, match=sentence):
+        part(**arguments)
 
 
 def test_every_part_is_one_line_of_a_configuration():

@@ -1,0 +1,237 @@
+"""What a frequency-domain network is shown: features, normalisation, noise estimate, context.
+
+The first two of the five parts of `rased.models.frequency`, with state, so that a stream is shown
+what a file is.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Complex, Float
+from torch import Tensor, nn
+
+from rased.errors import RasedError
+from rased.signal import features as feature
+
+State = Any
+
+FeatureKind = Literal[
+    "magnitude", "power", "compressed", "log_power", "log_mel", "log_erb", "mfcc", "complex"
+]
+LOG_FEATURES = {"log_power", "log_mel", "log_erb"}
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the network sees of a frame.
+
+    Attributes:
+        kinds: one feature or several put together (multi-objective input, Xu 2017).
+        bands: number of bands of log_mel, log_erb and, below its DCT, mfcc.
+        coefficients: number of coefficients of mfcc.
+    """
+
+    kinds: tuple[FeatureKind, ...] = ("log_power",)
+    bands: int = 40
+    coefficients: int = 20
+
+    def __post_init__(self) -> None:
+        """Check once, where the value is made."""
+        if not self.kinds or self.bands < 1 or not 1 <= self.coefficients <= self.bands:
+            raise RasedError(
+                f"features: kinds {list(self.kinds)}, bands {self.bands}, coefficients "
+                f"{self.coefficients}: needed are at least one kind, say [log_power], and "
+                "1 <= coefficients <= bands."
+            )
+
+    def size(self, freq: int) -> int:
+        """Numbers in a frame, for a spectrum of `freq` bins."""
+        sizes = {
+            "log_mel": self.bands,
+            "log_erb": self.bands,
+            "mfcc": self.coefficients,
+            "complex": 2 * freq,
+        }
+        return sum(sizes.get(kind, freq) for kind in self.kinds)
+
+    def __call__(
+        self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
+    ) -> Float[Tensor, "batch feature frames"]:
+        """All kinds above each other, in the order given."""
+        return torch.cat([self._one(kind, spectrum, sample_rate) for kind in self.kinds], dim=1)
+
+    def _one(
+        self, kind: FeatureKind, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
+    ) -> Float[Tensor, "batch feature frames"]:
+        match kind:
+            case "magnitude":
+                return feature.magnitude(spectrum)
+            case "power":
+                return feature.power(spectrum)
+            case "compressed":
+                return feature.compressed_magnitude(spectrum)
+            case "log_power":
+                return feature.log_power(spectrum)
+            case "log_mel":
+                return feature.log_mel_power(spectrum, bands=self.bands, sample_rate=sample_rate)
+            case "log_erb":
+                return feature.log_erb_power(spectrum, bands=self.bands, sample_rate=sample_rate)
+            case "mfcc":
+                return feature.mfcc(
+                    spectrum,
+                    bands=self.bands,
+                    coefficients=self.coefficients,
+                    sample_rate=sample_rate,
+                )
+            case "complex":
+                return feature.complex_parts(spectrum)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """How the features are normalised, with how much context, and what stands beside them.
+
+    Attributes:
+        normalisation: "global" takes statistics of the training data (`fit_statistics`),
+            "utterance" those of the whole input (not causal), "running" those of the past,
+            forgetting with `seconds`.
+        seconds: time constant of the running normalisation.
+        past_frames: frames of context before the current one.
+        future_frames: frames of context behind it; each adds a hop to the latency.
+        noise: noise-aware input (Xu 2014): "static" is the mean of the first `noise_frames` frames
+            (of the frames so far, until then), "dynamic" a floor that follows minima at once and
+            rises by `noise_rise` a second.
+        noise_frames: frames taken for noise alone.
+        noise_rise: nats of power a second; 2 is about 9 dB.
+    """
+
+    normalisation: Literal["none", "global", "utterance", "running"] = "global"
+    seconds: float = 3.0
+    past_frames: int = 0
+    future_frames: int = 0
+    noise: Literal["none", "static", "dynamic"] = "none"
+    noise_frames: int = 6
+    noise_rise: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Check once, where the value is made."""
+        if (
+            min(self.past_frames, self.future_frames) < 0
+            or self.noise_frames < 1
+            or self.seconds <= 0
+        ):
+            raise RasedError(
+                f"inputs: past_frames {self.past_frames}, future_frames {self.future_frames}, "
+                f"noise_frames {self.noise_frames} and seconds {self.seconds} must be at least "
+                "0, 0, 1 and above 0."
+            )
+
+
+class InputStage(nn.Module):
+    """Normalise, put the noise estimate beside, splice context."""
+
+    mean: Float[Tensor, " feature"]
+    std: Float[Tensor, " feature"]
+
+    def __init__(self, inputs: Inputs, size: int, frames_per_second: float) -> None:
+        super().__init__()
+        self.settings = inputs
+        self.future_frames = inputs.future_frames
+        self.context = inputs.past_frames + 1 + inputs.future_frames
+        self.size = size
+        self.decay = 1.0 - 1.0 / (inputs.seconds * frames_per_second)
+        self.rise = inputs.noise_rise / frames_per_second
+        if inputs.normalisation == "global":
+            self.register_buffer("mean", torch.zeros(size))
+            self.register_buffer("std", torch.ones(size))
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the network sees for a frame: all spliced frames and one noise estimate."""
+        return self.size * (self.context + (self.settings.noise != "none"))
+
+    def forward(
+        self, values: Float[Tensor, "batch feature frames"], state: State
+    ) -> tuple[Float[Tensor, "batch frames inputs"], State]:
+        """Inputs of the network, `future_frames` frames late."""
+        statistics, floor, memory = state
+        values, statistics = self.normalise(values, statistics)
+        noise, floor = self.estimate_noise(values, floor)
+        spliced, memory = feature.splice(values, memory, self.context)
+        inputs = rearrange(
+            torch.cat([spliced, noise], dim=1), "batch inputs frames -> batch frames inputs"
+        )
+        return inputs, (statistics, floor, memory)
+
+    def normalise(
+        self, values: Float[Tensor, "batch feature frames"], state: State
+    ) -> tuple[Float[Tensor, "batch feature frames"], State]:
+        """Normalised features and the state of the running statistics."""
+        match self.settings.normalisation:
+            case "none":
+                return values, state
+            case "global":
+                return feature.standardise(values, self.mean, self.std), state
+            case "utterance":
+                real_frames = values.shape[-1] - self.future_frames  # the rest is padding
+                return feature.utterance_cmvn(values, real_frames), state
+            case "running":
+                return feature.running_cmvn(values, state, self.decay)
+
+    def estimate_noise(
+        self, values: Float[Tensor, "batch feature frames"], state: State
+    ) -> tuple[Float[Tensor, "batch noise frames"], State]:
+        """Noise as of the newest frame seen; no rows (noise = 0) where none is asked for."""
+        match self.settings.noise:
+            case "none":
+                return values[:, :0], state
+            case "static":
+                return feature.first_frames_mean(values, state, self.settings.noise_frames)
+            case "dynamic":
+                return feature.rising_minimum(values, state, self.rise)
+
+    def initial_state(self, batch: int, like: Tensor) -> State:
+        """State before the first frame: no statistics, no noise, silence in the memory."""
+        statistics: State = None
+        floor: State = None
+        if self.settings.normalisation == "running":
+            statistics = like.new_zeros(batch, 2 * self.size + 1)
+        if self.settings.noise == "static":
+            floor = (like.new_zeros(batch, self.size), like.new_zeros(()))
+        elif self.settings.noise == "dynamic":
+            floor = like.new_full((batch, self.size), torch.inf)
+        return statistics, floor, like.new_zeros(batch, self.size, self.context - 1)
+
+
+class Moments:
+    """Mean and standard deviation of features over any number of batches, in float64."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total: Tensor | None = None
+        self.squares: Tensor | None = None
+
+    def add(self, values: Float[Tensor, "batch feature frames"]) -> None:
+        """Count these frames in."""
+        precise = rearrange(values.double(), "batch feature frames -> feature (batch frames)")
+        self.count += precise.shape[1]
+        total, squares = precise.sum(1), precise.square().sum(1)
+        self.total = total if self.total is None else self.total + total
+        self.squares = squares if self.squares is None else self.squares + squares
+
+    def write(self, mean: Float[Tensor, " feature"], std: Float[Tensor, " feature"]) -> None:
+        """Overwrite two buffers with mean and standard deviation of all frames.
+
+        Raises:
+            RasedError: nothing was added.
+        """
+        if self.total is None or self.squares is None:
+            raise RasedError(
+                "fit_statistics got no batch; give it at least one pair of (noisy, target)."
+            )
+        average = self.total / self.count
+        variance = self.squares / self.count - average.square()
+        mean.copy_(average)
+        std.copy_(variance.clamp(min=1e-6).sqrt())
