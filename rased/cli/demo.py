@@ -25,7 +25,7 @@ examples:
 
 RUN = "this-run"
 FINISHED = "trained-minutes"
-SYSTEMS = ("noisy", "log-mmse")
+SYSTEMS = ("target", "noisy", "log-mmse")
 
 NEXT = """
 What to try next:

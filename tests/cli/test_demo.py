@@ -60,7 +60,7 @@ def test_the_whole_demo(tmp_path, capsys):
     out = tmp_path / "demo"
     assert main(["demo", "--out", str(out), "--minutes", "0.1"]) == 0
     said = capsys.readouterr().out
-    for system in ("noisy", "log-mmse", demo.RUN):
+    for system in (*demo.SYSTEMS, demo.RUN):
         assert system in said
         assert (out / "results" / f"{system}--bundle.json").is_file()
     assert "<table" in (out / "index.html").read_text()
