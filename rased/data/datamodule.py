@@ -50,7 +50,7 @@ class Loader:
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
             prefetch_factor=4 if self.num_workers else None,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_start_worker,
         )
         yield from loader
 
@@ -247,5 +247,8 @@ class _Epochs:
         return iter(self.loader)
 
 
-def _one_thread(worker: int) -> None:
+def _start_worker(worker: int) -> None:
+    """One thread; Ctrl-C and SIGTERM to the whole group are for the trainer, which ends its workers."""
     torch.set_num_threads(1)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
