@@ -135,7 +135,33 @@ def pack(
         ProblemsFound: too many bad files, or nothing but bad files.
     """
     _check(role, codec, sample_rate, shard_mb, jobs, max_bad)
-    listing = collect(given, role=role, split=split)
+    return pack_listing(
+        collect(given, role=role, split=split),
+        out,
+        role=role,
+        codec=codec,
+        sample_rate=sample_rate,
+        shard_mb=shard_mb,
+        jobs=jobs,
+        max_bad=max_bad,
+        progress=progress,
+    )
+
+
+def pack_listing(
+    listing: Listing,
+    out: Path,
+    *,
+    role: Role,
+    codec: Codec = "flac",
+    sample_rate: int = 16_000,
+    shard_mb: float = 256.0,
+    jobs: int = 0,
+    max_bad: float = 0.1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Packed:
+    """Pack the files of a settled listing; as `pack`."""
+    _check(role, codec, sample_rate, shard_mb, jobs, max_bad)
     request = {
         "schema": 1,
         "role": role,
@@ -170,19 +196,7 @@ def decode(file: Path, *, sample_rate: int, role: Role = "speech") -> Decoded:
     Raises:
         BadAudioError: not audio, empty, cut short, NaN or infinite samples, nothing but zeros.
     """
-    try:
-        with soundfile.SoundFile(file) as sound:
-            waveform = _read(sound, sample_rate, role)
-            channels = sound.channels
-            exact = sound.samplerate == sample_rate and sound.subtype in (
-                "PCM_16",
-                "PCM_S8",
-                "PCM_U8",
-            )
-    except soundfile.LibsndfileError as error:
-        if not file.exists():
-            raise BadAudioError("no such file") from error
-        raise BadAudioError(f"not audio that libsndfile reads ({_reason(error)})") from error
+    waveform, channels, exact = read_mono(file, sample_rate=sample_rate, role=role)
     peak = float(np.abs(waveform).max(initial=0))
     gain = 1.0
     if role == "rir" and not exact and peak > 0:
@@ -201,6 +215,29 @@ def decode(file: Path, *, sample_rate: int, role: Role = "speech") -> Decoded:
     if gain != 1:
         notes.append(f"gain {gain_db:+.3f} dB")
     return Decoded(samples=samples, gain_db=gain_db, note="; ".join(notes))
+
+
+def read_mono(
+    file: Path, *, sample_rate: int, role: Role = "speech"
+) -> tuple[NDArray[np.float32], int, bool]:
+    """Read a file as one channel at a rate, unscaled: full scale is 1 and may be exceeded.
+
+    Returns:
+        The samples, the number of channels of the file, and whether it has 16 bits or fewer at this
+        rate, so that the samples of a file of one channel are exact in 16 bits.
+
+    Raises:
+        BadAudioError: not audio, empty, cut short, NaN or infinite samples.
+    """
+    try:
+        with soundfile.SoundFile(file) as sound:
+            few_bits = sound.subtype in ("PCM_16", "PCM_S8", "PCM_U8")
+            exact = sound.samplerate == sample_rate and few_bits
+            return _read(sound, sample_rate, role), sound.channels, exact
+    except soundfile.LibsndfileError as error:
+        if not file.exists():
+            raise BadAudioError("no such file") from error
+        raise BadAudioError(f"not audio that libsndfile reads ({_reason(error)})") from error
 
 
 def encode(samples: NDArray[np.int16], codec: Codec, sample_rate: int) -> bytes:

@@ -1,1 +1,68 @@
+"""Public corpora, one short file each: licence, citation, splits, how to get them, how to walk them."""
 
+from rased.data.corpora import (
+    but_reverbdb,
+    demand,
+    dns,
+    ears,
+    ears_mixtures,
+    esc50,
+    fsd50k,
+    librispeech,
+    libritts,
+    mit_ir,
+    musan,
+    own,
+    reverb,
+    slr26,
+    slr28,
+    vctk,
+    voicebank_demand,
+    wham,
+    wsj0,
+)
+from rased.data.corpora.base import PublicCorpus
+from rased.errors import RasedError, nearest
+
+CORPORA: dict[str, PublicCorpus] = {
+    corpus.name: corpus
+    for corpus in (
+        voicebank_demand.CORPUS,
+        dns.CORPUS,
+        librispeech.CORPUS,
+        libritts.CORPUS,
+        vctk.CORPUS,
+        ears.CORPUS,
+        ears_mixtures.WHAM,
+        ears_mixtures.REVERB,
+        wsj0.CORPUS,
+        wham.NOISE,
+        wham.REVERBERANT,
+        reverb.CORPUS,
+        musan.CORPUS,
+        demand.CORPUS,
+        fsd50k.CORPUS,
+        esc50.CORPUS,
+        slr26.CORPUS,
+        slr28.CORPUS,
+        but_reverbdb.CORPUS,
+        mit_ir.CORPUS,
+        own.FOLDER,
+        own.MANIFEST,
+    )
+}
+"""By name, in the order of the table."""
+
+_ALIASES = {"commons": "manifest"}
+
+
+def find(name: str) -> PublicCorpus:
+    """Return a corpus by its name.
+
+    Raises:
+        RasedError: an unknown name, with the nearest ones.
+    """
+    known = _ALIASES.get(name, name)
+    if known not in CORPORA:
+        raise RasedError(f"There is no corpus '{name}': {nearest(name, CORPORA)}")
+    return CORPORA[known]

@@ -1,0 +1,86 @@
+"""Your own files: a folder, or a folder with a manifest.csv."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rased.data.corpora.base import Item, PublicCorpus, split_by
+from rased.data.sources import ROLES, SPLITS, collect
+from rased.errors import RasedError
+
+
+def walk_manifest(root: Path) -> Iterator[Item]:
+    """Yield what manifest.csv lists (columns: path, role, split, label, licence, source, note).
+
+    A row without a split gets one by a hash of its label.
+    """
+    if not (root / "manifest.csv").is_file():
+        return
+    for role in ROLES:
+        try:
+            listing = collect([root / "manifest.csv"], role=role, split="undecided")
+        except RasedError as error:
+            if str(error).startswith(f"No {role} to pack"):
+                continue
+            raise
+        for found in listing.sources:
+            split = split_by(found.label) if found.split == "undecided" else found.split
+            yield Item(
+                found.path,
+                role,
+                split,
+                found.label,
+                found.licence,
+                found.source,
+                found.note,
+                sha256=found.sha256,
+            )
+
+
+def walk_folder(root: Path) -> Iterator[Item]:
+    """Yield {speech,noise,rir}/[train|valid|test/][LABEL/]...
+
+    Without folders for the splits, labels are parted by a hash of their names; files without a
+    label folder are train.
+    """
+    for role in ROLES:
+        if not (root / role).is_dir():
+            continue
+        for found in collect([root / role], role=role, split="undecided").sources:
+            split = found.split
+            if split == "undecided":
+                split = split_by(found.label) if "/" in found.path else "train"
+            yield Item(f"{role}/{found.path}", role, split, found.label, "unknown", root.name)
+
+
+_SPLITS = f"folders or columns named {', '.join(SPLITS)}; else by a hash of the label"
+
+FOLDER = PublicCorpus(
+    name="folder",
+    title="A folder of your own",
+    roles=ROLES,
+    hours=None,
+    sample_rate=0,
+    licence="yours",
+    citation="",
+    homepage="",
+    splits=_SPLITS,
+    layout="speech/anna/0001.wav, noise/rain/0001.wav, rir/kitchen/0001.wav",
+    walk=walk_folder,
+    by_hand="it is yours: --root is the folder that holds speech/, noise/ or rir/",
+)
+
+MANIFEST = PublicCorpus(
+    name="manifest",
+    title="A folder with a manifest.csv",
+    roles=ROLES,
+    hours=None,
+    sample_rate=0,
+    licence="one for each file",
+    citation="",
+    homepage="",
+    splits=_SPLITS,
+    layout="manifest.csv with the columns path, role, split, label, licence, source, note",
+    walk=walk_manifest,
+    by_hand="it is yours: --root is the folder with manifest.csv",
+    texts=("LICENSES.md",),
+)
