@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rased.cli import data_stream
+from rased.cli import data_prepare, data_rooms, data_stream
 from rased.errors import ProblemsFound
 
 EXAMPLES = """\
@@ -15,6 +15,8 @@ examples:
   rased data pack speech/ --out shards/speech --role speech      any folder of audio files
   rased data info shards/speech                                  what is in it
   rased data verify shards/*                                     whole? splits disjoint?
+  rased data corpora                                             public corpora
+  rased data prepare musan --root musan --out shards/musan --download
   rased data VERB --help                                         what a verb takes, with examples
 """
 
@@ -188,6 +190,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--name", default="", help="of the set in results; default the folder's name"
     )
 
+    data_rooms.add_arguments(_verb(verbs, "rooms", "simulated rooms as shards", ""))
+    data_prepare.add_corpora_arguments(
+        _verb(verbs, "corpora", "public corpora: licence, splits, how to get them", "")
+    )
+    data_prepare.add_prepare_arguments(
+        _verb(verbs, "prepare", "a public corpus, or a folder of your own, into shards", "")
+    )
     data_stream.add_arguments(_verb(verbs, "stream", "the mixtures of an epoch, as a table", ""))
 
 
@@ -198,6 +207,9 @@ def run(arguments: argparse.Namespace) -> int:
         "info": _info,
         "verify": _verify,
         "freeze": _freeze,
+        "rooms": data_rooms.run,
+        "corpora": data_prepare.run_corpora,
+        "prepare": data_prepare.run_prepare,
         "stream": data_stream.run,
     }
     return verbs[arguments.data_verb](arguments)
