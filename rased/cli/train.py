@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -32,6 +33,7 @@ figures/, wandb/ (offline unless WANDB_API_KEY is set; WANDB_MODE=disabled for n
 Ctrl-C and SIGTERM save last.ckpt and leave; a second Ctrl-C leaves at once.
 """
 
+_FOLDER = "RASED_RUN_FOLDER"
 _EXAMPLE = "rased train -c model/gru-mask -c data/bundle --trainer.max_epochs 50"
 
 _KNOWN_WARNINGS = (
@@ -77,7 +79,11 @@ def main(argv: list[str]) -> int:
         return 0
     if folder is None:
         folder = _new_folder(words.runs, words.name, words.config)
-    return train(config, folder)
+    os.environ[_FOLDER] = str(folder)  # for the other processes of a distributed run
+    try:
+        return train(config, folder)
+    finally:
+        del os.environ[_FOLDER]
 
 
 def train(config: dict[str, Any], folder: Path) -> int:
@@ -95,7 +101,8 @@ def train(config: dict[str, Any], folder: Path) -> int:
         try:
             launch.fit()
         except Interrupted as stop:
-            print(f"{stop} and saved; {hint}", file=sys.stderr)
+            if launch.trainer.is_global_zero:
+                print(f"{stop} and saved; {hint}", file=sys.stderr)
             return stop.code
         except SystemExit:  # Lightning's way to leave at a Ctrl-C that KeepLast did not take
             print(f"interrupted; {hint}", file=sys.stderr)
@@ -139,10 +146,17 @@ def _resumed(name: str, runs: Path) -> Path:
 
 
 def _new_folder(runs: Path, name: str | None, configs: list[str]) -> Path:
-    """Folder of a new run: NAME, or the first free of MODEL, MODEL-2, MODEL-3 and so on."""
+    """Folder of a new run: NAME, or the first free of MODEL, MODEL-2, MODEL-3 and so on.
+
+    The processes that a distributed run starts take that of the first; those of torchrun are told.
+    """
+    if _FOLDER in os.environ:
+        return Path(os.environ[_FOLDER])
+    if name is None and "TORCHELASTIC_RUN_ID" in os.environ:
+        raise RasedError("under torchrun all processes must know the run: give it a --name.")
     if name is not None:
         folder = runs / name
-        if (folder / "config.yaml").exists():
+        if (folder / "config.yaml").exists() and os.environ.get("RANK", "0") == "0":
             raise RasedError(
                 f"the run '{folder}' exists: continue it with --resume {folder}, or choose another "
                 "--name."

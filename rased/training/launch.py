@@ -11,6 +11,7 @@ import yaml
 from jsonargparse import ArgumentError
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
@@ -131,11 +132,7 @@ class Launch(LightningCLI):
 
     def fit(self) -> None:
         """Train to the end of the budget; the run's config is written first."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "config.yaml"
-        partial = path.with_name(".config.yaml.partial")
-        partial.write_text(yaml.safe_dump(self.config_dump, sort_keys=False), encoding="utf-8")
-        partial.replace(path)
+        self._write_config()
         self.trainer.fit(
             self.model,
             datamodule=self.datamodule,
@@ -148,6 +145,7 @@ class Launch(LightningCLI):
         if "wandb" in sys.modules:
             sys.modules["wandb"].finish()
 
+    @rank_zero_only
     def print_summary(self) -> None:
         """Table of the last metrics, and where the best checkpoint is."""
         table = Table("metric", "last value", title=str(self.folder))
@@ -159,6 +157,14 @@ class Launch(LightningCLI):
         if isinstance(best, ModelCheckpoint) and best.best_model_score is not None:
             table.add_row(f"best {best.monitor}", f"{float(best.best_model_score):.4g}")
         Console().print(table)
+
+    @rank_zero_only
+    def _write_config(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "config.yaml"
+        partial = path.with_name(".config.yaml.partial")
+        partial.write_text(yaml.safe_dump(self.config_dump, sort_keys=False), encoding="utf-8")
+        partial.replace(path)
 
     def _callbacks(self, options: RunOptions) -> list[Callback]:
         checkpoints = self.folder / "checkpoints"

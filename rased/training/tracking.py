@@ -63,6 +63,7 @@ class MetricsCSV(Logger):
             with self.path.open("a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, self.columns).writerow(row)
 
+    @rank_zero_only
     def _rewrite(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_name(".metrics.csv.partial")

@@ -3,14 +3,19 @@
 import csv
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from rased.cli.train import train
 
+ROOT = Path(__file__).parents[2]
 BATCHES = 5
 MODEL = {
     "class_path": "rased.training.mask.MaskEnhancement",
@@ -73,7 +78,13 @@ BUDGETS = {
 }
 
 
-@pytest.fixture(scope="module", params=BUDGETS)
+FAST = ("epochs", "steps")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in BUDGETS],
+)
 def whole(request: pytest.FixtureRequest, tmp_path_factory: Any) -> tuple[dict[str, Any], Path]:
     """A budget and the folder of an uninterrupted run with it."""
     os.environ["WANDB_MODE"] = "disabled"
@@ -82,18 +93,18 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: Any) -> tuple[dict[s
     return BUDGETS[request.param], folder
 
 
-@pytest.mark.parametrize(
-    ("hook", "count"),
-    [
-        ("on_train_batch_start", 1),
-        ("on_train_batch_start", 2),
-        ("on_train_batch_start", 5),
-        ("on_train_batch_start", 8),
-        ("on_train_batch_end", 5),
-        ("on_validation_batch_start", 3),
-        ("on_train_epoch_end", 2),
-    ],
-)
+POINTS = [
+    ("on_train_batch_start", 2),
+    ("on_train_batch_end", 5),
+    pytest.param("on_train_batch_start", 1, marks=pytest.mark.slow),
+    pytest.param("on_train_batch_start", 5, marks=pytest.mark.slow),
+    pytest.param("on_train_batch_start", 8, marks=pytest.mark.slow),
+    pytest.param("on_validation_batch_start", 3, marks=pytest.mark.slow),
+    pytest.param("on_train_epoch_end", 2, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("hook", "count"), POINTS)
 def test_resumed_equals_uninterrupted(
     whole: tuple[dict[str, Any], Path], tmp_path: Path, hook: str, count: int
 ) -> None:
@@ -109,3 +120,38 @@ def test_resumed_equals_uninterrupted(
     for name in ("last", "best"):
         for key, value in weights(expected, name).items():
             assert torch.equal(value, weights(run, name)[key]), (name, key)
+
+
+@pytest.mark.slow
+def test_two_processes_train_together_and_stop_together(tmp_path: Path) -> None:
+    """DDP on two processes: one SIGTERM to the first stops both, and the run continues to its end."""
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        yaml.safe_dump(
+            config(strategy="ddp", devices=2, max_epochs=200, use_distributed_sampler=False)
+        )
+    )
+    folder = tmp_path / "pair"
+    words = [sys.executable, "-m", "rased", "train", "--runs", str(tmp_path)]
+    environment = {**os.environ, "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*words, "-c", str(path), "--name", "pair"],
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 400
+    while time.monotonic() < deadline and process.poll() is None:
+        if (folder / "metrics.csv").is_file() and len(curve(folder).get("train/loss", {})) > 5:
+            break
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=120)[1].decode()
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert said.count("continue with") == 1
+    done = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    more = ["--trainer.max_epochs", "-1", "--trainer.max_steps", str(done + 3)]
+    subprocess.run(
+        [*words, "--resume", "pair", *more], cwd=ROOT, env=environment, check=True, timeout=400
+    )
+    assert sorted(curve(folder)["train/loss"]) == list(range(done + 3))
