@@ -1,5 +1,6 @@
 """The LightningDataModule: shards in, mixtures on the device out, a position that survives a restart."""
 
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 

@@ -1,6 +1,10 @@
 """The stream is a function of (seed, epoch, index): the same bits for any number of workers and ranks."""
 
 import hashlib
+import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -173,3 +177,32 @@ def test_readers_survive_pickling_and_many_shards(corpora):
     again = pickle.loads(pickle.dumps(corpus))
     np.testing.assert_array_equal(again.read(0), first)
     assert torch.from_numpy(first).abs().max() <= 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_to_the_whole_group_are_left_to_the_trainer(corpora, number):
+    code = f"""
+import signal, sys
+from rased.data.datamodule import MixtureDataModule
+signal.signal({int(number)}, lambda *_: print("noted", flush=True))
+folder = {str(corpora)!r}
+data = MixtureDataModule([folder], [folder], [folder], batch_size=1, samples_per_epoch=300, num_workers=1)
+batches = 0
+for batch in data._new_loader("train"):
+    batches += 1
+    if batches == 3:
+        print("running", flush=True)
+        signal.pause()
+print(batches)
+"""
+    child = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert child.stdout.readline() == "running\n"
+    os.killpg(child.pid, number)
+    said, _ = child.communicate(timeout=120)
+    assert said.split() == ["noted", "300"]
+    assert child.returncode == 0
