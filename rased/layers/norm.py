@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 State = Any
 
@@ -19,16 +20,15 @@ class GlobalLayerNorm(nn.Module):
     def __init__(self, channels: int, *, epsilon: float = 1e-6) -> None:
         super().__init__()
         self.epsilon = epsilon
-        self.weight = nn.Parameter(torch.ones(channels, 1))
-        self.bias = nn.Parameter(torch.zeros(channels, 1))
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(
         self, frames: Float[Tensor, "batch channel frames"], state: State
     ) -> tuple[Float[Tensor, "batch channel frames"], State]:
         """Normalise; the state passes through."""
-        variance, mean = torch.var_mean(frames, dim=(1, 2), correction=0, keepdim=True)
-        normal = (frames - mean) / (variance + self.epsilon).sqrt()
-        return normal * self.weight + self.bias, state
+        one_group = functional.group_norm(frames, 1, self.weight, self.bias, self.epsilon)
+        return one_group, state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
         """None."""
@@ -44,8 +44,8 @@ class CumulativeLayerNorm(nn.Module):
     def __init__(self, channels: int, *, epsilon: float = 1e-6) -> None:
         super().__init__()
         self.epsilon = epsilon
-        self.weight = nn.Parameter(torch.ones(channels, 1))
-        self.bias = nn.Parameter(torch.zeros(channels, 1))
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(
         self, frames: Float[Tensor, "batch channel frames"], state: Float[Tensor, "batch 3"]
@@ -57,8 +57,9 @@ class CumulativeLayerNorm(nn.Module):
         total, squares, number = sums.unbind(1)
         mean = total / number
         scale = (squares / number - mean.square()).clamp(min=0.0).add(self.epsilon).rsqrt()
-        normal = (frames - mean[:, None].to(frames)) * scale[:, None].to(frames)
-        return normal * self.weight + self.bias, sums[..., -1]
+        shift = (-mean * scale)[:, None].to(frames)
+        normal = torch.addcmul(shift, frames, scale[:, None].to(frames))
+        return torch.addcmul(self.bias[:, None], normal, self.weight[:, None]), sums[..., -1]
 
     def initial_state(self, batch: int, like: Tensor) -> Float[Tensor, "batch 3"]:
         """Nothing seen."""

@@ -128,14 +128,11 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         if target == "log_power":
             self.register_buffer("target_mean", torch.zeros(stft.freq))
             self.register_buffer("target_std", torch.ones(stft.freq))
-        if (
-            self.network.causal
-            and inputs.normalisation != "utterance"
-            and not phase.griffin_lim_iterations
-        ):
-            self.latency = stft.latency + inputs.future_frames * stft.hop_length
-        else:
+        whole = inputs.normalisation == "utterance" or phase.griffin_lim_iterations > 0
+        if whole or not self.network.causal:
             self.latency = self.chunk_length = None
+        if self.latency is not None:
+            self.latency += inputs.future_frames * stft.hop_length
 
     def process(
         self, spectrum: Complex[Tensor, "batch freq frames"], state: State

@@ -216,6 +216,13 @@ def test_griffin_lim_needs_the_whole_utterance_and_changes_only_the_phase():
     assert (first.estimate - second.estimate).abs().max() > 1e-3
 
 
+def test_a_reflecting_transform_cannot_stream():
+    reflecting = STFT(n_fft=128, hop_length=64, win_length=128, pad_mode="reflect")
+    enhancer = FrequencyDomainEnhancer(NETWORK, stft=reflecting)
+    assert not enhancer.causal
+    assert enhancer(audio(1_000)).shape == (2, 1_000)
+
+
 def test_consistency_changes_what_losses_see_and_not_what_is_heard():
     plain, consistent = make(), make(phase=Phase(consistent=True))
     noisy = audio(2_000)
