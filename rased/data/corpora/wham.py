@@ -35,7 +35,7 @@ def walk_reverberant(root: Path) -> Iterator[Item]:
     for folder in ("tr", "cv"):
         for path in audio_below(base / folder / "s1_anechoic"):
             speaker, name = _speaker(path), path.relative_to(root).as_posix()
-            split = split_by(speaker, valid=0.1, test=0)
+            split = split_by(speaker, valid=0.1, test=0.0)
             yield Item(name, "speech", split, speaker, "LDC", "WHAMR! (WSJ0)")
 
 
