@@ -11,7 +11,8 @@ from rased.losses.spectral import FLOOR, SpectralLoss
 class OutputMSE(Loss):
     """Mean squared difference of the network's output and its ideal.
 
-    With a mask: mask approximation; with a log-power: regression as in Xu 2014. A complex output counts by the distance in the complex plane.
+    With a mask: mask approximation; with a log-power: regression as in Xu 2014. A complex output counts by
+    the distance in the complex plane.
     """
 
     domain = "output"

@@ -84,7 +84,8 @@ class TestEveryLoss:
         estimate = estimate.clone().requires_grad_(True)
         value = loss(estimate=estimate, target=target)
         value.backward()
-        assert value.shape == () and value.isfinite()
+        assert value.shape == ()
+        assert value.isfinite()
         assert estimate.grad is not None
         assert torch.view_as_real(estimate.grad + 0j).isfinite().all()
 
@@ -193,7 +194,8 @@ def test_weighted_sum_from_a_configuration() -> None:
         },
     }
     loss = build(Loss, spec)
-    assert isinstance(loss, WeightedSum) and loss.domain == "waveform"
+    assert isinstance(loss, WeightedSum)
+    assert loss.domain == "waveform"
     pair = {"estimate": noise(0), "target": noise(1)}
     expected = 0.1 * SNR()(**pair) + OnSTFT(CompressedSpectrum(0.5))(**pair)
     torch.testing.assert_close(loss(**pair), expected)
