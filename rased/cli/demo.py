@@ -23,6 +23,9 @@ examples:
   rased demo --out elsewhere
 """
 
+SMALL = ("--model.enhancer.network.hidden", "128", "--model.enhancer.network.expansion", "128")
+"""Half as wide as configs/model/gru-mask.yaml: it learns from twice the audio in the same time."""
+
 RUN = "this-run"
 FINISHED = "trained-minutes"
 SYSTEMS = ("target", "noisy", "log-mmse")
@@ -103,7 +106,7 @@ def _train(out: Path, minutes: float) -> int:
         words = ["--resume", str(folder), *budget]
     else:
         words = ["-c", "model/gru-mask", "-c", "data/bundle", "-c", "trainer/quick", *budget]
-        words += ["--trainer.min_epochs", "1", "--data.samples_per_epoch", "800"]
+        words += [*SMALL, "--trainer.min_epochs", "1", "--data.samples_per_epoch", "800"]
         words += ["--runs", str(out), "--name", RUN]
     print("rased train", *words)
     code = train.main(words)
