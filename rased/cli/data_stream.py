@@ -14,8 +14,8 @@ examples:
   rased data stream -c data/bundle --samples 0:64 --hashes       the same lines for any --workers
   rased data stream -c data/bundle --samples 0:64 --hashes --workers 2 --world-size 3
 
-One line a mixture: index, key of the speech, noise and room, SNR, level and, with --hashes, the
-SHA-256 of noisy and target. Every draw is a function of (seed, epoch, index)."""
+One line a mixture: index, key of the speech, noise and room, SNR, level, distortions (where the scene
+has any) and, with --hashes, the SHA-256 of noisy and target. Every draw is a function of (seed, epoch, index)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +67,7 @@ def _rows(arguments: argparse.Namespace, begin: int, end: int) -> Iterator[dict[
 
     from rased.config import build, load_configs
     from rased.data.datamodule import VALIDATION_EPOCH, Loader, MixtureDataModule
+    from rased.data.distortions import names
 
     config = load_configs(arguments.config)
     if "data" not in config:
@@ -99,6 +100,8 @@ def _rows(arguments: argparse.Namespace, begin: int, end: int) -> Iterator[dict[
                     "snr_db": float(batch["snr_db"][place]),
                     "level_dbfs": float(batch["level_dbfs"][place]),
                 }
+                if plan.scene.distortions.any:
+                    row["distorted"] = names(batch["distortions"][place]) or "-"
                 if mixture is not None:
                     parts = (
                         mixture[part][place].cpu().numpy().tobytes() for part in ("noisy", "target")

@@ -46,12 +46,12 @@ class Mixing:
             )
 
     def responses(
-        self, rir: Float[Tensor, " taps"], direct: int, length: int
-    ) -> dict[str, Complex[Tensor, " freq"]]:
-        """Transfer functions of the parts of a room on an FFT grid of `length` samples."""
+        self, rir: Float[Tensor, " taps"], direct: int, half: int
+    ) -> dict[str, Complex[Tensor, " half"]]:
+        """Transfer functions of the parts of a room (see `room.response`)."""
 
-        def part(response: Float[Tensor, " taps"]) -> Complex[Tensor, " freq"]:
-            return room.spectrum(response, direct, length)
+        def part(response: Float[Tensor, " taps"]) -> Complex[Tensor, " half"]:
+            return room.response(response, direct, half)
 
         def until(milliseconds: float) -> Float[Tensor, " taps"]:
             return room.early_part(rir, direct, early_ms=milliseconds, sample_rate=self.sample_rate)
@@ -79,22 +79,23 @@ class Mixer:
         the reverberant speech; the mixture has the level `level_dbfs` (rms) unless it would clip,
         then its peak is 0.99. An infinite snr_db means no noise. Silence stays silence.
         """
-        parts = self._parts(batch)
-        speech, target = parts["early"] + parts["late"], parts["target"]
+        noisy, target, early, late = (torch.empty_like(batch["clean"]) for _ in range(4))
+        for row in range(len(noisy)):
+            self._speak(batch, row, early=early[row], late=late[row], target=target[row])
         noise_gain = levels.gain_for_snr(
-            speech=speech, noise=batch["noise"], snr_db=batch["snr_db"]
+            speech=torch.add(early, late, out=noisy), noise=batch["noise"], snr_db=batch["snr_db"]
         )
         noise = batch["noise"] * _column(noise_gain)
-        gain = _column(_gain(speech + noise, batch["level_dbfs"]))
-        early, late, noise = gain * parts["early"], gain * parts["late"], gain * noise
-        noisy = early + late + noise
-        for row, distortions in enumerate(batch["distortions"]):
+        gain = _column(_gain(noisy.add_(noise), batch["level_dbfs"]))
+        for part in (target, early, late, noise):
+            part.mul_(gain)
+        torch.add(early, late, out=noisy).add_(noise)
+        for heard, distortions in zip(noisy, batch["distortions"], strict=True):
             if distortions:
-                sample_rate = self.mixing.sample_rate
-                noisy[row] = distort(noisy[row], distortions, sample_rate=sample_rate)
+                heard.copy_(distort(heard, distortions, sample_rate=self.mixing.sample_rate))
         return Mixture(
             noisy=noisy,
-            target=gain * target,
+            target=target,
             early=early,
             late=late,
             noise=noise,
@@ -106,50 +107,48 @@ class Mixer:
             distorted=[names(distortions) for distortions in batch["distortions"]],
         )
 
-    def _parts(self, batch: Batch) -> dict[str, Float[Tensor, "batch time"]]:
-        """Early, late and target before any gain; without a room all speech is early and is the target.
+    def _speak(
+        self,
+        batch: Batch,
+        row: int,
+        *,
+        early: Float[Tensor, " time"],
+        late: Float[Tensor, " time"],
+        target: Float[Tensor, " time"],
+    ) -> None:
+        """Write early, late and target before any gain; without a room all speech is early and is the target.
 
         Row by row, so that a mixture has the same bits whatever else is in its batch: transforms and complex products
         of several rows at once may differ in their last bit with the place of a row in memory.
         """
-        rows = [
-            self._in_room(batch, row) if key else self._dry(batch["clean"][row])
-            for row, key in enumerate(batch["rir_key"])
-        ]
-        return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-
-    def _dry(self, clean: Float[Tensor, " time"]) -> dict[str, Float[Tensor, " time"]]:
-        return {"early": clean, "late": torch.zeros_like(clean), "target": clean}
-
-    def _in_room(self, batch: Batch, row: int) -> dict[str, Float[Tensor, " time"]]:
         clean = batch["clean"][row]
-        time = clean.shape[-1]
-        length = room.fft_length(time + batch["rir"].shape[-1])
-        responses = self._responses(batch, row, length)
-        speech = torch.fft.rfft(clean, n=length)
-        wet = {
-            name: torch.fft.irfft(speech * response, n=length)[:time]
-            for name, response in responses.items()
-            if name != "amplitude"
-        }
+        if not batch["rir_key"][row]:
+            early.copy_(clean)
+            late.zero_()
+            target.copy_(clean)
+            return
+        half = room.half_length(clean.shape[-1] + batch["rir"].shape[-1])
+        responses = self._responses(batch, row, half)
+        speech = room.transform(clean, half)
+        room.restore(speech * responses["early"], out=early)
+        room.restore(speech * responses["late"], out=late)
         match self.mixing.target:
             case "anechoic":
-                target = clean * responses["amplitude"]
+                torch.mul(clean, responses["amplitude"], out=target)
             case "direct":
-                target = wet["direct"]
+                room.restore(speech * responses["direct"], out=target)
             case "early":
-                target = wet["early"]
+                target.copy_(early)
             case "reverberant":
-                target = wet["early"] + wet["late"]
-        return {"early": wet["early"], "late": wet["late"], "target": target}
+                torch.add(early, late, out=target)
 
-    def _responses(self, batch: Batch, row: int, length: int) -> dict[str, Tensor]:
+    def _responses(self, batch: Batch, row: int, half: int) -> dict[str, Tensor]:
         rir = batch["rir"][row]
-        key = (batch["rir_key"][row], length, rir.device)
+        key = (batch["rir_key"][row], half, rir.device)
         found = self._kept.pop(key, None)
         if found is None:
             direct = int(batch["direct_path"][row])
-            found = self.mixing.responses(rir, direct, length)
+            found = self.mixing.responses(rir, direct, half)
             found["amplitude"] = _direct_amplitude(rir, direct, self.mixing.sample_rate)
             size = sum(part.nbytes for part in found.values())
             while self._kept and (len(self._kept) + 1) * size > self.limit:

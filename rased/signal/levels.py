@@ -6,11 +6,19 @@ from torch import Tensor
 
 FLOOR = 1e-10
 """Smallest amplitude (-200 dBFS) that levels distinguish from silence."""
+_BLOCK = 512
 
 
 def rms(waveform: Float[Tensor, "*batch time"]) -> Float[Tensor, "*batch"]:
-    """Root mean square amplitude; 0 for silence."""
-    return waveform.square().mean(-1).sqrt()
+    """Root mean square amplitude; 0 for silence.
+
+    Summed block by block: a sum over a long row may be shared among threads, and its bits would
+    depend on their number and on the other rows.
+    """
+    time = waveform.shape[-1]
+    whole = time - time % _BLOCK
+    energy = _energies(waveform[..., :whole], _BLOCK).sum(-1)
+    return ((energy + waveform[..., whole:].square().sum(-1)) / time).sqrt()
 
 
 def dbfs(amplitude: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
@@ -19,8 +27,13 @@ def dbfs(amplitude: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
 
 
 def amplitude(level_db: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    """Inverse of `dbfs`: 10 ** (level_db / 20)."""
-    return torch.pow(10.0, level_db / 20)
+    """Inverse of `dbfs`: 10 ** (level_db / 20).
+
+    In double precision: vector and scalar code differ in their last bit, and which one computes an
+    element depends on its place. (Where a device has none, in its own.)
+    """
+    wide = level_db if level_db.device.type == "mps" else level_db.double()
+    return torch.pow(10.0, wide / 20).to(level_db.dtype)
 
 
 def active_rms(
@@ -39,7 +52,7 @@ def active_rms(
     """
     if waveform.shape[-1] < frame_length:
         return rms(waveform)
-    power = waveform.unfold(-1, frame_length, frame_length).square().mean(-1)
+    power = _energies(waveform, frame_length) / frame_length
     active = power >= power.amax(-1, keepdim=True) * 10 ** (-margin_db / 10)
     return ((power * active).sum(-1) / active.sum(-1)).sqrt()
 
@@ -54,3 +67,12 @@ def gain_for_snr(
     level = rms(noise)
     wanted = active_rms(speech) / amplitude(snr_db)
     return torch.where(level > FLOOR, wanted / level.clamp_min(FLOOR), torch.zeros_like(level))
+
+
+def _energies(
+    waveform: Float[Tensor, "*batch time"], frame_length: int
+) -> Float[Tensor, "*batch frames"]:
+    if waveform.shape[-1] < frame_length:
+        return waveform.new_zeros(*waveform.shape[:-1], 0)
+    frames = waveform.unfold(-1, frame_length, frame_length)
+    return torch.linalg.vector_norm(frames, dim=-1).square()

@@ -149,12 +149,30 @@ def test_kept_spectra_change_nothing_and_are_bounded():
     assert len(narrow._kept) == 1
 
 
-def test_rows_do_not_depend_on_their_neighbours():
-    batch = batch_of(8)
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def test_rows_depend_neither_on_their_neighbours_nor_on_threads(threads):
+    """Long batches use vector code, single long rows several threads: neither may show in the bits."""
+    random = np.random.default_rng(8)
+    batch = batch_of(8, rows=48)
+    for name in ("clean", "noise"):
+        batch[name] = batch[name].repeat(1, 3)
+    for name, low, high in (("snr_db", -5, 15), ("level_dbfs", -38, -16)):
+        batch[name] = torch.from_numpy(random.uniform(low, high, 48).astype(np.float32))
     whole = Mixer(Mixing())(batch)
-    for row in range(4):
+    torch.set_num_threads(1)
+    other = Mixer(Mixing())
+    for row in range(48):
         alone = {k: v[row : row + 1] if k != "skipped" else [] for k, v in batch.items()}
-        assert torch.equal(Mixer(Mixing())(alone)["noisy"][0], whole["noisy"][row])
+        mixture = other(alone)
+        for name in ("noisy", "target", "early", "late", "noise"):
+            assert torch.equal(mixture[name][0], whole[name][row])
 
 
 def test_a_negative_time_is_refused():
