@@ -107,7 +107,7 @@ class Enhancement(pl.LightningModule):
     def training_step(self, batch: Mixture, batch_idx: int) -> Float[Tensor, ""]:
         """One forward pass."""
         loss = self.loss_of(self.enhancer.predict(batch["noisy"]), batch)
-        self.log("train/loss", loss, batch_size=batch["noisy"].shape[0])
+        self.log("train/loss", loss, batch_size=batch["noisy"].shape[0], prog_bar=True)
         return loss
 
     def validation_step(self, batch: Mixture, batch_idx: int) -> None:
@@ -123,7 +123,7 @@ class Enhancement(pl.LightningModule):
         """Log the means over all items and ranks."""
         self.log("valid/loss", self.valid_loss)
         self.log("valid/si_sdr", self.valid_si_sdr)
-        self.log("valid/si_sdr_improvement", self.valid_improvement)
+        self.log("valid/si_sdr_improvement", self.valid_improvement, prog_bar=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW with two groups; the schedule is applied by `on_train_batch_start`."""
@@ -244,7 +244,7 @@ class Enhancement(pl.LightningModule):
 def lr_factor(*, step: int, progress: float, warmup_steps: int, final: float) -> float:
     """Linear rise over `warmup_steps`, times a cosine from 1 to `final` over the progress 0 to 1.
 
-    >>> [round(lr_factor(step=100, progress=p, warmup_steps=10, final=0.1), 3) for p in (0, 0.5, 1)]
+    >>> [round(lr_factor(step=100, progress=p, warmup_steps=10, final=0.1), 3) for p in (0.0, 0.5, 1.0)]
     [1.0, 0.55, 0.1]
     """
     rise = min(1.0, (step + 1) / max(1, warmup_steps))

@@ -182,18 +182,20 @@ def test_readers_survive_pickling_and_many_shards(corpora):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_to_the_whole_group_are_left_to_the_trainer(corpora, number):
     code = f"""
-import signal, sys
+import signal, time
 from rased.data.datamodule import MixtureDataModule
-signal.signal({int(number)}, lambda *_: print("noted", flush=True))
+noted = []
+signal.signal({int(number)}, lambda *_: noted.append("noted"))
 folder = {str(corpora)!r}
-data = MixtureDataModule([folder], [folder], [folder], batch_size=1, samples_per_epoch=300, num_workers=1)
+data = MixtureDataModule([folder], [folder], [folder], batch_size=1, samples_per_epoch=30, num_workers=1)
 batches = 0
 for batch in data._new_loader("train"):
     batches += 1
     if batches == 3:
         print("running", flush=True)
-        signal.pause()
-print(batches)
+        while not noted:
+            time.sleep(0.02)
+print(*noted, batches)
 """
     child = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", code],
@@ -204,5 +206,5 @@ print(batches)
     assert child.stdout.readline() == "running\n"
     os.killpg(child.pid, number)
     said, _ = child.communicate(timeout=120)
-    assert said.split() == ["noted", "300"]
+    assert said.split() == ["noted", "30"]
     assert child.returncode == 0
