@@ -12,7 +12,7 @@ METRICS = ("si-sdr", "stoi")
 NAMES = [f"u{index}" for index in range(6)]
 
 
-def speechlike(index, seconds=2.5):
+def speechlike(index, seconds=1.2):
     rng = np.random.default_rng(index)
     time = np.arange(int(16_000 * seconds)) / 16_000
     pitch = 2 * np.pi * np.cumsum(110 + 10 * index + 20 * np.sin(2 * np.pi * time)) / 16_000

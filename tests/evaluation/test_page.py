@@ -129,15 +129,15 @@ def test_headings_sort_both_ways_with_mouse_and_keyboard(opened):
 @pytest.mark.browser
 def test_another_version_goes_on_from_the_same_place(opened):
     example = opened.locator(".example").first
-    example.locator(".seek").fill("0.6")
+    example.locator(".seek").fill("0.2")
     example.locator(".track").nth(1).click()
-    opened.wait_for_function("document.querySelector('.example.playing .seek').value > 0.7")
+    opened.wait_for_function("document.querySelector('.example.playing .seek').value > 0.25")
     assert example.locator(".track").nth(1).get_attribute("aria-pressed") == "true"
     before = float(example.locator(".seek").input_value())
     opened.keyboard.press("3")
     assert example.locator(".track").nth(2).get_attribute("aria-pressed") == "true"
     after = float(example.locator(".seek").input_value())
-    assert 0 <= after - before < 0.4
+    assert 0 <= after - before < 0.8
     # The end of the clip stops the player and goes back to the start.
     opened.wait_for_function("document.querySelector('.example.playing') === null")
     assert float(example.locator(".seek").input_value()) == 0.0
