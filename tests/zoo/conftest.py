@@ -44,11 +44,12 @@ def write_tiny(folder, **changes):
 
 @pytest.fixture(autouse=True)
 def shelf(tmp_path, monkeypatch):
-    """An empty zoo of its own, and no cache of the user's."""
+    """An empty zoo of its own: neither the project's nor a cache of the user's."""
     folder = tmp_path / "zoo"
     folder.mkdir()
     monkeypatch.setenv("RASED_ZOO", str(folder))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("rased.zoo.registry._PACKAGE", tmp_path / "package")
     return folder
 
 
