@@ -333,6 +333,7 @@ def _batch(
         key=[""],
         noise_key=[""],
         rir_key=["" if drawn.rir is None else str(drawn.rir)],
+        shaping=torch.zeros(1, 2, 0),
         distortions=[()],
         skipped=[],
     )

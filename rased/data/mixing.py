@@ -79,6 +79,7 @@ class Mixer:
         the reverberant speech; the mixture has the level `level_dbfs` (rms) unless it would clip,
         then its peak is 0.99. An infinite snr_db means no noise. Silence stays silence.
         """
+        batch = _shaped(batch)
         noisy, target, early, late = (torch.empty_like(batch["clean"]) for _ in range(4))
         for row in range(len(noisy)):
             self._speak(batch, row, early=early[row], late=late[row], target=target[row])
@@ -155,6 +156,17 @@ class Mixer:
                 self._kept.popitem(last=False)
         self._kept[key] = found
         return found
+
+
+def _shaped(batch: Batch) -> Batch:
+    """Speech and noise behind their filters."""
+    if not batch["shaping"].shape[-1]:
+        return batch
+    clean, noise = torch.empty_like(batch["clean"]), torch.empty_like(batch["noise"])
+    for row, (for_clean, for_noise) in enumerate(batch["shaping"]):
+        clean[row] = room.convolve(batch["clean"][row], for_clean, 0)
+        noise[row] = room.convolve(batch["noise"][row], for_noise, 0)
+    return {**batch, "clean": clean, "noise": noise}
 
 
 def _column(factor: Float[Tensor, " batch"]) -> Float[Tensor, "batch 1"]:

@@ -22,6 +22,8 @@ class Batch(TypedDict):
         index: global index of the sample in the epoch.
         key: key of the speech in its shard; with `noise_key` and
             `rir_key` ("" for none, several joined by "+") what was drawn.
+        shaping: filters of the speech and of the noise ahead of everything else; no taps where the
+            scene shapes nothing.
         distortions: what happens to each mixture behind the microphone, in order.
         skipped: one sentence for each sample of the batch that could not be read and is missing.
     """
@@ -36,6 +38,7 @@ class Batch(TypedDict):
     key: list[str]
     noise_key: list[str]
     rir_key: list[str]
+    shaping: Float[Tensor, "batch 2 shaping_taps"]
     distortions: list[Sequence[Distortion]]
     skipped: list[str]
 

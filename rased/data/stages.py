@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
+import scipy.signal
 import torch
 from jaxtyping import Float
 from torch.utils.data import get_worker_info
@@ -19,6 +20,8 @@ from rased.errors import RasedError
 from rased.signal import room
 
 Samples = Float[np.ndarray, " samples"]
+SHAPING_TAPS = 64
+"""Samples in the response of a shaping filter; its slowest pole, .83, is 100 dB down there."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,10 @@ class Scene:
         noise_level_db: range of the level of each further noise over that of the first.
         pause: range of the seconds between utterances, where several of one speaker fill a segment.
         rir_seconds: longest impulse response that is used; longer ones are faded out before it.
+        shaping_probability: share of mixtures whose speech and whose noise go through random filters of second order
+        before they are mixed, (1 + a z^-1 + b z^-2) / (1 + c z^-1 + d z^-2) with all four uniform in [-3/8, 3/8]: other
+        voices, microphones and noises than there are recordings of (Valin, "A hybrid DSP/deep learning approach
+        to real-time full-band speech enhancement", MMSP 2018).
         distortions: what happens to the mixture behind the microphone, and how often.
     """
 
@@ -47,6 +54,7 @@ class Scene:
     noise_level_db: tuple[float, float] = (-10.0, 0.0)
     pause: tuple[float, float] = (0.1, 0.5)
     rir_seconds: float = 1.0
+    shaping_probability: float = 0.0
     distortions: Distortions = Distortions()  # noqa: RUF009 - a frozen value
 
     def __post_init__(self) -> None:
@@ -55,7 +63,7 @@ class Scene:
             low, high = getattr(self, name)
             if low > high:
                 raise RasedError(f"{name} is [{low}, {high}]; the lower end comes first.")
-        for name in ("reverb_probability", "noise_probability"):
+        for name in ("reverb_probability", "noise_probability", "shaping_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise RasedError(f"{name} is {getattr(self, name)}; a share lies between 0 and 1.")
         if not self.noises or min(self.noises) < 0 or abs(sum(self.noises) - 1) > 1e-6:
@@ -81,7 +89,8 @@ class Piece:
 class Drawn:
     """All that chance decides about one mixture: a pure function of (seed, epoch, index); nothing is read yet.
 
-    `noise_db` is the level of each noise over that of the first.
+    `noise_db` is the level of each noise over that of the first; `shaping` holds the coefficients
+    for the speech and the noise, or nothing.
     """
 
     index: int
@@ -91,6 +100,7 @@ class Drawn:
     rir: int | None
     snr_db: float
     level_dbfs: float
+    shaping: tuple[tuple[float, float, float, float], ...]
     distortions: tuple[Distortion, ...]
 
 
@@ -146,6 +156,11 @@ class Plan:
         distortions: tuple[Distortion, ...] = ()
         if scene.distortions.any:
             distortions = scene.distortions.draw(_beside(self.seed, epoch, index, 2))
+        shaping: tuple[tuple[float, float, float, float], ...] = ()
+        if scene.shaping_probability:
+            filters = _beside(self.seed, epoch, index, 3)
+            if filters.random() < scene.shaping_probability:
+                shaping = tuple(tuple(map(float, filters.uniform(-0.375, 0.375, 4))) for _ in range(2))
         return Drawn(
             index=index,
             speech=speech,
@@ -154,6 +169,7 @@ class Plan:
             rir=int(random.integers(len(self.rir))) if self.rir is not None and in_room else None,
             snr_db=float(random.uniform(*scene.snr_db)) if noisy else float("inf"),
             level_dbfs=float(random.uniform(*scene.level_dbfs)),
+            shaping=shaping,
             distortions=distortions,
         )
 
@@ -308,6 +324,7 @@ def collate(batches: Iterable[list[Sample]], *, plan: Plan) -> Iterator[Batch]:
             rir_key=[
                 "" if d.rir is None or plan.rir is None else str(plan.rir.key[d.rir]) for d in drawn
             ],
+            shaping=torch.from_numpy(np.stack([_filters(d.shaping, plan.scene) for d in drawn])),
             distortions=[d.distortions for d in drawn],
             skipped=[sample["bad"] for sample in batch if sample["bad"]],
         )
@@ -320,6 +337,20 @@ def _looped(corpus: Corpus, piece: Piece) -> Samples:
         return corpus.read(piece.recording, piece.start, piece.frames)
     whole = corpus.read(piece.recording)
     return np.resize(np.roll(whole, -piece.start), piece.frames)
+
+
+def _filters(
+    shaping: tuple[tuple[float, float, float, float], ...], scene: Scene
+) -> Float[np.ndarray, "2 taps"]:
+    """Impulse responses of the shaping filters, which have died away (-100 dB) at their ends; without shaping nothing or impulses."""
+    if not scene.shaping_probability:
+        return np.zeros((2, 0), np.float32)
+    impulse = np.zeros(SHAPING_TAPS)
+    impulse[0] = 1.0
+    if not shaping:
+        return np.stack([impulse] * 2).astype(np.float32)
+    responses = [scipy.signal.lfilter((1.0, a, b), (1.0, c, d), impulse) for a, b, c, d in shaping]
+    return np.stack(responses).astype(np.float32)
 
 
 def _summed(noises: list[Samples], levels_db: tuple[float, ...]) -> Samples:

@@ -91,6 +91,8 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         post_processing: what is done to the result.
         stft: the transform.
         sample_rate: Hz.
+        residual: predict how the log-power differs from the noisy one (Tu and Zhang, "Speech enhancement
+            based on deep neural networks with skip connections", ICASSP 2017): learns in minutes.
 
     Raises:
         RasedError: parts that make no sense together.
@@ -111,8 +113,13 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         post_processing: PostProcessing = PostProcessing(),
         stft: STFT = STFT(),  # noqa: B008
         sample_rate: int = 16_000,
+        residual: bool = False,
     ) -> None:
         _refuse_nonsense(features, inputs, target, phase)
+        if residual and target != "log_power":
+            raise RasedError(
+                f"residual is for the target log_power, and target is '{target}': write residual: false."
+            )
         super().__init__(stft=stft, sample_rate=sample_rate)
         self.features = features
         self.inputs = InputStage(inputs, features.size(stft.freq), sample_rate / stft.hop_length)
@@ -120,6 +127,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
             self.inputs.outputs, stft.freq * (2 if target.startswith("complex") else 1)
         )
         self.target = target
+        self.residual = residual
         self.phase = phase
         self.post_processing = post_processing
         self.paper = self.network.paper
@@ -185,6 +193,9 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
                 magnitude = functional.softplus(output)
                 return SpectralPrediction(magnitude * unit_phase(noisy), output=magnitude)
             case "log_power":
+                if self.residual:
+                    seen = feature.log_power(noisy)
+                    output = output + feature.standardise(seen, self.target_mean, self.target_std)
                 log_power = feature.unstandardise(output, self.target_mean, self.target_std)
                 magnitude = (log_power.clamp(max=LOG_POWER_LIMIT) / 2).exp()
                 return SpectralPrediction(magnitude * unit_phase(noisy), output=output)

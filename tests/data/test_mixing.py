@@ -35,6 +35,7 @@ def batch_of(seed=0, *, rows=4, direct=960, snr_db=5.0, level_dbfs=-25.0, noise=
         "key": [f"key{row}" for row in range(rows)],
         "noise_key": ["noise"] * rows,
         "rir_key": names,
+        "shaping": torch.zeros(rows, 2, 0),
         "distortions": [()] * rows,
         "skipped": [],
     }
