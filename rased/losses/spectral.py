@@ -84,13 +84,21 @@ class CompressedSpectrum(SpectralLoss):
         exponent: c.
         complex_share: alpha.
         normalise: divide both by the rms of each target, so that quiet mixtures count like loud ones.
+        asymmetry: factor on the difference of the magnitudes where the estimate falls short of the target: above 1,
+            speech that is taken away costs more than noise that stays (Wang et al., "VoiceFilter-Lite",
+            Interspeech 2020, arXiv 2009.04323, g_asym).
     """
 
     def __init__(
-        self, exponent: float = 0.3, complex_share: float = 0.3, normalise: bool = True
+        self,
+        exponent: float = 0.3,
+        complex_share: float = 0.3,
+        normalise: bool = True,
+        asymmetry: float = 1.0,
     ) -> None:
         super().__init__()
         self.exponent, self.complex_share, self.normalise = exponent, complex_share, normalise
+        self.asymmetry = asymmetry
 
     def forward(
         self,
@@ -104,6 +112,8 @@ class CompressedSpectrum(SpectralLoss):
             estimate, target = estimate * gain, target * gain
         estimate_magnitude, target_magnitude = _magnitude(estimate), _magnitude(target)
         difference = estimate_magnitude**self.exponent - target_magnitude**self.exponent
+        if self.asymmetry != 1:
+            difference = torch.where(difference < 0, self.asymmetry * difference, difference)
         distance = torch.view_as_real(
             estimate * estimate_magnitude ** (self.exponent - 1)
             - target * target_magnitude ** (self.exponent - 1)

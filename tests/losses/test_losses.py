@@ -143,6 +143,16 @@ def test_compressed_spectrum_against_numpy() -> None:
     assert float(value) == pytest.approx(0.7 * magnitude + 0.3 * phase, rel=1e-4)
 
 
+def test_an_estimate_that_falls_short_costs_more_where_asked() -> None:
+    target = torch.full((1, 3, 4), 2.0 + 0j)
+    symmetric = CompressedSpectrum(0.5, 0.0, normalise=False)
+    asymmetric = CompressedSpectrum(0.5, 0.0, normalise=False, asymmetry=3.0)
+    short, over = 0.5 * target, 2 * target
+    expected = 9 * symmetric(estimate=short, target=target)
+    torch.testing.assert_close(asymmetric(estimate=short, target=target), expected)
+    assert asymmetric(estimate=over, target=target) == symmetric(estimate=over, target=target)
+
+
 def test_compressed_spectrum_does_not_know_the_level() -> None:
     _, _, estimate, target = spectra(4)
     loud = CompressedSpectrum()(estimate=estimate, target=target)
