@@ -342,7 +342,7 @@ def _looped(corpus: Corpus, piece: Piece) -> Samples:
 def _filters(
     shaping: tuple[tuple[float, float, float, float], ...], scene: Scene
 ) -> Float[np.ndarray, "2 taps"]:
-    """Impulse responses of the shaping filters, which have died away (-100 dB) at their ends; without shaping nothing or impulses."""
+    """Responses of the filters: impulses where a mixture has none, nothing where the scene has none."""
     if not scene.shaping_probability:
         return np.zeros((2, 0), np.float32)
     impulse = np.zeros(SHAPING_TAPS)

@@ -1,5 +1,7 @@
 """Distortions: each does what its name says, all are functions of what was drawn, none touches the target."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.signal
@@ -294,3 +296,28 @@ def test_a_gpu_gives_what_the_cpu_gives(target):
     here, gpu = Mixer(Mixing(target=target))(batch), Mixer(Mixing(target=target))(there)
     for name in ("noisy", "target", "early", "late", "noise"):
         torch.testing.assert_close(gpu[name].cpu(), here[name], rtol=0, atol=1e-5)
+
+
+def test_shaping_moves_no_other_draw_and_comes_as_often_as_asked(plan):
+    plain, shaped = _plan(plan), _plan(plan, shaping_probability=0.6)
+    coefficients = []
+    for index in range(200):
+        drawn = shaped.draw(3, index)
+        assert dataclasses.replace(drawn, shaping=()) == plain.draw(3, index)
+        coefficients += drawn.shaping
+    assert 0.5 < len(coefficients) / 2 / 200 < 0.7
+    assert 0.36 < np.abs(coefficients).max() <= 0.375
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_a_shaping_filter_is_the_papers_and_dies_away(plan):
+    shaped = _plan(plan, shaping_probability=0.5)
+    shaped.count = 8
+    (batch,) = stream(shaped, epoch=0, batch_size=8)
+    frequencies = 2 * np.pi * np.arange(33) / 64
+    for row, index in enumerate(batch["index"].tolist()):
+        drawn = shaped.draw(0, index).shaping or ((0.0,) * 4,) * 2
+        for taps, (a, b, c, d) in zip(batch["shaping"][row].numpy(), drawn, strict=True):
+            z = np.exp(-1j * frequencies)
+            expected = (1 + a * z + b * z**2) / (1 + c * z + d * z**2)
+            np.testing.assert_allclose(np.fft.rfft(taps), expected, atol=1e-4)

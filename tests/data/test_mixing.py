@@ -179,3 +179,27 @@ def test_rows_depend_neither_on_their_neighbours_nor_on_threads(threads):
 def test_a_negative_time_is_refused():
     with pytest.raises(RasedError, match="0 or more"):
         Mixing(early_ms=-1.0)
+
+
+def test_shaping_filters_speech_and_noise_before_they_are_mixed():
+    batch = batch_of()
+    random = np.random.default_rng(7)
+    filters = 0.1 * random.standard_normal((4, 2, 8)).astype(np.float32)
+    filters[..., 0] = 1
+    by_hand = {
+        name: torch.from_numpy(
+            np.stack(
+                [
+                    np.convolve(row, taps)[:TIME]
+                    for row, taps in zip(batch[name].numpy(), filters[:, place], strict=True)
+                ]
+            )
+        )
+        for place, name in enumerate(("clean", "noise"))
+    }
+    shaped = Mixer(Mixing())({**batch, "shaping": torch.from_numpy(filters)})
+    expected = Mixer(Mixing())({**batch, **by_hand})
+    for part in ("noisy", "target", "early", "late", "noise"):
+        torch.testing.assert_close(shaped[part], expected[part], rtol=0, atol=2e-6)
+    parts = shaped["early"] + shaped["late"] + shaped["noise"]
+    torch.testing.assert_close(shaped["noisy"], parts, rtol=0, atol=1e-7)
