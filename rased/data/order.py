@@ -2,8 +2,8 @@
 
 An epoch is a sequence of `count` samples. A position in it is a plain integer: the number of
 samples that all ranks together have consumed. Steps are laid out from a position on: every rank
-gets a batch in every step, every sample is in exactly one batch, and the batch of a rank does not
-depend on how many workers read it.
+gets a batch in every step, every sample is in exactly one batch (but see `batches` for a rest of
+fewer samples than ranks), and the batch of a rank does not depend on how many workers read it.
 """
 
 from collections.abc import Iterator
@@ -38,16 +38,22 @@ def steps(position: int, count: int, *, batch_size: int, world_size: int) -> int
     """Number of steps from a position to the end of an epoch of `count` samples.
 
     A rest with fewer samples than ranks joins the step before it, so that no rank is left without a
-    batch.
+    batch. Where there is no step before it, because a run went on with more ranks so close to the
+    end, it is a step of its own (see `batches`).
 
     Raises:
-        RasedError: fewer samples in the epoch than ranks.
+        RasedError: fewer samples in the epoch than ranks, or a position behind its end.
     """
     left = count - position
-    if left < 0 or (position == 0 and left < world_size):
+    if left < 0:
         raise RasedError(
-            f"An epoch of {count} samples cannot be shared by {world_size} ranks from position {position}: "
-            "lower the number of devices or raise samples_per_epoch."
+            f"The position {position} lies behind the end of an epoch of {count} samples: "
+            "samples_per_epoch, or the number of utterances, is less than it was."
+        )
+    if position == 0 and left < world_size:
+        raise RasedError(
+            f"An epoch of {count} samples cannot be shared by {world_size} ranks: lower the number of "
+            "devices or raise samples_per_epoch."
         )
     full, rest = divmod(left, batch_size * world_size)
     return full + (1 if rest >= world_size or (rest and full == 0) else 0)
@@ -67,15 +73,20 @@ def batches(
 
     Worker w of W takes every W-th step, as a DataLoader collects them. All ranks share the samples
     of a step in turn, each a run of its own; in the last step the rest is shared as evenly as it
-    goes.
+    goes. A step of fewer samples than ranks gives one to every rank, going round: only then are
+    samples repeated, within that step, and none is lost.
     """
     total = steps(position, count, batch_size=batch_size, world_size=world_size)
     for step in range(worker, total, workers):
         start = position + step * batch_size * world_size
         stop = count if step == total - 1 else start + batch_size * world_size
         share, rest = divmod(stop - start, world_size)
-        first = start + rank * share + min(rank, rest)
-        yield Span(step, first, first + share + (1 if rank < rest else 0))
+        if share:
+            first = start + rank * share + min(rank, rest)
+            yield Span(step, first, first + share + (1 if rank < rest else 0))
+        else:
+            first = start + rank % rest
+            yield Span(step, first, first + 1)
 
 
 def consumed(step: int, position: int, count: int, *, batch_size: int, world_size: int) -> int:

@@ -1,10 +1,12 @@
 """The order is a function of (seed, epoch, index): laws over many sizes."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rased.data import order
+from rased.errors import RasedError
 
 SIZES = {
     "count": st.integers(1, 400),
@@ -66,30 +68,59 @@ def test_steps_are_runs_of_the_epoch_whatever_the_workers(
         assert samples == list(range(begin, stop))
 
 
-@given(**SIZES, other=st.integers(1, 5))
-def test_continuing_with_another_world_size_loses_and_repeats_nothing(
-    count, batch_size, world_size, workers, start, other
+LEG = st.tuples(st.integers(1, 17), st.integers(1, 5), st.integers(1, 4), st.floats(0, 1))
+"""Batch size, ranks and workers of a launch, and the share of the steps left that it does before it is killed."""
+
+
+@given(count=st.integers(5, 400), legs=st.lists(LEG, min_size=1, max_size=6))
+def test_whatever_is_killed_and_changed_the_samples_that_follow_are_those_that_would_have(
+    count, legs
 ):
-    if count < world_size:
-        return
-    total = order.steps(0, count, batch_size=batch_size, world_size=world_size)
-    done = int(start * total)
-    position = order.consumed(done, 0, count, batch_size=batch_size, world_size=world_size)
-    first = [
-        i
-        for rank in _spans(0, count, batch_size, world_size, workers)
-        for span in rank[:done]
-        for i in range(span.start, span.stop)
-    ]
-    if count - position < other:
-        return
-    rest = [
-        i
-        for rank in _spans(position, count, batch_size, other, 1)
-        for span in rank
-        for i in range(span.start, span.stop)
-    ]
-    assert sorted(first + rest) == list(range(count))
+    """Launches one after the other, each with its own sizes; the last one goes to the end of the epoch."""
+    position = 0
+    for number, (batch_size, world_size, workers, share) in enumerate(legs):
+        table = _spans(position, count, batch_size, world_size, workers)
+        total = len(table[0])
+        assert {len(batches) for batches in table} == {total}
+        done = total if number == len(legs) - 1 else int(share * total)
+        for step in range(done):
+            spans = [batches[step] for batches in table]
+            assert all(span.start < span.stop for span in spans)
+            samples = [i for span in spans for i in range(span.start, span.stop)]
+            after = order.consumed(
+                step + 1, position, count, batch_size=batch_size, world_size=world_size
+            )
+            before = order.consumed(
+                step, position, count, batch_size=batch_size, world_size=world_size
+            )
+            assert set(samples) == set(range(before, after))
+            assert len(samples) == max(after - before, world_size)
+        position = order.consumed(
+            done, position, count, batch_size=batch_size, world_size=world_size
+        )
+    assert position == count
+
+
+@given(left=st.integers(1, 7), more=st.integers(1, 9), batch_size=st.integers(1, 5))
+def test_a_rest_of_fewer_samples_than_ranks_is_one_step_with_a_sample_for_every_rank(
+    left, more, batch_size
+):
+    world_size = left + more
+    table = _spans(50 - left, 50, batch_size, world_size, 1)
+    assert [len(batches) for batches in table] == [1] * world_size
+    samples = [span.start for (span,) in table]
+    assert all(span.stop == span.start + 1 for (span,) in table)
+    times = [samples.count(index) for index in range(50 - left, 50)]
+    assert sum(times) == world_size
+    assert min(times) >= 1
+    assert max(times) - min(times) <= 1
+
+
+def test_epochs_that_cannot_be_shared_are_named():
+    with pytest.raises(RasedError, match="3 samples cannot be shared by 4 ranks"):
+        order.steps(0, 3, batch_size=1, world_size=4)
+    with pytest.raises(RasedError, match=r"position 12 lies behind .* 10 samples"):
+        order.steps(12, 10, batch_size=1, world_size=1)
 
 
 def test_generators_have_addresses():
