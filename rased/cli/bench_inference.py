@@ -1,0 +1,64 @@
+"""Real-time factor of checkpoints on one thread: seconds of work for a second of audio."""
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+EXAMPLES = """\
+examples:
+  rased bench inference                      every checkpoint of the zoo
+  rased bench inference --model NAME --json
+
+Below 1 is faster than real time.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define what `rased bench inference` understands."""
+    parser.epilog = EXAMPLES
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of the audio")
+    parser.add_argument("--model", help="name or folder of a checkpoint (default: all)")
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Real-time factor on one thread: whole files, and chunk by chunk where the model is causal."""
+    import torch
+
+    from rased.zoo import list_checkpoints, load
+    from rased.zoo.loading import streamed
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    figures: dict[str, dict[str, Any]] = {}
+    try:
+        for name in [arguments.model] if arguments.model else list_checkpoints():
+            enhancer = load(name)
+            generator = torch.Generator().manual_seed(0)
+            samples = round(arguments.seconds * enhancer.sample_rate)
+            noisy = 0.1 * torch.randn(1, samples, generator=generator)
+            values: dict[str, Any] = {
+                "file": _factor(lambda: enhancer(noisy), arguments.seconds)  # noqa: B023
+            }
+            if enhancer.chunk_length is not None:
+                stream = _factor(lambda: streamed(enhancer, noisy), arguments.seconds)  # noqa: B023
+                chunk = enhancer.chunk_length / enhancer.sample_rate
+                values |= {"stream": stream, "chunk_ms": 1000 * chunk}
+            figures[Path(name).name] = values
+    finally:
+        torch.set_num_threads(threads)
+    return figures
+
+
+def _factor(work: Any, seconds: float) -> float:
+    """Median of three, after one to warm up."""
+    import torch
+
+    times = []
+    with torch.inference_mode():
+        for _ in range(4):
+            started = time.perf_counter()
+            work()
+            times.append(time.perf_counter() - started)
+    return statistics.median(times[1:]) / seconds
