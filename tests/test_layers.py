@@ -103,7 +103,7 @@ def test_the_check_finds_what_it_is_for(tmp_path):
 def test_inference_needs_no_training_stack():
     code = (
         "import sys, rased; rased.load; rased.enhance; import rased.models.frequency\n"
-        "heavy = {'pytorch_lightning', 'wandb', 'webdataset', 'torchmetrics', 'matplotlib', 'scipy',"
+        "heavy = {'pytorch_lightning', 'wandb', 'webdataset', 'torchmetrics', 'matplotlib', 'scipy', 'h5py',"
         " 'torchaudio', 'torchvision', 'torchcodec'} & set(sys.modules)\n"
         "print(*sorted(heavy))"
     )

@@ -171,7 +171,7 @@ def _complain(message: str, debug: bool) -> None:
 
 
 EXTRAS = {
-    "train": ("pytorch_lightning", "torchmetrics", "wandb", "webdataset"),
+    "train": ("h5py", "pytorch_lightning", "torchmetrics", "wandb", "webdataset"),
     "eval": ("jinja2", "matplotlib", "nara_wpe", "onnxruntime", "pesq", "pystoi", "speechmos"),
 }
 
