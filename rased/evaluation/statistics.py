@@ -1,4 +1,4 @@
-"""How sure a mean is: bootstrap intervals that respect who speaks, alone and against a baseline.
+"""How sure a mean is, alone and against a baseline: intervals and tests that respect who speaks, and ranks.
 
 Utterances of one voice are not independent. With five speakers or more, whole speakers are drawn,
 so that an interval speaks of voices like these. With fewer, that is hopeless: utterances are drawn
@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 DRAWS = 2000
+FLIPS = 9999
 ENOUGH_SPEAKERS = 5
 
 
@@ -61,10 +62,8 @@ def bootstrap(
     """
     assert len(values) > 0, "there is no mean of nothing"
     data = np.asarray(values, dtype=np.float64)
-    names = list(speakers) if speakers is not None else [None] * len(data)
-    order: dict[Hashable, int] = {}
-    group = np.array([order.setdefault(name, len(order)) for name in names])
-    whole = len(order) >= ENOUGH_SPEAKERS
+    group = _numbered(speakers, len(data))
+    whole = int(group.max()) + 1 >= ENOUGH_SPEAKERS
     random = np.random.default_rng(seed)
     means = _whole_speakers(data, group, random) if whole else _within(data, group, random)
     tail = 100 * (1 - confidence) / 2
@@ -99,6 +98,105 @@ def paired(
         confidence=confidence,
         seed=seed,
     )
+
+
+def significance(
+    differences: Sequence[float],
+    speakers: Sequence[Hashable] | None = None,
+    *,
+    seed: int = 0,
+) -> float:
+    """Two-sided p of "the mean difference is zero": a paired sign-flip test, blocked like the intervals.
+
+    Where nothing changed, each difference might as well have come with the other sign. With five
+    speakers or more all utterances of a speaker turn together. The share of such turns that reach the
+    mean that was found is p (Fisher 1935; by chance and with the found one counted in, as in Phipson
+    and Smyth, "Permutation p-values should never be zero", 2010).
+
+    Args:
+        differences: one an utterance, at least one.
+        speakers: who speaks in each.
+        seed: of the turns; equal input gives equal digits.
+    """
+    assert len(differences) > 0, "there is no difference between nothing"
+    data = np.asarray(differences, dtype=np.float64)
+    group = _numbered(speakers, len(data))
+    if int(group.max()) + 1 >= ENOUGH_SPEAKERS:
+        data = np.bincount(group, weights=data)
+    found = abs(data.sum())
+    random = np.random.default_rng(seed)
+    reached = sum(
+        int(
+            (
+                np.abs(random.choice((-1.0, 1.0), (len(part), len(data))) @ data) >= found - 1e-12
+            ).sum()
+        )
+        for part in np.array_split(np.arange(FLIPS), 1 + FLIPS * len(data) // 4_000_000)
+    )
+    return (1 + reached) / (1 + FLIPS)
+
+
+def holm(values: Mapping[Hashable, float]) -> dict[Hashable, float]:
+    """P values corrected for their number: below alpha, the chance of any false one is below alpha.
+
+    S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
+    Statistics 6, 1979.
+
+    >>> holm({"a": 0.01, "b": 0.04, "c": 0.03})
+    {'a': 0.03, 'c': 0.06, 'b': 0.06}
+    """
+    corrected: dict[Hashable, float] = {}
+    largest = 0.0
+    for place, (name, value) in enumerate(sorted(values.items(), key=lambda item: item[1])):
+        largest = min(1.0, max(largest, (len(values) - place) * value))
+        corrected[name] = largest
+    return corrected
+
+
+def ranks(values: Mapping[str, float], *, higher: bool = True) -> dict[str, int]:
+    """Place of each, 1 for the best; ties share the better place.
+
+    >>> ranks({"a": 2.0, "b": 3.0, "c": 2.0, "d": 1.0})
+    {'a': 2, 'b': 1, 'c': 2, 'd': 4}
+    """
+    sign = 1 if higher else -1
+    return {
+        name: 1 + sum(sign * other > sign * value for other in values.values())
+        for name, value in values.items()
+    }
+
+
+def overall_rank(
+    places: Mapping[str, Mapping[str, int]], category: Mapping[str, str]
+) -> dict[str, float]:
+    """The ranking of the URGENT challenges: ranks of metrics, averaged in each category, then over the categories.
+
+    W. Zhang et al., "URGENT challenge: universality, robustness, and generalizability for speech
+    enhancement", Interspeech 2024 (arXiv 2406.04660).
+
+    Args:
+        places: metric -> system -> place (`ranks`); every metric ranks the same systems.
+        category: metric -> intrusive, non-intrusive, ...
+
+    Returns:
+        System -> mean place; less is better.
+    """
+    systems = next(iter(places.values()), {})
+    groups: dict[str, list[str]] = {}
+    for metric in places:
+        groups.setdefault(category[metric], []).append(metric)
+    return {
+        system: float(
+            np.mean([np.mean([places[m][system] for m in members]) for members in groups.values()])
+        )
+        for system in systems
+    }
+
+
+def _numbered(speakers: Sequence[Hashable] | None, count: int) -> np.ndarray:
+    """Speakers as numbers in order of appearance; all utterances by one where nobody knows."""
+    order: dict[Hashable, int] = {}
+    return np.array([order.setdefault(name, len(order)) for name in speakers or [None] * count])
 
 
 def _whole_speakers(

@@ -1,9 +1,18 @@
 """Bootstrap intervals against closed forms, and their blocking by speaker."""
 
+import itertools
+
 import numpy as np
 import pytest
 
-from rased.evaluation.statistics import bootstrap, paired
+from rased.evaluation.statistics import (
+    bootstrap,
+    holm,
+    overall_rank,
+    paired,
+    ranks,
+    significance,
+)
 
 
 def normal(count, seed=0):
@@ -75,3 +84,45 @@ def test_equal_input_gives_equal_digits_and_the_seed_counts():
 def test_one_value_is_an_interval_of_no_width():
     found = bootstrap([1.5], ["a"])
     assert (found.low, found.mean, found.high) == (1.5, 1.5, 1.5)
+
+
+def test_significance_is_that_of_all_turns():
+    differences = [0.3, -0.1, 0.5, 0.2, 0.4, 0.1, -0.2, 0.6]
+    turns = np.array(list(itertools.product((-1, 1), repeat=8))) @ differences
+    exact = np.mean(np.abs(turns) >= sum(differences) - 1e-12)
+    assert significance(differences) == pytest.approx(exact, abs=0.01)
+
+
+def test_significance_of_nothing_is_uniform():
+    random = np.random.default_rng(3)
+    found = [significance(list(random.normal(size=30)), seed=k) for k in range(200)]
+    assert np.mean(np.array(found) < 0.1) == pytest.approx(0.1, abs=0.06)
+
+
+def test_significance_turns_whole_speakers():
+    # Six speakers, one of them far above: 64 turns, whatever the number of utterances.
+    values = np.repeat([5.0, 0.1, 0.1, 0.1, 0.1, 0.1], 50)
+    blocked = significance(list(values), list(np.repeat(np.arange(6), 50)))
+    assert blocked == pytest.approx(2 / 64, abs=0.01)
+    assert significance(list(values)) == 1e-4
+
+
+def test_holm_by_hand():
+    # 4 x .01, 3 x .013, 2 x .03, 1 x .04, none below the one before it, none above 1.
+    assert holm({"a": 0.03, "b": 0.01, "c": 0.04, "d": 0.013}) == pytest.approx(
+        {"b": 0.04, "d": 0.04, "a": 0.06, "c": 0.06}
+    )
+    assert holm({"a": 0.9, "b": 0.8}) == {"b": 1.0, "a": 1.0}
+
+
+def test_urgent_ranking_by_hand():
+    # Intrusive: PESQ and LSD (less is better); non-intrusive: OVRL.
+    pesq = ranks({"x": 3.0, "y": 2.5, "z": 2.5, "w": 1.0})
+    lsd = ranks({"x": 2.0, "y": 1.0, "z": 3.0, "w": 3.0}, higher=False)
+    ovrl = ranks({"x": 2.0, "y": 2.0, "z": 3.5, "w": 1.0})
+    assert pesq == {"x": 1, "y": 2, "z": 2, "w": 4}
+    assert lsd == {"x": 2, "y": 1, "z": 3, "w": 3}
+    assert ovrl == {"x": 2, "y": 2, "z": 1, "w": 4}
+    category = {"pesq": "intrusive", "lsd": "intrusive", "ovrl": "non-intrusive"}
+    found = overall_rank({"pesq": pesq, "lsd": lsd, "ovrl": ovrl}, category)
+    assert found == {"x": 1.75, "y": 1.75, "z": 1.75, "w": 3.75}
