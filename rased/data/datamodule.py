@@ -1,6 +1,7 @@
 """The LightningDataModule: shards in, mixtures on the device out, a position that survives a restart."""
 
 import signal
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
@@ -31,8 +32,16 @@ class Loader:
 
     def __len__(self) -> int:
         """Number of batches in a whole epoch."""
+        return self._steps_from(0)
+
+    @property
+    def begun(self) -> int:
+        """Number of batches of a whole epoch that lie ahead of the position; 0 at its beginning."""
+        return len(self) - self._steps_from(self.position)
+
+    def _steps_from(self, position: int) -> int:
         return order.steps(
-            0, self.plan.count, batch_size=self.batch_size, world_size=self.world_size
+            position, self.plan.count, batch_size=self.batch_size, world_size=self.world_size
         )
 
     def __iter__(self) -> Iterator[Batch]:
@@ -53,7 +62,10 @@ class Loader:
             prefetch_factor=4 if self.num_workers else None,
             worker_init_fn=_start_worker,
         )
-        yield from loader
+        try:
+            yield from loader
+        except RasedError as error:  # around that of a worker lies its traceback
+            raise RasedError(str(error).rpartition("RasedError: ")[2].strip()) from error
 
 
 class MixtureDataModule(pl.LightningDataModule):
@@ -89,7 +101,7 @@ class MixtureDataModule(pl.LightningDataModule):
             validation_scene: how those are drawn; None: as `scene`.
             num_workers: processes that read; the mixtures do not depend on it.
             seed: every draw is a function of (seed, epoch, index).
-            max_bad_share: share of unreadable samples above which the run stops.
+            max_bad_share: share of unreadable samples above which the run stops, once there are more than 10.
         """
         super().__init__()
         self.save_hyperparameters()
@@ -104,7 +116,7 @@ class MixtureDataModule(pl.LightningDataModule):
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.samples_per_epoch, self.validation_samples = samples_per_epoch, validation_samples
         self.max_bad_share = max_bad_share
-        self.skipped: list[str] = []
+        self.skipped: Counter[str] = Counter()
         self._seen = 0
         self._plans: dict[str, Plan] = {}
         self._loader: Loader | None = None
@@ -178,12 +190,12 @@ class MixtureDataModule(pl.LightningDataModule):
         skipped = batch["skipped"]
         self._seen += len(batch["key"]) + len(skipped)
         if skipped:
-            self.skipped += skipped
-            share = len(self.skipped) / self._seen
-            if share > self.max_bad_share and len(self.skipped) > 10:
-                listed = "\n  ".join(self.skipped[:20])
+            self.skipped.update(skipped)
+            bad = self.skipped.total()
+            if bad > max(10, self.max_bad_share * self._seen):
+                listed = "\n  ".join(list(self.skipped)[:20])
                 raise RasedError(
-                    f"{len(self.skipped)} of {self._seen} samples ({100 * share:.1f} %) could not be read, more than "
+                    f"{bad} of {self._seen} samples ({100 * bad / self._seen:.1f} %) could not be read, more than "
                     f"max_bad_share {self.max_bad_share} allows:\n  {listed}"
                 )
         return self.mixer(batch)
@@ -193,7 +205,7 @@ class MixtureDataModule(pl.LightningDataModule):
         if self._loader is None or self.trainer is None:
             return {"epoch": self._resume[0], "position": self._resume[1]}
         loader = self._loader
-        done = self._processed() - self._first_batch
+        done = self._progress().processed - self._first_batch
         position = order.consumed(
             max(0, done),
             loader.position,
@@ -217,19 +229,27 @@ class MixtureDataModule(pl.LightningDataModule):
         )
 
     def _begin(self, loader: Loader) -> None:
-        """Set epoch and position when the trainer begins an epoch; it asks twice for its first one."""
+        """Set epoch and position when the trainer begins an epoch; it asks twice for its first one.
+
+        The trainer takes the batch whose number is the length of the loader for the last one. Within
+        an epoch its count therefore goes on as if this launch, whose batches may have another size,
+        had made those before.
+        """
         if self.trainer is None:
             return
         loader.epoch = self.trainer.current_epoch
         resume_epoch, resume_position = self._resume
         loader.position = resume_position if loader.epoch == resume_epoch else 0
-        self._first_batch = self._processed()
+        progress = self._progress()
+        if loader.position:
+            for state in ("ready", "started", "processed", "completed"):
+                setattr(progress, state, loader.begun)
+        self._first_batch = progress.processed
 
-    def _processed(self) -> int:
-        """Batches of the running epoch whose step is done."""
+    def _progress(self) -> Any:
+        """The trainer's count of the batches of the running epoch; `processed`: those whose step is done."""
         assert self.trainer is not None
-        progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
-        return cast(int, progress.processed)  # type: ignore[attr-defined]
+        return cast(Any, self.trainer.fit_loop.epoch_loop).batch_progress.current
 
 
 class _Epochs:

@@ -198,8 +198,13 @@ class Enhancement(pl.LightningModule):
             spent.append(self.global_step / trainer.max_steps)
         batches = trainer.num_training_batches
         if trainer.max_epochs is not None and trainer.max_epochs > 0 and math.isfinite(batches):
-            per_epoch = math.ceil(batches / trainer.accumulate_grad_batches)
-            spent.append(self.global_step / (per_epoch * trainer.max_epochs))
+            every = trainer.accumulate_grad_batches
+            per_epoch = math.ceil(batches / every)
+            within = (
+                cast(Any, trainer.fit_loop.epoch_loop).batch_progress.current.processed // every
+            )
+            steps = trainer.current_epoch * per_epoch + within
+            spent.append(steps / (per_epoch * trainer.max_epochs))
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Timer) and (left := callback.time_remaining()) is not None:
                 elapsed = callback.time_elapsed()

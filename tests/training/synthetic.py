@@ -1,7 +1,9 @@
 """Small parts for the tests of training: an enhancer with dropout, a tone in noise, a signal in time."""
 
+import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -119,3 +121,34 @@ class Signal(pl.Callback):
         self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), self.number)
+
+
+class Seen(pl.Callback):
+    """Writes a line of JSON for every batch of every rank: the step it is for (from 1), indices and keys."""
+
+    def __init__(self, file: str):
+        self.file = Path(file)
+        self.step = 0
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self.step = trainer.global_step + 1
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        row = {
+            "rank": trainer.global_rank,
+            "epoch": trainer.current_epoch,
+            "step": self.step,
+            "index": batch["index"].tolist(),
+            "key": list(zip(batch["key"], batch["noise_key"], batch["rir_key"], strict=True)),
+        }
+        with self.file.open("a") as file:
+            file.write(json.dumps(row) + "\n")

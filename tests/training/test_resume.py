@@ -1,6 +1,8 @@
 """An interrupted and resumed run is the uninterrupted one, to the last digit."""
 
 import csv
+import json
+import math
 import os
 import signal
 import subprocess
@@ -14,6 +16,7 @@ import torch
 import yaml
 
 from rased.cli.train import train
+from rased.training.base import lr_factor
 
 ROOT = Path(__file__).parents[2]
 BATCHES = 5
@@ -120,6 +123,43 @@ def test_resumed_equals_uninterrupted(
     for name in ("last", "best"):
         for key, value in weights(expected, name).items():
             assert torch.equal(value, weights(run, name)[key]), (name, key)
+
+
+def seen(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def resized(file: Path, batch_size: int, stop: int | None, **trainer: Any) -> dict[str, Any]:
+    """A configuration for 10 samples an epoch, 2 epochs, that is stopped behind so many batches."""
+    callbacks = [{"class_path": "tests.training.synthetic.Seen", "init_args": {"file": str(file)}}]
+    if stop is not None:
+        arguments = {"hook": "on_train_batch_end", "count": stop}
+        callbacks.append({"class_path": "tests.training.synthetic.Signal", "init_args": arguments})
+    settings = config(*callbacks, max_epochs=2, **trainer)
+    settings["data"] = {**DATA, "init_args": {**DATA["init_args"], "batch_size": batch_size}}
+    return settings
+
+
+@pytest.mark.parametrize(
+    ("first", "stop", "second", "trainer"),
+    [(2, 3, 1, {}), (1, 7, 5, {}), (1, 4, 3, {"accumulate_grad_batches": 2})],
+    ids=["smaller", "larger", "accumulated"],
+)
+def test_another_batch_size_goes_on_with_the_same_samples(
+    tmp_path: Path, first: int, stop: int, second: int, trainer: dict[str, Any]
+) -> None:
+    """The rest of the epoch, its validation, and the whole of the next one."""
+    run, file = tmp_path / "run", tmp_path / "seen"
+    assert train(resized(file, first, stop, **trainer), run) == 128 + signal.SIGTERM
+    assert train(resized(file, second, None, **trainer), run) == 0
+    for epoch in range(2):
+        samples = [i for row in seen(file) if row["epoch"] == epoch for i in row["index"]]
+        assert samples == list(range(2 * BATCHES))
+    assert len(curve(run)["valid/loss"]) == 2
+    steps = 2 * math.ceil(-(-2 * BATCHES // second) / trainer.get("accumulate_grad_batches", 1))
+    rates = [float(rate) for rate in curve(run)["train/lr"].values()]
+    last = lr_factor(step=99, progress=(steps - 1) / steps, warmup_steps=2, final=0.02)
+    assert rates[-1] == pytest.approx(1e-3 * last)
 
 
 @pytest.mark.slow
