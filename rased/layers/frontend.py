@@ -48,13 +48,27 @@ class Features:
 
     def size(self, freq: int) -> int:
         """Numbers in a frame, for a spectrum of `freq` bins."""
+        return sum(self._sizes(freq))
+
+    def columns(self, kind: FeatureKind, freq: int) -> slice:
+        """Where a kind lies among the numbers of a frame.
+
+        Raises:
+            RasedError: it is none of the kinds.
+        """
+        if kind not in self.kinds:
+            raise RasedError(f"{kind} is not among the features {', '.join(self.kinds)}.")
+        place, sizes = self.kinds.index(kind), self._sizes(freq)
+        return slice(sum(sizes[:place]), sum(sizes[: place + 1]))
+
+    def _sizes(self, freq: int) -> list[int]:
         sizes = {
             "log_mel": self.bands,
             "log_erb": self.bands,
             "mfcc": self.coefficients,
             "complex": 2 * freq,
         }
-        return sum(sizes.get(kind, freq) for kind in self.kinds)
+        return [sizes.get(kind, freq) for kind in self.kinds]
 
     def __call__(
         self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
@@ -165,6 +179,22 @@ class InputStage(nn.Module):
         )
         return inputs, (statistics, floor, memory)
 
+    def windows(
+        self,
+        windows: Float[Tensor, "batch feature context"],
+        noise: Float[Tensor, "batch feature"],
+    ) -> Float[Tensor, "batch 1 inputs"]:
+        """Inputs for single frames, each given with its context and the static noise estimate beside it.
+
+        As `forward` gives them for the whole utterance, where the mean stands before its first frame
+        and silence behind its last. For normalisation "none" (then zeros before the first) and "global".
+        """
+        values = torch.cat([windows, noise[..., None]], dim=-1)
+        if self.settings.noise == "none":
+            values = windows
+        values, _ = self.normalise(values, None)
+        return rearrange(values, "batch feature context -> batch 1 (context feature)")
+
     def normalise(
         self, values: Float[Tensor, "batch feature frames"], state: State
     ) -> tuple[Float[Tensor, "batch feature frames"], State]:
@@ -206,32 +236,38 @@ class InputStage(nn.Module):
 
 
 class Moments:
-    """Mean and standard deviation of features over any number of batches, in float64."""
+    """Mean and variance of features over any number of batches, in float64.
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.total: Tensor | None = None
-        self.squares: Tensor | None = None
+    Merged batch by batch from the deviations within each (Chan, Golub and LeVeque, "Updating formulae and a pairwise
+    algorithm for computing sample variances", 1979): no difference of large sums, whatever the mean.
+
+    Args:
+        count: frames so far.
+        mean: of each feature.
+        variance: of each feature, over all frames so far (divided by their number).
+    """
+
+    def __init__(
+        self,
+        count: int = 0,
+        mean: Float[Tensor, "*feature"] = torch.zeros(()),  # noqa: B008 (never changed in place)
+        variance: Float[Tensor, "*feature"] = torch.zeros(()),  # noqa: B008
+    ) -> None:
+        self.count, self.mean, self.variance = count, mean.double(), variance.double()
 
     def add(self, values: Float[Tensor, "batch feature frames"]) -> None:
         """Count these frames in."""
-        precise = rearrange(values.double(), "batch feature frames -> feature (batch frames)")
-        self.count += precise.shape[1]
-        total, squares = precise.sum(1), precise.square().sum(1)
-        self.total = total if self.total is None else self.total + total
-        self.squares = squares if self.squares is None else self.squares + squares
+        precise = rearrange(values.double(), "batch feature frames -> (batch frames) feature")
+        mean = precise.mean(0)
+        variance = (precise - mean).square().mean(0)
+        shift = mean - self.mean
+        self.count += len(precise)
+        share = len(precise) / self.count
+        between = share * (1 - share) * shift.square()
+        self.mean = self.mean + share * shift
+        self.variance = torch.lerp(self.variance, variance, share) + between
 
-    def write(self, mean: Float[Tensor, " feature"], std: Float[Tensor, " feature"]) -> None:
-        """Overwrite two buffers with mean and standard deviation of all frames.
-
-        Raises:
-            RasedError: nothing was added.
-        """
-        if self.total is None or self.squares is None:
-            raise RasedError(
-                "fit_statistics got no batch; give it at least one pair of (noisy, target)."
-            )
-        average = self.total / self.count
-        variance = self.squares / self.count - average.square()
-        mean.copy_(average)
-        std.copy_(variance.clamp(min=1e-6).sqrt())
+    @property
+    def std(self) -> Float[Tensor, " feature"]:
+        """Standard deviation, at least a thousandth."""
+        return self.variance.clamp(min=1e-6).sqrt()

@@ -194,8 +194,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
                 return SpectralPrediction(magnitude * unit_phase(noisy), output=magnitude)
             case "log_power":
                 if self.residual:
-                    seen = feature.log_power(noisy)
-                    output = output + feature.standardise(seen, self.target_mean, self.target_std)
+                    output = output + self.ideal_log_power(feature.log_power(noisy))
                 log_power = feature.unstandardise(output, self.target_mean, self.target_std)
                 magnitude = (log_power.clamp(max=LOG_POWER_LIMIT) / 2).exp()
                 return SpectralPrediction(magnitude * unit_phase(noisy), output=output)
@@ -206,6 +205,43 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
                 mask = mask_from_output(kind, output)
                 seen = compress_mask(mask) if kind == "complex_mask" else mask
                 return SpectralPrediction(apply_mask(mask, noisy), mask=mask, output=seen)
+
+    def predict_windows(
+        self,
+        windows: Float[Tensor, "batch feature context"],
+        noise: Float[Tensor, "batch feature"],
+    ) -> Float[Tensor, "batch freq 1"]:
+        """What the network puts out for single frames (`Prediction.output`), from features instead of audio.
+
+        For the target log_power and networks without memory.
+
+        Args:
+            windows: features of each frame and its context, as `inputs` splices them
+                (`InputStage.windows`).
+            noise: the static noise estimate of each frame.
+        """
+        output, _ = self.network(self.inputs.windows(windows, noise), None)
+        output = rearrange(output.float(), "batch frames out -> batch out frames")
+        if self.residual:
+            now = windows[..., self.inputs.settings.past_frames, None]
+            output = output + self.ideal_log_power(self.log_power_of(now))
+        return output
+
+    def log_power_of(
+        self, values: Float[Tensor, "batch feature frames"]
+    ) -> Float[Tensor, "batch freq frames"]:
+        """The log-power among the features.
+
+        Raises:
+            RasedError: it is not among them.
+        """
+        return values[:, self.features.columns("log_power", self.stft.freq)]
+
+    def ideal_log_power(
+        self, log_power: Float[Tensor, "batch freq frames"]
+    ) -> Float[Tensor, "batch freq frames"]:
+        """A log-power in the domain of `Prediction.output`: standardised by the statistics of the training targets."""
+        return feature.standardise(log_power, self.target_mean, self.target_std)
 
     def ideal_output(
         self, *, noisy: Float[Tensor, "batch time"], target: Float[Tensor, "batch time"]
@@ -220,9 +256,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
             case "magnitude":
                 return feature.magnitude(spectrum)
             case "log_power":
-                return feature.standardise(
-                    feature.log_power(spectrum), self.target_mean, self.target_std
-                )
+                return self.ideal_log_power(feature.log_power(spectrum))
             case "complex":
                 return spectrum
             case kind:
@@ -260,10 +294,21 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         for noisy, target in batches:
             of_features.add(self.features(self.stft.analysis(noisy), self.sample_rate))
             of_targets.add(feature.log_power(self.stft.analysis(target)))
+        if not of_features.count:
+            raise RasedError(
+                "fit_statistics got no batch; give it at least one pair of (noisy, target)."
+            )
+        self.set_statistics(of_features=of_features, of_targets=of_targets)
+
+    @torch.no_grad()
+    def set_statistics(self, *, of_features: Moments, of_targets: Moments) -> None:
+        """Take mean and standard deviation of features and target log-powers as they are given."""
         if self.inputs.settings.normalisation == "global":
-            of_features.write(self.inputs.mean, self.inputs.std)
+            self.inputs.mean.copy_(of_features.mean)
+            self.inputs.std.copy_(of_features.std)
         if self.target == "log_power":
-            of_targets.write(self.target_mean, self.target_std)
+            self.target_mean.copy_(of_targets.mean)
+            self.target_std.copy_(of_targets.std)
         self.fitted.fill_(True)
 
 

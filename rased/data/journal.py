@@ -1,0 +1,183 @@
+"""A file that is at any moment what it was at its last commit, whatever kills the writer: for HDF5 through h5py.
+
+HDF5 changes a file in place and cannot open what a killed writer leaves behind. Here, what lies
+behind the committed end is written straight away, and what overwrites committed bytes is held back
+in memory; `commit` writes it to a journal beside the file, and only then into the file. Opening
+repeats the last commit and cuts off what came after it.
+"""
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from rased.errors import RasedError
+
+PAGE = 4096
+SUFFIX = ".journal"
+
+
+class JournalledFile(io.RawIOBase):
+    """The file object for `h5py.File(file, "r+")`: seek, readinto, write, truncate, and `commit`.
+
+    Attributes:
+        new: whether there is nothing yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open PATH at its last commit, or empty; PATH.journal lies beside it.
+
+        Raises:
+            RasedError: another process is writing it, or the journal is damaged.
+        """
+        self.path, self.journal = path, path.with_name(path.name + SUFFIX)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._file)
+            raise RasedError(
+                f"Another process is writing '{path}': wait for it, or choose another --out."
+            ) from error
+        self._pages: dict[int, bytearray] = {}
+        self._position = self._size = self._committed = 0
+        self._abandoned = False
+        if self.journal.is_file():
+            self._apply(*self._read_journal())
+        os.ftruncate(self._file, self._committed)
+        self.new = not self._committed
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """As of any file."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = start + offset
+        return self._position
+
+    def tell(self) -> int:
+        """As of any file."""
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer from the file and what is held back; zeros where nothing was written."""
+        view = memoryview(buffer).cast("B")
+        start, stop = self._position, self._position + len(view)
+        data = os.pread(self._file, len(view), start)
+        view[: len(data)] = data
+        view[len(data) :] = bytes(len(view) - len(data))
+        for page in self._pages.keys() & set(range(start // PAGE, -(-stop // PAGE))):
+            begin, end = max(start, page * PAGE), min(stop, (page + 1) * PAGE)
+            held = self._pages[page][begin - page * PAGE : end - page * PAGE]
+            view[begin - start : end - start] = held
+        self._position = stop
+        return len(view)
+
+    def write(self, data: Any) -> int:
+        """Write behind the committed pages; hold back what lies in them."""
+        view = memoryview(data).cast("B")
+        count = len(view)
+        start, stop = self._position, self._position + count
+        self._position, self._size = stop, max(self._size, stop)
+        if self._abandoned:
+            return count
+        protected = -(-self._committed // PAGE) * PAGE
+        while start < min(stop, protected):
+            page, inside = divmod(start, PAGE)
+            length = min(PAGE - inside, stop - start)
+            self._hold(page)[inside : inside + length] = view[:length]
+            start, view = start + length, view[length:]
+        while view:
+            written = os.pwrite(self._file, view, start)
+            start, view = start + written, view[written:]
+        return count
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the end; the file itself is cut at the next commit."""
+        self._size = self._position if size is None else size
+        return self._size
+
+    def commit(self) -> None:
+        """Make all that was written what the file is from now on.
+
+        Raises:
+            OSError: the disk is full; the file stays at the commit before.
+        """
+        os.ftruncate(self._file, max(self._size, self._committed))
+        os.fsync(self._file)
+        pages = b"".join(self._pages.values())
+        head = {
+            "size": self._size,
+            "pages": list(self._pages),
+            "sha256": hashlib.sha256(pages).hexdigest(),
+        }
+        part = self.journal.with_name(self.journal.name + ".part")
+        with part.open("wb") as file:
+            file.write(json.dumps(head).encode() + b"\n" + pages)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(self.journal)
+        self._apply(self._size, dict(self._pages))
+
+    def abandon(self) -> None:
+        """Write nothing any more: the file stays at its last commit, whoever still closes it."""
+        if not self._abandoned:
+            self._abandoned = True
+            os.ftruncate(self._file, self._committed)
+
+    def close(self) -> None:
+        """Close; what was not committed is lost."""
+        if not self.closed:
+            os.close(self._file)
+        super().close()
+
+    def finish(self, path: Path) -> None:
+        """Give the committed file its name and remove the journal."""
+        os.fsync(self._file)
+        self.path.replace(path)
+        self.journal.unlink(missing_ok=True)
+
+    def _hold(self, page: int) -> bytearray:
+        if page not in self._pages:
+            self._pages[page] = bytearray(
+                os.pread(self._file, PAGE, page * PAGE).ljust(PAGE, b"\0")
+            )
+        return self._pages[page]
+
+    def _apply(self, size: int, pages: dict[int, bytearray]) -> None:
+        """Write the pages of a commit; where that fails, the journal does it at the next opening."""
+        self._size = self._committed = size
+        for page, content in pages.items():
+            os.pwrite(self._file, content, page * PAGE)
+        os.ftruncate(self._file, size)
+        self._pages = {}
+
+    def _read_journal(self) -> tuple[int, dict[int, bytearray]]:
+        line, _, content = self.journal.read_bytes().partition(b"\n")
+        try:
+            head = json.loads(line)
+            whole = hashlib.sha256(content).hexdigest() == head["sha256"]
+            size, numbers = head["size"], head["pages"]
+        except (ValueError, KeyError, TypeError):
+            whole = False
+        if not whole:
+            raise RasedError(
+                f"{self.journal} is damaged: remove it and '{self.path}', and begin again."
+            )
+        return size, {
+            page: bytearray(content[place * PAGE : (place + 1) * PAGE])
+            for place, page in enumerate(numbers)
+        }
