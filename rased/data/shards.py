@@ -198,6 +198,21 @@ def write_index(
     partial.replace(folder / INDEX)
 
 
+def decode(data: bytes, codec: Codec, start: int, frames: int) -> NDArray[np.float32]:
+    """Samples [start, start + frames) of stored bytes as float32 (time,) in [-1, 1]; fewer where they end before.
+
+    Raises:
+        soundfile.LibsndfileError: the bytes do not decode.
+    """
+    if codec == "pcm16":
+        audio = np.frombuffer(data[2 * start : 2 * (start + frames)], dtype="<i2")
+        return audio.astype(np.float32) * np.float32(2**-15)
+    with soundfile.SoundFile(io.BytesIO(data)) as file:
+        if start:
+            file.seek(start)
+        return file.read(frames, dtype="float32")
+
+
 class Reader:
     """Random access to the samples of an index: one positioned read each, few open files, safe to fork or pickle."""
 
@@ -234,14 +249,8 @@ class Reader:
         length = int(self.index.columns["frames"][row])
         frames = length - start if frames < 0 else frames
         data = self.raw(row)
-        if self.index.codec == "pcm16":
-            audio = np.frombuffer(data, dtype="<i2", count=frames, offset=2 * start)
-            return audio.astype(np.float32) * np.float32(2**-15)
         try:
-            with soundfile.SoundFile(io.BytesIO(data)) as file:
-                if start:
-                    file.seek(start)
-                audio = file.read(frames, dtype="float32")
+            audio = decode(data, self.index.codec, start, frames)
         except soundfile.LibsndfileError as error:
             raise RasedError(
                 f"{self._name(row)} does not decode ({error.error_string.rstrip('.')}): check with "
