@@ -43,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save-audio", action="store_true", help="write DIR/audio/TESTSET/SYSTEM/ID.wav as well"
     )
+    parser.add_argument(
+        "--align",
+        action="store_true",
+        help="take delays of up to 0.25 s out before scoring; marked in the protocol",
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
@@ -62,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         metrics=metric_names(arguments.metrics),
         jobs=arguments.jobs,
         save_audio=arguments.save_audio,
+        align=arguments.align,
     )
     if arguments.json:
         print(json.dumps(as_plain(rows), indent=1))

@@ -1,9 +1,11 @@
 """Results side by side: means with 95 % intervals, and what each system costs.
 
 RESULTS are files or folders that `rased evaluate` wrote (default: results). Rows that do not
-compare (another version of a metric, another resampler, incomplete) are marked; files of another
-schema, or changed by hand, are refused. With --html: a page with the table, bars with intervals,
-and, where --save-audio was used, audio and spectrograms. It opens from disk.
+compare (another version of a metric, another resampler, incomplete) are marked, and so is what
+scores do not tell: a metric that rises while others fall, an output that is louder or late. Files
+of another schema or changed by hand, and systems that were trained on what they are tested on, are
+refused. Trainings of one recipe with several seeds are one row. With --html: a page with the table,
+bars with intervals, and, where --save-audio was used, audio and spectrograms. It opens from disk.
 """
 
 import argparse
@@ -15,6 +17,9 @@ examples:
   rased leaderboard                                 the results in results/
   rased leaderboard results zoo/leaderboard         several places
   rased leaderboard results --html page             and a page: open page/index.html
+  rased leaderboard results --baseline log-mmse     who is better than that, and how surely
+  rased leaderboard results --by snr_db condition --metric pesq-wb
+  rased leaderboard results --worst 5 --metric stoi      which utterances went wrong
   rased leaderboard results --json                  for programs
 """
 
@@ -26,6 +31,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "results", nargs="*", type=Path, default=[Path("results")], metavar="RESULTS"
     )
     parser.add_argument("--html", type=Path, metavar="DIR", help="write a page into DIR")
+    parser.add_argument(
+        "--baseline", default="noisy", metavar="SYSTEM", help="compare with it (default: noisy)"
+    )
+    parser.add_argument(
+        "--by",
+        nargs="+",
+        default=[],
+        metavar="FACT",
+        help="also a table by condition, snr_db, speaker, noise_type, room, t60 or drr_db",
+    )
+    parser.add_argument(
+        "--worst", type=int, default=0, metavar="N", help="also each system's N worst utterances"
+    )
+    parser.add_argument(
+        "--metric", metavar="NAME", help="for --by and --worst (default: the first column)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
 
 
@@ -34,13 +55,22 @@ def run(arguments: argparse.Namespace) -> int:
     import json
 
     from rased.evaluation import collect, print_table, write_page
-    from rased.evaluation.leaderboard import as_plain
+    from rased.evaluation.board import boards
+    from rased.evaluation.leaderboard import as_plain, print_conditions, print_worst, terminal
 
     rows = collect(arguments.results)
+    baseline = arguments.baseline
     if arguments.json:
-        print(json.dumps(as_plain(rows), indent=1))
+        print(json.dumps(as_plain(rows, baseline=baseline), indent=1))
     else:
-        print_table(rows)
+        console = terminal()
+        print_table(rows, console, baseline=baseline)
+        for board in boards(rows, baseline=baseline):
+            metric = arguments.metric or board.metrics[0]
+            for fact in arguments.by:
+                print_conditions(board, metric, fact, console)
+            if arguments.worst:
+                print_worst(board, metric, arguments.worst, console)
     if arguments.html is not None:
         folders = [place if place.is_dir() else place.parent for place in arguments.results]
         sounds = next((f / "audio" for f in folders if (f / "audio").is_dir()), None)

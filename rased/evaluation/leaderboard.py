@@ -1,8 +1,6 @@
-"""Results side by side: which rows compare, what a mean is worth, what must be marked."""
+"""The leaderboard in the terminal, and as plain data for programs."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from rich import box
@@ -10,233 +8,46 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rased.errors import RasedError
-from rased.evaluation import result as results
+from rased.evaluation.board import ALPHA, BASELINE, WITHOUT_ENHANCER, Board, Row, boards
+from rased.evaluation.conditions import by_condition, described, worst
 from rased.evaluation.result import Result
-from rased.evaluation.statistics import Interval, bootstrap, paired
+from rased.evaluation.statistics import Interval
 from rased.metrics import METRICS
 
-BASELINE = "noisy"
 LEGEND = (
-    "± half of the 95 % bootstrap interval; ▲ better, ▼ worse than the noisy input (paired); RTF: "
-    "processor seconds for a second of audio on one thread; latency all: needs the whole file"
+    "± half of the 95 % bootstrap interval; ▲ better, ▼ worse than {baseline} (paired sign-flip test, p < {alpha} "
+    "after Holm); rank: places averaged as in the URGENT challenges; RTF: processor seconds for a second of "
+    "audio on one thread; latency all: needs the whole file"
 )
 _PIPE_WIDTH = 200
-_WITHOUT_ENHANCER = {"noisy": 0, "target": 1}
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One metric of one system.
+def print_table(
+    rows: Sequence[Result], console: Console | None = None, *, baseline: str = BASELINE
+) -> None:
+    """Print a table for each test set, with what must be known to read it.
 
-    Attributes:
-        interval: mean and 95 % interval over the utterances with a value; None without any.
-        change: paired difference to the noisy input; None for that input itself, or without it.
-        count: utterances with a value.
-        total: utterances of the test set.
-        version: of the metric.
-        comparable: whether the version is that of the other rows, and no utterance is missing.
+    Args:
+        rows: results.
+        console: where to; None: standard output.
+        baseline: system that the others are held against.
     """
-
-    interval: Interval | None
-    change: Interval | None
-    count: int
-    total: int
-    version: str
-    comparable: bool
-
-    @property
-    def verdict(self) -> str:
-        """What the paired interval says: "better", "worse", or "" where it includes zero."""
-        if self.change is None or not self.change.excludes_zero:
-            return ""
-        return "better" if self.change.mean > 0 else "worse"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One system of a board.
-
-    Attributes:
-        result: what the row rests on.
-        cells: by metric; a metric without any score is absent.
-        marks: what a reader must know before comparing, in full sentences.
-    """
-
-    result: Result
-    cells: dict[str, Cell]
-    marks: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """Name of the system."""
-        return self.result.name
-
-
-@dataclass(frozen=True)
-class Board:
-    """All systems on one test set.
-
-    Attributes:
-        name: of the test set.
-        testset: what results say of it.
-        metrics: columns.
-        rows: the target first, then by the first metric, best first.
-    """
-
-    name: str
-    testset: dict[str, Any]
-    metrics: list[str]
-    rows: list[Row]
-
-    def best(self, metric: str) -> float | None:
-        """Best mean among systems (the target, and rows that do not compare, aside)."""
-        means = [
-            cell.interval.mean
-            for row in self.rows
-            if row.result.system["kind"] != "target"
-            and (cell := row.cells.get(metric)) is not None
-            and cell.interval is not None
-            and cell.comparable
-        ]
-        if not means:
-            return None
-        return max(means) if METRICS[metric].direction == "higher" else min(means)
-
-
-def collect(places: Iterable[str | Path]) -> list[Result]:
-    """Load results from files and folders (all *.json in them).
-
-    Raises:
-        RasedError: nothing there, an unknown schema, or a file that was changed by hand.
-    """
-    found: list[Result] = []
-    for place in map(Path, places):
-        files = sorted(place.glob("*--*.json")) if place.is_dir() else [place]
-        if not files:
-            raise RasedError(
-                f"the folder '{place}' holds no results: make some with `rased evaluate`."
-            )
-        found += [results.load(file) for file in files]
-    return found
-
-
-def boards(rows: Sequence[Result]) -> list[Board]:
-    """Group results by test set; the same name with other files is another board.
-
-    Raises:
-        RasedError: two results of one system on one test set.
-    """
-    groups: dict[tuple[str, str], list[Result]] = {}
-    for row in rows:
-        groups.setdefault((row.testset["name"], row.testset["list_sha256"]), []).append(row)
-    names = [name for name, _ in groups]
-    return [
-        _board(name if names.count(name) == 1 else f"{name} ({digest[:8]})", group)
-        for (name, digest), group in groups.items()
-    ]
-
-
-def _board(name: str, group: list[Result]) -> Board:
-    systems = [row.name for row in group]
-    twice = next((system for system in systems if systems.count(system) > 1), None)
-    if twice is not None:
-        raise RasedError(f"two results of '{twice}' on '{name}': pass one of them.")
-    metrics = [m for m in METRICS if any(m in row.metrics for row in group)]
-    usual = {metric: _most(group, metric) for metric in metrics}
-    conduct = _conduct(group[0])
-    baseline = next((row for row in group if row.system["kind"] == BASELINE), None)
-    rows = [_row(row, baseline, metrics, usual, conduct) for row in group]
-    return Board(name, group[0].testset, metrics, sorted(rows, key=lambda row: _rank(row, metrics)))
-
-
-def _rank(row: Row, metrics: Sequence[str]) -> tuple[int, float, str]:
-    cell = row.cells.get(metrics[0]) if metrics else None
-    first = row.result.system["kind"] != "target"
-    if cell is None or cell.interval is None:
-        return first, float("inf"), row.name
-    sign = -1 if METRICS[metrics[0]].direction == "higher" else 1
-    return first, sign * cell.interval.mean, row.name
-
-
-def _row(
-    row: Result,
-    baseline: Result | None,
-    metrics: Sequence[str],
-    usual: dict[str, str],
-    conduct: dict[str, Any],
-) -> Row:
-    cells, marks = {}, []
-    for metric in metrics:
-        if metric not in row.metrics:
-            continue
-        cells[metric] = cell = _cell(row, baseline, metric, usual[metric])
-        if cell.version != usual[metric]:
-            marks.append(
-                f"{METRICS[metric].title} by {cell.version}, other rows by {usual[metric]}: "
-                "not comparable."
-            )
-        marks += [f"{METRICS[metric].title}: {text}." for text in _verdicts(row, metric)]
-    missing = max((row.missing(metric) for metric in cells), default=0)
-    if missing:
-        marks.append(f"incomplete, {missing} utterances to go: run the evaluation again.")
-    differs = {key: value for key, value in _conduct(row).items() if value != conduct[key]}
-    marks += [f"{key}: {value}, other rows: {conduct[key]}." for key, value in differs.items()]
-    return Row(row, cells, tuple(marks))
-
-
-def _cell(row: Result, baseline: Result | None, metric: str, usual: str) -> Cell:
-    values = row.values(metric)
-    speakers = {utterance.id: utterance.facts.get("speaker") for utterance in row.utterances}
-    version = row.protocol["metrics"][metric]["version"]
-    interval = None
-    if values:
-        interval = bootstrap(list(values.values()), [speakers[name] for name in values])
-    change = None
-    if baseline is not None and baseline is not row and metric in baseline.metrics:
-        theirs = baseline.protocol["metrics"][metric]["version"]
-        sign = 1 if METRICS[metric].direction == "higher" else -1
-        if theirs == version:
-            change = paired(
-                {name: sign * value for name, value in values.items()},
-                {name: sign * value for name, value in baseline.values(metric).items()},
-                speakers,
-            )
-    total = int(row.testset["count"])
-    comparable = version == usual and row.missing(metric) == 0
-    return Cell(interval, change, len(values), total, version, comparable)
-
-
-def _verdicts(row: Result, metric: str) -> list[str]:
-    """Statuses other than ok, with the number of utterances that have them."""
-    statuses = [u.scores[metric].status for u in row.utterances if metric in u.scores]
-    return [
-        f"{status} ({statuses.count(status)} of {len(statuses)} utterances)"
-        for status in dict.fromkeys(statuses)
-        if status != "ok"
-    ]
-
-
-def _most(group: Sequence[Result], metric: str) -> str:
-    versions = [r.protocol["metrics"][metric]["version"] for r in group if metric in r.metrics]
-    return max(sorted(set(versions)), key=versions.count)
-
-
-def _conduct(row: Result) -> dict[str, Any]:
-    return {key: value for key, value in row.protocol.items() if key != "metrics"}
-
-
-def print_table(rows: Sequence[Result], console: Console | None = None) -> None:
-    """Print a table for each test set, with what must be known to read it."""
-    if console is None:
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=_PIPE_WIDTH)
-    for board in boards(rows):
+    console = console or terminal()
+    for board in boards(rows, baseline=baseline):
         console.print(_fitting(board, console))
         for number, mark in enumerate(_marks(board), start=1):
             console.print(f"[{number}] {mark}", markup=False, highlight=False, style="yellow")
-        console.print(LEGEND, style="dim", highlight=False)
+        console.print(
+            LEGEND.format(baseline=board.baseline or "nothing", alpha=ALPHA),
+            style="dim",
+            highlight=False,
+        )
+
+
+def terminal() -> Console:
+    """Standard output, wide where it is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_PIPE_WIDTH)
 
 
 def _marks(board: Board) -> list[str]:
@@ -259,6 +70,8 @@ def _table(board: Board, *, intervals: bool, costs_too: bool) -> Table:
     title = f"{board.name}: {facts['count']} utterances, target: {facts['target']}"
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
     table.add_column("system", no_wrap=True)
+    if any(row.rank is not None for row in board.rows):
+        table.add_column("rank", justify="right", no_wrap=True)
     for metric in board.metrics:
         heading = METRICS[metric].title.replace(" ", "\n")
         table.add_column(heading, justify="right", no_wrap=True)
@@ -274,9 +87,10 @@ def _table(board: Board, *, intervals: bool, costs_too: bool) -> Table:
         kind = row.result.system["kind"]
         table.add_row(
             name,
+            *([] if all(r.rank is None for r in board.rows) else [rank_of(row)]),
             *[_shown(board, row, metric, intervals) for metric in board.metrics],
             *[costs(row.result)[place] for place in kept],
-            style="dim" if kind in _WITHOUT_ENHANCER else None,
+            style="dim" if kind in WITHOUT_ENHANCER else None,
         )
     return table
 
@@ -291,20 +105,55 @@ def _shown(board: Board, row: Row, metric: str, intervals: bool) -> Text:
     text = f"{cell.interval.mean:.{digits}f}"
     if intervals and row.result.system["kind"] != "target":
         text += f" ±{cell.interval.half:.{digits}f}"
+    if intervals and cell.spread is not None:
+        text += f" (seeds ±{cell.spread:.{digits}f})"
     if intervals and cell.count < cell.total:
         text += f" ({cell.count}/{cell.total})"
-    text += {"better": " ▲", "worse": " ▼", "": "  "}[cell.verdict if kind_of(row) else ""]
+    text += {"better": " ▲", "worse": " ▼", "": "  "}[cell.verdict if row.kind else ""]
     if not cell.comparable:
         return Text(text, style="strike")
-    best = board.best(metric) == cell.interval.mean and kind_of(row)
-    colour = {"better": "green", "worse": "red", "": ""}[cell.verdict if kind_of(row) else ""]
+    best = board.best(metric) == cell.interval.mean and row.kind
+    colour = {"better": "green", "worse": "red", "": ""}[cell.verdict if row.kind else ""]
     return Text(text, style=f"{'bold ' if best else ''}{colour}".strip())
 
 
-def kind_of(row: Row) -> str:
-    """Kind of the system, "" for the noisy input and the target."""
-    kind = str(row.result.system["kind"])
-    return "" if kind in _WITHOUT_ENHANCER else kind
+def print_conditions(board: Board, metric: str, fact: str, console: Console) -> None:
+    """Print the means of a metric by condition: systems down, conditions across."""
+    groups = by_condition(board, metric, fact)
+    title = f"{METRICS[metric].title} by {fact} on {board.name}"
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    table.add_column("system", no_wrap=True)
+    for group in groups:
+        table.add_column(f"{group.name}\nn = {group.count}", justify="right")
+    digits = decimals(metric)
+    for row in board.rows:
+        means = [group.means.get(row.name) for group in groups]
+        shown = ["" if m is None else f"{m.mean:.{digits}f} ±{m.half:.{digits}f}" for m in means]
+        table.add_row(row.name, *shown, style=None if row.kind else "dim")
+    console.print(table)
+
+
+def print_worst(board: Board, metric: str, count: int, console: Console) -> None:
+    """Print where each system lost most against the baseline."""
+    against = f", against {board.baseline}" if board.baseline else ""
+    title = f"worst {METRICS[metric].title} on {board.name}{against}"
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for heading in ("system", "utterance"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column(METRICS[metric].title, justify="right")
+    table.add_column("change", justify="right")
+    table.add_column("what it is")
+    digits = decimals(metric)
+    for bad in worst(board, metric, count):
+        change = "" if bad.baseline is None else f"{bad.value - bad.baseline:+.{digits}f}"
+        what = described(bad.utterance)
+        table.add_row(bad.system, bad.utterance.id, f"{bad.value:.{digits}f}", change, what)
+    console.print(table)
+
+
+def rank_of(row: Row) -> str:
+    """The overall place, for a reader."""
+    return "" if row.rank is None else f"{row.rank:.2f}"
 
 
 def decimals(metric: str) -> int:
@@ -315,7 +164,7 @@ def decimals(metric: str) -> int:
 def costs(row: Result) -> tuple[str, str, str, str]:
     """Parameters, MACs per second, real-time factor and latency in ms, for a reader."""
     system = row.system
-    if system["kind"] in (*_WITHOUT_ENHANCER, "files"):
+    if system["kind"] in (*WITHOUT_ENHANCER, "files"):
         return "", "", "", ""
     factor = row.cost["real_time_factor"]
     latency = "all"
@@ -343,8 +192,8 @@ def compact(number: int | float | None) -> str:
     return f"{number:g}"
 
 
-def as_plain(rows: Sequence[Result]) -> list[dict[str, Any]]:
-    """The boards as plain data, for programs."""
+def as_plain(rows: Sequence[Result], *, baseline: str = BASELINE) -> list[dict[str, Any]]:
+    """The boards as plain data, for programs; `baseline` as in `print_table`."""
 
     def plain(interval: Interval | None) -> dict[str, Any] | None:
         return None if interval is None else vars(interval)
@@ -352,15 +201,20 @@ def as_plain(rows: Sequence[Result]) -> list[dict[str, Any]]:
     return [
         {
             "testset": board.testset,
+            "baseline": board.baseline,
             "rows": [
                 {
                     "system": row.result.system,
                     "cost": row.result.cost,
                     "marks": list(row.marks),
+                    "seeds": row.seeds,
+                    "rank": row.rank,
                     "metrics": {
                         metric: {
                             "mean": plain(cell.interval),
                             "change": plain(cell.change),
+                            "p": cell.p,
+                            "spread": cell.spread,
                             "count": cell.count,
                             "total": cell.total,
                             "version": cell.version,
@@ -371,5 +225,5 @@ def as_plain(rows: Sequence[Result]) -> list[dict[str, Any]]:
                 for row in board.rows
             ],
         }
-        for board in boards(rows)
+        for board in boards(rows, baseline=baseline)
     ]

@@ -13,7 +13,8 @@ from jaxtyping import Float
 
 from rased import audio
 from rased.errors import RasedError
-from rased.evaluation.leaderboard import Board, Cell, Row, boards, costs, decimals, kind_of
+from rased.evaluation.board import Board, Cell, Row, boards
+from rased.evaluation.leaderboard import costs, decimals, rank_of
 from rased.evaluation.result import Result, Utterance
 from rased.metrics import METRICS
 from rased.signal.stft import STFT
@@ -137,7 +138,7 @@ def write_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.globals.update(METRICS=METRICS, costs=costs, decimals=decimals, kind_of=kind_of)
+    templates.globals.update(METRICS=METRICS, costs=costs, decimals=decimals, rank_of=rank_of)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         parts = [
@@ -225,7 +226,7 @@ def _chart(board: Board, metric: str) -> Chart:
     bars = [
         Bar(
             name=row.name,
-            kind=row.result.system["kind"] if not kind_of(row) else "",
+            kind=row.result.system["kind"] if not row.kind else "",
             top=_TOP + number * _LINE,
             end=place(interval.mean),
             low=place(interval.low),

@@ -14,7 +14,7 @@ from typing import Any
 from rased.errors import RasedError
 from rased.metrics import METRICS, Score
 
-SCHEMA = 1
+SCHEMA = 2
 _DIGITS = 5
 _HASH = "content_sha256"
 
@@ -28,12 +28,15 @@ class Utterance:
         seconds: its length.
         facts: condition, snr_db, speaker, ...: what the test set knows of it.
         scores: by metric; a metric that has not been computed is absent.
+        measured: delay_ms of the estimate behind the target (behind the input, without one) and its
+            level_db (rms) over the input; None where one of them is silent.
     """
 
     id: str
     seconds: float
     facts: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Score] = field(default_factory=dict)
+    measured: dict[str, float | None] = field(default_factory=dict)
 
 
 @dataclass
@@ -42,8 +45,11 @@ class Result:
 
     Attributes:
         system: name, kind, sha256 (of weights and settings), checkpoint_sha256, parameters,
-            macs_per_second, sample_rate, latency (samples; None: whole utterances), causal.
+            macs_per_second, sample_rate, latency (samples; None: whole utterances), look_ahead (samples of
+            it that are not the transform's), causal.
         testset: name, count, sample_rate, target, list_sha256.
+        training: what the system was trained on and how (`training.training_of`); None where nothing was
+            trained, or nobody says.
         protocol: sample_rate of scoring, resampler, alignment, length, and for each metric its
             version, unit, direction and range. Rows compare where these agree.
         cost: seconds of processor time per second of audio, on one thread.
@@ -54,6 +60,7 @@ class Result:
 
     system: dict[str, Any]
     testset: dict[str, Any]
+    training: dict[str, Any] | None
     protocol: dict[str, Any]
     cost: dict[str, Any]
     environment: dict[str, Any]
@@ -146,6 +153,7 @@ def load(path: Path) -> Result:
             row["seconds"],
             row["facts"],
             {name: Score(**score) for name, score in row["scores"].items()},
+            row["measured"],
         )
         for row in content.pop("utterances")
     ]

@@ -1,5 +1,7 @@
 """System x test set x metrics -> results: in parallel processes, resumed where it was interrupted."""
 
+import dataclasses
+import math
 import os
 import signal
 import sys
@@ -34,13 +36,19 @@ from rased.evaluation import result as results
 from rased.evaluation.result import Result, Utterance
 from rased.evaluation.systems import System, describe, resolve
 from rased.evaluation.testset import EvaluationSet, Item, audio_files, read_audio, read_testset
+from rased.evaluation.training import training_of
 from rased.metrics import METRICS, Score, metric
 from rased.models.base import Enhancer
+from rased.signal.alignment import delay, undelay
+from rased.signal.levels import rms
 
 DEFAULT = ("pesq-wb", "stoi", "estoi", "si-sdr", "dnsmos-sig", "dnsmos-bak", "dnsmos-ovrl")
 SCORING_RATE = 16_000
 SLACK = 0.1
 """Seconds by which a file that something else has enhanced may be longer or shorter."""
+
+DELAY_LIMIT = 0.25
+"""Largest delay of an estimate that is looked for, in seconds."""
 
 _SAVE_EVERY = 15.0
 _KEPT = 4
@@ -56,12 +64,14 @@ class Job:
         item: what is enhanced.
         metrics: names of what is measured.
         save: where the estimate goes; None: nowhere.
+        align: whether a delay of the estimate is taken out before it is measured.
     """
 
     system: System
     item: Item
     metrics: tuple[str, ...]
     save: Path | None
+    align: bool
 
 
 @dataclass(frozen=True)
@@ -72,11 +82,13 @@ class Outcome:
         seconds: length of the utterance.
         scores: by metric.
         processor_seconds: for enhancing alone; 0 where nothing was computed.
+        measured: see `Utterance`.
     """
 
     seconds: float
     scores: dict[str, Score] = field(default_factory=dict)
     processor_seconds: float = 0.0
+    measured: dict[str, float | None] = field(default_factory=dict)
 
 
 def metric_names(words: Sequence[str]) -> tuple[str, ...]:
@@ -105,6 +117,7 @@ def evaluate(
     metrics: Sequence[str] = DEFAULT,
     jobs: int = 1,
     save_audio: bool = False,
+    align: bool = False,
 ) -> list[Result]:
     """Score systems on a test set and write `<system>--<testset>.json` for each into `out`.
 
@@ -118,6 +131,8 @@ def evaluate(
         metrics: names in METRICS.
         jobs: processes, each with one thread.
         save_audio: also write `out`/audio/<testset>/<system>/<id>.wav, 16 bits.
+        align: take a delay of the estimate out before it is measured (it is measured and kept in any
+            case); part of the protocol: rows with and without do not compare.
 
     Raises:
         RasedError: unknown system, metric or test set, or a place that cannot be written.
@@ -136,11 +151,16 @@ def evaluate(
         raise RasedError(f"two systems are called '{twice}': rename one of the folders.")
 
     folder = Path(out)
-    rows = [_begin(system, given, folder, tuple(metrics)) for system in found]
+    rows = [_begin(system, given, folder, tuple(metrics), align) for system in found]
+    for row in rows:
+        for sentence in (row.training or {}).get("overlap", ()):
+            print(f"rased: warning: {row.name} has seen this test: {sentence}.", file=sys.stderr)
     todo = [
         job
         for system, row in zip(found, rows, strict=True)
-        for job in _open_jobs(system, row, given, tuple(metrics), folder if save_audio else None)
+        for job in _open_jobs(
+            system, row, given, tuple(metrics), folder if save_audio else None, align
+        )
     ]
     by_name = {row.name: row for row in rows}
     with _Writer(rows, given, folder) as writer, _progress(len(todo)) as advance:
@@ -152,7 +172,7 @@ def evaluate(
 
 
 def _begin(
-    system: System, testset: EvaluationSet, folder: Path, metrics: tuple[str, ...]
+    system: System, testset: EvaluationSet, folder: Path, metrics: tuple[str, ...], align: bool
 ) -> Result:
     """The result so far: what an earlier call left, as far as it still holds."""
     fresh = Result(
@@ -164,10 +184,11 @@ def _begin(
             "target": testset.target,
             "list_sha256": testset.list_sha256,
         },
+        training=training_of(system, testset),
         protocol={
             "sample_rate": SCORING_RATE,
             "resampler": _resampler(testset.sample_rate),
-            "alignment": "none",
+            "alignment": f"delays up to {DELAY_LIMIT:g} s taken out" if align else "none",
             "length": "cut or zero-padded to the target",
             "metrics": {name: _declared(name) for name in METRICS if name in metrics},
         },
@@ -208,7 +229,7 @@ def _begin(
             and name in fresh.protocol["metrics"]
             and earlier.protocol["metrics"][name] == fresh.protocol["metrics"][name]
         }
-        fresh.utterances.append(Utterance(utterance.id, utterance.seconds, utterance.facts, kept))
+        fresh.utterances.append(dataclasses.replace(utterance, scores=kept))
     fresh.cost, fresh.created = earlier.cost, earlier.created
     return fresh
 
@@ -219,6 +240,7 @@ def _open_jobs(
     testset: EvaluationSet,
     metrics: tuple[str, ...],
     folder: Path | None,
+    align: bool,
 ) -> Iterator[Job]:
     done = {utterance.id: utterance.scores for utterance in row.utterances}
     for item in testset.items:
@@ -228,7 +250,7 @@ def _open_jobs(
             save = folder / "audio" / testset.name / system.name / f"{item.id}.wav"
             save = None if save.is_file() and item.id in done else save
         if missing or save is not None:
-            yield Job(system, item, missing, save)
+            yield Job(system, item, missing, save, align)
 
 
 def _enter(row: Result, item: Item, outcome: Outcome) -> None:
@@ -237,6 +259,7 @@ def _enter(row: Result, item: Item, outcome: Outcome) -> None:
         utterance = Utterance(item.id, round(outcome.seconds, 4), dict(item.facts))
         row.utterances.append(utterance)
     utterance.scores.update(outcome.scores)
+    utterance.measured.update(outcome.measured)
     if outcome.processor_seconds:
         cost = row.cost
         cost["processor_seconds"] = round(cost["processor_seconds"] + outcome.processor_seconds, 4)
@@ -331,9 +354,32 @@ def perform(job: Job) -> Outcome:
         return Outcome(length / SCORING_RATE, dict.fromkeys(job.metrics, verdict))
     if job.save is not None:
         audio.write(job.save, estimate[None], SCORING_RATE)
-    signals = torch.from_numpy(estimate), None if target is None else torch.from_numpy(target)
-    scores = {name: _score(name, *signals) for name in job.metrics}
-    return Outcome(len(estimate) / SCORING_RATE, scores, seconds)
+    heard, wanted = torch.from_numpy(estimate), None if target is None else torch.from_numpy(target)
+    measured, late = _measured(heard, wanted, job)
+    if job.align and late:
+        heard = undelay(heard, late)
+    scores = {name: _score(name, heard, wanted) for name in job.metrics}
+    return Outcome(len(estimate) / SCORING_RATE, scores, seconds, measured)
+
+
+def _measured(
+    estimate: Float32[torch.Tensor, " time"],
+    target: Float32[torch.Tensor, " time"] | None,
+    job: Job,
+) -> tuple[dict[str, float | None], int | None]:
+    """See `Utterance.measured`, and the delay in samples."""
+    noisy = torch.from_numpy(read_audio(job.item.noisy, sample_rate=SCORING_RATE))
+    length = min(len(noisy), len(estimate))
+    reference = noisy[:length] if target is None else target[:length]
+    limit = round(DELAY_LIMIT * SCORING_RATE)
+    late = delay(estimate=estimate[:length], reference=reference, limit=limit)
+    levels = [float(rms(waveform)) for waveform in (estimate, noisy)]
+    louder = 20 * math.log10(levels[0] / levels[1]) if min(levels) > 0 else None
+    milliseconds = None if late is None else 1000 * late / SCORING_RATE
+    return {
+        "delay_ms": milliseconds,
+        "level_db": None if louder is None else round(louder, 2),
+    }, late
 
 
 def _estimate(job: Job) -> tuple[Float32[np.ndarray, " time"], float]:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 DRAWS = 2000
 FLIPS = 9999
 ENOUGH_SPEAKERS = 5
+ENOUGH_TO_TURN = 12
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,9 @@ def significance(
 ) -> float:
     """Two-sided p of "the mean difference is zero": a paired sign-flip test, blocked like the intervals.
 
-    Where nothing changed, each difference might as well have come with the other sign. With five
-    speakers or more all utterances of a speaker turn together. The share of such turns that reach the
+    Where nothing changed, each difference might as well have come with the other sign. With twelve
+    speakers or more all utterances of a speaker turn together (fewer have too few turns to tell anything,
+    and utterances turn alone: p then speaks of these voices). The share of such turns that reach the
     mean that was found is p (Fisher 1935; by chance and with the found one counted in, as in Phipson
     and Smyth, "Permutation p-values should never be zero", 2010).
 
@@ -119,10 +121,10 @@ def significance(
         seed: of the turns; equal input gives equal digits.
     """
     assert len(differences) > 0, "there is no difference between nothing"
-    data = np.asarray(differences, dtype=np.float64)
-    group = _numbered(speakers, len(data))
-    if int(group.max()) + 1 >= ENOUGH_SPEAKERS:
-        data = np.bincount(group, weights=data)
+    given = np.asarray(differences, dtype=np.float64)
+    group = _numbered(speakers, len(given))
+    whole = int(group.max()) + 1 >= ENOUGH_TO_TURN
+    data = np.bincount(group, weights=given) if whole else given
     found = abs(data.sum())
     random = np.random.default_rng(seed)
     reached = sum(

@@ -90,6 +90,7 @@ def describe(system: System, testset: EvaluationSet) -> dict[str, Any]:
             "macs_per_second": None,
             "sample_rate": testset.sample_rate,
             "latency": None,
+            "look_ahead": None,
             "causal": None,
         }
     card = enhancer.card or {}
@@ -102,6 +103,7 @@ def describe(system: System, testset: EvaluationSet) -> dict[str, Any]:
         "macs_per_second": _macs(system, enhancer),
         "sample_rate": enhancer.sample_rate,
         "latency": enhancer.latency,
+        "look_ahead": _look_ahead(enhancer),
         "causal": enhancer.causal,
     }
 
@@ -163,6 +165,14 @@ def _checkpoint_sha256(system: System, card: dict[str, Any]) -> str | None:
             return hashlib.file_digest(file, "sha256").hexdigest()
     digest = card.get("files", {}).get("model.safetensors")
     return None if digest is None else str(digest)
+
+
+def _look_ahead(enhancer: Enhancer) -> int | None:
+    """Samples of latency beyond those of the transform; None where there is no latency to speak of."""
+    if enhancer.latency is None:
+        return None
+    stft = getattr(enhancer, "stft", None)
+    return enhancer.latency - stft.latency if stft is not None else 0
 
 
 def _macs(system: System, enhancer: Enhancer) -> int | None:

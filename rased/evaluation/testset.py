@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,8 @@ class EvaluationSet:
         target: what the target is, in words.
         items: in order of their ids.
         list_sha256: fingerprint of ids and files; equal for equal sets, wherever they lie.
+        sources: what the mixtures were made of, as far as the set says: (role, keys | labels) -> names,
+            in the manner of a data manifest.
     """
 
     name: str
@@ -61,6 +63,7 @@ class EvaluationSet:
     target: str
     items: tuple[Item, ...]
     list_sha256: str
+    sources: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
 
 
 def read_testset(folder: str | Path) -> EvaluationSet:
@@ -128,6 +131,7 @@ def _frozen(folder: Path) -> EvaluationSet:
         target=f"{content['target']}{early}",
         items=tuple(items),
         list_sha256=content["list_sha256"],
+        sources=_sources(rows),
     )
 
 
@@ -145,7 +149,8 @@ def _plain(folder: Path) -> EvaluationSet:
             f"noisy/ and {references.name}/ of '{folder}' do not hold the same names: {_some(alone)} "
             "in only one of them."
         )
-    facts = _manifest(folder / "manifest.csv")
+    listed = _manifest(folder / "manifest.csv")
+    facts = {row["id"]: _facts(row) for row in listed}
     items, rows = [], []
     for name, file in noisy.items():
         item = Item(name, file, target.get(name), facts.get(name, {}))
@@ -159,6 +164,7 @@ def _plain(folder: Path) -> EvaluationSet:
         target="none" if references is None else f"{references.name}/",
         items=tuple(items),
         list_sha256=list_sha256(rows),
+        sources=_sources(listed),
     )
 
 
@@ -180,14 +186,30 @@ def audio_files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _manifest(path: Path) -> dict[str, dict[str, Any]]:
+def _manifest(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
-        return {}
+        return []
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     if rows and "id" not in rows[0]:
         raise RasedError(f"'{path}' has no column 'id': name it so, or take the file away.")
-    return {row["id"]: _facts(row) for row in rows}
+    return rows
+
+
+def _sources(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], frozenset[str]]:
+    """Keys of shards and labels; a path .../SPLIT/LABEL/NAME.flac is the key SPLIT-LABEL-NAME, as packed."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        for role, label in (("speech", "speaker"), ("noise", "noise_type"), ("rir", "room")):
+            names = [name for name in str(row.get(role) or "").split("+") if name]
+            paths = [Path(name) for name in names if "/" in name]
+            keys = {"-".join((*path.parts[-3:-1], path.stem)) for path in paths}
+            keys |= {name for name in names if "/" not in name}
+            labels = {path.parent.name for path in paths}
+            labels |= {str(row[label])} if row.get(label) else set()
+            found.setdefault((role, "keys"), set()).update(keys)
+            found.setdefault((role, "labels"), set()).update(labels)
+    return {kind: frozenset(names) for kind, names in found.items()}
 
 
 def _facts(row: Mapping[str, Any]) -> dict[str, Any]:

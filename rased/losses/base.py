@@ -18,9 +18,11 @@ class Loss(nn.Module):
         domain: what it compares. "waveform": (batch, time). "spectrum": complex
             (batch, freq, frames). "output": what the network itself puts out (a mask, a
             log-power), real or complex.
+        optimises: names of the metrics that it is, up to its sign: their scores are no surprise then.
     """
 
     domain: Domain = "waveform"
+    optimises: tuple[str, ...] = ()
 
     def forward(self, *, estimate: Tensor, target: Tensor) -> Float[Tensor, ""]:
         """The loss, averaged over the batch."""

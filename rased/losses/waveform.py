@@ -15,6 +15,8 @@ class SISDR(Loss):
         threshold_db: ratio beyond which nothing more is gained, softly; None for none.
     """
 
+    optimises = ("si-sdr",)
+
     def __init__(self, threshold_db: float | None = None) -> None:
         super().__init__()
         self.threshold_db = threshold_db
@@ -35,6 +37,8 @@ class SNR(Loss):
             sound separation using mixture invariant training", NeurIPS 2020, arXiv 2006.12701: 30 dB);
             None for none.
     """
+
+    optimises = ("snr", "si-sdr")
 
     def __init__(self, threshold_db: float | None = 30.0) -> None:
         super().__init__()

@@ -1,10 +1,18 @@
 """The contract of every metric: one estimate in, one value or one status out."""
 
+import hashlib
+import math
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
-from typing import ClassVar, Literal
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar, Literal, ParamSpec, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,6 +22,11 @@ from rased.errors import RasedError
 OK = "ok"
 SILENCE = 1e-8
 """Largest amplitude (-160 dBFS) that metrics take for silence."""
+
+_REMEMBERED = 64
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 
 class Undefined(Exception):
@@ -26,8 +39,8 @@ class Score:
 
     Attributes:
         value: in the metric's unit; None where there is none.
-        status: "ok", "undefined: why" (silence, too short) or "unavailable: why" (a package is
-            missing).
+        status: "ok", "undefined: why" (silence, too short) or "unavailable: why" (a package or
+            weights are missing, with what to install).
     """
 
     value: float | None
@@ -42,15 +55,22 @@ class Score:
 class Metric:
     """Base of every metric. Subclasses define the class attributes and `measure`.
 
+    A metric of another package joins by an entry point of the group `rased.metrics` that names its
+    class; nothing else is needed for it to be listed, measured and shown.
+
     Attributes:
         name: how configurations, results and tables call it.
         title: how a reader knows it.
         unit: "dB", "MOS", or "" for a plain number.
         direction: whether higher or lower is better.
-        range: smallest and largest value there is.
+        range: smallest and largest value there is; may be infinite.
         sample_rate: Hz that it is defined at; None for any.
         needs_reference: whether `target` must be given.
+        needs_text: whether `text`, what is said, must be given; then `compare` takes the place of
+            `measure`.
+        blind_to: changes of the estimate that do not change the value: "level", "offset".
         packages: what must be installed, as pip knows it.
+        pip: the command that installs them.
         minimum: seconds below which it is undefined.
     """
 
@@ -61,13 +81,40 @@ class Metric:
     range: ClassVar[tuple[float, float]]
     sample_rate: ClassVar[int | None] = None
     needs_reference: ClassVar[bool] = True
+    needs_text: ClassVar[bool] = False
+    blind_to: ClassVar[tuple[Literal["level", "offset"], ...]] = ()
     packages: ClassVar[tuple[str, ...]] = ()
+    pip: ClassVar[str] = "pip install"
     minimum: ClassVar[float] = 0.0
 
     @property
     def version(self) -> str:
         """What must agree for two values to be comparable: packages and our own choices."""
         return ", ".join(f"{package} {_installed(package)}" for package in self.packages)
+
+    @property
+    def reference(self) -> Literal["target", "transcript", "none"]:
+        """What the estimate is compared with."""
+        if self.needs_text:
+            return "transcript"
+        return "target" if self.needs_reference else "none"
+
+    def unavailable(self) -> str:
+        """What to do before it can be measured here; "" where it can."""
+        missing = [package for package in self.packages if _installed(package) == "missing"]
+        return f"{self.pip} {' '.join(missing)}" if missing else ""
+
+    def declaration(self) -> dict[str, Any]:
+        """What a result says of the metric, as plain data; None for an end without limit."""
+        return {
+            "version": self.version,
+            "unit": self.unit,
+            "direction": self.direction,
+            "range": [end if math.isfinite(end) else None for end in self.range],
+            "sample_rate": self.sample_rate,
+            "reference": self.reference,
+            "blind_to": list(self.blind_to),
+        }
 
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
@@ -79,42 +126,58 @@ class Metric:
         """
         raise NotImplementedError(f"{type(self).__name__} must define measure(estimate, target)")
 
+    def compare(self, estimate: Float[Tensor, " time"], text: str) -> float:
+        """The value for checked input, of a metric that needs the text.
+
+        Raises:
+            Undefined: there is no value for this input.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define compare(estimate, text)")
+
     def __call__(
         self,
         *,
         estimate: Float[Tensor, " time"],
         target: Float[Tensor, " target_time"] | None = None,
+        text: str | None = None,
         sample_rate: int,
     ) -> Score:
         """Score one utterance; never resamples.
 
         Silence (of either signal), NaN and too short input give the status "undefined: ...", a
-        missing package gives "unavailable: ...".
+        missing package or missing weights give "unavailable: ...".
 
         Raises:
-            RasedError: another rate than the metric's, no target where one is needed, or unequal
-                lengths.
+            RasedError: another rate than the metric's, no target or text where one is needed, or
+                unequal lengths.
         """
-        self._check(estimate, target, sample_rate)
-        missing = [package for package in self.packages if _installed(package) == "missing"]
-        if missing:
-            return Score(None, f"unavailable: pip install {' '.join(missing)}")
+        self._check(estimate, target, text, sample_rate)
+        if todo := self.unavailable():
+            return Score(None, f"unavailable: {todo}")
         reference = target if self.needs_reference else None
         try:
             self._look(estimate, reference, sample_rate)
-            value = self.measure(estimate.float(), None if reference is None else reference.float())
+            if self.needs_text:
+                value = self.compare(estimate.float(), text or "")
+            else:
+                wanted = None if reference is None else reference.float()
+                value = self.measure(estimate.float(), wanted)
         except Undefined as reason:
             return Score(None, f"undefined: {reason}")
-        if value != value or value in (float("inf"), float("-inf")):
+        if not math.isfinite(value):
             return Score(None, "undefined: the result is not a finite number")
         return Score(float(value))
 
-    def _check(self, estimate: Tensor, target: Tensor | None, sample_rate: int) -> None:
+    def _check(
+        self, estimate: Tensor, target: Tensor | None, text: str | None, sample_rate: int
+    ) -> None:
         if self.sample_rate not in (None, sample_rate):
             raise RasedError(
                 f"{self.name} is defined at {self.sample_rate} Hz and was given {sample_rate} Hz: "
                 "resample both signals first, and say with what."
             )
+        if self.needs_text and text is None:
+            raise RasedError(f"{self.name} compares with what was said: pass text=...")
         if not self.needs_reference:
             return
         if target is None:
@@ -135,6 +198,39 @@ class Metric:
                 raise Undefined(f"the {role} holds NaN or infinity")
             if float(signal.abs().max()) <= SILENCE:
                 raise Undefined(f"the {role} is silent")
+
+
+def remember(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Keep the last results, so that several metrics share one computation; arrays count by content.
+
+    For functions of arrays and hashable values whose results are small.
+    """
+    kept: OrderedDict[tuple[Any, ...], Result] = OrderedDict()
+
+    @wraps(function)
+    def remembering(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+        key = tuple(map(_content, (*args, *kwargs.items())))
+        if key not in kept:
+            kept[key] = function(*args, **kwargs)
+            if len(kept) > _REMEMBERED:
+                kept.popitem(last=False)
+        return kept[key]
+
+    return remembering
+
+
+def package_file(package: str, *parts: str) -> Path:
+    """A file inside an installed package, which is found without importing it."""
+    found = find_spec(package)
+    assert found is not None
+    assert found.submodule_search_locations
+    return Path(found.submodule_search_locations[0]).joinpath(*parts)
+
+
+def _content(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.shape, hashlib.sha256(np.ascontiguousarray(value).tobytes()).digest()
+    return value
 
 
 def _installed(package: str) -> str:

@@ -1,6 +1,7 @@
 """The leaderboard: what is shown, what is marked, what is refused."""
 
 import copy
+import dataclasses
 import io
 import shutil
 
@@ -8,10 +9,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from rased.cli import main
 from rased.errors import RasedError
 from rased.evaluation import collect, print_table
 from rased.evaluation import result as results
-from rased.evaluation.leaderboard import as_plain, boards, compact
+from rased.evaluation.board import boards
+from rased.evaluation.conditions import by_condition, worst
+from rased.evaluation.leaderboard import as_plain, compact
 from rased.evaluation.statistics import bootstrap
 from rased.metrics import Score
 
@@ -44,18 +48,123 @@ def test_means_intervals_and_order(rows):
     assert (cell.count, cell.total, cell.change) == (6, 6, None)
 
 
+def grown(row, times=8):
+    """The same result with each utterance several times over: enough to tell a difference."""
+    more = copy.deepcopy(row)
+    more.utterances = [
+        dataclasses.replace(copy.deepcopy(u), id=f"{u.id}-{k}")
+        for k in range(times)
+        for u in more.utterances
+    ]
+    more.testset["count"] = len(more.utterances)
+    return more
+
+
+def shifted(row, name, **by):
+    """Another system whose scores differ by so much."""
+    other = copy.deepcopy(row)
+    other.system.update(name=name, kind="files")
+    for utterance in other.utterances:
+        for metric, step in by.items():
+            score = utterance.scores[metric.replace("_", "-")]
+            utterance.scores[metric.replace("_", "-")] = Score(score.value + step)
+    return other
+
+
 def test_the_verdict_is_paired(rows):
-    better = copy.deepcopy(named(rows, "noisy"))
-    better.system.update(name="better", kind="files")
-    for utterance in better.utterances:
-        for name, score in utterance.scores.items():
-            utterance.scores[name] = Score(score.value + 0.01)
-    (board,) = boards([*rows, better])
+    noisy = grown(named(rows, "noisy"))
+    (board,) = boards([noisy, shifted(noisy, "better", stoi=0.01, si_sdr=0.1)])
     cell = next(row for row in board.rows if row.name == "better").cells["stoi"]
     assert cell.verdict == "better"
     assert cell.change.mean == pytest.approx(0.01)
     assert cell.change.half < 1e-9 < cell.interval.half
-    assert "▲" in printed([*rows, better])
+    assert cell.p == pytest.approx(2e-4)
+    assert "▲" in printed([noisy, shifted(noisy, "better", stoi=0.01, si_sdr=0.1)])
+
+
+def test_six_utterances_are_too_few_for_a_verdict(rows):
+    noisy = named(rows, "noisy")
+    (board,) = boards([noisy, shifted(noisy, "better", stoi=0.01)])
+    cell = next(row for row in board.rows if row.name == "better").cells["stoi"]
+    assert cell.change.excludes_zero
+    assert (cell.p > 0.05, cell.verdict) == (True, "")
+
+
+def test_any_system_can_be_the_baseline(rows):
+    noisy = grown(named(rows, "noisy"))
+    better = shifted(noisy, "better", stoi=0.01)
+    (board,) = boards([noisy, better], baseline="better")
+    assert board.baseline == "better"
+    assert next(row for row in board.rows if row.name == "noisy").cells["stoi"].verdict == "worse"
+    with pytest.raises(RasedError, match=r"no result of the baseline 'beter'.*better"):
+        boards([noisy, better], baseline="beter")
+
+
+def test_a_metric_that_rises_alone_is_flagged(rows):
+    noisy = grown(named(rows, "noisy"))
+    for place, utterance in enumerate(noisy.utterances):
+        utterance.scores["pesq-wb"] = Score(1.5 + 0.01 * place)
+    noisy.protocol["metrics"]["pesq-wb"] = {"version": "x"}
+    gamed = shifted(noisy, "gamed", pesq_wb=1.0, si_sdr=-6.0)
+    honest = shifted(noisy, "honest", pesq_wb=1.0, si_sdr=6.0)
+    (board,) = boards([noisy, gamed, honest])
+    marks = {row.name: row.marks for row in board.rows}
+    assert marks["gamed"] == (
+        "PESQ wb is better and SI-SDR worse than the baseline: it may have been made for that metric.",
+    )
+    assert marks["honest"] == ()
+
+
+def test_seeds_of_one_recipe_are_one_row(rows):
+    noisy = named(rows, "noisy")
+    runs = []
+    for seed, step in enumerate((1.0, 2.0, 4.5)):
+        run = shifted(noisy, f"run{seed}", si_sdr=step)
+        run.training = {
+            **{"manifest_sha256": "a", "overlap": [], "optimised": []},
+            **{"recipe_sha256": "b" * 64, "seed": str(seed)},
+        }
+        runs.append(run)
+    (board,) = boards([noisy, *runs])
+    assert {row.name for row in board.rows} == {"noisy", "run0 (3 seeds)"}
+    row = next(row for row in board.rows if row.seeds == 3)
+    cell = row.cells["si-sdr"]
+    mean = np.mean(list(noisy.values("si-sdr").values()))
+    assert cell.interval.mean == pytest.approx(mean + 2.5)
+    assert cell.spread == pytest.approx(np.std([1.0, 2.0, 4.5], ddof=1))
+    assert cell.change.mean == pytest.approx(2.5)
+    runs[1].training["recipe_sha256"] = "c" * 64
+    assert len(boards([noisy, *runs])[0].rows) == 3
+
+
+def test_marks_tell_what_scores_do_not(rows):
+    row = shifted(named(rows, "noisy"), "odd")
+    row.system.update(causal=True, look_ahead=480, sample_rate=16_000)
+    row.training = {
+        **{"manifest_sha256": None, "overlap": [], "recipe_sha256": None, "seed": None},
+        "optimised": ["si-sdr", "snr"],
+    }
+    for utterance in row.utterances:
+        utterance.measured = {"delay_ms": 32.0, "level_db": 6.0}
+    (board,) = boards([row])
+    assert board.rows[0].marks == (
+        "what it was trained on is not known: it may have seen this test.",
+        "trained with SI-SDR in its loss.",
+        "looks 30 ms ahead.",
+        "32.0 ms late (median).",
+        "louder than its input by 6.0 dB (median).",
+    )
+
+
+def test_collecting_refuses_who_has_seen_the_test(rows, tmp_path):
+    row = shifted(named(rows, "noisy"), "cheat")
+    row.training = {
+        **{"manifest_sha256": "a", "recipe_sha256": None, "seed": None, "optimised": []},
+        "overlap": ["its train data hold 2 speakers of the test set (ann, bob)"],
+    }
+    results.save(row, tmp_path / "cheat--tiny.json")
+    with pytest.raises(RasedError, match=r"2 speakers of the test set \(ann, bob\)"):
+        collect([tmp_path])
 
 
 def test_another_version_of_a_metric_is_marked_and_never_best(rows):
@@ -163,3 +272,53 @@ def test_saving_a_loaded_result_keeps_the_board(rows, tmp_path):
 )
 def test_large_numbers_for_readers(number, text):
     assert compact(number) == text
+
+
+def test_means_by_condition(rows):
+    (board,) = boards(rows)
+    groups = by_condition(board, "si-sdr", "speaker")
+    assert [(group.name, group.count) for group in groups] == [("speaker0", 3), ("speaker1", 3)]
+    noisy = named(rows, "noisy").values("si-sdr")
+    assert groups[0].means["noisy"].mean == pytest.approx(
+        np.mean([noisy[n] for n in ("u0", "u2", "u4")])
+    )
+    assert [g.name for g in by_condition(board, "stoi", "snr_db")] == [
+        *("0 dB", "3 dB", "6 dB", "9 dB", "12 dB", "15 dB"),
+    ]
+    with pytest.raises(RasedError, match="does not say 't60'"):
+        by_condition(board, "stoi", "t60")
+    with pytest.raises(RasedError, match=r"no fact 'snr'.*snr_db"):
+        by_condition(board, "stoi", "snr")
+
+
+def test_many_values_are_put_into_ranges(rows):
+    row = grown(named(rows, "noisy"), times=2)
+    for place, utterance in enumerate(row.utterances):
+        utterance.facts["t60"] = 0.25 + 0.1 * place if place < 10 else None
+    (board,) = boards([row])
+    found = [(group.name, group.count) for group in by_condition(board, "stoi", "t60")]
+    assert found == [
+        ("below 0.3 s", 1),
+        ("0.3 to 0.6 s", 3),
+        ("0.6 to 1 s", 4),
+        ("1 to 2 s", 2),
+        ("none", 2),
+    ]
+
+
+def test_the_worst_are_those_that_lost_most(rows):
+    noisy = grown(named(rows, "noisy"))
+    other = shifted(noisy, "other", si_sdr=1.0)
+    other.utterances[7].scores["si-sdr"] = Score(noisy.utterances[7].scores["si-sdr"].value - 9)
+    (board,) = boards([noisy, other])
+    (bad,) = worst(board, "si-sdr", 1)
+    assert (bad.system, bad.utterance.id) == ("other", noisy.utterances[7].id)
+    assert bad.value - bad.baseline == pytest.approx(-9)
+
+
+def test_conditions_and_the_worst_in_the_terminal(scored, capsys):
+    main(["leaderboard", str(scored), "--by", "speaker", "--worst", "2", "--metric", "stoi"])
+    text = capsys.readouterr().out
+    assert "STOI by speaker on tiny" in text
+    assert "worst STOI on tiny, against noisy" in text
+    assert "condition noise, snr_db" in text

@@ -203,3 +203,19 @@ def test_folders_are_told_apart(folder, tmp_path):
     with pytest.raises(RasedError, match="has schema 99"):
         resolve(str(tmp_path / "entry"), testset)
     assert resolve(str(folder / "noisy"), testset).kind == "files"
+
+
+def test_a_delay_is_measured_and_taken_out_only_if_asked(folder, tmp_path):
+    late = tmp_path / "late"
+    late.mkdir()
+    for path in (folder / "target").glob("*.flac"):
+        samples, rate = soundfile.read(path)
+        soundfile.write(late / path.name, 2 * np.concatenate([np.zeros(320), samples[:-320]]), rate)
+    (plain,) = evaluate([str(late)], folder, tmp_path / "plain", metrics=["si-sdr"])
+    (aligned,) = evaluate([str(late)], folder, tmp_path / "aligned", metrics=["si-sdr"], align=True)
+    for utterance in (*plain.utterances, *aligned.utterances):
+        assert utterance.measured["delay_ms"] == 20.0
+        assert 3 < utterance.measured["level_db"] < 6.1
+    assert max(plain.values("si-sdr").values()) < 0 < 15 < min(aligned.values("si-sdr").values())
+    assert plain.protocol["alignment"] == "none"
+    assert aligned.protocol["alignment"] == "delays up to 0.25 s taken out"

@@ -100,11 +100,10 @@ def test_significance_of_nothing_is_uniform():
 
 
 def test_significance_turns_whole_speakers():
-    # Six speakers, one of them far above: 64 turns, whatever the number of utterances.
-    values = np.repeat([5.0, 0.1, 0.1, 0.1, 0.1, 0.1], 50)
-    blocked = significance(list(values), list(np.repeat(np.arange(6), 50)))
-    assert blocked == pytest.approx(2 / 64, abs=0.01)
-    assert significance(list(values)) == 1e-4
+    # Twelve speakers, six far above and six far below by as much: chance, however many utterances there are.
+    values = np.repeat([5.0, -4.0] * 6, 50)
+    assert significance(list(values), list(np.repeat(np.arange(12), 50))) > 0.5
+    assert significance(list(values), list(np.repeat(np.arange(6), 100))) < 0.05
 
 
 def test_holm_by_hand():
