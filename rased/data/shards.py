@@ -205,7 +205,7 @@ def decode(data: bytes, codec: Codec, start: int, frames: int) -> NDArray[np.flo
         soundfile.LibsndfileError: the bytes do not decode.
     """
     if codec == "pcm16":
-        audio = np.frombuffer(data[2 * start : 2 * (start + frames)], dtype="<i2")
+        audio = np.frombuffer(memoryview(data)[2 * start : 2 * (start + frames)], dtype="<i2")
         return audio.astype(np.float32) * np.float32(2**-15)
     with soundfile.SoundFile(io.BytesIO(data)) as file:
         if start:
