@@ -5,6 +5,7 @@ import dataclasses
 import importlib
 import importlib.util
 import inspect
+import os
 import re
 import typing
 from collections.abc import Collection, Mapping, Sequence
@@ -24,6 +25,12 @@ Spec = Mapping[str, Any]
 _PACKAGE = Path(__file__).parent
 _SPEC_KEYS = {"class_path", "init_args"}
 _SCALARS = (int, float, str, bool, type(None), inspect.Parameter.empty)
+
+
+def cache_folder() -> Path:
+    """Where fetched checkpoints and shards are kept: $RASED_CACHE, $XDG_CACHE_HOME/rased or ~/.cache/rased."""
+    given, base = os.environ.get("RASED_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    return Path(given) if given else (Path(base) if base else Path.home() / ".cache") / "rased"
 
 
 def config_folder() -> Path:

@@ -4,6 +4,7 @@ import os
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from rased.config import cache_folder
 from rased.errors import RasedError, nearest
 from rased.zoo.card import CARD
 
@@ -11,9 +12,8 @@ _PACKAGE = Path(__file__).parent.parent
 
 
 def cache() -> Path:
-    """Where pulled checkpoints go: $XDG_CACHE_HOME/rased/zoo, else ~/.cache/rased/zoo."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "rased" / "zoo"
+    """Where pulled checkpoints go; see `config.cache_folder`."""
+    return cache_folder() / "zoo"
 
 
 def shelves() -> list[Path]:
