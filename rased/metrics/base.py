@@ -68,6 +68,7 @@ class Metric:
         needs_reference: whether `target` must be given.
         needs_text: whether `text`, what is said, must be given; then `compare` takes the place of
             `measure`.
+        task: "" for a measure of the signal, else what is done with it: "recognition", "identity".
         blind_to: changes of the estimate that do not change the value: "level", "offset".
         packages: what must be installed, as pip knows it.
         pip: the command that installs them.
@@ -81,11 +82,17 @@ class Metric:
     range: ClassVar[tuple[float, float]]
     sample_rate: ClassVar[int | None] = None
     needs_reference: ClassVar[bool] = True
+    task: ClassVar[str] = ""
     needs_text: ClassVar[bool] = False
     blind_to: ClassVar[tuple[Literal["level", "offset"], ...]] = ()
     packages: ClassVar[tuple[str, ...]] = ()
     pip: ClassVar[str] = "pip install"
     minimum: ClassVar[float] = 0.0
+
+    @property
+    def category(self) -> str:
+        """The group it is averaged in for an overall ranking: intrusive, non-intrusive, or its task."""
+        return self.task or ("intrusive" if self.needs_reference else "non-intrusive")
 
     @property
     def version(self) -> str:
