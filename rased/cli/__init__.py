@@ -38,6 +38,8 @@ VERBS = {
     "demo": Verb("rased.cli.demo", "train, evaluate and compare on the bundled corpus"),
     "data": Verb("rased.cli.data", "pack and verify shards, freeze a test set, stream mixtures"),
     "train": Verb("rased.cli.train", "train from YAML files; resume a run", own_parser=True),
+    "runs": Verb("rased.cli.runs", "runs on this disk: how far each came, compared, as curves"),
+    "replay": Verb("rased.cli.replay", "write the batch of a training step as wavs"),
     "models": Verb("rased.cli.models", "every architecture: parameters, MACs, latency, paper"),
     "evaluate": Verb("rased.cli.evaluate", "score systems on a test set"),
     "leaderboard": Verb("rased.cli.leaderboard", "results side by side: table and page"),

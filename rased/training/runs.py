@@ -1,0 +1,188 @@
+"""Runs on this disk, read back: what each was, how far it came, its curves."""
+
+import csv
+import math
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from rased.config import load_yaml
+from rased.errors import RasedError, nearest
+
+METRICS = "metrics.csv"
+CONFIG = "config.yaml"
+_RUNNING_SECONDS = 300.0
+_PAUSE_SECONDS = 1800.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+        folder: where it lies.
+        model: name of the architecture's class.
+        loss: names of its losses.
+        steps: optimiser steps in metrics.csv.
+        seconds: between its first and its last row, pauses between launches left out.
+        best: best value of each validation metric, and of `valid/loss`.
+        state: "running" (written to within five minutes), "kept" (a checkpoint to go on from), or "empty".
+        curves: metric -> steps and values.
+        config: of its last launch.
+    """
+
+    folder: Path
+    model: str
+    loss: str
+    steps: int
+    seconds: float
+    best: dict[str, float]
+    state: str
+    curves: dict[str, tuple[list[int], list[float]]]
+    config: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.name
+
+
+def read_run(folder: Path) -> Run:
+    """Read one run.
+
+    Raises:
+        RasedError: no config.yaml there.
+    """
+    if not (folder / CONFIG).is_file():
+        known = [path.name for path in _folders(folder.parent)]
+        raise RasedError(
+            f"'{folder}' is no run, it holds no {CONFIG}"
+            + (f"; {nearest(folder.name, known)}" if known else ".")
+        )
+    config = dict(load_yaml(folder / CONFIG))
+    curves, times = _curves(folder / METRICS)
+    model = config.get("model", {}).get("init_args", {})
+    network = (model.get("enhancer") or {}).get("init_args", {}).get("network") or {}
+    kind = network.get("class_path") or (model.get("enhancer") or {}).get("class_path", "")
+    return Run(
+        folder=folder,
+        model=kind.rpartition(".")[2],
+        loss=" + ".join(_losses(model.get("loss"))) or "its own",
+        steps=max((steps[-1] + 1 for steps, _ in curves.values()), default=0),
+        seconds=math.fsum(gap for a, b in pairwise(times) if (gap := b - a) < _PAUSE_SECONDS),
+        best={
+            name: min(values) if name.endswith("loss") else max(values)
+            for name, (_, values) in curves.items()
+            if name.startswith("valid/")
+        },
+        state=_state(folder),
+        curves=curves,
+        config=config,
+    )
+
+
+def list_runs(folder: Path) -> list[Run]:
+    """All runs directly in a folder, newest last.
+
+    Raises:
+        RasedError: there is none.
+    """
+    found = [read_run(path) for path in _folders(folder)]
+    if not found:
+        raise RasedError(
+            f"'{folder}' holds no runs: make one with `rased train`, or name its folder."
+        )
+    return sorted(found, key=lambda run: (run.folder / CONFIG).stat().st_mtime)
+
+
+def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Settings that are not the same in all runs: dotted name -> value in each, "" where there is none."""
+    flat = [dict(_flat(run.config)) for run in runs]
+    names = sorted(set().union(*flat))
+    table = {name: [str(own.get(name, "")) for own in flat] for name in names}
+    return {name: values for name, values in table.items() if len(set(values)) > 1}
+
+
+def draw_curves(runs: Sequence[Run], path: Path, *, metrics: Sequence[str] = ()) -> list[str]:
+    """Draw curves over the steps into one picture, a panel for each metric; return the metrics drawn.
+
+    Args:
+        runs: at least one.
+        path: a PNG (or whatever matplotlib writes by its ending).
+        metrics: columns of metrics.csv; none: losses and all of validation.
+
+    Raises:
+        RasedError: a metric that no run has, or nothing to draw.
+    """
+    from matplotlib.figure import Figure
+
+    known = list(dict.fromkeys(name for run in runs for name in run.curves))
+    for name in metrics:
+        if name not in known:
+            raise RasedError(f"no run has logged '{name}'; {nearest(name, known)}")
+    chosen = list(metrics) or [n for n in known if n.startswith("valid/") or n == "train/loss"]
+    if not chosen:
+        raise RasedError("there are no curves yet: nothing was logged.")
+    columns = min(2, len(chosen))
+    rows = math.ceil(len(chosen) / columns)
+    figure = Figure(figsize=(5.5 * columns, 3.2 * rows), layout="constrained")
+    for place, name in enumerate(chosen):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        for run in runs:
+            if name in run.curves:
+                steps, values = run.curves[name]
+                axes.plot(steps, values, label=run.name, marker="." if len(steps) < 30 else "")
+        axes.set_title(name, fontsize=10)
+        axes.set_xlabel("step", fontsize=9)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+    return chosen
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.glob(f"*/{CONFIG}"))
+
+
+def _curves(path: Path) -> tuple[dict[str, tuple[list[int], list[float]]], list[float]]:
+    """Columns of metrics.csv with their steps, and the times of all rows."""
+    curves: dict[str, tuple[list[int], list[float]]] = {}
+    times: list[float] = []
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                times.append(float(row["time"]))
+                for name, text in row.items():
+                    if text and name not in ("step", "time", "epoch"):
+                        steps, values = curves.setdefault(name, ([], []))
+                        steps.append(int(row["step"]))
+                        values.append(float(text))
+    return curves, times
+
+
+def _state(folder: Path) -> str:
+    written = [path.stat().st_mtime for path in (folder / METRICS,) if path.is_file()]
+    if written and time.time() - written[0] < _RUNNING_SECONDS:
+        return "running"
+    return "kept" if (folder / "checkpoints" / "last.ckpt").is_file() else "empty"
+
+
+def _losses(spec: Any) -> list[str]:
+    """Names of the innermost losses of a configuration."""
+    if not isinstance(spec, dict):
+        return []
+    arguments = spec.get("init_args") or {}
+    inner = arguments.get("losses") or [arguments.get("loss")]
+    found = [name for part in inner for name in _losses(part)]
+    return found or [str(spec.get("class_path", "")).rpartition(".")[2]]
+
+
+def _flat(value: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _flat(item, f"{prefix}.{name}" if prefix else str(name))
+    else:
+        yield prefix, value
