@@ -18,7 +18,9 @@ def rms(waveform: Float[Tensor, "*batch time"]) -> Float[Tensor, "*batch"]:
     time = waveform.shape[-1]
     whole = time - time % _BLOCK
     energy = _energies(waveform[..., :whole], _BLOCK).sum(-1)
-    return ((energy + waveform[..., whole:].square().sum(-1)) / time).sqrt()
+    if whole < time:
+        energy = energy + waveform[..., whole:].square().sum(-1)
+    return (energy / time).sqrt()
 
 
 def dbfs(amplitude: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:

@@ -36,10 +36,11 @@ def early_part(
     return early
 
 
+@lru_cache(maxsize=16)
 def fft_length(samples: int) -> int:
     """Smallest even length of at least `samples` whose only prime factors are 2, 3 and 5."""
     best = 1 << max(1, (samples - 1).bit_length())
-    for fives in (1, 5, 25, 125):
+    for fives in (1, 5, 25, 125, 625):
         for threes in (1, 3, 9, 27):
             odd = fives * threes
             best = min(best, odd << max(1, (-(-samples // odd) - 1).bit_length()))
@@ -54,8 +55,11 @@ def transform(waveform: Float[Tensor, " time"], half: int) -> Complex[Tensor, " 
     transform and convolution algorithms", Springer 1982. One complex transform of half the length does for a real one
     of the whole, and is several times faster than torch's own real transform of a single long row.
     """
-    padded = torch.nn.functional.pad(waveform, (0, 2 * half - waveform.shape[-1]))
-    folded = torch.complex(padded[:half], padded[half:])
+    first, second = (
+        torch.nn.functional.pad(part, (0, half - part.shape[-1]))
+        for part in (waveform[:half], waveform[half:])
+    )
+    folded = torch.complex(first, second)
     return torch.fft.fft(folded.mul_(_turn(half, folded.dtype, folded.device)[0]))
 
 
