@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
-import scipy.signal
 import torch
 from jaxtyping import Float
 from torch.utils.data import get_worker_info
@@ -349,6 +348,8 @@ def _filters(
     impulse[0] = 1.0
     if not shaping:
         return np.stack([impulse] * 2).astype(np.float32)
+    import scipy.signal  # 64 MB that only shaping needs
+
     responses = [scipy.signal.lfilter((1.0, a, b), (1.0, c, d), impulse) for a, b, c, d in shaping]
     return np.stack(responses).astype(np.float32)
 
