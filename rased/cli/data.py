@@ -1,13 +1,11 @@
 """`rased data`: pack audio into shards, look into them, check and mend them, freeze a test set."""
 
 import argparse
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rased.cli import data_prepare, data_rooms, data_stream
+from rased.cli import data_frames, data_prepare, data_rooms, data_stream
+from rased.cli.report import duration, print_json, progress_bar
 from rased.errors import ProblemsFound
 
 EXAMPLES = """\
@@ -198,6 +196,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         _verb(verbs, "prepare", "a public corpus, or a folder of your own, into shards", "")
     )
     data_stream.add_arguments(_verb(verbs, "stream", "the mixtures of an epoch, as a table", ""))
+    data_frames.add_arguments(_verb(verbs, "frames", "frame features of a corpus in one file", ""))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -211,6 +210,7 @@ def run(arguments: argparse.Namespace) -> int:
         "corpora": data_prepare.run_corpora,
         "prepare": data_prepare.run_prepare,
         "stream": data_stream.run,
+        "frames": data_frames.run,
     }
     return verbs[arguments.data_verb](arguments)
 
@@ -220,7 +220,7 @@ def _info(arguments: argparse.Namespace) -> int:
 
     found = summary(arguments.folder)
     if arguments.json:
-        _print_json(found)
+        print_json(found)
         return 0
     from rich.console import Console
     from rich.table import Table
@@ -234,7 +234,7 @@ def _info(arguments: argparse.Namespace) -> int:
             table.add_row(
                 row["split"],
                 str(row["files"]),
-                _duration(row["seconds"]),
+                duration(row["seconds"]),
                 str(row["labels"]),
                 f"{row['bytes'] / 1e6:.1f}",
                 ", ".join(row["licences"]),
@@ -250,10 +250,10 @@ def _verify(arguments: argparse.Namespace) -> int:
     done = []
     if arguments.repair:
         done = [f"{folder}: {what}" for folder in folders for what in repair(folder)]
-    with _progress("verifying") as progress:
+    with progress_bar("verifying") as progress:
         checked = verify(folders, progress=progress)
     if arguments.json:
-        _print_json(
+        print_json(
             {
                 "folders": [str(folder) for folder in checked.folders],
                 "samples": checked.samples,
@@ -294,7 +294,7 @@ def _freeze(arguments: argparse.Namespace) -> int:
         target=arguments.target,
         early_ms=arguments.early_ms,
     )
-    with _progress("mixing") as progress:
+    with progress_bar("mixing") as progress:
         testset = freeze(
             arguments.speech,
             arguments.noise,
@@ -306,7 +306,7 @@ def _freeze(arguments: argparse.Namespace) -> int:
             progress=progress,
         )
     print(
-        f"{arguments.out}: {testset['count']} mixtures, {_duration(testset['seconds'])}, "
+        f"{arguments.out}: {testset['count']} mixtures, {duration(testset['seconds'])}, "
         f"list_sha256 {testset['list_sha256']}"
     )
     return 0
@@ -347,7 +347,7 @@ def _verb(verbs: Any, name: str, summary: str, examples: str) -> argparse.Argume
 def _pack(arguments: argparse.Namespace) -> int:
     from rased.data.pack import pack
 
-    with _progress("packing") as progress:
+    with progress_bar("packing") as progress:
         packed = pack(
             arguments.sources,
             arguments.out,
@@ -361,7 +361,7 @@ def _pack(arguments: argparse.Namespace) -> int:
             progress=progress,
         )
     if arguments.json:
-        _print_json(
+        print_json(
             {
                 "folder": str(packed.folder),
                 "samples": packed.samples,
@@ -374,7 +374,7 @@ def _pack(arguments: argparse.Namespace) -> int:
         )
     else:
         print(
-            f"{packed.folder}: {packed.samples} samples, {_duration(packed.seconds)}, "
+            f"{packed.folder}: {packed.samples} samples, {duration(packed.seconds)}, "
             f"{packed.bytes / 1e6:.1f} MB{_resumed(packed.resumed, packed.samples)}"
         )
         for reason, count in packed.passed_over.items():
@@ -400,41 +400,3 @@ def _resumed(resumed: int, samples: int) -> str:
         if resumed == samples
         else f" ({resumed} of them from an earlier run)"
     )
-
-
-def _duration(seconds: float) -> str:
-    """Return a time in words.
-
-    >>> _duration(5025.4), _duration(59.6)
-    ('1 h 23 min 45 s', '1 min 00 s')
-    """
-    hours, rest = divmod(round(seconds), 3600)
-    minutes, rest = divmod(rest, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min {rest:02d} s"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
-
-
-def _print_json(content: Any) -> None:
-    print(json.dumps(content, ensure_ascii=False, indent=1))
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Any]:
-    """Give a function (done, total) that moves a bar on stderr; silent when that is no terminal."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -5,6 +5,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from rased.cli.report import progress_bar
+
 EXAMPLES = """\
 examples:
   rased data rooms --out shards/rir --count 1000 --seed 1
@@ -63,7 +65,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Simulate and tell what is there."""
-    from rased.cli.data import _progress
     from rased.data.rooms import Recipe, simulate
 
     recipe = Recipe(
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         splits=arguments.split,
         sample_rate=arguments.sample_rate,
     )
-    with _progress("simulating") as progress:
+    with progress_bar("simulating") as progress:
         done = simulate(
             arguments.out,
             recipe=recipe,

@@ -25,6 +25,7 @@ class JournalledFile(io.RawIOBase):
 
     Attributes:
         new: whether there is nothing yet.
+        failure: why something could not be written, which HDF5 does not tell.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,6 +46,7 @@ class JournalledFile(io.RawIOBase):
         self._pages: dict[int, bytearray] = {}
         self._position = self._size = self._committed = 0
         self._abandoned = False
+        self.failure: OSError | None = None
         if self.journal.is_file():
             self._apply(*self._read_journal())
         os.ftruncate(self._file, self._committed)
@@ -100,9 +102,13 @@ class JournalledFile(io.RawIOBase):
             length = min(PAGE - inside, stop - start)
             self._hold(page)[inside : inside + length] = view[:length]
             start, view = start + length, view[length:]
-        while view:
-            written = os.pwrite(self._file, view, start)
-            start, view = start + written, view[written:]
+        try:
+            while view:
+                written = os.pwrite(self._file, view, start)
+                start, view = start + written, view[written:]
+        except OSError as error:
+            self.failure = error
+            raise
         return count
 
     def truncate(self, size: int | None = None) -> int:

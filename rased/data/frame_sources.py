@@ -1,0 +1,240 @@
+"""What a file of frames is made from: the recordings of speech shards, or mixtures of the deterministic stream."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from rased.data import order, stages
+from rased.data.mixing import Mixer, Mixing
+from rased.data.shards import INDEX, Corpus, decode, locate
+from rased.data.stages import Plan, Scene
+from rased.data.tars import Stored, read_shard, sha256
+from rased.errors import RasedError
+
+BATCH = 4
+"""Mixtures made at once."""
+_SPECTRA = 16 << 20
+"""Bytes of spectra of rooms that are kept."""
+
+Position = tuple[int, int]
+Samples = Callable[[int, int], NDArray[np.float32]]
+"""(start, count) -> these samples of a recording; raises RasedError where it cannot be read."""
+
+
+class Item(NamedTuple):
+    """An utterance: its row in the file's index, its length in samples, and its audio by stream."""
+
+    key: str
+    label: str
+    split: str
+    sha256: str
+    length: int
+    audio: Mapping[str, Samples]
+
+
+class Group(NamedTuple):
+    """Utterances that are made together, what could not be read, and the position behind them."""
+
+    items: list[Item]
+    bad: list[str]
+    position: Position
+
+
+class Source(Protocol):
+    """Where utterances come from, in an order that never changes.
+
+    Attributes:
+        streams: names of what an utterance consists of.
+        sample_rate: Hz.
+    """
+
+    streams: tuple[str, ...]
+    sample_rate: int
+
+    def describe(self) -> dict[str, Any]:
+        """All that the utterances depend on, as plain data."""
+        ...
+
+    def groups(self, position: Position) -> Iterator[Group]:
+        """Utterances from a position on; (0, 0) is the beginning."""
+        ...
+
+    def progress(self, position: Position) -> tuple[int, int]:
+        """How much is done at a position, and how much there is."""
+        ...
+
+
+class Recordings:
+    """The recordings of speech shards, split by split, read from one end to the other.
+
+    The index is not loaded: memory does not depend on the number of recordings. A position counts tar
+    files and samples within one.
+    """
+
+    streams = ("clean",)
+
+    def __init__(self, names: Sequence[str | Path]) -> None:
+        """Find the tar files.
+
+        Raises:
+            RasedError: no speech shards, or of several sample rates.
+        """
+        self._folders = [locate(name, "speech") for name in names]
+        shards = [
+            (path.name.rpartition("-")[0], place, path)
+            for place, folder in enumerate(self._folders)
+            for path in folder.glob("*.tar")
+        ]
+        self._shards = [path for _, _, path in sorted(shards)]
+        first = [next(read_shard(path)).details for path in self._shards]
+        rates = {details["sample_rate"] for details in first}
+        roles = {details["role"] for details in first}
+        if roles != {"speech"} or len(rates) != 1:
+            raise RasedError(
+                f"{', '.join(map(str, self._folders))} hold {'/'.join(sorted(roles))} at "
+                f"{'/'.join(map(str, sorted(rates)))} Hz; needed is speech at one rate."
+            )
+        self.sample_rate: int = rates.pop()
+
+    def describe(self) -> dict[str, Any]:
+        """SHA-256 of the indices, which hold those of all recordings."""
+        return {"speech": [sha256(folder / INDEX) for folder in self._folders]}
+
+    def groups(self, position: Position) -> Iterator[Group]:
+        """One recording each.
+
+        Raises:
+            RasedError: a tar file is damaged.
+        """
+        for part in range(position[0], len(self._shards)):
+            done = position[1] if part == position[0] else 0
+            for number, stored in enumerate(read_shard(self._shards[part])):
+                if number >= done:
+                    yield Group([_recording(stored, self._shards[part])], [], (part, number + 1))
+
+    def progress(self, position: Position) -> tuple[int, int]:
+        """Tar files."""
+        return position[0], len(self._shards)
+
+
+class Mixtures:
+    """The first mixtures of epoch 0 of a plan, each a pair (noisy, target).
+
+    The index of a mixture in the epoch is its row in the file; its sha256 is what `rased data stream
+    --hashes` prints.
+    """
+
+    streams = ("noisy", "target")
+
+    def __init__(self, plan: Plan, mixing: Mixing, count: int, split: str = "train") -> None:
+        """Take `count` mixtures."""
+        self.plan, self.mixing, self.count, self.split = plan, mixing, count, split
+        self.sample_rate = plan.sample_rate
+
+    def describe(self) -> dict[str, Any]:
+        """Corpora, scene, mixing, seed and count."""
+        return {"mixtures": self.count, **describe_mixtures(self.plan, self.mixing)}
+
+    def groups(self, position: Position) -> Iterator[Group]:
+        """A few mixtures each."""
+        spans = partial(order.batches, position[1], self.count, batch_size=BATCH)
+        drawn = stages.draw(spans(), plan=self.plan, epoch=0)
+        batches = stages.collate(stages.fetch(drawn, plan=self.plan), plan=self.plan)
+        mixer = Mixer(self.mixing, limit=_SPECTRA)
+        for span, batch in zip(spans(), batches, strict=True):
+            mixture = mixer(batch)
+            items = []
+            for place, index in enumerate(mixture["index"].tolist()):
+                audio = {name: mixture[name][place].numpy() for name in self.streams}  # type: ignore[literal-required]
+                speaker = self.plan.draw(0, index).speech[0].recording
+                content = b"".join(part.tobytes() for part in audio.values())
+                items.append(
+                    Item(
+                        key=mixture["key"][place],
+                        label=str(self.plan.speech.label[speaker]),
+                        split=self.split,
+                        sha256=hashlib.sha256(content).hexdigest(),
+                        length=self.plan.frames,
+                        audio={name: partial(_cut, part) for name, part in audio.items()},
+                    )
+                )
+            yield Group(items, batch["skipped"], (0, span.stop))
+
+    def progress(self, position: Position) -> tuple[int, int]:
+        """Mixtures."""
+        return position[1], self.count
+
+
+@dataclass(frozen=True)
+class MixtureRecipe:
+    """The part of a data module's arguments that its training mixtures depend on.
+
+    Attributes: as of `rased.data.datamodule.MixtureDataModule`.
+    """
+
+    speech: tuple[str, ...] = ("bundle",)
+    noise: tuple[str, ...] = ("bundle",)
+    rir: tuple[str, ...] = ("bundle",)
+    scene: Scene = Scene()  # noqa: RUF009 - frozen values
+    mixing: Mixing = Mixing()  # noqa: RUF009
+    seed: int = 0
+
+    def plan(self) -> Plan:
+        """Open the training split of the shards."""
+        return Plan(
+            speech=Corpus(self.speech, role="speech", split="train"),
+            noise=Corpus(self.noise, role="noise", split="train"),
+            rir=Corpus(self.rir, role="rir", split="train") if self.rir else None,
+            scene=self.scene,
+            seed=self.seed,
+        )
+
+
+def describe_mixtures(plan: Plan, mixing: Mixing) -> dict[str, Any]:
+    """All that the mixtures of a plan depend on, as plain data."""
+    corpora = {"speech": plan.speech, "noise": plan.noise, "rir": plan.rir}
+    described = {
+        "seed": plan.seed,
+        "scene": asdict(plan.scene),
+        "mixing": asdict(mixing),
+        **{role: corpus and corpus.digest() for role, corpus in corpora.items()},
+    }
+    return json.loads(json.dumps(described))
+
+
+def _recording(stored: Stored, shard: Path) -> Item:
+    details = stored.details
+
+    def samples(start: int, count: int) -> NDArray[np.float32]:
+        try:
+            audio = decode(stored.audio, stored.codec, start, count)
+        except soundfile.LibsndfileError as error:
+            raise RasedError(
+                f"Sample {details['key']} of {shard} does not decode ({error.error_string.rstrip('.')})."
+            ) from error
+        if len(audio) != count:
+            raise RasedError(
+                f"Sample {details['key']} of {shard} ends before its {details['frames']} samples."
+            )
+        return audio
+
+    return Item(
+        key=details["key"],
+        label=details["label"],
+        split=details["split"],
+        sha256=hashlib.sha256(stored.audio).hexdigest(),
+        length=details["frames"],
+        audio={"clean": samples},
+    )
+
+
+def _cut(audio: NDArray[np.float32], start: int, count: int) -> NDArray[np.float32]:
+    return audio[start : start + count]

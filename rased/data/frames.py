@@ -1,0 +1,302 @@
+"""One HDF5 file of frame features: whole utterances, frames at random and their context, from any number of processes.
+
+    configuration   attribute, JSON: features, stft, sample_rate, and what the frames were made from
+    frames/NAME     (frames, feature): NAME is clean, or noisy and target; one utterance behind the other
+    utterances      one row each: key, label, split, offset, frames, sha256
+    skipped         what could not be read
+    statistics/NAME mean and variance of each feature over all frames
+
+Chunks of 128 frames are compressed by gzip, which every HDF5 reads, and carry a checksum. Logarithmic features are
+stored as float16, which rounds a log-power by at most 0.03 dB; power, magnitude and complex need float32.
+`rased data frames` writes such a file (`rased.data.frame_writer`).
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+
+from rased.errors import RasedError, nearest
+from rased.layers.frontend import Features, Moments
+from rased.signal.stft import STFT
+
+SCHEMA = 1
+CHUNK = 128
+"""Frames that are compressed, checked and read together."""
+CACHE = 32 << 20
+"""Bytes of decompressed chunks that a reading process keeps of each dataset."""
+_CACHE_SLOTS = 10_007
+_WIDE = {"magnitude", "power", "complex"}
+"""Features whose range float16 does not hold."""
+UTTERANCE = np.dtype(
+    [
+        ("key", h5py.string_dtype()),
+        ("label", h5py.string_dtype()),
+        ("split", h5py.string_dtype()),
+        ("offset", np.int64),
+        ("frames", np.int64),
+        ("sha256", "S64"),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Framing:
+    """What a frame is.
+
+    Attributes:
+        features: the numbers in it.
+        stft: the transform that they are taken from.
+        sample_rate: Hz.
+    """
+
+    features: Features
+    stft: STFT
+    sample_rate: int
+
+    @property
+    def size(self) -> int:
+        """Numbers in a frame."""
+        return self.features.size(self.stft.freq)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """How they are stored: float16 where its range suffices, else float32."""
+        return torch.float32 if _WIDE & set(self.features.kinds) else torch.float16
+
+    @property
+    def silence(self) -> Float[np.ndarray, " feature"]:
+        """The frame of digital silence."""
+        spectrum = torch.zeros(1, self.stft.freq, 1, dtype=torch.complex64)
+        values = self.features(spectrum, self.sample_rate)[0, :, 0]
+        return values.to(self.dtype).float().numpy()
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON keeps it."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @classmethod
+    def from_plain(cls, stored: dict[str, Any]) -> "Framing":
+        """Inverse of `plain`."""
+        kinds = tuple(stored["features"].pop("kinds"))
+        return cls(
+            features=Features(kinds=kinds, **stored["features"]),
+            stft=STFT(**stored["stft"]),
+            sample_rate=stored["sample_rate"],
+        )
+
+
+class FrameFile:
+    """A finished file, read only; each process opens it for itself, so that it may travel to workers.
+
+    Attributes:
+        path: of the file.
+        framing: what a frame is.
+        source: what the frames were made from.
+        streams: (clean,) or (noisy, target).
+        statistics: count, mean and variance, by stream.
+        offset, frames: first frame and number of frames of each utterance.
+        splits: utterances [first, last) of each split.
+        skipped: what could not be read when the file was written, one sentence each.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Read all but the frames.
+
+        Raises:
+            RasedError: no such file, not a finished file of frames, damaged, or of a newer rased.
+        """
+        self.path = Path(path)
+        self._file: h5py.File | None = None
+        self._process = -1
+        with self._guarded():
+            with self._open() as file:
+                self._read_head(file)
+
+    def __len__(self) -> int:
+        """Number of utterances."""
+        return len(self.offset)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to another process: no open file."""
+        return {**self.__dict__, "_file": None}
+
+    @property
+    def count(self) -> int:
+        """Number of frames."""
+        return int(self.frames.sum())
+
+    def split(self, name: str) -> tuple[int, int]:
+        """First frame and end of a split.
+
+        Raises:
+            RasedError: the file has no such split.
+        """
+        if name not in self.splits:
+            raise RasedError(
+                f"'{self.path}' has no split '{name}': {nearest(name, list(self.splits))}"
+            )
+        first, last = self.splits[name]
+        return int(self.offset[first]), int(self.offset[last - 1] + self.frames[last - 1])
+
+    def names(self, first: int, last: int) -> list[dict[str, str]]:
+        """key, label, split and sha256 of the utterances [first, last)."""
+        with self._guarded():
+            rows = self._opened()["utterances"][first:last]
+        return [
+            {name: row[name].decode() for name in ("key", "label", "split", "sha256")}
+            for row in rows
+        ]
+
+    def utterance(self, stream: str, number: int) -> Float[np.ndarray, "frames feature"]:
+        """All frames of one utterance.
+
+        Raises:
+            RasedError: the file is damaged there.
+        """
+        first = int(self.offset[number])
+        return self._read(stream, first, first + int(self.frames[number])).astype(np.float32)
+
+    def windows(
+        self,
+        stream: str,
+        numbers: Int[np.ndarray, " batch"],
+        *,
+        past: int = 0,
+        future: int = 0,
+    ) -> Float[np.ndarray, "batch context feature"]:
+        """Frames by their numbers in the file, each with its context, oldest first.
+
+        Nothing of another utterance gets into a context: before the first frame of an utterance
+        stands the mean of the file, which an `InputStage` with global statistics sees as its zeros, and
+        behind the last one silence. Frames of a few chunks cost a few reads, whatever their number.
+
+        Raises:
+            RasedError: the file is damaged there.
+        """
+        rows = numbers[:, None] + np.arange(-past, future + 1)
+        return self._padded(stream, numbers, rows)
+
+    def noise(
+        self, stream: str, numbers: Int[np.ndarray, " batch"], *, future: int, count: int
+    ) -> Float[np.ndarray, "batch feature"]:
+        """The static noise estimate beside these frames, as an `InputStage` makes it.
+
+        The mean of the first `count` frames of their utterances, of fewer where the frame `future`
+        frames on comes before them.
+        """
+        first = self.offset[self._utterances(numbers)]
+        opening = self._padded(stream, numbers, first[:, None] + np.arange(count))
+        seen = np.minimum(numbers - first + future + 1, count)
+        weights = (np.arange(count) < seen[:, None]) / seen[:, None]
+        return np.einsum("bc,bcf->bf", weights.astype(np.float32), opening)
+
+    def close(self) -> None:
+        """Close the file of this process; the next reading opens it again."""
+        if self._file is not None and self._process == os.getpid():
+            self._file.close()
+        self._file = None
+
+    def _utterances(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.searchsorted(self.offset, numbers, side="right") - 1
+
+    def _padded(
+        self, stream: str, numbers: NDArray[np.int64], rows: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Rows of the file beside each frame; those outside of its utterance are padding."""
+        of = self._utterances(numbers)
+        before = rows < self.offset[of][:, None]
+        behind = rows >= (self.offset[of] + self.frames[of])[:, None]
+        inside = ~(before | behind)
+        result = np.empty((*rows.shape, self.framing.size), np.float32)
+        result[inside] = self._gather(stream, rows[inside])
+        result[before] = self.statistics[stream].mean.numpy()
+        result[behind] = self._silence
+        return result
+
+    def _gather(self, stream: str, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Any rows of the file: whole chunks are read, each once."""
+        chunks, place = np.unique(rows // CHUNK, return_inverse=True)
+        blocks = np.empty((len(chunks), CHUNK, self.framing.size), self._dtype)
+        for block, chunk in zip(blocks, chunks.tolist(), strict=True):
+            stop = min((chunk + 1) * CHUNK, self.count)
+            block[: stop - chunk * CHUNK] = self._read(stream, chunk * CHUNK, stop)
+        flat = rearrange(blocks, "chunk frame feature -> (chunk frame) feature")
+        return flat[place.reshape(-1) * CHUNK + rows % CHUNK]
+
+    def _read(self, stream: str, start: int, stop: int) -> NDArray[Any]:
+        with self._guarded():
+            return self._opened()["frames"][stream][start:stop]
+
+    def _opened(self) -> h5py.File:
+        if self._file is None or self._process != os.getpid():
+            self._file, self._process = self._open(), os.getpid()
+        return self._file
+
+    def _open(self) -> h5py.File:
+        # Nobody writes a finished file: no locks, which some network file systems do not have.
+        return h5py.File(self.path, "r", locking=False, rdcc_nbytes=CACHE, rdcc_nslots=_CACHE_SLOTS)
+
+    def _read_head(self, file: h5py.File) -> None:
+        if file.attrs.get("schema", 0) > SCHEMA:
+            raise RasedError(
+                f"'{self.path}' has schema {file.attrs['schema']} and this rased reads up to {SCHEMA}: upgrade "
+                "rased, or write the file again."
+            )
+        configuration = json.loads(file.attrs["configuration"])
+        self.framing = Framing.from_plain(configuration["framing"])
+        self.source: dict[str, Any] = configuration["source"]
+        self.streams = tuple(file["frames"])
+        self.statistics = {name: read_moments(file["statistics"][name]) for name in self.streams}
+        utterances = file["utterances"]
+        self.offset: NDArray[np.int64] = utterances.fields("offset")[:]
+        self.frames: NDArray[np.int64] = utterances.fields("frames")[:]
+        self.splits = {
+            name: (first, last) for name, first, last in json.loads(file.attrs["splits"])
+        }
+        self.skipped = tuple(sentence.decode() for sentence in file["skipped"][:])
+        self._silence = self.framing.silence
+        self._dtype = file["frames"][self.streams[0]].dtype
+        if any(len(file["frames"][name]) != self.count for name in self.streams):
+            raise OSError("frames and utterances do not agree")
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Turn what h5py says of a bad file into one sentence."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise RasedError(
+                f"There is no file of frames '{self.path}': write it with `rased data frames`."
+            ) from error
+        except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+            if isinstance(error, RasedError):
+                raise
+            reason = str(error).strip("'\"").partition("\n")[0]
+            raise RasedError(
+                f"'{self.path}' is damaged or no file of frames ({reason}): write it again with "
+                "`rased data frames`."
+            ) from error
+
+
+def read_moments(group: h5py.Group) -> Moments:
+    """The statistics that `write_moments` wrote."""
+    mean, variance = (torch.from_numpy(group[name][:]) for name in ("mean", "variance"))
+    return Moments(int(group.attrs["count"]), mean, variance)
+
+
+def write_moments(group: h5py.Group, moments: Moments) -> None:
+    """Write count, mean and variance over those that are there."""
+    group.attrs["count"] = moments.count
+    group["mean"][:] = moments.mean.numpy()
+    group["variance"][:] = moments.variance.numpy()
