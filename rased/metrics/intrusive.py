@@ -1,4 +1,4 @@
-"""Metrics that compare with a reference: PESQ, STOI, ESTOI, SI-SDR."""
+"""Metrics that compare waveforms with a reference: PESQ, STOI, ESTOI, SI-SDR, SDR, SNR."""
 
 import warnings
 
@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from rased.metrics.base import SILENCE, Metric, Undefined
-from rased.signal.ratios import BOUND_DB, si_sdr
+from rased.metrics.base import SILENCE, Metric, Undefined, remember
+from rased.signal.ratios import BOUND_DB, si_sdr, snr
 
 
 class PESQWideband(Metric):
@@ -22,24 +22,56 @@ class PESQWideband(Metric):
     # The ends of the logistic of P.862.2 for raw scores from -0.5 to 4.5.
     range = (1.0, 4.65)
     sample_rate = 16_000
+    blind_to = ("level",)
     packages = ("pesq",)
     minimum = 0.25
+    mode = "wb"
 
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
         """MOS-LQO; undefined where PESQ finds no utterance in the target."""
-        from pesq import BufferTooShortError, NoUtterancesError, PesqError, pesq
-
         assert target is not None
-        try:
-            return float(
-                pesq(16_000, target.numpy(), estimate.numpy(), "wb", PesqError.RAISE_EXCEPTION)
-            )
-        except NoUtterancesError:
-            raise Undefined("PESQ finds no speech") from None
-        except BufferTooShortError:
-            raise Undefined("too short for PESQ") from None
+        return pesq_mos(target.numpy(), estimate.numpy(), self.mode)
+
+
+class PESQNarrowband(PESQWideband):
+    """PESQ, narrow band: ITU-T P.862 with the mapping to MOS-LQO of P.862.1 (the `pesq` package).
+
+    Computed from 16 kHz audio, whose upper half the narrow-band filter takes away. Some authors
+    print the raw score of P.862 under the same name, which is higher in the middle of the scale
+    (2.45 and 2.16 for the same noisy set): raw = (4.6607 - ln(4 / (MOS - 0.999) - 1)) / 1.4945.
+    """
+
+    name = "pesq-nb"
+    title = "PESQ nb"
+    # The ends of the logistic of P.862.1.
+    range = (1.0, 4.55)
+    mode = "nb"
+
+    @property
+    def version(self) -> str:
+        """Package and which of the two scales."""
+        return f"{super().version}, MOS-LQO of P.862.1 at 16 kHz"
+
+
+@remember
+def pesq_mos(
+    target: Float[np.ndarray, " time"], estimate: Float[np.ndarray, " time"], mode: str
+) -> float:
+    """MOS-LQO at 16 kHz, `mode` "wb" or "nb".
+
+    Raises:
+        Undefined: no utterance in the target, or too short.
+    """
+    from pesq import BufferTooShortError, NoUtterancesError, PesqError, pesq
+
+    try:
+        return float(pesq(16_000, target, estimate, mode, PesqError.RAISE_EXCEPTION))
+    except NoUtterancesError:
+        raise Undefined("PESQ finds no speech") from None
+    except BufferTooShortError:
+        raise Undefined("too short for PESQ") from None
 
 
 class STOI(Metric):
@@ -49,6 +81,7 @@ class STOI(Metric):
     title = "STOI"
     range = (-1.0, 1.0)
     sample_rate = 16_000
+    blind_to = ("level",)
     packages = ("pystoi",)
     # 30 frames of 25.6 ms, half overlapping, at the package's 10 kHz.
     minimum = 0.4
@@ -110,6 +143,7 @@ class SISDR(Metric):
     title = "SI-SDR"
     unit = "dB"
     range = (-BOUND_DB, BOUND_DB)
+    blind_to = ("level", "offset")
 
     @property
     def version(self) -> str:
@@ -125,3 +159,62 @@ class SISDR(Metric):
             if float(signal.max() - signal.min()) <= SILENCE:
                 raise Undefined(f"the {role} is constant")
         return float(si_sdr(estimate=estimate.double()[None], target=target.double()[None])[0])
+
+
+class SDR(Metric):
+    """Signal-to-distortion ratio of BSS-eval: Vincent, Gribonval, Févotte, IEEE TASLP 14(4), 2006.
+
+    What a filter of 512 taps (32 ms at 16 kHz) makes of the target is forgiven, so that colour and
+    small delays count for nothing (torchmetrics, after Scheibler, ICASSP 2022; equal to mir_eval).
+    Means are kept. Bounded to 100 dB either way.
+    """
+
+    name = "sdr"
+    title = "SDR"
+    unit = "dB"
+    range = (-BOUND_DB, BOUND_DB)
+    blind_to = ("level",)
+    packages = ("torchmetrics",)
+    minimum = 0.1
+    taps = 512
+
+    @property
+    def version(self) -> str:
+        """Package and length of the filter."""
+        return f"{super().version}, {self.taps} taps"
+
+    def measure(
+        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
+    ) -> float:
+        """Ratio in dB, in double precision."""
+        from torchmetrics.functional.audio import signal_distortion_ratio
+
+        assert target is not None
+        ratio = signal_distortion_ratio(
+            estimate.double(), target.double(), filter_length=self.taps, load_diag=1e-10
+        )
+        return float(ratio.clamp(-BOUND_DB, BOUND_DB))
+
+
+class SNR(Metric):
+    """Signal-to-noise ratio: power of the target over that of the difference (`rased.signal.ratios.snr`).
+
+    Level, offset and delay of the estimate all count as noise. Bounded to 100 dB either way.
+    """
+
+    name = "snr"
+    title = "SNR"
+    unit = "dB"
+    range = (-BOUND_DB, BOUND_DB)
+
+    @property
+    def version(self) -> str:
+        """Our own definition, numbered."""
+        return "rased 1"
+
+    def measure(
+        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
+    ) -> float:
+        """Ratio in dB, in double precision."""
+        assert target is not None
+        return float(snr(estimate=estimate.double()[None], target=target.double()[None])[0])

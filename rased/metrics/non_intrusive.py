@@ -1,8 +1,8 @@
-"""Metrics that listen to the estimate alone: DNSMOS P.835."""
+"""Metrics that listen to the estimate alone: DNSMOS P.835 and P.808, NISQA, UTMOS."""
 
 import hashlib
+import os
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from rased.metrics.base import Metric
+from rased.metrics.base import Metric, Undefined, package_file, remember
+from rased.metrics.mel import mel_power
 
 RATE = 16_000
 WINDOW_SECONDS = 9.01
@@ -26,14 +27,14 @@ POLYNOMIALS = (
 
 
 class DNSMOS(Metric):
-    """One of the three values of DNSMOS P.835: Reddy, Gopal, Cutler, ICASSP 2022.
+    """A value of DNSMOS: Reddy, Gopal, Cutler, ICASSP 2021 (P.808) and ICASSP 2022 (P.835).
 
-    The network inside the `speechmos` package is run directly (the package itself imports librosa,
-    which only its P.808 network needs), with one thread. Samples beyond full scale are clipped, as
-    a 16-bit file would. A clip of 9.01 s or more is cut as the package cuts it: windows of 9.01 s
-    at whole seconds, averaged. A shorter clip is repeated until it fills one window, and that one
-    window is scored; the package goes on to average up to eight shifted windows of the same
-    repetition, at as many times the cost.
+    The networks inside the `speechmos` package are run directly (the package itself imports
+    librosa), with one thread. Samples beyond full scale are clipped, as a 16-bit file would. A clip
+    of 9.01 s or more is cut as the package cuts it: windows of 9.01 s at whole seconds, averaged. A
+    shorter clip is repeated until it fills one window, and that one window is scored; the package
+    goes on to average up to eight shifted windows of the same repetition, at as many times the
+    cost.
     """
 
     unit = "MOS"
@@ -42,12 +43,13 @@ class DNSMOS(Metric):
     needs_reference = False
     packages = ("speechmos", "onnxruntime")
     minimum = 0.5
+    network: ClassVar[str] = "sig_bak_ovr.onnx"
     part: ClassVar[int]
 
     @property
     def version(self) -> str:
         """Package and windows; the runtime does not matter to the digits that are shown."""
-        return f"{super().version.partition(',')[0]} sig_bak_ovr.onnx, one window below 9.01 s"
+        return f"{super().version.partition(',')[0]} {self.network}, one window below 9.01 s"
 
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
@@ -80,6 +82,107 @@ class DNSMOSOverall(DNSMOS):
     part = 2
 
 
+class DNSMOSP808(DNSMOS):
+    """The quality as listeners without training rate it in one number (ITU-T P.808)."""
+
+    name = "dnsmos-p808"
+    title = "DNSMOS P.808"
+    network = "model_v8.onnx"
+
+    def measure(
+        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
+    ) -> float:
+        """MOS."""
+        features = np.stack([_p808_features(w) for w in windows(_clipped(estimate.numpy()))])
+        return float(_run(self.network, features).mean())
+
+
+class NISQA(Metric):
+    """Overall quality by NISQA 2.0: Mittag, Naderi, Chehadi, Möller, Interspeech 2021.
+
+    The network in torchmetrics, whose weights (CC BY-NC-SA 4.0) are not downloaded from here. It
+    was trained at 48 kHz; the 16 kHz of these evaluations sound narrow to it, so that values
+    compare with such rows only.
+    """
+
+    name = "nisqa"
+    title = "NISQA"
+    unit = "MOS"
+    range = (0.0, 6.0)  # a plain linear output, fitted to 1 .. 5
+    sample_rate = RATE
+    needs_reference = False
+    packages = ("torchmetrics", "librosa", "requests")
+    minimum = 0.5
+    source = "https://github.com/gabrielmittag/NISQA/raw/master/weights/nisqa.tar"
+
+    @property
+    def version(self) -> str:
+        """Package, rate and weights."""
+        return f"{super().version.partition(',')[0]}, 16 kHz, weights {_fingerprint(self.weights)}"
+
+    @property
+    def weights(self) -> Path:
+        """Where torchmetrics looks for them."""
+        return Path("~/.torchmetrics/NISQA/nisqa.tar").expanduser()
+
+    def unavailable(self) -> str:
+        """Packages first, then the weights."""
+        return super().unavailable() or _missing_weights(self.weights, self.source)
+
+    def measure(
+        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
+    ) -> float:
+        """MOS; undefined where torchmetrics finds the clip too short or too long (52 s)."""
+        from torchmetrics.functional.audio.nisqa import non_intrusive_speech_quality_assessment
+
+        try:
+            return float(non_intrusive_speech_quality_assessment(estimate, RATE)[0])
+        except RuntimeError as error:
+            raise Undefined(str(error).rstrip(".")) from None
+
+
+class UTMOS(Metric):
+    """Naturalness by UTMOS: Saeki et al., Interspeech 2022; the closest to listeners in URGENT 2024.
+
+    The authors' code cannot be installed beside a current torch. Where an ONNX export of the strong
+    learner (input: (1, time) at 16 kHz; output: one number) lies at `weights`, it is run; its
+    fingerprint is part of the version.
+    """
+
+    name = "utmos"
+    title = "UTMOS"
+    unit = "MOS"
+    range = (0.0, 6.0)  # a plain linear output, fitted to 1 .. 5
+    sample_rate = RATE
+    needs_reference = False
+    packages = ("onnxruntime",)
+    minimum = 0.5
+    source = "an ONNX export of github.com/tarepan/SpeechMOS utmos22_strong"
+
+    @property
+    def version(self) -> str:
+        """The weights are all that matters."""
+        return f"utmos22 strong, weights {_fingerprint(self.weights)}"
+
+    @property
+    def weights(self) -> Path:
+        """utmos.onnx in the user's cache, below `rased`."""
+        cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        return Path(cache).expanduser() / "rased" / "utmos.onnx"
+
+    def unavailable(self) -> str:
+        """Package first, then the weights."""
+        return super().unavailable() or _missing_weights(self.weights, self.source)
+
+    def measure(
+        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
+    ) -> float:
+        """MOS."""
+        session = _session(self.weights)
+        heard = {session.get_inputs()[0].name: estimate.numpy()[None]}
+        return float(np.mean(session.run(None, heard)[0]))
+
+
 def windows(waveform: Float[np.ndarray, " time"]) -> Float[np.ndarray, "windows 144160"]:
     """The stretches of 9.01 s that the network hears; a shorter waveform is repeated into one."""
     if len(waveform) < WINDOW:
@@ -96,40 +199,52 @@ def windows(waveform: Float[np.ndarray, " time"]) -> Float[np.ndarray, "windows 
     return np.stack([waveform[start : start + WINDOW] for start in starts])
 
 
-_last: tuple[bytes, tuple[float, float, float]] = b"", (0.0, 0.0, 0.0)
-
-
+@remember
 def p835(waveform: Float[np.ndarray, " time"]) -> tuple[float, float, float]:
     """Signal, background and overall MOS of 16 kHz audio; three metrics share one run."""
-    global _last
-    samples = np.ascontiguousarray(waveform, dtype=np.float32).clip(-1.0, 1.0)
-    digest = hashlib.sha256(samples.tobytes()).digest()
-    if _last[0] != digest:
-        heard = windows(samples)
-        raw = np.concatenate(
-            [
-                _session().run(None, {"input_1": heard[start : start + BATCH]})[0]
-                for start in range(0, len(heard), BATCH)
-            ]
-        ).astype(np.float64)
-        sig, bak, ovrl = (
-            float(np.polyval(polynomial, raw[:, part]).mean())
-            for part, polynomial in enumerate(POLYNOMIALS)
-        )
-        _last = digest, (sig, bak, ovrl)
-    return _last[1]
+    raw = _run(DNSMOS.network, windows(_clipped(waveform)))
+    sig, bak, ovrl = (
+        float(np.polyval(polynomial, raw[:, part]).mean())
+        for part, polynomial in enumerate(POLYNOMIALS)
+    )
+    return sig, bak, ovrl
 
 
-@lru_cache(maxsize=1)
-def _session() -> Any:
+def _p808_features(window: Float[np.ndarray, "144160"]) -> Float[np.ndarray, "frames 120"]:
+    """Mel power in dB below the window's highest, at most 80 dB, scaled to -1 .. 1."""
+    power = mel_power(window[:-160], sample_rate=RATE, n_fft=321, hop_length=160, bands=120)
+    level = 10 * np.log10(np.maximum(power, 1e-10))
+    return ((np.maximum(level - level.max(), -80.0) + 40) / 40).astype(np.float32)
+
+
+def _clipped(waveform: Float[np.ndarray, " time"]) -> Float[np.ndarray, " time"]:
+    return np.ascontiguousarray(waveform, dtype=np.float32).clip(-1.0, 1.0)
+
+
+def _run(network: str, heard: Float[np.ndarray, "windows ..."]) -> Float[np.ndarray, "windows mos"]:
+    session = _session(package_file("speechmos", "dnsmos_models", network))
+    outputs = [
+        session.run(None, {"input_1": heard[start : start + BATCH]})[0]
+        for start in range(0, len(heard), BATCH)
+    ]
+    return np.concatenate(outputs).astype(np.float64)
+
+
+@lru_cache(maxsize=4)
+def _session(path: Path) -> Any:
     import onnxruntime
 
-    found = find_spec("speechmos")
-    assert found is not None
-    assert found.submodule_search_locations
-    path = Path(found.submodule_search_locations[0]) / "dnsmos_models" / "sig_bak_ovr.onnx"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _missing_weights(path: Path, source: str) -> str:
+    return "" if path.is_file() else f"put {source} at {path}"
+
+
+@lru_cache(maxsize=4)
+def _fingerprint(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else "missing"

@@ -1,0 +1,173 @@
+"""DistillMOS: a small network that was taught by XLS-R how listeners rate speech.
+
+Stahl and Gamper, "Distillation and pruning for scalable self-supervised representation-based speech
+quality assessment", ICASSP 2025 (arXiv 2502.05356). The network is written out here and loads the
+weights inside the `distillmos` package (MIT), because the package itself imports torchaudio: install
+it without its dependencies.
+"""
+
+import itertools
+import math
+from functools import lru_cache
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from rased.metrics.base import Metric, package_file
+
+RATE = 16_000
+SEGMENT = 122_880
+"""Samples that the network hears at once (7.68 s)."""
+WIN, HOP = 320, 160
+WIDTH, HEADS, LAYERS, POSITIONS = 200, 8, 7, 384
+
+
+class DistillMOS(Metric):
+    """Overall quality of speech: see the module.
+
+    As the package does it: a shorter clip is followed by silence, a longer one is cut into evenly
+    spaced segments of 7.68 s at most a second apart, whose values are averaged; each segment is
+    scaled to a peak of 1, so that level does not count.
+    """
+
+    name = "distillmos"
+    title = "DistillMOS"
+    unit = "MOS"
+    range = (1.0, 5.0)
+    sample_rate = RATE
+    needs_reference = False
+    blind_to = ("level",)
+    packages = ("distillmos",)
+    pip = "pip install --no-deps"
+    minimum = 0.5
+
+    @property
+    def version(self) -> str:
+        """Package and weights."""
+        return f"{super().version} distill_mos_v7"
+
+    @torch.inference_mode()
+    def measure(
+        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
+    ) -> float:
+        """MOS."""
+        share = torch.stack([_network()(part[None])[0] for part in segments(estimate)])
+        return float(1 + 4 * share.mean())
+
+
+def segments(waveform: Float[Tensor, " time"]) -> Float[Tensor, "segments 122880"]:
+    """What the network hears of a clip: evenly spaced stretches, each with a peak of 1."""
+    surplus = waveform.shape[-1] - SEGMENT
+    if surplus < 0:
+        waveform, surplus = nn.functional.pad(waveform, (0, -surplus)), 0
+    count = math.ceil(surplus / RATE) + 1
+    starts = [int(surplus * index / max(1, count - 1)) for index in range(count)]
+    parts = torch.stack([waveform[start : start + SEGMENT] for start in starts])
+    return parts / (parts.abs().amax(-1, keepdim=True) + 1e-8)
+
+
+class Convolutions(nn.Module):
+    """Compressed complex spectrum to (batch, 384, channels times freq) features."""
+
+    def __init__(self, channels: tuple[int, ...] = (2, 64, 64, 128, 256, 256, 256)) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for index, (wide, out) in enumerate(itertools.pairwise(channels)):
+            stride = (1 if index == 0 else 2, 2 if index == len(channels) - 2 else 1)
+            layers += [nn.Conv2d(wide, out, (3, 3), stride, padding=(0, 1)), nn.LeakyReLU(0.1)]
+        self.cnn = nn.Sequential(*layers)
+
+    def forward(
+        self, waveform: Float[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch frames feature"]:
+        """Frames = time / (2 * HOP)."""
+        padded = nn.functional.pad(waveform, ((WIN - HOP) // 2,) * 2, mode="reflect")
+        window = torch.hann_window(WIN, device=waveform.device)
+        spectrum = torch.stft(padded, WIN, HOP, window=window, center=False, return_complex=True)
+        magnitude = spectrum.abs().clamp(min=1e-12)
+        compressed = torch.view_as_real(magnitude**0.3 * spectrum / magnitude)
+        features = self.cnn(
+            rearrange(compressed, "batch freq frames part -> batch part freq frames")
+        )
+        return rearrange(features, "batch channel freq frames -> batch frames (channel freq)")
+
+
+class Transformer(nn.Module):
+    """Normalise, project, add positions, attend."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(features)
+        self.position_encoding = nn.Module()
+        self.position_encoding.register_buffer("pe", torch.zeros(1, POSITIONS, WIDTH))
+        self.linear_proj = nn.Linear(features, WIDTH)
+        layer = nn.TransformerEncoderLayer(WIDTH, HEADS, 2 * WIDTH, dropout=0.0, batch_first=True)
+        self.transformer_encoder = nn.TransformerEncoder(layer, LAYERS)
+
+    def forward(
+        self, features: Float[Tensor, "batch frames feature"]
+    ) -> Float[Tensor, "batch frames width"]:
+        """Frames must be POSITIONS."""
+        projected = self.linear_proj(_over_features(self.norm, features))
+        return self.transformer_encoder(projected + self.position_encoding.pe)
+
+
+class AttentionPool(nn.Module):
+    """One number from all frames."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(WIDTH, 2 * WIDTH)
+        self.linear2 = nn.Linear(2 * WIDTH, 1)
+        self.linear3 = nn.Linear(WIDTH, 1)
+
+    def forward(self, frames: Float[Tensor, "batch frames width"]) -> Float[Tensor, " batch"]:
+        """Weighted mean over frames, then a line."""
+        weight = self.linear2(self.linear1(frames).relu()).softmax(dim=1)
+        return self.linear3((weight * frames).sum(1))[:, 0]
+
+
+class Assessor(nn.Module):
+    """Features to quality between 0 and 1."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.norm_input = nn.BatchNorm1d(features)
+        self.transformer = Transformer(features)
+        self.norm_trans = nn.BatchNorm1d(WIDTH)
+        self.pool = AttentionPool()
+
+    def forward(self, features: Float[Tensor, "batch frames feature"]) -> Float[Tensor, " batch"]:
+        """See above."""
+        frames = self.transformer(_over_features(self.norm_input, features))
+        return self.pool(_over_features(self.norm_trans, frames)).sigmoid()
+
+
+class Network(nn.Module):
+    """Segments of 7.68 s to quality between 0 and 1; names as in the package's weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cnn = Convolutions()
+        self.transformer_pool_attn = Assessor(256 * 4)
+
+    def forward(self, waveform: Float[Tensor, "batch 122880"]) -> Float[Tensor, " batch"]:
+        """See above."""
+        return self.transformer_pool_attn(self.cnn(waveform))
+
+
+def _over_features(
+    norm: nn.Module, frames: Float[Tensor, "batch frames feature"]
+) -> Float[Tensor, "batch frames feature"]:
+    normed = norm(rearrange(frames, "batch frames feature -> batch feature frames"))
+    return rearrange(normed, "batch feature frames -> batch frames feature")
+
+
+@lru_cache(maxsize=1)
+def _network() -> Network:
+    path = package_file("distillmos", "weights", "distill_mos_v7.pt")
+    network = Network().eval()
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
+    return network
