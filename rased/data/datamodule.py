@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from rased.data import order
 from rased.data.mixing import Mixer, Mixing
@@ -44,9 +44,9 @@ class Loader:
             position, self.plan.count, batch_size=self.batch_size, world_size=self.world_size
         )
 
-    def __iter__(self) -> Iterator[Batch]:
-        """Batches from the position to the end of the epoch."""
-        dataset = stream(
+    def dataset(self) -> IterableDataset[Batch]:
+        """The batches of this rank from the position to the end of the epoch, for any number of workers."""
+        return stream(
             self.plan,
             epoch=self.epoch,
             position=self.position,
@@ -54,8 +54,11 @@ class Loader:
             rank=self.rank,
             world_size=self.world_size,
         )
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches from the position to the end of the epoch."""
         loader: DataLoader[Batch] = DataLoader(
-            dataset,
+            self.dataset(),
             batch_size=None,
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
