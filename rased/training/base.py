@@ -142,10 +142,18 @@ class Enhancement(pl.LightningModule):
         """Let the enhancer take its statistics, unless its checkpoint brought them."""
         if not getattr(self.enhancer, "needs_statistics", False):
             return
-        cast(Any, self.enhancer).fit_statistics(self._statistics())
+        self.fit_statistics()
         for buffer in self.enhancer.buffers():
             buffer.copy_(self.trainer.strategy.broadcast(buffer))
         update_average(self.average, self.enhancer, 0.0)
+
+    def fit_statistics(self) -> None:
+        """Take them from the first mixtures of the training stream."""
+        cast(Any, self.enhancer).fit_statistics(self._statistics())
+
+    def seconds(self, batch: Mixture) -> float:
+        """Length of the audio in a batch."""
+        return batch["noisy"].numel() / self.enhancer.sample_rate
 
     def on_train_batch_start(self, batch: Mixture, batch_idx: int) -> None:
         """Set the learning rate, and give every draw of this step (dropout, say) its address."""

@@ -65,8 +65,7 @@ class Throughput(Callback):
         batch_idx: int,
     ) -> None:
         """Count, and log when the trainer logs."""
-        samples = batch["noisy"].numel() * trainer.world_size
-        self._audio += samples / cast(Enhancement, pl_module).enhancer.sample_rate
+        self._audio += cast(Enhancement, pl_module).seconds(batch) * trainer.world_size
         if trainer.global_step % cast(Any, trainer).log_every_n_steps == 0:
             elapsed = max(time.perf_counter() - self._begun, 1e-9)
             pl_module.log("speed/audio_seconds_per_second", self._audio / elapsed)
