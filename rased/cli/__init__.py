@@ -41,6 +41,7 @@ VERBS = {
     "runs": Verb("rased.cli.runs", "runs on this disk: how far each came, compared, as curves"),
     "replay": Verb("rased.cli.replay", "write the batch of a training step as wavs"),
     "models": Verb("rased.cli.models", "every architecture: parameters, MACs, latency, paper"),
+    "metrics": Verb("rased.cli.metrics", "every metric: unit, direction, range, what it needs"),
     "evaluate": Verb("rased.cli.evaluate", "score systems on a test set"),
     "leaderboard": Verb("rased.cli.leaderboard", "results side by side: table and page"),
     "enhance": Verb("rased.cli.enhance", "enhance files, folders or a raw PCM stream"),

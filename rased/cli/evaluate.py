@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=["default"],
         metavar="NAME",
-        help="metrics, or the name of a list in configs/eval: default, quick",
+        help="metrics (see `rased metrics`), or a list in configs/eval: default, quick, full",
     )
     parser.add_argument(
         "--jobs",
@@ -57,14 +57,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     from rased.evaluation import evaluate, print_table
     from rased.evaluation.leaderboard import as_plain
-    from rased.evaluation.run import metric_names
     from rased.evaluation.testset import BUNDLE
 
     rows = evaluate(
         arguments.system,
         BUNDLE if arguments.on == "bundle" else Path(arguments.on),
         arguments.out,
-        metrics=metric_names(arguments.metrics),
+        metrics=arguments.metrics,
         jobs=arguments.jobs,
         save_audio=arguments.save_audio,
         align=arguments.align,

@@ -31,7 +31,7 @@ _GAMED = (
     ("pesq-wb", ("si-sdr", "stoi", "estoi", "cbak")),
     ("pesq-nb", ("si-sdr", "stoi", "estoi", "cbak")),
 )
-_DREAMT = (("dnsmos-ovrl", ("wer", "cer", "speaker-similarity")),)
+_DREAMT = (("dnsmos-ovrl", ("wer", "cer", "dwer", "dcer", "speaker-similarity")),)
 
 
 @dataclass(frozen=True)

@@ -37,12 +37,11 @@ from rased.evaluation.result import Result, Utterance
 from rased.evaluation.systems import System, describe, resolve
 from rased.evaluation.testset import EvaluationSet, Item, audio_files, read_audio, read_testset
 from rased.evaluation.training import training_of
-from rased.metrics import METRICS, Score, metric
+from rased.metrics import METRICS, Score
 from rased.models.base import Enhancer
 from rased.signal.alignment import delay, undelay
 from rased.signal.levels import rms
 
-DEFAULT = ("pesq-wb", "stoi", "estoi", "si-sdr", "dnsmos-sig", "dnsmos-bak", "dnsmos-ovrl")
 SCORING_RATE = 16_000
 SLACK = 0.1
 """Seconds by which a file that something else has enhanced may be longer or shorter."""
@@ -114,7 +113,7 @@ def evaluate(
     testset: str | Path,
     out: str | Path,
     *,
-    metrics: Sequence[str] = DEFAULT,
+    metrics: Sequence[str] = ("default",),
     jobs: int = 1,
     save_audio: bool = False,
     align: bool = False,
@@ -128,7 +127,7 @@ def evaluate(
         systems: see `systems.resolve`.
         testset: see `testset.read_testset`.
         out: folder of the results.
-        metrics: names in METRICS.
+        metrics: names in METRICS and of lists in configs/eval.
         jobs: processes, each with one thread.
         save_audio: also write `out`/audio/<testset>/<system>/<id>.wav, 16 bits.
         align: take a delay of the estimate out before it is measured (it is measured and kept in any
@@ -137,9 +136,8 @@ def evaluate(
     Raises:
         RasedError: unknown system, metric or test set, or a place that cannot be written.
     """
-    for name in metrics:
-        metric(name)
-    if not metrics or not systems:
+    wanted = metric_names(metrics)
+    if not wanted or not systems:
         raise RasedError("nothing to evaluate: name at least one system and one metric.")
     if jobs < 1:
         raise RasedError(f"{jobs} processes cannot evaluate: give 1 or more.")
@@ -151,16 +149,14 @@ def evaluate(
         raise RasedError(f"two systems are called '{twice}': rename one of the folders.")
 
     folder = Path(out)
-    rows = [_begin(system, given, folder, tuple(metrics), align) for system in found]
+    rows = [_begin(system, given, folder, wanted, align) for system in found]
     for row in rows:
         for sentence in (row.training or {}).get("overlap", ()):
             print(f"rased: warning: {row.name} has seen this test: {sentence}.", file=sys.stderr)
     todo = [
         job
         for system, row in zip(found, rows, strict=True)
-        for job in _open_jobs(
-            system, row, given, tuple(metrics), folder if save_audio else None, align
-        )
+        for job in _open_jobs(system, row, given, wanted, folder if save_audio else None, align)
     ]
     by_name = {row.name: row for row in rows}
     with _Writer(rows, given, folder) as writer, _progress(len(todo)) as advance:
@@ -190,7 +186,7 @@ def _begin(
             "resampler": _resampler(testset.sample_rate),
             "alignment": f"delays up to {DELAY_LIMIT:g} s taken out" if align else "none",
             "length": "cut or zero-padded to the target",
-            "metrics": {name: _declared(name) for name in METRICS if name in metrics},
+            "metrics": {name: METRICS[name].declaration() for name in METRICS if name in metrics},
         },
         cost={"processor_seconds": 0.0, "audio_seconds": 0.0, "real_time_factor": None},
         environment=results.environment(),
@@ -265,16 +261,6 @@ def _enter(row: Result, item: Item, outcome: Outcome) -> None:
         cost["processor_seconds"] = round(cost["processor_seconds"] + outcome.processor_seconds, 4)
         cost["audio_seconds"] = round(cost["audio_seconds"] + outcome.seconds, 4)
         cost["real_time_factor"] = round(cost["processor_seconds"] / cost["audio_seconds"], 5)
-
-
-def _declared(name: str) -> dict[str, Any]:
-    ours = METRICS[name]
-    return {
-        "version": ours.version,
-        "unit": ours.unit,
-        "direction": ours.direction,
-        "range": list(ours.range),
-    }
 
 
 def _resampler(sample_rate: int) -> str:
@@ -358,7 +344,7 @@ def perform(job: Job) -> Outcome:
     measured, late = _measured(heard, wanted, job)
     if job.align and late:
         heard = undelay(heard, late)
-    scores = {name: _score(name, heard, wanted) for name in job.metrics}
+    scores = {name: _score(name, heard, wanted, job.item.text) for name in job.metrics}
     return Outcome(len(estimate) / SCORING_RATE, scores, seconds, measured)
 
 
@@ -413,11 +399,15 @@ def _fit(
     return np.pad(estimate, (0, max(0, -difference)))[: len(target)]
 
 
-def _score(name: str, estimate: torch.Tensor, target: torch.Tensor | None) -> Score:
+def _score(
+    name: str, estimate: torch.Tensor, target: torch.Tensor | None, text: str | None
+) -> Score:
     ours = METRICS[name]
     if ours.needs_reference and target is None:
         return Score(None, "unavailable: the test set has no target")
-    return ours(estimate=estimate, target=target, sample_rate=SCORING_RATE)
+    if ours.needs_text and text is None:
+        return Score(None, "unavailable: the test set does not say what is said (a column `text`)")
+    return ours(estimate=estimate, target=target, text=text, sample_rate=SCORING_RATE)
 
 
 @lru_cache(maxsize=_KEPT)

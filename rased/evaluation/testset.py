@@ -34,12 +34,14 @@ class Item:
         noisy: the file to enhance.
         target: what should come out; None where nobody knows.
         facts: the columns of KNOWN that the test set has.
+        text: what is said; None where nobody knows.
     """
 
     id: str
     noisy: Path
     target: Path | None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,8 @@ class EvaluationSet:
 def read_testset(folder: str | Path) -> EvaluationSet:
     """Read a frozen set (testset.json), or any folder with noisy/ and target/ (or clean/).
 
-    In a plain folder, equal names make a pair, and manifest.csv may say more: `id` and any of
-    KNOWN. Without target/ only metrics that need no reference have values.
+    In a plain folder, equal names make a pair, and manifest.csv may say more: `id`, any of KNOWN and
+    `text`, what is said. Without target/ only metrics that need no reference have values.
 
     Raises:
         RasedError: no such folder, no pairs, a file that is missing or not the one that was frozen.
@@ -120,7 +122,9 @@ def _frozen(folder: Path) -> EvaluationSet:
                     f"'{file}' is not the file that was frozen (its SHA-256 differs from "
                     f"{TESTSET}): get the test set again."
                 )
-        items.append(Item(row["id"], pair["noisy"], pair["target"], _facts(row)))
+        items.append(
+            Item(row["id"], pair["noisy"], pair["target"], _facts(row), row.get("text") or None)
+        )
     if list_sha256(rows) != content["list_sha256"]:
         raise RasedError(f"the list in '{path}' was changed after freezing: its SHA-256 differs.")
     early = f", first {content['early_ms']:g} ms" if content["target"] == "early" else ""
@@ -151,9 +155,10 @@ def _plain(folder: Path) -> EvaluationSet:
         )
     listed = _manifest(folder / "manifest.csv")
     facts = {row["id"]: _facts(row) for row in listed}
+    said = {row["id"]: row["text"] for row in listed if row.get("text")}
     items, rows = [], []
     for name, file in noisy.items():
-        item = Item(name, file, target.get(name), facts.get(name, {}))
+        item = Item(name, file, target.get(name), facts.get(name, {}), said.get(name))
         items.append(item)
         digest = "" if item.target is None else _sha256(item.target)
         rows.append({"id": name, "sha256_noisy": _sha256(file), "sha256_target": digest})

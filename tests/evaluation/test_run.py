@@ -12,6 +12,7 @@ from rased.errors import RasedError
 from rased.evaluation import evaluate, run
 from rased.evaluation.systems import fingerprint, resolve
 from rased.evaluation.testset import read_testset
+from rased.metrics import METRICS as ALL_METRICS
 from rased.models.classical import LogMMSE
 from rased.signal.ratios import si_sdr
 from tests.evaluation.conftest import METRICS, NAMES, write_set
@@ -176,7 +177,8 @@ def test_wrong_words(folder, tmp_path):
 
 
 def test_names_of_metrics_and_of_lists():
-    assert run.metric_names(["default"]) == run.DEFAULT
+    assert set(run.metric_names(["full"])) == set(ALL_METRICS)
+    assert not any(ALL_METRICS[name].unavailable() for name in run.metric_names(["default"]))
     assert run.metric_names(["quick", "stoi", "pesq-wb"]) == ("pesq-wb", "estoi", "si-sdr", "stoi")
     with pytest.raises(RasedError, match="did you mean 'quick'"):
         run.metric_names(["quik"])
@@ -222,3 +224,23 @@ def test_a_delay_is_measured_and_taken_out_only_if_asked(folder, tmp_path):
     assert max(plain.values("si-sdr").values()) < 0 < 10 < min(aligned.values("si-sdr").values())
     assert plain.protocol["alignment"] == "none"
     assert aligned.protocol["alignment"] == "delays up to 0.25 s taken out"
+
+
+def test_what_is_said_comes_from_the_manifest(tmp_path):
+    folder = write_set(tmp_path / "tiny", names=NAMES[:2])
+    assert [item.text for item in read_testset(folder).items] == [None, None]
+    (folder / "manifest.csv").write_text("id,text\nu0,one two\nu1,\n")
+    assert [item.text for item in read_testset(folder).items] == ["one two", None]
+    unavailable = run._score("wer", torch.ones(16_000), torch.ones(16_000), None)
+    assert unavailable.status == (
+        "unavailable: the test set does not say what is said (a column `text`)"
+    )
+
+
+def test_the_protocol_holds_what_each_metric_declares(tmp_path):
+    folder = write_set(tmp_path / "tiny", names=NAMES[:1])
+    (row,) = evaluate(["noisy"], folder, tmp_path, metrics=("si-sdr", "lsd"))
+    assert row.protocol["metrics"]["lsd"] == ALL_METRICS["lsd"].declaration()
+    stored = json.loads((tmp_path / "noisy--tiny.json").read_text())
+    assert stored["protocol"]["metrics"]["lsd"]["range"] == [0.0, None]
+    assert stored["protocol"]["metrics"]["si-sdr"]["blind_to"] == ["level", "offset"]

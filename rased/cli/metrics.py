@@ -1,0 +1,75 @@
+"""What `rased evaluate` can measure: unit, direction, range, what each needs, and whether it is here."""
+
+import argparse
+import json
+import math
+from typing import Any
+
+from rased.metrics import METRICS
+
+EXAMPLES = """\
+examples:
+  rased metrics                                                the table
+  rased metrics --json                                         the same for a program
+  rased evaluate noisy --on bundle --out results --metrics full    measure all that are here
+
+Lists of metrics are in configs/eval: default, quick, full. What is not here gets the status
+`unavailable` in a result, never a number. Other packages add metrics by the entry point `rased.metrics`.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the options of `rased metrics`."""
+    parser.epilog = EXAMPLES
+    parser.add_argument("--json", action="store_true", help="print the table as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List every metric."""
+    rows = [describe(name) for name in METRICS]
+    if arguments.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        print_table(rows)
+    return 0
+
+
+def describe(name: str) -> dict[str, Any]:
+    """What the metric declares, and what to do before it can be measured here ("": nothing)."""
+    ours = METRICS[name]
+    return {
+        "name": name,
+        "title": ours.title,
+        "category": ours.category,
+        **ours.declaration(),
+        "install": ours.unavailable(),
+    }
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Print one line a metric, then what to do for those that are not here."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, expand=True)
+    for title in ("name", "unit", "better", "range", "Hz", "against", "here"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("by", overflow="ellipsis", no_wrap=True, ratio=1)
+    for row in rows:
+        low, high = (math.inf if end is None else end for end in row["range"])
+        table.add_row(
+            row["name"],
+            row["unit"],
+            row["direction"],
+            f"{low:g} to {high:g}".replace("to inf", "or more"),
+            "any" if row["sample_rate"] is None else str(row["sample_rate"]),
+            row["reference"],
+            "no" if row["install"] else "yes",
+            row["version"],
+            style="dim" if row["install"] else None,
+        )
+    console = Console(width=max(120, Console().width))
+    console.print(table)
+    for row in rows:
+        if row["install"]:
+            console.print(f"{row['name']}: {row['install']}", markup=False, highlight=False)
