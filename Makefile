@@ -40,6 +40,8 @@ $(VENV)/.users: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.developers: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	# Their weights alone: their dependencies pull torchaudio or do not build.
+	$(BIN)/python -m pip install -q --no-deps -c constraints.txt distillmos resemblyzer
 	touch $@ $(VENV)/.users
 
 clean:
