@@ -11,9 +11,10 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from rased.data import order
 from rased.data.mixing import Mixer, Mixing
+from rased.data.remote import BLOCK_MB
 from rased.data.sample import Batch, Mixture
 from rased.data.shards import Corpus, Role, refuse_overlap
-from rased.data.stages import Plan, Scene
+from rased.data.stages import Plan, Scene, Shuffle
 from rased.data.stream import stream
 from rased.errors import RasedError
 
@@ -68,7 +69,8 @@ class Loader:
         try:
             yield from loader
         except RasedError as error:  # around that of a worker lies its traceback
-            raise RasedError(str(error).rpartition("RasedError: ")[2].strip()) from error
+            kind = type(error)
+            raise kind(str(error).rpartition(f"{kind.__name__}: ")[2].strip()) from error
 
 
 class MixtureDataModule(pl.LightningDataModule):
@@ -88,11 +90,14 @@ class MixtureDataModule(pl.LightningDataModule):
         num_workers: int = 0,
         seed: int = 0,
         max_bad_share: float = 0.01,
+        shuffle: Shuffle = "auto",
+        block_mb: float = BLOCK_MB,
+        window: int = 32,
     ) -> None:
         """Name the sources; they are opened by `setup`.
 
         Args:
-            speech: shard folders, or `bundle`; splits train and valid are used.
+            speech: shard folders or URLs of them (https://, s3://, ...), or `bundle`; splits train and valid are used.
             noise: likewise.
             rir: likewise; empty for no rooms.
             scene: how mixtures are drawn.
@@ -105,6 +110,10 @@ class MixtureDataModule(pl.LightningDataModule):
             num_workers: processes that read; the mixtures do not depend on it.
             seed: every draw is a function of (seed, epoch, index).
             max_bad_share: share of unreadable samples above which the run stops, once there are more than 10.
+            shuffle: `samples`, `blocks` or `auto`, which is by blocks where shards lie elsewhere;
+            see `Plan` for what is traded.
+            block_mb: megabytes in a block: of the shuffle, and of a transfer from elsewhere.
+            window: blocks of a corpus that are in use together.
         """
         super().__init__()
         self.save_hyperparameters()
@@ -119,6 +128,7 @@ class MixtureDataModule(pl.LightningDataModule):
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.samples_per_epoch, self.validation_samples = samples_per_epoch, validation_samples
         self.max_bad_share = max_bad_share
+        self.shuffle, self.block_mb, self.window = shuffle, block_mb, window
         self.skipped: Counter[str] = Counter()
         self._seen = 0
         self._plans: dict[str, Plan] = {}
@@ -131,7 +141,7 @@ class MixtureDataModule(pl.LightningDataModule):
         if self._plans:
             return
         corpora = {
-            (role, split): Corpus(names, role=role, split=split)
+            (role, split): Corpus(names, role=role, split=split, block_mb=self.block_mb)
             for role, names in self.sources.items()
             for split in ("train", "valid")
             if names
@@ -149,6 +159,8 @@ class MixtureDataModule(pl.LightningDataModule):
                 scene=scene,
                 seed=self.seed,
                 count=count,
+                shuffle=self.shuffle,
+                window=self.window,
             )
             if self._plans[split].sample_rate != self.mixing.sample_rate:
                 raise RasedError(

@@ -23,15 +23,39 @@ class Span:
     stop: int
 
 
-def generator(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """The generator of one sample: Philox, a counter-based one, keyed by what the sample is called."""
+def generator(seed: int, epoch: int, index: int, stream: int = 0) -> np.random.Generator:
+    """The generator of one sample: Philox, a counter-based one, keyed by what the sample is called.
+
+    What one stream of a sample gives moves no draw of another.
+    """
     name = np.array([seed, epoch << 44 | index & (1 << 44) - 1], dtype=np.int64)
-    return np.random.Generator(np.random.Philox(key=name.view(np.uint64)))
+    return np.random.Generator(np.random.Philox(key=name.view(np.uint64)).jumped(stream))
 
 
 def permutation(seed: int, epoch: int, turn: int, count: int) -> np.ndarray:
     """Order in which `count` recordings come in the given turn through them within an epoch."""
     return generator(seed, epoch, -1 - turn).permutation(count)
+
+
+def blockwise(
+    seed: int, epoch: int, turn: int, *, blocks: np.ndarray, window: int = 1, stream: int = 0
+) -> np.ndarray:
+    """Order in which recordings come in a turn, where neighbours (of one block) come at about the same time.
+
+    Blocks come in a random order, one after the other, and the recordings of each are scattered
+    over as long as `window` blocks take: about so many blocks are in use at any time.
+
+    Args:
+        seed: of everything.
+        epoch: number of the epoch.
+        turn: number of the turn within it.
+        blocks: block of each recording, from 0 on.
+        window: 1 for one block after the other, each shuffled.
+        stream: of the generator; orders of several corpora differ by it.
+    """
+    random = generator(seed, epoch, -1 - turn, stream)
+    place = random.permutation(int(blocks.max()) + 1)
+    return np.argsort(place[blocks] + window * random.random(len(blocks)), kind="stable")
 
 
 def steps(position: int, count: int, *, batch_size: int, world_size: int) -> int:

@@ -19,10 +19,11 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from rased.data import remote
 from rased.errors import RasedError, nearest
 
 SCHEMA = 1
-INDEX = "index.json"
+INDEX = remote.INDEX
 Role = Literal["speech", "noise", "rir"]
 Codec = Literal["flac", "pcm16"]
 COLUMNS = ("key", "split", "label", "shard", "offset", "bytes", "frames", "licence", "sha256")
@@ -38,9 +39,13 @@ def bundle() -> Path:
 def locate(name: str | Path, role: Role) -> Path:
     """Folder of the shards of one role: `bundle`, a folder with an index, or a folder that holds one per role.
 
+    For a URL, the local folder that its index was fetched into.
+
     Raises:
         RasedError: there is no index.json there.
     """
+    if remote.is_remote(name):
+        return remote.locate(str(name), role)
     base = bundle() if str(name) == "bundle" else Path(name)
     for folder in (base, base / role):
         if (folder / INDEX).is_file():
@@ -66,6 +71,7 @@ class Index:
 
     Attributes:
         folder: where index.json lies.
+        origin: URL of the shards, "" where they lie in the folder.
         role: speech, noise or rir.
         codec: flac, or pcm16 (raw little-endian 16-bit samples).
         sample_rate: Hz.
@@ -76,6 +82,7 @@ class Index:
     """
 
     folder: Path
+    origin: str
     role: Role
     codec: Codec
     sample_rate: int
@@ -86,6 +93,11 @@ class Index:
     def __len__(self) -> int:
         """Number of samples."""
         return len(self.columns["key"])
+
+    @property
+    def place(self) -> str:
+        """Where the shards lie: the folder, or its URL."""
+        return self.origin or str(self.folder)
 
     @property
     def seconds(self) -> float:
@@ -102,7 +114,7 @@ class Index:
         if not len(found):
             known = sorted(set(self.columns["split"].tolist()))
             raise RasedError(
-                f"No {self.role} in split '{split}' of {self.folder}: {nearest(split, known)}"
+                f"No {self.role} in split '{split}' of {self.place}: {nearest(split, known)}"
             )
         return found
 
@@ -133,6 +145,7 @@ def read_index(folder: Path) -> Index:
         shards = tuple(Shard(s["name"], s["bytes"], s["sha256"]) for s in stored["shards"])
         index = Index(
             folder=folder,
+            origin=remote.origin(folder),
             role=stored["role"],
             codec=stored["codec"],
             sample_rate=stored["sample_rate"],
@@ -149,7 +162,7 @@ def read_index(folder: Path) -> Index:
             f"{path} has columns of unequal length: rebuild it with `rased data verify {folder} --repair`."
         )
     missing = [shard.name for shard in shards if not (folder / shard.name).is_file()]
-    if missing:
+    if missing and not index.origin:
         raise RasedError(
             f"{folder} lacks {', '.join(missing[:5])} that its index names: bring the shards back, or drop them "
             f"from the index with `rased data verify {folder} --repair`."
@@ -216,14 +229,19 @@ def decode(data: bytes, codec: Codec, start: int, frames: int) -> NDArray[np.flo
 class Reader:
     """Random access to the samples of an index: one positioned read each, few open files, safe to fork or pickle."""
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: Index, *, block_mb: float = remote.BLOCK_MB) -> None:
         self.index = index
+        self._remote = (
+            remote.RemoteShards(index.origin, index.shards, index.columns, block_mb)
+            if index.origin
+            else None
+        )
         self._files: OrderedDict[int, int] = OrderedDict()
         self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
         """Open files stay behind."""
-        return {"index": self.index, "_files": OrderedDict(), "_process": -1}
+        return self.__dict__ | {"_files": OrderedDict(), "_process": -1}
 
     def raw(self, row: int) -> bytes:
         """The stored bytes of one sample.
@@ -233,6 +251,8 @@ class Reader:
         """
         columns = self.index.columns
         size = int(columns["bytes"][row])
+        if self._remote is not None:
+            return self._remote.read(row, 0, size)
         data = os.pread(self._file(int(columns["shard"][row])), size, int(columns["offset"][row]))
         if len(data) != size:
             raise RasedError(
@@ -254,19 +274,19 @@ class Reader:
         except soundfile.LibsndfileError as error:
             raise RasedError(
                 f"{self._name(row)} does not decode ({error.error_string.rstrip('.')}): check with "
-                f"`rased data verify {self.index.folder}`."
+                f"`rased data verify` where the shards lie, {self.index.place}."
             ) from error
         if len(audio) != frames:
             raise RasedError(
                 f"{self._name(row)} has {start + len(audio)} samples where the index promises {length}: check "
-                f"with `rased data verify {self.index.folder}`."
+                f"with `rased data verify` where the shards lie, {self.index.place}."
             )
         return audio
 
     def _name(self, row: int) -> str:
         columns = self.index.columns
         shard = self.index.shards[int(columns["shard"][row])]
-        return f"Sample {columns['key'][row]} of {self.index.folder / shard.name}"
+        return f"Sample {columns['key'][row]} of {self.index.place}/{shard.name}"
 
     def _file(self, shard: int) -> int:
         if self._process != os.getpid():
@@ -290,15 +310,24 @@ class Corpus:
         key, label, sha256: strings, one a recording; label is the speaker, the type of noise or the
         room.
         frames: samples of each recording.
+        remote: whether some of it lies elsewhere.
     """
 
-    def __init__(self, names: Sequence[str | Path], *, role: Role, split: str) -> None:
+    def __init__(
+        self,
+        names: Sequence[str | Path],
+        *,
+        role: Role,
+        split: str,
+        block_mb: float = remote.BLOCK_MB,
+    ) -> None:
         """Open the split of every folder.
 
         Args:
-            names: folders, or `bundle` (see `locate`).
+            names: folders, URLs of folders, or `bundle` (see `locate`).
             role: what the shards must hold.
             split: train, valid, test or any other split in the index.
+            block_mb: megabytes in a block, see `blocks` and `rased.data.remote`.
 
         Raises:
             RasedError: no shards, another role in the index, an empty split, different sample
@@ -308,7 +337,7 @@ class Corpus:
         indices = [read_index(locate(name, role)) for name in names]
         for index in indices:
             if index.role != role:
-                raise RasedError(f"{index.folder} holds {index.role} and was given as {role}.")
+                raise RasedError(f"{index.place} holds {index.role} and was given as {role}.")
         rates = {index.sample_rate for index in indices}
         if len(rates) != 1:
             raise RasedError(
@@ -316,7 +345,9 @@ class Corpus:
                 "--sample-rate."
             )
         self.sample_rate = rates.pop()
-        self._readers = [Reader(index) for index in indices]
+        self._readers = [Reader(index, block_mb=block_mb) for index in indices]
+        self.remote = any(index.origin for index in indices)
+        self._block_mb = block_mb
         rows = [index.rows(split) for index in indices]
         self._folder = np.repeat(np.arange(len(rows)), [len(found) for found in rows])
         self._row = np.concatenate(rows)
@@ -326,7 +357,7 @@ class Corpus:
         )
         if len(np.unique(self.key)) != len(self.key):
             raise RasedError(
-                f"{role} names some keys twice in {', '.join(str(i.folder) for i in indices)}: is a folder given twice?"
+                f"{role} names some keys twice in {', '.join(i.place for i in indices)}: is a folder given twice?"
             )
         self.licences = sorted(
             {
@@ -348,6 +379,16 @@ class Corpus:
     def read(self, number: int, start: int = 0, frames: int = -1) -> NDArray[np.float32]:
         """Samples [start, start + frames) of one recording; see `Reader.read`."""
         return self._readers[self._folder[number]].read(int(self._row[number]), start, frames)
+
+    def blocks(self) -> NDArray[np.int64]:
+        """Block of each recording, from 0 on: runs of recordings that lie side by side in a shard."""
+        number, first = np.empty(len(self), np.int64), 0
+        for place, reader in enumerate(self._readers):
+            here = self._folder == place
+            rows = remote.blocks(reader.index.columns, self._block_mb).number[self._row[here]]
+            number[here] = first + np.unique(rows, return_inverse=True)[1]
+            first = int(number[here].max()) + 1
+        return number
 
     def manifest(self) -> dict[str, Any]:
         """What is in the split as plain data, for cards and for the overlap check of the leaderboard."""

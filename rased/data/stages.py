@@ -1,9 +1,10 @@
 """The stages between an order and a batch, each a generator function: what is drawn, read and put together."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypedDict
+from functools import partial
+from typing import Literal, TypedDict
 
 import numpy as np
 import torch
@@ -13,12 +14,16 @@ from torch.utils.data import get_worker_info
 from rased.data import order
 from rased.data.distortions import Distortion, Distortions
 from rased.data.order import Span
+from rased.data.remote import RemoteError
 from rased.data.sample import Batch
-from rased.data.shards import Corpus
+from rased.data.shards import Corpus, Role
 from rased.errors import RasedError
 from rased.signal import room
 
 Samples = Float[np.ndarray, " samples"]
+Shuffle = Literal["auto", "samples", "blocks"]
+_STREAMS: dict[Role, int] = {"speech": 0, "noise": 1, "rir": 2}
+"""Of the generators that orders are drawn from."""
 SHAPING_TAPS = 64
 """Samples in the response of a shaping filter; its slowest pole, .83, is 100 dB down there."""
 
@@ -103,8 +108,56 @@ class Drawn:
     distortions: tuple[Distortion, ...]
 
 
+class Turns:
+    """The orders of a corpus, turn after turn; the last two are kept."""
+
+    def __init__(self, order: Callable[[int, int], np.ndarray], length: int) -> None:
+        """Name an order, a function of (epoch, turn), and its length."""
+        self.order, self.length = order, length
+        self._kept: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+
+    def __call__(self, epoch: int, index: int) -> int:
+        """What comes at a place that counts through all turns of an epoch."""
+        turn, place = divmod(index, self.length)
+        found = self._kept.get((epoch, turn))
+        if found is None:
+            found = self._kept[epoch, turn] = self.order(epoch, turn)
+            if len(self._kept) > 2:
+                self._kept.popitem(last=False)
+        return int(found[place])
+
+
+class Nearby:
+    """Recordings drawn from a neighbourhood of blocks that moves on with the index and over all of a corpus.
+
+    It moves by a recording in `uses` samples, so that about as many bytes are read as are used.
+    """
+
+    def __init__(self, corpus: Corpus, *, seed: int, window: int, uses: int) -> None:
+        blocks = corpus.blocks()
+        self.length, self.uses = uses * len(corpus), uses
+        self.reach = min(self.length, -(-self.length * window // (int(blocks.max()) + 1)))
+        self._order = Turns(
+            partial(
+                order.blockwise, seed, blocks=np.repeat(blocks, uses), stream=_STREAMS[corpus.role]
+            ),
+            self.length,
+        )
+
+    def __call__(self, epoch: int, index: int, random: np.random.Generator) -> int:
+        """Draw a recording near a sample."""
+        return self._order(epoch, index + int(random.integers(self.reach))) // self.uses
+
+
 class Plan:
     """The sources of a stream and how it is drawn from them.
+
+    The order of a plain shuffle is any. With a shuffle by blocks, runs of recordings that lie side by
+    side in a shard come at about the same time, `window` of them together: bytes are read
+    sequentially and once an epoch, which streaming from elsewhere needs. The price: the order is less random
+    (shards in which neighbours are alike want more `window`), a noise or a room comes again within
+    its neighbourhood of `window` blocks rather than anywhere in the epoch, and a segment is filled
+    up with utterances of the same speaker from the same block.
 
     Attributes:
         speech, noise, rir: what to draw from; rir is None where there are no rooms.
@@ -122,7 +175,29 @@ class Plan:
         scene: Scene,
         seed: int,
         count: int | None = None,
+        shuffle: Shuffle = "auto",
+        window: int = 32,
     ) -> None:
+        """Join the sources.
+
+        Args:
+            speech: utterances.
+            noise: recordings of noise.
+            rir: impulse responses, None for no rooms.
+            scene: how to draw.
+            seed: of everything.
+            count: samples in an epoch; None for one of each utterance.
+            shuffle: by `samples` or by `blocks`; `auto`: by blocks in corpora that lie elsewhere.
+            window: blocks of a corpus that are in use together; the cache must hold some more of each.
+
+        Raises:
+            RasedError: several sample rates, or an option that is none.
+        """
+        if shuffle not in ("auto", "samples", "blocks") or window < 1:
+            raise RasedError(
+                f"shuffle is '{shuffle}' and window {window}; shuffle is auto, samples or blocks, and a window has at "
+                "least one block."
+            )
         self.speech, self.noise, self.rir = speech, noise, rir
         self.scene, self.seed = scene, seed
         self.count = len(speech) if count is None else count
@@ -135,12 +210,29 @@ class Plan:
         scene.distortions.check(self.sample_rate)
         self.frames = round(scene.segment * self.sample_rate)
         self.taps = round(scene.rir_seconds * self.sample_rate)
-        by_label = np.argsort(speech.label, kind="stable")
-        _, starts = np.unique(speech.label[by_label], return_index=True)
-        self._speakers = {
-            str(speech.label[group[0]]): group for group in np.split(by_label, starts[1:])
+        _, self._group = np.unique(speech.label, return_inverse=True)
+        in_order: Callable[[int, int], np.ndarray] = partial(
+            order.permutation, seed, count=len(speech)
+        )
+        if shuffle == "blocks" or (shuffle == "auto" and speech.remote):
+            blocks = speech.blocks()
+            group = self._group * (int(blocks.max()) + 1) + blocks
+            _, self._group = np.unique(group, return_inverse=True)
+            in_order = partial(order.blockwise, seed, blocks=blocks, window=window)
+        self._utterance = Turns(in_order, len(speech))
+        by_group = np.argsort(self._group, kind="stable")
+        _, starts = np.unique(self._group[by_group], return_index=True)
+        self._fillers = np.split(by_group, starts[1:])
+        self._nearby = {
+            corpus.role: Nearby(
+                corpus,
+                seed=seed,
+                window=window,
+                uses=max(1, round(corpus.seconds / len(corpus) / scene.segment)),
+            )
+            for corpus in (noise, rir)
+            if corpus is not None and (shuffle == "blocks" or (shuffle == "auto" and corpus.remote))
         }
-        self._permutation: tuple[tuple[int, int], np.ndarray] | None = None
 
     def draw(self, epoch: int, index: int) -> Drawn:
         """Draw mixture `index` of an epoch."""
@@ -149,63 +241,62 @@ class Plan:
         speech = self._speech(self._utterance(epoch, index), random)
         in_room = self.rir is not None and random.random() < scene.reverb_probability
         noisy = random.random() < scene.noise_probability
-        noises = [(self._noise(random), 0.0)]
+        noises = [(self._noise(epoch, index, random), 0.0)]
         if scene.noises[0] < 1:
-            noises += self._further(_beside(self.seed, epoch, index, 1))
+            noises += self._further(epoch, index)
         distortions: tuple[Distortion, ...] = ()
         if scene.distortions.any:
-            distortions = scene.distortions.draw(_beside(self.seed, epoch, index, 2))
+            distortions = scene.distortions.draw(order.generator(self.seed, epoch, index, 2))
         shaping: tuple[tuple[float, float, float, float], ...] = ()
         if scene.shaping_probability:
-            filters = _beside(self.seed, epoch, index, 3)
+            filters = order.generator(self.seed, epoch, index, 3)
             if filters.random() < scene.shaping_probability:
-                shaping = tuple(tuple(map(float, filters.uniform(-0.375, 0.375, 4))) for _ in range(2))
+                shaping = tuple(
+                    tuple(map(float, filters.uniform(-0.375, 0.375, 4))) for _ in range(2)
+                )
         return Drawn(
             index=index,
             speech=speech,
             noise=tuple(piece for piece, _ in noises if noisy),
             noise_db=tuple(level for _, level in noises if noisy),
-            rir=int(random.integers(len(self.rir))) if self.rir is not None and in_room else None,
+            rir=self._any(self.rir, epoch, index, random) if self.rir and in_room else None,
             snr_db=float(random.uniform(*scene.snr_db)) if noisy else float("inf"),
             level_dbfs=float(random.uniform(*scene.level_dbfs)),
             shaping=shaping,
             distortions=distortions,
         )
 
-    def _noise(self, random: np.random.Generator) -> Piece:
-        recording = int(random.integers(len(self.noise)))
+    def _any(self, corpus: Corpus, epoch: int, index: int, random: np.random.Generator) -> int:
+        """Draw a recording: near the sample, or anywhere."""
+        nearby = self._nearby.get(corpus.role)
+        return nearby(epoch, index, random) if nearby else int(random.integers(len(corpus)))
+
+    def _noise(self, epoch: int, index: int, random: np.random.Generator) -> Piece:
+        recording = self._any(self.noise, epoch, index, random)
         length = int(self.noise.frames[recording])
         start = int(random.integers(length if length < self.frames else length - self.frames + 1))
         return Piece(recording, start, self.frames, 0)
 
-    def _further(self, random: np.random.Generator) -> list[tuple[Piece, float]]:
+    def _further(self, epoch: int, index: int) -> list[tuple[Piece, float]]:
         """The noises behind the first and their levels."""
+        random = order.generator(self.seed, epoch, index, 1)
         count = int(np.searchsorted(np.cumsum(self.scene.noises[:-1]), random.random(), "right"))
         return [
-            (self._noise(random), float(random.uniform(*self.scene.noise_level_db)))
+            (self._noise(epoch, index, random), float(random.uniform(*self.scene.noise_level_db)))
             for _ in range(count)
         ]
-
-    def _utterance(self, epoch: int, index: int) -> int:
-        turn, place = divmod(index, len(self.speech))
-        if self._permutation is None or self._permutation[0] != (epoch, turn):
-            self._permutation = (
-                (epoch, turn),
-                order.permutation(self.seed, epoch, turn, len(self.speech)),
-            )
-        return int(self._permutation[1][place])
 
     def _speech(self, utterance: int, random: np.random.Generator) -> tuple[Piece, ...]:
         """A crop of the utterance, or the whole of it and more of the same speaker behind pauses."""
         pieces: list[Piece] = []
-        speaker = self._speakers[str(self.speech.label[utterance])]
+        fillers = self._fillers[self._group[utterance]]
         at = 0
         while at < self.frames:
             length, left = int(self.speech.frames[utterance]), self.frames - at
             start = int(random.integers(length - left + 1)) if length > left and not pieces else 0
             pieces.append(Piece(utterance, start, min(length, left), at))
             at += length + round(random.uniform(*self.scene.pause) * self.sample_rate)
-            utterance = int(speaker[random.integers(len(speaker))])
+            utterance = int(fillers[random.integers(len(fillers))])
         return tuple(pieces)
 
 
@@ -291,6 +382,8 @@ def fetch(batches: Iterable[list[Drawn]], *, plan: Plan) -> Iterator[list[Sample
                     )
                 if drawn.rir is not None:
                     rir, direct = rooms[drawn.rir]
+            except RemoteError:
+                raise
             except RasedError as error:
                 bad = str(error)
             samples.append(
@@ -363,10 +456,3 @@ def _summed(noises: list[Samples], levels_db: tuple[float, ...]) -> Samples:
         if level > 0:
             total = total + noise * np.float32(wanted / level * 10 ** (level_db / 20))
     return total
-
-
-def _beside(seed: int, epoch: int, index: int, number: int) -> np.random.Generator:
-    """Another generator of the same sample: what it gives moves no draw of the first."""
-    bits = order.generator(seed, epoch, index).bit_generator
-    assert isinstance(bits, np.random.Philox)
-    return np.random.Generator(bits.jumped(number))

@@ -1,0 +1,530 @@
+"""Shards that lie elsewhere, over HTTP, S3 or anything that fsspec reads: fetched by blocks, kept on disk.
+
+A block is a run of neighbouring samples of a shard, some megabytes long: one range request brings
+it, one file keeps it, and the epoch's order takes it as one (`order.blockwise`). Blocks are named
+after the SHA-256 of their shard in the index, so that a corpus packed anew never meets blocks of
+the old one. All processes of a machine share them, and a block that several want comes once.
+
+Credentials and endpoints are those of fsspec: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+AWS_ENDPOINT_URL and the like, FSSPEC_S3_ANON=true, FSSPEC_HTTP_... or ~/.config/fsspec/*.json
+(https://filesystem-spec.readthedocs.io, "Configuration").
+
+Settings: RASED_CACHE, the folder (`config.cache_folder`), and RASED_CACHE_GB, the bound of the blocks
+(default 20, least recently used out first).
+"""
+
+import fcntl
+import functools
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rased.config import cache_folder
+from rased.errors import RasedError
+
+BLOCK_MB = 8.0
+"""Megabytes in a block, where nothing else is said."""
+INDEX = "index.json"
+ORIGIN = "origin.json"
+"""Beside a fetched index: where it came from and which version it is."""
+_VERSIONS = ("ETag", "LastModified", "mtime")
+_PIECE = 2 << 20
+_ATTEMPTS = 8
+"""In a row without a single new byte, before a file is given up."""
+_FIRST_ATTEMPTS = 4
+"""The same for an index, by which an address is first tried."""
+_PAUSE = 0.5
+"""Seconds before the second attempt, doubled with each one after it."""
+_SILENCE = 60.0
+"""Seconds without a byte after which a connection is given up."""
+_LATER = (408, 425, 429)
+_LOCKS = 256
+_DEFAULT_GB = 20.0
+
+
+class RemoteError(RasedError):
+    """A file that cannot be had from where it lies; no sample is at fault, so none is skipped for it."""
+
+
+class RefusedError(RemoteError):
+    """The other side answers that there is no such file, or that it is not for us."""
+
+
+def is_remote(name: object) -> bool:
+    """Whether a name is a URL.
+
+    >>> is_remote("s3://bucket/corpus"), is_remote("shards/speech")
+    (True, False)
+    """
+    return "://" in str(name)
+
+
+def locate(name: str, role: str) -> Path:
+    """Local folder with the index of the shards of one role at a URL, or below it in a folder per role.
+
+    Raises:
+        RemoteError: there is no index, or it cannot be read.
+    """
+    reasons = []
+    for url in (name.rstrip("/"), f"{name.rstrip('/')}/{role}"):
+        try:
+            return mirror(url)
+        except RefusedError as error:
+            reasons.append(str(error))
+    raise RemoteError(
+        f"No shards of role {role} at '{name}'. {' '.join(reasons)} Copy a whole folder that `rased data pack` "
+        "wrote there, index.json last."
+    )
+
+
+@functools.cache
+def mirror(url: str) -> Path:
+    """Local folder that holds the index.json of a remote folder of shards: fetched, or checked, once a process.
+
+    Beside it lies what the index names as its attribution.
+
+    Raises:
+        RefusedError: there is none.
+        RemoteError: it cannot be read, or is none.
+    """
+    folder = cache_folder() / "shards" / hashlib.sha256(url.encode()).hexdigest()[:32]
+    address = f"{url}/{INDEX}"
+    with _locked(folder / "lock"):
+        kept = _origin(folder)
+        data, version = _whole(address, known=kept.get("version", ""))
+        if data or not kept:
+            try:
+                attribution = json.loads(data).get("attribution")
+            except (ValueError, AttributeError) as error:
+                raise RemoteError(
+                    f"'{address}' is no index of shards ({error}): copy the one that `rased data pack` wrote."
+                ) from error
+            if attribution and Path(attribution).name == attribution:
+                _fetch_attribution(url, attribution, folder)
+            _keep(folder / INDEX, data)
+            _keep(folder / ORIGIN, json.dumps({"url": url, "version": version}).encode())
+    return folder
+
+
+def origin(folder: Path) -> str:
+    """URL that the index in a folder was fetched from, "" where the shards lie in that folder."""
+    return str(_origin(folder).get("url", ""))
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Runs of neighbouring samples of an index: what is transferred, kept and shuffled as one.
+
+    Attributes:
+        number: block of each row of the index, counted in the order of the bytes.
+        shard, start, stop: of each block: its shard and the bytes [start, stop) there. No sample
+            lies in two blocks, and blocks do not overlap.
+    """
+
+    number: NDArray[np.int64]
+    shard: NDArray[np.int64]
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
+
+
+def blocks(columns: Mapping[str, NDArray[Any]], block_mb: float = BLOCK_MB) -> Blocks:
+    """Cut the rows of an index (columns shard, offset and bytes) into blocks of about `block_mb` megabytes.
+
+    A sample belongs to the block that it begins in: a block is as much longer as its last sample
+    reaches out.
+
+    Raises:
+        RasedError: block_mb is not more than 0.
+    """
+    if not block_mb > 0:
+        raise RasedError(f"block_mb is {block_mb}; give megabytes in a block, such as {BLOCK_MB}.")
+    shard, offset = columns["shard"], columns["offset"]
+    place = offset // max(1, round(block_mb * 1e6))
+    cell = shard * (int(place.max(initial=0)) + 1) + place
+    order = np.lexsort((offset, cell))
+    first = np.flatnonzero(np.diff(cell[order], prepend=-1))
+    number = np.empty(len(order), np.int64)
+    number[order] = np.repeat(np.arange(len(first)), np.diff(first, append=len(order)))
+    return Blocks(
+        number=number,
+        shard=shard[order[first]],
+        start=offset[order[first]],
+        stop=np.maximum.reduceat((offset + columns["bytes"])[order], first),
+    )
+
+
+class RemoteShards:
+    """The bytes of the samples of a remote corpus; safe to fork and to pickle."""
+
+    def __init__(
+        self, url: str, shards: Any, columns: Mapping[str, NDArray[Any]], block_mb: float
+    ) -> None:
+        """Name the shards of an index.
+
+        Args:
+            url: their folder.
+            shards: of the index: each with name, bytes and sha256.
+            columns: of the index.
+            block_mb: megabytes in a block.
+        """
+        self.url, self.shards, self.columns = url, shards, columns
+        self.blocks = blocks(columns, block_mb)
+        self.cache = BlockCache()
+
+    def read(self, row: int, skip: int, size: int) -> bytes:
+        """`size` bytes of the sample in a row, behind its first `skip`, from the cache where they are there.
+
+        Raises:
+            RemoteError: the shard cannot be read, or is not the one that the index means.
+        """
+        number = int(self.blocks.number[row])
+        at = int(self.columns["offset"][row] - self.blocks.start[number]) + skip
+        name = self._name(number)
+        found = self.cache.get(name, at, size)
+        if found is None:
+            with self.cache.alone(name):
+                found = self.cache.get(name, at, size)
+                if found is None:
+                    found = self._fetch(number)[at : at + size]
+        return found
+
+    def _name(self, number: int) -> str:
+        shard = self.shards[int(self.blocks.shard[number])]
+        return f"{shard.sha256}/{self.blocks.start[number]}-{self.blocks.stop[number]}"
+
+    def _fetch(self, wanted: int) -> bytes:
+        """Fetch a block into the cache; from a server that knows no ranges, all blocks of its shard."""
+        start, stop = self.blocks.start, self.blocks.stop
+        shard = self.shards[int(self.blocks.shard[wanted])]
+        waiting, begin, buffer, found = [wanted], int(start[wanted]), bytearray(), b""
+        for _, offset, piece in _transfer(
+            f"{self.url}/{shard.name}", begin, int(stop[wanted]), total=shard.bytes
+        ):
+            if offset != begin + len(buffer):
+                waiting = np.flatnonzero(self.blocks.shard == self.blocks.shard[wanted]).tolist()
+                begin, buffer = offset, bytearray()
+            buffer += piece
+            while waiting and begin + len(buffer) >= stop[waiting[0]]:
+                number = waiting.pop(0)
+                end = int(stop[number]) - begin
+                block = bytes(buffer[int(start[number]) - begin : end])
+                self.cache.put(self._name(number), block)
+                begin += end
+                del buffer[:end]
+                found = block if number == wanted else found
+        return found
+
+
+class BlockCache:
+    """Blocks in files below one folder, at most `limit` bytes of them, shared by processes."""
+
+    def __init__(self) -> None:
+        """Read the settings.
+
+        Raises:
+            RasedError: RASED_CACHE_GB is not a number of gigabytes.
+        """
+        self.folder = cache_folder() / "blocks"
+        given = os.environ.get("RASED_CACHE_GB", "")
+        try:
+            self.limit = round(float(given or _DEFAULT_GB) * 1e9)
+        except ValueError as error:
+            raise RasedError(
+                f"RASED_CACHE_GB is '{given}'; give a number of gigabytes, such as 20."
+            ) from error
+
+    def get(self, name: str, at: int, size: int) -> bytes | None:
+        """Bytes [at, at + size) of a block, None where it is not there."""
+        try:
+            with (self.folder / name).open("rb", buffering=0) as file:
+                os.utime(file.fileno())
+                return os.pread(file.fileno(), size, at)
+        except FileNotFoundError:
+            return None
+
+    def put(self, name: str, data: bytes) -> None:
+        """Keep a block; the least recently used ones make room.
+
+        Raises:
+            RasedError: it is larger than the bound, or cannot be written.
+        """
+        if len(data) > self.limit:
+            raise RasedError(
+                f"A block has {len(data) / 1e9:.3g} GB and RASED_CACHE_GB allows {self.limit / 1e9:.3g}: raise it."
+            )
+        path = self.folder / name
+        with _locked(self.folder / "used") as account, _writing(path):
+            noted = account.read()
+            used = int(noted) if noted else self._shrink(self.limit)
+            if used + len(data) > self.limit:
+                used = self._shrink(min(self.limit - len(data), self.limit * 9 // 10))
+            account.seek(0)
+            account.truncate()
+            account.write(b"%d" % (used + len(data)))
+            account.flush()
+            path.parent.mkdir(exist_ok=True)
+            _keep(path, data)
+
+    def alone(self, name: str) -> AbstractContextManager[object]:
+        """Hold off others who would fetch the same block."""
+        number = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % _LOCKS
+        return _locked(self.folder / "locks" / f"{number:03d}")
+
+    def _shrink(self, limit: int) -> int:
+        """Remove the least recently used blocks beyond `limit` bytes, and what a dead process left; bytes that stay."""
+        there = []
+        for path in self.folder.glob("*/*-*"):
+            if path.suffix == ".part":
+                path.unlink()
+            else:
+                status = path.stat()
+                there.append((status.st_mtime_ns, status.st_size, path))
+        used = sum(size for _, size, _ in there)
+        for _, size, path in sorted(there):
+            if used <= limit:
+                break
+            path.unlink()
+            used -= size
+        return used
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What the other side gives.
+
+    Attributes:
+        version: of the file, "" where it does not say.
+        total: bytes in the file, None where it does not say.
+        start: where the pieces begin; 0 from a server that knows no ranges.
+        pieces: the bytes as they come.
+    """
+
+    version: str
+    total: int | None
+    start: int
+    pieces: Iterator[bytes]
+
+
+def _whole(url: str, *, known: str = "") -> tuple[bytes, str]:
+    """A whole file and its version; nothing where it still is the known one."""
+    data, version = bytearray(), known
+    for answer, offset, piece in _transfer(url, 0, None, known=known, attempts=_FIRST_ATTEMPTS):
+        data[offset:] = piece
+        version = answer.version
+    return bytes(data), version
+
+
+def _transfer(
+    url: str,
+    start: int,
+    stop: int | None,
+    *,
+    total: int | None = None,
+    known: str = "",
+    attempts: int = _ATTEMPTS,
+) -> Iterator[tuple[_Answer, int, bytes]]:
+    """Bytes [start, stop) of a file as (answer, offset, piece); what breaks off goes on where it stopped.
+
+    From a server that knows no ranges all of the file comes, from offset 0 on. Nothing comes where
+    the file is of the known version.
+
+    Args:
+        url: of the file.
+        start: first byte.
+        stop: behind the last byte; None for the end.
+        total: bytes that the file must have.
+        known: version that need not come again.
+        attempts: in a row without a new byte.
+
+    Raises:
+        RefusedError: there is no such file, or not for us.
+        RemoteError: too many attempts failed, or the file has another length.
+    """
+    system, path = _file_system(url)
+    at = reached = start
+    failures = 0
+    while True:
+        try:
+            with _ask(system, path, at, stop, known) as answer:
+                if answer is None:
+                    return
+                if total is not None and answer.total not in (None, total):
+                    raise RemoteError(
+                        f"'{url}' has {answer.total} bytes and its index says {total}: it was changed, or copied in "
+                        "part. Copy the folder there again as `rased data pack` wrote it, index.json last."
+                    )
+                if answer.start != at:
+                    at, stop = answer.start, total
+                for piece in answer.pieces:
+                    yield answer, at, piece
+                    at += len(piece)
+                    if at > reached:
+                        reached, failures = at, 0
+                end = answer.total if stop is None else stop
+                if end is None or at >= end:
+                    return
+                reason = "the connection broke"
+        except RasedError:
+            raise
+        except Exception as error:  # whatever the file system of that address raises
+            reason = _reason(error)
+            if _lasting(error):
+                raise RefusedError(
+                    f"'{url}' cannot be read ({reason}): check the address and the credentials."
+                ) from error
+        failures += 1
+        if failures == attempts:
+            raise RemoteError(
+                f"'{url}' cannot be read after {attempts} attempts ({reason}): check the connection and the "
+                f"address, then run again. What came is kept in '{cache_folder()}'."
+            )
+        time.sleep(_PAUSE * 2 ** (failures - 1))
+
+
+def _reason(error: Exception) -> str:
+    """In a few words, what a file system complains of."""
+    if isinstance(error, FileNotFoundError):
+        return "404 not found"
+    status = getattr(error, "status", "")  # of an answer over HTTP
+    return f"{status} {getattr(error, 'message', error)}".strip() or type(error).__name__
+
+
+def _lasting(error: Exception) -> bool:
+    """Whether the same question would get the same answer."""
+    status = getattr(error, "status", 0)
+    return (
+        isinstance(error, FileNotFoundError | PermissionError)
+        or (400 <= status < 500 and status not in _LATER)
+        or type(error).__name__.endswith("CredentialsError")
+    )
+
+
+def _file_system(url: str) -> tuple[Any, str]:
+    """The fsspec file system of an address, and the path there; one each process."""
+    try:
+        import fsspec
+
+        return fsspec.url_to_fs(url)
+    except ImportError as error:
+        raise RemoteError(
+            f"Reading '{url}' needs more packages ({error}): pip install 'rased[remote]'."
+        ) from error
+    except ValueError as error:
+        raise RemoteError(f"'{url}' is no address that fsspec reads ({error}).") from error
+
+
+@contextmanager
+def _ask(
+    system: Any, path: str, start: int, stop: int | None, known: str
+) -> Iterator[_Answer | None]:
+    """Ask for bytes [start, stop) of a file; None where it is of the known version."""
+    if "https" in system.protocol:
+        with _ask_http(system, path, start, stop, known) as answer:
+            yield answer
+        return
+    info = system.info(path)
+    version = str(next((info[name] for name in _VERSIONS if info.get(name)), ""))
+    end = info["size"] if stop is None else min(stop, info["size"])
+    pieces = (
+        system.cat_file(path, start=at, end=min(at + _PIECE, end))
+        for at in range(start, end, _PIECE)
+    )
+    yield None if known and version == known else _Answer(version, info["size"], start, pieces)
+
+
+@contextmanager
+def _ask_http(
+    system: Any, path: str, start: int, stop: int | None, known: str
+) -> Iterator[_Answer | None]:
+    """One request, whose answer can be read up to the byte at which it breaks off."""
+    from aiohttp import ClientResponseError, ClientTimeout
+
+    headers = {**system.kwargs.get("headers", {}), "Accept-Encoding": "identity"}
+    if start or stop is not None:
+        headers["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
+    if known:
+        quoted = known.startswith(('"', "W/"))
+        headers["If-None-Match" if quoted else "If-Modified-Since"] = known
+    timeout = ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)
+    try:
+        file = system.open(path, block_size=0, size=1, headers=headers, timeout=timeout)
+    except ClientResponseError as error:
+        real = re.fullmatch(r"bytes \*/(\d+)", dict(error.headers or {}).get("Content-Range", ""))
+        if error.status != 416 or not real:
+            raise
+        yield _Answer("", int(real[1]), start, iter(()))
+        return
+    with file:
+        said = file.r.headers
+        span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", said.get("Content-Range", ""))
+        length = span[2] if span else said.get("Content-Length", "*")
+        yield (
+            None
+            if file.r.status == 304
+            else _Answer(
+                version=said.get("ETag") or said.get("Last-Modified", ""),
+                total=None if length == "*" else int(length),
+                start=int(span[1]) if span else 0,
+                pieces=iter(partial(file.read, _PIECE), b""),
+            )
+        )
+
+
+def _origin(folder: Path) -> dict[str, str]:
+    try:
+        stored: dict[str, str] = json.loads((folder / ORIGIN).read_bytes())
+    except FileNotFoundError:
+        return {}
+    return stored
+
+
+def _fetch_attribution(url: str, name: str, folder: Path) -> None:
+    """Fetch a file that lies beside an index, or one level up."""
+    for place in (url, url.rpartition("/")[0]):
+        try:
+            _keep(folder / name, _whole(f"{place}/{name}")[0])
+        except RefusedError:
+            continue
+        return
+
+
+def _keep(path: Path, data: bytes) -> None:
+    """Write a file that a reader sees whole or not at all; the caller holds a lock."""
+    with _writing(path):
+        unfinished = path.with_name(path.name + ".part")
+        unfinished.write_bytes(data)
+        unfinished.replace(path)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that one process at a time holds; the lock of a process that dies goes with it."""
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+b")
+        fcntl.flock(file, fcntl.LOCK_EX)
+    with file:
+        file.seek(0)
+        yield file
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RemoteError(
+            f"Cannot write '{path}' ({(error.strerror or str(error)).lower()}): make room, lower RASED_CACHE_GB, or "
+            "choose another folder by RASED_CACHE."
+        ) from error
