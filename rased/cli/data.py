@@ -34,6 +34,7 @@ INFO_EXAMPLES = """\
 examples:
   rased data info bundle
   rased data info shards/speech --json
+  rased data info s3://bucket/corpus                  or https://...: from its index.json alone
 """
 
 VERIFY_EXAMPLES = """\
@@ -120,7 +121,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     info = _verb(verbs, "info", "what folders of shards hold, split by split", INFO_EXAMPLES)
     info.add_argument(
-        "folder", metavar="DIR", help="folder of shards, one that holds some, or 'bundle'"
+        "folder", metavar="DIR", help="folder or URL of shards, one that holds some, or 'bundle'"
     )
     info.add_argument("--json", action="store_true", help="print it as JSON")
 

@@ -18,12 +18,9 @@ import functools
 import hashlib
 import json
 import os
-import re
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rased.config import cache_folder
+from rased.data.transfer import RefusedError, RemoteError, transfer, whole
 from rased.errors import RasedError
 
 BLOCK_MB = 8.0
@@ -38,27 +36,8 @@ BLOCK_MB = 8.0
 INDEX = "index.json"
 ORIGIN = "origin.json"
 """Beside a fetched index: where it came from and which version it is."""
-_VERSIONS = ("ETag", "LastModified", "mtime")
-_PIECE = 2 << 20
-_ATTEMPTS = 8
-"""In a row without a single new byte, before a file is given up."""
-_FIRST_ATTEMPTS = 4
-"""The same for an index, by which an address is first tried."""
-_PAUSE = 0.5
-"""Seconds before the second attempt, doubled with each one after it."""
-_SILENCE = 60.0
-"""Seconds without a byte after which a connection is given up."""
-_LATER = (408, 425, 429)
 _LOCKS = 256
 _DEFAULT_GB = 20.0
-
-
-class RemoteError(RasedError):
-    """A file that cannot be had from where it lies; no sample is at fault, so none is skipped for it."""
-
-
-class RefusedError(RemoteError):
-    """The other side answers that there is no such file, or that it is not for us."""
 
 
 def is_remote(name: object) -> bool:
@@ -70,22 +49,26 @@ def is_remote(name: object) -> bool:
     return "://" in str(name)
 
 
-def locate(name: str, role: str) -> Path:
-    """Local folder with the index of the shards of one role at a URL, or below it in a folder per role.
+def find(name: str, roles: Sequence[str] = ("speech", "noise", "rir")) -> list[Path]:
+    """Local folders with the indices of the shards at a URL, or below it in a folder per role.
 
     Raises:
-        RemoteError: there is no index, or it cannot be read.
+        RemoteError: there is no index, or one cannot be read.
     """
-    reasons = []
-    for url in (name.rstrip("/"), f"{name.rstrip('/')}/{role}"):
+    base, found, reasons = name.rstrip("/"), [], []
+    for url in (base, *(f"{base}/{role}" for role in roles)):
         try:
-            return mirror(url)
+            found.append(mirror(url))
         except RefusedError as error:
             reasons.append(str(error))
-    raise RemoteError(
-        f"No shards of role {role} at '{name}'. {' '.join(reasons)} Copy a whole folder that `rased data pack` "
-        "wrote there, index.json last."
-    )
+        if found and url == base:
+            break
+    if not found:
+        raise RemoteError(
+            f"No shards at '{name}'. {' '.join(reasons)} Copy a whole folder that `rased data pack` wrote there, "
+            "index.json last."
+        )
+    return found
 
 
 @functools.cache
@@ -102,7 +85,7 @@ def mirror(url: str) -> Path:
     address = f"{url}/{INDEX}"
     with _locked(folder / "lock"):
         kept = _origin(folder)
-        data, version = _whole(address, known=kept.get("version", ""))
+        data, version = whole(address, known=kept.get("version", ""))
         if data or not kept:
             try:
                 attribution = json.loads(data).get("attribution")
@@ -208,7 +191,7 @@ class RemoteShards:
         start, stop = self.blocks.start, self.blocks.stop
         shard = self.shards[int(self.blocks.shard[wanted])]
         waiting, begin, buffer, found = [wanted], int(start[wanted]), bytearray(), b""
-        for _, offset, piece in _transfer(
+        for _, offset, piece in transfer(
             f"{self.url}/{shard.name}", begin, int(stop[wanted]), total=shard.bytes
         ):
             if offset != begin + len(buffer):
@@ -299,188 +282,6 @@ class BlockCache:
         return used
 
 
-@dataclass(frozen=True)
-class _Answer:
-    """What the other side gives.
-
-    Attributes:
-        version: of the file, "" where it does not say.
-        total: bytes in the file, None where it does not say.
-        start: where the pieces begin; 0 from a server that knows no ranges.
-        pieces: the bytes as they come.
-    """
-
-    version: str
-    total: int | None
-    start: int
-    pieces: Iterator[bytes]
-
-
-def _whole(url: str, *, known: str = "") -> tuple[bytes, str]:
-    """A whole file and its version; nothing where it still is the known one."""
-    data, version = bytearray(), known
-    for answer, offset, piece in _transfer(url, 0, None, known=known, attempts=_FIRST_ATTEMPTS):
-        data[offset:] = piece
-        version = answer.version
-    return bytes(data), version
-
-
-def _transfer(
-    url: str,
-    start: int,
-    stop: int | None,
-    *,
-    total: int | None = None,
-    known: str = "",
-    attempts: int = _ATTEMPTS,
-) -> Iterator[tuple[_Answer, int, bytes]]:
-    """Bytes [start, stop) of a file as (answer, offset, piece); what breaks off goes on where it stopped.
-
-    From a server that knows no ranges all of the file comes, from offset 0 on. Nothing comes where
-    the file is of the known version.
-
-    Args:
-        url: of the file.
-        start: first byte.
-        stop: behind the last byte; None for the end.
-        total: bytes that the file must have.
-        known: version that need not come again.
-        attempts: in a row without a new byte.
-
-    Raises:
-        RefusedError: there is no such file, or not for us.
-        RemoteError: too many attempts failed, or the file has another length.
-    """
-    system, path = _file_system(url)
-    at = reached = start
-    failures = 0
-    while True:
-        try:
-            with _ask(system, path, at, stop, known) as answer:
-                if answer is None:
-                    return
-                if total is not None and answer.total not in (None, total):
-                    raise RemoteError(
-                        f"'{url}' has {answer.total} bytes and its index says {total}: it was changed, or copied in "
-                        "part. Copy the folder there again as `rased data pack` wrote it, index.json last."
-                    )
-                if answer.start != at:
-                    at, stop = answer.start, total
-                for piece in answer.pieces:
-                    yield answer, at, piece
-                    at += len(piece)
-                    if at > reached:
-                        reached, failures = at, 0
-                end = answer.total if stop is None else stop
-                if end is None or at >= end:
-                    return
-                reason = "the connection broke"
-        except RasedError:
-            raise
-        except Exception as error:  # whatever the file system of that address raises
-            reason = _reason(error)
-            if _lasting(error):
-                raise RefusedError(
-                    f"'{url}' cannot be read ({reason}): check the address and the credentials."
-                ) from error
-        failures += 1
-        if failures == attempts:
-            raise RemoteError(
-                f"'{url}' cannot be read after {attempts} attempts ({reason}): check the connection and the "
-                f"address, then run again. What came is kept in '{cache_folder()}'."
-            )
-        time.sleep(_PAUSE * 2 ** (failures - 1))
-
-
-def _reason(error: Exception) -> str:
-    """In a few words, what a file system complains of."""
-    if isinstance(error, FileNotFoundError):
-        return "404 not found"
-    status = getattr(error, "status", "")  # of an answer over HTTP
-    return f"{status} {getattr(error, 'message', error)}".strip() or type(error).__name__
-
-
-def _lasting(error: Exception) -> bool:
-    """Whether the same question would get the same answer."""
-    status = getattr(error, "status", 0)
-    return (
-        isinstance(error, FileNotFoundError | PermissionError)
-        or (400 <= status < 500 and status not in _LATER)
-        or type(error).__name__.endswith("CredentialsError")
-    )
-
-
-def _file_system(url: str) -> tuple[Any, str]:
-    """The fsspec file system of an address, and the path there; one each process."""
-    try:
-        import fsspec
-
-        return fsspec.url_to_fs(url)
-    except ImportError as error:
-        raise RemoteError(
-            f"Reading '{url}' needs more packages ({error}): pip install 'rased[remote]'."
-        ) from error
-    except ValueError as error:
-        raise RemoteError(f"'{url}' is no address that fsspec reads ({error}).") from error
-
-
-@contextmanager
-def _ask(
-    system: Any, path: str, start: int, stop: int | None, known: str
-) -> Iterator[_Answer | None]:
-    """Ask for bytes [start, stop) of a file; None where it is of the known version."""
-    if "https" in system.protocol:
-        with _ask_http(system, path, start, stop, known) as answer:
-            yield answer
-        return
-    info = system.info(path)
-    version = str(next((info[name] for name in _VERSIONS if info.get(name)), ""))
-    end = info["size"] if stop is None else min(stop, info["size"])
-    pieces = (
-        system.cat_file(path, start=at, end=min(at + _PIECE, end))
-        for at in range(start, end, _PIECE)
-    )
-    yield None if known and version == known else _Answer(version, info["size"], start, pieces)
-
-
-@contextmanager
-def _ask_http(
-    system: Any, path: str, start: int, stop: int | None, known: str
-) -> Iterator[_Answer | None]:
-    """One request, whose answer can be read up to the byte at which it breaks off."""
-    from aiohttp import ClientResponseError, ClientTimeout
-
-    headers = {**system.kwargs.get("headers", {}), "Accept-Encoding": "identity"}
-    if start or stop is not None:
-        headers["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
-    if known:
-        quoted = known.startswith(('"', "W/"))
-        headers["If-None-Match" if quoted else "If-Modified-Since"] = known
-    timeout = ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)
-    try:
-        file = system.open(path, block_size=0, size=1, headers=headers, timeout=timeout)
-    except ClientResponseError as error:
-        real = re.fullmatch(r"bytes \*/(\d+)", dict(error.headers or {}).get("Content-Range", ""))
-        if error.status != 416 or not real:
-            raise
-        yield _Answer("", int(real[1]), start, iter(()))
-        return
-    with file:
-        said = file.r.headers
-        span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", said.get("Content-Range", ""))
-        length = span[2] if span else said.get("Content-Length", "*")
-        yield (
-            None
-            if file.r.status == 304
-            else _Answer(
-                version=said.get("ETag") or said.get("Last-Modified", ""),
-                total=None if length == "*" else int(length),
-                start=int(span[1]) if span else 0,
-                pieces=iter(partial(file.read, _PIECE), b""),
-            )
-        )
-
-
 def _origin(folder: Path) -> dict[str, str]:
     try:
         stored: dict[str, str] = json.loads((folder / ORIGIN).read_bytes())
@@ -493,7 +294,7 @@ def _fetch_attribution(url: str, name: str, folder: Path) -> None:
     """Fetch a file that lies beside an index, or one level up."""
     for place in (url, url.rpartition("/")[0]):
         try:
-            _keep(folder / name, _whole(f"{place}/{name}")[0])
+            _keep(folder / name, whole(f"{place}/{name}")[0])
         except RefusedError:
             continue
         return

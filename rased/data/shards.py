@@ -45,7 +45,7 @@ def locate(name: str | Path, role: Role) -> Path:
         RasedError: there is no index.json there.
     """
     if remote.is_remote(name):
-        return remote.locate(str(name), role)
+        return remote.find(str(name), [role])[0]
     base = bundle() if str(name) == "bundle" else Path(name)
     for folder in (base, base / role):
         if (folder / INDEX).is_file():

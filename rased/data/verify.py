@@ -12,6 +12,7 @@ from typing import Any
 
 import soundfile
 
+from rased.data import remote
 from rased.data.freeze import TESTSET, list_sha256
 from rased.data.shards import COLUMNS, INDEX, Codec, Role, Shard, bundle, write_index
 from rased.data.sources import ROLES, SPLITS
@@ -83,6 +84,8 @@ def find(name: str | Path) -> list[Path]:
         RasedError: no such folder, or nothing in it.
     """
     base = bundle() if str(name) == "bundle" else Path(name)
+    if remote.is_remote(name):
+        raise RasedError(f"'{name}' is not on this machine: verify shards where they lie.")
     if not base.is_dir():
         raise RasedError(f"'{name}' is not a folder; give a folder of shards, or 'bundle'.")
     candidates = [base, *sorted(path for path in base.iterdir() if path.is_dir())]
@@ -195,13 +198,13 @@ def repair(folder: Path) -> list[str]:
 
 
 def summary(name: str | Path) -> list[dict[str, Any]]:
-    """Return what the folders of shards and test sets below `name` hold, from their indices alone.
+    """Return what the folders of shards and test sets below `name`, or a URL, hold, from their indices alone.
 
     Raises:
         RasedError: nothing there, or an index that cannot be used.
     """
     found = []
-    for folder in find(name):
+    for folder in remote.find(str(name)) if remote.is_remote(name) else find(name):
         if _is_shards(folder):
             found.append(_summary_of_shards(folder))
         if (folder / TESTSET).is_file():
@@ -230,7 +233,7 @@ def _summary_of_shards(folder: Path) -> dict[str, Any]:
             }
         )
     return {
-        "folder": str(folder),
+        "folder": remote.origin(folder) or str(folder),
         "what": f"{stored['role']}, {stored['codec']}, {stored['sample_rate']} Hz, "
         f"{len(stored['shards'])} shards",
         **{key: stored[key] for key in ("role", "codec", "sample_rate", "attribution")},
