@@ -13,6 +13,7 @@ stored as float16, which rounds a log-power by at most 0.03 dB; power, magnitude
 
 import json
 import os
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,7 +23,6 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
-from einops import rearrange
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
@@ -33,9 +33,6 @@ from rased.signal.stft import STFT
 SCHEMA = 1
 CHUNK = 128
 """Frames that are compressed, checked and read together."""
-CACHE = 32 << 20
-"""Bytes of decompressed chunks that a reading process keeps of each dataset."""
-_CACHE_SLOTS = 10_007
 _WIDE = {"magnitude", "power", "complex"}
 """Features whose range float16 does not hold."""
 UTTERANCE = np.dtype(
@@ -110,13 +107,18 @@ class FrameFile:
         skipped: what could not be read when the file was written, one sentence each.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, cache: int = 64 << 20) -> None:
         """Read all but the frames.
+
+        Args:
+            path: of the file.
+            cache: bytes of decompressed frames that a process keeps.
 
         Raises:
             RasedError: no such file, not a finished file of frames, damaged, or of a newer rased.
         """
-        self.path = Path(path)
+        self.path, self.cache = Path(path), cache
+        self._kept: OrderedDict[tuple[str, int], NDArray[Any]] = OrderedDict()
         self._file: h5py.File | None = None
         self._process = -1
         with self._guarded():
@@ -128,8 +130,8 @@ class FrameFile:
         return len(self.offset)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What travels to another process: no open file."""
-        return {**self.__dict__, "_file": None}
+        """What travels to another process: no open file, no frames."""
+        return {**self.__dict__, "_file": None, "_kept": OrderedDict()}
 
     @property
     def count(self) -> int:
@@ -224,15 +226,24 @@ class FrameFile:
         result[behind] = self._silence
         return result
 
-    def _gather(self, stream: str, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Any rows of the file: whole chunks are read, each once."""
-        chunks, place = np.unique(rows // CHUNK, return_inverse=True)
-        blocks = np.empty((len(chunks), CHUNK, self.framing.size), self._dtype)
-        for block, chunk in zip(blocks, chunks.tolist(), strict=True):
-            stop = min((chunk + 1) * CHUNK, self.count)
-            block[: stop - chunk * CHUNK] = self._read(stream, chunk * CHUNK, stop)
-        flat = rearrange(blocks, "chunk frame feature -> (chunk frame) feature")
-        return flat[place.reshape(-1) * CHUNK + rows % CHUNK]
+    def _gather(self, stream: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Any rows of the file, chunk by chunk."""
+        order = np.argsort(rows)
+        chunks, starts = np.unique(rows[order] // CHUNK, return_index=True)
+        result = np.empty((len(rows), self.framing.size), np.float32)
+        for chunk, places in zip(chunks.tolist(), np.split(order, starts[1:]), strict=True):
+            result[places] = self._chunk(stream, chunk)[rows[places] % CHUNK]
+        return result
+
+    def _chunk(self, stream: str, number: int) -> NDArray[Any]:
+        """One chunk, decompressed once while it is in use."""
+        chunk = self._kept.pop((stream, number), None)
+        if chunk is None:
+            chunk = self._read(stream, number * CHUNK, (number + 1) * CHUNK)
+            while self._kept and (len(self._kept) + 1) * chunk.nbytes > self.cache:
+                self._kept.popitem(last=False)
+        self._kept[stream, number] = chunk
+        return chunk
 
     def _read(self, stream: str, start: int, stop: int) -> NDArray[Any]:
         with self._guarded():
@@ -245,7 +256,7 @@ class FrameFile:
 
     def _open(self) -> h5py.File:
         # Nobody writes a finished file: no locks, which some network file systems do not have.
-        return h5py.File(self.path, "r", locking=False, rdcc_nbytes=CACHE, rdcc_nslots=_CACHE_SLOTS)
+        return h5py.File(self.path, "r", locking=False)
 
     def _read_head(self, file: h5py.File) -> None:
         if file.attrs.get("schema", 0) > SCHEMA:
@@ -266,7 +277,6 @@ class FrameFile:
         }
         self.skipped = tuple(sentence.decode() for sentence in file["skipped"][:])
         self._silence = self.framing.silence
-        self._dtype = file["frames"][self.streams[0]].dtype
         if any(len(file["frames"][name]) != self.count for name in self.streams):
             raise OSError("frames and utterances do not agree")
 

@@ -1,12 +1,40 @@
 """What flows between the stages of the data path; every name, shape and unit in one place."""
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int16
 from torch import Tensor
 
 from rased.data.distortions import Distortion
+
+
+class Place(NamedTuple):
+    """Where a crop belongs, row and first sample in the batch, and what it is: samples of a recording, going round."""
+
+    role: Literal["speech", "noise"]
+    row: int
+    at: int
+    recording: int
+    start: int
+    frames: int
+
+
+class Stored(TypedDict):
+    """What of a batch lies on the device already, and what is to be kept there; see `rased.data.cache`.
+
+    Attributes:
+        found: crops of recordings that are there; `clean` and `noise` are zero in their place, or of no length where
+            they come from there alone.
+        fresh: recordings that the batch brings along, one behind the other in `samples`.
+        samples: of 16 bits.
+        frames: samples of a mixture.
+    """
+
+    found: list[Place]
+    fresh: list[tuple[Literal["speech", "noise"], int]]
+    samples: Int16[Tensor, " samples"]
+    frames: int
 
 
 class Batch(TypedDict):
@@ -26,6 +54,7 @@ class Batch(TypedDict):
             scene shapes nothing.
         distortions: what happens to each mixture behind the microphone, in order.
         skipped: one sentence for each sample of the batch that could not be read and is missing.
+        stored: only where recordings are kept on the device.
     """
 
     clean: Float[Tensor, "batch time"]
@@ -41,6 +70,7 @@ class Batch(TypedDict):
     shaping: Float[Tensor, "batch 2 shaping_taps"]
     distortions: list[Sequence[Distortion]]
     skipped: list[str]
+    stored: NotRequired[Stored]
 
 
 class Mixture(TypedDict):
@@ -73,6 +103,22 @@ class Mixture(TypedDict):
     noise_key: list[str]
     rir_key: list[str]
     distorted: list[str]
+
+
+class FrameBatch(TypedDict):
+    """Single frames of mixtures as features, to learn a mapping from; nothing is normalised yet.
+
+    Attributes:
+        windows: noisy frames with their context, oldest first.
+        noise: the static noise estimate beside each.
+        target: the frame of the target.
+        index: place of the frame in the epoch.
+    """
+
+    windows: Float[Tensor, "batch context feature"]
+    noise: Float[Tensor, "batch feature"]
+    target: Float[Tensor, "batch feature"]
+    index: Int[Tensor, " batch"]
 
 
 Details = dict[str, Any]

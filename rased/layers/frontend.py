@@ -181,7 +181,7 @@ class InputStage(nn.Module):
 
     def windows(
         self,
-        windows: Float[Tensor, "batch feature context"],
+        windows: Float[Tensor, "batch context feature"],
         noise: Float[Tensor, "batch feature"],
     ) -> Float[Tensor, "batch 1 inputs"]:
         """Inputs for single frames, each given with its context and the static noise estimate beside it.
@@ -189,9 +189,9 @@ class InputStage(nn.Module):
         As `forward` gives them for the whole utterance, where the mean stands before its first frame
         and silence behind its last. For normalisation "none" (then zeros before the first) and "global".
         """
-        values = torch.cat([windows, noise[..., None]], dim=-1)
-        if self.settings.noise == "none":
-            values = windows
+        if self.settings.noise != "none":
+            windows = torch.cat([windows, noise[:, None]], dim=1)
+        values = rearrange(windows, "batch context feature -> batch feature context")
         values, _ = self.normalise(values, None)
         return rearrange(values, "batch feature context -> batch 1 (context feature)")
 

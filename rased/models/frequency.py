@@ -208,7 +208,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
 
     def predict_windows(
         self,
-        windows: Float[Tensor, "batch feature context"],
+        windows: Float[Tensor, "batch context feature"],
         noise: Float[Tensor, "batch feature"],
     ) -> Float[Tensor, "batch freq 1"]:
         """What the network puts out for single frames (`Prediction.output`), from features instead of audio.
@@ -223,13 +223,11 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         output, _ = self.network(self.inputs.windows(windows, noise), None)
         output = rearrange(output.float(), "batch frames out -> batch out frames")
         if self.residual:
-            now = windows[..., self.inputs.settings.past_frames, None]
-            output = output + self.ideal_log_power(self.log_power_of(now))
+            now = windows[:, self.inputs.settings.past_frames]
+            output = output + self.ideal_log_power(self.log_power_of(now)[..., None])
         return output
 
-    def log_power_of(
-        self, values: Float[Tensor, "batch feature frames"]
-    ) -> Float[Tensor, "batch freq frames"]:
+    def log_power_of(self, values: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch freq"]:
         """The log-power among the features.
 
         Raises:

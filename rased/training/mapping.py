@@ -2,17 +2,122 @@
 
 Y. Xu, J. Du, L.-R. Dai, C.-H. Lee, "An experimental study on speech enhancement based on deep
 neural networks", IEEE SPL 2014: log-power regression with global normalisation, whose statistics
-are taken from the first batches of the training stream.
+are taken from the first batches of the training stream; or, where the data is a file of frames, all
+of it as in the paper: single frames in any order, and the statistics of the whole file.
 """
 
+from typing import cast
+
+from jaxtyping import Float
+from torch import Tensor
+
+from rased.data.frames import FrameFile
+from rased.data.frames_datamodule import FramesDataModule
+from rased.data.sample import FrameBatch, Mixture
+from rased.errors import RasedError
+from rased.layers.frontend import Moments
 from rased.losses.base import Loss
 from rased.losses.mask import OutputMSE
+from rased.models.frequency import FrequencyDomainEnhancer
 from rased.training.base import Enhancement
 
 
 class MappingEnhancement(Enhancement):
-    """Trains on the ideal output (log-power, magnitude), or on the spectrum that it gives."""
+    """Trains on the ideal output (log-power, magnitude), or on the spectrum that it gives.
+
+    From a file of frames, which has no spectrum: on the ideal log-power.
+    """
 
     def default_loss(self) -> Loss:
         """Regression in the domain of the output."""
         return OutputMSE()
+
+    def setup(self, stage: str) -> None:
+        """Tell a file of frames what the network sees of a frame.
+
+        Raises:
+            RasedError: this enhancer cannot learn from that file.
+        """
+        data = self._frames_data()
+        if data is not None:
+            self._check_frames(data.frames)
+            inputs = self._mapping.inputs.settings
+            data.show(
+                past=inputs.past_frames,
+                future=inputs.future_frames,
+                noise_frames=inputs.noise_frames,
+            )
+
+    def fit_statistics(self) -> None:
+        """As every story, or those of the file."""
+        data = self._frames_data()
+        if data is None:
+            super().fit_statistics()
+            return
+        noisy, target = (data.frames.statistics[name] for name in ("noisy", "target"))
+        columns = self._mapping.features.columns("log_power", self._mapping.stft.freq)
+        self._mapping.set_statistics(
+            of_features=noisy,
+            of_targets=Moments(target.count, target.mean[columns], target.variance[columns]),
+        )
+
+    def training_step(self, batch: Mixture | FrameBatch, batch_idx: int) -> Float[Tensor, ""]:
+        """One forward pass, from mixtures or from frames."""
+        if "windows" not in batch:
+            return super().training_step(batch, batch_idx)
+        frames = cast(FrameBatch, batch)
+        output = self._mapping.predict_windows(frames["windows"], frames["noise"])
+        target = self._mapping.log_power_of(frames["target"])
+        loss = self.loss(estimate=output, target=self._mapping.ideal_log_power(target[..., None]))
+        self.log("train/loss", loss, batch_size=len(output), prog_bar=True)
+        return loss
+
+    def seconds(self, batch: Mixture | FrameBatch) -> float:
+        """Length of the audio in a batch; of a frame its hop."""
+        if "windows" not in batch:
+            return super().seconds(batch)
+        hop_length = self._mapping.stft.hop_length
+        return len(batch["windows"]) * hop_length / self.enhancer.sample_rate  # type: ignore[typeddict-item]
+
+    @property
+    def _mapping(self) -> FrequencyDomainEnhancer:
+        return cast(FrequencyDomainEnhancer, self.enhancer)
+
+    def _frames_data(self) -> FramesDataModule | None:
+        data = getattr(self.trainer, "datamodule", None)
+        return data if isinstance(data, FramesDataModule) else None
+
+    def _check_frames(self, file: FrameFile) -> None:
+        enhancer, framing = self.enhancer, file.framing
+        if self.loss.domain != "output":
+            raise RasedError(
+                f"the loss {type(self.loss).__name__} compares the {self.loss.domain}, and a file of frames has none: "
+                "add -c loss/output."
+            )
+        if not isinstance(enhancer, FrequencyDomainEnhancer) or enhancer.target != "log_power":
+            raise RasedError(
+                f"{type(enhancer).__name__} does not map frames to log-power: choose a model as "
+                "model/dnn-mapping, or train on mixtures (-c data/bundle)."
+            )
+        inputs, network = enhancer.inputs.settings, enhancer.network
+        like = next(enhancer.parameters())
+        if (
+            inputs.normalisation != "global"
+            or inputs.noise == "dynamic"
+            or network.initial_state(1, like) is not None
+            or not network.causal
+        ):
+            raise RasedError(
+                "single frames teach a network without memory, with inputs of normalisation global and noise none or "
+                "static: choose a model as model/dnn-mapping, or train on mixtures (-c data/bundle)."
+            )
+        for name, ours, theirs in (
+            ("features", enhancer.features, framing.features),
+            ("stft", enhancer.stft, framing.stft),
+            ("sample_rate", enhancer.sample_rate, framing.sample_rate),
+        ):
+            if ours != theirs:
+                raise RasedError(
+                    f"the {name} of the model are not those of '{file.path}' ({ours}; {theirs}): write the file anew "
+                    "with those of the model (see `rased data frames --help`)."
+                )
