@@ -72,7 +72,7 @@ def main(argv: list[str]) -> int:
     except SystemExit as leaving:
         return int(leaving.code or 0)
 
-    folder = _resumed(words.resume, words.runs) if words.resume else None
+    folder = find_run(words.resume, words.runs) if words.resume else None
     config = _collect(words.config, overrides, folder)
     if words.print_config:
         print(yaml.safe_dump(config, sort_keys=False), end="")
@@ -107,6 +107,13 @@ def train(config: dict[str, Any], folder: Path) -> int:
         except SystemExit:  # Lightning's way to leave at a Ctrl-C that KeepLast did not take
             print(f"interrupted; {hint}", file=sys.stderr)
             return 130
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise RasedError(
+                "a process that reads data died; nothing is lost. Where memory ran out, lower "
+                f"data.num_workers or data.batch_size, then {hint}"
+            ) from error
         finally:
             launch.close()
         launch.print_summary()
@@ -136,8 +143,12 @@ def _collect(names: list[str], overrides: list[str], folder: Path | None) -> dic
     return config
 
 
-def _resumed(name: str, runs: Path) -> Path:
-    """Folder of a run to continue."""
+def find_run(name: str, runs: Path) -> Path:
+    """Folder of a run: NAME itself, or NAME among all runs.
+
+    Raises:
+        RasedError: there is none, with the nearest name.
+    """
     for folder in (Path(name), runs / name):
         if (folder / "config.yaml").is_file():
             return folder

@@ -2,7 +2,7 @@
 
 import signal
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -173,17 +173,17 @@ class MixtureDataModule(pl.LightningDataModule):
         self.setup()
         return self._plans[split]
 
-    def manifest(self) -> dict[str, dict[str, Any]]:
-        """What was trained and validated on: {split: {role: Corpus.manifest()}}."""
+    def manifest(
+        self, kept: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """What is trained and validated on, {split: {role: Corpus.manifest()}}, joined to a manifest that was kept."""
         self.setup()
-        return {
-            split: {
-                corpus.role: corpus.manifest()
-                for corpus in (plan.speech, plan.noise, plan.rir)
-                if corpus is not None
-            }
-            for split, plan in self._plans.items()
-        }
+        manifest = {split: dict(roles) for split, roles in (kept or {}).items()}
+        for split, plan in self._plans.items():
+            roles = manifest.setdefault(split, {})
+            for corpus in plan.corpora:
+                roles[corpus.role] = corpus.manifest(roles.get(corpus.role))
+        return manifest
 
     def train_dataloader(self) -> Iterable[Batch]:
         """Batches of the running epoch; where a state was loaded, from its position."""

@@ -201,7 +201,7 @@ class Plan:
         self.speech, self.noise, self.rir = speech, noise, rir
         self.scene, self.seed = scene, seed
         self.count = len(speech) if count is None else count
-        rates = {corpus.sample_rate for corpus in (speech, noise, rir) if corpus is not None}
+        rates = {corpus.sample_rate for corpus in self.corpora}
         if len(rates) != 1:
             raise RasedError(
                 f"Speech, noise and rooms have several sample rates ({sorted(rates)} Hz): pack them with one."
@@ -233,6 +233,11 @@ class Plan:
             for corpus in (noise, rir)
             if corpus is not None and (shuffle == "blocks" or (shuffle == "auto" and corpus.remote))
         }
+
+    @property
+    def corpora(self) -> tuple[Corpus, ...]:
+        """All that is drawn from."""
+        return tuple(c for c in (self.speech, self.noise, self.rir) if c is not None)
 
     def draw(self, epoch: int, index: int) -> Drawn:
         """Draw mixture `index` of an epoch."""

@@ -189,8 +189,9 @@ class Enhancement(pl.LightningModule):
             norm.isfinite()
         ):
             raise RasedError(
-                f"the gradient is not finite at step {self.global_step}: lower model.lr, or train "
-                "with trainer.precision 32-true, from the last checkpoint."
+                f"the gradient is not finite in step {self.global_step + 1}: lower model.lr, or train "
+                "with trainer.precision 32-true, from the last checkpoint; the batch can be heard with "
+                f"`rased replay {self.trainer.default_root_dir} --step {self.global_step + 1}`."
             )
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:

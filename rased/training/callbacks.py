@@ -1,5 +1,6 @@
 """What a run shows while it trains: bar or plain lines, throughput, examples to hear and to see."""
 
+import contextlib
 import sys
 import time
 from argparse import Namespace
@@ -17,6 +18,7 @@ from pytorch_lightning.profilers import Profiler
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
+from rased.data.datamodule import MixtureDataModule
 from rased.data.sample import Mixture
 from rased.signal.stft import STFT
 from rased.training.base import Enhancement
@@ -79,6 +81,56 @@ class Throughput(Callback):
         clock = cast(Any, trainer).profiler
         if isinstance(clock, LoaderClock):
             clock.waited = 0.0
+
+
+class BadSamples(Callback):
+    """Counts samples that could not be read as data/skipped, and names them in skipped.txt and on stderr.
+
+    Each is named once a launch, by the rank that met it.
+
+    Args:
+        folder: folder of the run.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.path = Path(folder) / "skipped.txt"
+        self._named = 0
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Mixture,
+        batch_idx: int,
+    ) -> None:
+        """Name what is new, and count when the trainer logs."""
+        data = cast(Any, trainer).datamodule
+        if not isinstance(data, MixtureDataModule):
+            return
+        self._name(data)
+        if trainer.global_step % cast(Any, trainer).log_every_n_steps == 0:
+            count = float(data.skipped.total())
+            pl_module.log("data/skipped", count, sync_dist=True, reduce_fx="sum")
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Name what the run stopped at."""
+        data = cast(Any, trainer).datamodule
+        if isinstance(data, MixtureDataModule):
+            with contextlib.suppress(OSError):  # on a full disk the error itself matters more
+                self._name(data)
+
+    def _name(self, data: MixtureDataModule) -> None:
+        if len(data.skipped) == self._named:
+            return
+        new = list(data.skipped)[self._named :]
+        self._named = len(data.skipped)
+        for sentence in new:
+            print(f"skipped: {sentence}", file=sys.stderr)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("".join(f"{sentence}\n" for sentence in new))
 
 
 class Examples(Callback):

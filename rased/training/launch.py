@@ -18,7 +18,15 @@ from rich.table import Table
 from rased.config import as_rased_error, check, check_arguments
 from rased.errors import RasedError, nearest
 from rased.training.base import Enhancement
-from rased.training.callbacks import Examples, Lines, LoaderClock, Throughput, progress_bar
+from rased.training.callbacks import (
+    BadSamples,
+    Examples,
+    Lines,
+    LoaderClock,
+    Throughput,
+    progress_bar,
+)
+from rased.training.history import History
 from rased.training.resume import KeepLast, WholeCheckpoints
 from rased.training.tracking import MetricsCSV, wandb_logger
 
@@ -169,7 +177,9 @@ class Launch(LightningCLI):
     def _callbacks(self, options: RunOptions) -> list[Callback]:
         checkpoints = self.folder / "checkpoints"
         callbacks: list[Callback] = [
+            History(self.folder, self.config_dump),
             Throughput(),
+            BadSamples(self.folder),
             Examples(self.folder, options.examples_every, options.examples),
             ModelCheckpoint(
                 dirpath=checkpoints,

@@ -152,3 +152,20 @@ class Seen(pl.Callback):
         }
         with self.file.open("a") as file:
             file.write(json.dumps(row) + "\n")
+
+
+class Heard(pl.Callback):
+    """Saves every mixture that the module gets as FOLDER/STEP-NUMBER.pt, both counted from 1."""
+
+    def __init__(self, folder: str):
+        self.folder = Path(folder)
+        self.step = self.number = 0
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step + 1
+        self.number = self.number + 1 if step == self.step else 1
+        self.step = step
+        self.folder.mkdir(exist_ok=True)
+        torch.save(dict(batch), self.folder / f"{step:03d}-{self.number}.pt")

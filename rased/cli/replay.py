@@ -1,0 +1,189 @@
+"""Write the batch that a run trained on in one optimiser step: wavs, and what was drawn for each mixture."""
+
+import argparse
+import csv
+import itertools
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from rased.errors import RasedError
+
+if TYPE_CHECKING:
+    from rased.data.datamodule import MixtureDataModule
+    from rased.data.sample import Batch
+    from rased.data.stages import Piece, Plan
+    from rased.training.history import Launch
+
+EXAMPLES = """\
+examples:
+  rased replay runs/mine --step 1200                  into runs/mine/replay/001200
+  rased replay mine --step 1200 --out batch --json    and what was drawn on stdout
+
+Steps count from 1; step N is row N - 1 of metrics.csv. For every mixture of every rank there are
+INDEX-noisy.wav, -target, -early, -late and -noise (32-bit float, mixed on the CPU), INDEX being its place in the
+epoch, and batch.json tells keys, crops, SNR, level, room, shaping and distortions. A step that was done twice,
+because the run was killed and went on from an earlier checkpoint, is given as it was done last."""
+
+PARTS = ("noisy", "target", "early", "late", "noise")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `rased replay` understands."""
+    parser.epilog = EXAMPLES
+    parser.add_argument("run", metavar="RUN", help="folder (or name) of a run")
+    parser.add_argument("--step", type=int, required=True, metavar="N", help="number of the step")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: RUN/replay/N")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+    parser.add_argument("--json", action="store_true", help="print what was drawn as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the batch and say what it is."""
+    from rased.cli.train import find_run
+
+    folder = find_run(arguments.run, arguments.runs)
+    out = arguments.out or folder / "replay" / f"{arguments.step:06d}"
+    replayed = replay(folder, arguments.step, out)
+    if arguments.json:
+        print(json.dumps(replayed, indent=1))
+        return 0
+    for sample in replayed["samples"]:
+        keys = "+".join(piece["key"] for piece in sample["speech"])
+        noises = "+".join(piece["key"] for piece in sample["noise"]) or "-"
+        ratio = "-" if sample["snr_db"] is None else f"{sample['snr_db']:.1f} dB"
+        words = (f"{sample['index']:06d}", keys, noises, sample["rir"] or "-", ratio)
+        print("\t".join(words))
+    for sentence in replayed["skipped"]:
+        print(f"skipped: {sentence}")
+    print(f"step {replayed['step']}, epoch {replayed['epoch']}: {out}")
+    return 0
+
+
+def replay(folder: Path, step: int, out: Path) -> dict[str, Any]:
+    """Write the mixtures of one optimiser step of a run below `out`, and return what batch.json holds.
+
+    Raises:
+        RasedError: the run has not come to this step, or its data are not what they were.
+    """
+    import soundfile
+
+    from rased.data.datamodule import Loader
+    from rased.training.history import launch_of, read_launches
+
+    launches = read_launches(folder)
+    if not launches:
+        raise RasedError(f"'{folder}' has not begun to train: it holds no launches.yaml.")
+    reached = max(_logged(folder), *(max(one.step, one.broke or 0) for one in launches))
+    if not 1 <= step <= reached:
+        raise RasedError(
+            f"--step is {step}; the steps of '{folder}' count from 1 and have come to {reached}."
+        )
+    launch = launch_of(launches, step)
+    data = _data(launch)
+    plan = data.plan("train")
+    epoch, position, batches = launch.batches(step, plan.count)
+    samples: list[dict[str, Any]] = []
+    skipped: list[str] = []
+    out.mkdir(parents=True, exist_ok=True)
+    for rank in range(launch.world_size):
+        loader = Loader(
+            plan,
+            batch_size=cast(int, launch.batch_size),
+            num_workers=0,
+            rank=rank,
+            world_size=launch.world_size,
+        )
+        loader.epoch, loader.position = epoch, position
+        for number, batch in enumerate(itertools.islice(loader, batches)):
+            mixture = data.mixer(batch)
+            skipped += batch["skipped"]
+            for row, index in enumerate(batch["index"].tolist()):
+                for part in PARTS:
+                    path = out / f"{index:06d}-{part}.wav"
+                    audio = mixture[part][row].numpy()  # type: ignore[literal-required]
+                    soundfile.write(path, audio, plan.sample_rate, subtype="FLOAT")
+                samples.append({"rank": rank, "batch": number, **_drawn(plan, epoch, batch, row)})
+    replayed = {
+        "run": str(folder),
+        "step": step,
+        "epoch": epoch,
+        "sample_rate": plan.sample_rate,
+        "target": data.mixing.target,
+        "samples": samples,
+        "skipped": skipped,
+    }
+    (out / "batch.json").write_text(json.dumps(replayed, indent=1) + "\n", encoding="utf-8")
+    return replayed
+
+
+def _logged(folder: Path) -> int:
+    """The last step of which the run has left a trace: in its metrics or its last checkpoint."""
+    import torch
+
+    steps = 0
+    if (folder / "metrics.csv").is_file():
+        with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
+            steps = max((int(row["step"]) + 1 for row in csv.DictReader(file)), default=0)
+    last = folder / "checkpoints" / "last.ckpt"
+    if last.is_file():
+        saved = torch.load(last, map_location="cpu", weights_only=True)["global_step"]
+        steps = max(steps, int(saved))
+    return steps
+
+
+def _data(launch: "Launch") -> "MixtureDataModule":
+    """The data module of a launch, reading what it read."""
+    from pytorch_lightning import LightningDataModule
+
+    from rased.config import build
+    from rased.data.datamodule import MixtureDataModule
+    from rased.data.frames_datamodule import FramesDataModule
+
+    callbacks = launch.config["trainer"].get("callbacks") or ()
+    if any("GradientAccumulationScheduler" in str(one.get("class_path")) for one in callbacks):
+        raise RasedError(
+            "the run changed accumulate_grad_batches on its way (GradientAccumulationScheduler): its steps cannot be "
+            "told from the launch; use `rased data stream` to hear its samples."
+        )
+    data = build(LightningDataModule, launch.config["data"])
+    if not isinstance(data, MixtureDataModule) or isinstance(data, FramesDataModule):
+        raise RasedError(
+            f"the run trained on {type(data).__name__}, whose batches are no mixtures that could be heard."
+        )
+    data.cache = None  # nothing is read twice
+    for corpus in data.plan("train").corpora:
+        if corpus.digest() != launch.corpora[corpus.role]:
+            raise RasedError(
+                f"the {corpus.role} is not what the run trained on: {', '.join(data.sources[corpus.role])} has changed "
+                "since. Bring back the shards of then."
+            )
+    return data
+
+
+def _drawn(plan: "Plan", epoch: int, batch: "Batch", row: int) -> dict[str, Any]:
+    """What chance decided about one mixture."""
+    from rased.data.distortions import names
+
+    drawn = plan.draw(epoch, int(batch["index"][row]))
+
+    def crops(pieces: "tuple[Piece, ...]", keys: Any) -> list[dict[str, Any]]:
+        return [
+            {"key": str(keys[p.recording]), "start": p.start, "frames": p.frames, "at": p.at}
+            for p in pieces
+        ]
+
+    noise = crops(drawn.noise, plan.noise.key)
+    return {
+        "index": drawn.index,
+        "speech": crops(drawn.speech, plan.speech.key),
+        "noise": [
+            {**crop, "level_db": level} for crop, level in zip(noise, drawn.noise_db, strict=True)
+        ],
+        "rir": batch["rir_key"][row] or None,
+        "snr_db": drawn.snr_db if math.isfinite(drawn.snr_db) else None,
+        "level_dbfs": drawn.level_dbfs,
+        "shaping": [list(filter_) for filter_ in drawn.shaping],
+        "distortions": [{"kind": names([one]), **one._asdict()} for one in drawn.distortions],
+    }

@@ -1,0 +1,164 @@
+"""What a run was made of: launches.yaml, an entry for every launch, and manifest.json, the data it was trained on."""
+
+import contextlib
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import yaml
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from rased.data import order
+from rased.data.datamodule import MixtureDataModule
+
+LAUNCHES = "launches.yaml"
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One launch of a run: where it went on and how it laid out its batches, of which all that followed is a function.
+
+    Attributes:
+        step: optimiser steps that were done before it.
+        epoch: the epoch that it went on with.
+        position: samples of that epoch that were consumed.
+        batch: batches of that epoch that were done, as this launch counts them.
+        batches_per_epoch: of a rank.
+        batch_size: samples of a rank and batch; None where the data module is not one of rased.
+        world_size: ranks.
+        accumulate_grad_batches: batches of a rank and step.
+        corpora: digests of the training data by role (see `Corpus.digest`).
+        config: the whole configuration.
+        broke: the step in which an error or a signal ended it; None where it ran to its end, still runs, or was killed.
+    """
+
+    step: int
+    epoch: int
+    position: int
+    batch: int
+    batches_per_epoch: int
+    batch_size: int | None
+    world_size: int
+    accumulate_grad_batches: int
+    corpora: dict[str, str]
+    config: dict[str, Any]
+    broke: int | None = None
+
+    def batches(self, step: int, count: int) -> tuple[int, int, int]:
+        """Where the batches of one optimiser step lie, in constant time.
+
+        Args:
+            step: number of the step, more than `self.step`.
+            count: samples in an epoch.
+
+        Returns:
+            Epoch, position in it, and the number of batches that every rank takes from there.
+        """
+        every = self.accumulate_grad_batches
+        steps_per_epoch = -(-self.batches_per_epoch // every)
+        window = self.batch // every + step - self.step - 1
+        epochs, window = divmod(window, steps_per_epoch)
+        begun, position = (0, 0) if epochs else (self.batch, self.position)
+        first = max(window * every, begun)
+        last = min(window * every + every, self.batches_per_epoch)
+        position = order.consumed(
+            first - begun,
+            position,
+            count,
+            batch_size=cast(int, self.batch_size),
+            world_size=self.world_size,
+        )
+        return self.epoch + epochs, position, last - first
+
+
+def read_launches(run: Path) -> list[Launch]:
+    """The launches that led to where a run stands now, first to last; none where it has not begun.
+
+    Where a launch went on from before the end of another, the steps between belong to it.
+    """
+    path = run / LAUNCHES
+    if not path.is_file():
+        return []
+    return [Launch(**entry) for entry in yaml.safe_load(path.read_text(encoding="utf-8"))]
+
+
+def launch_of(launches: list[Launch], step: int) -> Launch:
+    """The launch that made a step, the first of which has number 1."""
+    return next(launch for launch in reversed(launches) if launch.step < step)
+
+
+class History(Callback):
+    """Keeps launches.yaml and manifest.json.
+
+    Args:
+        folder: folder of the run.
+        config: its configuration.
+    """
+
+    def __init__(self, folder: str | Path, config: dict[str, Any]) -> None:
+        self.folder, self.config = Path(folder), config
+
+    @rank_zero_only
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note where this launch goes on."""
+        data = cast(Any, trainer).datamodule
+        loader = getattr(trainer.train_dataloader, "loader", None)
+        corpora: dict[str, str] = {}
+        if isinstance(data, MixtureDataModule):
+            corpora = {corpus.role: corpus.digest() for corpus in data.plan("train").corpora}
+            self._write_manifest(data)
+        progress = cast(Any, trainer.fit_loop.epoch_loop).batch_progress.current
+        launch = Launch(
+            step=trainer.global_step,
+            epoch=trainer.current_epoch,
+            position=getattr(loader, "position", 0),
+            batch=progress.processed,
+            batches_per_epoch=int(trainer.num_training_batches),
+            batch_size=getattr(loader, "batch_size", None),
+            world_size=trainer.world_size,
+            accumulate_grad_batches=trainer.accumulate_grad_batches,
+            corpora=corpora,
+            config=self.config,
+        )
+        before = [old for old in read_launches(self.folder) if old.step < launch.step]
+        self._write([*before, launch])
+
+    @rank_zero_only
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Note in which step it broke off: that step can be replayed, too."""
+        launches = read_launches(self.folder)
+        if launches and launches[-1].step <= trainer.global_step:
+            broken = replace(launches[-1], broke=trainer.global_step + 1)
+            with contextlib.suppress(OSError):  # on a full disk the error itself matters more
+                self._write([*launches[:-1], broken])
+
+    def _write(self, launches: list[Launch]) -> None:
+        entries = yaml.safe_dump([asdict(launch) for launch in launches], sort_keys=False)
+        _replace(self.folder / LAUNCHES, entries)
+
+    def _write_manifest(self, data: MixtureDataModule) -> None:
+        """Write what the run is trained on; data that this launch is the first to use join what is there."""
+        path = self.folder / MANIFEST
+        kept = read_manifest(self.folder) or {}
+        manifest = data.manifest(kept)
+        if manifest != kept:
+            _replace(path, json.dumps(manifest, indent=1))
+
+
+def read_manifest(run: Path) -> dict[str, Any] | None:
+    """What a run was trained on, {split: {role: Corpus.manifest()}}; None where it has not begun."""
+    path = run / MANIFEST
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
