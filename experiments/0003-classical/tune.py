@@ -1,0 +1,115 @@
+"""Tune the free constants of the classical methods, one after another, on frozen sets from valid splits.
+
+    python experiments/0003-classical/tune.py --on local/valid-set local/valid-commons --out tuning.jsonl METHOD...
+
+For each method the grid of one constant is tried while the others stay; the best value is kept, and
+the next constant follows; twice through. Every setting tried is a line of the output, and one that
+stands there already is not computed again. What is raised is the mean over utterances of
+PESQ wb + SI-SDR / 10 dB + 5 ESTOI.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from statistics import fmean
+
+import torch
+
+from rased.evaluation.testset import read_audio, read_testset
+from rased.metrics import metric
+from rased.models.classical import METHODS
+
+RATE = 16_000
+WEIGHTS = {"pesq-wb": 1.0, "si-sdr": 0.1, "estoi": 5.0}
+DECIDED = {
+    "smoothing": [0.88, 0.92, 0.95, 0.98],
+    "gain_floor_db": [-10.0, -14.0, -18.0, -25.0],
+    "prior_floor_db": [-15.0, -20.0, -25.0],
+    "noise_smoothing": [0.04, 0.072, 0.12, 0.2],
+    "n_fft": [400, 512, 640],
+}
+GRIDS = {
+    "spectral-subtraction": {
+        "over": [2.0, 3.0, 4.0, 5.0],
+        "floor": [0.003, 0.01, 0.03, 0.1],
+        "averaging": [0.002, 0.008, 0.016, 0.03],
+        "exponent": [1.0, 2.0],
+        "noise_smoothing": DECIDED["noise_smoothing"],
+        "n_fft": DECIDED["n_fft"],
+    },
+    "wiener": DECIDED,
+    "mmse-stsa": DECIDED,
+    "log-mmse": DECIDED,
+    "om-lsa": {
+        "gain_floor_db": [-10.0, -14.0, -18.0, -25.0],
+        "smoothing": [0.88, 0.92, 0.95, 0.98],
+        "prior_floor_db": [-15.0, -20.0, -25.0],
+        "minima_window": [0.48, 0.72, 0.96, 1.44],
+        "noise_smoothing": [0.03, 0.049, 0.08, 0.12],
+        "n_fft": DECIDED["n_fft"],
+    },
+    "wpe": {"delay": [2, 3, 4], "taps": [10, 20, 30]},
+    "wpe-om-lsa": {"delay": [2, 3, 4], "taps": [10, 20, 30]},
+}
+
+
+def settings_of(method: str, changed: dict) -> dict:
+    """A setting with what follows from it: the hop is a quarter of the window."""
+    more = {"hop_length": changed["n_fft"] // 4} if "n_fft" in changed else {}
+    return {"method": method, **changed, **more}
+
+
+def score(settings: dict, items: list) -> dict:
+    """Means over the items, and the objective."""
+    keywords = dict(settings)
+    enhancer = METHODS[keywords.pop("method")](**keywords).eval()
+    scores: dict[str, list[float]] = {name: [] for name in WEIGHTS}
+    for noisy, target in items:
+        estimate = enhancer(noisy[None])[0]
+        for name, values in scores.items():
+            found = metric(name)(estimate=estimate, target=target, sample_rate=RATE)
+            if found.value is not None:
+                values.append(found.value)
+    means = {name: round(fmean(values), 4) for name, values in scores.items()}
+    return {**means, "objective": round(sum(WEIGHTS[name] * means[name] for name in means), 4)}
+
+
+def main() -> None:
+    """Tune what the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("method", nargs="+", choices=sorted(GRIDS))
+    parser.add_argument("--on", nargs="+", required=True, type=Path)
+    parser.add_argument("--every", type=int, default=1, help="use every Nth utterance")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--out", required=True, type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    pairs = [item for folder in arguments.on for item in read_testset(folder).items]
+    items = [
+        [torch.from_numpy(read_audio(path, sample_rate=RATE)) for path in (item.noisy, item.target)]
+        for item in pairs[:: arguments.every]
+    ]
+    lines = arguments.out.read_text().splitlines() if arguments.out.exists() else []
+    known = {json.dumps(row["settings"]): row["scores"] for row in map(json.loads, lines)}
+
+    def scored(changed: dict) -> float:
+        settings = settings_of(method, changed)
+        name = json.dumps(settings)
+        if name not in known:
+            known[name] = score(settings, items)
+            with arguments.out.open("a") as file:
+                file.write(json.dumps({"settings": settings, "scores": known[name]}) + "\n")
+            print(name, known[name], flush=True)
+        return known[name]["objective"]
+
+    for method in arguments.method:
+        best: dict = {}
+        for _ in range(arguments.rounds):
+            for constant, values in GRIDS[method].items():
+                tried = [best, *({**best, constant: value} for value in values)]
+                best = max(tried, key=scored)
+        print(method, "best:", best, flush=True)
+
+
+if __name__ == "__main__":
+    main()

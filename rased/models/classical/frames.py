@@ -1,0 +1,123 @@
+"""What methods without weights share: a gain for each bin, frame by frame, from the powers so far."""
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Complex
+from torch import Tensor
+
+from rased.models.base import SpectralEnhancer, SpectralPrediction
+from rased.models.classical.gains import TINY, Row, decision_directed
+from rased.models.classical.noise import MMSEState, MMSETracker, Start
+from rased.signal.stft import STFT
+
+FrameState = tuple[np.ndarray, ...]
+"""What a method remembers between frames; axes before the batch are free: (..., batch, freq or 1)."""
+
+START = 0.05
+"""Seconds of sound that start an estimate of the noise."""
+
+
+class FrameGain(SpectralEnhancer):
+    """A real gain for each bin, frame by frame; causal. Frames without sound change nothing.
+
+    Subclasses define `initial_frame_state` and `frame_gain`.
+
+    Args:
+        n_fft: samples in a frame.
+        hop_length: samples between frames.
+        sample_rate: Hz.
+    """
+
+    published_parameters = None
+
+    def __init__(self, *, n_fft: int, hop_length: int, sample_rate: int) -> None:
+        stft = STFT(n_fft=n_fft, hop_length=hop_length, win_length=n_fft, window="sqrt_hann")
+        super().__init__(stft=stft, sample_rate=sample_rate)
+        self.frame_rate = sample_rate / hop_length
+        self.start = Start(
+            frames=max(1, round(START * self.frame_rate)), partial=stft.latency // hop_length
+        )
+
+    def initial_frame_state(self, batch: int) -> FrameState:
+        """What is known before the first frame."""
+        raise NotImplementedError(f"{type(self).__name__} must define initial_frame_state(batch)")
+
+    def frame_gain(self, frame: Row, state: FrameState) -> tuple[Row, FrameState]:
+        """Gain in [0, 1] for a frame, from its power and what is known; and what is known behind it."""
+        raise NotImplementedError(f"{type(self).__name__} must define frame_gain(frame, state)")
+
+    def initial_process_state(self, batch: int) -> tuple[Tensor, ...]:
+        """Nothing heard yet."""
+        return tuple(torch.from_numpy(part) for part in self.initial_frame_state(batch))
+
+    @torch.no_grad()
+    def process(
+        self, spectrum: Complex[Tensor, "batch freq frames"], state: tuple[Tensor, ...]
+    ) -> tuple[SpectralPrediction, tuple[Tensor, ...]]:
+        """Frame after frame through `frame_gain`."""
+        power = rearrange(spectrum.abs().square(), "batch freq frames -> frames batch freq")
+        known: FrameState = tuple(part.cpu().numpy() for part in state)
+        gains = np.empty(power.shape, dtype=np.float32)
+        for index, frame in enumerate(power.cpu().numpy()):
+            gains[index], after = self.frame_gain(frame, known)
+            sounds = frame.mean(-1, keepdims=True) > TINY
+            if not sounds.all():
+                after = tuple(
+                    np.where(sounds, new, old) for new, old in zip(after, known, strict=True)
+                )
+            known = after
+        mask = rearrange(torch.from_numpy(gains), "frames batch freq -> batch freq frames")
+        mask = mask.to(spectrum.device)
+        behind = tuple(torch.from_numpy(np.asarray(part, dtype=np.float32)) for part in known)
+        return SpectralPrediction(mask * spectrum, mask), behind
+
+
+class DecisionDirected(FrameGain):
+    """MMSE noise tracking, decision-directed prior SNR, then the gain of a method: `gain`.
+
+    Args:
+        n_fft: samples in a frame.
+        hop_length: samples between frames.
+        smoothing: share of the last frame's result in the prior SNR.
+        prior_floor_db: smallest prior SNR.
+        gain_floor_db: smallest gain.
+        noise_smoothing: seconds, of the noise power.
+        sample_rate: Hz.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_fft: int,
+        hop_length: int,
+        smoothing: float,
+        prior_floor_db: float,
+        gain_floor_db: float,
+        noise_smoothing: float,
+        sample_rate: int,
+    ) -> None:
+        super().__init__(n_fft=n_fft, hop_length=hop_length, sample_rate=sample_rate)
+        self.smoothing = smoothing
+        self.prior_floor = 10 ** (prior_floor_db / 10)
+        self.gain_floor = 10 ** (gain_floor_db / 20)
+        self.tracker = MMSETracker(self.frame_rate, self.start, noise_smoothing)
+
+    def gain(self, prior: Row, posterior: Row) -> Row:
+        """The method's gain; what is above 1 is cut."""
+        raise NotImplementedError(f"{type(self).__name__} must define gain(prior, posterior)")
+
+    def initial_frame_state(self, batch: int) -> FrameState:
+        """Power of the last enhanced frame, and the tracker's state."""
+        tracked = self.tracker.initial(batch, self.stft.freq)
+        return np.zeros_like(tracked.noise), *tracked
+
+    def frame_gain(self, frame: Row, state: FrameState) -> tuple[Row, FrameState]:
+        """Noise, prior SNR, gain."""
+        clean, *rest = state
+        tracked = self.tracker.update(frame, MMSEState(*rest))
+        prior, posterior = decision_directed(
+            frame, tracked.noise, clean, smoothing=self.smoothing, floor=self.prior_floor
+        )
+        gain = np.minimum(self.gain(prior, posterior), 1)
+        return np.maximum(gain, self.gain_floor), (gain * gain * frame, *tracked)

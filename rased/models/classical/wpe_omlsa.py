@@ -1,0 +1,36 @@
+"""Dereverberation, then denoising: WPE in front of OM-LSA.
+
+Papers: those of `wpe` and `omlsa`. The defaults were chosen on validation data.
+
+No parameters.
+"""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from rased.models.base import Enhancer, Prediction
+from rased.models.classical.omlsa import OMLSA
+from rased.models.classical.wpe import WPE
+
+
+class WPEOMLSA(Enhancer):
+    """WPE, then OM-LSA, on whole utterances.
+
+    Args:
+        taps: of the WPE: frames of the past that predict.
+        delay: of the WPE: frames between the newest of them and the present.
+        sample_rate: Hz.
+    """
+
+    paper = f"{WPE.paper}; {OMLSA.paper}"
+    published_parameters = None
+
+    def __init__(self, *, taps: int = 20, delay: int = 3, sample_rate: int = 16_000) -> None:
+        super().__init__()
+        self.sample_rate = sample_rate
+        self.wpe = WPE(taps=taps, delay=delay, sample_rate=sample_rate)
+        self.omlsa = OMLSA(sample_rate=sample_rate)
+
+    def predict(self, noisy: Float[Tensor, "batch time"]) -> Prediction:
+        """The estimate of the one is the input of the other."""
+        return self.omlsa.predict(self.wpe(noisy))
