@@ -22,10 +22,14 @@ VALIDATION_EPOCH = -1
 
 
 class Loader:
-    """One epoch after another of a plan, each from the position that is set; the length is that of a whole epoch."""
+    """One epoch after another of a plan, each from the position that is set; the length is that of a whole epoch.
+
+    Attributes:
+        plan: a `Plan`, or for a loader with its own `dataset` whatever knows the `count` of samples in an epoch.
+    """
 
     def __init__(
-        self, plan: Plan, *, batch_size: int, num_workers: int, rank: int, world_size: int
+        self, plan: Any, *, batch_size: int, num_workers: int, rank: int, world_size: int
     ) -> None:
         self.plan, self.batch_size, self.num_workers = plan, batch_size, num_workers
         self.rank, self.world_size = rank, world_size
