@@ -1,9 +1,10 @@
 """Score systems on a test set: a value or a status for each utterance and metric.
 
-SYSTEM is `noisy`, `target`, a classical method (log-mmse, wpe), a checkpoint of the zoo by name or
-folder, a run folder, or a folder of files that something else has enhanced (with the names of the
-test set). TESTSET is a folder with noisy/ and target/ (or clean/), or `bundle`. An interrupted
-evaluation continues where it stopped; what is finished is not computed again.
+SYSTEM is `noisy`, `target`, a classical method (log-mmse, om-lsa and others: see `rased models`), a
+checkpoint of the zoo by name or folder, a run folder, or a folder of files that something else has
+enhanced (with the names of the test set). TESTSET is a folder with noisy/ and target/ (or clean/),
+or `bundle`. An interrupted evaluation continues where it stopped; what is finished is not computed
+again.
 """
 
 import argparse
@@ -15,7 +16,7 @@ examples:
   rased evaluate noisy log-mmse --on bundle --out results           the bundled test set
   rased evaluate noisy gtcrn-mini-16k runs/mine --on bundle --out results --save-audio
   rased evaluate noisy other-toolkit/enhanced --on voicebank/test --out results
-  rased evaluate noisy wpe --on bundle --out results --metrics quick --jobs 4
+  rased evaluate noisy om-lsa wpe --on bundle --out results --metrics quick --jobs 4
   rased leaderboard results --html page                             then compare
 """
 

@@ -1,4 +1,4 @@
-"""The architectures that can be trained: every YAML below configs/model, with what it costs."""
+"""The architectures that can be trained (every YAML below configs/model) and the methods that need no training."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ import torch
 
 from rased.config import build, config_folder, load_yaml
 from rased.models.base import Enhancer, SpectralEnhancer
+from rased.models.classical import METHODS
 from rased.models.cost import count_parameters, macs_per_second
 
 EXAMPLES = """\
@@ -15,6 +16,7 @@ examples:
   rased models                                      the table
   rased models --json                               the same for a program
   rased train -c model/gtcrn -c data/bundle         train one of them
+  rased enhance in.wav -o out.wav --model om-lsa    a classical method needs no training
 
 Latency is what the stream's output lags its input by. MACs are those of products and convolutions
 for one second of audio. Published parameters are the paper's, where this configuration is the paper's.
@@ -23,17 +25,17 @@ for one second of audio. Published parameters are the paper's, where this config
 
 @dataclass(frozen=True)
 class Row:
-    """One architecture.
+    """One architecture or method.
 
     Attributes:
-        name: of its YAML; `rased train -c model/NAME`.
-        story: how it is trained: mask, mapping, complex or waveform.
+        name: of its YAML (`rased train -c model/NAME`), or of the method as `rased evaluate` takes it.
+        story: how it is trained: mask, mapping, complex or waveform; "classical": not at all.
         domain: where it works: frequency or time.
         causal: whether it can stream.
         latency_ms: by which a stream's output lags; None for whole utterances.
         parameters: ours.
         published_parameters: the paper's count for this configuration; None where there is none.
-        macs_per_second: multiply-accumulates for a second of audio.
+        macs_per_second: multiply-accumulates for a second of audio; None for a classical method.
         paper: authors, title, venue, DOI or arXiv.
     """
 
@@ -44,7 +46,7 @@ class Row:
     latency_ms: float | None
     parameters: int
     published_parameters: int | None
-    macs_per_second: int
+    macs_per_second: int | None
     paper: str
 
 
@@ -55,9 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Build every architecture and print what it is."""
+    """Build every architecture and every method, and print what it is."""
     names = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
-    rows = [describe(name) for name in names]
+    rows = [*map(describe, names), *map(describe_method, METHODS)]
     if arguments.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     else:
@@ -74,22 +76,37 @@ def describe(name: str) -> Row:
     model = load_yaml(config_folder() / "model" / f"{name}.yaml")["model"]
     with torch.device("meta"):  # shapes only: nothing is initialised
         enhancer = build(Enhancer, model["init_args"]["enhancer"])
-    latency = enhancer.latency
-    return Row(
+    return _row(
+        enhancer,
         name=name,
         story=model["class_path"].split(".")[-2],
         domain="frequency" if isinstance(enhancer, SpectralEnhancer) else "time",
+        macs=round(macs_per_second(enhancer)),
+    )
+
+
+def describe_method(name: str) -> Row:
+    """Build the method of that name."""
+    return _row(METHODS[name](), name=name, story="classical", domain="frequency", macs=None)
+
+
+def _row(enhancer: Enhancer, *, name: str, story: str, domain: str, macs: int | None) -> Row:
+    latency = enhancer.latency
+    return Row(
+        name=name,
+        story=story,
+        domain=domain,
         causal=enhancer.causal,
         latency_ms=None if latency is None else 1000 * latency / enhancer.sample_rate,
         parameters=count_parameters(enhancer),
         published_parameters=getattr(enhancer, "published_parameters", None),
-        macs_per_second=round(macs_per_second(enhancer)),
+        macs_per_second=macs,
         paper=getattr(enhancer, "paper", ""),
     )
 
 
 def print_table(rows: list[Row]) -> None:
-    """Print one line an architecture, the paper cut to the width of the terminal."""
+    """Print one line each, the paper cut to the width of the terminal."""
     from rich.console import Console
     from rich.table import Table
 
@@ -107,7 +124,7 @@ def print_table(rows: list[Row]) -> None:
             "offline" if row.latency_ms is None else f"{row.latency_ms:g} ms",
             _short(row.parameters),
             "" if row.published_parameters is None else _short(row.published_parameters),
-            _short(row.macs_per_second),
+            "" if row.macs_per_second is None else _short(row.macs_per_second),
             row.paper,
         )
     Console(width=max(100, Console().width)).print(table)

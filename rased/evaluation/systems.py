@@ -6,8 +6,9 @@ folder, or a folder of files that something else has enhanced.
 
 import hashlib
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal
 
 from torch import Tensor
@@ -109,16 +110,20 @@ def describe(system: System, testset: EvaluationSet) -> dict[str, Any]:
 
 
 def fingerprint(enhancer: Enhancer) -> str:
-    """SHA-256 over class, settings and weights; over the source as well where there are none."""
-    kind = type(enhancer)
-    digest = hashlib.sha256(f"{kind.__module__}.{kind.__qualname__}\n".encode())
-    plain = (bool, int, float, str, type(None))
-    for name, value in sorted(vars(enhancer).items()):
-        if not name.startswith("_") and (isinstance(value, plain) or name == "stft"):
-            digest.update(f"{name}={value!r}\n".encode())
+    """SHA-256 over class, settings and weights; where there are none, over the sources beside it as well."""
     state: dict[str, Tensor] = enhancer.state_dict()
+    parts = [enhancer] if state else list(enhancer.modules())
+    digest = hashlib.sha256()
+    for part in parts:
+        kind = type(part)
+        digest.update(f"{kind.__module__}.{kind.__qualname__}\n".encode())
+        for name, value in sorted(vars(part).items()):
+            plain = isinstance(value, bool | int | float | str | NoneType) or is_dataclass(value)
+            if not name.startswith("_") and plain:
+                digest.update(f"{name}={value!r}\n".encode())
     if not state:
-        digest.update(inspect.getsource(inspect.getmodule(kind) or kind).encode())
+        for source in sorted(Path(inspect.getfile(type(enhancer))).parent.glob("*.py")):
+            digest.update(source.read_bytes())
     for name, tensor in sorted(state.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -1,18 +1,18 @@
-"""`rased models` lists every configs/model."""
+"""`rased models` lists every configs/model and every classical method."""
 
 import json
 
 from rased.cli import main
 from rased.cli.models import Row, print_table
 from rased.config import config_folder
+from rased.models.classical import METHODS
 
 
 def test_every_architecture_is_listed(capsys):
     assert main(["models", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert [row["name"] for row in rows] == sorted(
-        path.stem for path in (config_folder() / "model").glob("*.yaml")
-    )
+    configs = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
+    assert [row["name"] for row in rows] == [*configs, *METHODS]
     by_name = {row["name"]: row for row in rows}
     gtcrn = by_name["gtcrn"]
     assert (gtcrn["domain"], gtcrn["story"], gtcrn["latency_ms"]) == ("frequency", "complex", 16.0)
@@ -22,6 +22,14 @@ def test_every_architecture_is_listed(capsys):
     assert not by_name["conv-tasnet"]["causal"]
     assert by_name["conv-tasnet"]["domain"] == "time"
     assert by_name["dnn-mapping"]["latency_ms"] == 64.0
+    om_lsa = by_name["om-lsa"]
+    assert (om_lsa["story"], om_lsa["parameters"], om_lsa["macs_per_second"]) == (
+        "classical",
+        0,
+        None,
+    )
+    assert om_lsa["latency_ms"] == 24.0
+    assert by_name["wpe-om-lsa"]["latency_ms"] is None
     print_table([Row(**row) for row in rows])
     table = capsys.readouterr().out
     assert all(name in table for name in by_name)
