@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from rased.data import order, stages
 from rased.data.mixing import Mixer, Mixing
+from rased.data.remote import is_remote
 from rased.data.shards import INDEX, Corpus, decode, locate
 from rased.data.stages import Plan, Scene
 from rased.data.tars import Stored, read_shard, sha256
@@ -48,7 +49,7 @@ class Group(NamedTuple):
     position: Position
 
 
-class Source(Protocol):
+class Source:
     """Where utterances come from, in an order that never changes.
 
     Attributes:
@@ -61,18 +62,18 @@ class Source(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """All that the utterances depend on, as plain data."""
-        ...
+        raise NotImplementedError
 
     def groups(self, position: Position) -> Iterator[Group]:
         """Utterances from a position on; (0, 0) is the beginning."""
-        ...
+        raise NotImplementedError
 
     def progress(self, position: Position) -> tuple[int, int]:
         """How much is done at a position, and how much there is."""
-        ...
+        raise NotImplementedError
 
 
-class Recordings:
+class Recordings(Source):
     """The recordings of speech shards, split by split, read from one end to the other.
 
     The index is not loaded: memory does not depend on the number of recordings. A position counts tar
@@ -85,8 +86,13 @@ class Recordings:
         """Find the tar files.
 
         Raises:
-            RasedError: no speech shards, or of several sample rates.
+            RasedError: no speech shards, of several sample rates, or elsewhere.
         """
+        for name in names:
+            if is_remote(name):
+                raise RasedError(
+                    f"'{name}' lies elsewhere: bring its shards to this machine and give their folder."
+                )
         self._folders = [locate(name, "speech") for name in names]
         shards = [
             (path.name.rpartition("-")[0], place, path)
@@ -125,7 +131,7 @@ class Recordings:
         return position[0], len(self._shards)
 
 
-class Mixtures:
+class Mixtures(Source):
     """The first mixtures of epoch 0 of a plan, each a pair (noisy, target).
 
     The index of a mixture in the epoch is its row in the file; its sha256 is what `rased data stream
@@ -195,6 +201,7 @@ class MixtureRecipe:
             rir=Corpus(self.rir, role="rir", split="train") if self.rir else None,
             scene=self.scene,
             seed=self.seed,
+            shuffle="samples",
         )
 
 

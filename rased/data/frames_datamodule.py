@@ -99,7 +99,7 @@ class FrameLoader(Loader):
 
     def dataset(self) -> IterableDataset[Any]:
         """The batches of this rank from the position on."""
-        plan = cast(FramePlan, self.plan)
+        plan: FramePlan = self.plan
         pipeline = DataPipeline(
             partial(
                 stages.spans,
