@@ -27,8 +27,8 @@ SMALL = (
     *("--model.enhancer.network.hidden", "128", "--model.enhancer.network.expansion", "128"),
     *("--model.enhancer.post_processing.attenuation_limit_db", "10", "--model.lr", "2e-3"),
 )
-"""Half as wide as configs/model/gru-mask.yaml: it learns from twice the audio in the same time. What has heard two voices
-for minutes is not trusted to take more than 10 dB away from a third."""
+"""Half as wide as configs/model/gru-mask.yaml: it learns from twice the audio in the same time. What has heard two
+voices for minutes is not trusted to take more than 10 dB away from a third."""
 
 RUN = "this-run"
 FINISHED = "trained-minutes"
