@@ -5,20 +5,22 @@ import json
 from types import ModuleType
 from typing import Any
 
-from rased.cli import bench_inference, bench_memory
+from rased.cli import bench_frames, bench_inference, bench_memory
 
 EXAMPLES = """\
 examples:
-  rased bench memory                         peak memory of enhancing a generated 2-hour file
+  rased bench frames                         audio seconds per CPU second, to a file of frames and from it
+  rased bench memory                         peak memory of long jobs, and how it grows with the input
   rased bench inference                      real-time factor of every checkpoint, on one thread
   rased bench VERB --help                    what a verb takes, with examples
 """
 
 VERBS: dict[str, tuple[ModuleType, str]] = {
+    "frames": (bench_frames, "audio seconds per CPU second, to a file of frames and from it"),
     "memory": (bench_memory, "peak memory of long jobs"),
     "inference": (bench_inference, "speed of the checkpoints"),
 }
-"""Each module defines `add_arguments(parser)` and `measure(arguments) -> {job: {key: value}}`."""
+"""Each module defines `add_arguments(parser)` and `measure(arguments) -> {job: {key: value}}`, or {job: value}."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,8 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(figures, indent=1))
         return 0
     for job, values in figures.items():
-        words = "  ".join(f"{key} {_short(value)}" for key, value in values.items())
-        print(f"{job}: {words}")
+        if isinstance(values, dict):
+            values = "  ".join(f"{key} {_short(value)}" for key, value in values.items())
+        print(f"{job}: {_short(values)}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -10,77 +11,134 @@ from typing import Any
 
 EXAMPLES = """\
 examples:
-  rased bench memory                         enhance a generated 2-hour file
-  rased bench memory --hours 0.5 --json      a shorter one, for a program to read
+  rased bench memory                              enhance, pack and frames on 2 generated hours
+  rased bench memory --job pack --hours 10        one of them on more
+  rased bench memory --hours 0.5 --json           less, for a program to read
+
+enhance: one file of that length through a checkpoint. pack: a folder of 10-second WAV files into FLAC
+shards. frames: log-power of these shards into one file. Each runs in a process of its own, on an eighth of
+the input and on all of it; the slope is the difference of the peaks over that of the inputs.
 """
 
+JOBS = ("enhance", "pack", "frames")
 SHARE = 8
-"""The slope of memory is taken between this part of the file and the whole."""
+"""The slope of memory is taken between this part of the input and the whole."""
+SECONDS = 10
+"""Length of a file in a generated corpus."""
+
+Figures = dict[str, float]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define what `rased bench memory` understands."""
     parser.epilog = EXAMPLES
-    parser.add_argument("--hours", type=float, default=2.0, help="length of the generated file")
-    parser.add_argument("--sample-rate", type=int, default=16_000, help="of that file, in Hz")
-    parser.add_argument("--channels", type=int, default=1, help="of that file")
-    parser.add_argument("--model", help="name or folder of a checkpoint (default: the first)")
+    parser.add_argument("--hours", type=float, default=2.0, help="of generated audio (default 2)")
+    parser.add_argument(
+        "--job", action="append", choices=JOBS, help="what to measure (default: all); repeatable"
+    )
+    parser.add_argument("--sample-rate", type=int, default=16_000, help="of the audio, in Hz")
+    parser.add_argument("--channels", type=int, default=1, help="of the file to enhance")
+    parser.add_argument(
+        "--model", help="name or folder of the checkpoint to enhance with (default: the first)"
+    )
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Peak resident memory of a process that enhances a long file, everything imported."""
+    """Peak and slope of each job."""
+    jobs = [job for job in JOBS if job in (arguments.job or JOBS)]
+    part, whole = (
+        _measured(jobs, hours, arguments) for hours in (arguments.hours / SHARE, arguments.hours)
+    )
+    figures: dict[str, dict[str, Any]] = {}
+    for job in jobs:
+        gigabytes = (whole[job]["input_mb"] - part[job]["input_mb"]) / 1000
+        slope = (whole[job]["peak_mb"] - part[job]["peak_mb"]) / gigabytes
+        figures[job] = {"hours": arguments.hours, **whole[job], "slope_mb_per_gb": slope}
+    return figures
+
+
+def _measured(jobs: list[str], hours: float, arguments: argparse.Namespace) -> dict[str, Figures]:
+    figures = {}
+    with tempfile.TemporaryDirectory(prefix="rased-bench-") as name:
+        folder = Path(name)
+        if "enhance" in jobs:
+            figures["enhance"] = _enhance(folder, 3600 * hours, arguments)
+        if "pack" in jobs or "frames" in jobs:
+            corpus, shards = folder / "corpus", folder / "shards"
+            _generate_corpus(corpus, round(3600 * hours / SECONDS), arguments.sample_rate)
+            words = ["data", "pack", str(corpus), "--out", str(shards), "--role", "speech"]
+            rate = ["--sample-rate", str(arguments.sample_rate)]
+            figures["pack"] = _run(_VERB, *words, *rate, "--jobs", "2", of=corpus)
+            shutil.rmtree(corpus)
+        if "frames" in jobs:
+            words = ["data", "frames", str(shards), "--out", str(folder / "frames.h5")]
+            figures["frames"] = _run(_VERB, *words, of=shards)
+    return figures
+
+
+def _enhance(folder: Path, seconds: float, arguments: argparse.Namespace) -> Figures:
     from rased.zoo.registry import find, list_checkpoints
 
     model = str(find(arguments.model or next(iter(list_checkpoints()), "")))
-    with tempfile.TemporaryDirectory(prefix="rased-bench-") as folder:
-        whole = _measured(model, Path(folder), arguments.hours, arguments)
-        part = _measured(model, Path(folder), arguments.hours / SHARE, arguments)
-    gigabytes = (whole["input_mb"] - part["input_mb"]) / 1000
-    slope = (whole["peak_mb"] - part["peak_mb"]) / gigabytes
-    return {"enhance": {"model": Path(model).name, **whole, "slope_mb_per_gb": slope}}
+    source = folder / "in.wav"
+    _generate_file(source, seconds, arguments.sample_rate, arguments.channels)
+    return _run(_ENHANCE, str(source), str(folder / "out.wav"), model, of=source)
 
 
-def _measured(
-    model: str, folder: Path, hours: float, arguments: argparse.Namespace
-) -> dict[str, float]:
-    source, target = folder / "in.wav", folder / "out.wav"
-    _generate(source, 3600 * hours, arguments.sample_rate, arguments.channels)
+def _run(child: str, *words: str, of: Path) -> Figures:
+    """Figures that a process tells in its last line, and the size of its input."""
     done = subprocess.run(
-        [sys.executable, "-c", _CHILD, str(source), str(target), model],
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-c", _HEAD + child, *words], capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise RuntimeError(f"the measured process failed: {done.stderr.strip()[-500:]}")
-    figures = json.loads(done.stdout)
-    return {"hours": hours, "input_mb": source.stat().st_size / 1e6, **figures}
+    files = of.iterdir() if of.is_dir() else [of]
+    size = sum(path.stat().st_size for path in files) / 1e6
+    return {"input_mb": size, **json.loads(done.stdout.splitlines()[-1])}
 
 
-_CHILD = """
+_HEAD = """
 import importlib, json, resource, sys
+unit = 1e-6 if sys.platform == "darwin" else 1024e-6
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+"""
+_ENHANCE = """
 for package in ("pytorch_lightning", "webdataset", "wandb", "torchmetrics"):
     try:
         importlib.import_module(package)
     except ModuleNotFoundError:
         pass
 import rased
-unit = 1e-6 if sys.platform == "darwin" else 1024e-6
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 report = rased.enhance(sys.argv[1], sys.argv[2], model=sys.argv[3])
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps({"peak_mb": peak * unit, "imported_mb": before * unit,
+print(json.dumps({"peak_mb": peak(), "imported_mb": before,
                   "real_time_factor": report.real_time_factor}))
+"""
+_VERB = """
+from rased.cli import main
+code = main(sys.argv[1:])
+print(json.dumps({"peak_mb": peak()}))
+sys.exit(code)
 """
 
 
-def _generate(path: Path, seconds: float, sample_rate: int, channels: int) -> None:
+def _generate_corpus(folder: Path, count: int, sample_rate: int) -> None:
+    """Files of `SECONDS`, as `_generate_file`."""
+    folder.mkdir()
+    for number in range(count):
+        _generate_file(folder / f"{number:06d}.wav", SECONDS, sample_rate, 1, seed=number)
+
+
+def _generate_file(
+    path: Path, seconds: float, sample_rate: int, channels: int, seed: int = 0
+) -> None:
     """Coloured noise that swells and fades, written in blocks."""
     import numpy as np
 
     from rased import audio
 
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed)
     frames = round(seconds * sample_rate)
     with audio.AudioWriter(
         path, sample_rate=sample_rate, channels=channels, frames=frames
