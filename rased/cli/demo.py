@@ -109,17 +109,9 @@ def _train(out: Path, minutes: float) -> int:
     if (folder / "config.yaml").is_file():
         words = ["--resume", str(folder), *budget]
     else:
-        words = ["-c", "model/gru-mask", "-c", "loss/snr-compressed", "-c", "data/bundle"]
-        words += [
-            "-c",
-            "trainer/quick",
-            *budget,
-            *SMALL,
-            "--trainer.min_epochs",
-            "1",
-            "--data.samples_per_epoch",
-            "800",
-        ]
+        recipe = ("model/gru-mask", "loss/snr-compressed", "data/bundle", "trainer/quick")
+        words = [word for name in recipe for word in ("-c", name)]
+        words += [*budget, *SMALL, "--trainer.min_epochs", "1", "--data.samples_per_epoch", "800"]
         words += ["--runs", str(out), "--name", RUN]
     print("rased train", *words)
     code = train.main(words)
