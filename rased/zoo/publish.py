@@ -6,10 +6,11 @@ import math
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
@@ -25,6 +26,9 @@ from rased.models.base import Enhancer
 from rased.models.cost import count_parameters, macs_per_second
 from rased.zoo.card import GOLDEN, MANIFEST, SCHEMA, WEIGHTS, write_card
 from rased.zoo.loading import ALLOWED, verify
+
+if TYPE_CHECKING:
+    from rased.training.history import Launch
 
 CONFIG = "training.yaml"
 ATTRIBUTIONS = "ATTRIBUTIONS.md"
@@ -46,8 +50,9 @@ def publish(
     """Write OUT/NAME from the best checkpoint of a run, with its average weights; return it.
 
     Beside card, weights and golden output lie manifest.json (keys, speakers, noise types and rooms
-    of the train and valid data, for the overlap check of the leaderboard), training.yaml (the run's
-    configuration) and ATTRIBUTIONS.md (what the licences of the data ask for).
+    of the train and valid data, for the overlap check of the leaderboard), training.yaml (the
+    configuration of the launch that made the checkpoint), launches.yaml (all launches up to it, where
+    there were several) and ATTRIBUTIONS.md (what the licences of the data ask for).
 
     Args:
         run: folder of a run.
@@ -67,27 +72,33 @@ def publish(
             f"'{run}' holds no checkpoints/best.ckpt: give the folder of a run that has been "
             f"validated at least once, such as runs/NAME."
         )
+    from rased.data.datamodule import MixtureDataModule
     from rased.training.base import load_run
+    from rased.training.history import LAUNCHES, read_launches, read_manifest
 
     enhancer = load_run(run)
     checkpoint = torch.load(
         run / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True
     )
-    config = load_yaml(run / "config.yaml")
-    manifest = _manifest(run, config)
     steps = int(checkpoint["global_step"])
+    launches = [launch for launch in read_launches(run) if launch.step < steps]
+    config = launches[-1].config if launches else load_yaml(run / "config.yaml")
+    manifest = read_manifest(run) or build(MixtureDataModule, config["data"]).manifest()
     files = {
         MANIFEST: json.dumps(manifest, indent=1).encode(),
         CONFIG: yaml.safe_dump(_portable(config), sort_keys=False).encode(),
     }
-    attributions = _attributions(config)
+    if len(launches) > 1:
+        entries = [_portable(asdict(launch)) for launch in launches]
+        files[LAUNCHES] = yaml.safe_dump(entries, sort_keys=False).encode()
+    attributions = _attributions([launch.config for launch in launches] or [config])
     if attributions:
         files[ATTRIBUTIONS] = attributions.encode()
     training = {
         "command": f"rased train -c {CONFIG}",
         "steps": steps,
         "epochs": int(checkpoint["epoch"]),
-        "audio_hours": _audio_hours(config, steps),
+        "audio_hours": _audio_hours(launches, steps),
         "data": _summary(manifest),
         "manifest": MANIFEST,
         "versions": {package: version(package) for package in ("torch", "pytorch-lightning")},
@@ -257,16 +268,6 @@ def mean_scores(results: tuple[Path, ...]) -> dict[str, dict[str, float]]:
     return means
 
 
-def _manifest(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What the run kept, or what its data folders hold now."""
-    kept = run / MANIFEST
-    if kept.is_file():
-        return dict(json.loads(kept.read_text(encoding="utf-8")))
-    from rased.data.datamodule import MixtureDataModule
-
-    return build(MixtureDataModule, config["data"]).manifest()
-
-
 def _summary(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest without its long lists."""
     return {
@@ -278,33 +279,42 @@ def _summary(manifest: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _attributions(config: Mapping[str, Any]) -> str:
+def _attributions(configs: Sequence[Mapping[str, Any]]) -> str:
     """The LICENSES.md of every folder of data, each once."""
-    arguments = config.get("data", {}).get("init_args", {})
     texts: list[str] = []
-    for role in _ROLES:
-        for name in arguments.get(role, ()):
-            folder = locate(name, role)
-            index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-            if not index.get("attribution"):
-                continue
-            for place in (folder, folder.parent):
-                path = place / index["attribution"]
-                if path.is_file():
-                    texts.append(path.read_text(encoding="utf-8").strip())
-                    break
+    for config in configs:
+        arguments = config.get("data", {}).get("init_args", {})
+        for role in _ROLES:
+            texts += _licence_texts(arguments.get(role, ()), role)
     return "\n\n".join(dict.fromkeys(texts)) + "\n" if texts else ""
 
 
-def _audio_hours(config: Mapping[str, Any], steps: int) -> float | None:
-    """Audio seen: steps x batch x segment, with accumulation."""
-    arguments = config.get("data", {}).get("init_args", {})
-    segment = (arguments.get("scene") or {}).get("segment")
-    batch = arguments.get("batch_size")
-    if not segment or not batch:
+def _licence_texts(names: Sequence[str], role: Role) -> Iterator[str]:
+    for name in names:
+        folder = locate(name, role)
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        if not index.get("attribution"):
+            continue
+        for place in (folder, folder.parent):
+            path = place / index["attribution"]
+            if path.is_file():
+                yield path.read_text(encoding="utf-8").strip()
+                break
+
+
+def _audio_hours(launches: "Sequence[Launch]", steps: int) -> float | None:
+    """Audio seen, each launch's steps x batches x samples x ranks x segment; None where that is not known of all."""
+    if not launches or launches[0].step:
         return None
-    each = batch * (config.get("trainer", {}).get("accumulate_grad_batches") or 1)
-    return round(steps * each * segment / 3600, 2)
+    hours = 0.0
+    ends = [*(launch.step for launch in launches[1:]), steps]
+    for launch, end in zip(launches, ends, strict=True):
+        segment = (launch.config["data"]["init_args"].get("scene") or {}).get("segment")
+        if not segment or not launch.batch_size:
+            return None
+        samples = launch.batch_size * launch.world_size * launch.accumulate_grad_batches
+        hours += (end - launch.step) * samples * segment / 3600
+    return round(hours, 2)
 
 
 def _portable(value: Any) -> Any:

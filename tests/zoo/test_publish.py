@@ -1,4 +1,7 @@
 import json
+import shutil
+from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +15,7 @@ from rased.zoo.card import read_card
 from rased.zoo.publish import mean_scores, publish
 from tests.zoo.conftest import SPEC, tiny, write_tiny
 
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "trainer": {"accumulate_grad_batches": 2, "default_root_dir": "/somewhere/on/this/disk"},
     "data": {
         "class_path": "rased.data.datamodule.MixtureDataModule",
@@ -45,7 +48,51 @@ def run(tmp_path_factory):
     }
     torch.save(content, folder / "checkpoints" / "best.ckpt")
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    (folder / "launches.yaml").write_text(yaml.safe_dump([launch(0, CONFIG)]))
     return folder
+
+
+def launch(step, config, *, world_size=1):
+    """An entry of launches.yaml."""
+    entry = dict(step=step, epoch=0, position=0, batch=0, batches_per_epoch=100, corpora={})
+    entry |= dict(batch_size=16, world_size=world_size, accumulate_grad_batches=2, config=config)
+    return entry
+
+
+def test_a_run_of_several_launches_tells_them_all(run, tmp_path, shelf):
+    """Two launches before the published step, one behind it."""
+    configs = [deepcopy(CONFIG) for _ in range(3)]
+    for number, config in enumerate(configs):
+        config["data"]["init_args"]["seed"] = number
+    several = tmp_path / "several"
+    shutil.copytree(run, several)
+    entries = [
+        launch(0, configs[0]),
+        launch(400, configs[1], world_size=4),
+        launch(460, configs[2]),
+    ]
+    (several / "launches.yaml").write_text(yaml.safe_dump(entries))
+    folder = publish(several, "mine", shelf)
+    published = yaml.safe_load((folder / "training.yaml").read_text())
+    assert published["data"]["init_args"]["seed"] == 1
+    told = yaml.safe_load((folder / "launches.yaml").read_text())
+    assert [(one["step"], one["config"]["data"]["init_args"]["seed"]) for one in told] == [
+        (0, 0),
+        (400, 1),
+    ]
+    assert "/somewhere" not in (folder / "launches.yaml").read_text()
+    card = read_card(folder)
+    assert card["files"].keys() >= {"launches.yaml", "training.yaml"}
+    seconds = (400 + 50 * 4) * 16 * 2 * 4
+    assert card["training"]["audio_hours"] == round(seconds / 3600, 2)
+
+
+def test_a_run_whose_beginning_is_not_told_has_no_hours(run, tmp_path, shelf):
+    later = tmp_path / "later"
+    shutil.copytree(run, later)
+    (later / "launches.yaml").write_text(yaml.safe_dump([launch(10, CONFIG)]))
+    card = read_card(publish(later, "mine", shelf))
+    assert card["training"]["audio_hours"] is None
 
 
 def test_a_run_becomes_an_entry_that_loads_and_says_where_it_comes_from(run, shelf):
