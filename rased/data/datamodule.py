@@ -7,9 +7,11 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities import rank_zero_info
 from torch.utils.data import DataLoader, IterableDataset
 
 from rased.data import order
+from rased.data.cache import Cache, complete, keep
 from rased.data.mixing import Mixer, Mixing
 from rased.data.remote import BLOCK_MB
 from rased.data.sample import Batch, Mixture
@@ -97,6 +99,8 @@ class MixtureDataModule(pl.LightningDataModule):
         shuffle: Shuffle = "auto",
         block_mb: float = BLOCK_MB,
         window: int = 32,
+        cache: Cache | None = None,
+        cache_gb: float = 4.0,
     ) -> None:
         """Name the sources; they are opened by `setup`.
 
@@ -118,6 +122,10 @@ class MixtureDataModule(pl.LightningDataModule):
             see `Plan` for what is traded.
             block_mb: megabytes in a block: of the shuffle, and of a transfer from elsewhere.
             window: blocks of a corpus that are in use together.
+            cache: keep decoded recordings as 16-bit samples while they stream, for the epochs that
+            follow: in `ram`, shared by the workers, or on the `device` that mixes. The mixtures
+            stay the same bit for bit.
+            cache_gb: gigabytes that may take, on each device; what does not fit keeps streaming.
         """
         super().__init__()
         self.save_hyperparameters()
@@ -133,6 +141,7 @@ class MixtureDataModule(pl.LightningDataModule):
         self.samples_per_epoch, self.validation_samples = samples_per_epoch, validation_samples
         self.max_bad_share = max_bad_share
         self.shuffle, self.block_mb, self.window = shuffle, block_mb, window
+        self.cache, self.cache_gb = cache, cache_gb
         self.skipped: Counter[str] = Counter()
         self._seen = 0
         self._plans: dict[str, Plan] = {}
@@ -191,6 +200,7 @@ class MixtureDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> Iterable[Batch]:
         """Batches of the running epoch; where a state was loaded, from its position."""
+        self._keep()
         self._loader = self._new_loader("train")
         return _Epochs(self, self._loader)
 
@@ -217,6 +227,8 @@ class MixtureDataModule(pl.LightningDataModule):
                     f"{bad} of {self._seen} samples ({100 * bad / self._seen:.1f} %) could not be read, more than "
                     f"max_bad_share {self.max_bad_share} allows:\n  {listed}"
                 )
+        if "stored" in batch:
+            batch = complete(batch, self._corpora())
         return self.mixer(batch)
 
     def state_dict(self) -> dict[str, int]:
@@ -237,6 +249,18 @@ class MixtureDataModule(pl.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Continue from a position."""
         self._resume = (state_dict["epoch"], state_dict["position"])
+
+    def _corpora(self) -> list[Corpus]:
+        return [corpus for split in ("train", "valid") for corpus in self.plan(split).corpora]
+
+    def _keep(self) -> None:
+        """Begin to keep recordings, once, and say how much that will be."""
+        corpora = self._corpora()
+        if self.cache is None or any(corpus.kept for corpus in corpora):
+            return
+        sizes = keep(corpora, where=self.cache, limit=round(self.cache_gb * 1e9))
+        told = (f"{name} {part / 1e9:.3g} of {all_ / 1e9:.3g} GB" for name, part, all_ in sizes)
+        rank_zero_info(f"Kept as 16-bit samples ({self.cache}): {', '.join(told)}.")
 
     def _new_loader(self, split: str) -> Loader:
         return Loader(

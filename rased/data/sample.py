@@ -24,6 +24,7 @@ class Stored(TypedDict):
     """What of a batch lies on the device already, and what is to be kept there; see `rased.data.cache`.
 
     Attributes:
+        split: of the corpora.
         found: crops of recordings that are there; `clean` and `noise` are zero in their place, or of no length where
             they come from there alone.
         fresh: recordings that the batch brings along, one behind the other in `samples`.
@@ -31,6 +32,7 @@ class Stored(TypedDict):
         frames: samples of a mixture.
     """
 
+    split: str
     found: list[Place]
     fresh: list[tuple[Literal["speech", "noise"], int]]
     samples: Int16[Tensor, " samples"]

@@ -20,6 +20,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from rased.data import remote
+from rased.data.cache import FULL_SCALE, Kept
 from rased.errors import RasedError, nearest
 
 SCHEMA = 1
@@ -211,19 +212,24 @@ def write_index(
     partial.replace(folder / INDEX)
 
 
-def decode(data: bytes, codec: Codec, start: int, frames: int) -> NDArray[np.float32]:
+def decode(
+    data: bytes, codec: Codec, start: int, frames: int, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """Samples [start, start + frames) of stored bytes as float32 (time,) in [-1, 1]; fewer where they end before.
+
+    Where `out`, of that length, is given, they are written there.
 
     Raises:
         soundfile.LibsndfileError: the bytes do not decode.
     """
     if codec == "pcm16":
         audio = np.frombuffer(memoryview(data)[2 * start : 2 * (start + frames)], dtype="<i2")
-        return audio.astype(np.float32) * np.float32(2**-15)
+        out = None if out is None else out[: len(audio)]
+        return np.multiply(audio, np.float32(2**-15), out=out)
     with soundfile.SoundFile(io.BytesIO(data)) as file:
         if start:
             file.seek(start)
-        return file.read(frames, dtype="float32")
+        return file.read(frames, dtype="float32", out=out)
 
 
 class Reader:
@@ -243,34 +249,41 @@ class Reader:
         """Open files stay behind."""
         return self.__dict__ | {"_files": OrderedDict(), "_process": -1}
 
-    def raw(self, row: int) -> bytes:
-        """The stored bytes of one sample.
+    def raw(self, row: int, first: int = 0, size: int = -1) -> bytes:
+        """The stored bytes of one sample, or `size` of them from `first` on.
 
         Raises:
-            RasedError: the shard ends before the sample does.
+            RasedError: the shard ends before they do.
         """
         columns = self.index.columns
-        size = int(columns["bytes"][row])
+        size = int(columns["bytes"][row]) - first if size < 0 else size
         if self._remote is not None:
-            return self._remote.read(row, 0, size)
-        data = os.pread(self._file(int(columns["shard"][row])), size, int(columns["offset"][row]))
+            return self._remote.read(row, first, size)
+        shard, offset = int(columns["shard"][row]), int(columns["offset"][row])
+        data = os.pread(self._file(shard), size, offset + first)
         if len(data) != size:
             raise RasedError(
                 f"{self._name(row)} is cut short: check with `rased data verify {self.index.folder}`."
             )
         return data
 
-    def read(self, row: int, start: int = 0, frames: int = -1) -> NDArray[np.float32]:
+    def read(
+        self, row: int, start: int = 0, frames: int = -1, *, out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
         """Samples [start, start + frames) of one recording as float32 (time,) in [-1, 1]; -1: to its end.
+
+        Where `out`, of that length, is given, they are written there. Of pcm16 no more bytes are read than these.
 
         Raises:
             RasedError: the bytes are not what the index promises.
         """
         length = int(self.index.columns["frames"][row])
         frames = length - start if frames < 0 else frames
-        data = self.raw(row)
         try:
-            audio = decode(data, self.index.codec, start, frames)
+            if self.index.codec == "pcm16":
+                audio = decode(self.raw(row, 2 * start, 2 * frames), "pcm16", 0, frames, out)
+            else:
+                audio = decode(self.raw(row), self.index.codec, start, frames, out)
         except soundfile.LibsndfileError as error:
             raise RasedError(
                 f"{self._name(row)} does not decode ({error.error_string.rstrip('.')}): check with "
@@ -311,6 +324,7 @@ class Corpus:
         room.
         frames: samples of each recording.
         remote: whether some of it lies elsewhere.
+        kept: what of it is kept decoded, None for nothing (see `rased.data.cache`).
     """
 
     def __init__(
@@ -348,6 +362,7 @@ class Corpus:
         self._readers = [Reader(index, block_mb=block_mb) for index in indices]
         self.remote = any(index.origin for index in indices)
         self._block_mb = block_mb
+        self.kept: Kept | None = None
         rows = [index.rows(split) for index in indices]
         self._folder = np.repeat(np.arange(len(rows)), [len(found) for found in rows])
         self._row = np.concatenate(rows)
@@ -376,9 +391,45 @@ class Corpus:
         """Length of all recordings together."""
         return float(self.frames.sum()) / self.sample_rate
 
-    def read(self, number: int, start: int = 0, frames: int = -1) -> NDArray[np.float32]:
-        """Samples [start, start + frames) of one recording; see `Reader.read`."""
-        return self._readers[self._folder[number]].read(int(self._row[number]), start, frames)
+    def read(
+        self,
+        number: int,
+        start: int = 0,
+        frames: int = -1,
+        *,
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """Samples [start, start + frames) of one recording, from memory where it is kept; see `Reader.read`."""
+        kept = self.kept
+        if kept is not None and not kept.device and kept.takes(number):
+            if not kept.has(number):
+                whole = self.whole(number)
+                if whole is not None:
+                    kept.keep(number, whole)
+            if kept.has(number):
+                end = None if frames < 0 else start + frames
+                scale = np.float32(1 / FULL_SCALE)
+                return np.multiply(kept.find(number)[start:end], scale, out=out)
+        reader, row = self._readers[self._folder[number]], int(self._row[number])
+        return reader.read(row, start, frames, out=out)
+
+    def whole(self, number: int) -> NDArray[np.float32] | None:
+        """All of a recording, to keep it; None where some of it is damaged."""
+        try:
+            return self._readers[self._folder[number]].read(int(self._row[number]))
+        except remote.RemoteError:
+            raise
+        except RasedError:
+            return None
+
+    def digest(self) -> str:
+        """SHA-256 over all that draws depend on, in order: equal digests, equal mixtures."""
+        digest = hashlib.sha256()
+        rows = [self._row[self._folder == place] for place in range(len(self._readers))]
+        offsets = [r.index.columns["offset"][of] for r, of in zip(self._readers, rows, strict=True)]
+        for column in (self.key, self.label, self.sha256, self.frames, np.concatenate(offsets)):
+            digest.update("\n".join(map(str, column.tolist())).encode() + b"\0")
+        return digest.hexdigest()
 
     def blocks(self) -> NDArray[np.int64]:
         """Block of each recording, from 0 on: runs of recordings that lie side by side in a shard."""
@@ -389,15 +440,6 @@ class Corpus:
             number[here] = first + np.unique(rows, return_inverse=True)[1]
             first = int(number[here].max()) + 1
         return number
-
-    def digest(self) -> str:
-        """SHA-256 over all that draws depend on, in order: equal digests, equal mixtures."""
-        digest = hashlib.sha256()
-        rows = [self._row[self._folder == place] for place in range(len(self._readers))]
-        offsets = [r.index.columns["offset"][of] for r, of in zip(self._readers, rows, strict=True)]
-        for column in (self.key, self.label, self.sha256, self.frames, np.concatenate(offsets)):
-            digest.update("\n".join(map(str, column.tolist())).encode() + b"\0")
-        return digest.hexdigest()
 
     def manifest(self, kept: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What is in the split as plain data, for cards and for the overlap check of the leaderboard.

@@ -12,10 +12,11 @@ from jaxtyping import Float
 from torch.utils.data import get_worker_info
 
 from rased.data import order
+from rased.data.cache import runs
 from rased.data.distortions import Distortion, Distortions
 from rased.data.order import Span
 from rased.data.remote import RemoteError
-from rased.data.sample import Batch
+from rased.data.sample import Batch, Place, Stored
 from rased.data.shards import Corpus, Role
 from rased.errors import RasedError
 from rased.signal import room
@@ -305,15 +306,16 @@ class Plan:
         return tuple(pieces)
 
 
-class Sample(TypedDict):
-    """One mixture's sources as arrays, or the reason why there are none."""
+class Sources(TypedDict):
+    """The sources of a batch of mixtures, a row each; `bad` tells why one could not be read, "" for the others."""
 
-    drawn: Drawn
-    clean: Samples
-    noise: Samples
-    rir: Samples
-    direct_path: int
-    bad: str
+    drawn: list[Drawn]
+    clean: Float[np.ndarray, "batch time"]
+    noise: Float[np.ndarray, "batch time"]
+    rir: Float[np.ndarray, "batch taps"]
+    direct_path: list[int]
+    bad: list[str]
+    device: "OnDevice"
 
 
 class Rooms:
@@ -366,53 +368,56 @@ def draw(batches: Iterable[Span], *, plan: Plan, epoch: int) -> Iterator[list[Dr
         yield [plan.draw(epoch, index) for index in range(span.start, span.stop)]
 
 
-def fetch(batches: Iterable[list[Drawn]], *, plan: Plan) -> Iterator[list[Sample]]:
+def fetch(batches: Iterable[list[Drawn]], *, plan: Plan) -> Iterator[Sources]:
     """Read and decode just what was drawn. What cannot be read becomes a reason, never another sample."""
     rooms = Rooms(plan)
-    impulse = np.zeros(plan.taps, np.float32)
-    impulse[0] = 1.0
     for batch in batches:
-        samples = []
-        for drawn in batch:
-            clean = np.zeros(plan.frames, np.float32)
-            noise, rir, direct, bad = np.zeros_like(clean), impulse, 0, ""
+        clean, noise = (np.empty((len(batch), plan.frames), np.float32) for _ in range(2))
+        rir = np.empty((len(batch), plan.taps), np.float32)
+        direct_path, bad = [0] * len(batch), [""] * len(batch)
+        device = OnDevice(plan)
+        for row, drawn in enumerate(batch):
             try:
-                for piece in drawn.speech:
-                    clean[piece.at : piece.at + piece.frames] = plan.speech.read(
-                        piece.recording, piece.start, piece.frames
-                    )
-                if drawn.noise:
-                    noise = _summed(
-                        [_looped(plan.noise, piece) for piece in drawn.noise], drawn.noise_db
-                    )
-                if drawn.rir is not None:
-                    rir, direct = rooms[drawn.rir]
+                _speak(drawn.speech, plan.speech, clean[row], row, device)
+                _make_noise(drawn, plan.noise, noise[row], row, device)
+                if drawn.rir is None:
+                    rir[row], rir[row, 0] = 0.0, 1.0
+                else:
+                    rir[row], direct_path[row] = rooms[drawn.rir]
             except RemoteError:
                 raise
             except RasedError as error:
-                bad = str(error)
-            samples.append(
-                Sample(drawn=drawn, clean=clean, noise=noise, rir=rir, direct_path=direct, bad=bad)
-            )
-        yield samples
+                bad[row] = str(error)
+        yield Sources(
+            drawn=batch,
+            clean=clean,
+            noise=noise,
+            rir=rir,
+            direct_path=direct_path,
+            bad=bad,
+            device=device,
+        )
 
 
-def collate(batches: Iterable[list[Sample]], *, plan: Plan) -> Iterator[Batch]:
-    """Stack the good samples of each batch and carry the reasons of the bad ones along.
+def collate(batches: Iterable[Sources], *, plan: Plan) -> Iterator[Batch]:
+    """Make batches of the good samples and carry the reasons of the bad ones along.
 
     Raises:
         RasedError: not one sample of a batch could be read.
     """
-    for batch in batches:
-        good = [sample for sample in batch if not sample["bad"]]
+    for sources in batches:
+        good = [row for row, reason in enumerate(sources["bad"]) if not reason]
         if not good:
-            raise RasedError(f"No sample of a batch could be read; the first: {batch[0]['bad']}")
-        drawn = [sample["drawn"] for sample in good]
-        yield Batch(
-            clean=torch.from_numpy(np.stack([sample["clean"] for sample in good])),
-            noise=torch.from_numpy(np.stack([sample["noise"] for sample in good])),
-            rir=torch.from_numpy(np.stack([sample["rir"] for sample in good])),
-            direct_path=torch.tensor([sample["direct_path"] for sample in good]),
+            raise RasedError(f"No sample of a batch could be read; the first: {sources['bad'][0]}")
+        if len(good) < len(sources["bad"]):
+            for part in ("clean", "noise", "rir"):
+                sources[part] = sources[part][good]
+        drawn = [sources["drawn"][row] for row in good]
+        batch = Batch(
+            clean=torch.from_numpy(sources["clean"]),
+            noise=torch.from_numpy(sources["noise"]),
+            rir=torch.from_numpy(sources["rir"]),
+            direct_path=torch.tensor([sources["direct_path"][row] for row in good]),
             snr_db=torch.tensor([d.snr_db for d in drawn]),
             level_dbfs=torch.tensor([d.level_dbfs for d in drawn]),
             index=torch.tensor([d.index for d in drawn]),
@@ -423,17 +428,101 @@ def collate(batches: Iterable[list[Sample]], *, plan: Plan) -> Iterator[Batch]:
             ],
             shaping=torch.from_numpy(np.stack([_filters(d.shaping, plan.scene) for d in drawn])),
             distortions=[d.distortions for d in drawn],
-            skipped=[sample["bad"] for sample in batch if sample["bad"]],
+            skipped=[reason for reason in sources["bad"] if reason],
         )
+        if sources["device"].used:
+            sources["device"].hand_over(batch, good)
+        yield batch
 
 
-def _looped(corpus: Corpus, piece: Piece) -> Samples:
-    """A crop, going round where the recording is shorter."""
-    length = int(corpus.frames[piece.recording])
-    if piece.start + piece.frames <= length:
-        return corpus.read(piece.recording, piece.start, piece.frames)
-    whole = corpus.read(piece.recording)
-    return np.resize(np.roll(whole, -piece.start), piece.frames)
+class OnDevice:
+    """What of a batch is taken from the device, and what it brings there; see `rased.data.cache`."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.used = any(corpus.kept and corpus.kept.device for corpus in plan.corpora)
+        self._found: list[Place] = []
+        self._fresh: dict[tuple[Literal["speech", "noise"], int], np.ndarray] = {}
+        self._streamed: set[str] = set()
+
+    def read(self, corpus: Corpus, piece: Piece, out: Samples, row: int) -> None:
+        """Write a crop as `stream` does, or note that it lies on the device.
+
+        Raises:
+            RasedError: it cannot be read.
+        """
+        number, kept, role = piece.recording, corpus.kept, corpus.role
+        if kept is not None and kept.device and role != "rir":
+            if kept.has(number):
+                self._found.append(Place(role, row, piece.at, number, piece.start, piece.frames))
+                out[:] = 0
+                return
+            if kept.takes(number) and (role, number) not in self._fresh:
+                whole = corpus.whole(number)
+                samples = None if whole is None else kept.exact(number, whole)
+                if samples is not None:
+                    self._fresh[role, number] = samples
+        self.stream(corpus, piece, out)
+
+    def stream(self, corpus: Corpus, piece: Piece, out: Samples) -> None:
+        """Write a crop that goes round where its recording is shorter."""
+        self._streamed.add(corpus.role)
+        length = int(corpus.frames[piece.recording])
+        if piece.start + piece.frames <= length:
+            corpus.read(piece.recording, piece.start, piece.frames, out=out)
+            return
+        whole = corpus.read(piece.recording)
+        for at, start, frames in runs(piece.start, piece.frames, length):
+            out[at : at + frames] = whole[start : start + frames]
+
+    def hand_over(self, batch: Batch, rows: list[int]) -> None:
+        """Add it to the batch, whose rows these are."""
+        place = {row: at for at, row in enumerate(rows)}
+        batch["stored"] = Stored(
+            split=self.plan.speech.split,
+            found=[p._replace(row=place[p.row]) for p in self._found if p.row in place],
+            fresh=list(self._fresh),
+            samples=torch.from_numpy(
+                np.concatenate([np.empty(0, np.int16), *self._fresh.values()])
+            ),
+            frames=self.plan.frames,
+        )
+        if "speech" not in self._streamed:
+            batch["clean"] = batch["clean"][:, :0].clone()
+        if "noise" not in self._streamed:
+            batch["noise"] = batch["noise"][:, :0].clone()
+
+
+def _speak(
+    pieces: tuple[Piece, ...], corpus: Corpus, out: Samples, row: int, device: OnDevice
+) -> None:
+    """Write the pieces of a segment of speech, with silence around them."""
+    if pieces[0].frames < len(out):
+        out[:] = 0
+    for piece in pieces:
+        device.read(corpus, piece, out[piece.at : piece.at + piece.frames], row)
+
+
+def _make_noise(drawn: Drawn, corpus: Corpus, out: Samples, row: int, device: OnDevice) -> None:
+    """Write the noise: the first one, and others at their levels over it.
+
+    Silent ones add nothing, behind a silent one neither. Several are summed where they are read, none
+    of them on the device.
+    """
+    if not drawn.noise:
+        out[:] = 0
+        return
+    if len(drawn.noise) == 1:
+        device.read(corpus, drawn.noise[0], out, row)
+        return
+    device.stream(corpus, drawn.noise[0], out)
+    wanted = float(np.square(out).mean()) ** 0.5
+    noise = np.empty_like(out)
+    for piece, level_db in zip(drawn.noise[1:], drawn.noise_db[1:], strict=True):
+        device.stream(corpus, piece, noise)
+        level = float(np.square(noise).mean()) ** 0.5
+        if level > 0:
+            out += noise * np.float32(wanted / level * 10 ** (level_db / 20))
 
 
 def _filters(
@@ -450,14 +539,3 @@ def _filters(
 
     responses = [scipy.signal.lfilter((1.0, a, b), (1.0, c, d), impulse) for a, b, c, d in shaping]
     return np.stack(responses).astype(np.float32)
-
-
-def _summed(noises: list[Samples], levels_db: tuple[float, ...]) -> Samples:
-    """The first noise, and the others at their levels over it; silent ones add nothing, behind a silent one neither."""
-    total = noises[0]
-    wanted = float(np.square(total).mean()) ** 0.5
-    for noise, level_db in zip(noises[1:], levels_db[1:], strict=True):
-        level = float(np.square(noise).mean()) ** 0.5
-        if level > 0:
-            total = total + noise * np.float32(wanted / level * 10 ** (level_db / 20))
-    return total
