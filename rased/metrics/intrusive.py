@@ -206,6 +206,7 @@ class SNR(Metric):
     title = "SNR"
     unit = "dB"
     range = (-BOUND_DB, BOUND_DB)
+    minimum = 0.01
 
     @property
     def version(self) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from rased.errors import RasedError
 from rased.metrics.base import Metric, Undefined, package_file, remember
 from rased.metrics.mel import mel_power
 
@@ -238,7 +239,12 @@ def _session(path: Path) -> Any:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the package has a class for every way to fail, and no common one
+        raise RasedError(
+            f"'{path}' is no network that onnxruntime can run: get it again ({error})."
+        ) from None
 
 
 def _missing_weights(path: Path, source: str) -> str:

@@ -22,11 +22,12 @@ class EarlyToLateRatio(Metric):
         ELR = 10 log10(|h_early * target|^2 / |h_late * target|^2).
 
     With an early target (direct sound and the reflections of the first 50 ms) and a reverberant
-    mixture for the estimate this is the early-to-late energy ratio of the speech in the room; a
-    method that takes reverberation away raises it. Noise, and distortion that is no filter, is in
-    neither part, but for the share (taps over samples: 5800 / 56000 in 3.5 s) that any filter of
-    this length finds in it by chance; so values are comparable between utterances of like length
-    and noise. Bounded to 100 dB either way.
+    mixture for the estimate this orders rooms as the ratio of the true parts does, but lies up to 4
+    dB above it (1.4 dB on average over speech in the rooms of the bundled test set), because speech
+    resembles itself 50 ms later; halving the late part raises it by 6 dB. Noise, and distortion that
+    is no filter, is in neither part, but for the share (taps over samples, a tenth in 3.5 s) that a
+    filter of this length finds in it by chance: compare utterances of like length and noise.
+    Bounded to 100 dB either way.
     """
 
     name = "elr"

@@ -26,6 +26,7 @@ class LogSpectralDistance(Metric):
     direction = "lower"
     range = (0.0, float("inf"))
     sample_rate = 16_000
+    minimum = 0.032
     dynamics_db = 50.0
 
     @property
@@ -61,6 +62,7 @@ class MelCepstralDistortion(Metric):
     direction = "lower"
     range = (0.0, float("inf"))
     sample_rate = 16_000
+    minimum = 0.032
     bands = 40
     coefficients = 24
 

@@ -1,8 +1,13 @@
-"""Speech-like audio for metrics: voiced syllables with formants and pauses, generated."""
+"""Audio for metrics: excerpts of the bundled test set, and voiced syllables with formants, generated."""
 
 import numpy as np
 import pytest
+import soundfile
 import torch
+
+from rased.evaluation.testset import BUNDLE
+
+SAID = "he might even have been made amiable himself"
 
 
 def _speech(seconds: float, seed: int) -> np.ndarray:
@@ -36,3 +41,32 @@ def noisy(target: torch.Tensor) -> torch.Tensor:
     generator = torch.Generator().manual_seed(2)
     noise = torch.randn(target.shape, generator=generator)
     return target + noise * target.square().mean().sqrt() * 10 ** (-10 / 20)
+
+
+def _excerpt(part: str, name: str) -> torch.Tensor:
+    path = BUNDLE / part / f"{name}.flac"
+    return torch.from_numpy(soundfile.read(path, dtype="float32")[0])
+
+
+@pytest.fixture(scope="session")
+def spoken() -> torch.Tensor:
+    """Three seconds of a reader: SAID."""
+    return _excerpt("target", "m0002")
+
+
+@pytest.fixture(scope="session")
+def in_babble() -> torch.Tensor:
+    """The same at 5 dB in babble."""
+    return _excerpt("noisy", "m0002")
+
+
+@pytest.fixture(scope="session")
+def early() -> torch.Tensor:
+    """A reader in a room, as far as the first 50 ms."""
+    return _excerpt("target", "m0000")
+
+
+@pytest.fixture(scope="session")
+def in_room() -> torch.Tensor:
+    """The same with the rest of the room (T60 0.5 s), without noise."""
+    return _excerpt("noisy", "m0000")

@@ -1,4 +1,6 @@
-"""PESQ, STOI, ESTOI and SI-SDR against frozen values and formulas written apart from them."""
+"""PESQ, STOI, ESTOI, SI-SDR, SDR, SNR against frozen values, other libraries, formulas written apart from them."""
+
+import warnings
 
 import numpy as np
 import pytest
@@ -109,3 +111,48 @@ def test_too_little_speech_is_a_status(target):
     for name in ("stoi", "estoi"):
         outcome = metric(name)(estimate=click, target=click, sample_rate=16_000)
         assert outcome.status == "undefined: less than 0.4 s of speech"
+
+
+def test_sdr_equals_mir_eval(in_babble, spoken):
+    from mir_eval.separation import bss_eval_sources
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # it names another library for separation
+        expected, *_ = bss_eval_sources(spoken.double().numpy()[None], in_babble.numpy()[None])
+    assert value("sdr", in_babble, spoken) == pytest.approx(float(expected[0]), abs=1e-4)
+
+
+def test_sdr_forgives_a_filter_of_its_length_and_nothing_longer(spoken):
+    early, late = torch.zeros_like(spoken), torch.zeros_like(spoken)
+    early[500:] = 0.5 * spoken[:-500]
+    late[600:] = 0.5 * spoken[:-600]
+    assert value("sdr", spoken + early, spoken) > 40
+    assert value("sdr", spoken + late, spoken) < 20
+
+
+def test_snr_equals_torchmetrics_and_counts_offset_and_level(in_babble, spoken):
+    from torchmetrics.functional.audio import signal_noise_ratio
+
+    for estimate in (in_babble, 0.8 * in_babble, in_babble + 0.01):
+        expected = signal_noise_ratio(estimate.double(), spoken.double())
+        assert value("snr", estimate, spoken) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_narrow_band_pesq_is_that_of_the_package(in_babble, spoken):
+    from pesq import pesq
+
+    expected = pesq(16_000, spoken.numpy(), in_babble.numpy(), "nb")
+    assert value("pesq-nb", in_babble, spoken) == pytest.approx(expected)
+    # P.862.1: MOS-LQO = 0.999 + 4 / (1 + exp(-1.4945 raw + 4.6607)); raw 4.5 for identical signals.
+    top = 0.999 + 4 / (1 + np.exp(-1.4945 * 4.5 + 4.6607))
+    assert value("pesq-nb", spoken, spoken) == pytest.approx(top, abs=1e-3)
+
+
+def test_three_composites_and_pesq_cost_one_run_of_pesq(in_babble, spoken, monkeypatch):
+    import pesq
+
+    runs, real = [], pesq.pesq
+    monkeypatch.setattr(pesq, "pesq", lambda *args: runs.append(1) or real(*args))
+    for name in ("pesq-wb", "csig", "cbak", "covl"):
+        value(name, 0.9 * in_babble[:40_000], spoken[:40_000])
+    assert len(runs) == 1
