@@ -174,6 +174,7 @@ def _complain(message: str, debug: bool) -> None:
 
 
 EXTRAS = {
+    "asr": ("pocketsphinx",),
     "train": ("h5py", "pytorch_lightning", "torchmetrics", "wandb", "webdataset"),
     "eval": ("jinja2", "matplotlib", "nara_wpe", "onnxruntime", "pesq", "pystoi", "speechmos"),
 }
