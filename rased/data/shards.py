@@ -429,6 +429,8 @@ class Corpus:
         offsets = [r.index.columns["offset"][of] for r, of in zip(self._readers, rows, strict=True)]
         for column in (self.key, self.label, self.sha256, self.frames, np.concatenate(offsets)):
             digest.update("\n".join(map(str, column.tolist())).encode() + b"\0")
+        if self.remote:  # drawn by blocks, where nothing else is said
+            digest.update(str(self._block_mb).encode())
         return digest.hexdigest()
 
     def blocks(self) -> NDArray[np.int64]:

@@ -192,13 +192,10 @@ class Plan:
             window: blocks of a corpus that are in use together; the cache must hold some more of each.
 
         Raises:
-            RasedError: several sample rates, or an option that is none.
+            RasedError: several sample rates, or a window without a block.
         """
-        if shuffle not in ("auto", "samples", "blocks") or window < 1:
-            raise RasedError(
-                f"shuffle is '{shuffle}' and window {window}; shuffle is auto, samples or blocks, and a window has at "
-                "least one block."
-            )
+        if window < 1:
+            raise RasedError(f"window is {window}; at least one block is in use.")
         self.speech, self.noise, self.rir = speech, noise, rir
         self.scene, self.seed = scene, seed
         self.count = len(speech) if count is None else count
