@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from rased.data import order
 from rased.data.cache import Cache, complete, keep
+from rased.data.heap import keep_freed_memory
 from rased.data.mixing import Mixer, Mixing
 from rased.data.remote import BLOCK_MB
 from rased.data.sample import Batch, Mixture
@@ -64,6 +65,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         """Batches from the position to the end of the epoch."""
+        keep_freed_memory()
         loader: DataLoader[Batch] = DataLoader(
             self.dataset(),
             batch_size=None,
