@@ -4,8 +4,10 @@ RESULTS are files or folders that `rased evaluate` wrote (default: results). Row
 compare (another version of a metric, another resampler, incomplete) are marked, and so is what
 scores do not tell: a metric that rises while others fall, an output that is louder or late. Files
 of another schema or changed by hand, and systems that were trained on what they are tested on, are
-refused. Trainings of one recipe with several seeds are one row. With --html: a page with the table,
-bars with intervals, and, where --save-audio was used, audio and spectrograms. It opens from disk.
+refused. Trainings of one recipe with several seeds are one row. With --published: what others
+published for a test set of the same name, under a rule, with sources, never ranked. With --html: a
+page with the table, figures (quality against cost, distributions, conditions) and, where
+--save-audio was used, audio, spectrograms and a blind test. It opens from disk, without network.
 """
 
 import argparse
@@ -47,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metric", metavar="NAME", help="for --by and --worst (default: the first column)"
     )
+    parser.add_argument(
+        "--published", action="store_true", help="also what others published, apart, with sources"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
 
 
@@ -61,10 +66,12 @@ def run(arguments: argparse.Namespace) -> int:
     rows = collect(arguments.results)
     baseline = arguments.baseline
     if arguments.json:
-        print(json.dumps(as_plain(rows, baseline=baseline), indent=1))
+        print(
+            json.dumps(as_plain(rows, baseline=baseline, published=arguments.published), indent=1)
+        )
     else:
         console = terminal()
-        print_table(rows, console, baseline=baseline)
+        print_table(rows, console, baseline=baseline, published=arguments.published)
         for board in boards(rows, baseline=baseline):
             metric = arguments.metric or board.metrics[0]
             for fact in arguments.by:
@@ -74,6 +81,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.html is not None:
         folders = [place if place.is_dir() else place.parent for place in arguments.results]
         sounds = next((f / "audio" for f in folders if (f / "audio").is_dir()), None)
-        page = write_page(rows, arguments.html, audio_folder=sounds)
+        page = write_page(rows, arguments.html, audio_folder=sounds, baseline=baseline)
         print(f"page: {page}", file=sys.stderr)
     return 0

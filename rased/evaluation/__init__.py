@@ -2,8 +2,8 @@
 
 from rased.evaluation.board import collect
 from rased.evaluation.leaderboard import print_table
-from rased.evaluation.page import write_page
 from rased.evaluation.result import Result
 from rased.evaluation.run import evaluate
+from rased.evaluation.site import write_page
 
 __all__ = ["Result", "collect", "evaluate", "print_table", "write_page"]

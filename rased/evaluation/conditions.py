@@ -63,6 +63,26 @@ def by_condition(board: Board, metric: str, fact: str) -> list[Group]:
         RasedError: no such metric on the board, no such fact, or none of its utterances has it.
     """
     _check(board, metric)
+    known = {u.id: u.facts for row in board.rows for u in row.result.utterances}
+    found = []
+    for label, names in grouped(board, fact).items():
+        means = {}
+        for row in board.rows:
+            own = row.result.values(metric)
+            here = [name for name in names if name in own]
+            if here:
+                speakers = [known[name].get("speaker") for name in here]
+                means[row.name] = bootstrap([own[name] for name in here], speakers)
+        found.append(Group(label, len(names), means))
+    return found
+
+
+def grouped(board: Board, fact: str) -> dict[str, list[str]]:
+    """Ids of the utterances of each condition, by the name of the condition, in its order.
+
+    Raises:
+        RasedError: no such fact, or none of the utterances has it.
+    """
     if fact not in KNOWN:
         raise RasedError(f"there is no fact '{fact}'; {nearest(fact, KNOWN)}")
     known = {u.id: u.facts for row in board.rows for u in row.result.utterances}
@@ -74,17 +94,7 @@ def by_condition(board: Board, metric: str, fact: str) -> list[Group]:
     groups: dict[tuple[bool, float, str], list[str]] = {}
     for name, value in values.items():
         groups.setdefault(_group(fact, value, binned), []).append(name)
-    found = []
-    for (_, _, label), names in sorted(groups.items()):
-        means = {}
-        for row in board.rows:
-            own = row.result.values(metric)
-            here = [name for name in names if name in own]
-            if here:
-                speakers = [known[name].get("speaker") for name in here]
-                means[row.name] = bootstrap([own[name] for name in here], speakers)
-        found.append(Group(label, len(names), means))
-    return found
+    return {label: names for (_, _, label), names in sorted(groups.items())}
 
 
 def worst(board: Board, metric: str, count: int) -> list[Bad]:

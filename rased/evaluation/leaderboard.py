@@ -10,6 +10,7 @@ from rich.text import Text
 
 from rased.evaluation.board import ALPHA, BASELINE, WITHOUT_ENHANCER, Board, Row, boards
 from rased.evaluation.conditions import by_condition, described, worst
+from rased.evaluation.published import NOTICE, Published, published_beside
 from rased.evaluation.result import Result
 from rased.evaluation.statistics import Interval
 from rased.metrics import METRICS
@@ -20,10 +21,15 @@ LEGEND = (
     "audio on one thread; latency all: needs the whole file"
 )
 _PIPE_WIDTH = 200
+_NAME = 34
 
 
 def print_table(
-    rows: Sequence[Result], console: Console | None = None, *, baseline: str = BASELINE
+    rows: Sequence[Result],
+    console: Console | None = None,
+    *,
+    baseline: str = BASELINE,
+    published: bool = False,
 ) -> None:
     """Print a table for each test set, with what must be known to read it.
 
@@ -31,10 +37,12 @@ def print_table(
         rows: results.
         console: where to; None: standard output.
         baseline: system that the others are held against.
+        published: whether to add, under a rule, what others published for a test set of that name.
     """
     console = console or terminal()
     for board in boards(rows, baseline=baseline):
-        console.print(_fitting(board, console))
+        others = published_beside(board) if published else []
+        console.print(_fitting(board, others, console))
         for number, mark in enumerate(_marks(board), start=1):
             console.print(f"[{number}] {mark}", markup=False, highlight=False, style="yellow")
         console.print(
@@ -42,6 +50,15 @@ def print_table(
             style="dim",
             highlight=False,
         )
+        if others:
+            console.print(f"{NOTICE}:", style="italic", highlight=False)
+        for row in others:
+            console.print(
+                f"  {row.name}, by {row.told_by}: {row.source}",
+                style="dim italic",
+                markup=False,
+                highlight=False,
+            )
 
 
 def terminal() -> Console:
@@ -54,10 +71,10 @@ def _marks(board: Board) -> list[str]:
     return list(dict.fromkeys(f"{row.name}: {mark}" for row in board.rows for mark in row.marks))
 
 
-def _fitting(board: Board, console: Console) -> Table:
+def _fitting(board: Board, others: Sequence[Published], console: Console) -> Table:
     """The widest table that fits: with intervals and costs, without intervals, without both."""
     shapes = ((True, True), (False, True), (False, False))
-    tables = [_table(board, intervals=with_, costs_too=costs_) for with_, costs_ in shapes]
+    tables = [_table(board, others, intervals=with_, costs_too=costs_) for with_, costs_ in shapes]
     wide = console.options.update(max_width=_PIPE_WIDTH)
     fits = (
         table for table in tables if console.measure(table, options=wide).maximum <= console.width
@@ -65,7 +82,7 @@ def _fitting(board: Board, console: Console) -> Table:
     return next(fits, tables[-1])
 
 
-def _table(board: Board, *, intervals: bool, costs_too: bool) -> Table:
+def _table(board: Board, others: Sequence[Published], *, intervals: bool, costs_too: bool) -> Table:
     facts = board.testset
     title = f"{board.name}: {facts['count']} utterances, target: {facts['target']}"
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
@@ -91,6 +108,17 @@ def _table(board: Board, *, intervals: bool, costs_too: bool) -> Table:
             *[_shown(board, row, metric, intervals) for metric in board.metrics],
             *[costs(row.result)[place] for place in kept],
             style="dim" if kind in WITHOUT_ENHANCER else None,
+        )
+    if others:
+        table.add_row(Text("── published, not measured here ──", style="italic"))
+    for other in others:
+        prices = (compact(other.parameters), compact(other.macs_per_second), "", "")
+        table.add_row(
+            Text(other.name if len(other.name) <= _NAME else f"{other.name[: _NAME - 1]}…"),
+            *([] if all(r.rank is None for r in board.rows) else [""]),
+            *[f"{other.scores[m]:g}  " if m in other.scores else "" for m in board.metrics],
+            *[prices[place] for place in kept],
+            style="dim italic",
         )
     return table
 
@@ -192,8 +220,10 @@ def compact(number: int | float | None) -> str:
     return f"{number:g}"
 
 
-def as_plain(rows: Sequence[Result], *, baseline: str = BASELINE) -> list[dict[str, Any]]:
-    """The boards as plain data, for programs; `baseline` as in `print_table`."""
+def as_plain(
+    rows: Sequence[Result], *, baseline: str = BASELINE, published: bool = False
+) -> list[dict[str, Any]]:
+    """The boards as plain data, for programs; `baseline` and `published` as in `print_table`."""
 
     def plain(interval: Interval | None) -> dict[str, Any] | None:
         return None if interval is None else vars(interval)
@@ -224,6 +254,7 @@ def as_plain(rows: Sequence[Result], *, baseline: str = BASELINE) -> list[dict[s
                 }
                 for row in board.rows
             ],
+            **({"published": [vars(row) for row in published_beside(board)]} if published else {}),
         }
         for board in boards(rows, baseline=baseline)
     ]

@@ -1,51 +1,7 @@
 "use strict";
 
-// Theme: the system's, until the button is pressed.
-(function () {
-  const root = document.documentElement;
-  const stored = (value) => {
-    try {
-      if (value !== undefined) localStorage.setItem("rased-theme", value);
-      return localStorage.getItem("rased-theme");
-    } catch {
-      return null;
-    }
-  };
-  if (stored()) root.dataset.theme = stored();
-  document.getElementById("theme").addEventListener("click", () => {
-    const dark = root.dataset.theme
-      ? root.dataset.theme === "dark"
-      : matchMedia("(prefers-color-scheme: dark)").matches;
-    root.dataset.theme = dark ? "light" : "dark";
-    stored(root.dataset.theme);
-  });
-})();
-
-// Tables: a heading sorts, a second press turns the order; rows without a value stay at the end.
-for (const table of document.querySelectorAll("table.scores")) {
-  const headings = [...table.tHead.rows[0].cells];
-  headings.forEach((heading, column) => {
-    heading.querySelector("button").addEventListener("click", () => {
-      const turned = { ascending: "descending", descending: "ascending" };
-      const order = turned[heading.getAttribute("aria-sort")] || heading.dataset.first || "ascending";
-      for (const other of headings) other.removeAttribute("aria-sort");
-      heading.setAttribute("aria-sort", order);
-      const sign = order === "ascending" ? 1 : -1;
-      const value = (row) => row.cells[column].dataset.value;
-      const compare = (a, b) => {
-        const [left, right] = [value(a), value(b)];
-        if (left === undefined || right === undefined) return (left === undefined) - (right === undefined);
-        if (heading.dataset.sort === "text") return sign * left.localeCompare(right);
-        return sign * (Number(left) - Number(right));
-      };
-      table.tBodies[0].append(...[...table.tBodies[0].rows].sort(compare));
-    });
-  });
-}
-
-// Examples: one version sounds at a time; choosing another goes on from the same place.
+// A player: the versions of one utterance. One sounds at a time; choosing another goes on from the same place.
 let sounding = null;
-let recent = null;
 
 class Player {
   constructor(root) {
@@ -53,6 +9,7 @@ class Player {
     this.play = root.querySelector(".play");
     this.seek = root.querySelector(".seek");
     this.time = root.querySelector(".time");
+    this.stage = root.querySelector(".stage");
     this.tracks = [...root.querySelectorAll(".track")];
     this.length = Number(this.seek.max);
     this.position = 0;
@@ -66,13 +23,10 @@ class Player {
     });
     this.play.addEventListener("click", () => this.toggle());
     this.seek.addEventListener("input", () => this.move(Number(this.seek.value)));
-    this.tracks.forEach((track, number) => {
-      track.addEventListener("click", () => {
-        if (number === this.chosen) this.toggle();
-        else this.choose(number, true);
-      });
+    this.stage.addEventListener("click", (event) => {
+      const picture = this.stage.querySelector(".picture").getBoundingClientRect();
+      this.move((this.length * (event.clientX - picture.left)) / picture.width);
     });
-    root.addEventListener("focusin", () => { recent = this; });
     this.show();
   }
 
@@ -82,7 +36,6 @@ class Player {
   async start() {
     if (sounding && sounding !== this) sounding.stop();
     sounding = this;
-    recent = this;
     const sound = this.sound;
     sound.currentTime = this.position;
     this.root.classList.add("playing");
@@ -110,19 +63,23 @@ class Player {
     else this.start();
   }
 
-  choose(number, play = this.playing) {
+  // A blind choice (`secret`: what to call it) shows neither which version it is nor its picture.
+  choose(number, { play = this.playing, secret = "" } = {}) {
     if (this.playing) {
       this.position = this.sound.currentTime;
       this.sound.pause();
     }
-    this.tracks.forEach((track, at) => track.setAttribute("aria-pressed", String(at === number)));
+    this.tracks.forEach((track, at) => track.setAttribute("aria-pressed", String(at === number && !secret)));
     this.chosen = number;
+    this.stage.classList.toggle("secret", secret !== "");
+    this.stage.querySelector(".now").textContent = secret || this.tracks[number].querySelector(".who").textContent;
+    if (!secret) this.stage.querySelector("img").src = this.tracks[number].querySelector("img").src;
     if (play) this.start();
   }
 
   move(position) {
-    this.position = position;
-    if (this.playing) this.sound.currentTime = position;
+    this.position = Math.min(Math.max(position, 0), this.length);
+    if (this.playing) this.sound.currentTime = this.position;
     this.show();
   }
 
@@ -139,16 +96,3 @@ class Player {
     this.root.style.setProperty("--position", `${(100 * this.position) / this.length}%`);
   }
 }
-
-const players = [...document.querySelectorAll(".example")].map((root) => new Player(root));
-
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || !players.length) return;
-  const player = sounding || recent || players[0];
-  if (/^[1-9]$/.test(event.key) && Number(event.key) <= player.tracks.length) {
-    player.choose(Number(event.key) - 1);
-  } else if (event.key === " " && (event.target === document.body || event.target.classList.contains("seek"))) {
-    event.preventDefault();
-    player.toggle();
-  }
-});

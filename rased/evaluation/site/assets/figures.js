@@ -1,0 +1,262 @@
+"use strict";
+
+// Figures: drawn by Plotly from DATA (data.js); both are loaded when the first figure comes near.
+const WIDE = 600;
+const ON_AN_AXIS = innerWidth > WIDE ? 20 : 12;
+
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const titled = (metric) => metric.title + (metric.unit ? ` (${metric.unit})` : "");
+const isReference = (system) => system.kind === "noisy" || system.kind === "target";
+const better = (metric) => `${metric.higher ? "Higher" : "Lower"} is better.`;
+// Names of systems are the user's; Plotly reads some of HTML in its texts.
+const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+const short = (name) => plain(name.length > ON_AN_AXIS ? `${name.slice(0, ON_AN_AXIS - 1)}…` : name);
+const label = ({ name, marked }) => short(name) + (marked ? " †" : "");
+const noted = (systems) => (systems.some((system) => system.marked) ? " † See the notes below the table." : "");
+
+// Systems with scores that compare; and a sentence on those without.
+function comparable(data, metric, shown) {
+  const scored = data.systems.filter((system) => shown.measured.has(system.name) && system.means[metric] && system.kind !== "target");
+  const systems = scored.filter((system) => system.means[metric].comparable);
+  const apart = scored.filter((system) => !systems.includes(system)).map((system) => system.name);
+  return { systems, apart: apart.length ? ` Left out, does not compare: ${apart.join(", ")}.` : "" };
+}
+
+function layout(own) {
+  const line = { gridcolor: colour("line"), linecolor: colour("line"), zerolinecolor: colour("line"), automargin: true, fixedrange: true };
+  return {
+    paper_bgcolor: "transparent",
+    plot_bgcolor: "transparent",
+    font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("ink") },
+    margin: { l: 8, r: 12, t: 12, b: 8 },
+    hoverlabel: { bgcolor: colour("card"), bordercolor: colour("line"), font: { color: colour("ink") } },
+    showlegend: false,
+    dragmode: false,
+    ...own,
+    xaxis: { ...line, ...own.xaxis },
+    yaxis: { ...line, ...own.yaxis },
+  };
+}
+
+// Points that no other beats at the same cost or less.
+function paretoFront(points, higher) {
+  const sign = higher ? 1 : -1;
+  const front = [];
+  const ordered = [...points].sort((a, b) => a.cost - b.cost || sign * (b.mean - a.mean));
+  for (const point of ordered) {
+    if (!front.length || sign * point.mean > sign * front.at(-1).mean) front.push(point);
+  }
+  return front;
+}
+
+function scatter(data, { metric, cost }, shown, width) {
+  const about = data.metrics[metric];
+  const all = data.systems.filter((system) => shown.measured.has(system.name) && system.means[metric]);
+  const points = all
+    .filter((system) => system.costs[cost] > 0)
+    .map((system) => ({ name: system.name, marked: system.marked, cost: system.costs[cost], ...system.means[metric] }));
+  const others = data.published
+    .filter((row) => shown.published.has(row.name) && row[cost] > 0 && row.scores[metric] !== undefined)
+    .map((row) => ({ name: row.name, cost: row[cost], mean: row.scores[metric] }));
+  const fair = points.filter((point) => point.comparable);
+  const front = paretoFront(fair, about.higher);
+  const named = (point) => width > WIDE && (front.includes(point) || points.length <= 12);
+  const right = Math.sqrt(Math.max(...points.map((point) => point.cost)) * Math.min(...points.map((point) => point.cost)));
+  const marks = (group, own) => ({
+    type: "scatter",
+    mode: "markers+text",
+    x: group.map((point) => point.cost),
+    y: group.map((point) => point.mean),
+    customdata: group.map((point) => plain(point.name)),
+    text: group.map((point) => (own.quiet || !named(point) ? "" : label(point))),
+    textposition: group.map((point) => (point.cost > right ? "top left" : "top right")),
+    cliponaxis: false,
+    hovertemplate: `%{customdata}<br>${about.title} %{y:.${about.digits}f}<br>${data.costs[cost]} %{x:.3s}<extra>${own.extra ?? ""}</extra>`,
+    ...own.trace,
+  });
+  const intervals = (group) => ({
+    type: "data",
+    symmetric: false,
+    array: group.map((point) => point.high - point.mean),
+    arrayminus: group.map((point) => point.mean - point.low),
+    color: colour("muted"),
+    thickness: 1,
+    width: 3,
+  });
+  const apart = points.filter((point) => !point.comparable);
+  const noisy = all.find((system) => system.kind === "noisy")?.means[metric].mean;
+  const traces = [
+    { type: "scatter", mode: "lines", x: front.map((p) => p.cost), y: front.map((p) => p.mean), hoverinfo: "skip", line: { shape: "hv", color: colour("accent"), width: 1.5 }, name: "front" },
+    marks(others, { quiet: true, extra: "published by others", trace: { name: "published", marker: { symbol: "diamond-open", size: 8, color: colour("muted") } } }),
+    marks(apart, { extra: "does not compare", trace: { name: "apart", marker: { symbol: "x-thin-open", size: 9, color: colour("bad") }, error_y: intervals(apart) } }),
+    marks(fair, { trace: { name: "systems", marker: { size: 10, color: fair.map((p) => colour(front.includes(p) ? "accent" : "bar-plain")) }, error_y: intervals(fair) } }),
+  ];
+  const without = all.filter((system) => !isReference(system) && !(system.costs[cost] > 0)).map((system) => system.name);
+  const notes = [`${better(about)} The line is the Pareto front, ${front.map((point) => point.name).join(", ")}: nothing measured here is as good for less.`];
+  if (noisy !== undefined) notes.push("Dashed: the noisy input.");
+  if (apart.length) notes.push("Crosses do not compare with the others and take no part in the front.");
+  if (others.length) notes.push("Diamonds were published by others, under their own protocol, and take no part in the front.");
+  if (without.length) notes.push(`Not on this axis, without such a cost: ${without.join(", ")}.`);
+  return {
+    traces,
+    height: width > WIDE ? 420 : 340,
+    note: notes.join(" ") + noted(points),
+    words: `${titled(about)} against ${data.costs[cost]}; on the Pareto front: ${front.map((point) => point.name).join(", ")}`,
+    layout: {
+      xaxis: { type: "log", title: { text: data.costs[cost] }, exponentformat: "SI", dtick: 1 },
+      yaxis: { title: { text: titled(about) } },
+      shapes: noisy === undefined ? [] : [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: noisy, y1: noisy, line: { dash: "dot", width: 1, color: colour("muted") } }],
+    },
+  };
+}
+
+function distribution(data, { metric, shape }, shown) {
+  const about = data.metrics[metric];
+  const { systems, apart } = comparable(data, metric, shown);
+  const traces = systems.map((system) => {
+    const known = data.ids.map((id, place) => [id, system.values[metric][place]]).filter(([, value]) => value !== null);
+    const own = colour(isReference(system) ? "bar-plain" : "bar");
+    return {
+      type: shape,
+      orientation: "h",
+      name: plain(system.name),
+      x: known.map(([, value]) => value),
+      y0: system.name,
+      text: known.map(([id]) => plain(id)),
+      line: { color: own, width: 1.5 },
+      marker: { size: 4, opacity: 0.7, color: own },
+      ...(shape === "box" ? { boxmean: true, boxpoints: "outliers" } : { meanline: { visible: true }, points: false, box: { visible: false } }),
+      hoveron: shape === "box" ? "boxes+points" : "violins",
+      hovertemplate: shape === "box" ? `%{text}<br>${about.title} %{x:.${about.digits}f}<extra>${plain(system.name)}</extra>` : undefined,
+    };
+  });
+  return {
+    traces,
+    height: 60 + 40 * systems.length,
+    note: `${better(about)} ${shape === "box" ? "Box: quartiles and median; dashed: mean; points: utterances beyond 1.5 times the box." : "Width: how many utterances; line: mean."}${apart}${noted(systems)}`,
+    words: `${titled(about)} of all utterances: ${systems.map((system) => `${system.name} ${system.means[metric]?.mean.toFixed(about.digits) ?? "none"}`).join(", ")}`,
+    layout: {
+      xaxis: { title: { text: titled(about) } },
+      yaxis: {
+        autorange: "reversed",
+        type: "category",
+        tickvals: systems.map((system) => system.name),
+        ticktext: systems.map(label),
+        showgrid: false,
+      },
+    },
+  };
+}
+
+function heatmap(data, { metric, fact, show }, shown, width) {
+  const about = data.metrics[metric];
+  const { groups, of } = data.facts[fact];
+  const change = show === "change";
+  const held = data.systems.find((system) => system.name === data.baseline);
+  const { systems: fair, apart } = comparable(data, metric, shown);
+  const systems = fair.filter((system) => !(change && system === held));
+  const counts = groups.map((_, group) => of.filter((own) => own === group).length);
+  const mean = (system, group) => {
+    const values = of.flatMap((own, place) => {
+      const value = system.values[metric][place];
+      const before = change ? held.values[metric]?.[place] : 0;
+      return own === group && value !== null && typeof before === "number" ? [value - before] : [];
+    });
+    return values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null;
+  };
+  const z = systems.map((system) => groups.map((_, group) => mean(system, group)));
+  const digits = about.digits;
+  const labels = groups.map((name, group) => `${short(name)}<br>n = ${counts[group]}`);
+  const columns = Math.max(width - 30, 150 + 64 * groups.length);
+  return {
+    traces: [
+      {
+        type: "heatmap",
+        x: groups.map((_, group) => group),
+        y: systems.map((_, number) => number),
+        z,
+        text: z.map((row) => row.map((value) => (value === null ? "" : (change && value > 0 ? "+" : "") + value.toFixed(digits)))),
+        texttemplate: "%{text}",
+        customdata: systems.map((system) => groups.map((name) => `${plain(system.name)}<br>${plain(name)}`)),
+        hovertemplate: `%{customdata}<br>${about.title} %{text}<extra></extra>`,
+        hoverongaps: false,
+        xgap: 2,
+        ygap: 2,
+        showscale: false,
+        ...(change
+          ? { colorscale: [[0, colour("bad")], [0.5, colour("card")], [1, colour("accent")]], zmid: 0, reversescale: !about.higher }
+          : { colorscale: [[0, colour("accent-soft")], [1, colour("accent")]], reversescale: !about.higher }),
+      },
+    ],
+    height: 90 + 34 * systems.length,
+    width: columns,
+    note: `${better(about)} ${change ? `Change against ${data.baseline}, utterance by utterance; blue is better, red worse.` : "The stronger the colour, the better."} n: utterances.${apart}${noted(systems)}`,
+    words: `${titled(about)} by condition, ${groups.join(", ")}: ${systems.map((system, number) => `${system.name} ${z[number].map((value) => value?.toFixed(digits) ?? "none").join(", ")}`).join("; ")}`,
+    layout: {
+      xaxis: { tickvals: groups.map((_, group) => group), ticktext: labels, side: "top", showgrid: false, zeroline: false },
+      yaxis: {
+        autorange: "reversed",
+        tickvals: systems.map((_, number) => number),
+        ticktext: systems.map(label),
+        showgrid: false,
+        zeroline: false,
+      },
+    },
+  };
+}
+
+const DRAWINGS = { scatter, distribution, heatmap };
+
+const load = (source) =>
+  new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = source;
+    script.onload = resolve;
+    script.onerror = reject;
+    document.head.append(script);
+  });
+let loading = null;
+
+async function drawFigure(figure) {
+  loading ??= Promise.all([load("plotly.min.js"), load("data.js")]);
+  await loading;
+  const board = figure.closest(".board");
+  const plot = figure.querySelector(".plot");
+  const choices = Object.fromEntries([...figure.querySelectorAll("select")].map((select) => [select.name, select.value]));
+  const width = figure.clientWidth;
+  const drawn = DRAWINGS[figure.dataset.figure](DATA[board.dataset.anchor], choices, shownSystems(board), width);
+  figure.querySelector(".legend").textContent = drawn.note;
+  plot.setAttribute("role", "img");
+  plot.setAttribute("aria-label", drawn.words);
+  const size = { width: drawn.width ?? plot.clientWidth, height: drawn.height };
+  await Plotly.react(plot, drawn.traces, layout({ ...drawn.layout, ...size }), { displayModeBar: false });
+  figure.dataset.drawn = "true";
+}
+
+const near = new IntersectionObserver(
+  (entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) continue;
+      near.unobserve(target);
+      drawFigure(target);
+    }
+  },
+  { rootMargin: "400px" },
+);
+const redraw = (figures) => {
+  for (const figure of figures) if (figure.dataset.drawn) drawFigure(figure);
+};
+for (const figure of document.querySelectorAll(".figure")) {
+  figure.querySelector("form").addEventListener("input", () => drawFigure(figure));
+  near.observe(figure);
+}
+for (const board of document.querySelectorAll(".board")) {
+  board.addEventListener("filter", () => redraw(board.querySelectorAll(".figure")));
+}
+const redrawAll = () => redraw(document.querySelectorAll(".figure"));
+document.addEventListener("theme", redrawAll);
+let resized = 0;
+addEventListener("resize", () => {
+  clearTimeout(resized);
+  resized = setTimeout(redrawAll, 150);
+});

@@ -1,0 +1,53 @@
+"use strict";
+
+// Tables: a heading sorts, a second press turns the order; rows without a value stay at the end.
+for (const table of document.querySelectorAll("table.scores")) {
+  const headings = [...table.tHead.rows[0].cells];
+  headings.forEach((heading, column) => {
+    heading.querySelector("button").addEventListener("click", () => {
+      const turned = { ascending: "descending", descending: "ascending" };
+      const order = turned[heading.getAttribute("aria-sort")] || heading.dataset.first || "ascending";
+      for (const other of headings) other.removeAttribute("aria-sort");
+      heading.setAttribute("aria-sort", order);
+      const sign = order === "ascending" ? 1 : -1;
+      const value = (row) => row.cells[column].dataset.value;
+      const compare = (a, b) => {
+        const [left, right] = [value(a), value(b)];
+        if (left === undefined || right === undefined) return (left === undefined) - (right === undefined);
+        if (heading.dataset.sort === "text") return sign * left.localeCompare(right);
+        return sign * (Number(left) - Number(right));
+      };
+      for (const body of table.querySelectorAll("tbody.rows")) body.append(...[...body.rows].sort(compare));
+    });
+  });
+}
+
+// Filters: they hide rows of the table, and with them what figures show; the noisy input and the target stay.
+// Figures hear of a change by the event "filter" of their board.
+function shownSystems(board) {
+  const names = (rows) => new Set([...board.querySelectorAll(rows)].map((row) => row.dataset.name));
+  return {
+    measured: names("tr.system:not([hidden]), tr.reference"),
+    published: names("tbody.rows:not([hidden]) > tr.other:not([hidden])"),
+  };
+}
+
+for (const form of document.querySelectorAll("form.filter")) {
+  const board = form.closest(".board");
+  const { name, kind, causal, parameters, published } = form.elements;
+  const filter = () => {
+    const fits = (row) =>
+      row.dataset.name.toLowerCase().includes(name.value.trim().toLowerCase()) &&
+      (!kind.value || row.dataset.kind === kind.value || row.matches(".other")) &&
+      (!causal.value || row.dataset.causal === causal.value) &&
+      (!parameters.value || Number(row.dataset.parameters ?? Infinity) <= Number(parameters.value));
+    for (const row of board.querySelectorAll("tr.system, tr.other")) row.hidden = !fits(row);
+    for (const part of board.querySelectorAll(".published")) part.hidden = !published?.checked;
+    const [all, left] = ["tr.system", "tr.system:not([hidden])"].map((rows) => board.querySelectorAll(rows).length);
+    form.querySelector("output").value = left === all ? `${all} systems` : `${left} of ${all} systems`;
+    board.dispatchEvent(new Event("filter"));
+  };
+  form.addEventListener("input", filter);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  filter();
+}

@@ -1,0 +1,114 @@
+"""What the page's figures are drawn from: scores of every utterance, means, costs, conditions, as plain data."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rased.evaluation.board import Board, Row
+from rased.evaluation.conditions import grouped
+from rased.evaluation.leaderboard import decimals
+from rased.evaluation.published import Published
+from rased.metrics import METRICS
+
+_COSTS = {
+    "macs_per_second": "MACs per second",
+    "parameters": "Parameters",
+    "real_time_factor": "RTF, one thread",
+}
+_FACTS = {
+    "snr_db": "SNR",
+    "t60": "T60",
+    "drr_db": "DRR",
+    "noise_type": "Noise type",
+    "speaker": "Speaker",
+    "condition": "Condition",
+    "room": "Room",
+}
+
+
+def figure_data(board: Board, published: Sequence[Published]) -> dict[str, Any]:
+    """A board as figures need it; `values` are in the order of `ids`, null where there is none."""
+    ids = sorted({u.id for row in board.rows for u in row.result.utterances})
+    return {
+        "baseline": board.baseline,
+        "ids": ids,
+        "metrics": {name: _metric(name) for name in board.metrics},
+        "costs": costs_known(board),
+        "facts": {fact: _fact(board, fact, ids) for fact in facts_known(board)},
+        "systems": [_system(row, board, ids) for row in board.rows],
+        "published": [
+            {
+                "name": row.name,
+                "parameters": row.parameters,
+                "macs_per_second": row.macs_per_second,
+                "scores": row.scores,
+            }
+            for row in published
+        ],
+    }
+
+
+def costs_known(board: Board) -> dict[str, str]:
+    """Costs that any system has, with their headings."""
+    priced = [_costs(row) for row in board.rows]
+    return {name: title for name, title in _COSTS.items() if any(own[name] for own in priced)}
+
+
+def facts_known(board: Board) -> dict[str, str]:
+    """Facts in which the utterances of the test set differ, with their headings."""
+    facts = [utterance.facts for row in board.rows for utterance in row.result.utterances]
+    return {
+        name: title for name, title in _FACTS.items() if len({of.get(name) for of in facts}) > 1
+    }
+
+
+def _metric(name: str) -> dict[str, Any]:
+    metric = METRICS[name]
+    return {
+        "title": metric.title,
+        "unit": metric.unit,
+        "digits": decimals(name),
+        "higher": metric.direction == "higher",
+    }
+
+
+def _fact(board: Board, fact: str, ids: Sequence[str]) -> dict[str, Any]:
+    groups = grouped(board, fact)
+    place = {name: number for number, names in enumerate(groups.values()) for name in names}
+    return {"groups": list(groups), "of": [place[name] for name in ids]}
+
+
+def _system(row: Row, board: Board, ids: Sequence[str]) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "kind": row.result.system["kind"],
+        "marked": bool(row.marks),
+        "costs": _costs(row),
+        "means": {
+            metric: {
+                "mean": cell.interval.mean,
+                "low": cell.interval.low,
+                "high": cell.interval.high,
+                "comparable": cell.comparable,
+            }
+            for metric, cell in row.cells.items()
+            if cell.interval is not None
+        },
+        "values": {metric: _values(row, metric, ids) for metric in row.cells},
+    }
+
+
+def _values(row: Row, metric: str, ids: Sequence[str]) -> list[float | None]:
+    own, digits = row.result.values(metric), decimals(metric) + 1
+    return [round(own[name], digits) if name in own else None for name in ids]
+
+
+def _costs(row: Row) -> dict[str, int | float | None]:
+    """By name; none for a row without an enhancer."""
+    system, cost = row.result.system, row.result.cost
+    if system["parameters"] is None:
+        return dict.fromkeys(_COSTS)
+    return {
+        "macs_per_second": system["macs_per_second"],
+        "parameters": system["parameters"],
+        "real_time_factor": cost["real_time_factor"],
+    }
