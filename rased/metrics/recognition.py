@@ -117,9 +117,9 @@ class DifferentialCER(DifferentialWER):
 
 
 def normalise(text: str) -> str:
-    r"""Lower case, one space between words, no punctuation but apostrophes inside words.
+    """Lower case, one space between words, no punctuation but apostrophes inside words.
 
-    >>> normalise(" Don't -- STOP,\\n'now'! ")
+    >>> normalise(" Don't -- STOP, 'now'! ")
     "don't stop now"
     """
     plain = (
