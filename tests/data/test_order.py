@@ -140,3 +140,14 @@ def test_a_permutation_is_one_and_changes_with_epoch_and_turn():
     assert sorted(first) == list(range(50))
     assert not np.array_equal(first, order.permutation(0, 1, 0, 50))
     assert not np.array_equal(first, order.permutation(0, 0, 1, 50))
+
+
+@pytest.mark.parametrize("stream", [0, 1, 3])
+def test_a_generator_is_philox_by_its_key(stream):
+    key = np.array([7, -1 << 44 | 12], dtype=np.int64).view(np.uint64)
+    ours, plain = (
+        order.generator(7, -1, 12, stream),
+        np.random.Generator(np.random.Philox(key=key).jumped(stream)),
+    )
+    assert ours.random(9).tolist() == plain.random(9).tolist()
+    assert ours.permutation(50).tolist() == plain.permutation(50).tolist()
