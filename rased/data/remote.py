@@ -227,6 +227,18 @@ class BlockCache:
                 f"RASED_CACHE_GB is '{given}'; give a number of gigabytes, such as 20."
             ) from error
 
+    def hold(self, size: int) -> None:
+        """Check that so many bytes of blocks can be there at the same time.
+
+        Raises:
+            RasedError: they would push each other out, and be fetched again and again.
+        """
+        if size > self.limit:
+            raise RasedError(
+                f"Blocks of {size / 1e9:.3g} GB are in use at a time and RASED_CACHE_GB allows {self.limit / 1e9:.3g}: "
+                "raise it, or lower window or block_mb."
+            )
+
     def get(self, name: str, at: int, size: int) -> bytes | None:
         """Bytes [at, at + size) of a block, None where it is not there."""
         try:

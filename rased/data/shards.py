@@ -443,6 +443,10 @@ class Corpus:
             first = int(number[here].max()) + 1
         return number
 
+    def in_use(self, window: int) -> int:
+        """Bytes of the blocks that a shuffle has in use at a time, about `window` of them."""
+        return round(min(window + 2, int(self.blocks().max()) + 1) * self._block_mb * 1e6)
+
     def manifest(self, kept: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What is in the split as plain data, for cards and for the overlap check of the leaderboard.
 

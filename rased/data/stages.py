@@ -15,7 +15,7 @@ from rased.data import order
 from rased.data.cache import runs
 from rased.data.distortions import Distortion, Distortions
 from rased.data.order import Span
-from rased.data.remote import RemoteError
+from rased.data.remote import BlockCache, RemoteError
 from rased.data.sample import Batch, Place, Stored
 from rased.data.shards import Corpus, Role
 from rased.errors import RasedError
@@ -192,7 +192,7 @@ class Plan:
             window: blocks of a corpus that are in use together; the cache must hold some more of each.
 
         Raises:
-            RasedError: several sample rates, or a window without a block.
+            RasedError: several sample rates, a window without a block, or one that the cache cannot hold.
         """
         if window < 1:
             raise RasedError(f"window is {window}; at least one block is in use.")
@@ -217,6 +217,9 @@ class Plan:
             group = self._group * (int(blocks.max()) + 1) + blocks
             _, self._group = np.unique(group, return_inverse=True)
             in_order = partial(order.blockwise, seed, blocks=blocks, window=window)
+        if shuffle != "samples":
+            elsewhere = [corpus for corpus in self.corpora if corpus.remote]
+            BlockCache().hold(sum(corpus.in_use(window) for corpus in elsewhere))
         self._utterance = Turns(in_order, len(speech))
         by_group = np.argsort(self._group, kind="stable")
         _, starts = np.unique(self._group[by_group], return_index=True)

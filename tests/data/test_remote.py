@@ -259,7 +259,7 @@ class TestHttp:
         for shuffle in ("blocks", "samples"):
             with _serving(tmp_path / "shards") as server:
                 corpora = {
-                    r: Corpus([server.url], role=r, split="train", block_mb=0.25)
+                    r: Corpus([server.url], role=r, split="train", block_mb=0.125)
                     for r in ("speech", "noise")
                 }
                 scene = Scene(segment=0.5)
@@ -404,6 +404,14 @@ class TestShuffle:
         numbers = plan.speech.blocks()
         times = [np.flatnonzero(numbers[leads[:60]] == block) for block in range(numbers.max() + 1)]
         assert max(np.ptp(time) for time in times) < 30
+
+    def test_a_cache_that_cannot_hold_what_is_in_use_is_refused(self, server, monkeypatch):
+        monkeypatch.setenv("RASED_CACHE_GB", "0.0004")
+        with pytest.raises(
+            RasedError, match=r"RASED_CACHE_GB allows 0\.0004: raise it, or lower window"
+        ):
+            _plan(server.url)
+        _plan(server.url, "samples")
 
     def test_fillers_are_of_the_same_speaker_and_block(self, folder):
         plan = _plan(folder, "blocks")
