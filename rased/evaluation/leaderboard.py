@@ -1,6 +1,7 @@
 """The leaderboard in the terminal, and as plain data for programs."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich import box
@@ -21,6 +22,7 @@ LEGEND = (
     "audio on one thread; latency all: needs the whole file"
 )
 _PIPE_WIDTH = 200
+_ENDLESS = 10_000
 _NAME = 34
 
 
@@ -42,7 +44,7 @@ def print_table(
     console = console or terminal()
     for board in boards(rows, baseline=baseline):
         others = published_beside(board) if published else []
-        console.print(_fitting(board, others, console))
+        console.print(*_fitting(board, others, console), sep="\n")
         for number, mark in enumerate(_marks(board), start=1):
             console.print(f"[{number}] {mark}", markup=False, highlight=False, style="yellow")
         console.print(
@@ -71,15 +73,24 @@ def _marks(board: Board) -> list[str]:
     return list(dict.fromkeys(f"{row.name}: {mark}" for row in board.rows for mark in row.marks))
 
 
-def _fitting(board: Board, others: Sequence[Published], console: Console) -> Table:
-    """The widest table that fits: with intervals and costs, without intervals, without both."""
+def _fitting(board: Board, others: Sequence[Published], console: Console) -> list[Table]:
+    """The widest table that fits: with intervals and costs, without intervals, without both.
+
+    Where none fits, the metrics are shared out over several tables.
+    """
     shapes = ((True, True), (False, True), (False, False))
     tables = [_table(board, others, intervals=with_, costs_too=costs_) for with_, costs_ in shapes]
-    wide = console.options.update(max_width=_PIPE_WIDTH)
-    fits = (
-        table for table in tables if console.measure(table, options=wide).maximum <= console.width
+    endless = console.options.update(max_width=_ENDLESS)
+    for table in tables:
+        if console.measure(table, options=endless).maximum <= console.width:
+            return [table]
+    if len(board.metrics) < 2:
+        return [tables[-1]]
+    middle = len(board.metrics) // 2
+    parts = (
+        replace(board, metrics=part) for part in (board.metrics[:middle], board.metrics[middle:])
     )
-    return next(fits, tables[-1])
+    return [table for part in parts for table in _fitting(part, others, console)]
 
 
 def _table(board: Board, others: Sequence[Published], *, intervals: bool, costs_too: bool) -> Table:

@@ -322,3 +322,18 @@ def test_conditions_and_the_worst_in_the_terminal(scored, capsys):
     assert "STOI by speaker on tiny" in text
     assert "worst STOI on tiny, against noisy" in text
     assert "condition noise, snr_db" in text
+
+
+def test_metrics_that_do_not_fit_side_by_side_get_tables_of_their_own(rows):
+    rows = copy.deepcopy(rows)
+    names = ("pesq-wb", "csig", "cbak", "covl", "snr", "sdr", "lsd", "mcd", "llr")
+    for row in rows:
+        for name in names:
+            row.protocol["metrics"][name] = row.protocol["metrics"]["stoi"]
+            for utterance in row.utterances:
+                utterance.scores[name] = Score(1.25)
+    text = printed(rows, 80)
+    assert "\u2026" not in text
+    assert text.count("tiny: 6 utterances") > 1
+    assert max(map(len, text.splitlines())) <= 80
+    assert printed(rows, 400).count("tiny: 6 utterances") == 1
