@@ -13,13 +13,34 @@ def entry(shelf, put):  # noqa: F811
 
 @pytest.mark.slow
 def test_memory_of_a_long_file_is_flat(entry, capsys):
-    words = ["bench", "memory", "--hours", "0.5", "--model", str(entry), "--json"]
-    assert main(words) == 0
+    words = ["bench", "memory", "--job", "enhance", "--hours", "0.5", "--model", str(entry)]
+    assert main([*words, "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)["enhance"]
     assert figures["input_mb"] == pytest.approx(0.5 * 3600 * 32_000 / 1e6, rel=0.01)
     assert 50 < figures["peak_mb"] < 700
     assert figures["peak_mb"] - figures["imported_mb"] < 200
     assert figures["slope_mb_per_gb"] < 500
+
+
+@pytest.mark.slow
+def test_memory_of_a_corpus_is_flat(capsys):
+    words = ["bench", "memory", "--job", "pack", "--job", "frames", "--hours", "0.8", "--json"]
+    assert main(words) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures.keys() == {"pack", "frames"}
+    assert figures["pack"]["input_mb"] == pytest.approx(0.8 * 3600 * 32_000 / 1e6, rel=0.01)
+    for job in figures.values():
+        assert 50 < job["peak_mb"] < 400
+        assert job["slope_mb_per_gb"] * (7 / 8) * job["input_mb"] / 1000 < 16
+
+
+@pytest.mark.slow
+def test_speed_of_frames(capsys):
+    assert main(["bench", "frames", "--rounds", "1", "--mixtures", "20", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures.keys() == {"log_power", "mixtures", "read_windows", "read_utterances"}
+    assert figures["log_power"] > 200
+    assert min(figures.values()) > 50
 
 
 def test_speed_of_a_checkpoint(entry, capsys):
