@@ -224,10 +224,10 @@ class MixtureDataModule(pl.LightningDataModule):
             self.skipped.update(skipped)
             bad = self.skipped.total()
             if bad > max(10, self.max_bad_share * self._seen):
-                listed = "\n  ".join(list(self.skipped)[:20])
+                listed = "\n  ".join(list(self.skipped)[:3])
                 raise RasedError(
                     f"{bad} of {self._seen} samples ({100 * bad / self._seen:.1f} %) could not be read, more than "
-                    f"max_bad_share {self.max_bad_share} allows:\n  {listed}"
+                    f"max_bad_share {self.max_bad_share} allows; the first:\n  {listed}"
                 )
         if "stored" in batch:
             batch = complete(batch, self._corpora())

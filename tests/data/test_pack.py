@@ -495,22 +495,6 @@ class TestRestart:
             pack([tmp_path / "in"], small_disk / "out", role="speech")
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path):
-    """A file system of one megabyte."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)],
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip("mounting a small tmpfs needs root")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_corpus(tmp_path: Path):
     """Peak memory of packing 8 times the audio grows by less than 1 MB per GB beyond its index."""

@@ -1,7 +1,10 @@
 """Small parts for the tests of training: an enhancer with dropout, a tone in noise, a signal in time."""
 
+import contextlib
 import json
+import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -169,3 +172,29 @@ class Heard(pl.Callback):
         self.step = step
         self.folder.mkdir(exist_ok=True)
         torch.save(dict(batch), self.folder / f"{step:03d}-{self.number}.pt")
+
+
+class KilledWorker(pl.Callback):
+    """Kills a process that reads data, behind so many batches."""
+
+    def __init__(self, count: int):
+        self.left = count
+
+    def on_train_batch_end(self, *arguments: Any) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+
+class FullDisk(pl.Callback):
+    """Leaves no byte on a disk, behind so many batches."""
+
+    def __init__(self, disk: str, count: int):
+        self.disk, self.left = Path(disk), count
+
+    def on_train_batch_end(self, *arguments: Any) -> None:
+        self.left -= 1
+        if self.left == 0:
+            with contextlib.suppress(OSError), (self.disk / "filler").open("wb", 0) as file:
+                while True:
+                    file.write(b"0" * 512)

@@ -1,0 +1,109 @@
+"""What it costs to go on within an epoch: CPU seconds to the first batch, from its beginning and from far within."""
+
+import argparse
+import itertools
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from rased.data.stages import Plan, Shuffle
+
+EXAMPLES = """\
+examples:
+  rased bench resume                           an epoch of 1 M samples, from 0 and from 900 000
+  rased bench resume --samples 10000000 --json
+
+The corpus is an index of so many utterances that point at the bytes of the bundled ones. `open` is what every start
+takes, `replay` what reading up to the position would take at the pace of this loader."""
+
+ROUNDS = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `rased bench resume` understands."""
+    parser.epilog = EXAMPLES
+    parser.add_argument("--samples", type=int, default=1_000_000, help="samples in the epoch")
+    parser.add_argument("--at", type=float, default=0.9, help="share of the epoch that is done")
+    parser.add_argument("--batch-size", type=int, default=16, help="samples in a batch")
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """CPU seconds by shuffle: first batch from position 0 and from the share, medians of several epochs."""
+    from rased.data.shards import Corpus
+    from rased.data.stages import Plan, Scene
+
+    position = round(arguments.at * arguments.samples)
+    figures: dict[str, Any] = {"samples": arguments.samples, "position": position}
+    with tempfile.TemporaryDirectory(prefix="rased-bench-") as folder:
+        _write(Path(folder), arguments.samples)
+        for shuffle in ("samples", "blocks"):
+            begun = time.process_time()
+            plan = Plan(
+                speech=Corpus([folder], role="speech", split="train"),
+                noise=Corpus(["bundle"], role="noise", split="train"),
+                rir=Corpus(["bundle"], role="rir", split="train"),
+                scene=Scene(),
+                seed=0,
+                shuffle=cast("Shuffle", shuffle),
+            )
+            opened = time.process_time() - begun
+            rounds = [
+                [_first(plan, epoch, at, arguments.batch_size) for at in (0, position)]
+                for epoch in range(ROUNDS)
+            ]
+            start, within = (statistics.median(times) for times in zip(*rounds, strict=True))
+            pace = _pace(plan, arguments.batch_size)
+            figures[shuffle] = {
+                "open": opened,
+                "first_batch": start,
+                "first_batch_within": within,
+                "ratio": within / start,
+                "replay": position * pace,
+            }
+    return figures
+
+
+def _write(folder: Path, samples: int) -> None:
+    """An index of many utterances, the bytes of the bundled ones again and again."""
+    from rased.data.shards import COLUMNS, bundle, read_index, write_index
+
+    index = read_index(bundle() / "speech")
+    rows = list(itertools.islice(itertools.cycle(index.rows("train").tolist()), samples))
+    columns = {name: index.columns[name][rows].tolist() for name in COLUMNS}
+    columns["key"] = [f"{number:09d}" for number in range(samples)]
+    for shard in index.shards:
+        (folder / shard.name).symlink_to(index.folder / shard.name)
+    write_index(
+        folder,
+        role="speech",
+        codec=index.codec,
+        sample_rate=index.sample_rate,
+        shards=index.shards,
+        licences=index.licences,
+        columns=columns,
+    )
+
+
+def _first(plan: "Plan", epoch: int, position: int, batch_size: int) -> float:
+    """CPU seconds to the first batch of an epoch from a position; what the plan keeps of other epochs does not help."""
+    from rased.data.stream import stream
+
+    begun = time.process_time()
+    epoch = 2 * epoch + (position > 0)
+    next(iter(stream(plan, epoch=epoch, position=position, batch_size=batch_size)))
+    return time.process_time() - begun
+
+
+def _pace(plan: "Plan", batch_size: int, batches: int = 20) -> float:
+    """CPU seconds a sample, once the stream runs."""
+    from rased.data.stream import stream
+
+    running = iter(stream(plan, epoch=0, batch_size=batch_size))
+    next(running)
+    begun = time.process_time()
+    for _ in itertools.islice(running, batches):
+        pass
+    return (time.process_time() - begun) / (batches * batch_size)

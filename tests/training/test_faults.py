@@ -1,0 +1,129 @@
+"""Faults in a real training: what cannot be read is named and counted, a dead worker and a full disk lose nothing."""
+
+import csv
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from rased.cli import main
+from rased.cli.train import train
+from rased.data.shards import bundle
+from rased.errors import RasedError
+from tests.training.test_resume import DATA, MODEL, curve
+
+
+@pytest.fixture(autouse=True)
+def _no_wandb(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+
+
+def config(callback: tuple[str, dict[str, Any]] | None = None, **data: Any) -> dict[str, Any]:
+    """60 mixtures an epoch in batches of 6, two epochs."""
+    callbacks = []
+    if callback is not None:
+        name, arguments = callback
+        callbacks = [{"class_path": f"tests.training.synthetic.{name}", "init_args": arguments}]
+    trainer = {"accelerator": "cpu", "max_epochs": 2, "log_every_n_steps": 1}
+    sizes = {"samples_per_epoch": 60, "batch_size": 6, **data}
+    return {
+        "trainer": {**trainer, "callbacks": callbacks},
+        "model": MODEL,
+        "data": {**DATA, "init_args": {**DATA["init_args"], **sizes}},
+        "run": {"examples": 0, "save_minutes": 0.0},
+    }
+
+
+@pytest.fixture
+def speech(tmp_path: Path) -> Path:
+    """A copy of the bundled speech."""
+    return shutil.copytree(bundle() / "speech", tmp_path / "speech")
+
+
+def damage(speech: Path, share: float, *, behind: float = 0.25) -> list[str]:
+    """Overwrite some utterances of the training split behind a part of their bytes; return their keys."""
+    columns = json.loads((speech / "index.json").read_text())["columns"]
+    train_rows = [row for row, split in enumerate(columns["split"]) if split == "train"]
+    rows = train_rows[:: round(1 / share)]
+    with (speech / "train-000000.tar").open("r+b") as file:
+        for row in rows:
+            size, start = columns["bytes"][row], round(behind * columns["bytes"][row])
+            file.seek(columns["offset"][row] + start)
+            file.write(bytes((size - start) // 2))
+    return [columns["key"][row] for row in rows]
+
+
+def test_bad_samples_are_counted_and_named_and_the_run_goes_on(
+    speech: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = damage(speech, 0.1)
+    run = tmp_path / "run"
+    settings = config(speech=[str(speech)], max_bad_share=0.5, num_workers=1)
+    assert train(settings, run) == 0
+    named = (run / "skipped.txt").read_text().splitlines()
+    assert named
+    assert len(named) == len(set(named))
+    for sentence in named:
+        assert any(f"Sample {key} of" in sentence for key in keys)
+        assert "rased data verify" in sentence
+    said = capsys.readouterr().err
+    assert all(f"skipped: {sentence}" in said for sentence in named)
+    with (run / "metrics.csv").open() as file:
+        counts = [float(row["data/skipped"]) for row in csv.DictReader(file) if row["data/skipped"]]
+    assert counts == sorted(counts)
+    assert counts[0] <= len(named) <= counts[-1] <= 120 * 0.5
+
+
+def test_more_than_the_share_stops_the_run(
+    speech: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(speech, 0.25)
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config(speech=[str(speech)], max_bad_share=0.05)))
+    assert main(["train", "-c", str(path), "--runs", str(tmp_path), "--name", "run"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "max_bad_share 0.05 allows" in said
+    assert "rased data verify" in said
+    assert len((tmp_path / "run" / "skipped.txt").read_text().splitlines()) > 5
+
+
+def test_a_batch_without_a_good_sample_is_one_sentence_also_from_a_worker(
+    speech: Path, tmp_path: Path
+) -> None:
+    damage(speech, 1.0, behind=0.0)
+    with pytest.raises(RasedError, match=r"^No sample of a batch could be read; the first: Sample"):
+        train(config(speech=[str(speech)], num_workers=1), tmp_path / "run")
+
+
+def test_a_worker_that_dies_is_one_sentence_and_nothing_is_lost(tmp_path: Path) -> None:
+    expected, run = tmp_path / "expected", tmp_path / "run"
+    assert train(config(), expected) == 0
+    with pytest.raises(RasedError, match=r"a process that reads data died.*--resume"):
+        train(config(("KilledWorker", {"count": 4}), num_workers=2), run)
+    assert train(config(), run) == 0
+    assert curve(run) == curve(expected)
+
+
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(
+    tmp_path: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The disk of a megabyte fills up behind the first steps."""
+    expected, run = tmp_path / "expected", small_disk / "run"
+    assert train(config(), expected) == 0
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config(("FullDisk", {"disk": str(small_disk), "count": 4}))))
+    capsys.readouterr()
+    assert main(["train", "-c", str(path), "--runs", str(small_disk), "--name", "run"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "cannot be written: No space left on device" in said or "No space left" in said
+    stored = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert 0 < stored["global_step"] < 20
+    (small_disk / "filler").unlink()
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    assert train(config(), run) == 0
+    assert curve(run) == curve(expected)
