@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -146,6 +147,8 @@ def test_mixtures_are_those_of_the_stream(corpora, pairs):
                 expected = file.framing.features(spectrum, RATE)[0].T
                 stored = torch.from_numpy(file.utterance(part, index))
                 torch.testing.assert_close(stored, expected, atol=2**-8, rtol=2**-11)
+            heard = [mixture[part][place].numpy().tobytes() for part in ("noisy", "target")]
+            assert names[index]["sha256"] == hashlib.sha256(b"".join(heard)).hexdigest()
             assert names[index]["key"] == mixture["key"][place]
             assert names[index]["split"] == "train"
             seen += 1
