@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+import json
 import statistics
 import tempfile
 import time
@@ -16,8 +17,9 @@ examples:
   rased bench resume                           an epoch of 1 M samples, from 0 and from 900 000
   rased bench resume --samples 10000000 --json
 
-The corpus is an index of so many utterances that point at the bytes of the bundled ones. `open` is what every start
-takes, `replay` what reading up to the position would take at the pace of this loader."""
+CPU seconds for each way to shuffle. The corpus is an index of so many utterances that point at the
+bytes of the bundled ones. `open` is what every start takes, `reading` what reading up to the position
+would take at the pace of this loader."""
 
 ROUNDS = 5
 
@@ -56,35 +58,30 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             ]
             start, within = (statistics.median(times) for times in zip(*rounds, strict=True))
             pace = _pace(plan, arguments.batch_size)
-            figures[shuffle] = {
+            figures[f"by_{shuffle}"] = {
                 "open": opened,
                 "first_batch": start,
                 "first_batch_within": within,
                 "ratio": within / start,
-                "replay": position * pace,
+                "reading": position * pace,
             }
     return figures
 
 
 def _write(folder: Path, samples: int) -> None:
     """An index of many utterances, the bytes of the bundled ones again and again."""
-    from rased.data.shards import COLUMNS, bundle, read_index, write_index
+    from rased.data.shards import INDEX, bundle, locate
 
-    index = read_index(bundle() / "speech")
-    rows = list(itertools.islice(itertools.cycle(index.rows("train").tolist()), samples))
-    columns = {name: index.columns[name][rows].tolist() for name in COLUMNS}
-    columns["key"] = [f"{number:09d}" for number in range(samples)]
-    for shard in index.shards:
-        (folder / shard.name).symlink_to(index.folder / shard.name)
-    write_index(
-        folder,
-        role="speech",
-        codec=index.codec,
-        sample_rate=index.sample_rate,
-        shards=index.shards,
-        licences=index.licences,
-        columns=columns,
-    )
+    speech = locate(bundle(), "speech")
+    stored = json.loads((speech / INDEX).read_text(encoding="utf-8"))
+    rows = [row for row, split in enumerate(stored["columns"]["split"]) if split == "train"]
+    rows = list(itertools.islice(itertools.cycle(rows), samples))
+    for name, column in stored["columns"].items():
+        stored["columns"][name] = [column[row] for row in rows]
+    stored["columns"]["key"] = [f"{number:09d}" for number in range(samples)]
+    for shard in stored["shards"]:
+        (folder / shard["name"]).symlink_to(speech / shard["name"])
+    (folder / INDEX).write_text(json.dumps(stored, separators=(",", ":")), encoding="utf-8")
 
 
 def _first(plan: "Plan", epoch: int, position: int, batch_size: int) -> float:
