@@ -21,9 +21,10 @@ def changed(row, name, *, by=0.0, **system):
 
 @pytest.fixture(scope="package")
 def tiny(scored):
-    """Results of noisy, target, log-mmse and two more that are no better and cost more."""
+    """Results of noisy, target, log-mmse and two more that are worse and cost more."""
     rows = collect([scored])
     (method,) = (row for row in rows if row.name == "log-mmse")
+    method.system["macs_per_second"] = 10**6
     heavy = changed(
         method, "heavy", by=-1.0, kind="run", parameters=5_000_000, macs_per_second=10**10
     )
