@@ -60,6 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="JSON",
         help="results of `rased evaluate` whose means go into the card",
     )
+    publish.add_argument(
+        "--attenuation-limit-db",
+        type=float,
+        metavar="DB",
+        help="let the entry take away no more than this (default: as the run)",
+    )
     publish.add_argument("--replace", action="store_true", help="replace an entry of that name")
 
     importing = verbs.add_parser("import", help="authors' weights become an entry", epilog=EXAMPLES)
@@ -98,6 +104,9 @@ def _list(arguments: argparse.Namespace) -> int:
     return 0
 
 
+HEADLINE = ("pesq-wb", "stoi", "estoi", "si-sdr", "dnsmos-ovrl")
+"""Metrics that the README shows; the card has all that were measured."""
+
 COLUMNS = ("name", "parameters", "MACs/s", "latency", "data", "summary")
 
 
@@ -120,7 +129,9 @@ def markdown(cards: list[dict[str, Any]]) -> str:
     """The table of the README."""
     scored = sorted({testset for card in cards for testset in card["scores"]})
     metrics = {
-        testset: sorted({metric for card in cards for metric in card["scores"].get(testset, {})})
+        testset: [
+            m for m in HEADLINE if any(m in card["scores"].get(testset, {}) for card in cards)
+        ]
         for testset in scored
     }
     columns = [(testset, metric) for testset in scored for metric in metrics[testset]]
@@ -226,6 +237,7 @@ def _publish(arguments: argparse.Namespace) -> int:
         summary=arguments.summary,
         licence=arguments.licence,
         results=tuple(arguments.results),
+        attenuation_limit_db=arguments.attenuation_limit_db,
         replace=arguments.replace,
     )
     print(folder)

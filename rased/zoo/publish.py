@@ -45,6 +45,7 @@ def publish(
     summary: str = "",
     licence: str = CODE_LICENCE,
     results: tuple[Path, ...] = (),
+    attenuation_limit_db: float | None = None,
     replace: bool = False,
 ) -> Path:
     """Write OUT/NAME from the best checkpoint of a run, with its average weights; return it.
@@ -61,10 +62,12 @@ def publish(
         summary: one line for the card; made from the architecture where empty.
         licence: of the weights.
         results: files of `rased evaluate` whose mean scores go into the card.
+        attenuation_limit_db: post-processing of the entry, where it is not the run's.
         replace: whether an entry of that name is replaced.
 
     Raises:
-        RasedError: no such run, a name that is taken, or an entry that does not verify.
+        RasedError: no such run, a name that is taken, an enhancer without such post-processing, or an entry
+            that does not verify.
     """
     run = Path(run)
     if not (run / "checkpoints" / "best.ckpt").is_file():
@@ -76,10 +79,13 @@ def publish(
     from rased.training.base import load_run
     from rased.training.history import LAUNCHES, read_launches, read_manifest
 
-    enhancer = load_run(run)
+    enhancer: Enhancer = load_run(run)
     checkpoint = torch.load(
         run / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True
     )
+    spec = _plain(checkpoint["hyper_parameters"]["enhancer"])
+    if attenuation_limit_db is not None:
+        enhancer, spec = _limited(enhancer, spec, attenuation_limit_db)
     steps = int(checkpoint["global_step"])
     launches = [launch for launch in read_launches(run) if launch.step < steps]
     config = launches[-1].config if launches else load_yaml(run / "config.yaml")
@@ -113,7 +119,7 @@ def publish(
     return write_entry(
         Path(out) / name,
         enhancer=enhancer,
-        spec=_plain(checkpoint["hyper_parameters"]["enhancer"]),
+        spec=spec,
         summary=summary or f"{type(enhancer).__name__} trained with rased",
         paper=str(getattr(enhancer, "paper", "")),
         licence={"code": CODE_LICENCE, "weights": licence, "data": sorted(licences)},
@@ -200,6 +206,20 @@ def write_entry(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def _limited(
+    enhancer: Enhancer, spec: dict[str, Any], limit_db: float
+) -> tuple[Enhancer, dict[str, Any]]:
+    """The same weights behind another attenuation limit."""
+    if not hasattr(enhancer, "post_processing"):
+        raise RasedError(f"{type(enhancer).__name__} has no post_processing to limit.")
+    settings = spec["init_args"].get("post_processing") or {}
+    changed = {**settings, "attenuation_limit_db": limit_db}
+    spec = {**spec, "init_args": {**spec["init_args"], "post_processing": changed}}
+    limited = build(Enhancer, spec)
+    limited.load_state_dict(enhancer.state_dict())
+    return limited.eval(), spec
 
 
 def import_weights(architecture: str, file: Path, folder: Path, *, replace: bool = False) -> Path:
