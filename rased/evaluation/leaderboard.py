@@ -120,9 +120,10 @@ def _table(board: Board, others: Sequence[Published], *, intervals: bool, costs_
             *[costs(row.result)[place] for place in kept],
             style="dim" if kind in WITHOUT_ENHANCER else None,
         )
-    if others:
+    beside = [row for row in others if any(metric in row.scores for metric in board.metrics)]
+    if beside:
         table.add_row(Text("── published, not measured here ──", style="italic"))
-    for other in others:
+    for other in beside:
         prices = (compact(other.parameters), compact(other.macs_per_second), "", "")
         table.add_row(
             Text(other.name if len(other.name) <= _NAME else f"{other.name[: _NAME - 1]}…"),
