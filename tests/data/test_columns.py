@@ -1,0 +1,121 @@
+"""The columns of an index in pieces and in little memory: what json makes of the file, wherever a piece ends."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rased.data import columns as reading
+from rased.data.columns import Names, hexadecimal, read_columns
+from rased.data.shards import COLUMNS, Shard, bundle, read_index, write_index
+
+KINDS = {"key": "string", "frames": "number", "sha256": "hash"}
+WORDS = st.text(st.sampled_from('ab",\\]} é語\n'), max_size=6).filter(
+    lambda word: word == word.rstrip("\0")
+)
+
+
+def _plain(columns):
+    return {
+        "key": Names(columns["key"]).tolist(),
+        "frames": columns["frames"].tolist(),
+        "sha256": list(hexadecimal(columns["sha256"])),
+    }
+
+
+@given(
+    rows=st.lists(st.tuples(WORDS, st.integers(-5, 2**40), st.binary(min_size=32, max_size=32))),
+    piece=st.integers(1, 40),
+    layout=st.sampled_from([{"separators": (",", ":")}, {}, {"indent": 1}]),
+    ascii_only=st.booleans(),
+)
+def test_any_index_is_read_as_json_reads_it(tmp_path_factory, rows, piece, layout, ascii_only):
+    key, frames, hashes = ([row[place] for row in rows] for place in range(3))
+    columns = {"key": key, "frames": frames, "sha256": [digest.hex() for digest in hashes]}
+    path = tmp_path_factory.getbasetemp() / "index.json"
+    content = {"schema": 1, "shards": [], "columns": columns}
+    path.write_text(json.dumps(content, ensure_ascii=ascii_only, **layout), encoding="utf-8")
+    before, reading._PIECE = reading._PIECE, piece
+    try:
+        head, found = read_columns(path, KINDS)
+    finally:
+        reading._PIECE = before
+    assert head == {"schema": 1, "shards": []}
+    assert _plain(found) == columns
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"key": ["a"], "frames": [1]},
+        {"key": ["a"], "frames": [1], "sha256": ["00"]},
+        {"key": ["a"], "frames": [1], "sha256": ["x" * 64]},
+        {"key": [1], "frames": [1], "sha256": ["0" * 64]},
+        {"key": ["a"], "frames": ["a"], "sha256": ["0" * 64]},
+    ],
+)
+def test_damage_is_not_read(tmp_path, columns):
+    path = tmp_path / "index.json"
+    path.write_text(json.dumps({"columns": columns}, separators=(",", ":")))
+    with pytest.raises((KeyError, TypeError, ValueError, AttributeError)):
+        read_columns(path, KINDS)
+
+
+def test_names_are_the_strings():
+    names = Names(np.array([word.encode() for word in ("été", "b", "a")]))
+    assert names[0] == "été"
+    assert names[np.array([2, 0])].tolist() == ["a", "été"]
+    assert list(names) == ["été", "b", "a"]
+    assert [names[place] for place in np.argsort(names.encoded)] == sorted(names)
+
+
+def test_values_are_what_was_written():
+    index = read_index(bundle() / "speech")
+    written = json.loads((index.folder / "index.json").read_text())["columns"]
+    assert {name: index.values(name) for name in COLUMNS} == written
+
+
+_CHILD = """
+import resource, sys
+from pathlib import Path
+from rased.data.shards import Corpus
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+small = Corpus([Path(sys.argv[1])], role="speech", split="train")
+before = peak()
+large = Corpus([Path(sys.argv[2])], role="speech", split="train")
+print((peak() - before) / len(large))
+"""
+
+
+def test_a_large_index_takes_little_memory(tmp_path):
+    for count in (100, 60_000):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        (folder / "train-000000.tar").touch()
+        numbers = range(count)
+        columns = {name: [1] * count for name in COLUMNS}
+        columns |= {
+            "key": [f"corpus_part_{number:09d}-utterance" for number in numbers],
+            "split": ["train"] * count,
+            "label": [f"speaker{number % 99}" for number in numbers],
+            "shard": [0] * count,
+            "licence": [0] * count,
+            "sha256": [f"{number:064x}" for number in numbers],
+        }
+        write_index(
+            folder,
+            role="speech",
+            codec="flac",
+            sample_rate=16_000,
+            shards=[Shard("train-000000.tar", 1, "0" * 64)],
+            licences=["CC0"],
+            columns=columns,
+        )
+    words = [sys.executable, "-c", _CHILD, str(tmp_path / "100"), str(tmp_path / "60000")]
+    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert float(told) < 500
