@@ -367,7 +367,7 @@ def _balanced(
     corpus: Corpus, numbers: NDArray[np.int64], random: np.random.Generator
 ) -> Iterator[int]:
     """Yield recordings for ever: labels in rounds, and within a label its recordings in rounds."""
-    labels = corpus.label[numbers]
+    labels = np.array(corpus.label[numbers].tolist())
     of_label = {
         str(label): _rounds(numbers[labels == label].tolist(), random)
         for label in np.unique(labels)

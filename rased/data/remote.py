@@ -121,7 +121,7 @@ class Blocks:
     stop: NDArray[np.int64]
 
 
-def blocks(columns: Mapping[str, NDArray[Any]], block_mb: float = BLOCK_MB) -> Blocks:
+def blocks(columns: Mapping[str, Any], block_mb: float = BLOCK_MB) -> Blocks:
     """Cut the rows of an index (columns shard, offset and bytes) into blocks of about `block_mb` megabytes.
 
     A sample belongs to the block that it begins in: a block is as much longer as its last sample
@@ -151,7 +151,7 @@ class RemoteShards:
     """The bytes of the samples of a remote corpus; safe to fork and to pickle."""
 
     def __init__(
-        self, url: str, shards: Any, columns: Mapping[str, NDArray[Any]], block_mb: float
+        self, url: str, shards: Any, columns: Mapping[str, Any], block_mb: float
     ) -> None:
         """Name the shards of an index.
 

@@ -11,7 +11,7 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from rased.data import remote
 from rased.data.cache import FULL_SCALE, Kept
+from rased.data.columns import Names, hexadecimal, joined, read_columns
 from rased.errors import RasedError, nearest
 
 SCHEMA = 1
@@ -28,7 +29,14 @@ INDEX = remote.INDEX
 Role = Literal["speech", "noise", "rir"]
 Codec = Literal["flac", "pcm16"]
 COLUMNS = ("key", "split", "label", "shard", "offset", "bytes", "frames", "licence", "sha256")
-_NUMBERS = ("shard", "offset", "bytes", "frames", "licence")
+_KINDS = {
+    name: "hash"
+    if name == "sha256"
+    else "string"
+    if name in ("key", "split", "label")
+    else "number"
+    for name in COLUMNS
+}
 _OPEN_FILES = 64
 
 
@@ -78,7 +86,7 @@ class Index:
         sample_rate: Hz.
         shards: the tar files.
         licences: the names that the column `licence` counts into.
-        columns: key, split, label, sha256 (strings); shard, offset, bytes, frames, licence
+        columns: key, split, label (Names), sha256 (32 bytes); shard, offset, bytes, frames, licence
             (integers).
     """
 
@@ -89,7 +97,7 @@ class Index:
     sample_rate: int
     shards: tuple[Shard, ...]
     licences: tuple[str, ...]
-    columns: Mapping[str, NDArray[Any]]
+    columns: Mapping[str, Any]
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -105,15 +113,31 @@ class Index:
         """Length of all samples together."""
         return float(self.columns["frames"].sum()) / self.sample_rate
 
+    def values(self, name: str) -> list[Any]:
+        """A column as plain integers and strings."""
+        column = self.columns[name]
+        return list(hexadecimal(column)) if name == "sha256" else list(column.tolist())
+
+    def only(self, split: str) -> "Index":
+        """The index of one split alone.
+
+        Raises:
+            RasedError: the split is empty or unknown.
+        """
+        rows = self.rows(split)
+        if len(rows) == len(self):
+            return self
+        return replace(self, columns={name: of[rows] for name, of in self.columns.items()})
+
     def rows(self, split: str) -> NDArray[np.int64]:
         """Rows of one split.
 
         Raises:
             RasedError: the split is empty or unknown.
         """
-        found = np.flatnonzero(self.columns["split"] == split)
+        found = np.flatnonzero(self.columns["split"].encoded == split.encode())
         if not len(found):
-            known = sorted(set(self.columns["split"].tolist()))
+            known = sorted(set(self.columns["split"]))
             raise RasedError(
                 f"No {self.role} in split '{split}' of {self.place}: {nearest(split, known)}"
             )
@@ -133,16 +157,13 @@ def read_index(folder: Path) -> Index:
             f"No {INDEX} in {folder}: write it with `rased data verify {folder} --repair`."
         )
     try:
-        stored = json.loads(path.read_bytes())
+        stored, arrays = read_columns(path, _KINDS)
+        columns = {n: Names(a) if _KINDS[n] == "string" else a for n, a in arrays.items()}
         schema = stored["schema"]
         if schema > SCHEMA:
             raise RasedError(
                 f"{path} has schema {schema} and this rased reads up to {SCHEMA}: upgrade rased or pack again."
             )
-        columns = {
-            name: np.array(stored["columns"][name], dtype=np.int64 if name in _NUMBERS else np.str_)
-            for name in COLUMNS
-        }
         shards = tuple(Shard(s["name"], s["bytes"], s["sha256"]) for s in stored["shards"])
         index = Index(
             folder=folder,
@@ -154,7 +175,7 @@ def read_index(folder: Path) -> Index:
             licences=tuple(stored["licences"]),
             columns=columns,
         )
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise RasedError(
             f"{path} is damaged ({error!r}): rebuild it with `rased data verify {folder} --repair`."
         ) from error
@@ -359,32 +380,33 @@ class Corpus:
                 "--sample-rate."
             )
         self.sample_rate = rates.pop()
-        self._readers = [Reader(index, block_mb=block_mb) for index in indices]
+        self._readers = [Reader(index.only(split), block_mb=block_mb) for index in indices]
         self.remote = any(index.origin for index in indices)
         self._block_mb = block_mb
         self.kept: Kept | None = None
-        rows = [index.rows(split) for index in indices]
-        self._folder = np.repeat(np.arange(len(rows)), [len(found) for found in rows])
-        self._row = np.concatenate(rows)
-        self.key, self.label, self.sha256, self.frames = (
-            np.concatenate([i.columns[name][r] for i, r in zip(indices, rows, strict=True)])
-            for name in ("key", "label", "sha256", "frames")
+        parts = [reader.index.columns for reader in self._readers]
+        self.key, self.label = (
+            Names(joined([of[name].encoded for of in parts])) for name in ("key", "label")
         )
-        if len(np.unique(self.key)) != len(self.key):
+        self.sha256, self.frames = (
+            joined([of[name] for of in parts]) for name in ("sha256", "frames")
+        )
+        self._ends = np.cumsum([len(reader.index) for reader in self._readers])
+        if len(np.unique(self.key.encoded)) != len(self):
             raise RasedError(
                 f"{role} names some keys twice in {', '.join(i.place for i in indices)}: is a folder given twice?"
             )
         self.licences = sorted(
             {
-                i.licences[code]
-                for i, r in zip(indices, rows, strict=True)
-                for code in i.columns["licence"][r]
+                reader.index.licences[code]
+                for reader in self._readers
+                for code in np.unique(reader.index.columns["licence"])
             }
         )
 
     def __len__(self) -> int:
         """Number of recordings."""
-        return len(self._row)
+        return len(self.frames)
 
     @property
     def seconds(self) -> float:
@@ -410,13 +432,20 @@ class Corpus:
                 end = None if frames < 0 else start + frames
                 scale = np.float32(1 / FULL_SCALE)
                 return np.multiply(kept.find(number)[start:end], scale, out=out)
-        reader, row = self._readers[self._folder[number]], int(self._row[number])
+        reader, row = self._find(number)
         return reader.read(row, start, frames, out=out)
+
+    def _find(self, number: int) -> tuple[Reader, int]:
+        """The folder of a recording and its row there."""
+        place = int(np.searchsorted(self._ends, number, side="right"))
+        reader = self._readers[place]
+        return reader, int(number - self._ends[place]) + len(reader.index)
 
     def whole(self, number: int) -> NDArray[np.float32] | None:
         """All of a recording, to keep it; None where some of it is damaged."""
         try:
-            return self._readers[self._folder[number]].read(int(self._row[number]))
+            reader, row = self._find(number)
+            return reader.read(row)
         except remote.RemoteError:
             raise
         except RasedError:
@@ -425,23 +454,22 @@ class Corpus:
     def digest(self) -> str:
         """SHA-256 over all that draws depend on, in order: equal digests, equal mixtures."""
         digest = hashlib.sha256()
-        rows = [self._row[self._folder == place] for place in range(len(self._readers))]
-        offsets = [r.index.columns["offset"][of] for r, of in zip(self._readers, rows, strict=True)]
-        for column in (self.key, self.label, self.sha256, self.frames, np.concatenate(offsets)):
-            digest.update("\n".join(map(str, column.tolist())).encode() + b"\0")
+        offsets = np.concatenate([reader.index.columns["offset"] for reader in self._readers])
+        hashes = hexadecimal(self.sha256)
+        for column in (self.key, self.label, hashes, self.frames, offsets):
+            digest.update("\n".join(map(str, column)).encode() + b"\0")
         if self.remote:  # drawn by blocks, where nothing else is said
             digest.update(str(self._block_mb).encode())
         return digest.hexdigest()
 
     def blocks(self) -> NDArray[np.int64]:
         """Block of each recording, from 0 on: runs of recordings that lie side by side in a shard."""
-        number, first = np.empty(len(self), np.int64), 0
-        for place, reader in enumerate(self._readers):
-            here = self._folder == place
-            rows = remote.blocks(reader.index.columns, self._block_mb).number[self._row[here]]
-            number[here] = first + np.unique(rows, return_inverse=True)[1]
-            first = int(number[here].max()) + 1
-        return number
+        parts, first = [], 0
+        for reader in self._readers:
+            number = remote.blocks(reader.index.columns, self._block_mb).number
+            parts.append(first + number)
+            first += int(number.max()) + 1
+        return np.concatenate(parts)
 
     def in_use(self, window: int) -> int:
         """Bytes of the blocks that a shuffle has in use at a time, about `window` of them."""
@@ -454,10 +482,12 @@ class Corpus:
             kept: a manifest that this one joins: recordings of other keys add to it.
         """
         kept = kept or {}
-        new = ~np.isin(self.key, np.array(kept.get("keys", []), dtype=np.str_))
+        earlier = np.array([key.encode() for key in kept.get("keys", [])], dtype=np.bytes_)
+        new = ~np.isin(self.key.encoded, earlier)
         if kept and not new.any():
             return dict(kept)
-        digest = hashlib.sha256("\n".join(sorted(self.sha256.tolist())).encode()).hexdigest()
+        hashes = hexadecimal(np.sort(self.sha256))
+        digest = hashlib.sha256("\n".join(hashes).encode()).hexdigest()
         if kept:
             digest = hashlib.sha256(f"{kept['sha256']}\n{digest}".encode()).hexdigest()
         hours = float(self.frames[new].sum()) / self.sample_rate / 3600
@@ -478,15 +508,15 @@ def refuse_overlap(first: Corpus, second: Corpus) -> None:
         RasedError: they do; the sentence names what is shared.
     """
     shared = {
-        "recording": set(first.sha256.tolist()) & set(second.sha256.tolist()),
-        "key": set(first.key.tolist()) & set(second.key.tolist()),
+        "recording": np.intersect1d(first.sha256, second.sha256),
+        "key": np.intersect1d(first.key.encoded, second.key.encoded),
     }
     if first.role != "noise":
         name = "speaker" if first.role == "speech" else "room"
-        shared[name] = set(first.label.tolist()) & set(second.label.tolist())
+        shared[name] = np.intersect1d(first.label.encoded, second.label.encoded)
     for what, names in shared.items():
-        if names:
-            some = ", ".join(sorted(names)[:3])
+        if len(names):
+            some = ", ".join(hexadecimal(names[:3]) if what == "recording" else Names(names[:3]))
             raise RasedError(
                 f"The {first.role} splits '{first.split}' and '{second.split}' share {len(names)} {what}(s), "
                 f"for example {some}: give them disjoint {what}s, scores on seen data mean nothing."

@@ -208,7 +208,7 @@ class Plan:
         scene.distortions.check(self.sample_rate)
         self.frames = round(scene.segment * self.sample_rate)
         self.taps = round(scene.rir_seconds * self.sample_rate)
-        _, self._group = np.unique(speech.label, return_inverse=True)
+        _, self._group = np.unique(speech.label.encoded, return_inverse=True)
         in_order: Callable[[int, int], np.ndarray] = partial(
             order.permutation, seed, count=len(speech)
         )
