@@ -38,6 +38,7 @@ def opened(browser, page):
     """The page in a window."""
     messages = []
     window = browser.new_page(viewport={"width": 1200, "height": 900})
+    window.set_default_timeout(120_000)  # for machines that have much else to do
     window.on("console", lambda message: messages.append(message.text))
     window.on("pageerror", lambda error: messages.append(str(error)))
     window.on("requestfailed", lambda request: messages.append(request.url))
