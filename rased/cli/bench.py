@@ -5,11 +5,12 @@ import json
 from types import ModuleType
 from typing import Any
 
-from rased.cli import bench_frames, bench_inference, bench_memory, bench_resume
+from rased.cli import bench_frames, bench_inference, bench_loader, bench_memory, bench_resume
 
 EXAMPLES = """\
 examples:
-  rased bench frames                         audio seconds per CPU second, to a file of frames and from it
+  rased bench loader                         audio seconds per CPU second, from shards to mixtures
+  rased bench frames                         the same, to a file of frames and from it
   rased bench memory                         peak memory of long jobs, and how it grows with the input
   rased bench resume                         what it costs to go on within an epoch
   rased bench inference                      real-time factor of every checkpoint, on one thread
@@ -17,6 +18,7 @@ examples:
 """
 
 VERBS: dict[str, tuple[ModuleType, str]] = {
+    "loader": (bench_loader, "audio seconds per CPU second, from shards to mixtures"),
     "frames": (bench_frames, "audio seconds per CPU second, to a file of frames and from it"),
     "memory": (bench_memory, "peak memory of long jobs"),
     "resume": (bench_resume, "CPU seconds to the first batch from within an epoch"),

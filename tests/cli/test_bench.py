@@ -49,3 +49,15 @@ def test_speed_of_a_checkpoint(entry, capsys):
     assert figures["chunk_ms"] == 16.0
     assert 0 < figures["file"]
     assert 0 < figures["stream"]
+
+
+def test_speed_of_the_loader_on_a_few_recordings(capsys):
+    words = ["bench", "loader", "--items", "3", "--rounds", "1", "--batch-size", "2", "--json"]
+    assert main(words) == 0
+    figures = json.loads(capsys.readouterr().out)
+    loading = {"decode_only", "flac_load", "pcm16_load", "ram_load"}
+    mixing = {"flac_mix_cpu", "pcm16_mix_cpu"}
+    assert figures.keys() == loading | mixing | {"flac_workers_1", "flac_workers_2"}
+    assert min(figures.values()) > 0
+    assert main([*words[:3], "0", *words[4:]]) == 2
+    assert "1 or more" in capsys.readouterr().err
