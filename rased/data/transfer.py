@@ -181,7 +181,8 @@ def _ask_http(
     system: Any, path: str, start: int, stop: int | None, known: str
 ) -> Iterator[Answer | None]:
     """One request, whose answer can be read up to the byte at which it breaks off."""
-    from aiohttp import ClientResponseError, ClientTimeout
+    from aiohttp import ClientError, ClientResponseError, ClientTimeout
+    from fsspec.asyn import sync
 
     headers = {**system.kwargs.get("headers", {}), "Accept-Encoding": "identity"}
     if start or stop is not None:
@@ -198,6 +199,17 @@ def _ask_http(
             raise
         yield Answer("", int(real[1]), start, iter(()))
         return
+
+    async def read() -> bytes:
+        piece = bytearray()
+        try:
+            while len(piece) < _PIECE and (some := await file.r.content.readany()):
+                piece += some
+        except (ClientError, TimeoutError):  # the next read meets it again, with nothing to lose
+            if not piece:
+                raise
+        return bytes(piece)
+
     with file:
         said = file.r.headers
         span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", said.get("Content-Range", ""))
@@ -209,6 +221,6 @@ def _ask_http(
                 version=said.get("ETag") or said.get("Last-Modified", ""),
                 total=None if length == "*" else int(length),
                 start=int(span[1]) if span else 0,
-                pieces=iter(partial(file.read, _PIECE), b""),
+                pieces=iter(partial(sync, system.loop, read), b""),
             )
         )
