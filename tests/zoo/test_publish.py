@@ -192,3 +192,17 @@ def test_the_table_of_the_readme(entry, put, shelf, capsys):
     ]
     assert lines[:2] == wanted[:2]
     assert set(wanted[2:]) <= set(lines)
+
+
+def test_an_attenuation_limit_chosen_after_training(run, tmp_path):
+    free, limited = (
+        rased.load(publish(run, name, tmp_path, attenuation_limit_db=limit))
+        for name, limit in (("free", None), ("limited", 6.0))
+    )
+    noisy = 0.1 * torch.randn(1, 8000, generator=torch.Generator().manual_seed(0))
+    share = 10 ** (-6 / 20)
+    with torch.inference_mode():
+        expected = (1 - share) * free(noisy) + share * noisy
+        torch.testing.assert_close(limited(noisy), expected, rtol=0, atol=1e-5)
+    settings = read_card(tmp_path / "limited")["enhancer"]["init_args"]["post_processing"]
+    assert settings["attenuation_limit_db"] == 6.0
