@@ -392,7 +392,7 @@ class Corpus:
             joined([of[name] for of in parts]) for name in ("sha256", "frames")
         )
         self._ends = np.cumsum([len(reader.index) for reader in self._readers])
-        if len(np.unique(self.key.encoded)) != len(self):
+        if len(indices) > 1 and len(np.unique(self.key.encoded)) != len(self):
             raise RasedError(
                 f"{role} names some keys twice in {', '.join(i.place for i in indices)}: is a folder given twice?"
             )
