@@ -39,10 +39,12 @@ def bundled():
 def unequal(tmp_path_factory):
     """Speech in folders of one shard each, with 1, 2 and 20 recordings."""
     random = np.random.default_rng(0)
-    folders = []
+    folders, before = [], 0
     for number, size in enumerate((20, 1, 2)):
         audio = [0.1 * random.standard_normal(4_000 + 100 * n) for n in range(size)]
-        recordings = [("train", f"speaker{number}", sound) for sound in audio]
+        others = [("valid", "nobody", audio[0])] * before  # keys count on from folder to folder
+        recordings = [*others, *(("train", f"speaker{number}", sound) for sound in audio)]
+        before += size
         folder = tmp_path_factory.mktemp("unequal") / f"speech{number}"
         folders.append(write_corpus(folder, "speech", recordings))
     return Corpus(folders, role="speech", split="train")
