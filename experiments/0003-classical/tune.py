@@ -9,6 +9,7 @@ PESQ wb + SI-SDR / 10 dB + 5 ESTOI.
 """
 
 import argparse
+import inspect
 import json
 from pathlib import Path
 from statistics import fmean
@@ -22,41 +23,43 @@ from rased.models.classical import METHODS
 RATE = 16_000
 WEIGHTS = {"pesq-wb": 1.0, "si-sdr": 0.1, "estoi": 5.0}
 DECIDED = {
-    "smoothing": [0.88, 0.92, 0.95, 0.98],
-    "gain_floor_db": [-10.0, -14.0, -18.0, -25.0],
-    "prior_floor_db": [-15.0, -20.0, -25.0],
-    "noise_smoothing": [0.04, 0.072, 0.12, 0.2],
-    "n_fft": [400, 512, 640],
+    "smoothing": [0.8, 0.84, 0.88, 0.92, 0.95, 0.98],
+    "gain_floor_db": [-8.0, -10.0, -14.0, -18.0],
+    "prior_floor_db": [-12.0, -15.0, -20.0],
+    "noise_smoothing": [0.04, 0.076, 0.12, 0.2],
 }
 GRIDS = {
     "spectral-subtraction": {
-        "over": [2.0, 3.0, 4.0, 5.0],
-        "floor": [0.003, 0.01, 0.03, 0.1],
-        "averaging": [0.002, 0.008, 0.016, 0.03],
+        "over": [1.5, 2.0, 3.0, 4.0],
+        "floor": [0.01, 0.03, 0.1, 0.2],
+        "averaging": [0.002, 0.008, 0.016],
         "exponent": [1.0, 2.0],
-        "noise_smoothing": DECIDED["noise_smoothing"],
-        "n_fft": DECIDED["n_fft"],
+        "noise_smoothing": [0.04, 0.076, 0.12],
     },
     "wiener": DECIDED,
     "mmse-stsa": DECIDED,
     "log-mmse": DECIDED,
     "om-lsa": {
-        "gain_floor_db": [-10.0, -14.0, -18.0, -25.0],
-        "smoothing": [0.88, 0.92, 0.95, 0.98],
-        "prior_floor_db": [-15.0, -20.0, -25.0],
+        "gain_floor_db": [-8.0, -10.0, -14.0, -18.0, -25.0],
+        "smoothing": [0.84, 0.88, 0.92, 0.95, 0.98],
+        "prior_floor_db": [-12.0, -15.0, -20.0, -25.0],
         "minima_window": [0.48, 0.72, 0.96, 1.44],
-        "noise_smoothing": [0.03, 0.049, 0.08, 0.12],
-        "n_fft": DECIDED["n_fft"],
+        "noise_smoothing": [0.03, 0.049, 0.08],
+        "n_fft": [400, 512, 640],
     },
-    "wpe": {"delay": [2, 3, 4], "taps": [10, 20, 30]},
-    "wpe-om-lsa": {"delay": [2, 3, 4], "taps": [10, 20, 30]},
+    "wpe": {"delay": [2, 3, 4, 5], "taps": [10, 20, 30, 40]},
+    "wpe-om-lsa": {"delay": [2, 3, 4], "taps": [10, 20, 30, 40]},
 }
 
 
 def settings_of(method: str, changed: dict) -> dict:
-    """A setting with what follows from it: the hop is a quarter of the window."""
-    more = {"hop_length": changed["n_fft"] // 4} if "n_fft" in changed else {}
-    return {"method": method, **changed, **more}
+    """All settings of a method: its defaults, what is changed, and what follows: four frames a window."""
+    signature = inspect.signature(METHODS[method])
+    settings = {name: parameter.default for name, parameter in signature.parameters.items()}
+    settings |= changed
+    if "n_fft" in settings:
+        settings["hop_length"] = settings["n_fft"] // 4
+    return {"method": method, **settings}
 
 
 def score(settings: dict, items: list) -> dict:

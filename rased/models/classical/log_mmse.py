@@ -24,10 +24,10 @@ class LogMMSE(DecisionDirected):
         *,
         n_fft: int = 512,
         hop_length: int = 128,
-        smoothing: float = 0.92,
+        smoothing: float = 0.88,
         prior_floor_db: float = -20.0,
         gain_floor_db: float = -14.0,
-        noise_smoothing: float = 0.076,
+        noise_smoothing: float = 0.12,
         sample_rate: int = 16_000,
     ) -> None:
         super().__init__(

@@ -25,7 +25,7 @@ class MMSESTSA(DecisionDirected):
         *,
         n_fft: int = 512,
         hop_length: int = 128,
-        smoothing: float = 0.95,
+        smoothing: float = 0.92,
         prior_floor_db: float = -20.0,
         gain_floor_db: float = -14.0,
         noise_smoothing: float = 0.076,

@@ -64,9 +64,9 @@ class OMLSA(FrameGain):
         *,
         n_fft: int = 512,
         hop_length: int = 128,
-        smoothing: float = 0.92,
-        prior_floor_db: float = -25.0,
-        gain_floor_db: float = -25.0,
+        smoothing: float = 0.88,
+        prior_floor_db: float = -15.0,
+        gain_floor_db: float = -10.0,
         minima_window: float = 0.96,
         noise_smoothing: float = 0.049,
         sample_rate: int = 16_000,
@@ -107,7 +107,13 @@ class OMLSA(FrameGain):
         absence, mean, peak = self._absence(ratio, mean, peak)
         presence = presence_probability(prior, posterior, absence)
         weighed = gain**presence * self.gain_floor ** (1 - presence)  # G(k, l)
-        return np.maximum(weighed, self.gain_floor), (gain * gain * frame, ratio, mean, peak, *tracked)
+        return np.maximum(weighed, self.gain_floor), (
+            gain * gain * frame,
+            ratio,
+            mean,
+            peak,
+            *tracked,
+        )
 
     def _absence(self, ratio: Row, mean: Column, peak: Column) -> tuple[Row, Column, Column]:
         """Prior probability of no speech q(k, l), mean and peak of the frame's SNR.

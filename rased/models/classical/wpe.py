@@ -42,8 +42,8 @@ class WPE(SpectralEnhancer):
         *,
         n_fft: int = 1024,
         hop_length: int = 256,
-        taps: int = 20,
-        delay: int = 3,
+        taps: int = 30,
+        delay: int = 4,
         iterations: int = 3,
         sample_rate: int = 16_000,
     ) -> None:

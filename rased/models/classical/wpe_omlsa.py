@@ -25,7 +25,7 @@ class WPEOMLSA(Enhancer):
     paper = f"{WPE.paper}; {OMLSA.paper}"
     published_parameters = None
 
-    def __init__(self, *, taps: int = 20, delay: int = 3, sample_rate: int = 16_000) -> None:
+    def __init__(self, *, taps: int = 30, delay: int = 4, sample_rate: int = 16_000) -> None:
         super().__init__()
         self.sample_rate = sample_rate
         self.wpe = WPE(taps=taps, delay=delay, sample_rate=sample_rate)
