@@ -42,6 +42,8 @@ COMMIT = 1 << 17
 _FEW = 10
 """Bad utterances that never stop a run."""
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM)
+_METADATA = 1 << 20
+"""Bytes of its own bookkeeping that HDF5 may keep, else 32 times as many in a long run."""
 _COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
 
 
@@ -176,6 +178,9 @@ class _Writer:
         self._journal, self._framing = journal, framing
         self._file = h5py.File(journal, "w" if journal.new else "r+")
         try:
+            cache = self._file.id.get_mdc_config()
+            cache.initial_size = cache.max_size = _METADATA
+            self._file.id.set_mdc_config(cache)
             if journal.new:
                 self._lay_out(streams, configuration)
             stored = json.loads(self._file.attrs["configuration"])
