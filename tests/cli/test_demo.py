@@ -33,7 +33,8 @@ def test_the_demo_trains_once_resumes_and_skips(tmp_path, trained, capsys):
     assert main(words) == 130
     assert f"To continue: rased demo --out {trained.out}" in capsys.readouterr().out
     assert "--resume" not in trained.calls[0]
-    assert trained.calls[0][:4] == ["-c", "model/gru-mask", "-c", "data/bundle"]
+    assert trained.calls[0][:6:2] == ["-c"] * 3
+    assert trained.calls[0][1:6:2] == ["model/gru-mask", "loss/snr-compressed", "data/bundle"]
 
     assert main(words) == 0
     resumed = ["--resume", str(trained.out / demo.RUN), "--trainer.max_time", "00:00:01:30"]
