@@ -5,8 +5,6 @@ that was cut off goes on behind its last complete shard; what cannot be read is 
 listed in skipped.json.
 """
 
-import errno
-import hashlib
 import io
 import json
 import os
@@ -24,24 +22,12 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from rased.data.shards import INDEX, Codec, Role, Shard, write_index
+from rased.data.folder import SKIPPED, Writer, begin, recover, writing
+from rased.data.shards import INDEX, Codec, Role, write_index
 from rased.data.sources import ROLES, Listing, Source, collect
-from rased.data.tars import (
-    CODECS,
-    PART,
-    Details,
-    Rows,
-    ShardWriter,
-    read_shard,
-    room_for,
-    sha256,
-    write_json,
-)
+from rased.data.tars import CODECS, Details, Rows, sha256, write_json
 from rased.errors import ProblemsFound, RasedError, nearest
 
-RECORD = "pack.json"
-"""How a folder was packed; without an index beside it: a run that was cut off."""
-SKIPPED = "skipped.json"
 _BLOCK = 1 << 18
 """Samples decoded at once."""
 _RIR_PEAK = 0.99
@@ -171,18 +157,10 @@ def pack_listing(
         "files": len(listing),
         "listing_sha256": listing.digest(),
     }
-    try:
-        if _begin(out, request):
+    with writing(out):
+        if begin(out, request):
             return _summary(out, listing)
-        rows = _recover(out)
-        return _pack(out, listing, rows, request, jobs, max_bad, progress)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
-            raise
-        raise RasedError(
-            f"Cannot write to '{out}': {(error.strerror or str(error)).lower()}. Complete shards are "
-            "kept: make room or choose another --out, and run the same command again."
-        ) from error
+        return _pack(out, listing, recover(out), request, jobs, max_bad, progress)
 
 
 def decode(file: Path, *, sample_rate: int, role: Role = "speech") -> Decoded:
@@ -271,55 +249,6 @@ def _check(
         raise RasedError(f"The share of bad files is {max_bad}; it lies between 0 and 1.")
 
 
-def _begin(out: Path, request: dict[str, Any]) -> bool:
-    """Make `out` ready for this request; True when it is there already, complete."""
-    record = out / RECORD
-    out.mkdir(parents=True, exist_ok=True)
-    earlier = None
-    if record.is_file():
-        try:
-            earlier = json.loads(record.read_text())
-        except ValueError as error:
-            raise RasedError(f"{record} is damaged; remove '{out}' and pack again.") from error
-    if earlier is not None and earlier != request:
-        differs = [name for name in request if earlier.get(name) != request[name]]
-        state = "is packed" if (out / INDEX).is_file() else "holds an unfinished pack"
-        raise RasedError(
-            f"'{out}' {state} from other input or settings (different: {', '.join(differs)}); "
-            "choose another --out, or remove that folder."
-        )
-    if earlier is None:
-        strange = sorted(
-            path.name
-            for path in out.iterdir()
-            if path.name in (INDEX, SKIPPED) or path.suffix == ".tar"
-        )
-        if strange:
-            raise RasedError(
-                f"'{out}' already holds {', '.join(strange[:3])} and no {RECORD}; "
-                "choose an empty --out."
-            )
-        write_json(record, request)
-    return (out / INDEX).is_file()
-
-
-def _recover(out: Path) -> Rows:
-    """Take up the complete shards of a run that was cut off; remove what was half written."""
-    for left in out.glob("*" + PART):
-        left.unlink()
-    rows = Rows()
-    for shard in sorted(out.glob("*.tar")):
-        try:
-            for stored in read_shard(shard):
-                digest = hashlib.sha256(stored.audio).hexdigest()
-                size = len(stored.audio)
-                rows.add(stored.details, offset=stored.offset, size=size, digest=digest)
-        except RasedError as error:
-            raise RasedError(f"{error} It stems from an earlier run: remove it.") from error
-        rows.shards.append(Shard(shard.name, shard.stat().st_size, sha256(shard)))
-    return rows
-
-
 def _pack(
     out: Path,
     listing: Listing,
@@ -344,7 +273,7 @@ def _pack(
             return Skipped(source.path, str(error))
 
     todo = (source for source in listing.sources if not resumed or source.key not in done)
-    with _Writer(out, rows, codec, int(request["shard_mb"] * 1_000_000)) as writer:
+    with Writer(out, rows, codec, shard_mb=request["shard_mb"]) as writer:
         for count, result in enumerate(_in_order(prepare, todo, jobs), 1):
             if isinstance(result, Skipped):
                 skipped.append(result)
@@ -398,45 +327,6 @@ def _summary(out: Path, listing: Listing) -> Packed:
         skipped=tuple(Skipped(**entry) for entry in skipped),
         passed_over=dict(listing.passed_over),
     )
-
-
-class _Writer:
-    """Samples into numbered shards, a new one for each split and whenever one is full."""
-
-    def __init__(self, out: Path, rows: Rows, codec: Codec, limit: int) -> None:
-        self._out, self._rows, self._codec, self._limit = out, rows, codec, limit
-        self._split = ""
-        self._shard: ShardWriter | None = None
-
-    def __enter__(self) -> "_Writer":
-        """Nothing is opened before the first sample."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Complete the last shard; after an error remove it."""
-        if kind is None:
-            self._finish()
-        elif self._shard is not None:
-            self._shard.abandon()
-
-    def write(self, details: Details, audio: bytes) -> None:
-        """Append a sample."""
-        if self._shard is not None:
-            full = self._shard.size + room_for(details, audio) > self._limit
-            if full or details["split"] != self._split:
-                self._finish()
-        if self._shard is None:
-            self._split = details["split"]
-            number = sum(s.name.startswith(f"{self._split}-") for s in self._rows.shards)
-            self._shard = ShardWriter(self._out / f"{self._split}-{number:06d}.tar")
-        offset = self._shard.write(details, self._codec, audio)
-        digest = hashlib.sha256(audio).hexdigest()
-        self._rows.add(details, offset=offset, size=len(audio), digest=digest)
-
-    def _finish(self) -> None:
-        if self._shard is not None:
-            self._rows.shards.append(self._shard.finish())
-            self._shard = None
 
 
 def _sample(source: Source, role: Role, codec: Codec, sample_rate: int) -> tuple[Details, bytes]:

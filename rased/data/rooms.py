@@ -6,7 +6,6 @@ Dokmanic, "Pyroomacoustics: a Python package for audio room simulation and array
 algorithms", ICASSP 2018, arXiv 1710.04196).
 """
 
-import errno
 import math
 import multiprocessing
 import os
@@ -24,7 +23,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from rased.data.pack import _begin, _recover, _Writer, encode
+from rased.data.folder import Writer, begin, recover, writing
+from rased.data.pack import encode
 from rased.data.shards import Codec, write_index
 from rased.data.tars import Details
 from rased.errors import RasedError
@@ -168,9 +168,9 @@ def simulate(
         },
     }
     total = recipe.count * recipe.positions
-    try:
-        finished = _begin(out, request)
-        rows = _recover(out)
+    with writing(out):
+        finished = begin(out, request)
+        rows = recover(out)
         resumed = len(rows)
         if not finished:
             done = set(rows.columns["key"])
@@ -181,7 +181,7 @@ def simulate(
             )
             count = resumed
             progress(count, total)
-            with _Writer(out, rows, codec, int(shard_mb * 1_000_000)) as writer:
+            with Writer(out, rows, codec, shard_mb=shard_mb) as writer:
                 for responses in _in_order(
                     partial(render, recipe=recipe, codec=codec), todo, jobs or _cores()
                 ):
@@ -199,13 +199,6 @@ def simulate(
                 licences=rows.licences,
                 columns=rows.columns,
             )
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
-            raise
-        raise RasedError(
-            f"Cannot write to '{out}': {(error.strerror or str(error)).lower()}. Complete shards are "
-            "kept: make room or choose another --out, and run the same command again."
-        ) from error
     return Simulated(
         folder=out,
         samples=len(rows),
