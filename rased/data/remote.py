@@ -150,9 +150,7 @@ def blocks(columns: Mapping[str, Any], block_mb: float = BLOCK_MB) -> Blocks:
 class RemoteShards:
     """The bytes of the samples of a remote corpus; safe to fork and to pickle."""
 
-    def __init__(
-        self, url: str, shards: Any, columns: Mapping[str, Any], block_mb: float
-    ) -> None:
+    def __init__(self, url: str, shards: Any, columns: Mapping[str, Any], block_mb: float) -> None:
         """Name the shards of an index.
 
         Args:
