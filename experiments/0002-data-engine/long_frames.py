@@ -1,4 +1,4 @@
-"""Peak memory of writing frames while the corpus goes on: python experiments/0002-data-engine/long_frames.py OUT.h5 [HOURS]."""
+"""Peak memory of writing frames while the corpus goes on: python long_frames.py OUT.h5 [HOURS]."""
 
 import resource
 import sys
@@ -31,12 +31,15 @@ class Noise(Source):
         self.audio = 0.05 * random.standard_normal(shape, dtype=np.float32)
 
     def describe(self) -> dict[str, int]:
+        """How many."""
         return {"count": self.count}
 
     def progress(self, position: Position) -> tuple[int, int]:
+        """Recordings."""
         return position[1], self.count
 
     def groups(self, position: Position) -> Iterator[Group]:
+        """One recording each."""
         for number in range(position[1], self.count):
             audio = self.audio[number % 4]
             item = Item(
