@@ -131,7 +131,8 @@ class Turns:
 class Nearby:
     """Recordings drawn from a neighbourhood of blocks that moves on with the index and over all of a corpus.
 
-    It moves by a recording in `uses` samples, so that about as many bytes are read as are used.
+    It moves by a recording in `uses` samples: enough that all of the corpus is read at most once
+    while all speech is, and that no more bytes are read than a segment of each sample needs.
     """
 
     def __init__(self, corpus: Corpus, *, seed: int, window: int, uses: int) -> None:
@@ -229,7 +230,10 @@ class Plan:
                 corpus,
                 seed=seed,
                 window=window,
-                uses=max(1, round(corpus.seconds / len(corpus) / scene.segment)),
+                uses=max(
+                    -(-len(speech) // len(corpus)),
+                    round(corpus.seconds / len(corpus) / scene.segment),
+                ),
             )
             for corpus in (noise, rir)
             if corpus is not None and (shuffle == "blocks" or (shuffle == "auto" and corpus.remote))
