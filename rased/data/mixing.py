@@ -178,7 +178,8 @@ def _gain(
 ) -> Float[Tensor, " batch"]:
     level = levels.rms(noisy)
     wanted = levels.amplitude(level_dbfs) / level.clamp_min(levels.FLOOR)
-    loudest = PEAK / noisy.abs().amax(-1).clamp_min(levels.FLOOR)
+    peak = torch.maximum(noisy.amax(-1), -noisy.amin(-1))
+    loudest = PEAK / peak.clamp_min(levels.FLOOR)
     return torch.where(level > levels.FLOOR, torch.minimum(wanted, loudest), torch.ones_like(level))
 
 
