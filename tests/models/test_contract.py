@@ -83,11 +83,11 @@ def test_gradients_on_silence_are_finite(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_latency_is_what_a_changed_future_shows(name):
-    enhancer, now = make(name), 5_120
+    enhancer, now = make(name), 10_240
     assert enhancer.chunk_length is None or now % enhancer.chunk_length == 0
-    noisy = audio(7_680)
+    noisy = audio(20_480)
     changed = noisy.clone()
-    changed[:, now:] += audio(7_680 - now, seed=2)
+    changed[:, now:] += audio(20_480 - now, seed=2)
     difference = (run(enhancer, changed) - run(enhancer, noisy)).abs().amax(0)
     if enhancer.latency is None:
         assert difference[: now - 2_000].max() > 1e-7, "does not look ahead: declare its latency"
