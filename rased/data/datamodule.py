@@ -73,6 +73,7 @@ class Loader:
             pin_memory=torch.cuda.is_available(),
             prefetch_factor=4 if self.num_workers else None,
             worker_init_fn=_start_worker,
+            collate_fn=_as_it_is,
         )
         try:
             yield from loader
@@ -311,6 +312,11 @@ class _Epochs:
         """Batches of the running epoch."""
         self.data._begin(self.loader)
         return iter(self.loader)
+
+
+def _as_it_is(batch: Any) -> Any:
+    """A batch holds tensors already: torch's own conversion would walk through it in vain."""
+    return batch
 
 
 def _start_worker(worker: int) -> None:

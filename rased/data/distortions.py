@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rased.errors import RasedError
-from rased.signal import room
+from rased.signal.convolution import fft_length
 
 Format = Literal["mp3", "vorbis", "opus"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -46,7 +46,7 @@ class Wind(NamedTuple):
         """Add it; silence stays silence."""
         time = waveform.shape[-1]
         random = _generator(self.seed)
-        length = room.fft_length(time)
+        length = fft_length(time)
         hertz = np.fft.rfftfreq(length, 1 / sample_rate)
         gusts = np.exp(1.5 * _shaped(random, np.exp(-0.5 * np.square(hertz)), length)[:time])
         rumble = _shaped(random, 1 / (1 + np.square(hertz / self.corner_hz)), length)[:time]
@@ -340,7 +340,7 @@ def _filtered(
 ) -> Waveform:
     """Filter by a transfer function, given as a function of z^-1 on the unit circle; `ringing` samples may follow."""
     time = waveform.shape[-1]
-    length = room.fft_length(time + ringing)
+    length = fft_length(time + ringing)
     spectrum = torch.fft.rfft(waveform, n=length)
     angle = torch.linspace(
         0, -math.pi, spectrum.shape[-1], dtype=waveform.dtype, device=waveform.device

@@ -11,7 +11,7 @@ from torch import Tensor
 from rased.data.distortions import distort, names
 from rased.data.sample import Batch, Mixture
 from rased.errors import RasedError
-from rased.signal import levels, room
+from rased.signal import convolution, levels, room
 
 Target = Literal["anechoic", "direct", "early", "reverberant"]
 PEAK = 0.99
@@ -46,21 +46,22 @@ class Mixing:
             )
 
     def responses(
-        self, rir: Float[Tensor, " taps"], direct: int, half: int
-    ) -> dict[str, Complex[Tensor, " half"]]:
-        """Transfer functions of the parts of a room (see `room.response`)."""
-
-        def part(response: Float[Tensor, " taps"]) -> Complex[Tensor, " half"]:
-            return room.response(response, direct, half)
+        self, rir: Float[Tensor, " taps"], direct: int, length: int
+    ) -> Complex[Tensor, "parts ..."]:
+        """Transfer functions of early, late and, where that is the target, direct (see `convolution.response`)."""
 
         def until(milliseconds: float) -> Float[Tensor, " taps"]:
             return room.early_part(rir, direct, early_ms=milliseconds, sample_rate=self.sample_rate)
 
         early = until(self.early_ms)
-        parts = {"early": part(early), "late": part(rir - early)}
+        parts = [early, rir - early]
         if self.target == "direct":
-            parts["direct"] = part(until(room.DIRECT_MS))
-        return parts
+            parts.append(until(room.DIRECT_MS))
+        return torch.stack([convolution.response(part, direct, length) for part in parts])
+
+
+_APART: tuple[Target, ...] = ("anechoic", "direct")
+"""Targets that are no sum of what a mixture is made of."""
 
 
 class Mixer:
@@ -69,7 +70,9 @@ class Mixer:
     def __init__(self, mixing: Mixing, *, limit: int = 256 << 20) -> None:
         """Keep at most `limit` bytes of spectra."""
         self.mixing, self.limit = mixing, limit
-        self._kept: OrderedDict[tuple[str, int, torch.device], dict[str, Tensor]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int, torch.device], tuple[Tensor, Tensor]] = (
+            OrderedDict()
+        )
 
     def __call__(self, batch: Batch) -> Mixture:
         """Mix a batch.
@@ -80,16 +83,21 @@ class Mixer:
         then its peak is 0.99. An infinite snr_db means no noise. Silence stays silence.
         """
         batch = _shaped(batch)
-        noisy, target, early, late = (torch.empty_like(batch["clean"]) for _ in range(4))
+        early, late, noisy = (torch.empty_like(batch["clean"]) for _ in range(3))
+        target = noisy.new_empty(noisy.shape) if self.mixing.target in _APART else None
         for row in range(len(noisy)):
-            self._speak(batch, row, early=early[row], late=late[row], target=target[row])
+            self._speak(batch, row, early[row], late[row], None if target is None else target[row])
         noise_gain = levels.gain_for_snr(
             speech=torch.add(early, late, out=noisy), noise=batch["noise"], snr_db=batch["snr_db"]
         )
         noise = batch["noise"] * _column(noise_gain)
         gain = _column(_gain(noisy.add_(noise), batch["level_dbfs"]))
-        for part in (target, early, late, noise):
+        for part in (early, late, noise):
             part.mul_(gain)
+        if target is not None:
+            target.mul_(gain)
+        else:
+            target = early.clone() if self.mixing.target == "early" else early + late
         torch.add(early, late, out=noisy).add_(noise)
         for heard, distortions in zip(noisy, batch["distortions"], strict=True):
             if distortions:
@@ -112,47 +120,40 @@ class Mixer:
         self,
         batch: Batch,
         row: int,
-        *,
         early: Float[Tensor, " time"],
         late: Float[Tensor, " time"],
-        target: Float[Tensor, " time"],
+        target: Float[Tensor, " time"] | None,
     ) -> None:
-        """Write early, late and target before any gain; without a room all speech is early and is the target.
+        """Write early, late and a target that is no sum of them before any gain; without a room all speech is early.
 
-        Row by row, so that a mixture has the same bits whatever else is in its batch: transforms and complex products
-        of several rows at once may differ in their last bit with the place of a row in memory.
+        Row by row, so that a mixture has the same bits whatever else is in its batch.
         """
         clean = batch["clean"][row]
         if not batch["rir_key"][row]:
             early.copy_(clean)
             late.zero_()
-            target.copy_(clean)
+            if target is not None:
+                target.copy_(clean)
             return
-        half = room.half_length(clean.shape[-1] + batch["rir"].shape[-1])
-        responses = self._responses(batch, row, half)
-        speech = room.transform(clean, half)
-        room.restore(speech * responses["early"], out=early)
-        room.restore(speech * responses["late"], out=late)
-        match self.mixing.target:
-            case "anechoic":
-                torch.mul(clean, responses["amplitude"], out=target)
-            case "direct":
-                room.restore(speech * responses["direct"], out=target)
-            case "early":
-                target.copy_(early)
-            case "reverberant":
-                torch.add(early, late, out=target)
+        length = convolution.grid_length(clean.shape[-1] + batch["rir"].shape[-1])
+        responses, amplitude = self._responses(batch, row, length)
+        parts = [early, late]
+        if target is not None and self.mixing.target == "direct":
+            parts.append(target)
+        elif target is not None:
+            torch.mul(clean, amplitude, out=target)
+        convolution.restore(convolution.transform(clean, length) * responses, out=parts)
 
-    def _responses(self, batch: Batch, row: int, half: int) -> dict[str, Tensor]:
+    def _responses(self, batch: Batch, row: int, length: int) -> tuple[Tensor, Tensor]:
+        """Transfer functions of a room, and the amplitude of its direct path."""
         rir = batch["rir"][row]
-        key = (batch["rir_key"][row], half, rir.device)
+        key = (batch["rir_key"][row], length, rir.device)
         found = self._kept.pop(key, None)
         if found is None:
             direct = int(batch["direct_path"][row])
-            found = self.mixing.responses(rir, direct, half)
-            found["amplitude"] = _direct_amplitude(rir, direct, self.mixing.sample_rate)
-            size = sum(part.nbytes for part in found.values())
-            while self._kept and (len(self._kept) + 1) * size > self.limit:
+            responses = self.mixing.responses(rir, direct, length)
+            found = (responses, _direct_amplitude(rir, direct, self.mixing.sample_rate))
+            while self._kept and (len(self._kept) + 1) * responses.nbytes > self.limit:
                 self._kept.popitem(last=False)
         self._kept[key] = found
         return found
@@ -164,8 +165,8 @@ def _shaped(batch: Batch) -> Batch:
         return batch
     clean, noise = torch.empty_like(batch["clean"]), torch.empty_like(batch["noise"])
     for row, (for_clean, for_noise) in enumerate(batch["shaping"]):
-        clean[row] = room.convolve(batch["clean"][row], for_clean, 0)
-        noise[row] = room.convolve(batch["noise"][row], for_noise, 0)
+        clean[row] = convolution.convolve(batch["clean"][row], for_clean, 0)
+        noise[row] = convolution.convolve(batch["noise"][row], for_noise, 0)
     return {**batch, "clean": clean, "noise": noise}
 
 

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import torch
@@ -222,6 +222,7 @@ class Plan:
             elsewhere = [corpus for corpus in self.corpora if corpus.remote]
             BlockCache().hold(sum(corpus.in_use(window) for corpus in elsewhere))
         self._utterance = Turns(in_order, len(speech))
+        self.rooms = None if rir is None else Rooms(rir, self.taps)
         by_group = np.argsort(self._group, kind="stable")
         _, starts = np.unique(self._group[by_group], return_index=True)
         self._fillers = np.split(by_group, starts[1:])
@@ -323,27 +324,29 @@ class Sources(TypedDict):
 
 
 class Rooms:
-    """Impulse responses, decoded once, cut to the plan's length; at most `limit` bytes are kept."""
+    """Impulse responses, decoded once, cut to a length; at most `limit` bytes are kept, in each process its own."""
 
-    def __init__(self, plan: Plan, *, limit: int = 64 << 20) -> None:
-        self.plan, self.limit = plan, limit
+    def __init__(self, rir: Corpus, taps: int, *, limit: int = 64 << 20) -> None:
+        self.rir, self.taps, self.limit = rir, taps, limit
         self._kept: OrderedDict[int, tuple[Samples, int]] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is kept stays behind."""
+        return self.__dict__ | {"_kept": OrderedDict()}
 
     def __getitem__(self, number: int) -> tuple[Samples, int]:
         """Response (taps,), zero-padded or faded out over its last 50 ms, and its direct path."""
         found = self._kept.pop(number, None)
         if found is None:
-            assert self.plan.rir is not None
-            taps = self.plan.taps
-            stored = self.plan.rir.read(number)
-            response = np.zeros(taps, np.float32)
-            response[: len(stored)] = stored[:taps]
-            if len(stored) > taps:
-                fade = min(taps, self.plan.sample_rate // 20)
+            stored = self.rir.read(number)
+            response = np.zeros(self.taps, np.float32)
+            response[: len(stored)] = stored[: self.taps]
+            if len(stored) > self.taps:
+                fade = min(self.taps, self.rir.sample_rate // 20)
                 response[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
             while self._kept and (len(self._kept) + 1) * response.nbytes > self.limit:
                 self._kept.popitem(last=False)
-            direct = room.direct_path(torch.from_numpy(response), sample_rate=self.plan.sample_rate)
+            direct = room.direct_path(torch.from_numpy(response), sample_rate=self.rir.sample_rate)
             found = (response, int(direct))
         self._kept[number] = found
         return found
@@ -374,7 +377,6 @@ def draw(batches: Iterable[Span], *, plan: Plan, epoch: int) -> Iterator[list[Dr
 
 def fetch(batches: Iterable[list[Drawn]], *, plan: Plan) -> Iterator[Sources]:
     """Read and decode just what was drawn. What cannot be read becomes a reason, never another sample."""
-    rooms = Rooms(plan)
     for batch in batches:
         clean, noise = (np.empty((len(batch), plan.frames), np.float32) for _ in range(2))
         rir = np.empty((len(batch), plan.taps), np.float32)
@@ -384,10 +386,10 @@ def fetch(batches: Iterable[list[Drawn]], *, plan: Plan) -> Iterator[Sources]:
             try:
                 _speak(drawn.speech, plan.speech, clean[row], row, device)
                 _make_noise(drawn, plan.noise, noise[row], row, device)
-                if drawn.rir is None:
+                if drawn.rir is None or plan.rooms is None:
                     rir[row], rir[row, 0] = 0.0, 1.0
                 else:
-                    rir[row], direct_path[row] = rooms[drawn.rir]
+                    rir[row], direct_path[row] = plan.rooms[drawn.rir]
             except RemoteError:
                 raise
             except RasedError as error:

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rased.signal.room import fft_length
+from rased.signal.convolution import fft_length
 
 
 def delay(

@@ -1,10 +1,8 @@
-"""Rooms as impulse responses: direct path, early and late parts, decay time, energy ratios, convolution."""
-
-from functools import lru_cache
+"""Rooms as impulse responses: direct path, early part, decay time, energy ratios."""
 
 import numpy as np
 import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 DIRECT_MS = 2.5
@@ -34,79 +32,6 @@ def early_part(
     early = rir.clone()
     early[direct + round(early_ms * sample_rate / 1000) :] = 0
     return early
-
-
-@lru_cache(maxsize=16)
-def fft_length(samples: int) -> int:
-    """Smallest even length of at least `samples` whose only prime factors are 2, 3 and 5."""
-    best = 1 << max(1, (samples - 1).bit_length())
-    for fives in (1, 5, 25, 125, 625):
-        for threes in (1, 3, 9, 27):
-            odd = fives * threes
-            best = min(best, odd << max(1, (-(-samples // odd) - 1).bit_length()))
-    return best
-
-
-def transform(waveform: Float[Tensor, " time"], half: int) -> Complex[Tensor, " {half}"]:
-    """Spectrum in which a product is a convolution of at most `2 * half` samples; `restore` takes it back.
-
-    The second half of the (zero-padded) waveform is the imaginary part of the first, turned by a
-    quarter circle along the way: the "right-angle" convolution of Nussbaumer, "Fast Fourier
-    transform and convolution algorithms", Springer 1982. One complex transform of half the length does for a real one
-    of the whole, and is several times faster than torch's own real transform of a single long row.
-    """
-    first, second = (
-        torch.nn.functional.pad(part, (0, half - part.shape[-1]))
-        for part in (waveform[:half], waveform[half:])
-    )
-    folded = torch.complex(first, second)
-    return torch.fft.fft(folded.mul_(_turn(half, folded.dtype, folded.device)[0]))
-
-
-def restore(spectrum: Complex[Tensor, " half"], *, out: Float[Tensor, " time"]) -> None:
-    """Write the first samples of what `transform` made, or of a product of such spectra, to `out`."""
-    half = spectrum.shape[-1]
-    folded = torch.fft.ifft(spectrum)
-    folded.mul_(_turn(half, folded.dtype, folded.device)[1])
-    rest = max(0, out.shape[-1] - half)
-    out[:half] = folded.real[: out.shape[-1]]
-    out[half:] = folded.imag[:rest]
-
-
-def response(rir: Float[Tensor, " taps"], direct: int, half: int) -> Complex[Tensor, " {half}"]:
-    """Transfer function of a room on the grid of `transform`, its direct path at time 0.
-
-    What comes before the direct path lies at negative times: at the end of the buffer, with the
-    other sign, as `2 * half` samples are a turn by half a circle. Waveform and response need `2 *
-    half` samples together.
-    """
-    gap = rir.new_zeros(2 * half - rir.shape[-1])
-    return transform(torch.cat([rir[direct:], gap, -rir[:direct]]), half)
-
-
-def convolve(
-    waveform: Float[Tensor, " time"], rir: Float[Tensor, " taps"], direct: int
-) -> Float[Tensor, " time"]:
-    """Speech as it sounds in a room: aligned to the direct path, as long as the dry waveform."""
-    half = half_length(waveform.shape[-1] + rir.shape[-1])
-    reverberant = torch.empty_like(waveform)
-    restore(transform(waveform, half) * response(rir, direct, half), out=reverberant)
-    return reverberant
-
-
-def half_length(samples: int) -> int:
-    """The `half` that `transform` needs for convolutions of so many samples, quick to transform."""
-    return fft_length(-(-samples // 2))
-
-
-@lru_cache(maxsize=16)
-def _turn(
-    half: int, dtype: torch.dtype, device: torch.device
-) -> tuple[Complex[Tensor, " {half}"], Complex[Tensor, " {half}"]]:
-    """A quarter circle in `half` steps, and back."""
-    angle = torch.arange(half, dtype=torch.float64) * (torch.pi / (2 * half))
-    turn = torch.polar(torch.ones_like(angle), angle)
-    return turn.to(device, dtype), turn.conj().resolve_conj().to(device, dtype)
 
 
 def direct_to_reverberant_ratio_db(
