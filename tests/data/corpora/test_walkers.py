@@ -112,8 +112,8 @@ REPLICAS = {
         "datasets/impulse_responses/SLR28/RIRS_NOISES/real_rirs_isotropic_noises/"
         "RVB2014_type1_rir_largeroom1_far_angla.wav": (
             "rir",
-            split_by("REVERB-largeroom1"),
-            "REVERB-largeroom1",
+            "train",
+            "LargeRoom1",
             "Apache-2.0",
         ),
     },
@@ -316,14 +316,14 @@ REPLICAS = {
             (
                 "real_rirs_isotropic_noises/RVB2014_type1_rir_largeroom1_far_angla.wav",
                 "rir",
-                split_by("REVERB-largeroom1"),
-                "REVERB-largeroom1",
+                "train",
+                "LargeRoom1",
             ),
             (
                 "real_rirs_isotropic_noises/RVB2014_type1_noise_largeroom1_1.wav",
                 "noise",
-                split_by("REVERB-largeroom1"),
-                "REVERB-largeroom1",
+                "train",
+                "LargeRoom1",
             ),
             (
                 "real_rirs_isotropic_noises/air_type1_air_binaural_aula_carolina_0_1_1_rir.wav",
@@ -534,6 +534,29 @@ class TestSplitBy:
         count = Counter(split_by(f"speaker {number}", valid=0.1) for number in range(4000))
         assert count["test"] == pytest.approx(200, abs=45)
         assert count["valid"] == pytest.approx(400, abs=60)
+
+    def test_rooms_of_the_reverb_challenge_are_the_same_in_slr28_and_dns(self, tmp_path):
+        rooms = [
+            f"{size}Room{number}"
+            for size in ("Small", "Medium", "Large", "Sim")
+            for number in (1, 2)
+        ]
+        for room in (*rooms, "SimRoom3"):
+            for path in (
+                f"reverb/RIR/RIR_{room}_far_AnglA.wav",
+                f"slr28/RIRS_NOISES/real_rirs_isotropic_noises/RVB2014_type1_rir_{room.lower()}_far_angla.wav",
+                f"dns/impulse_responses/SLR28/RIRS_NOISES/real_rirs_isotropic_noises/"
+                f"RVB2014_type1_rir_{room.lower()}_far_angla.wav",
+            ):
+                (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / path).write_bytes(b"")
+        found = [
+            {item.label: item.split for item in CORPORA[name].walk(tmp_path / name)}
+            for name in ("reverb", "slr28", "dns")
+        ]
+        assert found[0] == found[1] == found[2]
+        assert found[0]["SimRoom3"] == "test"
+        assert found[0]["LargeRoom2"] == "valid"
 
     def test_recordings_of_musan_have_one_split_in_slr28(self, tmp_path):
         for number in range(40):
