@@ -509,6 +509,13 @@ class TestTestSets:
         used = {item.label for item in CORPORA["voicebank-demand"].walk(root)}
         assert used.isdisjoint(VOICEBANK_TEST_SPEAKERS)
 
+    def test_voicebank_demand_has_the_list_of_the_field(self):
+        ids = CORPORA["voicebank-demand"].test_ids
+        assert len(ids) == len(set(ids)) == 824
+        assert Counter(name[:4] for name in ids) == {"p232": 393, "p257": 431}
+        assert (ids[0], ids[-1]) == ("p232_001", "p257_434")
+        assert {"p232_004", "p232_408", "p257_005"}.isdisjoint(ids)
+
     def test_no_other_corpus_trains_on_its_speakers_or_noise(self):
         assert {split_of(speaker) for speaker in VOICEBANK_TEST_SPEAKERS} == {"test"}
         assert set(TEST_PLACES) == {"DLIVING", "OOFFICE", "SCAFE", "SPSQUARE", "TBUS"}
