@@ -96,8 +96,8 @@ def flipped_json(folder: Path) -> tuple[str, set[str]]:
 
 def truncated(folder: Path) -> tuple[str, set[str]]:
     shard, offset, key = place(folder, 4)
-    shard.write_bytes(shard.read_bytes()[: offset + 700])
     index = read_index(folder)
+    shard.write_bytes(shard.read_bytes()[: offset + 700])
     same = index.columns["shard"] == index.columns["shard"][4]
     behind = same & (index.columns["offset"] >= offset)
     return (
@@ -109,8 +109,8 @@ def truncated(folder: Path) -> tuple[str, set[str]]:
 def without_end(folder: Path) -> tuple[str, set[str]]:
     """Cut where a member ends: `tarfile` and WebDataset do not notice."""
     shard, offset, _ = place(folder, 4)
-    shard.write_bytes(shard.read_bytes()[: offset - 512])
     index = read_index(folder)
+    shard.write_bytes(shard.read_bytes()[: offset - 512])
     same = index.columns["shard"] == index.columns["shard"][4]
     behind = same & (index.columns["offset"] >= offset)
     return "the end of a tar file is missing", set(index.columns["key"][behind].tolist())
