@@ -20,7 +20,8 @@ examples:
 From shards: the features of every recording, as frames/clean. From a data section (-c): those of
 training mixtures, as frames/noisy and frames/target; their index and sha256 are those of `rased data
 stream`. Beside them: an index of the utterances, mean and variance, and how the file was made. A run
-that was cut off goes on when the same command is given again.
+that was cut off goes on when the same command is given again. Shards are hashed before they are read: what is not as
+it was packed is left out, named, and counted against --max-bad.
 """
 
 

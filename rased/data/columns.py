@@ -75,13 +75,28 @@ def read_columns(
     return stored, {name: _small(columns[name], kind) for name, kind in kinds.items()}
 
 
+def read_head(path: Path) -> dict[str, Any]:
+    """What an index.json says besides its columns; these are not read, where `shards.write_index` wrote it.
+
+    Raises:
+        TypeError, ValueError: it is damaged.
+    """
+    with path.open("rb") as stream:
+        try:
+            return dict(json.loads(_head(stream)[0] + b"}"))
+        except _OtherLayoutError:
+            stream.seek(0)
+            stored = dict(json.loads(stream.read()))
+    stored.pop("columns", None)
+    return stored
+
+
 class _OtherLayoutError(Exception):
     """The file is not laid out as `shards.write_index` does it."""
 
 
-def _in_pieces(
-    stream: IO[bytes], kinds: Mapping[str, str]
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def _head(stream: IO[bytes]) -> tuple[bytes, bytes]:
+    """What lies in front of the columns, and what has been read of them."""
     text = stream.read(_PIECE)
     while _BEGIN not in text:
         more = stream.read(_PIECE)
@@ -89,6 +104,13 @@ def _in_pieces(
             raise _OtherLayoutError
         text += more
     head, _, text = text.partition(_BEGIN)
+    return head, text
+
+
+def _in_pieces(
+    stream: IO[bytes], kinds: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    head, text = _head(stream)
     columns = {}
     while True:
         text += stream.read(256 if len(text) < 256 else 0)

@@ -13,9 +13,10 @@ import soundfile
 from numpy.typing import NDArray
 
 from rased.data import order, stages
+from rased.data.columns import hexadecimal, read_head
 from rased.data.mixing import Mixer, Mixing
 from rased.data.remote import is_remote
-from rased.data.shards import INDEX, Corpus, decode, locate
+from rased.data.shards import INDEX, Corpus, Shard, decode, locate, read_index
 from rased.data.stages import Plan, Scene
 from rased.data.tars import Stored, read_shard, sha256
 from rased.errors import RasedError
@@ -76,8 +77,9 @@ class Source:
 class Recordings(Source):
     """The recordings of speech shards, split by split, read from one end to the other.
 
-    The index is not loaded: memory does not depend on the number of recordings. A position counts tar
-    files and samples within one.
+    The index is not loaded, but for a tar file that is not what it was written for: memory does not
+    depend on the number of recordings. Of such a file, what the index does not know, or knows
+    otherwise, is left out. A position counts tar files and samples within one.
     """
 
     streams = ("clean",)
@@ -86,7 +88,7 @@ class Recordings(Source):
         """Find the tar files.
 
         Raises:
-            RasedError: no speech shards, of several sample rates, or elsewhere.
+            RasedError: no speech shards, some of them missing, of several sample rates, or elsewhere.
         """
         for name in names:
             if is_remote(name):
@@ -94,15 +96,22 @@ class Recordings(Source):
                     f"'{name}' lies elsewhere: bring its shards to this machine and give their folder."
                 )
         self._folders = [locate(name, "speech") for name in names]
-        shards = [
-            (path.name.rpartition("-")[0], place, path)
-            for place, folder in enumerate(self._folders)
-            for path in folder.glob("*.tar")
+        heads = [_head(folder) for folder in self._folders]
+        named = [
+            (shard.name.rpartition("-")[0], place, shard.name, shard)
+            for place, head in enumerate(heads)
+            for shard in (Shard(**shard) for shard in head["shards"])
         ]
-        self._shards = [path for _, _, path in sorted(shards)]
-        first = [next(read_shard(path)).details for path in self._shards]
-        rates = {details["sample_rate"] for details in first}
-        roles = {details["role"] for details in first}
+        named.sort(key=lambda entry: entry[:3])
+        self._shards = [(self._folders[place], shard) for _, place, _, shard in named]
+        for folder, shard in self._shards:
+            if not (folder / shard.name).is_file():
+                raise RasedError(
+                    f"{folder} lacks {shard.name}, which its index names: bring it back, or drop its samples with "
+                    f"`rased data verify {folder} --repair`."
+                )
+        rates = {head["sample_rate"] for head in heads}
+        roles = {head["role"] for head in heads}
         if roles != {"speech"} or len(rates) != 1:
             raise RasedError(
                 f"{', '.join(map(str, self._folders))} hold {'/'.join(sorted(roles))} at "
@@ -115,16 +124,17 @@ class Recordings(Source):
         return {"speech": [sha256(folder / INDEX) for folder in self._folders]}
 
     def groups(self, position: Position) -> Iterator[Group]:
-        """One recording each.
-
-        Raises:
-            RasedError: a tar file is damaged.
-        """
+        """One recording each, and behind a damaged tar file what is missing in it."""
         for part in range(position[0], len(self._shards)):
             done = position[1] if part == position[0] else 0
-            for number, stored in enumerate(read_shard(self._shards[part])):
-                if number >= done:
-                    yield Group([_recording(stored, self._shards[part])], [], (part, number + 1))
+            folder, shard = self._shards[part]
+            if _is_whole(folder / shard.name, shard):
+                for number, stored in enumerate(read_shard(folder / shard.name)):
+                    if number >= done:
+                        item = _recording(stored, folder / shard.name)
+                        yield Group([item], [], (part, number + 1))
+            else:
+                yield from _damaged(folder, shard, part, done)
 
     def progress(self, position: Position) -> tuple[int, int]:
         """Tar files."""
@@ -215,6 +225,49 @@ def describe_mixtures(plan: Plan, mixing: Mixing) -> dict[str, Any]:
         **{role: corpus and corpus.digest() for role, corpus in corpora.items()},
     }
     return json.loads(json.dumps(described))
+
+
+def _head(folder: Path) -> dict[str, Any]:
+    try:
+        return read_head(folder / INDEX)
+    except (TypeError, ValueError) as error:
+        raise RasedError(
+            f"{folder / INDEX} is damaged ({error!r}): rebuild it with `rased data verify {folder} --repair`."
+        ) from error
+
+
+def _is_whole(path: Path, shard: Shard) -> bool:
+    return path.stat().st_size == shard.bytes and sha256(path) == shard.sha256
+
+
+def _damaged(folder: Path, shard: Shard, part: int, done: int) -> Iterator[Group]:
+    """The recordings of a tar file that are what the index says, behind the first `done`; the others are bad."""
+    path = folder / shard.name
+    index = read_index(folder, resized=True)
+    of_shard = np.flatnonzero(index.columns["shard"] == index.shards.index(shard))
+    rows = {index.columns["key"][row]: row for row in of_shard}
+    reasons: dict[str, str] = {}
+    for number, stored in enumerate(read_shard(path, damaged=reasons.__setitem__)):
+        row = rows.pop(stored.details["key"], None)
+        if row is None or number < done:
+            continue
+        known = {name: index.columns[name][row] for name in ("label", "split")}
+        known["frames"] = int(index.columns["frames"][row])
+        item = _recording(stored._replace(details=stored.details | known), path)
+        if item.sha256 == next(hexadecimal(index.columns["sha256"][row : row + 1])):
+            yield Group([item], [], (part, number + 1))
+        else:
+            reason = _bad(item.key, path, "its bytes are not those that were packed")
+            yield Group([], [reason], (part, number + 1))
+    missing = [_bad(key, path, reasons.get(key, "it is not there")) for key in rows]
+    yield Group([], missing, (part + 1, 0))
+
+
+def _bad(key: str, shard: Path, reason: str) -> str:
+    return (
+        f"Sample {key} of {shard} is damaged ({reason}): mend its folder with `rased data verify {shard.parent} "
+        "--repair`."
+    )
 
 
 def _recording(stored: Stored, shard: Path) -> Item:

@@ -148,8 +148,12 @@ class Index:
         return found
 
 
-def read_index(folder: Path) -> Index:
+def read_index(folder: Path, *, resized: bool = False) -> Index:
     """Read FOLDER/index.json.
+
+    Args:
+        folder: of the shards.
+        resized: take shards of another size than it says as well.
 
     Raises:
         RasedError: no index, not JSON, a newer schema, columns of unequal length, shards that are
@@ -196,7 +200,7 @@ def read_index(folder: Path) -> Index:
             f"from the index with `rased data verify {folder} --repair`."
         )
     changed = [shard for shard in shards if (folder / shard.name).stat().st_size != shard.bytes]
-    if changed:
+    if changed and not resized:
         size = (folder / changed[0].name).stat().st_size
         raise RasedError(
             f"{folder / changed[0].name} has {size} bytes where its index says {changed[0].bytes}: bring the shard "

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rased.data import columns as reading
-from rased.data.columns import Names, hexadecimal, read_columns
+from rased.data.columns import Names, hexadecimal, read_columns, read_head
 from rased.data.shards import COLUMNS, Shard, bundle, read_index, write_index
 
 KINDS = {"key": "string", "frames": "number", "sha256": "hash"}
@@ -42,6 +42,7 @@ def test_any_index_is_read_as_json_reads_it(tmp_path_factory, rows, piece, layou
     before, reading._PIECE = reading._PIECE, piece
     try:
         head, found = read_columns(path, KINDS)
+        assert read_head(path) == head
     finally:
         reading._PIECE = before
     assert head == {"schema": 1, "shards": []}
@@ -112,7 +113,7 @@ def test_a_large_index_takes_little_memory(tmp_path):
             role="speech",
             codec="flac",
             sample_rate=16_000,
-            shards=[Shard("train-000000.tar", 1, "0" * 64)],
+            shards=[Shard("train-000000.tar", 0, "0" * 64)],
             licences=["CC0"],
             columns=columns,
         )

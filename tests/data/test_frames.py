@@ -5,8 +5,10 @@ import fcntl
 import hashlib
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
+import tarfile
 
 import h5py
 import numpy as np
@@ -310,6 +312,84 @@ def test_what_cannot_be_read_is_left_out_and_named(shards, tmp_path, capsys):
         STFT(512, 128, 512).frames(int(n)) for n in np.delete(columns["frames"], row)
     )
     assert main([*words, "--allow-bad"]) == 0
+
+
+@pytest.fixture(params=["flac", "pcm16"])
+def copied(request, shards, tmp_path):
+    """Shards that may be damaged, in either coding."""
+    if request.param == "flac":
+        return shutil.copytree(shards, tmp_path / "shards")
+    pack([shards.parent / "in"], tmp_path / "shards", role="speech", codec="pcm16", shard_mb=0.1)
+    return tmp_path / "shards"
+
+
+def framed(folder, out, capsys, *, left):
+    """Exit code and words of `data frames` that keeps so many of twelve."""
+    code = main(["data", "frames", str(folder), "--out", str(out), "--hop-length", "128"])
+    told = capsys.readouterr()
+    index, file = read_index(folder, resized=True), FrameFile(out)
+    assert len(file) == left
+    kept = {row["key"]: (row["label"], row["split"]) for row in file.names(0, len(file))}
+    columns = (index.columns[name] for name in ("key", "label", "split"))
+    known = {key: (label, split) for key, label, split in zip(*columns, strict=True)}
+    assert kept == {key: known[key] for key in kept}
+    return code, told
+
+
+@pytest.mark.parametrize("into", ["audio", "label", "header"])
+def test_a_flipped_byte_in_a_shard_is_noticed(copied, tmp_path, capsys, into):
+    columns = read_index(copied).columns
+    shard = copied / read_index(copied).shards[columns["shard"][5]].name
+    offset, data = int(columns["offset"][5]), bytearray(shard.read_bytes())
+    at = {
+        "audio": offset + 200,
+        "label": data.index(b'"label":"', offset) + 9,
+        "header": offset - 500,
+    }
+    data[at[into]] ^= 1
+    shard.chmod(0o644)
+    shard.write_bytes(data)
+    left = 12 if into == "label" else 11
+    code, told = framed(copied, tmp_path / "out.h5", capsys, left=left)
+    assert code == (0 if into == "label" else 1)
+    if into != "label":
+        assert f"skipped: Sample {columns['key'][5]} of {shard} is damaged (" in told.out
+        assert f"`rased data verify {copied} --repair`" in told.out
+
+
+def test_a_shard_cut_short_costs_what_lies_behind_the_cut(copied, tmp_path, capsys):
+    columns = read_index(copied).columns
+    shard = copied / read_index(copied).shards[columns["shard"][5]].name
+    behind = (columns["shard"] == columns["shard"][5]) & (columns["offset"] >= columns["offset"][5])
+    shard.chmod(0o644)
+    shard.write_bytes(shard.read_bytes()[: int(columns["offset"][5]) + 100])
+    code, told = framed(copied, tmp_path / "out.h5", capsys, left=12 - int(behind.sum()))
+    assert code == 1
+    assert told.out.count("skipped: Sample") == behind.sum()
+    assert "the file is cut short inside it" in told.out
+
+
+def test_an_empty_tar_is_damaged_and_one_that_no_index_names_is_not_read(copied, tmp_path, capsys):
+    columns = read_index(copied).columns
+    shard = copied / read_index(copied).shards[columns["shard"][5]].name
+    shutil.copy(shard, copied / "train-000099.tar")
+    shard.chmod(0o644)
+    with tarfile.open(shard, "w"):
+        pass
+    lost = int((columns["shard"] == columns["shard"][5]).sum())
+    code, told = framed(copied, tmp_path / "out.h5", capsys, left=12 - lost)
+    assert code == 1
+    assert told.out.count("is damaged (it is not there)") == lost
+
+
+def test_more_than_a_share_of_a_shard_stops_the_run(copied, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("rased.data.frame_writer._FEW", 0)
+    shard = sorted(copied.glob("train-*.tar"))[0]
+    shard.chmod(0o644)
+    shard.write_bytes(shard.read_bytes()[:2000])
+    words = ["data", "frames", str(copied), "--out", str(tmp_path / "out.h5"), "--max-bad", "0.01"]
+    assert main(words) == 1
+    assert "utterances cannot be read, such as: Sample" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("past", [0, 3])
