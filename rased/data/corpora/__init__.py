@@ -49,11 +49,10 @@ CORPORA: dict[str, PublicCorpus] = {
         mit_ir.CORPUS,
         own.FOLDER,
         own.MANIFEST,
+        own.COMMONS,
     )
 }
 """By name, in the order of the table."""
-
-_ALIASES = {"commons": "manifest"}
 
 
 def find(name: str) -> PublicCorpus:
@@ -62,7 +61,6 @@ def find(name: str) -> PublicCorpus:
     Raises:
         RasedError: an unknown name, with the nearest ones.
     """
-    known = _ALIASES.get(name, name)
-    if known not in CORPORA:
+    if name not in CORPORA:
         raise RasedError(f"There is no corpus '{name}': {nearest(name, CORPORA)}")
-    return CORPORA[known]
+    return CORPORA[name]

@@ -1,6 +1,7 @@
-"""Your own files: a folder, or a folder with a manifest.csv."""
+"""Your own files: a folder, or a folder with a manifest.csv, as that of commons."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from rased.data.corpora.base import Item, PublicCorpus, split_by
@@ -83,4 +84,16 @@ MANIFEST = PublicCorpus(
     walk=walk_manifest,
     by_hand="it is yours: --root is the folder with manifest.csv",
     texts=("LICENSES.md",),
+)
+
+COMMONS = replace(
+    MANIFEST,
+    name="commons",
+    title="Commons, permissively licensed recordings",
+    hours=7.7,
+    sample_rate=16_000,
+    licence="one for each file: CC0, public domain, CC-BY, CC-BY-SA, Apache-2.0, MIT, BSD",
+    splits="by its manifest: no speaker, recording or room is in two of them",
+    layout="manifest.csv, and as it says speech/train/SPEAKER/ID.opus, noise/..., rir/...",
+    by_hand="it lies beside the project and is not passed on: --root is the folder with manifest.csv",
 )

@@ -108,6 +108,14 @@ class TestShards:
         assert expected.items() <= sample.details.items()
         assert "all of them" in (tmp_path / "out/speech/LICENSES.md").read_text()
 
+    def test_commons_keeps_its_name(self, tmp_path, capsys):
+        root = replica("commons", tmp_path / "in")
+        places = ["--root", str(root), "--out", str(tmp_path / "out")]
+        assert main(["data", "prepare", "commons", *places]) == 0
+        assert json.loads((tmp_path / "out/corpus.json").read_text())["name"] == "commons"
+        assert main(["data", "corpora"]) == 0
+        assert "commons" in capsys.readouterr().out
+
 
 class TestTestSet:
     @pytest.fixture

@@ -390,6 +390,9 @@ REPLICAS = {
 }
 
 
+REPLICAS["commons"] = REPLICAS["manifest"]
+
+
 def audio(suffix, name):
     """A tenth of a second, different for every name."""
     buffer = io.BytesIO()
@@ -447,7 +450,7 @@ class TestEveryCorpus:
         assert corpus.how
         assert corpus.licence
         assert corpus.splits
-        if name not in ("folder", "manifest"):
+        if name not in ("folder", "manifest", "commons"):
             assert corpus.citation
             assert corpus.homepage.startswith("http")
 
@@ -490,7 +493,6 @@ class TestLayouts:
         found = {item.path: item for item in CORPORA["manifest"].walk(tmp_path)}
         first = found["speech/a.flac"]
         assert (first.source, first.note) == ("here", "loud")
-        assert find("commons") is CORPORA["manifest"]
 
     def test_a_damaged_manifest_is_no_empty_one(self, tmp_path):
         (tmp_path / "manifest.csv").write_text("file\na.wav\n")
@@ -589,3 +591,5 @@ def test_licences_by_address():
 def test_unknown_names_get_the_nearest():
     with pytest.raises(RasedError, match="did you mean 'librispeech'"):
         find("libri-speech")
+    with pytest.raises(RasedError, match="did you mean 'commons'"):
+        find("comons")
