@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from rased.data.corpora.base import VOICEBANK_TEST_SPEAKERS
 from rased.data.folder import SKIPPED, Writer, begin, recover, writing
+from rased.data.responses import describe
 from rased.data.shards import INDEX, Codec, Role, write_index
 from rased.data.sources import ROLES, Listing, Source, collect
 from rased.data.tars import CODECS, Details, Rows, sha256, write_json
@@ -109,6 +110,8 @@ def pack(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Packed:
     """Pack audio of any rate, channels and format into OUT/{split}-{number:06d}.tar with an index.
+
+    The json of a rir holds T60 and direct-to-reverberant ratio, as that of a simulated one does.
 
     Args:
         given: folders, manifests and files (see `sources.collect`).
@@ -382,6 +385,8 @@ def _sample(source: Source, role: Role, codec: Codec, sample_rate: int) -> tuple
         "note": "; ".join(part for part in (source.note, decoded.note) if part),
         "gain_db": decoded.gain_db,
     }
+    if role == "rir":
+        details |= describe(decoded.samples, sample_rate=sample_rate)
     return details, encode(decoded.samples, codec, sample_rate)
 
 

@@ -20,15 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from rased.data.folder import Writer, begin, recover, writing
 from rased.data.pack import encode
+from rased.data.responses import describe
 from rased.data.shards import Codec, write_index
 from rased.data.tars import Details
 from rased.errors import RasedError
-from rased.signal import room as measure
 
 Response = Float[np.ndarray, " _"]
 SMALLEST = (2.5, 2.5, 2.3)
@@ -275,7 +274,6 @@ def render(number: int, *, recipe: Recipe, codec: Codec) -> list[tuple[Details, 
     for place, response in enumerate(responses(room, seed=seed, sample_rate=recipe.sample_rate)):
         scale = _PEAK / float(np.abs(response).max())
         samples = np.rint(response * (32768 * scale)).astype(np.int16)
-        stored = torch.from_numpy(samples.astype(np.float64))
         name = key(recipe, number, place)
         distance = math.dist(room.source, room.microphones[place])
         details = {
@@ -290,10 +288,7 @@ def render(number: int, *, recipe: Recipe, codec: Codec) -> list[tuple[Details, 
             "source": f"simulated (pyroomacoustics {_pyroomacoustics().__version__})",
             "path": "",
             "note": "image sources and ray tracing in an empty box",
-            "t60": _rounded(measure.t60(stored, sample_rate=recipe.sample_rate)),
-            "drr_db": _rounded(
-                measure.direct_to_reverberant_ratio_db(stored, sample_rate=recipe.sample_rate)
-            ),
+            **describe(samples, sample_rate=recipe.sample_rate),
             "distance": round(distance, 3),
             "room": {
                 "size": list(room.size),
@@ -346,11 +341,6 @@ def _shortened(response: Response) -> Response:
     remaining = np.cumsum(energy[::-1])[::-1]
     last = np.flatnonzero(remaining > remaining[0] * 10 ** (_QUIET_DB / 10))[-1]
     return response[: int(last) + 1]
-
-
-def _rounded(value: float) -> float | None:
-    """JSON has neither nan nor infinity."""
-    return round(value, 3) if math.isfinite(value) else None
 
 
 def _cores() -> int:

@@ -6,10 +6,12 @@ import sys
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from rased.cli import main
 from rased.data import rooms
+from rased.data.pack import pack
 from rased.data.rooms import LARGEST, SMALLEST, Recipe, draw, key, simulate
 from rased.data.shards import Corpus, read_index, refuse_overlap
 from rased.data.tars import read_shard
@@ -161,3 +163,24 @@ def test_without_the_simulator_the_sentence_says_what_to_install(tmp_path, monke
     monkeypatch.setitem(sys.modules, "pyroomacoustics", None)
     with pytest.raises(RasedError, match=r"pip install 'rased\[rooms\]'"):
         simulate(tmp_path / "rir", recipe=RECIPE)
+
+
+def test_a_measured_response_is_packed_with_what_a_simulated_one_tells(tmp_path, simulated):
+    random, decay = np.random.default_rng(0), np.exp(-6.9078 * np.arange(9_600) / 16_000 / 0.4)
+    (tmp_path / "in").mkdir()
+    response = 0.01 * random.standard_normal(9_600) * decay
+    response[0] = 0.8
+    soundfile.write(tmp_path / "in/hall.wav", response, 16_000, "FLOAT")
+    soundfile.write(tmp_path / "in/click.wav", np.eye(1, 400)[0], 16_000, "FLOAT")
+    pack([tmp_path / "in"], tmp_path / "out", role="rir", jobs=1)
+    details = {
+        sample.details["key"]: sample.details
+        for shard in (tmp_path / "out").glob("*.tar")
+        for sample in read_shard(shard)
+    }
+    assert details["hall"]["t60"] == pytest.approx(0.4, rel=0.1)
+    tail = float(np.square(response[40:]).sum())
+    assert details["hall"]["drr_db"] == pytest.approx(10 * np.log10(0.64 / tail), abs=0.1)
+    assert (details["click"]["t60"], details["click"]["drr_db"]) == (None, None)
+    first = next(read_shard(next(simulated.glob("*.tar")))).details
+    assert details["hall"].keys() - {"gain_db"} == first.keys() - {"distance", "room"}
