@@ -34,6 +34,8 @@ fname,labels,mids,split
 64760,"Electric_guitar,Guitar,Music","/m/02sgy,/m/0342h,/m/04rlf",train
 16399,"Rain,Water","/m/06mb1,/m/0838f",val
 1,"Male_speech_and_man_speaking,Speech,Human_voice","/m/05zppz,/m/09x0r,/m/09l8g",train
+2,"Whispering,Human_voice","/m/02rtxlg,/m/09l8g",train
+3,"Yell,Shout,Human_voice","/m/07sr1lc,/m/07p6fty,/m/09l8g",val
 """
 FSD_EVAL = 'fname,labels,mids\n37199,"Wind","/m/03m9d0z"\n'
 FSD_CLIPS = {
@@ -275,6 +277,8 @@ REPLICAS = {
         "FSD50K.dev_audio/64760.wav": ("noise", "train", "Electric_guitar", "CC-BY-3.0"),
         "FSD50K.dev_audio/16399.wav": ("noise", "valid", "Rain", "CC-BY-NC-3.0"),
         "FSD50K.dev_audio/1.wav": None,
+        "FSD50K.dev_audio/2.wav": None,
+        "FSD50K.dev_audio/3.wav": None,
         "FSD50K.eval_audio/37199.wav": ("noise", "test", "Wind", "CC0-1.0"),
         "FSD50K.ground_truth/dev.csv": FSD_DEV,
         "FSD50K.ground_truth/eval.csv": FSD_EVAL,
