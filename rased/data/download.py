@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import json
 import re
+import ssl
 import struct
 import tarfile
 import time
@@ -30,6 +31,7 @@ RECORD = "record.json"
 _BLOCK = 1 << 20
 _ATTEMPTS = 4
 """Of one address without a single new byte, before it is given up."""
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM)
 _CENTRAL = struct.Struct("<4s4B4HL2L5H2L")
 _LOCAL = struct.Struct("<4s2B4HL2L2H")
 _END = struct.Struct("<4s4H2LH")
@@ -99,7 +101,7 @@ def obtain(
             record[archive.name] = fetched
             write_json(folder / RECORD, {name: asdict(value) for name, value in record.items()})
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+        if error.errno not in _DISK:
             raise
         raise RasedError(
             f"Cannot write to '{root}': {(error.strerror or str(error)).lower()}. What is there is "
@@ -182,10 +184,12 @@ def _download(
             if error.code in (400, 401, 403, 404, 410):
                 raise _FailedError(f"the server answers {error.code} {error.reason}") from error
             reason = f"the server answers {error.code} {error.reason}"
-        except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, ssl.SSLError) as error:
             reason = str(getattr(error, "reason", "") or error) or type(error).__name__
-        except ConnectionError as error:
-            reason = str(error)
+        except OSError as error:
+            if error.errno in _DISK:
+                raise
+            reason = str(error) or type(error).__name__
         after = part.stat().st_size if part.is_file() else 0
         failures = 0 if after > before else failures + 1
         time.sleep(pause * failures if failures < _ATTEMPTS else 0)
@@ -214,6 +218,8 @@ def _append(
     with closing(answer):
         if answer.status != 206:
             start = 0
+        elif not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            raise _FailedError(f"the server sends another part than the one from byte {start}")
         length = answer.headers.get("Content-Length")
         total_bytes = start + int(length) if length else 0
         with part.open("ab" if start else "wb") as file:
@@ -283,6 +289,7 @@ def _members(parts: Sequence[Path]) -> Iterator[tuple[str, Iterator[bytes]]]:
                 content = tar.extractfile(entry) if entry.isfile() else None
                 if content is not None:
                     yield entry.name, iter(partial(content.read, _BLOCK), b"")
+                tar.members.clear()  # else it keeps all of them
 
 
 def _split_zip(parts: Sequence[Path]) -> Iterator[tuple[str, Iterator[bytes]]]:

@@ -1,9 +1,12 @@
 """Downloads from a loopback server that drops connections, lies and dies; nothing touches the network."""
 
+import errno
 import hashlib
+import http.client
 import io
 import json
 import socket
+import ssl
 import tarfile
 import threading
 import zipfile
@@ -30,6 +33,7 @@ class Place:
         drops: bytes after which it closes the connection, one entry a request; then no more.
         ranges: whether it serves parts.
         status: answered instead of anything.
+        shift: how far from what was asked for the parts begin that it says it serves.
         asked: the Range of every request.
     """
 
@@ -37,6 +41,7 @@ class Place:
     drops: list[int] = field(default_factory=list)
     ranges: bool = True
     status: int = 200
+    shift: int = 0
     asked: list[str | None] = field(default_factory=list)
 
 
@@ -63,6 +68,9 @@ def server():
                 return
             self.send_response(206 if start else 200)
             body = place.data[start:]
+            if start:
+                end = f"{len(place.data) - 1}/{len(place.data)}"
+                self.send_header("Content-Range", f"bytes {start + place.shift}-{end}")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             drop = place.drops.pop(0) if place.drops else len(body)
@@ -132,6 +140,38 @@ class TestFetch:
         server.places["/a"] = Place(DATA)
         (tmp_path / "corpus.zip.part").write_bytes(DATA)
         get(archive(server.url("/a"), checksum=md5(DATA)), tmp_path)
+        assert (tmp_path / "corpus.zip").read_bytes() == DATA
+
+    def test_another_part_than_was_asked_for_is_not_appended(self, server, tmp_path):
+        server.places = {"/a": Place(DATA, drops=[1000], shift=7), "/b": Place(DATA)}
+        given = archive(server.url("/a"), server.url("/b"), checksum=md5(DATA))
+        assert get(given, tmp_path).url == server.url("/b")
+        assert (tmp_path / "corpus.zip").read_bytes() == DATA
+        server.places["/a"].drops = [1000]
+        with pytest.raises(RasedError, match="another part than the one from byte 1000"):
+            get(archive(server.url("/a"), name="other.zip"), tmp_path)
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            ssl.SSLError(1, "[SSL: DECRYPTION_FAILED] bad record mac"),
+            OSError(errno.EHOSTUNREACH, "No route to host"),
+        ],
+    )
+    def test_goes_on_after_an_error_within_the_body(self, server, tmp_path, monkeypatch, error):
+        server.places["/a"] = place = Place(DATA)
+        read, errors = http.client.HTTPResponse.read, [error]
+
+        def broken(answer, amount=None):
+            if errors and not answer.headers.get("Content-Range"):
+                block = read(answer, 1000)
+                answer.read = lambda amount: (_ for _ in ()).throw(errors.pop())
+                return block
+            return read(answer, amount)
+
+        monkeypatch.setattr(http.client.HTTPResponse, "read", broken)
+        get(archive(server.url("/a"), checksum=md5(DATA)), tmp_path)
+        assert place.asked == [None, "bytes=1000-"]
         assert (tmp_path / "corpus.zip").read_bytes() == DATA
 
     def test_a_dead_mirror_makes_way(self, server, tmp_path):
@@ -259,6 +299,24 @@ class TestObtain:
         with pytest.raises(RasedError, match=r"is damaged .* run the same command again"):
             obtain([archive(server.url("/a"))], tmp_path, timeout=5.0, pause=0.0)
         assert not list((tmp_path / FOLDER).iterdir())
+
+    def test_a_tar_of_many_files_is_not_held_in_memory(self, server, tmp_path, monkeypatch):
+        content, held, opened = io.BytesIO(), [], tarfile.open
+        with opened(fileobj=content, mode="w:gz") as tar:
+            for number in range(50):
+                tar.addfile(tarfile.TarInfo(f"corpus/{number}.wav"))
+
+        def watched(*words):
+            tar = opened(*words)
+            following = tar.next
+            tar.next = lambda: (held.append(len(tar.members)), following())[1]
+            return tar
+
+        monkeypatch.setattr(tarfile, "open", watched)
+        server.places["/a"] = Place(content.getvalue())
+        obtain([archive(server.url("/a"), name="corpus.tgz")], tmp_path, pause=0.0)
+        assert len(list((tmp_path / "corpus").iterdir())) == 50
+        assert max(held) <= 1
 
     def test_links_are_passed_by(self, server, tmp_path):
         buffer = io.BytesIO()
