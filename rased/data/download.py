@@ -289,7 +289,7 @@ def _members(parts: Sequence[Path]) -> Iterator[tuple[str, Iterator[bytes]]]:
                 content = tar.extractfile(entry) if entry.isfile() else None
                 if content is not None:
                     yield entry.name, iter(partial(content.read, _BLOCK), b"")
-                tar.members.clear()  # else it keeps all of them
+                tar.members.clear()  # type: ignore[attr-defined]  # else it keeps all of them
 
 
 def _split_zip(parts: Sequence[Path]) -> Iterator[tuple[str, Iterator[bytes]]]:
