@@ -15,6 +15,7 @@ from rased.data.cache import Cache, complete, keep
 from rased.data.heap import keep_freed_memory
 from rased.data.mixing import Mixer, Mixing
 from rased.data.remote import BLOCK_MB
+from rased.data.ring import Receiver, Sender
 from rased.data.sample import Batch, Mixture
 from rased.data.shards import Corpus, Role, refuse_overlap
 from rased.data.stages import Plan, Scene, Shuffle
@@ -22,6 +23,8 @@ from rased.data.stream import stream
 from rased.errors import RasedError
 
 VALIDATION_EPOCH = -1
+_PREFETCHED = 4
+"""Batches that each worker reads ahead."""
 
 
 class Loader:
@@ -66,17 +69,20 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         """Batches from the position to the end of the epoch."""
         keep_freed_memory()
+        pinned = torch.cuda.is_available()
         loader: DataLoader[Batch] = DataLoader(
             self.dataset(),
             batch_size=None,
             num_workers=self.num_workers,
-            pin_memory=torch.cuda.is_available(),
-            prefetch_factor=4 if self.num_workers else None,
+            pin_memory=pinned and not self.num_workers,
+            prefetch_factor=_PREFETCHED if self.num_workers else None,
             worker_init_fn=_start_worker,
-            collate_fn=_as_it_is,
+            collate_fn=Sender(_PREFETCHED + 1),
         )
+        receive = Receiver(pin_memory=pinned)
         try:
-            yield from loader
+            for message in loader:
+                yield cast(Batch, receive(message))
         except RasedError as error:  # around that of a worker lies its traceback
             kind = type(error)
             raise kind(str(error).rpartition(f"{kind.__name__}: ")[2].strip()) from error
@@ -312,11 +318,6 @@ class _Epochs:
         """Batches of the running epoch."""
         self.data._begin(self.loader)
         return iter(self.loader)
-
-
-def _as_it_is(batch: Any) -> Any:
-    """A batch holds tensors already: torch's own conversion would walk through it in vain."""
-    return batch
 
 
 def _start_worker(worker: int) -> None:

@@ -74,6 +74,7 @@ class Mixer:
             OrderedDict()
         )
 
+    @torch.no_grad()
     def __call__(self, batch: Batch) -> Mixture:
         """Mix a batch.
 
@@ -85,8 +86,9 @@ class Mixer:
         batch = _shaped(batch)
         early, late, noisy = (torch.empty_like(batch["clean"]) for _ in range(3))
         target = noisy.new_empty(noisy.shape) if self.mixing.target in _APART else None
-        for row in range(len(noisy)):
-            self._speak(batch, row, early[row], late[row], None if target is None else target[row])
+        targets = [None] * len(noisy) if target is None else target.unbind()
+        for row, parts in enumerate(zip(early.unbind(), late.unbind(), targets, strict=True)):
+            self._speak(batch, row, *parts)
         noise_gain = levels.gain_for_snr(
             speech=torch.add(early, late, out=noisy), noise=batch["noise"], snr_db=batch["snr_db"]
         )

@@ -17,12 +17,9 @@ PARTS = 16
 @lru_cache(maxsize=16)
 def fft_length(samples: int) -> int:
     """Smallest even length of at least `samples` whose only prime factors are 2, 3 and 5."""
-    best = 1 << max(1, (samples - 1).bit_length())
-    for fives in (1, 5, 25, 125, 625):
-        for threes in (1, 3, 9, 27):
-            odd = fives * threes
-            best = min(best, odd << max(1, (-(-samples // odd) - 1).bit_length()))
-    return best
+    least = -(-samples // 2)
+    odd = (3**threes * 5**fives for threes in range(8) for fives in range(8))
+    return 2 * min(factor << (max(0, -(-least // factor) - 1)).bit_length() for factor in odd)
 
 
 def grid_length(samples: int) -> int:
