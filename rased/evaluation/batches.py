@@ -18,7 +18,7 @@ PAYS = 1.1
 FILL = 0.8
 """Shortest utterance of a batch, as a share of the longest."""
 
-SHARE = 8
+SHARE = 4
 """A batch is at most this part of what is left: the last ones are short, and no process waits long."""
 
 Company = Literal["similar", "equal", "none"]
