@@ -23,7 +23,7 @@ the input and on all of it; the slope is the difference of the peaks over that o
 JOBS = ("enhance", "pack", "frames")
 SHARE = 8
 """The slope of memory is taken between this part of the input and the whole."""
-SECONDS = 10
+SECONDS = 10.0
 """Length of a file in a generated corpus."""
 
 Figures = dict[str, float]

@@ -4,7 +4,12 @@ SYSTEM is `noisy`, `target`, a classical method (log-mmse, om-lsa and others: se
 checkpoint of the zoo by name or folder, a run folder, or a folder of files that something else has
 enhanced (with the names of the test set). TESTSET is a folder with noisy/ and target/ (or clean/),
 or `bundle`. An interrupted evaluation continues where it stopped; what is finished is not computed
-again.
+again (estimates are: saved audio has 16 bits and would score otherwise).
+
+Utterances of similar length are enhanced together where that is faster on this machine, with the
+scores of one at a time. Before that, cost is measured once for each system: the real-time factor on
+10 s of the test set as one file, on one thread, in processor seconds; and, in a process of its own
+beside the evaluation, the memory that loading the system and enhancing 10 s adds.
 """
 
 import argparse

@@ -192,6 +192,7 @@ def _board(name: str, group: list[Result], baseline: str) -> Board:
     seeds = _seeds(group)
     held = next((row[0] for row in seeds if row[0].name == baseline), None)
     rows = [_row(row, held, metrics, usual, conduct) for row in seeds]
+    rows = _timed_elsewhere(rows)
     rows = _ranked(_corrected(rows), metrics)
     ordered = sorted(rows, key=lambda row: _place(row, metrics))
     return Board(name, group[0].testset, metrics, ordered, "" if held is None else baseline)
@@ -268,6 +269,19 @@ def _row(
     differs = {key: value for key, value in _conduct(row).items() if value != conduct[key]}
     marks += [f"{key}: {value}, other rows: {conduct[key]}." for key, value in differs.items()]
     return Row(row, len(seeds), cells, (*marks, *_facts_to_know(row)))
+
+
+def _timed_elsewhere(rows: Sequence[Row]) -> list[Row]:
+    """Rows with a mark where the real-time factor is that of another processor than most."""
+    names = [name for row in rows if (name := row.result.cost["processor"]) is not None]
+    most = max(dict.fromkeys(names), key=names.count, default=None)
+    found = []
+    for row in rows:
+        name = row.result.cost["processor"]
+        mark = f"RTF measured on {name}, other rows: {most}."
+        marks = row.marks if name in (None, most) else (*row.marks, mark)
+        found.append(dataclasses.replace(row, marks=marks))
+    return found
 
 
 def _facts_to_know(row: Result) -> list[str]:

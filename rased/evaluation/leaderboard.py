@@ -19,7 +19,8 @@ from rased.metrics import METRICS
 LEGEND = (
     "± half of the 95 % bootstrap interval; ▲ better, ▼ worse than {baseline} (paired sign-flip test, p < {alpha} "
     "after Holm); rank: places averaged as in the URGENT challenges; RTF: processor seconds for a second of "
-    "audio on one thread; latency all: needs the whole file"
+    "audio, one file at a time on one thread of {processor}; memory: what loading and enhancing 10 s adds; "
+    "latency all: needs the whole file"
 )
 _PIPE_WIDTH = 200
 _ENDLESS = 10_000
@@ -48,7 +49,11 @@ def print_table(
         for number, mark in enumerate(_marks(board), start=1):
             console.print(f"[{number}] {mark}", markup=False, highlight=False, style="yellow")
         console.print(
-            LEGEND.format(baseline=board.baseline or "nothing", alpha=ALPHA),
+            LEGEND.format(
+                baseline=board.baseline or "nothing",
+                alpha=ALPHA,
+                processor=processor_of(board) or "no processor",
+            ),
             style="dim",
             highlight=False,
         )
@@ -104,8 +109,12 @@ def _table(board: Board, others: Sequence[Published], *, intervals: bool, costs_
         heading = METRICS[metric].title.replace(" ", "\n")
         table.add_column(heading, justify="right", no_wrap=True)
     priced = [costs(row.result) for row in board.rows]
-    headings = ("para-\nmeters", "MACs\nper s", "RTF", "latency\nms")
-    kept = [place for place in range(4) if costs_too and any(price[place] for price in priced)]
+    headings = ("para-\nmeters", "MACs\nper s", "RTF", "latency\nms", "memory\nMB")
+    kept = [
+        place
+        for place in range(len(headings))
+        if costs_too and any(price[place] for price in priced)
+    ]
     for place in kept:
         table.add_column(headings[place], justify="right", no_wrap=True)
     marks = _marks(board)
@@ -124,7 +133,7 @@ def _table(board: Board, others: Sequence[Published], *, intervals: bool, costs_
     if beside:
         table.add_row(Text("── published, not measured here ──", style="italic"))
     for other in beside:
-        prices = (compact(other.parameters), compact(other.macs_per_second), "", "")
+        prices = (compact(other.parameters), compact(other.macs_per_second), "", "", "")
         table.add_row(
             Text(other.name if len(other.name) <= _NAME else f"{other.name[: _NAME - 1]}…"),
             *([] if all(r.rank is None for r in board.rows) else [""]),
@@ -201,12 +210,12 @@ def decimals(metric: str) -> int:
     return {"dB": 1, "MOS": 2}.get(METRICS[metric].unit, 3)
 
 
-def costs(row: Result) -> tuple[str, str, str, str]:
-    """Parameters, MACs per second, real-time factor and latency in ms, for a reader."""
+def costs(row: Result) -> tuple[str, str, str, str, str]:
+    """Parameters, MACs per second, real-time factor, latency in ms and memory in MB, for a reader."""
     system = row.system
     if system["kind"] in (*WITHOUT_ENHANCER, "files"):
-        return "", "", "", ""
-    factor = row.cost["real_time_factor"]
+        return "", "", "", "", ""
+    factor, memory = row.cost["real_time_factor"], row.cost["peak_memory_mb"]
     latency = "all"
     if system["latency"] is not None:
         latency = f"{1000 * system['latency'] / system['sample_rate']:.0f}"
@@ -215,7 +224,14 @@ def costs(row: Result) -> tuple[str, str, str, str]:
         compact(system["macs_per_second"]),
         "" if factor is None else f"{factor:.3f}",
         latency,
+        "" if memory is None else f"{memory:.0f}",
     )
+
+
+def processor_of(board: Board) -> str:
+    """What the speed of systems was measured on; "" where no system has a speed."""
+    found = dict.fromkeys(row.result.cost["processor"] for row in board.rows)
+    return ", ".join(name for name in found if name is not None)
 
 
 def compact(number: int | float | None) -> str:

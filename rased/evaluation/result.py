@@ -14,7 +14,7 @@ from typing import Any
 from rased.errors import RasedError
 from rased.metrics import METRICS, Score
 
-SCHEMA = 2
+SCHEMA = 3
 _DIGITS = 5
 _HASH = "content_sha256"
 
@@ -52,7 +52,10 @@ class Result:
             trained, or nobody says.
         protocol: sample_rate of scoring, resampler, alignment, length, and for each metric its
             version, unit, direction and range. Rows compare where these agree.
-        cost: seconds of processor time per second of audio, on one thread.
+        cost: real_time_factor (processor seconds for a second of audio, one file at a time, one thread),
+            batch_gain (how much faster in batches), both on `processor`; peak_memory_mb (what loading
+            and enhancing 10 s adds to a process with PyTorch). Each None where nothing is enhanced, and the
+            last while an evaluation is under way.
         environment: versions, hardware, git state.
         created: UTC, ISO 8601.
         utterances: in the order of the test set.
@@ -171,7 +174,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "git": _git(),
     }
@@ -189,7 +192,8 @@ def _digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(plain.encode()).hexdigest()
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name of the processor, as well as the system tells."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text().splitlines():

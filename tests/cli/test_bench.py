@@ -3,6 +3,7 @@ import json
 import pytest
 
 from rased.cli import main
+from tests.evaluation.conftest import write_set
 from tests.zoo.conftest import made, put, shelf  # noqa: F401
 
 
@@ -49,6 +50,20 @@ def test_speed_of_a_checkpoint(entry, capsys):
     assert figures["chunk_ms"] == 16.0
     assert 0 < figures["file"]
     assert 0 < figures["stream"]
+
+
+def test_speed_of_an_evaluation(tmp_path, capsys):
+    testset = write_set(tmp_path / "tiny", names=["a", "b"])
+    words = ["bench", "evaluate", "--on", str(testset), "--system", "noisy", "wiener"]
+    assert main([*words, "--metrics", "si-sdr", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures.keys() == {"processes", "wiener"}
+    processes, batches = figures["processes"], figures["wiener"]
+    assert processes["faster"] == processes["one_s"] / processes["two_s"]
+    assert 1 < processes["one_cpu_s"] < processes["two_cpu_s"]
+    assert batches["difference"] < 1e-5
+    assert batches["batches"] <= 2
+    assert batches["faster"] == batches["alone_s"] / batches["batched_s"]
 
 
 def test_speed_of_the_loader_on_a_few_recordings(capsys):

@@ -183,6 +183,18 @@ def test_another_version_of_a_metric_is_marked_and_never_best(rows):
     assert "[1] other: STOI by pystoi 0.3" in printed([*rows, other])
 
 
+def test_another_processor_is_marked(rows):
+    others = [copy.deepcopy(named(rows, "log-mmse")) for _ in range(2)]
+    for place, other in enumerate(others):
+        other.system["name"] = f"other-{place}"
+    others[0].cost["processor"] = "Abacus"
+    (board,) = boards([*rows, *others])
+    usual = others[1].cost["processor"]
+    marks = {row.name: row.marks for row in board.rows}
+    assert marks.pop("other-0") == (f"RTF measured on Abacus, other rows: {usual}.",)
+    assert set(marks.values()) == {()}
+
+
 def test_another_resampler_is_marked(rows):
     other = copy.deepcopy(named(rows, "log-mmse"))
     other.system["name"] = "zz-other"

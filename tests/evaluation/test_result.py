@@ -26,7 +26,7 @@ def test_round_trip_to_the_byte(path, tmp_path):
 
 def test_it_says_what_a_row_rests_on(path):
     content = json.loads(path.read_text())
-    assert content["schema"] == 2
+    assert content["schema"] == 3
     assert content["protocol"]["metrics"]["stoi"]["version"].startswith("pystoi ")
     assert content["protocol"]["alignment"] == "none"
     assert content["protocol"]["resampler"] == "none"
@@ -57,7 +57,7 @@ def test_a_removed_hash_is_refused(path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"schema": 99}', "has schema 99 and this rased reads 2"),
+        ('{"schema": 99}', "has schema 99 and this rased reads 3"),
         ("[]", "has no schema"),
         ('{"schema": 1,', "is no result"),
     ],

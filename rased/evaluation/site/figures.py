@@ -13,6 +13,7 @@ _COSTS = {
     "macs_per_second": "MACs per second",
     "parameters": "Parameters",
     "real_time_factor": "RTF, one thread",
+    "peak_memory_mb": "Memory in MB",
 }
 _FACTS = {
     "snr_db": "SNR",
@@ -48,9 +49,15 @@ def figure_data(board: Board, published: Sequence[Published]) -> dict[str, Any]:
 
 
 def costs_known(board: Board) -> dict[str, str]:
-    """Costs that any system has, with their headings."""
+    """Costs that any system has, with their headings; first those that most have.
+
+    Methods without weights have neither parameters nor MACs (`models.cost` counts matrix products
+    and convolutions), only time and memory.
+    """
     priced = [_costs(row) for row in board.rows]
-    return {name: title for name, title in _COSTS.items() if any(own[name] for own in priced)}
+    having = {name: sum(bool(own[name]) for own in priced) for name in _COSTS}
+    known = sorted((name for name in _COSTS if having[name]), key=lambda name: -having[name])
+    return {name: _COSTS[name] for name in known}
 
 
 def facts_known(board: Board) -> dict[str, str]:
@@ -111,4 +118,5 @@ def _costs(row: Row) -> dict[str, int | float | None]:
         "macs_per_second": system["macs_per_second"],
         "parameters": system["parameters"],
         "real_time_factor": cost["real_time_factor"],
+        "peak_memory_mb": cost["peak_memory_mb"],
     }

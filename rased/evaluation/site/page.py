@@ -9,7 +9,7 @@ from typing import Any
 from rased.errors import RasedError
 from rased.evaluation.board import ALPHA, BASELINE, Board, boards
 from rased.evaluation.conditions import worst
-from rased.evaluation.leaderboard import compact, costs, decimals, rank_of
+from rased.evaluation.leaderboard import compact, costs, decimals, processor_of, rank_of
 from rased.evaluation.published import NOTICE, Published, published_beside
 from rased.evaluation.result import Result
 from rased.evaluation.site.bars import chart
@@ -101,14 +101,17 @@ def _part(board: Board, anchor: str, published: list[Published]) -> dict[str, An
         "protocol": _protocol(board),
         "notes": [(row.name, mark) for row in board.rows for mark in row.marks],
         "prices": _prices(board),
+        "processor": processor_of(board),
     }
 
 
 def _prices(board: Board) -> list[tuple[int, str]]:
     """Columns of cost that any row has: place in `costs`, heading."""
-    headings = ("Parameters", "MACs/s", "RTF", "Latency")
+    headings = ("Parameters", "MACs/s", "RTF", "Latency", "Memory")
     priced = [costs(row.result) for row in board.rows]
-    return [(place, headings[place]) for place in range(4) if any(p[place] for p in priced)]
+    return [
+        (place, headings[place]) for place in range(len(headings)) if any(p[place] for p in priced)
+    ]
 
 
 def _protocol(board: Board) -> list[tuple[str, str]]:

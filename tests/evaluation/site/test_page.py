@@ -62,7 +62,31 @@ def test_figures_hold_every_score_and_the_groups_of_the_tables(tiny):
     assert [fact["of"].count(n) for n in range(len(groups))] == [group.count for group in groups]
     # All utterances have the same condition: no figure of it.
     assert list(data["facts"]) == ["snr_db", "speaker"]
-    assert noisy["costs"] == {"macs_per_second": None, "parameters": None, "real_time_factor": None}
+    assert set(noisy["costs"].values()) == {None}
+    (method,) = (system for system in data["systems"] if system["name"] == "log-mmse")
+    assert method["costs"]["real_time_factor"] > 0
+    assert method["costs"]["peak_memory_mb"] > 0
+    # First the costs on whose axis all stand; methods without weights have no parameters.
+    assert list(data["costs"])[-1] == "parameters"
+
+
+def test_the_first_cost_is_one_that_most_systems_have(tiny):
+    rows = copy.deepcopy(tiny)
+    next(row for row in rows if row.name == "log-mmse").system["macs_per_second"] = None
+    (board,) = boards(rows)
+    assert list(figure_data(board, [])["costs"]) == [
+        *("real_time_factor", "peak_memory_mb"),
+        *("macs_per_second", "parameters"),
+    ]
+
+
+def test_cost_stands_in_the_table_with_the_processor(page, tiny):
+    text = page.read_text().split('<section class="board"')[1]
+    (method,) = (row for row in tiny if row.name == "log-mmse")
+    assert f'data-value="{method.cost["peak_memory_mb"]:.0f}"' in text
+    assert f"{method.cost['real_time_factor']:.3f}</td>" in text
+    assert f"on one thread of {method.cost['processor']}." in text
+    assert "Memory <small>MB</small>" in text
 
 
 def test_what_has_no_value_is_null_not_zero(tiny):
