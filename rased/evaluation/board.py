@@ -290,8 +290,7 @@ def _facts_to_know(row: Result) -> list[str]:
     training = row.training
     if training is not None:
         marks += [f"not comparable: {sentence}." for sentence in training["overlap"]]
-        if training["manifest_sha256"] is None:
-            marks.append("what it was trained on is not known: it may have seen this test.")
+        marks += [f"{sentence}." for sentence in training["unchecked"]]
         scored = [METRICS[m].title for m in training["optimised"] if m in row.metrics]
         if scored:
             marks.append(f"trained with {' and '.join(scored)} in its loss.")

@@ -11,6 +11,7 @@ from rased.metrics import METRICS
 
 TABLE = Path(__file__).parent / "published.csv"
 TAGS = {"A": "the authors", "T": "another paper's table", "S": "a third party's rerun"}
+UNKNOWN = "unknown"
 NOTICE = "Published by others: under their own protocol, not measured here, not ranked"
 
 
@@ -26,7 +27,7 @@ class Published:
         macs_per_second: for one second of audio; None where it is not known.
         causal: None where it is not known.
         scores: by metric, in its unit.
-        told_by: who says so: "the authors", "another paper's table", "a third party's rerun".
+        told_by: who says so: "the authors", "another paper's table", "a third party's rerun", or "unknown".
         source: where it can be read.
     """
 
@@ -76,7 +77,7 @@ def _read(row: dict[str, str]) -> Published:
         macs_per_second=1e9 * float(row["macs_g"]) if row["macs_g"] else None,
         causal={"yes": True, "no": False, "": None}[row["causal"]],
         scores={metric: float(row[metric]) for metric in METRICS if row.get(metric)},
-        told_by=" and ".join(TAGS[letter] for letter in row["tag"]),
+        told_by=" and ".join(TAGS[letter] for letter in row["tag"]) or UNKNOWN,
         source=row["source"],
     )
 

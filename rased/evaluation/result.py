@@ -1,4 +1,8 @@
-"""What an evaluation leaves behind: one JSON a system and test set, with all that a row rests on."""
+"""What an evaluation leaves behind: one JSON a system and test set, with all that a row rests on.
+
+The hash in it is a checksum: it shows that a file was cut or edited by somebody who left it at that. Whoever
+computes it anew can write anything; scores are known to be true once they are computed again (`recheck`).
+"""
 
 import hashlib
 import json
@@ -12,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rased.errors import RasedError
+from rased.evaluation.plausible import refuse_impossible
 from rased.metrics import METRICS, Score
 
 SCHEMA = 3
@@ -48,8 +53,8 @@ class Result:
             macs_per_second, sample_rate, latency (samples; None: whole utterances), look_ahead (samples of
             it that are not the transform's), causal.
         testset: name, count, sample_rate, target, list_sha256.
-        training: what the system was trained on and how (`training.training_of`); None where nothing was
-            trained, or nobody says.
+        training: what the system was trained on and how, what of that was compared with the test set, and
+            its configuration (`training.training_of`); None where nothing was trained.
         protocol: sample_rate of scoring, resampler, alignment, length, and for each metric its
             version, unit, direction and range. Rows compare where these agree.
         cost: real_time_factor (processor seconds for a second of audio, one file at a time, one thread),
@@ -129,7 +134,8 @@ def load(path: Path) -> Result:
     """Read a result back.
 
     Raises:
-        RasedError: no such file, no result, another schema, or changed since it was written.
+        RasedError: no such file, no result, another schema, changed since it was written, or holding
+            what cannot be (`plausible`).
     """
     try:
         content = json.loads(path.read_text())
@@ -150,6 +156,10 @@ def load(path: Path) -> Result:
             f"'{path}' was changed after it was written (its content hash differs): evaluate again."
         )
     del content["schema"]
+    try:
+        refuse_impossible(content, result=Result, utterance=Utterance)
+    except RasedError as error:
+        raise RasedError(f"'{path}' cannot be a result: {error}. Evaluate again.") from None
     utterances = [
         Utterance(
             row["id"],

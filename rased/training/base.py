@@ -25,6 +25,9 @@ from rased.losses.base import Domain, Loss
 from rased.models.base import Enhancer, Prediction
 from rased.signal.ratios import si_sdr
 
+MANIFEST_SHA256 = "manifest_sha256"
+"""In a checkpoint: the manifest of the data that it was trained on."""
+
 _INSTANTIATOR = "pytorch_lightning.cli.instantiate_module"
 
 
@@ -38,6 +41,7 @@ class Enhancement(pl.LightningModule):
         domains: where a loss may compare: at the waveform, the spectrum or the network's output.
         enhancer: the network in training.
         average: its moving average.
+        manifest_sha256: of the manifest of the data, which checkpoints name; None where there is none.
     """
 
     domains: ClassVar[tuple[Domain, ...]] = ("waveform", "spectrum", "output")
@@ -82,6 +86,7 @@ class Enhancement(pl.LightningModule):
         self.average = copy.deepcopy(enhancer).requires_grad_(False)
         self.valid_loss, self.valid_si_sdr = MeanMetric(), MeanMetric()
         self.valid_improvement = MeanMetric()
+        self.manifest_sha256: str | None = None
         self._check_loss()
 
     def default_loss(self) -> Loss:
@@ -221,7 +226,7 @@ class Enhancement(pl.LightningModule):
         return min(1.0, max(spent))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to write what `weights_only=True` could not read back.
+        """Name the data, and refuse to write what `weights_only=True` could not read back.
 
         Raises:
             RasedError: the module was made by hand, so that its configuration is unknown.
@@ -231,6 +236,8 @@ class Enhancement(pl.LightningModule):
                 "a module made by hand has no configuration to save: make it by "
                 "rased.training.base.build_module({'class_path': ..., 'init_args': {...}})."
             )
+        if self.manifest_sha256 is not None:
+            checkpoint[MANIFEST_SHA256] = self.manifest_sha256
 
     def _statistics(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The first mixtures of the training stream, as (noisy, target)."""

@@ -121,7 +121,7 @@ def test_seeds_of_one_recipe_are_one_row(rows):
     for seed, step in enumerate((1.0, 2.0, 4.5)):
         run = shifted(noisy, f"run{seed}", si_sdr=step)
         run.training = {
-            **{"manifest_sha256": "a", "overlap": [], "optimised": []},
+            **{"manifest_sha256": "a", "overlap": [], "unchecked": [], "optimised": []},
             **{"recipe_sha256": "b" * 64, "seed": str(seed)},
         }
         runs.append(run)
@@ -142,6 +142,7 @@ def test_marks_tell_what_scores_do_not(rows):
     row.system.update(causal=True, look_ahead=480, sample_rate=16_000)
     row.training = {
         **{"manifest_sha256": None, "overlap": [], "recipe_sha256": None, "seed": None},
+        "unchecked": ["what it was trained on is not known: it may have seen this test"],
         "optimised": ["si-sdr", "snr"],
     }
     for utterance in row.utterances:
@@ -161,6 +162,7 @@ def test_collecting_refuses_who_has_seen_the_test(rows, tmp_path):
     row.training = {
         **{"manifest_sha256": "a", "recipe_sha256": None, "seed": None, "optimised": []},
         "overlap": ["its train data hold 2 speakers of the test set (ann, bob)"],
+        **{"checked": {"speaker": "names"}, "unchecked": [], "config": {}},
     }
     results.save(row, tmp_path / "cheat--tiny.json")
     with pytest.raises(RasedError, match=r"2 speakers of the test set \(ann, bob\)"):
