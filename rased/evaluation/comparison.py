@@ -88,8 +88,9 @@ def differences(row: Result, norm: Norm) -> list[Mark]:
         if ours != usual:
             text = f"{title} by {ours}, other rows by {usual}: not comparable."
             marks.append(Mark(f"other {title}", text, grave=True))
-        marks += _statuses(row, metric, norm)
-    if missing := max((row.missing(metric) for metric in row.metrics), default=0):
+    marks += _statuses(row, norm)
+    everything = int(row.testset["count"])
+    if missing := max((row.missing(metric) for metric in row.metrics), default=everything):
         text = f"incomplete, {missing} utterances to go: run the evaluation again."
         marks.append(Mark("incomplete", text, grave=True))
     for key, value in conduct(row).items():
@@ -105,19 +106,22 @@ def plain_name(testset: str) -> str:
     return re.sub(r"[^a-z0-9]", "", testset.lower())
 
 
-def _statuses(row: Result, metric: str, norm: Norm) -> list[Mark]:
-    """Statuses other than ok, with the number of utterances that have them."""
-    statuses = {u.id: u.scores[metric].status for u in row.utterances if metric in u.scores}
+def _statuses(row: Result, norm: Norm) -> list[Mark]:
+    """Statuses other than ok with the number of utterances that have them, one mark for equal ones."""
+    found: dict[tuple[str, int, bool], list[str]] = {}
+    for metric in row.metrics:
+        own = {u.id: u.scores[metric].status for u in row.utterances if metric in u.scores}
+        for status in dict.fromkeys(own.values()):
+            if status != "ok":
+                names = [name for name, other in own.items() if other == status]
+                alone = not norm.utterances[metric].isdisjoint(names)
+                titles = found.setdefault((status, len(names), alone), [])
+                titles.append(METRICS[metric].title)
     marks = []
-    for status in dict.fromkeys(statuses.values()):
-        if status != "ok":
-            names = [name for name, own in statuses.items() if own == status]
-            alone = not norm.utterances[metric].isdisjoint(names)
-            title = METRICS[metric].title
-            text = f"{title}: {status} ({len(names)} of {len(statuses)} utterances)"
-            why = ", where others have values: not comparable" if alone else ""
-            label = f"{title} {status.partition(':')[0]}"
-            marks.append(Mark(label, f"{text}{why}.", grave=alone))
+    for (status, count, alone), titles in found.items():
+        text = f"{', '.join(titles)}: {status} ({count} of {len(row.utterances)} utterances)"
+        why = ", where others have values: not comparable" if alone else ""
+        marks.append(Mark(status.partition(":")[0], f"{text}{why}.", grave=alone))
     return marks
 
 

@@ -86,14 +86,16 @@ def test_who_fails_on_the_hard_ones_does_not_win(noisy):
     hard = sorted(honest.values("stoi"), key=honest.values("stoi").get)[:10]
     for utterance in dropper.utterances:
         if utterance.id in hard:
-            utterance.scores["stoi"] = Score(None, "undefined: the estimate is silent")
+            for metric in ("stoi", "si-sdr"):
+                utterance.scores[metric] = Score(None, "undefined: the estimate is silent")
     (board,) = boards([noisy, honest, dropper])
     row = row_of(board, "dropper")
     assert row.cells["stoi"].interval.mean > row_of(board, "honest").cells["stoi"].interval.mean
     assert (row.rank, row.cells["stoi"].best, row.cells["stoi"].verdict) == (None, False, "")
-    assert sentences(board, "dropper")[0] == (
-        "STOI: undefined: the estimate is silent (10 of 48 utterances), where others have values: not comparable."
-    )
+    assert sentences(board, "dropper") == [
+        "STOI, SI-SDR: undefined: the estimate is silent (10 of 48 utterances), "
+        "where others have values: not comparable."
+    ]
     assert row_of(board, "honest").rank == 1.0
     assert row_of(board, "honest").cells["stoi"].best
 
@@ -162,6 +164,14 @@ def test_all_that_cannot_be_told_from_the_best_are_best(noisy):
     (board,) = boards([noisy, top, near, shifted(noisy, "far", stoi=0.09)])
     best = {row.name: row.cells["stoi"].best for row in board.rows}
     assert best == {"top": True, "near": True, "far": False, "noisy": False}
+
+
+def test_a_result_that_has_just_begun_is_incomplete(noisy):
+    begun = shifted(noisy, "begun")
+    begun.utterances.clear()
+    (board,) = boards([noisy, begun])
+    (sentence,) = sentences(board, "begun")
+    assert sentence == "incomplete, 48 utterances to go: run the evaluation again."
 
 
 def run_of(row, seed, manifest="a", **by):
