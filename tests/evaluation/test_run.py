@@ -189,6 +189,13 @@ def test_names_of_metrics_and_of_lists():
         run.metric_names(["quik"])
 
 
+def test_the_default_list_takes_what_is_installed_and_no_more(monkeypatch):
+    similarity = type(ALL_METRICS["speaker-similarity"])
+    for todo in ("", "pip install resemblyzer"):
+        monkeypatch.setattr(similarity, "unavailable", lambda self, todo=todo: todo)
+        assert ("speaker-similarity" in run.metric_names(["default"])) == (not todo)
+
+
 def test_fingerprints_tell_settings_and_weights_apart():
     assert fingerprint(LogMMSE()) == fingerprint(LogMMSE())
     assert fingerprint(LogMMSE()) != fingerprint(LogMMSE(smoothing=0.9))

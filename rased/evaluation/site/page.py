@@ -99,7 +99,7 @@ def _part(board: Board, anchor: str, published: list[Published]) -> dict[str, An
         "facts_known": facts_known(board),
         "worst": worst(board, board.metrics[0], WORST) if board.metrics else [],
         "protocol": _protocol(board),
-        "notes": [(row.name, mark) for row in board.rows for mark in row.marks],
+        "notes": [(row.name, mark.sentence) for row in board.rows for mark in row.marks],
         "prices": _prices(board),
         "processor": processor_of(board),
     }
