@@ -302,7 +302,7 @@ def test_many_values_are_put_into_ranges(rows):
         ("0.3 to 0.6 s", 3),
         ("0.6 to 1 s", 4),
         ("1 to 2 s", 2),
-        ("none", 2),
+        ("no room", 2),
     ]
 
 
