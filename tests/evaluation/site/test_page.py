@@ -1,8 +1,10 @@
 """What is written into the folder of the page."""
 
 import copy
+import dataclasses
 import json
 import re
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -12,6 +14,11 @@ from rased.errors import RasedError
 from rased.evaluation import collect, write_page
 from rased.evaluation.board import boards
 from rased.evaluation.conditions import by_condition, worst
+from rased.evaluation.result import load
+from rased.evaluation.site.about import sections
+from rased.evaluation.site.chips import chips, notes
+from rased.evaluation.site.columns import at_first, leaders, padded
+from rased.evaluation.site.costs import axes, columns, costs_of, shown
 from rased.evaluation.site.figures import figure_data
 from rased.metrics import Score
 
@@ -23,7 +30,7 @@ def test_everything_it_names_is_there_and_nothing_is_elsewhere(page):
     assert scripts == ["plotly.min.js", "data.js"]
     assert len(named) > 10
     for reference in [*named, *scripts]:
-        assert reference == "data:," or (page.parent / reference).is_file(), reference
+        assert reference == "data:," or (page.parent / unquote(reference)).is_file(), reference
     for file in page.parent.glob("*.*"):
         if file.name != "plotly.min.js":
             assert "http" not in file.read_text(), file
@@ -63,6 +70,8 @@ def test_figures_hold_every_score_and_the_groups_of_the_tables(tiny):
     # All utterances have the same condition: no figure of it.
     assert list(data["facts"]) == ["snr_db", "speaker"]
     assert noisy["costs"] == {"macs_per_second": None, "parameters": None, "real_time_factor": None}
+    (late,) = (system for system in data["systems"] if system["name"] == "late")
+    assert (late["grave"], late["chips"]) == (True, ["not comparable", "not causal"])
 
 
 def test_what_has_no_value_is_null_not_zero(tiny):
@@ -81,6 +90,171 @@ def test_published_rows_stand_on_the_board_of_their_name_alone(page):
     assert 'data-name="GTCRN, 2024"' in second
     assert "GTCRN README" in second
     assert "not measured here, not ranked" in second
+
+
+def rows_of(board):
+    return {row.name: row for row in board.rows}
+
+
+def test_marks_have_labels_and_the_grave_come_first(tiny):
+    (board,) = boards(tiny)
+    row = rows_of(board)["log-mmse"]
+    sentences = {
+        "looks 10 ms ahead.": "+10 ms",
+        "what it was trained on is not known: it may have seen this test.": "training unknown",
+        "trained with SI-SDR and SNR in its loss.": "trained with SI-SDR and SNR",
+        "12.5 ms late (median).": "12.5 ms late",
+        "louder than its input by 3.0 dB (median).": "+3.0 dB",
+        "PESQ wb is better and SI-SDR worse than the baseline: why.": "PESQ wb at odds",
+        "something that nobody foresaw.": "see the note",
+    }
+    marked = dataclasses.replace(row, marks=tuple(sentences))
+    found = {chip.sentence: chip for chip in chips(marked)}
+    assert {sentence: chip.label for sentence, chip in found.items()} == sentences
+    assert [chip.label for chip in chips(marked) if chip.grave] == ["PESQ wb at odds"]
+    assert chips(marked)[0].label == "PESQ wb at odds"
+    # One sentence, one note.
+    others = [dataclasses.replace(other, marks=("looks 10 ms ahead.",)) for other in board.rows[:2]]
+    listed = notes(dataclasses.replace(board, rows=[*others, marked]))
+    assert [names for chip, names in listed if chip.label == "+10 ms"] == [
+        [*(other.name for other in others), "log-mmse"]
+    ]
+    assert listed[0][0].grave
+
+
+def test_many_metrics_are_not_all_shown_at_first():
+    ten = ["pesq-wb", "csig", "cbak", "covl", "stoi", "si-sdr", "llr", "dnsmos-sig", "dnsmos-ovrl"]
+    assert at_first(ten) == ["pesq-wb", "stoi", "si-sdr", "dnsmos-ovrl"]
+    assert at_first(["csig", "cbak"]) == ["csig", "cbak"]
+
+
+def test_all_that_nobody_can_tell_from_the_best_are_best(tiny):
+    rows = copy.deepcopy(tiny)
+    twin = copy.deepcopy(next(row for row in rows if row.name == "log-mmse"))
+    twin.system["name"] = "twin"
+    for number, utterance in enumerate(twin.utterances):
+        score = utterance.scores["si-sdr"]
+        utterance.scores["si-sdr"] = Score(score.value + (0.01, -0.02)[number // 2 % 2])
+    (board,) = boards([*rows, twin])
+    assert leaders(board, "si-sdr") >= {"log-mmse", "twin"}
+    assert "heavy" not in leaders(board, "si-sdr")
+    # A row that does not compare leads nobody.
+    assert "late" not in leaders(board, "stoi")
+
+
+def test_published_figures_align_and_keep_their_digits():
+    blank = chr(0x2007)
+    assert padded(2.9, "pesq-wb") == f"2.9{blank}"
+    assert padded(2.914, "pesq-wb") == "2.91"
+    assert padded(3.0, "pesq-wb") == "3" + chr(0x2008) + 2 * blank
+    assert padded(0.96, "stoi") == f"0.96{blank}"
+
+
+def test_the_first_axis_of_cost_is_the_one_that_most_have(tiny):
+    rows = copy.deepcopy(tiny)
+    for row in rows:
+        if row.name == "heavy":
+            row.system["macs_per_second"] = None
+    (board,) = boards(rows)
+    assert next(iter(axes(board))) == "real_time_factor"
+    assert "peak_memory_mb" not in columns(board)
+    rows[-1].cost["peak_memory_mb"] = 131.0
+    (board,) = boards(rows)
+    assert columns(board)[-1] == "peak_memory_mb"
+    assert shown("peak_memory_mb", costs_of(rows_of(board)["late"])["peak_memory_mb"]) == (
+        "131",
+        "",
+    )
+
+
+def test_what_a_row_rests_on_is_said_and_its_result_lies_beside_the_page(page, scored, tiny):
+    row = rows_of(boards(tiny)[0])["heavy"]
+    said = {(section, line.name): line for section, own in sections(row) for line in own}
+    assert said["System", "weights and settings, SHA-256"].value == row.result.system["sha256"]
+    assert said["System", "weights and settings, SHA-256"].is_hash
+    assert said["System", "parameters"].value.replace("\u202f", "") == "5000000"
+    assert said["Versions of metrics", "STOI"].value.startswith("pystoi")
+    assert said["Made with", "time"].value == row.result.created
+    assert said["Training", "training data"].value == "not known"
+    text = page.read_text()
+    assert row.result.environment["git"]["commit"] in text
+    (link,) = set(re.findall(r'href="(results/tiny-[^"]+/log-mmse--tiny.json)"', text))
+    original = scored / "log-mmse--tiny.json"
+    assert load(page.parent / link).utterances == load(original).utterances
+    digest = json.loads((page.parent / link).read_text())["content_sha256"]
+    assert f"content SHA-256 {digest}" in text
+
+
+def test_a_configuration_is_told_leaf_by_leaf(tiny):
+    row = rows_of(boards(tiny)[0])["heavy"]
+    config = {"model": {"class_path": "a.B", "init_args": {"hidden": 16000}}, "of": [{"x": None}]}
+    row.result.config = config
+    found = dict(sections(row))["Configuration"]
+    assert [(line.name, line.value) for line in found] == [
+        ("model.class_path", "a.B"),
+        ("model.init_args.hidden", "16000"),
+        ("of.0.x", "null"),
+    ]
+    del row.result.config
+
+
+def test_several_seeds_leave_several_results(tiny, tmp_path):
+    base = next(row for row in tiny if row.name == "heavy")
+    seeds = [copy.deepcopy(base) for _ in range(2)]
+    for number, row in enumerate(seeds):
+        row.system["name"] = f"run-{number}"
+        row.training = {
+            "manifest_sha256": "a",
+            "overlap": [],
+            "recipe_sha256": "b",
+            "seed": str(number),
+            "optimised": [],
+        }
+    text = write_page([*tiny, *seeds], tmp_path).read_text()
+    (dialog,) = re.findall(
+        r'id="about-board-1-\d+-name">run-0 \(2 seeds\)</h3>.*?</dialog>', text, re.S
+    )
+    assert re.findall(r">(run-\d--tiny.json)</a>", dialog) == [
+        "run-0--tiny.json",
+        "run-1--tiny.json",
+    ]
+
+
+def test_the_protocol_names_who_differs(page):
+    first = page.read_text().split('<details class="protocol">')[1]
+    assert re.search(r"pystoi [\d.]+; but another \(late\)", first)
+
+
+@pytest.mark.parametrize(
+    ("speakers", "words"),
+    [
+        (0, "speakers that nobody names"),
+        (2, "With 2 speakers, intervals and tests speak of these voices alone"),
+        (5, "it speaks of these voices alone"),
+        (12, "Intervals and tests take the 12 speakers as drawn from many"),
+    ],
+)
+def test_it_is_said_of_which_voices_intervals_and_tests_speak(tiny, tmp_path, speakers, words):
+    rows = [copy.deepcopy(row) for row in tiny if row.name in ("noisy", "log-mmse")]
+    for row in rows:
+        row.utterances = [
+            dataclasses.replace(u, id=f"{u.id}{half}") for half in "ab" for u in row.utterances
+        ]
+        row.testset["count"] = len(row.utterances)
+        for number, utterance in enumerate(row.utterances):
+            utterance.facts = {"speaker": f"s{number % speakers}"} if speakers else {}
+    assert words in write_page(rows, tmp_path).read_text()
+
+
+def test_only_losses_are_listed_as_worst(tiny, tmp_path):
+    rows = [copy.deepcopy(row) for row in tiny if row.name in ("noisy", "log-mmse")]
+    held = next(row for row in rows if row.name == "noisy").values("stoi")
+    method = next(row for row in rows if row.name == "log-mmse")
+    for number, utterance in enumerate(method.utterances):
+        change = -0.02 if number == 3 else 0.0001
+        utterance.scores["stoi"] = Score(held[utterance.id] + change)
+    table = write_page(rows, tmp_path).read_text().split('<table class="worst">')[1]
+    assert re.findall(r"<td>(u\d)</td>", table.split("</table>")[0]) == [method.utterances[3].id]
 
 
 def test_names_are_escaped(scored, tmp_path):
