@@ -72,7 +72,8 @@ def sections(row: Row) -> list[tuple[str, list[Line]]]:
     if system.get("causal") is False and system["latency"] is None:
         system["latency"] = "all"
     untrained = "none, nothing is trained" if row.kind in ("", "classical") else None
-    training = {"training data": untrained} if result.training is None else result.training
+    training = dict({"training data": untrained} if result.training is None else result.training)
+    config = training.pop("config", {})
     protocol = {name: value for name, value in result.protocol.items() if name != "metrics"}
     versions = {
         METRICS[name].title if name in METRICS else name: declared["version"]
@@ -81,7 +82,7 @@ def sections(row: Row) -> list[tuple[str, list[Line]]]:
     found = {
         "System": system,
         "Training": training,
-        "Configuration": getattr(result, "config", None) or {},
+        "Configuration": config,
         "Test set": result.testset,
         "Protocol": protocol,
         "Versions of metrics": versions,

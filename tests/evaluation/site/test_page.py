@@ -20,6 +20,7 @@ from rased.evaluation.site.chips import chips, notes
 from rased.evaluation.site.columns import at_first, leaders, padded
 from rased.evaluation.site.costs import axes, columns, costs_of, shown
 from rased.evaluation.site.figures import figure_data
+from rased.evaluation.site.page import ASSETS
 from rased.metrics import Score
 
 
@@ -188,14 +189,14 @@ def test_what_a_row_rests_on_is_said_and_its_result_lies_beside_the_page(page, s
 def test_a_configuration_is_told_leaf_by_leaf(tiny):
     row = rows_of(boards(tiny)[0])["heavy"]
     config = {"model": {"class_path": "a.B", "init_args": {"hidden": 16000}}, "of": [{"x": None}]}
-    row.result.config = config
-    found = dict(sections(row))["Configuration"]
+    told = {**(row.result.training or {}), "config": config}
+    changed = dataclasses.replace(row, result=dataclasses.replace(row.result, training=told))
+    found = dict(sections(changed))["Configuration"]
     assert [(line.name, line.value) for line in found] == [
         ("model.class_path", "a.B"),
         ("model.init_args.hidden", "16000"),
         ("of.0.x", "null"),
     ]
-    del row.result.config
 
 
 def test_several_seeds_leave_several_results(tiny, tmp_path):
@@ -255,6 +256,15 @@ def test_only_losses_are_listed_as_worst(tiny, tmp_path):
         utterance.scores["stoi"] = Score(held[utterance.id] + change)
     table = write_page(rows, tmp_path).read_text().split('<table class="worst">')[1]
     assert re.findall(r"<td>(u\d)</td>", table.split("</table>")[0]) == [method.utterances[3].id]
+
+
+def test_figures_in_the_heat_map_can_be_read_in_both_themes():
+    colours = re.findall(r"--heat(?:-bad)?: #(\w{6})", (ASSETS / "page.css").read_text())
+    assert len(colours) == 6
+    for colour in colours:
+        parts = np.array([int(colour[at : at + 2], 16) / 255 for at in (0, 2, 4)])
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        assert 1.05 / (linear @ (0.2126, 0.7152, 0.0722) + 0.05) >= 4.5  # white on it, WCAG 2
 
 
 def test_names_are_escaped(scored, tmp_path):

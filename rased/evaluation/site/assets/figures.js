@@ -269,8 +269,8 @@ function heatmap(data, { metric, fact, show }, shown, width) {
         ygap: 2,
         showscale: false,
         ...(change
-          ? { colorscale: [[0, colour("bad")], [0.5, colour("card")], [1, colour("accent")]], zmid: 0, reversescale: !about.higher }
-          : { colorscale: [[0, colour("accent-soft")], [1, colour("accent")]], reversescale: !about.higher }),
+          ? { colorscale: [[0, colour("heat-bad")], [0.5, colour("card")], [1, colour("heat")]], zmid: 0, reversescale: !about.higher }
+          : { colorscale: [[0, colour("accent-soft")], [1, colour("heat")]], reversescale: !about.higher }),
       },
     ],
     height: 90 + 34 * systems.length,
