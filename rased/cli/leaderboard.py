@@ -1,10 +1,11 @@
 """Results side by side: means with 95 % intervals, and what each system costs.
 
 RESULTS are files or folders that `rased evaluate` wrote (default: results). Rows that do not
-compare (another version of a metric, another resampler, incomplete) are marked, and so is what
-scores do not tell: a metric that rises while others fall, an output that is louder or late. Files
-of another schema or changed by hand, and systems that were trained on what they are tested on, are
-refused. Trainings of one recipe with several seeds are one row. With --published: what others
+compare (another version of a metric, another protocol than most, incomplete, no value where others
+have one) are marked, and have neither rank nor verdict; marked is also what scores do not tell: a
+metric that rises while others fall, an output that is louder or late. Files of another schema or
+changed by hand, and systems that were trained on what they are tested on, are refused, and the
+others shown. Trainings of one recipe with several seeds are one row. With --published: what others
 published for a test set of the same name, under a rule, with sources, never ranked. With --html: a
 page with the table, figures (quality against cost, distributions, conditions) and, where
 --save-audio was used, audio, spectrograms and a blind test. It opens from disk, without network.
@@ -44,7 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also a table by condition, snr_db, speaker, noise_type, room, t60 or drr_db",
     )
     parser.add_argument(
-        "--worst", type=int, default=0, metavar="N", help="also each system's N worst utterances"
+        "--worst",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also each system's N worst utterances, and where their audio is",
     )
     parser.add_argument(
         "--metric", metavar="NAME", help="for --by and --worst (default: the first column)"
@@ -59,11 +64,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Collect, print, and write the page where asked."""
     import json
 
+    from rased.errors import ProblemsFound, RasedError
     from rased.evaluation import collect, print_table, write_page
     from rased.evaluation.board import boards
     from rased.evaluation.leaderboard import as_plain, print_conditions, print_worst, terminal
 
-    rows = collect(arguments.results)
+    refused: list[RasedError] = []
+    rows = collect(arguments.results, refused)
+    if refused and not rows:
+        raise refused[0]
+    folders = [place if place.is_dir() else place.parent for place in arguments.results]
+    sounds = next((f / "audio" for f in folders if (f / "audio").is_dir()), None)
     baseline = arguments.baseline
     if arguments.json:
         print(
@@ -77,10 +88,10 @@ def run(arguments: argparse.Namespace) -> int:
             for fact in arguments.by:
                 print_conditions(board, metric, fact, console)
             if arguments.worst:
-                print_worst(board, metric, arguments.worst, console)
+                print_worst(board, metric, arguments.worst, console, sounds=sounds)
     if arguments.html is not None:
-        folders = [place if place.is_dir() else place.parent for place in arguments.results]
-        sounds = next((f / "audio" for f in folders if (f / "audio").is_dir()), None)
         page = write_page(rows, arguments.html, audio_folder=sounds, baseline=baseline)
         print(f"page: {page}", file=sys.stderr)
+    if refused:
+        raise ProblemsFound("\n".join(f"refused: {error}" for error in refused))
     return 0

@@ -93,6 +93,8 @@ class Outcome:
 def metric_names(words: Sequence[str]) -> tuple[str, ...]:
     """Names of metrics from names of metrics and of lists in configs/eval, in order, once each.
 
+    Of `where_installed` in a list only what can be measured here is taken.
+
     Raises:
         RasedError: a word that is neither; with the nearest.
     """
@@ -100,7 +102,9 @@ def metric_names(words: Sequence[str]) -> tuple[str, ...]:
     names: list[str] = []
     for word in words:
         if word in lists:
-            names += load_yaml(find_config(f"eval/{word}"))["metrics"]
+            listed = load_yaml(find_config(f"eval/{word}"))
+            optional = listed.get("where_installed", [])
+            names += [*listed["metrics"], *(m for m in optional if not METRICS[m].unavailable())]
         elif word in METRICS:
             names.append(word)
         else:

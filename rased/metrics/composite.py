@@ -153,6 +153,7 @@ class _Composite(_Framed):
     as everywhere in the field since 2017, PESQ is the wide-band MOS-LQO of P.862.2.
     """
 
+    family = "pesq"
     unit = "MOS"
     range = (1.0, 5.0)
     packages = ("pesq",)

@@ -99,7 +99,8 @@ def sections(row: Row) -> list[tuple[str, list[Line]]]:
 def copy_results(row: Row, rows: Sequence[Result], folder: Path) -> list[Copy]:
     """Write the results of a row (one a seed) below folder/results; the content, and its hash, stay."""
     copies = []
-    for result in _members(row, rows):
+    members = [r for r in rows if r.testset == row.result.testset and r.name in row.members]
+    for result in members:
         testset = f"{quote(result.testset['name'], safe='')}-{result.testset['list_sha256'][:8]}"
         name = results.file_name(result.name, result.testset["name"])
         path = folder / "results" / testset / quote(name, safe="")
@@ -107,23 +108,6 @@ def copy_results(row: Row, rows: Sequence[Result], folder: Path) -> list[Copy]:
         digest = json.loads(path.read_text())["content_sha256"]
         copies.append(Copy(name, quote(path.relative_to(folder).as_posix()), digest))
     return copies
-
-
-def _members(row: Row, rows: Sequence[Result]) -> list[Result]:
-    """The results that a row was folded from."""
-    first = row.result
-    same = [other for other in rows if other.testset == first.testset]
-    if row.seeds == 1 or first.training is None:
-        return [other for other in same if other.name == first.name]
-    found: dict[Any, Result] = {}
-    for other in same:
-        own = other.training or {}
-        if (own.get("recipe_sha256"), other.protocol) == (
-            first.training["recipe_sha256"],
-            first.protocol,
-        ):
-            found.setdefault(own["seed"], other)
-    return list(found.values())
 
 
 def _flat(content: Any, path: str = "") -> Iterator[tuple[str, Any]]:

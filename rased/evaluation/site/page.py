@@ -15,11 +15,10 @@ from rased.evaluation.result import Result
 from rased.evaluation.site.about import copy_results, sections
 from rased.evaluation.site.bars import chart
 from rased.evaluation.site.chips import chips, notes
-from rased.evaluation.site.columns import at_first, leaders, padded
+from rased.evaluation.site.columns import at_first, padded
 from rased.evaluation.site.costs import COSTS, axes, columns, costs_of, shown
 from rased.evaluation.site.figures import facts_known, figure_data
 from rased.evaluation.site.listening import WORST, facts_of, listen_to
-from rased.evaluation.statistics import ENOUGH_SPEAKERS, ENOUGH_TO_TURN
 from rased.metrics import METRICS
 
 ASSETS = Path(__file__).parent / "assets"
@@ -109,30 +108,32 @@ def _part(board: Board, anchor: str, published: list[Published]) -> dict[str, An
         "kinds": sorted({row.kind for row in board.rows if row.kind}),
         "published": published,
         "at_first": at_first(board.metrics),
-        "leaders": {metric: leaders(board, metric) for metric in board.metrics},
         "charts": [(metric, chart(board, metric)) for metric in board.metrics],
         "costs": columns(board),
         "axes": axes(board),
         "facts_known": facts_known(board),
         "worst": _lost(board),
         "protocol": _protocol(board),
-        "voices": _voices(board),
         "pair": _pair(board),
         "notes": notes(board),
     }
 
 
 def _lost(board: Board) -> list[Bad]:
-    """The worst utterances of each system; those alone that lost something where there is a baseline."""
+    """The worst utterances of each system; with a baseline those alone that lost something, or have no value."""
     if not board.metrics:
         return []
     metric = board.metrics[0]
     sign = 1 if METRICS[metric].direction == "higher" else -1
-    return [
-        bad
-        for bad in worst(board, metric, WORST)
-        if bad.baseline is None or round(sign * (bad.value - bad.baseline), decimals(metric)) < 0
-    ]
+
+    def lost(bad: Bad) -> bool:
+        if bad.value is None or not board.baseline:
+            return True
+        if bad.baseline is None:
+            return False
+        return round(sign * (bad.value - bad.baseline), decimals(metric)) < 0
+
+    return [bad for bad in worst(board, metric, WORST) if lost(bad)]
 
 
 def _pair(board: Board) -> list[str]:
@@ -144,23 +145,6 @@ def _pair(board: Board) -> list[str]:
 def _tags(row: Published) -> str:
     """Letters of TAGS that say who tells a published figure."""
     return "".join(letter for letter, words in TAGS.items() if words in row.told_by)
-
-
-def _voices(board: Board) -> str:
-    """What intervals and tests speak of: voices like these, or these alone."""
-    named = {
-        utterance.facts.get("speaker") for row in board.rows for utterance in row.result.utterances
-    }
-    count = len(named - {None})
-    if count >= ENOUGH_TO_TURN:
-        return f"Intervals and tests take the {count} speakers as drawn from many: they speak of voices like these."
-    if count >= ENOUGH_SPEAKERS:
-        return (
-            f"Intervals take the {count} speakers as drawn from many and speak of voices like these; for a test "
-            "these are too few, and it speaks of these voices alone."
-        )
-    whose = f"{count} speaker{'' if count == 1 else 's'}" if count else "speakers that nobody names"
-    return f"With {whose}, intervals and tests speak of these voices alone."
 
 
 def _protocol(board: Board) -> list[tuple[str, str]]:
