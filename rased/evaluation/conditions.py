@@ -16,6 +16,15 @@ _EDGES: dict[str, tuple[float, ...]] = {
     "drr_db": (-10.0, -5.0, 0.0, 5.0, 10.0),
 }
 _UNITS = {"snr_db": "dB", "t60": "s", "drr_db": "dB"}
+_ABSENT = {
+    "snr_db": "no noise",
+    "noise_type": "no noise",
+    "t60": "no room",
+    "drr_db": "no room",
+    "room": "no room",
+}
+"""What a group is called whose utterances do not have the fact."""
+
 _FEW = 6
 
 
@@ -150,7 +159,7 @@ def _check(board: Board, metric: str) -> None:
 def _group(fact: str, value: str | float | None, binned: bool) -> tuple[bool, float, str]:
     """Order and name of the group of a value."""
     if value is None:
-        return True, 0.0, "none"
+        return True, 0.0, _ABSENT.get(fact, "not said")
     if isinstance(value, str):
         return False, 0.0, value
     if not binned:

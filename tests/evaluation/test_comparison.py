@@ -177,7 +177,7 @@ def test_a_result_that_has_just_begun_is_incomplete(noisy):
 def run_of(row, seed, manifest="a", **by):
     run = shifted(row, f"run{seed}", **by)
     run.training = {
-        **{"manifest_sha256": manifest, "overlap": [], "optimised": []},
+        **{"manifest_sha256": manifest, "overlap": [], "unchecked": [], "optimised": []},
         **{"recipe_sha256": "b" * 64, "seed": str(seed)},
     }
     return run

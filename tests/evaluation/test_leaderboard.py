@@ -138,6 +138,7 @@ def test_the_terminal_refuses_one_and_shows_the_others(rows, tmp_path, capsys):
     cheat.training = {
         **{"manifest_sha256": "a", "recipe_sha256": None, "seed": None, "optimised": []},
         "overlap": ["its train data hold 1 room of the test set (r1)"],
+        **{"checked": {"room": "names"}, "unchecked": [], "config": {}},
     }
     for row in (*rows, cheat):
         results.save(row, tmp_path / results.file_name(row.name, "tiny"))
@@ -305,7 +306,7 @@ def test_many_values_are_put_into_ranges(rows):
         ("0.3 to 0.6 s", 3),
         ("0.6 to 1 s", 4),
         ("1 to 2 s", 2),
-        ("none", 2),
+        ("no room", 2),
     ]
 
 
