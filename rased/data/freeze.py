@@ -336,6 +336,7 @@ def _batch(
         shaping=torch.zeros(1, 2, 0),
         distortions=[()],
         skipped=[],
+        rooms_bytes=0,
     )
 
 

@@ -71,6 +71,11 @@ class Mixer:
         self.mixing, self.limit = mixing, limit
         self._kept: OrderedDict[tuple[str, int, torch.device], dict[str, Tensor]] = OrderedDict()
 
+    @property
+    def bytes(self) -> int:
+        """What the spectra take that are kept now."""
+        return sum(part.nbytes for parts in self._kept.values() for part in parts.values())
+
     def __call__(self, batch: Batch) -> Mixture:
         """Mix a batch.
 

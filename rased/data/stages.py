@@ -319,6 +319,7 @@ class Sources(TypedDict):
     rir: Float[np.ndarray, "batch taps"]
     direct_path: list[int]
     bad: list[str]
+    rooms_bytes: int
     device: "OnDevice"
 
 
@@ -328,6 +329,11 @@ class Rooms:
     def __init__(self, plan: Plan, *, limit: int = 64 << 20) -> None:
         self.plan, self.limit = plan, limit
         self._kept: OrderedDict[int, tuple[Samples, int]] = OrderedDict()
+
+    @property
+    def bytes(self) -> int:
+        """What is kept now."""
+        return sum(response.nbytes for response, _ in self._kept.values())
 
     def __getitem__(self, number: int) -> tuple[Samples, int]:
         """Response (taps,), zero-padded or faded out over its last 50 ms, and its direct path."""
@@ -399,6 +405,7 @@ def fetch(batches: Iterable[list[Drawn]], *, plan: Plan) -> Iterator[Sources]:
             rir=rir,
             direct_path=direct_path,
             bad=bad,
+            rooms_bytes=rooms.bytes,
             device=device,
         )
 
@@ -433,6 +440,7 @@ def collate(batches: Iterable[Sources], *, plan: Plan) -> Iterator[Batch]:
             shaping=torch.from_numpy(np.stack([_filters(d.shaping, plan.scene) for d in drawn])),
             distortions=[d.distortions for d in drawn],
             skipped=[reason for reason in sources["bad"] if reason],
+            rooms_bytes=sources["rooms_bytes"],
         )
         if sources["device"].used:
             sources["device"].hand_over(batch, good)

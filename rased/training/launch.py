@@ -20,6 +20,7 @@ from rased.errors import RasedError, nearest
 from rased.training.base import Enhancement
 from rased.training.callbacks import (
     BadSamples,
+    Caches,
     Examples,
     Lines,
     LoaderClock,
@@ -158,7 +159,7 @@ class Launch(LightningCLI):
         """Table of the last metrics, and where the best checkpoint is."""
         table = Table("metric", "last value", title=str(self.folder))
         for name, value in sorted(self.trainer.callback_metrics.items()):
-            if not name.startswith("speed/"):
+            if not name.startswith("speed/") and not name.endswith("_mb"):
                 table.add_row(name, f"{float(value):.4g}")
         table.add_row("steps", str(self.trainer.global_step))
         best = self.trainer.checkpoint_callback
@@ -179,6 +180,7 @@ class Launch(LightningCLI):
         callbacks: list[Callback] = [
             History(self.folder, self.config_dump),
             Throughput(),
+            Caches(),
             BadSamples(self.folder),
             Examples(self.folder, options.examples_every, options.examples),
             ModelCheckpoint(
