@@ -129,8 +129,7 @@ def log_table(
     """
     import wandb
 
-    columns: list[str | int] = list(rows[0])
-    table = wandb.Table(columns=columns, data=[[row[key] for key in columns] for row in rows])
+    table = wandb.Table(columns=[*rows[0]], data=[list(row.values()) for row in rows])
     with _staged_inside(folder):
         run.log({name: table})
     run.summary.update({f"{name}/{key}": value for key, value in means.items()})

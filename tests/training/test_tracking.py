@@ -6,6 +6,7 @@ import json
 import shlex
 import shutil
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,10 +71,22 @@ def run(tmp_path_factory: pytest.TempPathFactory, testset: Path) -> Path:
 
 
 def records(folder: Path, launch: int = 0) -> list[Any]:
-    """Everything that the offline file of a launch holds, in order."""
+    """Everything that the offline file of a launch holds, in order.
+
+    The service of Weights & Biases may still write its end when `finish` has come back.
+    """
+    path = sorted((folder / "wandb").glob("offline-run-*/run-*.wandb"))[launch]
+    deadline = time.monotonic() + 60
+    while not (found := parsed(path)) or found[-1].WhichOneof("record_type") != "exit":
+        assert time.monotonic() < deadline, "the file has no end"
+        time.sleep(0.1)
+    return found
+
+
+def parsed(path: Path) -> list[Any]:
+    """The whole records of a file."""
     from wandb.proto import wandb_internal_pb2
 
-    path = sorted((folder / "wandb").glob("offline-run-*/run-*.wandb"))[launch]
     found = []
     for data in leveldb_records(path.read_bytes()[7:], offset=7):
         found.append(wandb_internal_pb2.Record())
@@ -89,6 +102,8 @@ def leveldb_records(log: bytes, offset: int, block: int = 32_768) -> Iterator[by
             at += block - (at + offset) % block
             continue
         length, kind = struct.unpack("<HB", log[at + 4 : at + 7])
+        if at + 7 + length > len(log):
+            return
         parts += log[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):
