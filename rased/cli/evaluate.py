@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs",
         type=int,
-        default=_cores(),
+        default=cores(),
         metavar="N",
         help="processes of one thread each (default: %(default)s)",
     )
@@ -63,11 +63,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     from rased.evaluation import evaluate, print_table
     from rased.evaluation.leaderboard import as_plain
-    from rased.evaluation.testset import BUNDLE
+    from rased.evaluation.testset import locate
 
     rows = evaluate(
         arguments.system,
-        BUNDLE if arguments.on == "bundle" else Path(arguments.on),
+        locate(arguments.on),
         arguments.out,
         metrics=arguments.metrics,
         jobs=arguments.jobs,
@@ -81,5 +81,6 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

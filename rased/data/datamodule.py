@@ -152,7 +152,7 @@ class MixtureDataModule(pl.LightningDataModule):
         self.shuffle, self.block_mb, self.window = shuffle, block_mb, window
         self.cache, self.cache_gb = cache, cache_gb
         self.skipped: Counter[str] = Counter()
-        self._seen = 0
+        self._seen = self._rooms_bytes = 0
         self._plans: dict[str, Plan] = {}
         self._loader: Loader | None = None
         self._resume = (0, 0)
@@ -225,6 +225,7 @@ class MixtureDataModule(pl.LightningDataModule):
         Raises:
             RasedError: more than `max_bad_share` of the samples could not be read.
         """
+        self._rooms_bytes = batch["rooms_bytes"]
         skipped = batch["skipped"]
         self._seen += len(batch["key"]) + len(skipped)
         if skipped:
@@ -239,6 +240,20 @@ class MixtureDataModule(pl.LightningDataModule):
         if "stored" in batch:
             batch = complete(batch, self._corpora())
         return self.mixer(batch)
+
+    def kept_bytes(self) -> dict[str, int]:
+        """What the caches of this rank take now.
+
+        Returns:
+            rooms (impulse responses: those of the reader of the last batch, times the readers), spectra (of
+            rooms, for the mixing) and recordings (decoded; see `cache`).
+        """
+        kept = [corpus.kept.filled for corpus in self._corpora() if corpus.kept]
+        return {
+            "rooms": self._rooms_bytes * max(1, self.num_workers),
+            "spectra": self.mixer.bytes,
+            "recordings": sum(kept),
+        }
 
     def state_dict(self) -> dict[str, int]:
         """The position: two integers, whatever the number of workers, ranks or samples a batch."""

@@ -356,6 +356,7 @@ def _batch(
         shaping=torch.zeros(1, 2, 0),
         distortions=[()],
         skipped=[],
+        rooms_bytes=0,
     )
 
 

@@ -74,6 +74,11 @@ class Mixer:
             OrderedDict()
         )
 
+    @property
+    def bytes(self) -> int:
+        """What the spectra take that are kept now."""
+        return sum(responses.nbytes for responses, _ in self._kept.values())
+
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Mixture:
         """Mix a batch.

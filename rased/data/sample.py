@@ -56,6 +56,7 @@ class Batch(TypedDict):
             scene shapes nothing.
         distortions: what happens to each mixture behind the microphone, in order.
         skipped: one sentence for each sample of the batch that could not be read and is missing.
+        rooms_bytes: what the impulse responses take that the reader of this batch keeps.
         stored: only where recordings are kept on the device.
     """
 
@@ -72,6 +73,7 @@ class Batch(TypedDict):
     shaping: Float[Tensor, "batch 2 shaping_taps"]
     distortions: list[Sequence[Distortion]]
     skipped: list[str]
+    rooms_bytes: int
     stored: NotRequired[Stored]
 
 

@@ -320,6 +320,7 @@ class Sources(TypedDict):
     rir: Float[np.ndarray, "batch taps"]
     direct_path: list[int]
     bad: list[str]
+    rooms_bytes: int
     device: "OnDevice"
 
 
@@ -333,6 +334,11 @@ class Rooms:
     def __getstate__(self) -> dict[str, Any]:
         """What is kept stays behind."""
         return self.__dict__ | {"_kept": OrderedDict()}
+
+    @property
+    def bytes(self) -> int:
+        """What is kept now."""
+        return len(self._kept) * self.taps * np.dtype(np.float32).itemsize
 
     def __getitem__(self, number: int) -> tuple[Samples, int]:
         """Response (taps,), zero-padded or faded out over its last 50 ms, and its direct path."""
@@ -401,6 +407,7 @@ def fetch(batches: Iterable[list[Drawn]], *, plan: Plan) -> Iterator[Sources]:
             rir=rir,
             direct_path=direct_path,
             bad=bad,
+            rooms_bytes=plan.rooms.bytes if plan.rooms else 0,
             device=device,
         )
 
@@ -435,6 +442,7 @@ def collate(batches: Iterable[Sources], *, plan: Plan) -> Iterator[Batch]:
             shaping=torch.from_numpy(np.stack([_filters(d.shaping, plan.scene) for d in drawn])),
             distortions=[d.distortions for d in drawn],
             skipped=[reason for reason in sources["bad"] if reason],
+            rooms_bytes=sources["rooms_bytes"],
         )
         if sources["device"].used:
             sources["device"].hand_over(batch, good)

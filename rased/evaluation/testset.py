@@ -78,6 +78,11 @@ class EvaluationSet:
     untold: frozenset[tuple[str, str]] = frozenset()
 
 
+def locate(name: str) -> Path:
+    """Folder of a test set that is named on the command line: `bundle`, or the folder itself."""
+    return BUNDLE if name == "bundle" else Path(name)
+
+
 def read_testset(folder: str | Path) -> EvaluationSet:
     """Read a frozen set (testset.json), or any folder with noisy/ and target/ (or clean/).
 

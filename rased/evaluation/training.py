@@ -161,7 +161,7 @@ def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
     data = seedless.get("data", {}).get("init_args", {})
     seeds = (config.get("seed_everything"), data.pop("seed", None))
     digest = hashlib.sha256(json.dumps(seedless, sort_keys=True).encode()).hexdigest()
-    losses = _classes(plain.get("model", {}).get("init_args", {}).get("loss"))
+    losses = class_paths(plain.get("model", {}).get("init_args", {}).get("loss"))
     optimised = sorted({metric for loss in losses for metric in _optimised(loss)})
     return {"recipe_sha256": digest, "seed": "/".join(map(str, seeds)), "optimised": optimised}
 
@@ -177,11 +177,11 @@ def _optimised(path: str) -> tuple[str, ...]:
         return ()
 
 
-def _classes(spec: Any) -> set[str]:
+def class_paths(spec: Any) -> set[str]:
     """All class paths of a part of a configuration."""
     if isinstance(spec, Mapping):
         own = {str(spec["class_path"])} if "class_path" in spec else set()
-        return own.union(*map(_classes, spec.values()))
+        return own.union(*map(class_paths, spec.values()))
     if isinstance(spec, list | tuple):
-        return set().union(*map(_classes, spec))
+        return set().union(*map(class_paths, spec))
     return set()

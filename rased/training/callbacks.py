@@ -83,6 +83,25 @@ class Throughput(Callback):
             clock.waited = 0.0
 
 
+class Caches(Callback):
+    """Logs the megabytes that the caches of the data take, of all ranks together, as data/NAME_mb."""
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Mixture,
+        batch_idx: int,
+    ) -> None:
+        """Ask when the trainer logs."""
+        data = cast(Any, trainer).datamodule
+        due = trainer.global_step % cast(Any, trainer).log_every_n_steps == 0
+        if due and isinstance(data, MixtureDataModule):
+            for name, size in data.kept_bytes().items():
+                pl_module.log(f"data/{name}_mb", size / 1e6, sync_dist=True, reduce_fx="sum")
+
+
 class BadSamples(Callback):
     """Counts samples that could not be read as data/skipped, and names them in skipped.txt and on stderr.
 

@@ -51,6 +51,30 @@ def test_the_same_mixtures_while_it_fills_and_when_it_is_full(corpora, where, wo
     assert all(speech.kept.has(number) for number in range(len(speech)))
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("where", [None, "ram", "device"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_the_caches_take_is_what_was_met(corpora, where, workers):
+    """Each reader keeps the rooms of its own batches; all are bounded by what there is."""
+    data = _module(corpora, cache=where, num_workers=workers)
+    assert data.kept_bytes() == {"rooms": 0, "spectra": 0, "recordings": 0}
+    loader = data.train_dataloader().loader
+    rooms = [set() for _ in range(max(1, workers))]
+    for number, batch in enumerate(loader):
+        mine = rooms[number % len(rooms)]
+        mine |= {key for key in batch["rir_key"] if key}
+        data.on_after_batch_transfer(batch, 0)
+        response = 4 * data.plan("train").taps
+        assert data.kept_bytes()["rooms"] == len(mine) * response * len(rooms)
+    found = data.kept_bytes()
+    met = set.union(*rooms)
+    assert found["spectra"] % len(met) == 0
+    assert found["spectra"] / len(met) > 2 * response  # early and late, longer than the response
+    plan = data.plan("train")
+    whole = 2 * sum(int(corpus.frames.sum()) for corpus in (plan.speech, plan.noise))
+    assert found["recordings"] == (whole if where else 0)
+
+
 @pytest.mark.parametrize("where", ["ram", "device"])
 def test_what_is_kept_is_not_read_again(corpora, where, monkeypatch):
     data = _module(corpora, cache=where)
