@@ -1,6 +1,9 @@
 """The LightningDataModule: shards in, mixtures on the device out, a position that survives a restart."""
 
+import multiprocessing
+import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -320,7 +323,18 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _start_worker(worker: int) -> None:
-    """One thread; Ctrl-C and SIGTERM to the whole group are for the trainer, which ends its workers."""
+    """One thread; Ctrl-C and SIGTERM to the whole group are for the trainer, which ends its workers by SIGTERM."""
     torch.set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # else (macOS) nobody can tell who sent a SIGTERM: any ends the worker
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with_the_trainer, daemon=True).start()
+
+
+def _end_with_the_trainer() -> None:
+    """End this worker by the SIGTERM of its trainer, no other one: joined at exit, it would hold it up for good."""
+    trainer = multiprocessing.parent_process()
+    assert trainer is not None
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != trainer.pid:
+        pass
+    os._exit(0)

@@ -1,5 +1,6 @@
 """The stream is a function of (seed, epoch, index): the same bits for any number of workers and ranks."""
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -207,4 +208,30 @@ print(*noted, batches)
     os.killpg(child.pid, number)
     said, _ = child.communicate(timeout=120)
     assert said.split() == ["noted", "30"]
+    assert child.returncode == 0
+
+
+def test_a_program_that_ends_within_an_epoch_ends_its_workers(corpora):
+    code = f"""
+from rased.data.datamodule import MixtureDataModule
+folder = {str(corpora)!r}
+data = MixtureDataModule([folder], [folder], [folder], batch_size=1, samples_per_epoch=500, num_workers=2)
+batches = iter(data.train_dataloader())
+next(batches)
+print("ends", flush=True)
+"""
+    child = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert child.stdout.readline() == "ends\n"
+        said = child.communicate(timeout=30)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+    assert said == ("", "")
     assert child.returncode == 0
