@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from rased.data.datamodule import Loader
+from rased.data.datamodule import Loader, MixtureDataModule
 from rased.data.mixing import Mixer, Mixing
 from rased.data.shards import Corpus, refuse_overlap
 from rased.data.stages import Plan, Scene
@@ -235,3 +235,29 @@ print("ends", flush=True)
             os.killpg(child.pid, signal.SIGKILL)
     assert said == ("", "")
     assert child.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"batch_size": 0}, "batch_size is 0; give 1 or more"),
+        ({"num_workers": -1}, "num_workers is -1; give 0 or more"),
+        ({"samples_per_epoch": 0}, "samples_per_epoch is 0; give 1 or more"),
+        ({"validation_samples": 0}, "validation_samples is 0; give 1 or more"),
+        ({"max_bad_share": 7.0}, "max_bad_share is 7.0; a share lies between 0 and 1"),
+        ({"max_bad_share": float("nan")}, "max_bad_share is nan"),
+        ({"seed": 2**63}, r"seed is 9223372036854775808; it lies between 0 and 2\^63 - 1"),
+        ({"seed": -1}, "seed is -1"),
+        ({"cache_gb": 0.0}, "cache_gb is 0.0; give more than 0"),
+        ({"rooms_mb": -1.0}, "rooms_mb is -1.0; give more than 0"),
+        ({"spectra_mb": 0.0}, "spectra_mb is 0.0; give more than 0"),
+    ],
+)
+def test_numbers_out_of_range_are_one_sentence(arguments, sentence):
+    with pytest.raises(RasedError, match=sentence):
+        MixtureDataModule(**arguments)
+
+
+def test_the_largest_seed_draws(corpora):
+    data = MixtureDataModule(*[[str(corpora)]] * 3, seed=2**63 - 1)
+    assert data.plan("train").draw(0, 0).speech
