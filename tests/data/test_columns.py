@@ -42,8 +42,11 @@ def test_any_index_is_read_as_json_reads_it(tmp_path_factory, rows, piece, layou
     before, reading._PIECE = reading._PIECE, piece
     try:
         head, found = read_columns(path, KINDS)
+        short = read_columns(path, {"key": "length", "frames": "small", "sha256": "length"})[1]
     finally:
         reading._PIECE = before
+    assert short["frames"].tolist() == frames
+    assert {name: len(column) for name, column in short.items()} == dict.fromkeys(KINDS, len(rows))
     assert head == {"schema": 1, "shards": []}
     assert _plain(found) == columns
 
