@@ -119,9 +119,11 @@ def _run(child: str, *words: str, of: Path) -> Figures:
 
 _HEAD = """
 import importlib, json, resource, sys
-unit = 1e-6 if sys.platform == "darwin" else 1024e-6
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def peak():  # Linux' ru_maxrss begins at what the process that started this one had
+    if sys.platform != "linux":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1e-6
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024e-6
 """
 _ENHANCE = """
 for package in ("pytorch_lightning", "webdataset", "wandb", "torchmetrics"):

@@ -87,7 +87,10 @@ import resource, sys
 from pathlib import Path
 from rased.data.shards import Corpus
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    if sys.platform != "linux":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with open("/proc/self/status") as status:  # ru_maxrss begins at that of the parent
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024
 small = Corpus([Path(sys.argv[1])], role="speech", split="train")
 before = peak()
 large = Corpus([Path(sys.argv[2])], role="speech", split="train")
