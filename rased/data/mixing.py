@@ -17,6 +17,9 @@ Target = Literal["anechoic", "direct", "early", "reverberant"]
 PEAK = 0.99
 """A mixture that would exceed this amplitude at its wanted level is turned down as a whole: nothing clips."""
 
+SPECTRA_MB = 256.0
+"""Megabytes of spectra of rooms that are kept, where nothing else is said."""
+
 
 @dataclass(frozen=True)
 class Mixing:
@@ -67,7 +70,7 @@ _APART: tuple[Target, ...] = ("anechoic", "direct")
 class Mixer:
     """Turns batches into mixtures on the device they lie on; keeps the spectra of the rooms it has met."""
 
-    def __init__(self, mixing: Mixing, *, limit: int = 256 << 20) -> None:
+    def __init__(self, mixing: Mixing, *, limit: int = round(SPECTRA_MB * 1e6)) -> None:
         """Keep at most `limit` bytes of spectra."""
         self.mixing, self.limit = mixing, limit
         self._kept: OrderedDict[tuple[str, int, torch.device], tuple[Tensor, Tensor]] = (

@@ -42,6 +42,8 @@ class Stored(TypedDict):
 class Batch(TypedDict):
     """Sources of a batch of mixtures, as the loader hands them over; nothing is mixed yet.
 
+    It has no row where none of its samples could be read.
+
     Attributes:
         clean: dry speech.
         noise: noise, already as long as the speech; several are added up.

@@ -110,13 +110,19 @@ class Enhancement(pl.LightningModule):
             return self.loss(estimate=prediction.output, target=ideal)
 
     def training_step(self, batch: Mixture, batch_idx: int) -> Float[Tensor, ""]:
-        """One forward pass."""
+        """One forward pass; a batch without a row gives zero, with a gradient of zero for every parameter."""
+        if not len(batch["noisy"]):  # the other ranks wait for these gradients
+            return torch.stack(
+                [item.flatten()[:0].sum() for item in self.parameters() if item.requires_grad]
+            ).sum()
         loss = self.loss_of(self.enhancer.predict(batch["noisy"]), batch)
         self.log("train/loss", loss, batch_size=batch["noisy"].shape[0], prog_bar=True)
         return loss
 
     def validation_step(self, batch: Mixture, batch_idx: int) -> None:
         """Loss, SI-SDR and its improvement over the noisy input, by the average weights."""
+        if not len(batch["noisy"]):
+            return
         prediction = self.average.predict(batch["noisy"])
         noisy, target = batch["noisy"].float(), batch["target"].float()
         ratio = si_sdr(estimate=prediction.estimate.float(), target=target)
@@ -244,7 +250,8 @@ class Enhancement(pl.LightningModule):
         loader = cast(Any, self.trainer).datamodule.train_dataloader()
         for batch in itertools.islice(iter(loader), self.statistics_batches):
             mixture = self.trainer.strategy.batch_to_device(batch)
-            yield mixture["noisy"], mixture["target"]
+            if len(mixture["noisy"]):
+                yield mixture["noisy"], mixture["target"]
 
     def _check_loss(self) -> None:
         domain, name = self.loss.domain, type(self.loss).__name__

@@ -15,9 +15,9 @@ import soundfile
 import torch
 
 from rased.cli import main
-from rased.data import frame_writer, order
+from rased.data import frame_writer, order, stages
 from rased.data.columns import hexadecimal
-from rased.data.frame_sources import MixtureRecipe, Mixtures, Recordings
+from rased.data.frame_sources import BATCH, MixtureRecipe, Mixtures, Recordings
 from rased.data.frame_writer import write_frames
 from rased.data.frames import CHUNK, FrameFile, Framing
 from rased.data.frames_datamodule import FrameLoader, FramePlan, FramesDataModule
@@ -310,6 +310,22 @@ def test_what_cannot_be_read_is_left_out_and_named(shards, tmp_path, capsys):
         STFT(512, 128, 512).frames(int(n)) for n in np.delete(columns["frames"], row)
     )
     assert main([*words, "--allow-bad"]) == 0
+
+
+def test_mixtures_made_together_may_all_be_unreadable(corpora, tmp_path, monkeypatch):
+    made = recipe(corpora)
+    speak, calls = stages._speak, iter(range(100))
+
+    def speak_from_the_fourth_on(*arguments):
+        if next(calls) < BATCH:
+            raise RasedError("Sample lost of nowhere")
+        speak(*arguments)
+
+    monkeypatch.setattr(stages, "_speak", speak_from_the_fourth_on)
+    framing = Framing(Features(), STFT(256, 128, 256), RATE)
+    written = write_frames(Mixtures(made.plan(), made.mixing, 10), framing, tmp_path / "out.h5")
+    assert written.utterances == 10 - BATCH
+    assert written.skipped == ("Sample lost of nowhere",) * BATCH
 
 
 @pytest.mark.parametrize("past", [0, 3])
