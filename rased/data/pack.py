@@ -8,6 +8,7 @@ listed in skipped.json.
 import io
 import json
 import os
+import re
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from rased.data.corpora.base import VOICEBANK_TEST_SPEAKERS
 from rased.data.folder import SKIPPED, Writer, begin, recover, writing
 from rased.data.shards import INDEX, Codec, Role, write_index
 from rased.data.sources import ROLES, Listing, Source, collect
@@ -37,6 +39,10 @@ _OGG_END = 4
 """The bit of a page's header that marks the end of a stream."""
 _FEW = 10
 """Bad files that never stop a run, however small the corpus."""
+
+
+_TEST_SPEECH = re.compile(rf"(?:.*/)?(?:{'|'.join(VOICEBANK_TEST_SPEAKERS)})_\d{{3}}[._][^/]*")
+"""Paths such as clean_testset_wav/p232_001.wav."""
 
 
 class BadAudioError(Exception):
@@ -146,8 +152,13 @@ def pack_listing(
     max_bad: float = 0.1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Packed:
-    """Pack the files of a settled listing; as `pack`."""
+    """Pack the files of a settled listing; as `pack`.
+
+    Raises:
+        RasedError: as `pack`; and the test speech of VoiceBank+DEMAND outside the split test.
+    """
     _check(role, codec, sample_rate, shard_mb, jobs, max_bad)
+    _refuse_test_speakers(listing)
     request = {
         "schema": 1,
         "role": role,
@@ -250,6 +261,19 @@ def _check(
         raise RasedError(f"{jobs} jobs cannot run; give 1 or more, or 0 for one per core.")
     if not 0 <= max_bad <= 1:
         raise RasedError(f"The share of bad files is {max_bad}; it lies between 0 and 1.")
+
+
+def _refuse_test_speakers(listing: Listing) -> None:
+    found = [
+        source.path
+        for source in listing.sources
+        if source.split != "test" and _TEST_SPEECH.fullmatch(source.path)
+    ]
+    if found:
+        raise RasedError(
+            f"{len(found)} of the files, such as '{found[0]}', are by their names speech of the test set of "
+            "VoiceBank+DEMAND, which is for testing alone: leave them out, or pack them with --split test."
+        )
 
 
 def _pack(

@@ -89,7 +89,7 @@ def prepare(
 
     Raises:
         RasedError: an unknown part or role, nothing there and nothing to download, a speaker or room
-            in two splits, and whatever `obtain` and `pack_listing` raise.
+            in two splits, a test set that is not the one of the field, and whatever `obtain` and `pack_listing` raise.
         ProblemsFound: too many bad files.
     """
     chosen = _chosen(corpus, parts)
@@ -114,6 +114,7 @@ def prepare(
             f"No {corpus.title} in '{root}', where {corpus.layout} should be.{aside} "
             f"{_where_from(corpus)}"
         )
+    _refuse_other_pairs(corpus, root, pairs)
     packed: dict[Role, Packed] = {}
     with tempfile.TemporaryDirectory(prefix="rased-") as folder:
         attribution = Path(folder) / "LICENSES.md"
@@ -204,6 +205,23 @@ def freeze_pairs(
         out.rmdir()
     work.replace(out)
     return testset
+
+
+def _refuse_other_pairs(corpus: PublicCorpus, root: Path, pairs: Sequence[Pair]) -> None:
+    """Check that a test set which the field knows by a list is that list, where it is there at all."""
+    known, there = set(corpus.test_ids), {pair.id for pair in pairs}
+    if not known or not there or known == there:
+        return
+    wrong = [
+        f"{len(ids)} {what} ({', '.join(sorted(ids)[:3])}{', ...' if len(ids) > 3 else ''})"
+        for ids, what in ((known - there, "missing"), (there - known, "not of it"))
+        if ids
+    ]
+    raise RasedError(
+        f"The test set in '{root}' is not the {len(known)} utterances of {corpus.title}: "
+        f"{', '.join(wrong)}. Fetch it whole, or keep it out of '{root}': scores on part of it compare "
+        "with nobody's."
+    )
 
 
 def _write_pair(pair: Pair, folder: Path, sample_rate: int) -> dict[str, Any]:

@@ -67,6 +67,10 @@ def locate(name: str | Path, role: Role) -> Path:
     )
 
 
+class ShardError(RasedError):
+    """A shard that cannot be opened: no fault of one sample, so that reading stops."""
+
+
 @dataclass(frozen=True)
 class Shard:
     """One tar file: its name in the folder, its size in bytes and its SHA-256."""
@@ -150,8 +154,8 @@ def read_index(folder: Path) -> Index:
     """Read FOLDER/index.json.
 
     Raises:
-        RasedError: no index, not JSON, a newer schema, columns of unequal length or shards that are
-            not there.
+        RasedError: no index, not JSON, a newer schema, columns of unequal length, shards that are
+            not there or of another size.
     """
     path = folder / INDEX
     if not path.is_file():
@@ -185,11 +189,20 @@ def read_index(folder: Path) -> Index:
         raise RasedError(
             f"{path} has columns of unequal length: rebuild it with `rased data verify {folder} --repair`."
         )
+    if index.origin:
+        return index
     missing = [shard.name for shard in shards if not (folder / shard.name).is_file()]
-    if missing and not index.origin:
+    if missing:
         raise RasedError(
             f"{folder} lacks {', '.join(missing[:5])} that its index names: bring the shards back, or drop them "
             f"from the index with `rased data verify {folder} --repair`."
+        )
+    changed = [shard for shard in shards if (folder / shard.name).stat().st_size != shard.bytes]
+    if changed:
+        size = (folder / changed[0].name).stat().st_size
+        raise RasedError(
+            f"{folder / changed[0].name} has {size} bytes where its index says {changed[0].bytes}: bring the shard "
+            f"back, or keep what is good in it with `rased data verify {folder} --repair`."
         )
     return index
 
@@ -276,14 +289,21 @@ class Reader:
         """The stored bytes of one sample, or `size` of them from `first` on.
 
         Raises:
-            RasedError: the shard ends before they do.
+            ShardError: the shard cannot be opened.
+            RasedError: it ends before they do, or they cannot be read.
         """
         columns = self.index.columns
         size = int(columns["bytes"][row]) - first if size < 0 else size
         if self._remote is not None:
             return self._remote.read(row, first, size)
         shard, offset = int(columns["shard"][row]), int(columns["offset"][row])
-        data = os.pread(self._file(shard), size, offset + first)
+        try:
+            data = os.pread(self._file(shard), size, offset + first)
+        except OSError as error:
+            raise RasedError(
+                f"{self._name(row)} cannot be read ({(error.strerror or str(error)).lower()}): check the disk, then "
+                f"the shards with `rased data verify {self.index.folder}`."
+            ) from error
         if len(data) != size:
             raise RasedError(
                 f"{self._name(row)} is cut short: check with `rased data verify {self.index.folder}`."
@@ -330,7 +350,13 @@ class Reader:
         descriptor = self._files.pop(shard, None)
         if descriptor is None:
             path = self.index.folder / self.index.shards[shard].name
-            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                descriptor = os.open(path, os.O_RDONLY)
+            except OSError as error:
+                raise ShardError(
+                    f"{path} cannot be opened ({(error.strerror or str(error)).lower()}): bring the shard back and "
+                    f"run the same command again, or drop its samples with `rased data verify {path.parent} --repair`."
+                ) from error
             if len(self._files) >= _OPEN_FILES:
                 os.close(self._files.popitem(last=False)[1])
         self._files[shard] = descriptor
@@ -448,7 +474,7 @@ class Corpus:
         try:
             reader, row = self._find(number)
             return reader.read(row)
-        except remote.RemoteError:
+        except (remote.RemoteError, ShardError):
             raise
         except RasedError:
             return None

@@ -17,7 +17,7 @@ from rased.data.distortions import Distortion, Distortions
 from rased.data.order import Span
 from rased.data.remote import BlockCache, RemoteError
 from rased.data.sample import Batch, Place, Stored
-from rased.data.shards import Corpus, Role
+from rased.data.shards import Corpus, Role, ShardError
 from rased.errors import RasedError
 from rased.signal import room
 
@@ -401,7 +401,7 @@ def fetch(batches: Iterable[list[Drawn]], *, plan: Plan) -> Iterator[Sources]:
                     rir[row], rir[row, 0] = 0.0, 1.0
                 else:
                     rir[row], direct_path[row] = plan.rooms[drawn.rir]
-            except RemoteError:
+            except (RemoteError, ShardError):
                 raise
             except RasedError as error:
                 bad[row] = str(error)

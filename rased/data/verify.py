@@ -19,12 +19,23 @@ from rased.data.freeze import TESTSET, list_sha256
 from rased.data.known import SUMS, Known, Seen, load
 from rased.data.shards import INDEX, Codec, Role, Shard, bundle, write_index
 from rased.data.sources import ROLES, SPLITS
-from rased.data.tars import PART, Rows, ShardWriter, Stored, read_shard, sha256, write_json
+from rased.data.tars import (
+    PART,
+    Details,
+    Rows,
+    ShardWriter,
+    Stored,
+    read_shard,
+    sha256,
+    write_json,
+)
 from rased.errors import RasedError
 
 DROPPED = "dropped.json"
 """What repairs left out of the index, and why."""
 DAMAGED = ".damaged"
+_REPEATED = ("split", "label", "licence", "frames")
+"""What the index repeats of the json of a sample."""
 _SUFFIX = r"\.(?:wav|ogg|flac|mp3|opus|aiff?|au)\b"
 _LABEL: dict[Role, str] = {"speech": "speaker", "noise": "noise type", "rir": "room"}
 
@@ -63,6 +74,7 @@ class _Shards:
 
     folder: Path
     role: Role | None = None
+    head: Mapping[str, Any] = field(default_factory=dict)
     samples: int = 0
     problems: list[Problem] = field(default_factory=list)
 
@@ -134,7 +146,8 @@ def repair(folder: Path) -> list[str]:
     """Mend a folder of shards and return what was done, one sentence each; good samples stay as they are.
 
     The index is written anew from the tar files. A shard with damaged samples is written again
-    without them, the damaged file kept beside it; what is left out is listed in dropped.json.
+    without them, the damaged file kept beside it; what is left out is listed in dropped.json. Where
+    the index contradicts the json of a sample, the shard's SHA-256 tells which of the two is damaged.
 
     Raises:
         RasedError: not one good sample, or shards of several roles, codecs or sample rates.
@@ -142,12 +155,12 @@ def repair(folder: Path) -> list[str]:
     if not _is_shards(folder):
         return []
     stored, _ = load(folder)
-    known = Known(stored)
+    known, head = Known(stored), _head(stored)
     listed = {shard["name"]: shard for shard in (stored or {"shards": []})["shards"]}
     looked_at = {}
     for path in sorted(folder.glob("*.tar")):
         whole = path.name in listed and _is_whole(path, listed[path.name])
-        looked_at[path] = _inspect(path, {} if whole else known)
+        looked_at[path] = _inspect(path, {} if whole else known, head)
     kinds = {kind for look in looked_at.values() for kind in look.kinds}
     if not kinds:
         raise RasedError(f"{folder} holds not one good sample; pack it again.")
@@ -162,11 +175,12 @@ def repair(folder: Path) -> list[str]:
             look.lost.append((key, "its key is in an earlier shard too"))
         keys |= look.good
         dropped += [{"key": key, "shard": path.name, "reason": why} for key, why in look.lost]
-        if look.lost:
-            aside = _rewrite(path, look.good - twice, known)
+        if look.lost or look.mended:
+            aside = _rewrite(path, look.good - twice, look.known, head)
+            from_index = f", the json of {len(look.mended)} from the index" if look.mended else ""
             done.append(
-                f"{path.name} was written again with its {len(look.good - twice)} good samples; the "
-                f"damaged file is kept as {aside.name}"
+                f"{path.name} was written again with its {len(look.good - twice)} good samples"
+                f"{from_index}; the damaged file is kept as {aside.name}"
             )
         if path.exists():
             _add(path, rows)
@@ -287,7 +301,7 @@ def _check_shards(folder: Path, seen: Seen, step: Callable[[], None]) -> _Shards
         checked.complain(trouble)
     known = Known(stored)
     if stored is not None:
-        checked.role = stored["role"]
+        checked.role, checked.head = stored["role"], _head(stored)
         if len(known) != stored["samples"]:
             checked.complain(f"{INDEX} names {stored['samples'] - len(known)} keys twice")
         attribution = stored.get("attribution")
@@ -341,7 +355,8 @@ def _check_shard(
         checked.role = checked.role or details["role"]
         digest = hashlib.sha256(stored.audio).hexdigest()
         row = known.get(key)
-        reason = _damage(stored, digest, None if whole else row)
+        details, reason = _judge(stored, digest, None if whole else row, checked.head)
+        reason = reason or _altered(stored.details, details)
         if reason:
             complain(key, reason)
         elif listed is not None:
@@ -355,13 +370,49 @@ def _check_shard(
             seen.remember(checked.folder, "source recording", origin, split)
     if listed is not None and not whole and len(checked.problems) == before:
         checked.complain(
-            f"{path.name} has another sha256 than the index says, though all its samples are good"
+            f"{path.name} has another sha256 than the index says, though all its samples are good: "
+            "where a note or source of one was damaged, the index does not tell"
         )
 
 
 def _is_whole(path: Path, listed: Mapping[str, Any]) -> bool:
     """Tell whether a shard is byte for byte what the index was written for."""
     return listed["bytes"] == path.stat().st_size and listed["sha256"] == sha256(path)
+
+
+def _head(stored: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what an index says of all its samples."""
+    return {} if stored is None else {name: stored[name] for name in ("role", "sample_rate")}
+
+
+def _judge(
+    stored: Stored, digest: str, row: Mapping[str, Any] | None, head: Mapping[str, Any]
+) -> tuple[Details, str]:
+    """Return the json of a sample as it should be, and why the sample cannot be used, "" where it is good.
+
+    Args:
+        stored: the sample.
+        digest: of its audio.
+        row: of the index where the shard is not the one that the index was written for: its json may be
+            damaged as well, so where the audio is that of the row, the row tells what the json said.
+        head: of that index.
+    """
+    details = stored.details
+    if row is not None and row["sha256"] == digest:
+        details = {**details, **head, **{name: row[name] for name in _REPEATED}}
+        if "seconds" in details:
+            details["seconds"] = round(details["frames"] / details["sample_rate"], 3)
+    return details, _damage(stored._replace(details=details), digest, row)
+
+
+def _altered(json_says: Details, should: Details) -> str:
+    """Return in what the json of a good sample is damaged, "" for nothing."""
+    differs = [name for name in should if json_says[name] != should[name]]
+    if not differs:
+        return ""
+    return "its json says " + ", ".join(
+        f"{name} {json_says[name]!r}, the index {should[name]!r}" for name in differs
+    )
 
 
 def _damage(stored: Stored, digest: str, row: Mapping[str, Any] | None) -> str:
@@ -381,18 +432,28 @@ def _damage(stored: Stored, digest: str, row: Mapping[str, Any] | None) -> str:
 
 @dataclass
 class _Look:
-    """What a repair finds in a shard: good keys, what is lost and why, the kinds of the good samples."""
+    """What a repair finds in a shard.
 
+    Attributes:
+        known: rows of the index that it is held against; none where it is what the index was written for.
+        good: keys of good samples.
+        mended: those among them whose json the index mends.
+        lost: keys of the others, and why.
+        kinds: of the good samples.
+    """
+
+    known: Mapping[str, Mapping[str, Any]]
     good: set[str] = field(default_factory=set)
+    mended: list[str] = field(default_factory=list)
     lost: list[tuple[str, str]] = field(default_factory=list)
     kinds: set[tuple[Role, Codec, int]] = field(default_factory=set)
 
 
-def _inspect(path: Path, known: Mapping[str, Mapping[str, Any]]) -> _Look:
-    look = _Look()
+def _inspect(path: Path, known: Mapping[str, Mapping[str, Any]], head: Mapping[str, Any]) -> _Look:
+    look = _Look(known)
     for stored in read_shard(path, damaged=lambda key, reason: look.lost.append((key, reason))):
-        details, key = stored.details, stored.details["key"]
-        reason = _damage(stored, hashlib.sha256(stored.audio).hexdigest(), known.get(key))
+        key, digest = stored.details["key"], hashlib.sha256(stored.audio).hexdigest()
+        details, reason = _judge(stored, digest, known.get(key), head)
         if key in look.good:
             reason = "its key occurs twice in the shard"
         if reason:
@@ -400,19 +461,26 @@ def _inspect(path: Path, known: Mapping[str, Mapping[str, Any]]) -> _Look:
         else:
             look.good.add(key)
             look.kinds.add((details["role"], stored.codec, details["sample_rate"]))
+            if _altered(stored.details, details):
+                look.mended.append(key)
     return look
 
 
-def _rewrite(path: Path, keep: Set[str], known: Mapping[str, Mapping[str, Any]]) -> Path:
+def _rewrite(
+    path: Path,
+    keep: Set[str],
+    known: Mapping[str, Mapping[str, Any]],
+    head: Mapping[str, Any],
+) -> Path:
     """Write the samples to keep, the first of each key, under the shard's name; return the old file."""
     left = set(keep)
     writer = ShardWriter(path)
     try:
         for stored in read_shard(path, damaged=lambda key, reason: None):
-            key = stored.details["key"]
-            digest = hashlib.sha256(stored.audio).hexdigest()
-            if key in left and not _damage(stored, digest, known.get(key)):
-                writer.write(stored.details, stored.codec, stored.audio)
+            key, digest = stored.details["key"], hashlib.sha256(stored.audio).hexdigest()
+            details, reason = _judge(stored, digest, known.get(key), head)
+            if key in left and not reason:
+                writer.write(details, stored.codec, stored.audio)
                 left.remove(key)
         aside = path.with_name(path.name + DAMAGED)
         while aside.exists():

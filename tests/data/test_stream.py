@@ -1,6 +1,7 @@
 """The stream is a function of (seed, epoch, index): the same bits for any number of workers and ranks."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import signal
@@ -13,7 +14,7 @@ import torch
 
 from rased.data.datamodule import Loader, MixtureDataModule
 from rased.data.mixing import Mixer, Mixing
-from rased.data.shards import Corpus, refuse_overlap
+from rased.data.shards import Corpus, ShardError, refuse_overlap
 from rased.data.stages import Plan, Scene
 from rased.data.stream import stream
 from rased.errors import RasedError
@@ -168,6 +169,49 @@ def test_a_missing_shard_and_a_missing_index_are_named(tmp_path):
         Corpus([folder], role="speech", split="train")
     with pytest.raises(RasedError, match=r"No shards of role noise.*rased data pack"):
         Corpus([tmp_path / "nowhere"], role="noise", split="train")
+
+
+def test_a_shard_of_another_size_is_named_before_it_is_read(tmp_path):
+    audio = 0.1 * np.random.default_rng(4).standard_normal(8_000)
+    folder = write_corpus(tmp_path / "speech", "speech", [("train", "a", audio)])
+    shard = folder / "train-000000.tar"
+    shard.write_bytes(shard.read_bytes()[:-512])
+    with pytest.raises(
+        RasedError, match=r"where its index says \d+: bring the shard back.*--repair"
+    ):
+        Corpus([folder], role="speech", split="train")
+
+
+def test_a_shard_that_goes_during_an_epoch_stops_the_run_and_is_named(tmp_path, plan):
+    audio = 0.1 * np.random.default_rng(4).standard_normal(8_000)
+    folder = write_corpus(tmp_path / "speech", "speech", [("train", "a", audio)])
+    speech = Corpus([folder], role="speech", split="train")
+    (folder / "train-000000.tar").unlink()
+    sources = {"noise": plan.noise, "rir": plan.rir}
+    batches = stream(Plan(speech=speech, scene=Scene(), seed=0, **sources), epoch=0, batch_size=1)
+    with pytest.raises(ShardError, match=r"train-000000\.tar cannot be opened \(no such file"):
+        next(iter(batches))
+
+
+def test_a_place_that_the_disk_cannot_read_is_a_bad_sample(tmp_path, plan, monkeypatch):
+    random = np.random.default_rng(5)
+    recordings = [("train", "a", 0.1 * random.standard_normal(8_000)) for _ in range(2)]
+    folder = write_corpus(tmp_path / "speech", "speech", recordings)
+    speech = Corpus([folder], role="speech", split="train")
+    broken, pread = int(speech._readers[0].index.columns["offset"][1]), os.pread
+
+    def read(descriptor, size, offset):
+        if offset == broken and size > 5_000:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return pread(descriptor, size, offset)
+
+    monkeypatch.setattr(os, "pread", read)
+    scene, sources = Scene(segment=0.5), {"noise": plan.noise, "rir": plan.rir}
+    plan = Plan(speech=speech, scene=scene, seed=0, shuffle="samples", **sources)
+    (batch,) = stream(plan, epoch=0, batch_size=2)
+    assert len(batch["index"]) == len(batch["skipped"]) == 1
+    assert f"Sample {speech.key[1]} of" in batch["skipped"][0]
+    assert "cannot be read (input/output error): check the disk" in batch["skipped"][0]
 
 
 def test_readers_survive_pickling_and_many_shards(corpora):

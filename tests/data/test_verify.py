@@ -13,7 +13,7 @@ import soundfile
 from rased.cli import main
 from rased.data.pack import pack
 from rased.data.shards import Reader, bundle, read_index
-from rased.data.tars import read_shard
+from rased.data.tars import describe, read_shard
 from rased.data.verify import DAMAGED, DROPPED, find, repair, summary, verify
 from rased.errors import RasedError
 
@@ -44,6 +44,18 @@ def samples(folder: Path) -> dict[str, bytes]:
     index = read_index(folder)
     reader = Reader(index)
     return {str(key): reader.raw(row) for row, key in enumerate(index.columns["key"])}
+
+
+REPEATED = ("split", "label", "licence", "frames")
+
+
+def facts(folder: Path) -> dict[str, dict[str, object]]:
+    """What the index says of each sample, by key."""
+    index = read_index(folder)
+    columns = {name: index.values(name) for name in REPEATED}
+    columns["licence"] = [index.licences[code] for code in columns["licence"]]
+    rows = (dict(zip(REPEATED, row, strict=True)) for row in zip(*columns.values(), strict=True))
+    return dict(zip(index.values("key"), rows, strict=True))
 
 
 def place(folder: Path, row: int) -> tuple[Path, int, str]:
@@ -84,8 +96,8 @@ def flipped_json(folder: Path) -> tuple[str, set[str]]:
 
 def truncated(folder: Path) -> tuple[str, set[str]]:
     shard, offset, key = place(folder, 4)
-    shard.write_bytes(shard.read_bytes()[: offset + 700])
     index = read_index(folder)
+    shard.write_bytes(shard.read_bytes()[: offset + 700])
     same = index.columns["shard"] == index.columns["shard"][4]
     behind = same & (index.columns["offset"] >= offset)
     return (
@@ -97,8 +109,8 @@ def truncated(folder: Path) -> tuple[str, set[str]]:
 def without_end(folder: Path) -> tuple[str, set[str]]:
     """Cut where a member ends: `tarfile` and WebDataset do not notice."""
     shard, offset, _ = place(folder, 4)
-    shard.write_bytes(shard.read_bytes()[: offset - 512])
     index = read_index(folder)
+    shard.write_bytes(shard.read_bytes()[: offset - 512])
     same = index.columns["shard"] == index.columns["shard"][4]
     behind = same & (index.columns["offset"] >= offset)
     return "the end of a tar file is missing", set(index.columns["key"][behind].tolist())
@@ -214,6 +226,57 @@ class TestDamage:
         after = samples(shards)
         assert len(before) - len(after) <= 1
         assert after.items() <= before.items()
+
+    def test_no_flipped_byte_of_a_json_changes_what_is_known(self, tmp_path: Path):
+        for name in ("a", "b"):
+            soundfile.write(tmp_path / f"{name}.wav", np.full(40, 0.1), RATE, "PCM_16")
+        folder = tmp_path / "shards"
+        pack([tmp_path], folder, role="speech", codec="pcm16")
+        shard, index = folder / "train-000000.tar", folder / "index.json"
+        before, whole, listed = facts(folder), shard.read_bytes(), index.read_bytes()
+        details = {stored.details["key"]: stored.details for stored in read_shard(shard)}
+        start = whole.index(b'{"key":"b"')
+        for at in range(start, start + len(describe(details["b"]))):
+            flip(shard, at)
+            repair(folder)
+            after = facts(folder)
+            assert after == {key: before[key] for key in after}
+            assert "a" in after
+            for stored in read_shard(shard):
+                said = {name: stored.details[name] for name in REPEATED}
+                assert said == before[stored.details["key"]]
+            for aside in folder.glob("*" + DAMAGED):
+                aside.unlink()
+            shard.write_bytes(whole)
+            index.write_bytes(listed)
+
+    @pytest.mark.parametrize("name", ["label", "split", "licence", "frames"])
+    def test_a_flipped_byte_of_a_json_is_mended_from_the_index(self, shards: Path, name: str):
+        shard, _, key = place(shards, 4)
+        before = facts(shards)
+        start = shard.read_bytes().index(b'{"key":"' + key.encode())
+        value = shard.read_bytes().index(f'"{name}":'.encode(), start) + len(f'"{name}":')
+        data = bytearray(shard.read_bytes())
+        data[value + 1] ^= 1
+        shard.chmod(0o644)
+        shard.write_bytes(data)
+        (problem,) = [what for what in problems(shards) if key in what]
+        assert f"sample {key} in {shard.name} is damaged: its json says {name} " in problem
+        (what, *_) = repair(shards)
+        assert "the json of 1 from the index" in what
+        assert facts(shards) == before
+        assert problems(shards) == []
+        assert (shards / f"{shard.name}{DAMAGED}").read_bytes() == data
+
+    def test_a_whole_shard_is_right_where_the_index_is_not(self, shards: Path):
+        before = facts(shards)
+        path = shards / "index.json"
+        stored = json.loads(path.read_text())
+        stored["columns"]["label"][4] = "nobody"
+        path.write_text(json.dumps(stored))
+        assert any("the index is wrong about sample" in problem for problem in problems(shards))
+        repair(shards)
+        assert facts(shards) == before
 
     def test_a_doubled_shard(self, shards: Path):
         before = samples(shards)

@@ -92,6 +92,7 @@ class PublicCorpus:
         archives: what can be downloaded.
         by_hand: what must be fetched by hand, and how; "" where nothing is.
         pairs: yields the corpus's own test set, by root, in its order.
+        test_ids: of those pairs, where the field knows them by one list; then nothing else is taken.
         target: what the targets of those pairs are.
         texts: licence texts below the root, as patterns.
     """
@@ -110,6 +111,7 @@ class PublicCorpus:
     archives: tuple[Archive, ...] = ()
     by_hand: str = ""
     pairs: Callable[[Path], Iterator[Pair]] | None = None
+    test_ids: tuple[str, ...] = ()
     target: str = "clean"
     texts: tuple[str, ...] = field(default=("LICENSE*", "license*"))
 

@@ -9,7 +9,7 @@ from rased.data.shards import Role
 
 _TOOLS = ("reverb_tools_for_Generate_mcTrainData", "reverb_tools_for_Generate_SimData")
 _VALID_ROOM = "LargeRoom2"
-_ROOM = re.compile(r"(?:Small|Medium|Large|Sim)Room\d", re.IGNORECASE)
+_ROOM = re.compile(r"(Small|Medium|Large|Sim)Room(\d)", re.IGNORECASE)
 _LICENCE = "unknown (none stated)"
 
 
@@ -17,18 +17,28 @@ def walk(root: Path) -> Iterator[Item]:
     """Yield RIR/RIR_ROOM_{near,far}_Angl{A,B}.wav and NOISE/Noise_ROOM_N.wav; SimRoom1 to 3 are test."""
     roles: dict[str, Role] = {"RIR": "rir", "NOISE": "noise"}
     for path in audio_below(root):
-        room = _ROOM.search(path.stem)
+        room = room_of(path.stem)
         role = roles.get(path.parent.name)
         if room and role:
-            split = "test" if room[0].lower().startswith("sim") else "train"
-            yield Item(
-                path.relative_to(root).as_posix(),
-                role,
-                "valid" if room[0] == _VALID_ROOM else split,
-                room[0],
-                _LICENCE,
-                "REVERB challenge 2014",
-            )
+            name = path.relative_to(root).as_posix()
+            yield Item(name, role, split_of(room), room, _LICENCE, "REVERB challenge 2014")
+
+
+def room_of(name: str) -> str:
+    """Return the room that a file of the challenge, here or in OpenSLR 28, is named for; "" for none.
+
+    >>> room_of("RVB2014_type2_rir_simroom1_far_angla")
+    'SimRoom1'
+    """
+    found = _ROOM.search(name)
+    return f"{found[1].capitalize()}Room{found[2]}" if found else ""
+
+
+def split_of(room: str) -> str:
+    """Return the split of a room of the challenge: those of its simulated test data are test."""
+    if room.startswith("Sim"):
+        return "test"
+    return "valid" if room == _VALID_ROOM else "train"
 
 
 def pairs(root: Path) -> Iterator[Pair]:

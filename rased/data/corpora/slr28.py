@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from rased.data.corpora import reverb
 from rased.data.corpora.base import (
     Archive,
     Item,
@@ -17,7 +18,6 @@ from rased.data.corpora.slr26 import CORPUS as SLR26
 from rased.data.corpora.slr26 import LICENCE, walk_simulated
 
 _SOURCE = "OpenSLR 28"
-_REVERB_ROOM = re.compile(r"(?:small|medium|large|sim)room\d")
 _AIR_ROOM = re.compile(r"aula_carolina|booth|lecture|meeting|office|stairway")
 
 
@@ -26,31 +26,35 @@ def walk(root: Path) -> Iterator[Item]:
     base = below(root, "RIRS_NOISES")
     yield from walk_simulated(base / "simulated_rirs", root, _SOURCE)
     for path in audio_below(base / "real_rirs_isotropic_noises"):
-        room, name = room_of(path.stem), path.relative_to(root).as_posix()
+        (room, split), name = room_of(path.stem), path.relative_to(root).as_posix()
         if "noise" in path.stem:
-            yield Item(name, "noise", split_by(room), room, LICENCE, _SOURCE)
+            yield Item(name, "noise", split, room, LICENCE, _SOURCE)
         elif "rir" in path.stem or path.stem.startswith("air_"):
-            yield Item(name, "rir", split_by(room), room, LICENCE, _SOURCE)
+            yield Item(name, "rir", split, room, LICENCE, _SOURCE)
     for path in audio_below(base / "pointsource_noises"):
         name = path.relative_to(root).as_posix()
         label = "free-sound" if "free-sound" in path.stem else "point source"
         yield Item(name, "noise", split_by(path.stem), label, LICENCE, f"{_SOURCE} (MUSAN)")
 
 
-def room_of(name: str) -> str:
-    """Return the room of a measured response or noise; a whole database where the name does not tell.
+def room_of(name: str) -> tuple[str, str]:
+    """Return room and split of a measured response or noise; a whole database where the name does not tell.
 
-    >>> room_of("RVB2014_type1_rir_largeroom1_far_angla")
-    'REVERB-largeroom1'
+    Rooms of the REVERB challenge have the label and the split that they have there.
+
+    >>> room_of("RVB2014_type1_rir_largeroom2_far_angla")
+    ('LargeRoom2', 'valid')
     >>> room_of("RWCP_type2_rir_cirline_ofc_imp_rev")
-    'RWCP'
+    ('RWCP', 'train')
     """
     lower = name.lower()
-    if lower.startswith("rvb2014") and (found := _REVERB_ROOM.search(lower)):
-        return f"REVERB-{found[0]}"
+    if lower.startswith("rvb2014") and (room := reverb.room_of(name)):
+        return room, reverb.split_of(room)
     if lower.startswith("air") and (found := _AIR_ROOM.search(lower)):
-        return f"AIR-{found[0]}"
-    return name.partition("_")[0].upper()
+        room = f"AIR-{found[0]}"
+    else:
+        room = name.partition("_")[0].upper()
+    return room, split_by(room)
 
 
 CORPUS = PublicCorpus(
@@ -62,7 +66,8 @@ CORPUS = PublicCorpus(
     licence=LICENCE,
     citation=SLR26.citation,
     homepage="https://www.openslr.org/28",
-    splits="by a hash of the room's name; point sources by that of the recording, as in musan",
+    splits="by a hash of the room's name, those of the REVERB challenge as in reverb; point sources by "
+    "that of the recording, as in musan",
     layout="RIRS_NOISES/simulated_rirs/smallroom/Room001/Room001-00001.wav",
     walk=walk,
     archives=(

@@ -14,6 +14,16 @@ _MD5 = {
 }
 _TRAIN = ("clean_trainset_28spk_wav", "clean_trainset_28spk_wav_16k", "clean_trainset_wav")
 _TEST = ("{}_testset_wav", "{}_testset_wav_16k")
+_LAST = {"p232": 415, "p257": 434}
+_UNUSED = {
+    "p232": {4, 8, 18, 26, 111, 122, 149, 157, 166, 168, 192, 212, 222, 233, 262, 304, 345, 376}
+    | {395, 401, 406, 408},
+    "p257": {5, 21, 134},
+}
+"""Numbers below the last one of a test speaker that are no test utterance: 824 are left.
+
+As in VoiceBank+DEMAND/test.txt of https://github.com/yxlu-0102/MP-SENet.
+"""
 
 
 def walk(root: Path) -> Iterator[Item]:
@@ -40,6 +50,20 @@ def pairs(root: Path) -> Iterator[Pair]:
         if path.stem in log:
             facts |= {"noise_type": log[path.stem][0], "snr_db": float(log[path.stem][1])}
         yield Pair(path.stem, path, clean / path.relative_to(noisy), facts)
+
+
+def standard_ids() -> tuple[str, ...]:
+    """Return the names of the 824 test utterances.
+
+    >>> len(standard_ids()), standard_ids()[3]
+    (824, 'p232_005')
+    """
+    return tuple(
+        f"{speaker}_{number:03d}"
+        for speaker, last in _LAST.items()
+        for number in range(1, last + 1)
+        if number not in _UNUSED[speaker]
+    )
 
 
 def _folder(root: Path, names: list[str] | tuple[str, ...]) -> Path:
@@ -74,5 +98,6 @@ CORPUS = PublicCorpus(
         for name, md5 in _MD5.items()
     ),
     pairs=pairs,
+    test_ids=standard_ids(),
     texts=("license_text",),
 )

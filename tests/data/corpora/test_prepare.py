@@ -20,6 +20,8 @@ from rased.errors import RasedError
 from rased.evaluation.testset import read_testset
 from tests.data.corpora.test_walkers import audio, replica, wanted
 
+VOICEBANK = replace(CORPORA["voicebank-demand"], test_ids=("p232_001", "p257_434"))
+
 
 def stored(folder):
     return [sample for shard in sorted(folder.glob("*.tar")) for sample in read_shard(shard)]
@@ -127,7 +129,7 @@ class TestTestSet:
         return root
 
     def test_it_is_frozen_in_its_order_and_no_part_of_it_is_in_the_shards(self, root, tmp_path):
-        done = prepare(CORPORA["voicebank-demand"], root, tmp_path / "out")
+        done = prepare(VOICEBANK, root, tmp_path / "out")
         assert done.pairs == 2
         testset = read_testset(tmp_path / "out/testset")
         assert [item.id for item in testset.items] == ["p232_001", "p257_434"]
@@ -150,7 +152,7 @@ class TestTestSet:
         assert main(["data", "info", str(tmp_path / "out")]) == 0
 
     def test_both_files_of_a_pair_have_one_gain(self, root, tmp_path):
-        prepare(CORPORA["voicebank-demand"], root, tmp_path / "out")
+        prepare(VOICEBANK, root, tmp_path / "out")
         items = json.loads((tmp_path / "out/testset/testset.json").read_text())["items"]
         gains = [item["gain"] for item in items]
         assert gains[0] == 1
@@ -166,7 +168,7 @@ class TestTestSet:
             assert np.abs(noisy).max() < 1
 
     def test_it_never_changes(self, root, tmp_path):
-        corpus = CORPORA["voicebank-demand"]
+        corpus = replace(VOICEBANK, test_ids=())
         prepare(corpus, root, tmp_path / "out")
         before = (tmp_path / "out/testset/testset.json").read_bytes()
         prepare(corpus, root, tmp_path / "out")
@@ -176,10 +178,33 @@ class TestTestSet:
         with pytest.raises(RasedError, match="a frozen set never changes"):
             prepare(corpus, root, tmp_path / "out")
 
+    def test_part_of_what_the_field_knows_is_refused(self, root, tmp_path):
+        with pytest.raises(
+            RasedError, match=r"not the 824 .* 822 missing \(p232_002, p232_003, p232_005"
+        ):
+            prepare(CORPORA["voicebank-demand"], root, tmp_path / "out")
+        other = replace(VOICEBANK, test_ids=("p232_001",))
+        with pytest.raises(RasedError, match=r": 1 not of it \(p257_434\)\. Fetch it whole"):
+            prepare(other, root, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    @pytest.mark.parametrize("split", ["train", "valid"])
+    def test_its_speech_is_packed_for_testing_alone(self, root, tmp_path, split, capsys):
+        words = ["data", "pack", str(root / "clean_testset_wav"), "--role", "speech", "--out"]
+        assert main([*words, str(tmp_path / "a"), "--split", split]) == 2
+        assert "2 of the files, such as 'p232_001.wav', are by their" in capsys.readouterr().err
+        assert not (tmp_path / "a").exists()
+        assert main([*words, str(tmp_path / "b"), "--split", "test"]) == 0
+        places = ["--root", str(tmp_path / "own"), "--out", str(tmp_path / "c")]
+        (tmp_path / "own/speech/train").mkdir(parents=True)
+        (root / "noisy_testset_wav").rename(tmp_path / "own/speech/train/anna")
+        assert main(["data", "prepare", "folder", *places]) == 2
+        assert "for testing alone" in capsys.readouterr().err
+
     def test_half_a_pair_is_no_test_set(self, root, tmp_path):
         (root / "clean_testset_wav/p257_434.wav").unlink()
         with pytest.raises(RasedError, match=r"p257_434.wav': no such file. Fetch it again"):
-            prepare(CORPORA["voicebank-demand"], root, tmp_path / "out")
+            prepare(VOICEBANK, root, tmp_path / "out")
         assert not (tmp_path / "out/testset").exists()
 
     def test_a_shorter_target_is_filled_with_silence(self, tmp_path):

@@ -112,8 +112,8 @@ REPLICAS = {
         "datasets/impulse_responses/SLR28/RIRS_NOISES/real_rirs_isotropic_noises/"
         "RVB2014_type1_rir_largeroom1_far_angla.wav": (
             "rir",
-            split_by("REVERB-largeroom1"),
-            "REVERB-largeroom1",
+            "train",
+            "LargeRoom1",
             "Apache-2.0",
         ),
     },
@@ -316,14 +316,14 @@ REPLICAS = {
             (
                 "real_rirs_isotropic_noises/RVB2014_type1_rir_largeroom1_far_angla.wav",
                 "rir",
-                split_by("REVERB-largeroom1"),
-                "REVERB-largeroom1",
+                "train",
+                "LargeRoom1",
             ),
             (
                 "real_rirs_isotropic_noises/RVB2014_type1_noise_largeroom1_1.wav",
                 "noise",
-                split_by("REVERB-largeroom1"),
-                "REVERB-largeroom1",
+                "train",
+                "LargeRoom1",
             ),
             (
                 "real_rirs_isotropic_noises/air_type1_air_binaural_aula_carolina_0_1_1_rir.wav",
@@ -509,6 +509,13 @@ class TestTestSets:
         used = {item.label for item in CORPORA["voicebank-demand"].walk(root)}
         assert used.isdisjoint(VOICEBANK_TEST_SPEAKERS)
 
+    def test_voicebank_demand_has_the_list_of_the_field(self):
+        ids = CORPORA["voicebank-demand"].test_ids
+        assert len(ids) == len(set(ids)) == 824
+        assert Counter(name[:4] for name in ids) == {"p232": 393, "p257": 431}
+        assert (ids[0], ids[-1]) == ("p232_001", "p257_434")
+        assert {"p232_004", "p232_408", "p257_005"}.isdisjoint(ids)
+
     def test_no_other_corpus_trains_on_its_speakers_or_noise(self):
         assert {split_of(speaker) for speaker in VOICEBANK_TEST_SPEAKERS} == {"test"}
         assert set(TEST_PLACES) == {"DLIVING", "OOFFICE", "SCAFE", "SPSQUARE", "TBUS"}
@@ -534,6 +541,29 @@ class TestSplitBy:
         count = Counter(split_by(f"speaker {number}", valid=0.1) for number in range(4000))
         assert count["test"] == pytest.approx(200, abs=45)
         assert count["valid"] == pytest.approx(400, abs=60)
+
+    def test_rooms_of_the_reverb_challenge_are_the_same_in_slr28_and_dns(self, tmp_path):
+        rooms = [
+            f"{size}Room{number}"
+            for size in ("Small", "Medium", "Large", "Sim")
+            for number in (1, 2)
+        ]
+        for room in (*rooms, "SimRoom3"):
+            for path in (
+                f"reverb/RIR/RIR_{room}_far_AnglA.wav",
+                f"slr28/RIRS_NOISES/real_rirs_isotropic_noises/RVB2014_type1_rir_{room.lower()}_far_angla.wav",
+                f"dns/impulse_responses/SLR28/RIRS_NOISES/real_rirs_isotropic_noises/"
+                f"RVB2014_type1_rir_{room.lower()}_far_angla.wav",
+            ):
+                (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / path).write_bytes(b"")
+        found = [
+            {item.label: item.split for item in CORPORA[name].walk(tmp_path / name)}
+            for name in ("reverb", "slr28", "dns")
+        ]
+        assert found[0] == found[1] == found[2]
+        assert found[0]["SimRoom3"] == "test"
+        assert found[0]["LargeRoom2"] == "valid"
 
     def test_recordings_of_musan_have_one_split_in_slr28(self, tmp_path):
         for number in range(40):
