@@ -3,10 +3,11 @@
 import argparse
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 
-from rased.errors import RasedError
+from rased.errors import ProblemsFound, RasedError
 
 EXAMPLES = """\
 examples:
@@ -15,7 +16,8 @@ examples:
   rased data stream -c data/bundle --samples 0:64 --hashes --workers 2 --world-size 3
 
 One line a mixture: index, key of the speech, noise and room, SNR, level, distortions (where the scene
-has any) and, with --hashes, the SHA-256 of noisy and target. Every draw is a function of (seed, epoch, index)."""
+has any) and, with --hashes, the SHA-256 of noisy and target. Every draw is a function of (seed, epoch, index).
+What cannot be read is missing among them, named on stderr, and the exit code is 1."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,13 +48,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the lines in the order of their index."""
     begin, end = _range(arguments.samples)
-    rows = sorted(_rows(arguments, begin, end), key=lambda row: row["index"])
+    _check(arguments)
+    skipped: list[str] = []
+    rows = sorted(_rows(arguments, begin, end, skipped), key=lambda row: row["index"])
     for row in rows:
         if arguments.json:
             print(json.dumps(row))
         else:
             print("\t".join(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()))
+    if skipped:
+        for reason in skipped:
+            print(f"skipped: {reason}", file=sys.stderr)
+        raise ProblemsFound(
+            f"{len(skipped)} of {end - begin} samples could not be read and are missing above: check the shards "
+            "with `rased data verify`."
+        )
     return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from rased.data.order import EPOCHS
+
+    for option, value, least in (
+        ("--workers", arguments.workers, 0),
+        ("--world-size", arguments.world_size, 1),
+        ("--epoch", arguments.epoch, 0),
+    ):
+        if value < least:
+            raise RasedError(f"{option} is {value}; it is {least} or more.")
+    if arguments.epoch >= EPOCHS:
+        raise RasedError(f"--epoch is {arguments.epoch}; the last one is {EPOCHS - 1}.")
 
 
 def _range(text: str) -> tuple[int, int]:
@@ -62,7 +87,10 @@ def _range(text: str) -> tuple[int, int]:
     return int(begin), int(end)
 
 
-def _rows(arguments: argparse.Namespace, begin: int, end: int) -> Iterator[dict[str, Any]]:
+def _rows(
+    arguments: argparse.Namespace, begin: int, end: int, skipped: list[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield a row a mixture, and note the reasons of those that could not be read."""
     from pytorch_lightning import LightningDataModule
 
     from rased.config import build, load_configs
@@ -90,7 +118,8 @@ def _rows(arguments: argparse.Namespace, begin: int, end: int) -> Iterator[dict[
         loader.epoch = arguments.epoch if arguments.split == "train" else VALIDATION_EPOCH
         loader.position = begin
         for batch in loader:
-            mixture = data.mixer(batch) if arguments.hashes else None
+            skipped += batch["skipped"]
+            mixture = data.mixer(batch) if arguments.hashes and len(batch["index"]) else None
             for place, index in enumerate(batch["index"].tolist()):
                 row = {
                     "index": index,

@@ -1,8 +1,10 @@
 """A folder of shards while it is written: begun, taken up where a run was cut off, filled, or refused."""
 
 import errno
+import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,8 +30,12 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM)
 
 
 @contextmanager
-def writing(out: Path) -> Iterator[None]:
+def on_disk(out: Path, kept: str) -> Iterator[None]:
     """Turn a disk that is full or closed to us into a sentence.
+
+    Args:
+        out: what is written.
+        kept: what is left of it then, and what to do before the same command is given again.
 
     Raises:
         RasedError: it is.
@@ -40,15 +46,44 @@ def writing(out: Path) -> Iterator[None]:
         if error.errno not in _NO_ROOM:
             raise
         raise RasedError(
-            f"Cannot write to '{out}': {(error.strerror or str(error)).lower()}. Complete shards are "
-            "kept: make room or choose another --out, and run the same command again."
+            f"Cannot write to '{out}': {(error.strerror or str(error)).lower()}. {kept}, and run the "
+            "same command again."
         ) from error
+
+
+@contextmanager
+def writing(
+    out: Path, kept: str = "Complete shards are kept: make room or choose another --out"
+) -> Iterator[None]:
+    """Make a folder, and let nobody else write shards into it meanwhile; see `on_disk`.
+
+    Raises:
+        RasedError: the disk is full or closed to us, or another process writes into the folder.
+    """
+    with on_disk(out, kept):
+        out.mkdir(parents=True, exist_ok=True)
+        folder = os.open(out, os.O_RDONLY)
+        try:
+            _lock(folder, out)
+            yield
+        finally:
+            os.close(folder)
+
+
+def _lock(folder: int, out: Path) -> None:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise RasedError(
+            f"Another process is writing into '{out}': wait for it, or choose another folder."
+        ) from error
+    except OSError:
+        return  # a file system that locks no folders
 
 
 def begin(out: Path, request: dict[str, Any]) -> bool:
     """Make `out` ready for this request; True when it is there already, complete."""
     record = out / RECORD
-    out.mkdir(parents=True, exist_ok=True)
     earlier = None
     if record.is_file():
         try:

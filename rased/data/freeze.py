@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from rased.data.columns import hexadecimal
+from rased.data.folder import on_disk
 from rased.data.mixing import PEAK, Mixer, Mixing, Target
 from rased.data.pack import encode
 from rased.data.sample import Batch, Mixture
@@ -152,7 +153,7 @@ def freeze(
         progress: called with (mixtures done, mixtures in all).
 
     Raises:
-        RasedError: sources that do not serve, `out` holds something else.
+        RasedError: sources that do not serve, `out` holds something else, no space left.
     """
     sources = Sources(
         speech=Corpus([speech], role="speech", split=split),
@@ -164,7 +165,8 @@ def freeze(
     work = out.resolve().with_name(out.resolve().name + ".part")
     shutil.rmtree(work, ignore_errors=True)
     try:
-        return _write(work, out, drawn, recipe, sources, split, name, progress)
+        with on_disk(out, "Nothing of the set is kept: make room or choose another --out"):
+            return _write(work, out, drawn, recipe, sources, split, name, progress)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -14,6 +14,10 @@ import numpy as np
 
 from rased.errors import RasedError
 
+SEEDS = 1 << 63
+EPOCHS = 1 << 19
+"""Seeds and epochs that `generator` tells apart."""
+
 
 @dataclass(frozen=True)
 class Span:

@@ -123,7 +123,8 @@ def pack(
         progress: called with (files done, files in all).
 
     Raises:
-        RasedError: wrong arguments; out holds something else; no space left (complete shards stay).
+        RasedError: wrong arguments; out holds something else, or another process writes into it; no
+            space left (complete shards stay).
         ProblemsFound: too many bad files, or nothing but bad files.
     """
     _check(role, codec, sample_rate, shard_mb, jobs, max_bad)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rased.data.corpora.base import Archive, Item, Pair, PublicCorpus
 from rased.data.download import FOLDER, Fetched, obtain
+from rased.data.folder import on_disk
 from rased.data.freeze import SCHEMA, TESTSET, list_sha256
 from rased.data.pack import BadAudioError, Packed, encode, pack_listing, read_mono
 from rased.data.shards import Codec, Role
@@ -28,6 +29,7 @@ CORPUS_FILE = "corpus.json"
 """Beside the folders of the roles: what was prepared, from which files."""
 _FULL_SCALE = 32767 / 32768
 _FACTS = ("condition", "snr_db", "speaker", "noise", "noise_type", "rir", "room", "t60", "drr_db")
+_KEPT = "Complete shards are kept, nothing of the test set: make room or choose another --out"
 Progress = Callable[[str, int, int], None]
 
 
@@ -134,7 +136,8 @@ def prepare(
             )
         if pairs:
             freeze_pairs(corpus, pairs, out / "testset", sample_rate=sample_rate, progress=progress)
-            shutil.copyfile(attribution, out / "testset" / "LICENSES.md")
+            with on_disk(out, _KEPT):
+                shutil.copyfile(attribution, out / "testset" / "LICENSES.md")
     done = Prepared(
         out=out,
         packed=packed,
@@ -143,7 +146,8 @@ def prepare(
         archives=archives,
         passed_over=dict(passed_over),
     )
-    write_json(out / CORPUS_FILE, _record(corpus, done))
+    with on_disk(out, _KEPT):
+        write_json(out / CORPUS_FILE, _record(corpus, done))
     return done
 
 
@@ -161,7 +165,7 @@ def freeze_pairs(
     full scale. A target that is shorter is filled with silence, a longer one is cut.
 
     Raises:
-        RasedError: a file that cannot be read, or another test set in `out`.
+        RasedError: a file that cannot be read, another test set in `out`, or no space left.
     """
     request = _digest(pairs, sample_rate)
     if (out / TESTSET).is_file():
@@ -174,6 +178,22 @@ def freeze_pairs(
         return there
     work = out.with_name(out.name + ".part")
     shutil.rmtree(work, ignore_errors=True)
+    try:
+        with on_disk(out, _KEPT):
+            return _write_pairs(corpus, pairs, work, out, request, sample_rate, progress)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _write_pairs(
+    corpus: PublicCorpus,
+    pairs: Sequence[Pair],
+    work: Path,
+    out: Path,
+    request: str,
+    sample_rate: int,
+    progress: Progress,
+) -> dict[str, Any]:
     for part in ("noisy", "target"):
         (work / part).mkdir(parents=True)
     items = []

@@ -150,7 +150,8 @@ def simulate(
         progress: called with (responses done, responses in all).
 
     Raises:
-        RasedError: pyroomacoustics is missing; out holds something else; no space left.
+        RasedError: pyroomacoustics is missing; out holds something else, or another process writes into
+            it; no space left.
     """
     version = _pyroomacoustics().__version__
     if jobs < 0 or not shard_mb > 0:

@@ -1,5 +1,6 @@
 """The stages between an order and a batch, each a generator function: what is drawn, read and put together."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -30,6 +31,10 @@ SHAPING_TAPS = 64
 
 ROOMS_MB = 64.0
 """Megabytes of decoded rooms that a process keeps, where nothing else is said."""
+
+
+SHORTEST = 0.01
+"""Seconds of a segment or a room."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,12 @@ class Scene:
         """Check once, where the value is made."""
         for name in ("snr_db", "level_dbfs", "pause", "noise_level_db"):
             low, high = getattr(self, name)
-            if low > high:
-                raise RasedError(f"{name} is [{low}, {high}]; the lower end comes first.")
+            if not (low <= high and math.isfinite(low) and math.isfinite(high)):
+                raise RasedError(
+                    f"{name} is [{low}, {high}]; the lower end comes first, both are finite."
+                )
+        if self.pause[0] < 0:
+            raise RasedError(f"pause is {list(self.pause)}; a pause takes 0 s or more.")
         for name in ("reverb_probability", "noise_probability", "shaping_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise RasedError(f"{name} is {getattr(self, name)}; a share lies between 0 and 1.")
@@ -79,8 +88,9 @@ class Scene:
                 f"noises is {list(self.noises)}; give the probabilities of one, two, ... noises, which "
                 "add up to 1, as [0.7, 0.2, 0.1]."
             )
-        if self.segment <= 0 or self.rir_seconds <= 0:
-            raise RasedError("segment and rir_seconds are lengths in seconds, more than 0.")
+        for name in ("segment", "rir_seconds"):
+            if not SHORTEST <= getattr(self, name) < math.inf:
+                raise RasedError(f"{name} is {getattr(self, name)}; it takes {SHORTEST} s or more.")
 
 
 @dataclass(frozen=True)
@@ -198,8 +208,11 @@ class Plan:
             rooms_mb: megabytes of decoded impulse responses that each process keeps.
 
         Raises:
-            RasedError: several sample rates, a window without a block, or one that the cache cannot hold.
+            RasedError: several sample rates, a seed that names no generator, a window without a block, or
+                one that the cache cannot hold.
         """
+        if not 0 <= seed < order.SEEDS:
+            raise RasedError(f"The seed is {seed}; it lies between 0 and {order.SEEDS - 1}.")
         if window < 1:
             raise RasedError(f"window is {window}; at least one block is in use.")
         self.speech, self.noise, self.rir = speech, noise, rir

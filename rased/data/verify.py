@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import count
@@ -15,6 +16,7 @@ import soundfile
 
 from rased.data import remote
 from rased.data.columns import Names
+from rased.data.folder import writing
 from rased.data.freeze import TESTSET, list_sha256
 from rased.data.known import SUMS, Known, Seen, load
 from rased.data.shards import INDEX, Codec, Role, Shard, bundle, write_index
@@ -150,10 +152,16 @@ def repair(folder: Path) -> list[str]:
     the index contradicts the json of a sample, the shard's SHA-256 tells which of the two is damaged.
 
     Raises:
-        RasedError: not one good sample, or shards of several roles, codecs or sample rates.
+        RasedError: not one good sample, or shards of several roles, codecs or sample rates; no space
+            left, or another process writes into the folder.
     """
     if not _is_shards(folder):
         return []
+    with writing(folder, "Nothing is lost: make room"):
+        return _repair(folder)
+
+
+def _repair(folder: Path) -> list[str]:
     stored, _ = load(folder)
     known, head = Known(stored), _head(stored)
     listed = {shard["name"]: shard for shard in (stored or {"shards": []})["shards"]}
@@ -485,12 +493,26 @@ def _rewrite(
         aside = path.with_name(path.name + DAMAGED)
         while aside.exists():
             aside = aside.with_name(aside.name + DAMAGED)
-        path.replace(aside)
-        if keep:
+        if not keep:
+            path.replace(aside)
+            return aside
+        try:
+            _keep(path, aside)
             writer.finish()
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
     finally:
         writer.abandon()
     return aside
+
+
+def _keep(path: Path, aside: Path) -> None:
+    """Give a file a second name; the first stays in place until another file takes it."""
+    try:
+        aside.hardlink_to(path)
+    except OSError:  # a file system without such names
+        shutil.copyfile(path, aside)
 
 
 def _add(path: Path, rows: Rows) -> None:

@@ -1,6 +1,7 @@
 """Distortions: each does what its name says, all are functions of what was drawn, none touches the target."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -270,6 +271,10 @@ def test_several_noises_are_summed_at_their_levels_and_named(plan):
         (lambda: Scene(noises=(0.5, 0.4)), "add up to 1"),
         (lambda: Scene(noises=()), "add up to 1"),
         (lambda: Scene(noise_level_db=(3.0, -3.0)), "lower end comes first"),
+        (lambda: Scene(snr_db=(-5.0, math.nan)), "lower end comes first"),
+        (lambda: Scene(pause=(-1.0, 0.5)), "a pause takes 0 s or more"),
+        (lambda: Scene(segment=1e-6), "it takes 0.01 s or more"),
+        (lambda: Scene(rir_seconds=0.0), "it takes 0.01 s or more"),
         (lambda: Distortions(clipping=1.5), "between 0 and 1"),
         (lambda: Distortions(wind_snr_db=(5.0, 0.0)), "lower end comes first"),
         (lambda: Distortions(clipped=(0.0, 0.7)), "below 0.5"),

@@ -233,6 +233,16 @@ class TestFolder:
         assert (tmp_path / "a" / "testset.json").read_text() == first
         assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
+    def test_a_full_disk_is_one_sentence(
+        self, small_disk: Path, capsys: pytest.CaptureFixture[str]
+    ):
+        words = [*self.words, "--out", str(small_disk / "set"), "--count", "30", "--seed", "1"]
+        assert main(words) == 2
+        assert (
+            "no space left on device. Nothing of the set is kept: make" in capsys.readouterr().err
+        )
+        assert list(small_disk.iterdir()) == []
+
     def test_a_used_folder_is_refused(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         (tmp_path / "mine.txt").write_text("keep")
         assert main(self.command(tmp_path, 7)) == 2

@@ -486,6 +486,21 @@ class TestRestart:
         assert main(words) == 0
         assert len(read_index(out)) == 60
 
+    def test_a_second_run_into_one_folder_is_refused(self, tmp_path: Path):
+        corpus(tmp_path / "in")
+        refused = []
+
+        def again(done: int, total: int) -> None:
+            before = contents(tmp_path / "out")
+            with pytest.raises(RasedError, match=r"Another process is writing into .*wait for it"):
+                pack([tmp_path / "in"], tmp_path / "out", role="speech")
+            assert contents(tmp_path / "out") == before
+            refused.append(done)
+
+        packed = pack([tmp_path / "in"], tmp_path / "out", role="speech", progress=again)
+        assert len(refused) == packed.samples + 1
+        assert pack([tmp_path / "in"], tmp_path / "out", role="speech").resumed == packed.samples
+
     def test_a_read_only_folder_is_one_sentence(self, tmp_path: Path, small_disk: Path):
         corpus(tmp_path / "in")
         subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)

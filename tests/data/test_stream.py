@@ -14,6 +14,7 @@ import torch
 
 from rased.data.datamodule import Loader, MixtureDataModule
 from rased.data.mixing import Mixer, Mixing
+from rased.data.order import EPOCHS, SEEDS
 from rased.data.shards import Corpus, ShardError, refuse_overlap
 from rased.data.stages import Plan, Scene
 from rased.data.stream import stream
@@ -140,6 +141,15 @@ def test_a_bad_sample_is_named_and_the_others_do_not_change(tmp_path, plan):
     assert "rased data verify" in broken["skipped"][0]
     kept = _hashes([broken])
     assert kept == {i: hashed for i, hashed in _hashes(whole).items() if i not in lost}
+
+
+def test_a_seed_that_names_no_generator_is_refused(plan):
+    sources = {"speech": plan.speech, "noise": plan.noise, "rir": plan.rir}
+    for seed in (-1, 99999999999999999999):
+        with pytest.raises(RasedError, match=f"The seed is {seed}; it lies between 0 and"):
+            Plan(**sources, scene=plan.scene, seed=seed)
+    last = Plan(**sources, scene=plan.scene, seed=SEEDS - 1, count=plan.count)
+    assert last.draw(EPOCHS - 1, 0) != last.draw(EPOCHS - 2, 0)
 
 
 def test_overlapping_splits_are_refused(tmp_path, corpora):

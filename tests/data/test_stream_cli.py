@@ -2,9 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from rased.cli import main
+from rased.data.shards import read_index
+from tests.data.conftest import write_corpus
 
 WORDS = ["data", "stream", "-c", "data/bundle", "--samples", "3:15"]
 
@@ -34,8 +37,33 @@ def test_json_holds_what_was_drawn(capsys):
         (["--samples", "5:5"], "range of indices"),
         (["--samples", "x"], "range of indices"),
         (["--samples", "0:99999"], "an epoch has 1600"),
+        (["--samples", "0:8", "--workers", "-2"], "--workers is -2; it is 0 or more"),
+        (["--samples", "0:8", "--world-size", "0"], "--world-size is 0; it is 1 or more"),
+        (["--samples", "0:8", "--epoch", "-1"], "--epoch is -1; it is 0 or more"),
+        (["--samples", "0:8", "--epoch", "5000000"], "--epoch is 5000000; the last one is 524287"),
     ],
 )
 def test_wrong_ranges_are_named(capsys, words, sentence):
     assert main(["data", "stream", "-c", "data/bundle", *words]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_what_cannot_be_read_is_named_and_the_exit_code_tells(tmp_path, capsys):
+    random = np.random.default_rng(2)
+    recordings = [("train", "a", 0.1 * random.standard_normal(9_000)) for _ in range(6)]
+    recordings.append(("valid", "b", recordings[0][2][::-1]))
+    folder = write_corpus(tmp_path / "speech", "speech", recordings)
+    index = read_index(folder)
+    with (folder / "train-000000.tar").open("r+b") as file:
+        file.seek(int(index.columns["offset"][2]))
+        file.write(b"no longer FLAC")
+    (tmp_path / "data.yaml").write_text(
+        "data:\n  class_path: rased.data.datamodule.MixtureDataModule\n"
+        f"  init_args: {{speech: [{folder}], scene: {{segment: 0.5}}}}\n"
+    )
+    words = ["data", "stream", "-c", str(tmp_path / "data.yaml"), "--samples", "0:6", "--hashes"]
+    assert main(words) == 1
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 5
+    assert f"skipped: Sample {index.columns['key'][2]} of" in said.err
+    assert "1 of 6 samples could not be read and are missing above" in said.err

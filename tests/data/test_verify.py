@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import soundfile
 
 from rased.cli import main
+from rased.data.folder import writing
 from rased.data.pack import pack
 from rased.data.shards import Reader, bundle, read_index
 from rased.data.tars import describe, read_shard
@@ -301,6 +303,30 @@ class TestDamage:
         with pytest.raises(RasedError, match="not one good sample"):
             repair(tmp_path)
         assert (tmp_path / "train-000000.tar").exists()
+
+    def test_a_full_disk_is_one_sentence_and_loses_nothing(
+        self, shards: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+    ):
+        folder = shutil.copytree(shards, small_disk / "shards")
+        _, lost = flipped_audio(folder)
+        before = {path.name: path.read_bytes() for path in folder.iterdir()}
+        with suppress(OSError), (small_disk / "filling").open("wb", buffering=0) as filling:
+            while filling.write(bytes(4096)):
+                pass
+        assert main(["data", "verify", str(folder), "--repair"]) == 2
+        said = capsys.readouterr().err
+        assert "no space left on device. Nothing is lost: make room, and run the same" in said
+        left = {path.name: path.read_bytes() for path in folder.iterdir()}
+        assert left == before
+        (small_disk / "filling").unlink()
+        assert main(["data", "verify", str(folder), "--repair"]) == 0
+        assert len(read_index(folder)) == 18 - len(lost)
+
+    def test_a_folder_that_is_being_written_is_left_alone(self, shards: Path):
+        flipped_audio(shards)
+        with writing(shards), pytest.raises(RasedError, match="Another process is writing into"):
+            repair(shards)
+        assert repair(shards)
 
     def test_leftovers_of_a_cut_off_run(self, shards: Path):
         (shards / "train-000007.tar.part").write_bytes(b"half")

@@ -201,6 +201,17 @@ class TestTestSet:
         assert main(["data", "prepare", "folder", *places]) == 2
         assert "for testing alone" in capsys.readouterr().err
 
+    def test_a_full_disk_is_one_sentence(self, root, tmp_path, small_disk):
+        for number in range(20):
+            noise = np.random.default_rng(number).uniform(-0.5, 0.5, 96_000)
+            for kind in ("clean", "noisy"):
+                soundfile.write(root / f"{kind}_testset_wav" / f"{number}.wav", noise, 48_000)
+        with pytest.raises(
+            RasedError, match=r"no space left on device\. Complete shards are kept, nothing"
+        ):
+            prepare(replace(VOICEBANK, test_ids=()), root, small_disk / "out")
+        assert [path.name for path in (small_disk / "out").iterdir()] == ["speech"]
+
     def test_half_a_pair_is_no_test_set(self, root, tmp_path):
         (root / "clean_testset_wav/p257_434.wav").unlink()
         with pytest.raises(RasedError, match=r"p257_434.wav': no such file. Fetch it again"):
