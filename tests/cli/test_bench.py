@@ -37,6 +37,13 @@ def test_memory_of_a_corpus_is_flat(capsys):
 
 
 @pytest.mark.slow
+def test_memory_of_packing_one_long_file(capsys):
+    """Two hours, 230 MB; what is held is the sample as it is stored."""
+    assert main(["bench", "memory", "--job", "long", "--hours", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["long"]["peak_mb"] < 500
+
+
+@pytest.mark.slow
 def test_speed_of_frames(capsys):
     assert main(["bench", "frames", "--rounds", "1", "--mixtures", "20", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
