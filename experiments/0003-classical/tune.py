@@ -22,33 +22,40 @@ from rased.models.classical import METHODS
 
 RATE = 16_000
 WEIGHTS = {"pesq-wb": 1.0, "si-sdr": 0.1, "estoi": 5.0}
+START = [0.008, 0.016, 0.05, 0.1]
 DECIDED = {
+    "noise_start": START,
     "smoothing": [0.8, 0.84, 0.88, 0.92, 0.95, 0.98],
-    "gain_floor_db": [-8.0, -10.0, -14.0, -18.0],
-    "prior_floor_db": [-12.0, -15.0, -20.0],
+    "gain_floor_db": [-10.0, -14.0, -18.0],
+    "prior_floor_db": [-15.0, -20.0, -25.0],
     "noise_smoothing": [0.04, 0.076, 0.12, 0.2],
+    "n_fft": [400, 512, 640],
 }
 GRIDS = {
     "spectral-subtraction": {
+        "noise_start": START,
         "over": [1.5, 2.0, 3.0, 4.0],
         "floor": [0.01, 0.03, 0.1, 0.2],
-        "averaging": [0.002, 0.008, 0.016],
+        "averaging": [0.002, 0.008, 0.016, 0.032],
         "exponent": [1.0, 2.0],
-        "noise_smoothing": [0.04, 0.076, 0.12],
+        "noise_smoothing": [0.04, 0.076, 0.12, 0.2],
+        "n_fft": [400, 512, 640],
     },
     "wiener": DECIDED,
     "mmse-stsa": DECIDED,
     "log-mmse": DECIDED,
     "om-lsa": {
-        "gain_floor_db": [-8.0, -10.0, -14.0, -18.0, -25.0],
+        "noise_start": START,
+        "certain_limit": [3.0, 4.6, 8.0],
+        "gain_floor_db": [-10.0, -14.0, -18.0, -25.0],
         "smoothing": [0.84, 0.88, 0.92, 0.95, 0.98],
-        "prior_floor_db": [-12.0, -15.0, -20.0, -25.0],
+        "prior_floor_db": [-15.0, -20.0, -25.0],
         "minima_window": [0.48, 0.72, 0.96, 1.44],
-        "noise_smoothing": [0.03, 0.049, 0.08],
+        "noise_smoothing": [0.03, 0.049, 0.08, 0.12],
         "n_fft": [400, 512, 640],
     },
-    "wpe": {"delay": [2, 3, 4, 5], "taps": [10, 20, 30, 40]},
-    "wpe-om-lsa": {"delay": [2, 3, 4], "taps": [10, 20, 30, 40]},
+    "wpe": {"n_fft": [512, 1024], "delay": [2, 3, 4, 5], "taps": [10, 20, 30, 40]},
+    "wpe-om-lsa": {"delay": [3, 4, 5], "taps": [20, 30, 40]},
 }
 
 

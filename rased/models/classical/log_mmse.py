@@ -28,6 +28,7 @@ class LogMMSE(DecisionDirected):
         prior_floor_db: float = -20.0,
         gain_floor_db: float = -14.0,
         noise_smoothing: float = 0.12,
+        noise_start: float = 0.05,
         sample_rate: int = 16_000,
     ) -> None:
         super().__init__(
@@ -37,6 +38,7 @@ class LogMMSE(DecisionDirected):
             prior_floor_db=prior_floor_db,
             gain_floor_db=gain_floor_db,
             noise_smoothing=noise_smoothing,
+            noise_start=noise_start,
             sample_rate=sample_rate,
         )
 

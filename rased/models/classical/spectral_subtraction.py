@@ -31,6 +31,7 @@ class SpectralSubtraction(FrameGain):
         exponent: 1: magnitudes (Boll); 2: powers (Berouti).
         averaging: seconds over which the noisy power is averaged before the gain.
         noise_smoothing: seconds, of the noise power.
+        noise_start: seconds whose mean starts it.
         sample_rate: Hz.
     """
 
@@ -50,9 +51,12 @@ class SpectralSubtraction(FrameGain):
         exponent: float = 2.0,
         averaging: float = 0.008,
         noise_smoothing: float = 0.076,
+        noise_start: float = 0.05,
         sample_rate: int = 16_000,
     ) -> None:
-        super().__init__(n_fft=n_fft, hop_length=hop_length, sample_rate=sample_rate)
+        super().__init__(
+            n_fft=n_fft, hop_length=hop_length, noise_start=noise_start, sample_rate=sample_rate
+        )
         self.over = over
         self.floor = floor
         self.exponent = exponent
