@@ -18,6 +18,7 @@ import torch
 
 from rased.evaluation.testset import read_audio, read_testset
 from rased.metrics import metric
+from rased.models.base import Enhancer
 from rased.models.classical import METHODS
 
 RATE = 16_000
@@ -69,10 +70,8 @@ def settings_of(method: str, changed: dict) -> dict:
     return {"method": method, **settings}
 
 
-def score(settings: dict, items: list) -> dict:
+def scores_of(enhancer: Enhancer, items: list) -> dict:
     """Means over the items, and the objective."""
-    keywords = dict(settings)
-    enhancer = METHODS[keywords.pop("method")](**keywords).eval()
     scores: dict[str, list[float]] = {name: [] for name in WEIGHTS}
     for noisy, target in items:
         estimate = enhancer(noisy[None])[0]
@@ -84,21 +83,40 @@ def score(settings: dict, items: list) -> dict:
     return {**means, "objective": round(sum(WEIGHTS[name] * means[name] for name in means), 4)}
 
 
-def main() -> None:
-    """Tune what the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("method", nargs="+", choices=sorted(GRIDS))
+def score(settings: dict, items: list) -> dict:
+    """`scores_of` the method with these settings."""
+    keywords = dict(settings)
+    return scores_of(METHODS[keywords.pop("method")](**keywords).eval(), items)
+
+
+def parser_of(description: str) -> argparse.ArgumentParser:
+    """What the scripts of this experiment share: the sets, and how much of them."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--on", nargs="+", required=True, type=Path)
     parser.add_argument("--every", type=int, default=1, help="use every Nth utterance")
+    return parser
+
+
+def load(folders: list[Path], every: int) -> list:
+    """Pairs (noisy, target) of the sets, one after another."""
+    pairs = [item for folder in folders for item in read_testset(folder).items]
+    return [
+        [torch.from_numpy(read_audio(path, sample_rate=RATE)) for path in (item.noisy, item.target)]
+        for item in pairs[::every]
+    ]
+
+
+def main() -> None:
+    """Tune what the command line names."""
+    parser = parser_of(__doc__)
+    parser.add_argument("method", nargs="+", choices=sorted(GRIDS))
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--out", required=True, type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    pairs = [item for folder in arguments.on for item in read_testset(folder).items]
-    items = [
-        [torch.from_numpy(read_audio(path, sample_rate=RATE)) for path in (item.noisy, item.target)]
-        for item in pairs[:: arguments.every]
-    ]
+    items = load(arguments.on, arguments.every)
     lines = arguments.out.read_text().splitlines() if arguments.out.exists() else []
     known = {json.dumps(row["settings"]): row["scores"] for row in map(json.loads, lines)}
 
