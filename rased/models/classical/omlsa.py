@@ -66,13 +66,13 @@ class OMLSA(FrameGain):
         *,
         n_fft: int = 512,
         hop_length: int = 128,
-        smoothing: float = 0.88,
+        smoothing: float = 0.92,
         prior_floor_db: float = -15.0,
-        gain_floor_db: float = -10.0,
+        gain_floor_db: float = -18.0,
         minima_window: float = 0.96,
         noise_smoothing: float = 0.049,
-        noise_start: float = 0.05,
-        certain_limit: float = 3.0,
+        noise_start: float = 0.008,
+        certain_limit: float = 8.0,
         sample_rate: int = 16_000,
     ) -> None:
         super().__init__(

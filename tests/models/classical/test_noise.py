@@ -29,9 +29,10 @@ def tracked(enhancer, waveform, part):
 
 @pytest.mark.parametrize(
     ("enhancer", "part", "below", "above"),
-    # The MMSE tracker leaves out what it takes for speech: it is somewhat below the truth.
-    [(OMLSA(), 4, -1.0, 1.0), (LogMMSE(), 1, -2.0, 0.5)],
-    ids=["imcra", "mmse"],
+    # The MMSE tracker leaves out what it takes for speech: it is somewhat below the truth. The bias of
+    # IMCRA belongs to the paper's limit; the tuned one lets it be somewhat above.
+    [(OMLSA(certain_limit=3.0), 4, -1.0, 1.0), (OMLSA(), 4, 0.0, 1.5), (LogMMSE(), 1, -2.0, 0.5)],
+    ids=["imcra", "imcra tuned", "mmse"],
 )
 def test_white_noise_has_the_power_that_its_spectrum_has(enhancer, part, below, above):
     found = tracked(enhancer, noise(4), part)
