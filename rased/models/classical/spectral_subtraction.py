@@ -46,12 +46,12 @@ class SpectralSubtraction(FrameGain):
         *,
         n_fft: int = 512,
         hop_length: int = 128,
-        over: float = 1.5,
-        floor: float = 0.1,
+        over: float = 3.0,
+        floor: float = 0.03,
         exponent: float = 2.0,
-        averaging: float = 0.008,
-        noise_smoothing: float = 0.076,
-        noise_start: float = 0.05,
+        averaging: float = 0.016,
+        noise_smoothing: float = 0.12,
+        noise_start: float = 0.008,
         sample_rate: int = 16_000,
     ) -> None:
         super().__init__(
