@@ -23,14 +23,13 @@ from rased.models.classical import METHODS
 
 RATE = 16_000
 WEIGHTS = {"pesq-wb": 1.0, "si-sdr": 0.1, "estoi": 5.0}
-START = [0.008, 0.016, 0.05, 0.1]
+START = [0.008, 0.016, 0.05]
 DECIDED = {
     "noise_start": START,
-    "smoothing": [0.8, 0.84, 0.88, 0.92, 0.95, 0.98],
+    "smoothing": [0.8, 0.84, 0.88, 0.92, 0.95],
     "gain_floor_db": [-10.0, -14.0, -18.0],
     "prior_floor_db": [-15.0, -20.0, -25.0],
     "noise_smoothing": [0.04, 0.076, 0.12, 0.2],
-    "n_fft": [400, 512, 640],
 }
 GRIDS = {
     "spectral-subtraction": {
@@ -39,8 +38,7 @@ GRIDS = {
         "floor": [0.01, 0.03, 0.1, 0.2],
         "averaging": [0.002, 0.008, 0.016, 0.032],
         "exponent": [1.0, 2.0],
-        "noise_smoothing": [0.04, 0.076, 0.12, 0.2],
-        "n_fft": [400, 512, 640],
+        "noise_smoothing": [0.04, 0.076, 0.12],
     },
     "wiener": DECIDED,
     "mmse-stsa": DECIDED,
@@ -53,7 +51,6 @@ GRIDS = {
         "prior_floor_db": [-15.0, -20.0, -25.0],
         "minima_window": [0.48, 0.72, 0.96, 1.44],
         "noise_smoothing": [0.03, 0.049, 0.08, 0.12],
-        "n_fft": [400, 512, 640],
     },
     "wpe": {"n_fft": [512, 1024], "delay": [2, 3, 4, 5], "taps": [10, 20, 30, 40]},
     "wpe-om-lsa": {"delay": [3, 4, 5], "taps": [20, 30, 40]},
