@@ -18,21 +18,25 @@ import torch
 
 from rased.evaluation.testset import read_audio, read_testset
 from rased.metrics import metric
+from rased.models.base import Enhancer
 from rased.models.classical import METHODS
 
 RATE = 16_000
 WEIGHTS = {"pesq-wb": 1.0, "si-sdr": 0.1, "estoi": 5.0}
+START = [0.008, 0.016, 0.05]
 DECIDED = {
-    "smoothing": [0.8, 0.84, 0.88, 0.92, 0.95, 0.98],
-    "gain_floor_db": [-8.0, -10.0, -14.0, -18.0],
-    "prior_floor_db": [-12.0, -15.0, -20.0],
+    "noise_start": START,
+    "smoothing": [0.8, 0.84, 0.88, 0.92, 0.95],
+    "gain_floor_db": [-10.0, -14.0, -18.0],
+    "prior_floor_db": [-15.0, -20.0, -25.0],
     "noise_smoothing": [0.04, 0.076, 0.12, 0.2],
 }
 GRIDS = {
     "spectral-subtraction": {
+        "noise_start": START,
         "over": [1.5, 2.0, 3.0, 4.0],
         "floor": [0.01, 0.03, 0.1, 0.2],
-        "averaging": [0.002, 0.008, 0.016],
+        "averaging": [0.002, 0.008, 0.016, 0.032],
         "exponent": [1.0, 2.0],
         "noise_smoothing": [0.04, 0.076, 0.12],
     },
@@ -40,15 +44,16 @@ GRIDS = {
     "mmse-stsa": DECIDED,
     "log-mmse": DECIDED,
     "om-lsa": {
-        "gain_floor_db": [-8.0, -10.0, -14.0, -18.0, -25.0],
+        "noise_start": START,
+        "certain_limit": [3.0, 4.6, 8.0],
+        "gain_floor_db": [-10.0, -14.0, -18.0, -25.0],
         "smoothing": [0.84, 0.88, 0.92, 0.95, 0.98],
-        "prior_floor_db": [-12.0, -15.0, -20.0, -25.0],
+        "prior_floor_db": [-15.0, -20.0, -25.0],
         "minima_window": [0.48, 0.72, 0.96, 1.44],
-        "noise_smoothing": [0.03, 0.049, 0.08],
-        "n_fft": [400, 512, 640],
+        "noise_smoothing": [0.03, 0.049, 0.08, 0.12],
     },
-    "wpe": {"delay": [2, 3, 4, 5], "taps": [10, 20, 30, 40]},
-    "wpe-om-lsa": {"delay": [2, 3, 4], "taps": [10, 20, 30, 40]},
+    "wpe": {"n_fft": [512, 1024], "delay": [2, 3, 4, 5], "taps": [10, 20, 30, 40]},
+    "wpe-om-lsa": {"delay": [3, 4, 5], "taps": [20, 30, 40]},
 }
 
 
@@ -62,10 +67,8 @@ def settings_of(method: str, changed: dict) -> dict:
     return {"method": method, **settings}
 
 
-def score(settings: dict, items: list) -> dict:
+def scores_of(enhancer: Enhancer, items: list) -> dict:
     """Means over the items, and the objective."""
-    keywords = dict(settings)
-    enhancer = METHODS[keywords.pop("method")](**keywords).eval()
     scores: dict[str, list[float]] = {name: [] for name in WEIGHTS}
     for noisy, target in items:
         estimate = enhancer(noisy[None])[0]
@@ -77,21 +80,40 @@ def score(settings: dict, items: list) -> dict:
     return {**means, "objective": round(sum(WEIGHTS[name] * means[name] for name in means), 4)}
 
 
-def main() -> None:
-    """Tune what the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("method", nargs="+", choices=sorted(GRIDS))
+def score(settings: dict, items: list) -> dict:
+    """`scores_of` the method with these settings."""
+    keywords = dict(settings)
+    return scores_of(METHODS[keywords.pop("method")](**keywords).eval(), items)
+
+
+def parser_of(description: str) -> argparse.ArgumentParser:
+    """What the scripts of this experiment share: the sets, and how much of them."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--on", nargs="+", required=True, type=Path)
     parser.add_argument("--every", type=int, default=1, help="use every Nth utterance")
+    return parser
+
+
+def load(folders: list[Path], every: int) -> list:
+    """Pairs (noisy, target) of the sets, one after another."""
+    pairs = [item for folder in folders for item in read_testset(folder).items]
+    return [
+        [torch.from_numpy(read_audio(path, sample_rate=RATE)) for path in (item.noisy, item.target)]
+        for item in pairs[::every]
+    ]
+
+
+def main() -> None:
+    """Tune what the command line names."""
+    parser = parser_of(__doc__)
+    parser.add_argument("method", nargs="+", choices=sorted(GRIDS))
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--out", required=True, type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    pairs = [item for folder in arguments.on for item in read_testset(folder).items]
-    items = [
-        [torch.from_numpy(read_audio(path, sample_rate=RATE)) for path in (item.noisy, item.target)]
-        for item in pairs[:: arguments.every]
-    ]
+    items = load(arguments.on, arguments.every)
     lines = arguments.out.read_text().splitlines() if arguments.out.exists() else []
     known = {json.dumps(row["settings"]): row["scores"] for row in map(json.loads, lines)}
 

@@ -5,7 +5,14 @@ import json
 from types import ModuleType
 from typing import Any
 
-from rased.cli import bench_frames, bench_inference, bench_loader, bench_memory, bench_resume
+from rased.cli import (
+    bench_evaluate,
+    bench_frames,
+    bench_inference,
+    bench_loader,
+    bench_memory,
+    bench_resume,
+)
 
 EXAMPLES = """\
 examples:
@@ -14,6 +21,7 @@ examples:
   rased bench memory                         peak memory of long jobs, and how it grows with the input
   rased bench resume                         what it costs to go on within an epoch
   rased bench inference                      real-time factor of every checkpoint, on one thread
+  rased bench evaluate                       what processes and batches gain in an evaluation
   rased bench VERB --help                    what a verb takes, with examples
 """
 
@@ -23,6 +31,10 @@ VERBS: dict[str, tuple[ModuleType, str]] = {
     "memory": (bench_memory, "peak memory of long jobs"),
     "resume": (bench_resume, "CPU seconds to the first batch from within an epoch"),
     "inference": (bench_inference, "speed of the checkpoints"),
+    "evaluate": (
+        bench_evaluate,
+        "seconds of an evaluation with one and two processes, and batches",
+    ),
 }
 """Each module defines `add_arguments(parser)` and `measure(arguments) -> {job: {key: value}}`, or {job: value}."""
 

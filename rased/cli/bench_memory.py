@@ -11,20 +11,23 @@ from typing import Any
 
 EXAMPLES = """\
 examples:
-  rased bench memory                              enhance, pack and frames on 2 generated hours
+  rased bench memory                              all jobs on 2 generated hours
   rased bench memory --job pack --hours 10        one of them on more
   rased bench memory --hours 0.5 --json           less, for a program to read
 
-enhance: one file of that length through a checkpoint. pack: a folder of 10-second WAV files into FLAC
-shards. frames: log-power of these shards into one file. Each runs in a process of its own, on an eighth of
-the input and on all of it; the slope is the difference of the peaks over that of the inputs.
+enhance: one file of that length through a checkpoint. long: one WAV file of that length into FLAC shards.
+pack: a folder of 10-second WAV files into FLAC shards. frames: log-power of these shards into one file.
+load: an epoch of mixtures of them, read by one process. verify, info: of them. Each runs in a process of
+its own, on an eighth of the input and on all of it; the slope is the difference of the peaks over that of
+the inputs.
 """
 
-JOBS = ("enhance", "pack", "frames")
+JOBS = ("enhance", "long", "pack", "frames", "load", "verify", "info")
+_OF_SHARDS = {"frames", "load", "verify", "info"}
 SHARE = 8
 """The slope of memory is taken between this part of the input and the whole."""
-SECONDS = 10
-"""Length of a file in a generated corpus."""
+SECONDS = 10.0
+"""Length of a file in a generated corpus, but for `long`."""
 
 Figures = dict[str, float]
 
@@ -63,16 +66,19 @@ def _measured(jobs: list[str], hours: float, arguments: argparse.Namespace) -> d
         folder = Path(name)
         if "enhance" in jobs:
             figures["enhance"] = _enhance(folder, 3600 * hours, arguments)
-        if "pack" in jobs or "frames" in jobs:
-            corpus, shards = folder / "corpus", folder / "shards"
-            _generate_corpus(corpus, round(3600 * hours / SECONDS), arguments.sample_rate)
-            words = ["data", "pack", str(corpus), "--out", str(shards), "--role", "speech"]
-            rate = ["--sample-rate", str(arguments.sample_rate)]
-            figures["pack"] = _run(_VERB, *words, *rate, "--jobs", "2", of=corpus)
-            shutil.rmtree(corpus)
+        if "long" in jobs:
+            figures["long"] = _pack(folder / "long", folder / "of_long", 1, 3600 * hours, arguments)
+        if "pack" in jobs or _OF_SHARDS & set(jobs):
+            shards, count = folder / "shards", round(3600 * hours / SECONDS)
+            figures["pack"] = _pack(folder / "corpus", shards, count, SECONDS, arguments)
         if "frames" in jobs:
             words = ["data", "frames", str(shards), "--out", str(folder / "frames.h5")]
             figures["frames"] = _run(_VERB, *words, of=shards)
+        if "load" in jobs:
+            figures["load"] = _run(_LOAD, str(shards), of=shards)
+        for verb in ("verify", "info"):
+            if verb in jobs:
+                figures[verb] = _run(_VERB, "data", verb, str(shards), "--json", of=shards)
     return figures
 
 
@@ -83,6 +89,20 @@ def _enhance(folder: Path, seconds: float, arguments: argparse.Namespace) -> Fig
     source = folder / "in.wav"
     _generate_file(source, seconds, arguments.sample_rate, arguments.channels)
     return _run(_ENHANCE, str(source), str(folder / "out.wav"), model, of=source)
+
+
+def _pack(
+    corpus: Path, shards: Path, count: int, seconds: float, arguments: argparse.Namespace
+) -> Figures:
+    """Pack a generated corpus, which goes when it is packed."""
+    corpus.mkdir()
+    for number in range(count):
+        _generate_file(corpus / f"{number:06d}.wav", seconds, arguments.sample_rate, 1, seed=number)
+    words = ["data", "pack", str(corpus), "--out", str(shards), "--role", "speech"]
+    rate = ["--sample-rate", str(arguments.sample_rate)]
+    figures = _run(_VERB, *words, *rate, "--jobs", "2", of=corpus)
+    shutil.rmtree(corpus)
+    return figures
 
 
 def _run(child: str, *words: str, of: Path) -> Figures:
@@ -99,9 +119,11 @@ def _run(child: str, *words: str, of: Path) -> Figures:
 
 _HEAD = """
 import importlib, json, resource, sys
-unit = 1e-6 if sys.platform == "darwin" else 1024e-6
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def peak():  # Linux' ru_maxrss begins at what the process that started this one had
+    if sys.platform != "linux":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1e-6
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024e-6
 """
 _ENHANCE = """
 for package in ("pytorch_lightning", "webdataset", "wandb", "torchmetrics"):
@@ -115,19 +137,24 @@ report = rased.enhance(sys.argv[1], sys.argv[2], model=sys.argv[3])
 print(json.dumps({"peak_mb": peak(), "imported_mb": before,
                   "real_time_factor": report.real_time_factor}))
 """
+_LOAD = """
+from rased.data.datamodule import Loader
+from rased.data.shards import Corpus
+from rased.data.stages import Plan, Scene
+names = {"speech": sys.argv[1], "noise": "bundle", "rir": "bundle"}
+corpora = {role: Corpus([name], role=role, split="train") for role, name in names.items()}
+before = peak()
+plan = Plan(**corpora, scene=Scene(), seed=0)
+for batch in Loader(plan, batch_size=16, num_workers=0, rank=0, world_size=1):
+    pass
+print(json.dumps({"peak_mb": peak(), "imported_mb": before}))
+"""
 _VERB = """
 from rased.cli import main
 code = main(sys.argv[1:])
 print(json.dumps({"peak_mb": peak()}))
 sys.exit(code)
 """
-
-
-def _generate_corpus(folder: Path, count: int, sample_rate: int) -> None:
-    """Files of `SECONDS`, as `_generate_file`."""
-    folder.mkdir()
-    for number in range(count):
-        _generate_file(folder / f"{number:06d}.wav", SECONDS, sample_rate, 1, seed=number)
 
 
 def _generate_file(

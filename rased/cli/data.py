@@ -47,6 +47,7 @@ Every byte is hashed and every sample decoded. --repair writes the index anew fr
 writes a damaged shard again without its damaged samples; good samples stay as they are, the damaged
 file is kept beside the new one, what was dropped is listed in DIR/dropped.json. Where a label in a
 shard and in the index differ, the shard is right as long as its SHA-256 is the one in the index.
+Streaming hashes nothing of local shards: a flipped byte in pcm16 is noticed here alone.
 """
 
 FREEZE_EXAMPLES = """\

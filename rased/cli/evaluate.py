@@ -4,7 +4,12 @@ SYSTEM is `noisy`, `target`, a classical method (log-mmse, om-lsa and others: se
 checkpoint of the zoo by name or folder, a run folder, or a folder of files that something else has
 enhanced (with the names of the test set). TESTSET is a folder with noisy/ and target/ (or clean/),
 or `bundle`. An interrupted evaluation continues where it stopped; what is finished is not computed
-again.
+again (estimates are: saved audio has 16 bits and would score otherwise).
+
+Utterances of similar length are enhanced together where that is faster on this machine, with the
+scores of one at a time. Before that, cost is measured once for each system: the real-time factor on
+10 s of the test set as one file, on one thread, in processor seconds; and, in a process of its own
+beside the evaluation, the memory that loading the system and enhancing 10 s adds.
 """
 
 import argparse
@@ -37,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs",
         type=int,
-        default=_cores(),
+        default=cores(),
         metavar="N",
         help="processes of one thread each (default: %(default)s)",
     )
@@ -58,11 +63,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     from rased.evaluation import evaluate, print_table
     from rased.evaluation.leaderboard import as_plain
-    from rased.evaluation.testset import BUNDLE
+    from rased.evaluation.testset import locate
 
     rows = evaluate(
         arguments.system,
-        BUNDLE if arguments.on == "bundle" else Path(arguments.on),
+        locate(arguments.on),
         arguments.out,
         metrics=arguments.metrics,
         jobs=arguments.jobs,
@@ -76,5 +81,6 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

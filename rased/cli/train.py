@@ -7,17 +7,23 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from rased.cli.evaluate import cores
 from rased.config import load_configs, load_yaml, merge, override
 from rased.errors import RasedError, nearest
+
+if TYPE_CHECKING:
+    from rased.training.launch import Launch
 
 DESCRIPTION = """\
 Train an enhancer. YAML files are merged left to right (configs/trainer/default.yaml lies under all
 of them), and any key can be set behind them: --trainer.KEY, --model.KEY, --data.KEY, --run.KEY.
-A name such as model/gru-mask stands for configs/model/gru-mask.yaml."""
+A name such as model/gru-mask stands for configs/model/gru-mask.yaml. At the end the best checkpoint
+is scored beside the noisy input on the bundled test set, or on those of run.evaluate, and becomes
+an entry that `rased.load` takes."""
 
 EXAMPLES = """\
 examples:
@@ -25,15 +31,19 @@ examples:
   rased train -c model/gru-mask -c data/bundle --trainer.max_epochs 50 --model.lr 5e-4 --name mine
   rased train -c my-model.yaml -c data/bundle --trainer.max_time 00:02:00:00    two hours
   rased train -c my-model.yaml -c data/bundle --print-config                    what would be used
+  rased train -c my-model.yaml -c data/bundle --run.evaluate '[bundle, my/testset]' --run.metrics '[default]'
+  rased train -c my-model.yaml -c data/bundle --run.evaluate '[]'               no evaluation
   rased train --resume runs/mine                                                where it stopped
   rased train --resume runs/mine --trainer.max_epochs 100                       for longer
 
 A run is a folder runs/NAME: config.yaml, metrics.csv, checkpoints/{best,last}.ckpt, audio/,
-figures/, wandb/ (offline unless WANDB_API_KEY is set; WANDB_MODE=disabled for none).
+figures/, results/ (of the evaluation), zoo/NAME/ (card and weights), wandb/ with all of that
+(offline unless WANDB_API_KEY is set; WANDB_MODE=disabled for none).
 Ctrl-C and SIGTERM save last.ckpt and leave; a second Ctrl-C leaves at once.
 """
 
 _FOLDER = "RASED_RUN_FOLDER"
+_MOST_JOBS = 8
 _EXAMPLE = "rased train -c model/gru-mask -c data/bundle --trainer.max_epochs 50"
 
 _KNOWN_WARNINGS = (
@@ -87,36 +97,70 @@ def main(argv: list[str]) -> int:
 
 
 def train(config: dict[str, Any], folder: Path) -> int:
-    """Train by a merged config in a run folder, from its last.ckpt where there is one."""
+    """Train by a merged config in a run folder, from its last.ckpt where there is one, and score what came of it.
+
+    Raises:
+        ProblemsFound: it is trained, but its evaluation or its zoo entry failed.
+    """
+    from rased.evaluation import closing
     from rased.training.launch import Launch
-    from rased.training.resume import Interrupted
 
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
         for message in _KNOWN_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
-        launch = Launch(config, folder)
-        hint = f"continue with: rased train --resume {folder}"
+        launch = Launch(config, folder, lambda run: closing.check(run.evaluate, run.metrics))
         try:
-            launch.fit()
-        except Interrupted as stop:
-            if launch.trainer.is_global_zero:
-                print(f"{stop} and saved; {hint}", file=sys.stderr)
-            return stop.code
-        except SystemExit:  # Lightning's way to leave at a Ctrl-C that KeepLast did not take
-            print(f"interrupted; {hint}", file=sys.stderr)
-            return 130
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise RasedError(
-                "a process that reads data died; nothing is lost. Where memory ran out, lower "
-                f"data.num_workers or data.batch_size, then {hint}"
-            ) from error
+            code = _fit(launch)
+            if code == 0 and launch.trainer.is_global_zero:
+                launch.print_summary()
+                code = _close(launch)
         finally:
             launch.close()
-        launch.print_summary()
+    return code
+
+
+def _fit(launch: "Launch") -> int:
+    from rased.training.resume import Interrupted
+
+    hint = f"continue with: rased train --resume {launch.folder}"
+    try:
+        launch.fit()
+    except Interrupted as stop:
+        if launch.trainer.is_global_zero:
+            print(f"{stop} and saved; {hint}", file=sys.stderr)
+        return stop.code
+    except SystemExit:  # Lightning's way to leave at a Ctrl-C that KeepLast did not take
+        print(f"interrupted; {hint}", file=sys.stderr)
+        return 130
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise RasedError(
+            "a process that reads data died; nothing is lost. Where memory ran out, lower "
+            f"data.num_workers or data.batch_size, then {hint}"
+        ) from error
+    return 0
+
+
+def _close(launch: "Launch") -> int:
+    from rased.evaluation import closing
+
+    options, tracker = launch.options, launch.tracker
+    jobs = min(cores(), _MOST_JOBS)
+    try:
+        closing.close(
+            launch.folder,
+            testsets=options.evaluate,
+            metrics=options.metrics,
+            jobs=jobs,
+            tracker=tracker,
+        )
+    except KeyboardInterrupt:
+        hint = f"evaluate it with: rased train --resume {launch.folder}"
+        print(f"interrupted; the run is trained and kept; {hint}", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -58,6 +58,11 @@ class Kept:
         """Number of recordings."""
         return len(self.ends)
 
+    @property
+    def filled(self) -> int:
+        """Bytes of the recordings that are there."""
+        return 2 * int(self.frames[np.frombuffer(self.state, np.int8) == _READY].sum())
+
     def takes(self, number: int) -> bool:
         """Whether a recording is to be kept."""
         return number < len(self.ends) and self.state[number] != _TOO_FINE

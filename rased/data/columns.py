@@ -59,8 +59,9 @@ def read_columns(
 
     Args:
         path: of the index.
-        kinds: of each column that is wanted: "number" (int64), "string" (bytes in UTF-8) or
-            "hash" (32 bytes of 64 hexadecimal digits).
+        kinds: of each column that is wanted: "number" (int64), "small" (whole numbers in as few
+            bytes as they need), "string" (bytes in UTF-8), "hash" (32 bytes of 64 hexadecimal digits)
+            or "length" (nothing but how long it is).
 
     Raises:
         KeyError, TypeError, ValueError: it is damaged, or lacks a column.
@@ -131,7 +132,9 @@ def _in_pieces(
 
 def _array(stream: IO[bytes], text: bytes, kind: str) -> tuple[list[NDArray[Any]], bytes]:
     """The parts of an array, and what has been read of the text behind it."""
-    item = _NUMBER if kind == "number" else _STRING
+    item = {"number": _NUMBER, "small": _NUMBER, "length": rb"(?:%b|%b)" % (_NUMBER, _STRING)}.get(
+        kind, _STRING
+    )
     some = re.compile(rb"(?:%b,)*+" % item, re.DOTALL)
     last = re.compile(rb"(%b)?\]" % item, re.DOTALL)
     parts = []
@@ -155,6 +158,14 @@ def _array(stream: IO[bytes], text: bytes, kind: str) -> tuple[list[NDArray[Any]
 def _small(values: Collection[Any], kind: str) -> NDArray[Any]:
     if kind == "number":
         return np.array(values, dtype=np.int64)
+    if kind == "small":
+        numbers = np.array(values, dtype=np.int64)
+        least = np.promote_types(
+            *map(np.min_scalar_type, (numbers.min(initial=0), numbers.max(initial=0)))
+        )
+        return numbers.astype(least)
+    if kind == "length":
+        return np.empty(len(values), dtype=np.bool_)
     if kind == "string":
         return np.array([value.encode() for value in values], dtype=np.bytes_)
     if any(len(value) != _HEX for value in values):

@@ -1,6 +1,9 @@
 """The LightningDataModule: shards in, mixtures on the device out, a position that survives a restart."""
 
+import multiprocessing
+import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -8,20 +11,27 @@ from typing import Any, cast
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from rased.data import order
 from rased.data.cache import Cache, complete, keep
 from rased.data.heap import keep_freed_memory
-from rased.data.mixing import Mixer, Mixing
+from rased.data.mixing import SPECTRA_MB, Mixer, Mixing
 from rased.data.remote import BLOCK_MB
+from rased.data.ring import Receiver, Sender
 from rased.data.sample import Batch, Mixture
 from rased.data.shards import Corpus, Role, refuse_overlap
-from rased.data.stages import Plan, Scene, Shuffle
+from rased.data.stages import ROOMS_MB, Plan, Scene, Shuffle
 from rased.data.stream import stream
 from rased.errors import RasedError
+from rased.signal import convolution
 
 VALIDATION_EPOCH = -1
+_PREFETCHED = 4
+"""Batches that each worker reads ahead."""
+TOGETHER = 16
+"""Batches after which several ranks add up what they could not read."""
 
 
 class Loader:
@@ -66,17 +76,20 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         """Batches from the position to the end of the epoch."""
         keep_freed_memory()
+        pinned = torch.cuda.is_available()
         loader: DataLoader[Batch] = DataLoader(
             self.dataset(),
             batch_size=None,
             num_workers=self.num_workers,
-            pin_memory=torch.cuda.is_available(),
-            prefetch_factor=4 if self.num_workers else None,
+            pin_memory=pinned and not self.num_workers,
+            prefetch_factor=_PREFETCHED if self.num_workers else None,
             worker_init_fn=_start_worker,
-            collate_fn=_as_it_is,
+            collate_fn=Sender(_PREFETCHED + 1),
         )
+        receive = Receiver(pin_memory=pinned)
         try:
-            yield from loader
+            for message in loader:
+                yield cast(Batch, receive(message))
         except RasedError as error:  # around that of a worker lies its traceback
             kind = type(error)
             raise kind(str(error).rpartition(f"{kind.__name__}: ")[2].strip()) from error
@@ -104,6 +117,8 @@ class MixtureDataModule(pl.LightningDataModule):
         window: int = 32,
         cache: Cache | None = None,
         cache_gb: float = 4.0,
+        rooms_mb: float = ROOMS_MB,
+        spectra_mb: float = SPECTRA_MB,
     ) -> None:
         """Name the sources; they are opened by `setup`.
 
@@ -120,7 +135,8 @@ class MixtureDataModule(pl.LightningDataModule):
             validation_scene: how those are drawn; None: as `scene`.
             num_workers: processes that read; the mixtures do not depend on it.
             seed: every draw is a function of (seed, epoch, index).
-            max_bad_share: share of unreadable samples above which the run stops, once there are more than 10.
+            max_bad_share: share of unreadable samples above which the run stops, once there are more
+            than 10; of several ranks that of all together, looked at every 16 batches.
             shuffle: `samples`, `blocks` or `auto`, which is by blocks where shards lie elsewhere;
             see `Plan` for what is traded.
             block_mb: megabytes in a block: of the shuffle, and of a transfer from elsewhere.
@@ -129,24 +145,44 @@ class MixtureDataModule(pl.LightningDataModule):
             follow: in `ram`, shared by the workers, or on the `device` that mixes. The mixtures
             stay the same bit for bit.
             cache_gb: gigabytes that may take, on each device; what does not fit keeps streaming.
+            rooms_mb: megabytes of decoded impulse responses that each process keeps, the ones used last.
+            spectra_mb: the same of their spectra, on each device.
+
+        Raises:
+            RasedError: a number out of its range.
         """
         super().__init__()
         self.save_hyperparameters()
+        at_least(1, batch_size=batch_size)
+        at_least(0, num_workers=num_workers)
+        at_least(1, samples_per_epoch=samples_per_epoch, validation_samples=validation_samples)
+        if not 0 <= max_bad_share <= 1:
+            raise RasedError(f"max_bad_share is {max_bad_share}; a share lies between 0 and 1.")
+        if not 0 <= seed < 2**63:
+            raise RasedError(f"seed is {seed}; it lies between 0 and 2^63 - 1.")
+        for name, size in {
+            "cache_gb": cache_gb,
+            "rooms_mb": rooms_mb,
+            "spectra_mb": spectra_mb,
+        }.items():
+            if not size > 0:
+                raise RasedError(f"{name} is {size}; give more than 0.")
         self.sources: dict[Role, list[str]] = {
             "speech": list(speech),
             "noise": list(noise),
             "rir": list(rir),
         }
         self.scene, self.mixing = scene, mixing
-        self.mixer = Mixer(mixing)
+        self.mixer = Mixer(mixing, limit=round(spectra_mb * 1e6))
         self.validation_scene = scene if validation_scene is None else validation_scene
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.samples_per_epoch, self.validation_samples = samples_per_epoch, validation_samples
         self.max_bad_share = max_bad_share
         self.shuffle, self.block_mb, self.window = shuffle, block_mb, window
         self.cache, self.cache_gb = cache, cache_gb
+        self.rooms_mb, self.spectra_mb = rooms_mb, spectra_mb
         self.skipped: Counter[str] = Counter()
-        self._seen = 0
+        self._seen = self._batches = self._rooms_bytes = 0
         self._plans: dict[str, Plan] = {}
         self._loader: Loader | None = None
         self._resume = (0, 0)
@@ -177,6 +213,7 @@ class MixtureDataModule(pl.LightningDataModule):
                 count=count,
                 shuffle=self.shuffle,
                 window=self.window,
+                rooms_mb=self.rooms_mb,
             )
             if self._plans[split].sample_rate != self.mixing.sample_rate:
                 raise RasedError(
@@ -203,7 +240,10 @@ class MixtureDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> Iterable[Batch]:
         """Batches of the running epoch; where a state was loaded, from its position."""
-        self._keep()
+        if self._loader is None:
+            told = [*self._rooms_told(), *self._keep()]
+            if told:
+                rank_zero_info(f"Kept in memory: {'; '.join(told)}.")
         self._loader = self._new_loader("train")
         return _Epochs(self, self._loader)
 
@@ -219,20 +259,25 @@ class MixtureDataModule(pl.LightningDataModule):
         Raises:
             RasedError: more than `max_bad_share` of the samples could not be read.
         """
-        skipped = batch["skipped"]
-        self._seen += len(batch["key"]) + len(skipped)
-        if skipped:
-            self.skipped.update(skipped)
-            bad = self.skipped.total()
-            if bad > max(10, self.max_bad_share * self._seen):
-                listed = "\n  ".join(list(self.skipped)[:3])
-                raise RasedError(
-                    f"{bad} of {self._seen} samples ({100 * bad / self._seen:.1f} %) could not be read, more than "
-                    f"max_bad_share {self.max_bad_share} allows; the first:\n  {listed}"
-                )
+        self._rooms_bytes = batch["rooms_bytes"]
+        self._count(batch)
         if "stored" in batch:
             batch = complete(batch, self._corpora())
         return self.mixer(batch)
+
+    def kept_bytes(self) -> dict[str, int]:
+        """What the caches of this rank take now.
+
+        Returns:
+            rooms (impulse responses: those of the reader of the last batch, times the readers), spectra (of
+            rooms, for the mixing) and recordings (decoded; see `cache`).
+        """
+        kept = [corpus.kept.filled for corpus in self._corpora() if corpus.kept]
+        return {
+            "rooms": self._rooms_bytes * max(1, self.num_workers),
+            "spectra": self.mixer.bytes,
+            "recordings": sum(kept),
+        }
 
     def state_dict(self) -> dict[str, int]:
         """The position: two integers, whatever the number of workers, ranks or samples a batch."""
@@ -253,17 +298,54 @@ class MixtureDataModule(pl.LightningDataModule):
         """Continue from a position."""
         self._resume = (state_dict["epoch"], state_dict["position"])
 
+    def _count(self, batch: Batch) -> None:
+        """Count what could not be read, of several ranks together now and then: all of them stop, or none."""
+        self.skipped.update(batch["skipped"])
+        self._seen += len(batch["key"]) + len(batch["skipped"])
+        self._batches += 1
+        bad, seen = self.skipped.total(), self._seen
+        if self.trainer is not None and self.trainer.world_size > 1:
+            if self._batches % TOGETHER:
+                return
+            strategy = self.trainer.strategy
+            both = torch.tensor([bad, seen], device=strategy.root_device)
+            bad, seen = cast(Tensor, strategy.reduce(both, reduce_op="sum")).tolist()
+        if bad > max(10, self.max_bad_share * seen):
+            listed = "\n  ".join(list(self.skipped)[:3]) or "(other ranks met them)"
+            raise RasedError(
+                f"{bad} of {seen} samples ({100 * bad / seen:.1f} %) could not be read, more than "
+                f"max_bad_share {self.max_bad_share} allows; the first:\n  {listed}"
+            )
+
     def _corpora(self) -> list[Corpus]:
         return [corpus for split in ("train", "valid") for corpus in self.plan(split).corpora]
 
-    def _keep(self) -> None:
-        """Begin to keep recordings, once, and say how much that will be."""
+    def _keep(self) -> list[str]:
+        """Begin to keep recordings, and tell how much that will be."""
         corpora = self._corpora()
         if self.cache is None or any(corpus.kept for corpus in corpora):
-            return
+            return []
         sizes = keep(corpora, where=self.cache, limit=round(self.cache_gb * 1e9))
         told = (f"{name} {part / 1e9:.3g} of {all_ / 1e9:.3g} GB" for name, part, all_ in sizes)
-        rank_zero_info(f"Kept as 16-bit samples ({self.cache}): {', '.join(told)}.")
+        return [f"16-bit samples in {self.cache} (cache_gb {self.cache_gb:g}): {', '.join(told)}"]
+
+    def _rooms_told(self) -> list[str]:
+        """How many of the rooms of the training will be kept, and what they take."""
+        plan = self.plan("train")
+        if plan.rir is None:
+            return []
+        length = convolution.grid_length(plan.frames + plan.taps)
+        spectra = self.mixing.responses(torch.zeros(plan.taps), 0, length)
+        told, count = [], len(plan.rir)
+        for what, name, limit, size in (
+            ("decoded, in each process", "rooms_mb", self.rooms_mb, 4 * plan.taps),
+            ("as spectra", "spectra_mb", self.spectra_mb, spectra.nbytes),
+        ):
+            fit = min(count, max(1, round(limit * 1e6) // size))
+            told.append(
+                f"{fit} of {count} rooms {what}: {fit * size / 1e6:.3g} MB ({name} {limit:g})"
+            )
+        return told
 
     def _new_loader(self, split: str) -> Loader:
         return Loader(
@@ -314,13 +396,32 @@ class _Epochs:
         return iter(self.loader)
 
 
-def _as_it_is(batch: Any) -> Any:
-    """A batch holds tensors already: torch's own conversion would walk through it in vain."""
-    return batch
+def at_least(least: int, **given: int | None) -> None:
+    """Check whole numbers that are given.
+
+    Raises:
+        RasedError: one is less.
+    """
+    for name, number in given.items():
+        if number is not None and number < least:
+            raise RasedError(f"{name} is {number}; give {least} or more.")
 
 
 def _start_worker(worker: int) -> None:
-    """One thread; Ctrl-C and SIGTERM to the whole group are for the trainer, which ends its workers."""
+    """One thread; Ctrl-C and SIGTERM to the whole group are for the trainer, which ends its workers by SIGTERM."""
     torch.set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(
+        signal, "sigwaitinfo"
+    ):  # else (macOS) nobody can tell who sent a SIGTERM: any ends the worker
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with_the_trainer, daemon=True).start()
+
+
+def _end_with_the_trainer() -> None:
+    """End this worker by the SIGTERM of its trainer, no other one: joined at exit, it would hold it up for good."""
+    trainer = multiprocessing.parent_process()
+    assert trainer is not None
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != trainer.pid:
+        pass
+    os._exit(0)

@@ -11,7 +11,7 @@ from torch.utils.data import IterableDataset
 from webdataset import DataPipeline
 
 from rased.data import order, stages
-from rased.data.datamodule import Loader, MixtureDataModule
+from rased.data.datamodule import Loader, MixtureDataModule, at_least
 from rased.data.frame_sources import describe_mixtures
 from rased.data.frames import CHUNK, FrameFile
 from rased.data.mixing import Mixing
@@ -171,6 +171,9 @@ class FramesDataModule(MixtureDataModule):
             num_workers=num_workers,
             seed=seed,
             max_bad_share=max_bad_share,
+        )
+        at_least(
+            1, batch_size=batch_size, pool_frames=pool_frames, frames_per_epoch=frames_per_epoch
         )
         self.file, self.pool_frames = file, pool_frames
         self.frame_batch_size, self.frames_per_epoch = batch_size, frames_per_epoch

@@ -18,11 +18,13 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
+from rased.data.columns import hexadecimal
 from rased.data.folder import on_disk
 from rased.data.mixing import PEAK, Mixer, Mixing, Target
 from rased.data.pack import encode
 from rased.data.sample import Batch, Mixture
-from rased.data.shards import Corpus
+from rased.data.shards import DIGITS, Corpus
+from rased.data.tars import CODECS
 from rased.errors import RasedError
 from rased.signal import levels, room
 
@@ -206,6 +208,11 @@ def _write(
             "noise": sources.noise.manifest(),
             "rir": None if sources.rir is None else sources.rir.manifest(),
         },
+        "contents": {
+            "speech": _contents(sources.speech, {item.speech for item in drawn}),
+            "noise": _contents(sources.noise, {item.noise for item in drawn}),
+            "rir": _contents(sources.rir, {item.rir for item in drawn}),
+        },
         "made_with": {
             "soundfile": soundfile.__version__,
             "libsndfile": soundfile.__libsndfile_version__,
@@ -216,6 +223,19 @@ def _write(
     (work / TESTSET).write_text(json.dumps(testset, ensure_ascii=False, indent=1) + "\n")
     _put_in_place(work, out, testset)
     return testset
+
+
+def _contents(corpus: Corpus | None, drawn: Iterable[int | None]) -> dict[str, list[str]]:
+    """What a manifest may hold of each recording that was drawn: packed here, or with another codec."""
+    found = {}
+    for number in sorted(number for number in drawn if number is not None):
+        assert corpus is not None
+        samples = np.rint(corpus.read(number) * np.float32(32768)).astype(np.int16)
+        packed = (encode(samples, codec, corpus.sample_rate) for codec in CODECS)
+        digests = {hashlib.sha256(content).hexdigest() for content in packed}
+        digests |= set(hexadecimal(corpus.sha256[number : number + 1]))
+        found[corpus.key[number]] = sorted(digest[:DIGITS] for digest in digests)
+    return dict(sorted(found.items()))
 
 
 def list_sha256(items: Iterable[Mapping[str, Any]]) -> str:
@@ -338,6 +358,7 @@ def _batch(
         shaping=torch.zeros(1, 2, 0),
         distortions=[()],
         skipped=[],
+        rooms_bytes=0,
     )
 
 

@@ -17,6 +17,9 @@ Target = Literal["anechoic", "direct", "early", "reverberant"]
 PEAK = 0.99
 """A mixture that would exceed this amplitude at its wanted level is turned down as a whole: nothing clips."""
 
+SPECTRA_MB = 256.0
+"""Megabytes of spectra of rooms that are kept, where nothing else is said."""
+
 
 @dataclass(frozen=True)
 class Mixing:
@@ -67,13 +70,19 @@ _APART: tuple[Target, ...] = ("anechoic", "direct")
 class Mixer:
     """Turns batches into mixtures on the device they lie on; keeps the spectra of the rooms it has met."""
 
-    def __init__(self, mixing: Mixing, *, limit: int = 256 << 20) -> None:
+    def __init__(self, mixing: Mixing, *, limit: int = round(SPECTRA_MB * 1e6)) -> None:
         """Keep at most `limit` bytes of spectra."""
         self.mixing, self.limit = mixing, limit
         self._kept: OrderedDict[tuple[str, int, torch.device], tuple[Tensor, Tensor]] = (
             OrderedDict()
         )
 
+    @property
+    def bytes(self) -> int:
+        """What the spectra take that are kept now."""
+        return sum(responses.nbytes for responses, _ in self._kept.values())
+
+    @torch.no_grad()
     def __call__(self, batch: Batch) -> Mixture:
         """Mix a batch.
 
@@ -85,8 +94,9 @@ class Mixer:
         batch = _shaped(batch)
         early, late, noisy = (torch.empty_like(batch["clean"]) for _ in range(3))
         target = noisy.new_empty(noisy.shape) if self.mixing.target in _APART else None
-        for row in range(len(noisy)):
-            self._speak(batch, row, early[row], late[row], None if target is None else target[row])
+        targets = [None] * len(noisy) if target is None else target.unbind()
+        for row, parts in enumerate(zip(early.unbind(), late.unbind(), targets, strict=True)):
+            self._speak(batch, row, *parts)
         noise_gain = levels.gain_for_snr(
             speech=torch.add(early, late, out=noisy), noise=batch["noise"], snr_db=batch["snr_db"]
         )

@@ -10,13 +10,16 @@ import json
 import os
 import re
 import shutil
+import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, cast
 
 import numpy as np
 import soundfile
@@ -33,6 +36,8 @@ from rased.errors import ProblemsFound, RasedError, nearest
 
 _BLOCK = 1 << 18
 """Samples decoded at once."""
+_SPOOL = 16 << 20
+"""Bytes of decoded audio beyond which it goes to a temporary file: four minutes at 16 kHz."""
 _RIR_PEAK = 0.99
 _OGG_PAGE = 65_307
 """Bytes of the largest page of an Ogg file."""
@@ -83,17 +88,32 @@ class Packed:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Audio as it will be stored.
+    """Audio as it will be stored, 16-bit samples of one channel; a long one lies in a temporary file that goes with it.
 
     Attributes:
-        samples: 16-bit samples, one channel.
-        gain_db: what the samples were multiplied by so that nothing clips (0: untouched).
+        waveform: the samples before they were scaled, as bytes of float32.
+        scale: what they are multiplied by.
+        frames: number of samples.
+        gain_db: the part of scale that keeps them from clipping (0: untouched).
         note: what was done to channels and level, "" for nothing.
     """
 
-    samples: NDArray[np.int16]
+    waveform: IO[bytes]
+    scale: np.float32
+    frames: int
     gain_db: float
     note: str
+
+    def blocks(self) -> Iterator[NDArray[np.int16]]:
+        """The samples, some at a time."""
+        self.waveform.seek(0)
+        while data := self.waveform.read(4 * _BLOCK):
+            yield np.rint(np.frombuffer(data, np.float32) * self.scale).astype(np.int16)
+
+    @property
+    def samples(self) -> NDArray[np.int16]:
+        """All samples."""
+        return np.concatenate(list(self.blocks()))
 
 
 def pack(
@@ -189,16 +209,25 @@ def decode(file: Path, *, sample_rate: int, role: Role = "speech") -> Decoded:
     Raises:
         BadAudioError: not audio, empty, cut short, NaN or infinite samples, nothing but zeros.
     """
-    waveform, channels, exact = read_mono(file, sample_rate=sample_rate, role=role)
-    peak = float(np.abs(waveform).max(initial=0))
-    gain = 1.0
-    if role == "rir" and not exact and peak > 0:
-        gain = _RIR_PEAK / peak
-    elif round(peak * 32768) > 32767 and not (exact and channels == 1):
-        gain = 32767 / 32768 / peak
-    samples = np.rint(waveform * np.float32(32768 * gain)).astype(np.int16)
-    if not samples.any():
-        raise BadAudioError("silent: every 16-bit sample is zero")
+    peak, frames = 0.0, 0
+    waveform = cast(IO[bytes], SpooledTemporaryFile(max_size=_SPOOL))
+    try:
+        with _opened(file) as sound:
+            channels, exact = sound.channels, _is_exact(sound, sample_rate)
+            for block in _read(sound, sample_rate, role):
+                peak, frames = max(peak, float(np.abs(block).max(initial=0))), frames + len(block)
+                waveform.write(block.data)
+        gain = 1.0
+        if role == "rir" and not exact and peak > 0:
+            gain = _RIR_PEAK / peak
+        elif round(peak * 32768) > 32767 and not (exact and channels == 1):
+            gain = 32767 / 32768 / peak
+        scale = np.float32(32768 * gain)
+        if not np.rint(np.float32(peak) * scale):
+            raise BadAudioError("silent: every 16-bit sample is zero")
+    except BaseException:
+        waveform.close()
+        raise
     notes = []
     if channels > 1:
         notes.append(
@@ -207,7 +236,9 @@ def decode(file: Path, *, sample_rate: int, role: Role = "speech") -> Decoded:
     gain_db = round(20 * float(np.log10(gain)), 3)
     if gain != 1:
         notes.append(f"gain {gain_db:+.3f} dB")
-    return Decoded(samples=samples, gain_db=gain_db, note="; ".join(notes))
+    decoded = Decoded(waveform, scale, frames, gain_db, "; ".join(notes))
+    weakref.finalize(decoded, waveform.close)
+    return decoded
 
 
 def read_mono(
@@ -222,15 +253,9 @@ def read_mono(
     Raises:
         BadAudioError: not audio, empty, cut short, NaN or infinite samples.
     """
-    try:
-        with soundfile.SoundFile(file) as sound:
-            few_bits = sound.subtype in ("PCM_16", "PCM_S8", "PCM_U8")
-            exact = sound.samplerate == sample_rate and few_bits
-            return _read(sound, sample_rate, role), sound.channels, exact
-    except soundfile.LibsndfileError as error:
-        if not file.exists():
-            raise BadAudioError("no such file") from error
-        raise BadAudioError(f"not audio that libsndfile reads ({_reason(error)})") from error
+    with _opened(file) as sound:
+        waveform = np.concatenate(list(_read(sound, sample_rate, role)))
+        return waveform, sound.channels, _is_exact(sound, sample_rate)
 
 
 def encode(samples: NDArray[np.int16], codec: Codec, sample_rate: int) -> bytes:
@@ -238,12 +263,21 @@ def encode(samples: NDArray[np.int16], codec: Codec, sample_rate: int) -> bytes:
 
     FLAC of the level that decodes fastest: a fifth less time than the highest, for 2 to 6 % more bytes.
     """
-    if codec == "pcm16":
-        return samples.astype("<i2").tobytes()
+    return encode_blocks([samples], codec, sample_rate)
+
+
+def encode_blocks(blocks: Iterable[NDArray[np.int16]], codec: Codec, sample_rate: int) -> bytes:
+    """As `encode`, of samples that come some at a time."""
     data = io.BytesIO()
-    soundfile.write(
-        data, samples, sample_rate, format="FLAC", subtype="PCM_16", compression_level=0.0
-    )
+    if codec == "pcm16":
+        for samples in blocks:
+            data.write(samples.astype("<i2").tobytes())
+        return data.getvalue()
+    with soundfile.SoundFile(
+        data, "w", sample_rate, 1, "PCM_16", format="FLAC", compression_level=0.0
+    ) as file:
+        for samples in blocks:
+            file.write(samples)
     return data.getvalue()
 
 
@@ -371,14 +405,15 @@ def _sample(source: Source, role: Role, codec: Codec, sample_rate: int) -> tuple
     except OSError as error:
         raise BadAudioError(f"cannot be read ({error.strerror})") from error
     decoded = decode(source.file, sample_rate=sample_rate, role=role)
+    data = encode_blocks(decoded.blocks(), codec, sample_rate)
     details = {
         "key": source.key,
         "role": role,
         "split": source.split,
         "label": source.label,
         "sample_rate": sample_rate,
-        "frames": len(decoded.samples),
-        "seconds": round(len(decoded.samples) / sample_rate, 3),
+        "frames": decoded.frames,
+        "seconds": round(decoded.frames / sample_rate, 3),
         "licence": source.licence,
         "source": source.source,
         "path": source.path,
@@ -387,11 +422,30 @@ def _sample(source: Source, role: Role, codec: Codec, sample_rate: int) -> tuple
     }
     if role == "rir":
         details |= describe(decoded.samples, sample_rate=sample_rate)
-    return details, encode(decoded.samples, codec, sample_rate)
+    return details, data
 
 
-def _read(sound: soundfile.SoundFile, sample_rate: int, role: Role) -> NDArray[np.float32]:
-    """Return an open file as one channel at the wanted rate; only the result is held in memory."""
+@contextmanager
+def _opened(file: Path) -> Iterator[soundfile.SoundFile]:
+    try:
+        with soundfile.SoundFile(file) as sound:
+            yield sound
+    except soundfile.LibsndfileError as error:
+        if not file.exists():
+            raise BadAudioError("no such file") from error
+        raise BadAudioError(f"not audio that libsndfile reads ({_reason(error)})") from error
+
+
+def _is_exact(sound: soundfile.SoundFile, sample_rate: int) -> bool:
+    """Whether a file has 16 bits or fewer at this rate."""
+    few_bits = sound.subtype in ("PCM_16", "PCM_S8", "PCM_U8")
+    return sound.samplerate == sample_rate and few_bits
+
+
+def _read(
+    sound: soundfile.SoundFile, sample_rate: int, role: Role
+) -> Iterator[NDArray[np.float32]]:
+    """Yield an open file as one channel at the wanted rate, block by block."""
     promised = sound.frames
     if promised == 0:
         raise BadAudioError("empty: no samples")
@@ -404,7 +458,6 @@ def _read(sound: soundfile.SoundFile, sample_rate: int, role: Role) -> NDArray[n
         resampler = soxr.ResampleStream(
             sound.samplerate, sample_rate, 1, dtype="float32", quality="VHQ"
         )
-    parts: list[NDArray[np.float32]] = []
     count = 0
     while True:
         try:
@@ -418,13 +471,13 @@ def _read(sound: soundfile.SoundFile, sample_rate: int, role: Role) -> NDArray[n
         count += len(block)
         mono = block[:, 0] if role == "rir" or sound.channels == 1 else block.mean(axis=1)
         last = len(block) < _BLOCK
-        parts.append(resampler.resample_chunk(mono, last=last) if resampler else mono)
+        mono = np.ascontiguousarray(mono)
+        yield resampler.resample_chunk(mono, last=last) if resampler else mono
         if last:
             break
     # The length in the header of an MP3 file is an estimate.
     if count < (0.98 if sound.format in ("MP3", "MPEG") else 1) * promised:
         raise BadAudioError(f"cut short: {count} of {promised} samples are there")
-    return np.concatenate(parts)
 
 
 def _cut_short(log: str) -> bool:

@@ -5,6 +5,10 @@ it, one file keeps it, and the epoch's order takes it as one (`order.blockwise`)
 after the SHA-256 of their shard in the index, so that a corpus packed anew never meets blocks of
 the old one. All processes of a machine share them, and a block that several want comes once.
 
+Every sample of a block that arrives is compared with its SHA-256 in the index. A block that differs comes once
+more; what differs then is a bad sample, and the block is fetched anew an hour later. A block in the cache that is
+cut short is fetched again.
+
 Credentials and endpoints are those of fsspec: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
 AWS_ENDPOINT_URL and the like, FSSPEC_S3_ANON=true, FSSPEC_HTTP_... or ~/.config/fsspec/*.json
 (https://filesystem-spec.readthedocs.io, "Configuration").
@@ -18,7 +22,8 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rased.config import cache_folder
+from rased.data.columns import hexadecimal
 from rased.data.transfer import RefusedError, RemoteError, transfer, whole
 from rased.errors import RasedError
 
@@ -37,6 +43,8 @@ INDEX = "index.json"
 ORIGIN = "origin.json"
 """Beside a fetched index: where it came from and which version it is."""
 _LOCKS = 256
+_DAMAGED_SECONDS = 3600.0
+"""After these a block with damaged samples is fetched anew."""
 _DEFAULT_GB = 20.0
 
 
@@ -168,24 +176,64 @@ class RemoteShards:
 
         Raises:
             RemoteError: the shard cannot be read, or is not the one that the index means.
+            RasedError: the sample has another SHA-256 than in the index, also when it is fetched again.
         """
         number = int(self.blocks.number[row])
-        at = int(self.columns["offset"][row] - self.blocks.start[number]) + skip
-        name = self._name(number)
-        found = self.cache.get(name, at, size)
+        place = int(self.columns["offset"][row] - self.blocks.start[number])
+        found = self._look(number, place + skip, size)
         if found is None:
-            with self.cache.alone(name):
-                found = self.cache.get(name, at, size)
+            with self.cache.alone(self._name(number)):
+                found = self._look(number, place + skip, size)
                 if found is None:
-                    found = self._fetch(number)[at : at + size]
-        return found
+                    found = self._bring(number, place + skip, size)
+        data, damaged = found
+        if place in damaged:
+            shard = f"{self.url}/{self.shards[int(self.columns['shard'][row])].name}"
+            raise RasedError(
+                f"Sample {self.columns['key'][row]} of {shard} is not what was packed (sha256), fetched twice: check "
+                "with `rased data verify` where the shards lie, and copy them there again."
+            )
+        return data
+
+    def _look(self, number: int, at: int, size: int) -> tuple[bytes, Collection[int]] | None:
+        """Bytes of a block in the cache, and where its damaged samples begin; None where it is to be fetched."""
+        length = int(self.blocks.stop[number] - self.blocks.start[number])
+        found = self.cache.get(self._name(number), at, size, length=length)
+        if found is None or not found[1]:
+            return found and (found[0], ())
+        note = json.loads(found[1])
+        return None if time.time() > note["until"] else (found[0], note["damaged"])
+
+    def _bring(self, number: int, at: int, size: int) -> tuple[bytes, Collection[int]]:
+        """Fetch a block, once more where a sample is not what was packed, into the cache; as `_look`."""
+        block = self._fetch(number)
+        if self._damaged(number, block):
+            block = self._fetch(number)
+        damaged = self._damaged(number, block)
+        note = {"damaged": damaged, "until": time.time() + _DAMAGED_SECONDS}
+        self.cache.put(self._name(number), block + (json.dumps(note).encode() if damaged else b""))
+        return block[at : at + size], damaged
+
+    def _damaged(self, number: int, block: bytes) -> list[int]:
+        """Where in a block the samples begin that are not those of the index."""
+        rows = np.flatnonzero(self.blocks.number == number)
+        places = (self.columns["offset"][rows] - self.blocks.start[number]).tolist()
+        sizes, hashes = (
+            self.columns["bytes"][rows].tolist(),
+            hexadecimal(self.columns["sha256"][rows]),
+        )
+        return [
+            place
+            for place, size, digest in zip(places, sizes, hashes, strict=True)
+            if hashlib.sha256(block[place : place + size]).hexdigest() != digest
+        ]
 
     def _name(self, number: int) -> str:
         shard = self.shards[int(self.blocks.shard[number])]
         return f"{shard.sha256}/{self.blocks.start[number]}-{self.blocks.stop[number]}"
 
     def _fetch(self, wanted: int) -> bytes:
-        """Fetch a block into the cache; from a server that knows no ranges, all blocks of its shard."""
+        """Fetch a block; from a server that knows no ranges all of its shard, its other good blocks into the cache."""
         start, stop = self.blocks.start, self.blocks.stop
         shard = self.shards[int(self.blocks.shard[wanted])]
         waiting, begin, buffer, found = [wanted], int(start[wanted]), bytearray(), b""
@@ -200,10 +248,12 @@ class RemoteShards:
                 number = waiting.pop(0)
                 end = int(stop[number]) - begin
                 block = bytes(buffer[int(start[number]) - begin : end])
-                self.cache.put(self._name(number), block)
                 begin += end
                 del buffer[:end]
-                found = block if number == wanted else found
+                if number == wanted:
+                    found = block
+                elif not self._damaged(number, block):
+                    self.cache.put(self._name(number), block)
         return found
 
 
@@ -237,12 +287,16 @@ class BlockCache:
                 "raise it, or lower window or block_mb."
             )
 
-    def get(self, name: str, at: int, size: int) -> bytes | None:
-        """Bytes [at, at + size) of a block, None where it is not there."""
+    def get(self, name: str, at: int, size: int, *, length: int) -> tuple[bytes, bytes] | None:
+        """Bytes [at, at + size) of a block of `length` bytes, and what is noted behind it; None if it is not whole."""
         try:
             with (self.folder / name).open("rb", buffering=0) as file:
+                there = os.fstat(file.fileno()).st_size
+                if there < length:  # cut short
+                    return None
                 os.utime(file.fileno())
-                return os.pread(file.fileno(), size, at)
+                note = os.pread(file.fileno(), there - length, length) if there > length else b""
+                return os.pread(file.fileno(), size, at), note
         except FileNotFoundError:
             return None
 

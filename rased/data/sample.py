@@ -42,6 +42,8 @@ class Stored(TypedDict):
 class Batch(TypedDict):
     """Sources of a batch of mixtures, as the loader hands them over; nothing is mixed yet.
 
+    It has no row where none of its samples could be read.
+
     Attributes:
         clean: dry speech.
         noise: noise, already as long as the speech; several are added up.
@@ -56,6 +58,7 @@ class Batch(TypedDict):
             scene shapes nothing.
         distortions: what happens to each mixture behind the microphone, in order.
         skipped: one sentence for each sample of the batch that could not be read and is missing.
+        rooms_bytes: what the impulse responses take that the reader of this batch keeps.
         stored: only where recordings are kept on the device.
     """
 
@@ -72,6 +75,7 @@ class Batch(TypedDict):
     shaping: Float[Tensor, "batch 2 shaping_taps"]
     distortions: list[Sequence[Distortion]]
     skipped: list[str]
+    rooms_bytes: int
     stored: NotRequired[Stored]
 
 

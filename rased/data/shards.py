@@ -37,6 +37,8 @@ _KINDS = {
     else "number"
     for name in COLUMNS
 }
+DIGITS = 12
+"""Hexadecimal digits of a recording's SHA-256 that a manifest keeps."""
 _OPEN_FILES = 64
 
 
@@ -508,14 +510,26 @@ class Corpus:
     def manifest(self, kept: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What is in the split as plain data, for cards and for the overlap check of the leaderboard.
 
+        `contents` are the first digits of each recording's SHA-256 as it is stored, sorted: they tell a
+        recording under another key.
+
         Args:
-            kept: a manifest that this one joins: recordings of other keys add to it.
+            kept: a manifest that this one joins: recordings of other keys, or contents, add to it.
         """
         kept = kept or {}
         earlier = np.array([key.encode() for key in kept.get("keys", [])], dtype=np.bytes_)
         new = ~np.isin(self.key.encoded, earlier)
+        before = kept.get("contents", [])
+        known = set(before)
+        contents = [digest[:DIGITS] for digest in hexadecimal(self.sha256)]
+        added = [
+            digits
+            for digits, fresh in zip(contents, new, strict=True)
+            if fresh or digits not in known
+        ]
+        contents = sorted([*before, *added])
         if kept and not new.any():
-            return dict(kept)
+            return {**kept, "contents": contents}
         hashes = hexadecimal(np.sort(self.sha256))
         digest = hashlib.sha256("\n".join(hashes).encode()).hexdigest()
         if kept:
@@ -527,6 +541,7 @@ class Corpus:
             "licences": sorted({*self.licences, *kept.get("licences", [])}),
             "labels": sorted({*self.label.tolist(), *kept.get("labels", [])}),
             "keys": sorted({*self.key.tolist(), *kept.get("keys", [])}),
+            "contents": contents,
             "sha256": digest,
         }
 

@@ -205,7 +205,7 @@ def _from_manifest(manifest: Path, role: Role, split: str, listing: Listing) -> 
                     raise RasedError(
                         f"'{manifest}' line {rows.line_num}: the column 'path' is empty."
                     )
-                in_split, label = _from_path(path, root.name, role, split)
+                in_split, label = split_and_label(path, root.name, role, split)
                 in_split = row.get("split") or in_split
                 check_split(in_split)
                 yield Source(
@@ -239,7 +239,7 @@ def _from_folder(root: Path, role: Role, split: str, listing: Listing) -> Iterat
                 listing.passed_over["files that are not audio by their name"] += 1
                 continue
             path = (relative / name).as_posix()
-            in_split, label = _from_path(path, base, role, split)
+            in_split, label = split_and_label(path, base, role, split)
             yield _plain(root, path, role, in_split, label)
 
 
@@ -258,7 +258,7 @@ def size_of(file: Path) -> int:
     return file.stat().st_size if file.is_file() else -1
 
 
-def _from_path(path: str, base: str, role: Role, split: str) -> tuple[str, str]:
+def split_and_label(path: str, base: str, role: Role, split: str) -> tuple[str, str]:
     """Return split and label as the folders on the way to the file tell them."""
     folders = list(PurePosixPath(path).parts[:-1])
     parent = folders[-1] if folders else base

@@ -29,6 +29,9 @@ _STREAMS: dict[Role, int] = {"speech": 0, "noise": 1, "rir": 2}
 SHAPING_TAPS = 64
 """Samples in the response of a shaping filter; its slowest pole, .83, is 100 dB down there."""
 
+ROOMS_MB = 64.0
+"""Megabytes of decoded rooms that a process keeps, where nothing else is said."""
+
 
 SHORTEST = 0.01
 """Seconds of a segment or a room."""
@@ -189,6 +192,7 @@ class Plan:
         count: int | None = None,
         shuffle: Shuffle = "auto",
         window: int = 32,
+        rooms_mb: float = ROOMS_MB,
     ) -> None:
         """Join the sources.
 
@@ -201,6 +205,7 @@ class Plan:
             count: samples in an epoch; None for one of each utterance.
             shuffle: by `samples` or by `blocks`; `auto`: by blocks in corpora that lie elsewhere.
             window: blocks of a corpus that are in use together; the cache must hold some more of each.
+            rooms_mb: megabytes of decoded impulse responses that each process keeps.
 
         Raises:
             RasedError: several sample rates, a seed that names no generator, a window without a block, or
@@ -235,7 +240,7 @@ class Plan:
             elsewhere = [corpus for corpus in self.corpora if corpus.remote]
             BlockCache().hold(sum(corpus.in_use(window) for corpus in elsewhere))
         self._utterance = Turns(in_order, len(speech))
-        self.rooms = None if rir is None else Rooms(rir, self.taps)
+        self.rooms = None if rir is None else Rooms(rir, self.taps, limit=round(rooms_mb * 1e6))
         by_group = np.argsort(self._group, kind="stable")
         _, starts = np.unique(self._group[by_group], return_index=True)
         self._fillers = np.split(by_group, starts[1:])
@@ -333,19 +338,25 @@ class Sources(TypedDict):
     rir: Float[np.ndarray, "batch taps"]
     direct_path: list[int]
     bad: list[str]
+    rooms_bytes: int
     device: "OnDevice"
 
 
 class Rooms:
     """Impulse responses, decoded once, cut to a length; at most `limit` bytes are kept, in each process its own."""
 
-    def __init__(self, rir: Corpus, taps: int, *, limit: int = 64 << 20) -> None:
+    def __init__(self, rir: Corpus, taps: int, *, limit: int) -> None:
         self.rir, self.taps, self.limit = rir, taps, limit
         self._kept: OrderedDict[int, tuple[Samples, int]] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
         """What is kept stays behind."""
         return self.__dict__ | {"_kept": OrderedDict()}
+
+    @property
+    def bytes(self) -> int:
+        """What is kept now."""
+        return len(self._kept) * self.taps * np.dtype(np.float32).itemsize
 
     def __getitem__(self, number: int) -> tuple[Samples, int]:
         """Response (taps,), zero-padded or faded out over its last 50 ms, and its direct path."""
@@ -414,40 +425,42 @@ def fetch(batches: Iterable[list[Drawn]], *, plan: Plan) -> Iterator[Sources]:
             rir=rir,
             direct_path=direct_path,
             bad=bad,
+            rooms_bytes=plan.rooms.bytes if plan.rooms else 0,
             device=device,
         )
 
 
 def collate(batches: Iterable[Sources], *, plan: Plan) -> Iterator[Batch]:
-    """Make batches of the good samples and carry the reasons of the bad ones along.
-
-    Raises:
-        RasedError: not one sample of a batch could be read.
-    """
+    """Make batches of the good samples, of no row where there is none, and carry the reasons of the bad ones along."""
     for sources in batches:
         good = [row for row, reason in enumerate(sources["bad"]) if not reason]
-        if not good:
-            raise RasedError(f"No sample of a batch could be read; the first: {sources['bad'][0]}")
         if len(good) < len(sources["bad"]):
             for part in ("clean", "noise", "rir"):
                 sources[part] = sources[part][good]
         drawn = [sources["drawn"][row] for row in good]
+        taps = SHAPING_TAPS if plan.scene.shaping_probability else 0
+        shaping = np.empty((len(good), 2, taps), np.float32)
+        for row, of in enumerate(drawn):
+            shaping[row] = _filters(of.shaping, plan.scene)
         batch = Batch(
             clean=torch.from_numpy(sources["clean"]),
             noise=torch.from_numpy(sources["noise"]),
             rir=torch.from_numpy(sources["rir"]),
-            direct_path=torch.tensor([sources["direct_path"][row] for row in good]),
+            direct_path=torch.tensor(
+                [sources["direct_path"][row] for row in good], dtype=torch.int64
+            ),
             snr_db=torch.tensor([d.snr_db for d in drawn]),
             level_dbfs=torch.tensor([d.level_dbfs for d in drawn]),
-            index=torch.tensor([d.index for d in drawn]),
+            index=torch.tensor([d.index for d in drawn], dtype=torch.int64),
             key=["+".join(str(plan.speech.key[p.recording]) for p in d.speech) for d in drawn],
             noise_key=["+".join(str(plan.noise.key[p.recording]) for p in d.noise) for d in drawn],
             rir_key=[
                 "" if d.rir is None or plan.rir is None else str(plan.rir.key[d.rir]) for d in drawn
             ],
-            shaping=torch.from_numpy(np.stack([_filters(d.shaping, plan.scene) for d in drawn])),
+            shaping=torch.from_numpy(shaping),
             distortions=[d.distortions for d in drawn],
             skipped=[reason for reason in sources["bad"] if reason],
+            rooms_bytes=sources["rooms_bytes"],
         )
         if sources["device"].used:
             sources["device"].hand_over(batch, good)

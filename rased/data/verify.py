@@ -11,12 +11,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import soundfile
 
 from rased.data import remote
+from rased.data.columns import Names
 from rased.data.folder import writing
 from rased.data.freeze import TESTSET, list_sha256
-from rased.data.shards import COLUMNS, INDEX, Codec, Role, Shard, bundle, write_index
+from rased.data.known import SUMS, Known, Seen, load
+from rased.data.shards import INDEX, Codec, Role, Shard, bundle, write_index
 from rased.data.sources import ROLES, SPLITS
 from rased.data.tars import (
     PART,
@@ -76,16 +79,11 @@ class _Shards:
     head: Mapping[str, Any] = field(default_factory=dict)
     samples: int = 0
     problems: list[Problem] = field(default_factory=list)
-    seen: dict[str, dict[str, set[str]]] = field(default_factory=dict)
 
     def complain(self, what: str, repair: str = "") -> None:
         """Note a problem; most are mended by --repair."""
         repair = repair or f"`rased data verify {self.folder} --repair`"
         self.problems.append(Problem(self.folder, what, repair))
-
-    def remember(self, kind: str, value: str, split: str) -> None:
-        """Note in which split something occurs."""
-        self.seen.setdefault(kind, {}).setdefault(value, set()).add(split)
 
 
 def find(name: str | Path) -> list[Path]:
@@ -131,10 +129,11 @@ def verify(
     def step() -> None:
         progress(next(steps), total)
 
-    shards = [_check_shards(path, step) for path in folders if _is_shards(path)]
+    seen = Seen()
+    shards = [_check_shards(path, seen, step) for path in folders if _is_shards(path)]
     problems = [problem for each in shards for problem in each.problems]
     for role in ROLES:
-        problems += _overlaps(role, [each for each in shards if each.role == role])
+        problems += _overlaps(role, [each.folder for each in shards if each.role == role], seen)
     samples = sum(each.samples for each in shards)
     for path in folders:
         if (path / TESTSET).is_file():
@@ -163,8 +162,8 @@ def repair(folder: Path) -> list[str]:
 
 
 def _repair(folder: Path) -> list[str]:
-    stored, _ = _load(folder)
-    known, head = _by_key(stored), _head(stored)
+    stored, _ = load(folder)
+    known, head = Known(stored), _head(stored)
     listed = {shard["name"]: shard for shard in (stored or {"shards": []})["shards"]}
     looked_at = {}
     for path in sorted(folder.glob("*.tar")):
@@ -235,23 +234,23 @@ def summary(name: str | Path) -> list[dict[str, Any]]:
 
 
 def _summary_of_shards(folder: Path) -> dict[str, Any]:
-    stored, trouble = _load(folder)
+    stored, trouble = load(folder, SUMS)
     if stored is None:
         raise RasedError(
             f"{folder}: {trouble}; mend it with `rased data verify {folder} --repair`."
         )
-    rows = _by_key(stored).values()
-    splits = []
-    for split in sorted({row["split"] for row in rows}, key=_place_of_split):
-        of_split = [row for row in rows if row["split"] == split]
+    columns, licences, splits = stored["columns"], stored["licences"], []
+    for split in sorted(set(Names(np.unique(columns["split"]))), key=_place_of_split):
+        of = columns["split"] == split.encode()
+        frames, size = (int(columns[name][of].sum(dtype=np.int64)) for name in ("frames", "bytes"))
         splits.append(
             {
                 "split": split,
-                "files": len(of_split),
-                "seconds": round(sum(row["frames"] for row in of_split) / stored["sample_rate"], 3),
-                "labels": len({row["label"] for row in of_split}),
-                "bytes": sum(row["bytes"] for row in of_split),
-                "licences": sorted({row["licence"] for row in of_split}),
+                "files": int(of.sum()),
+                "seconds": round(frames / stored["sample_rate"], 3),
+                "labels": len(np.unique(columns["label"][of])),
+                "bytes": size,
+                "licences": sorted({licences[code] for code in np.unique(columns["licence"][of])}),
             }
         )
     return {
@@ -303,50 +302,12 @@ def _is_shards(folder: Path) -> bool:
     return (folder / INDEX).is_file() or any(folder.glob("*.tar"))
 
 
-def _load(folder: Path) -> tuple[dict[str, Any] | None, str]:
-    """Return the index as plain data, or None and why it cannot be used."""
-    try:
-        stored = json.loads((folder / INDEX).read_bytes())
-        lengths = {len(stored["columns"][name]) for name in COLUMNS}
-        names = [(shard["name"], shard["bytes"], shard["sha256"]) for shard in stored["shards"]]
-        count = lengths.pop()
-        rows_fit = not lengths and all(0 <= at < len(names) for at in stored["columns"]["shard"])
-        if not rows_fit or not all(
-            0 <= at < len(stored["licences"]) for at in stored["columns"]["licence"]
-        ):
-            return None, f"{INDEX} is damaged: its columns do not fit together"
-        if (
-            stored["samples"] != count
-            or stored["role"] not in ROLES
-            or not stored["sample_rate"] > 0
-        ):
-            return None, f"{INDEX} is damaged: its head does not fit its columns"
-    except FileNotFoundError:
-        return None, f"there is no {INDEX}"
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return None, f"{INDEX} is damaged ({type(error).__name__}: {error})"
-    return stored, ""
-
-
-def _by_key(stored: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
-    """Return the rows of an index by key, shard and licence by name."""
-    if stored is None:
-        return {}
-    rows = {}
-    for values in zip(*(stored["columns"][name] for name in COLUMNS), strict=True):
-        row = dict(zip(COLUMNS, values, strict=True))
-        row["shard"] = stored["shards"][row["shard"]]["name"]
-        row["licence"] = stored["licences"][row["licence"]]
-        rows[row["key"]] = row
-    return rows
-
-
-def _check_shards(folder: Path, step: Callable[[], None]) -> _Shards:
+def _check_shards(folder: Path, seen: Seen, step: Callable[[], None]) -> _Shards:
     checked = _Shards(folder)
-    stored, trouble = _load(folder)
+    stored, trouble = load(folder)
     if trouble:
         checked.complain(trouble)
-    known = _by_key(stored)
+    known = Known(stored)
     if stored is not None:
         checked.role, checked.head = stored["role"], _head(stored)
         if len(known) != stored["samples"]:
@@ -365,14 +326,13 @@ def _check_shards(folder: Path, step: Callable[[], None]) -> _Shards:
             f"{name} is in the index but not there, and {samples} samples with it",
             f"bring the file back, or drop its samples with `rased data verify {folder} --repair`",
         )
-    found: set[str] = set()
     for name, path in on_disk.items():
         if stored is not None and name not in listed:
             checked.complain(f"{name} is there but not in the index")
-        _check_shard(path, listed.get(name), known, checked, found)
+        _check_shard(path, listed.get(name), known, checked, seen)
         step()
     for key, row in known.items():
-        if key not in found and row["shard"] in on_disk:
+        if row["shard"] in on_disk and not seen.has(folder, key):
             checked.complain(f"sample {key} is in the index but not in {row['shard']}")
     for left in sorted(folder.glob("*" + PART)):
         checked.complain(
@@ -387,7 +347,7 @@ def _check_shard(
     listed: Mapping[str, Any] | None,
     known: Mapping[str, Mapping[str, Any]],
     checked: _Shards,
-    found: set[str],
+    seen: Seen,
 ) -> None:
     before = len(checked.problems)
     whole = listed is not None and _is_whole(path, listed)
@@ -397,9 +357,8 @@ def _check_shard(
 
     for stored in read_shard(path, damaged=complain):
         details, key = stored.details, stored.details["key"]
-        if key in found:
+        if not seen.add(checked.folder, key):
             checked.complain(f"sample {key} occurs twice, the second time in {path.name}")
-        found.add(key)
         checked.samples += 1
         checked.role = checked.role or details["role"]
         digest = hashlib.sha256(stored.audio).hexdigest()
@@ -413,10 +372,10 @@ def _check_shard(
             if differs:
                 checked.complain(f"the index is wrong about sample {key} in {path.name}: {differs}")
         split = details["split"]
-        checked.remember("label", details["label"], split)
-        checked.remember("recording", digest, split)
+        seen.remember(checked.folder, "label", details["label"], split)
+        seen.remember(checked.folder, "recording", digest, split)
         for origin in _origins(details):
-            checked.remember("source recording", origin, split)
+            seen.remember(checked.folder, "source recording", origin, split)
     if listed is not None and not whole and len(checked.problems) == before:
         checked.complain(
             f"{path.name} has another sha256 than the index says, though all its samples are good: "
@@ -599,28 +558,20 @@ def _origins(details: Mapping[str, Any]) -> set[str]:
     }
 
 
-def _overlaps(role: Role, folders: Sequence[_Shards]) -> Iterator[Problem]:
+def _overlaps(role: Role, folders: Sequence[Path], seen: Seen) -> Iterator[Problem]:
     """Compare what the splits hold over all folders of a role; types of noise may recur."""
-    where: dict[str, dict[str, set[str]]] = {}
-    for each in folders:
-        for kind, values in each.seen.items():
-            for value, splits in values.items():
-                where.setdefault(kind, {}).setdefault(value, set()).update(splits)
-    for kind, values in sorted(where.items()):
-        if role == "noise" and kind == "label":
-            continue
-        shared: dict[tuple[str, ...], list[str]] = {}
-        for value, splits in values.items():
-            if len(splits) > 1:
-                shared.setdefault(tuple(sorted(splits)), []).append(value)
+    shared: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for kind, value, splits in seen.shared(folders):
+        if role != "noise" or kind != "label":
+            shared.setdefault((kind, splits), []).append(value)
+    for (kind, together), names in shared.items():
         word = _LABEL[role] if kind == "label" else kind
-        for together, names in shared.items():
-            some = ", ".join(name[:60] for name in sorted(names)[:5])
-            yield Problem(
-                folders[0].folder,
-                f"the {role} splits {' and '.join(together)} share {len(names)} {word}(s): {some}",
-                f"put each {word} into one split (manifest column split) and pack again",
-            )
+        some = ", ".join(name[:60] for name in names[:5])
+        yield Problem(
+            folders[0],
+            f"the {role} splits {' and '.join(together)} share {len(names)} {word}(s): {some}",
+            f"put each {word} into one split (manifest column split) and pack again",
+        )
 
 
 def _check_testset(folder: Path) -> tuple[int, list[Problem]]:

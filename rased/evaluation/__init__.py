@@ -1,6 +1,6 @@
 """Systems x test set x metrics -> results -> leaderboard, in the terminal and as a page."""
 
-from rased.evaluation.board import collect
+from rased.evaluation.collecting import collect
 from rased.evaluation.leaderboard import print_table
 from rased.evaluation.result import Result
 from rased.evaluation.run import evaluate

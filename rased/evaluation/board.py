@@ -1,17 +1,29 @@
-"""Results side by side: which rows compare, what a difference is worth, what is refused and what must be marked."""
+"""Results side by side: means, what a difference is worth, which row is best, and what must be marked."""
 
 import dataclasses
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rased.errors import RasedError, nearest
-from rased.evaluation import result as results
+from rased.evaluation import gaming
+from rased.evaluation.comparison import (
+    Norm,
+    differences,
+    metric_compares,
+    norm_of,
+    plain_name,
+    row_compares,
+    version,
+)
+from rased.evaluation.marks import Mark, facts_to_know
 from rased.evaluation.result import Result
+from rased.evaluation.seeds import folded, mean_of
 from rased.evaluation.statistics import (
+    ENOUGH_SPEAKERS,
+    ENOUGH_TO_TURN,
     Interval,
     bootstrap,
     holm,
@@ -20,18 +32,11 @@ from rased.evaluation.statistics import (
     ranks,
     significance,
 )
-from rased.metrics import METRICS, Score
+from rased.metrics import METRICS
 
 BASELINE = "noisy"
 ALPHA = 0.05
 WITHOUT_ENHANCER = ("noisy", "target")
-_LOUDER_DB = 1.0
-_LATE_MS = 1.0
-_GAMED = (
-    ("pesq-wb", ("si-sdr", "stoi", "estoi", "cbak")),
-    ("pesq-nb", ("si-sdr", "stoi", "estoi", "cbak")),
-)
-_DREAMT = (("dnsmos-ovrl", ("wer", "cer", "dwer", "dcer", "speaker-similarity")),)
 
 
 @dataclass(frozen=True)
@@ -39,15 +44,19 @@ class Cell:
     """One metric of one system.
 
     Attributes:
-        interval: mean and 95 % interval over the utterances with a value; None without any.
-        change: paired difference to the baseline, positive where it is better; None for the baseline itself, or
-            without it.
-        p: of that difference, corrected for the number of comparisons on the board (Holm).
+        interval: mean and 95 % interval, over the utterances that all comparable rows have; of a row that does
+            not compare, over those with a value; None without any.
+        change: paired difference to the baseline, positive where it is better; None for the baseline itself,
+            without it, and where one of the two does not compare.
+        p: of that difference, corrected (Holm) for the number of systems that are held against the baseline in
+            this metric. Metrics are families of their own: each column reads as a study of one metric.
         spread: standard deviation of the means of several seeds; None for one.
         count: utterances with a value.
         total: utterances of the test set.
         version: of the metric.
-        comparable: whether the version is that of the other rows, and no utterance is missing.
+        comparable: whether protocol, version and utterances are those of the other rows; without it there is
+            no rank, no verdict and no best.
+        best: whether it is the best mean of all systems, or its paired interval does not tell it from that.
     """
 
     interval: Interval | None
@@ -58,11 +67,17 @@ class Cell:
     total: int
     version: str
     comparable: bool
+    best: bool = False
 
     @property
     def verdict(self) -> str:
-        """How it compares with the baseline: "better", "worse", or "" where chance may have done it."""
+        """How it compares with the baseline: "better", "worse", or "" where chance may have done it.
+
+        Test and interval must agree: with five to eleven speakers only the interval speaks of other voices.
+        """
         if self.change is None or self.p is None or self.p >= ALPHA:
+            return ""
+        if not self.change.excludes_zero:
             return ""
         return "better" if self.change.mean > 0 else "worse"
 
@@ -73,18 +88,25 @@ class Row:
 
     Attributes:
         result: what the row rests on; with several seeds the first, with the mean scores of all.
-        seeds: number of trainings in the row.
+        members: names of the trainings in the row, one a seed.
         cells: by metric; a metric without any score is absent.
-        marks: what a reader must know before comparing, in full sentences.
-        rank: place in the manner of the URGENT challenges over all metrics that every system has; None
-            for rows that do not compare.
+        marks: what a reader must know before comparing.
+        comparable: whether its protocol is that of the other rows, and it has not seen the test.
+        rank: place in the manner of the URGENT challenges over the metrics that most rows have; None for rows
+            of which one of these does not compare, and for the target.
     """
 
     result: Result
-    seeds: int
+    members: tuple[str, ...]
     cells: dict[str, Cell]
-    marks: tuple[str, ...]
+    marks: tuple[Mark, ...]
+    comparable: bool
     rank: float | None = None
+
+    @property
+    def seeds(self) -> int:
+        """Number of trainings in the row."""
+        return len(self.members)
 
     @property
     def name(self) -> str:
@@ -108,6 +130,7 @@ class Board:
         metrics: columns.
         rows: the target first, then by rank, best first.
         baseline: name of the row that the others are held against; "" where it is not there.
+        notes: what must be known of all rows, in full sentences.
     """
 
     name: str
@@ -115,45 +138,7 @@ class Board:
     metrics: list[str]
     rows: list[Row]
     baseline: str
-
-    def best(self, metric: str) -> float | None:
-        """Best mean among systems (the target, and rows that do not compare, aside)."""
-        means = [
-            cell.interval.mean
-            for row in self.rows
-            if row.result.system["kind"] != "target"
-            and (cell := row.cells.get(metric)) is not None
-            and cell.interval is not None
-            and cell.comparable
-        ]
-        if not means:
-            return None
-        return max(means) if METRICS[metric].direction == "higher" else min(means)
-
-
-def collect(places: Iterable[str | Path]) -> list[Result]:
-    """Load results from files and folders (all *.json in them).
-
-    Raises:
-        RasedError: nothing there, an unknown schema, a file that was changed by hand, or a system that
-            was trained or validated on what it is tested on.
-    """
-    found: list[Result] = []
-    for place in map(Path, places):
-        files = sorted(place.glob("*--*.json")) if place.is_dir() else [place]
-        if not files:
-            raise RasedError(
-                f"the folder '{place}' holds no results: make some with `rased evaluate`."
-            )
-        for file in files:
-            row = results.load(file)
-            seen = (row.training or {}).get("overlap", ())
-            if seen:
-                raise RasedError(
-                    f"'{file}' has no place beside others: {'; '.join(seen)}. Take it away, or train without them."
-                )
-            found.append(row)
-    return found
+    notes: tuple[str, ...]
 
 
 def boards(rows: Sequence[Result], *, baseline: str = BASELINE) -> list[Board]:
@@ -161,7 +146,7 @@ def boards(rows: Sequence[Result], *, baseline: str = BASELINE) -> list[Board]:
 
     Args:
         rows: results; trainings of one recipe with several seeds become one row.
-        baseline: system that the others are held against.
+        baseline: system that the others are held against; any training of a folded row names the row.
 
     Raises:
         RasedError: two results of one system on one test set, or a baseline that is nowhere.
@@ -187,50 +172,17 @@ def _board(name: str, group: list[Result], baseline: str) -> Board:
     if twice is not None:
         raise RasedError(f"two results of '{twice}' on '{name}': pass one of them.")
     metrics = [m for m in METRICS if any(m in row.metrics for row in group)]
-    usual = {metric: _most(group, metric) for metric in metrics}
-    conduct = _conduct(group[0])
-    seeds = _seeds(group)
-    held = next((row[0] for row in seeds if row[0].name == baseline), None)
-    rows = [_row(row, held, metrics, usual, conduct) for row in seeds]
-    rows = _ranked(_corrected(rows), metrics)
+    recipes = folded(group)
+    means = [mean_of(seeds) for seeds in recipes]
+    norm = norm_of(means, metrics)
+    pairs = list(zip(means, recipes, strict=True))
+    held = next((row for row, own in pairs if baseline in [seed.name for seed in own]), None)
+    noisy = next((row for row in means if row.system["kind"] == "noisy"), None)
+    rows = _timed_elsewhere([_row(row, own, held, noisy, norm) for row, own in pairs])
+    rows = _ranked(_with_best(_corrected(rows), norm), metrics)
     ordered = sorted(rows, key=lambda row: _place(row, metrics))
-    return Board(name, group[0].testset, metrics, ordered, "" if held is None else baseline)
-
-
-def _seeds(group: Sequence[Result]) -> list[list[Result]]:
-    """Results of one recipe and one protocol together, where the seeds differ; every other one alone."""
-    found: dict[Hashable, list[Result]] = {}
-    for row in group:
-        recipe = (row.training or {}).get("recipe_sha256")
-        key: Hashable = row.name if recipe is None else (recipe, repr(row.protocol))
-        others = found.get(key, [])
-        if any(
-            other.training["seed"] == row.training["seed"]
-            for other in others
-            if other.training and row.training
-        ):
-            key = row.name
-        found.setdefault(key, []).append(row)
-    return list(found.values())
-
-
-def _mean(seeds: Sequence[Result]) -> Result:
-    """The first result, with the scores of each utterance averaged over all of them where each has one."""
-    if len(seeds) == 1:
-        return seeds[0]
-    scores = [{u.id: u.scores for u in row.utterances} for row in seeds]
-    merged = []
-    for utterance in seeds[0].utterances:
-        own = {}
-        for metric in utterance.scores:
-            each = [of.get(utterance.id, {}).get(metric) for of in scores]
-            values = [s.value for s in each if s is not None and s.value is not None]
-            if len(values) == len(seeds):
-                own[metric] = Score(float(np.mean(values)))
-            elif all(s is not None for s in each):
-                own[metric] = next(s for s in each if s is not None and s.value is None)
-        merged.append(dataclasses.replace(utterance, scores=own))
-    return dataclasses.replace(seeds[0], utterances=merged)
+    named = next((row.name for row in rows if row.result is held), "")
+    return Board(name, group[0].testset, metrics, ordered, named, _notes(rows, held, noisy, norm))
 
 
 def _place(row: Row, metrics: Sequence[str]) -> tuple[int, float, float, str]:
@@ -244,172 +196,200 @@ def _place(row: Row, metrics: Sequence[str]) -> tuple[int, float, float, str]:
 
 
 def _row(
-    seeds: list[Result],
-    baseline: Result | None,
-    metrics: Sequence[str],
-    usual: dict[str, str],
-    conduct: dict[str, Any],
+    row: Result, seeds: list[Result], held: Result | None, noisy: Result | None, norm: Norm
 ) -> Row:
-    row = _mean(seeds)
-    cells, marks = {}, []
-    for metric in metrics:
-        if metric not in row.metrics:
-            continue
-        cells[metric] = cell = _cell(row, seeds, baseline, metric, usual[metric])
-        if cell.version != usual[metric]:
-            marks.append(
-                f"{METRICS[metric].title} by {cell.version}, other rows by {usual[metric]}: "
-                "not comparable."
-            )
-        marks += [f"{METRICS[metric].title}: {text}." for text in _statuses(row, metric)]
-    missing = max((row.missing(metric) for metric in cells), default=0)
-    if missing:
-        marks.append(f"incomplete, {missing} utterances to go: run the evaluation again.")
-    differs = {key: value for key, value in _conduct(row).items() if value != conduct[key]}
-    marks += [f"{key}: {value}, other rows: {conduct[key]}." for key, value in differs.items()]
-    return Row(row, len(seeds), cells, (*marks, *_facts_to_know(row)))
+    cells = {metric: _cell(row, seeds, held, metric, norm) for metric in row.metrics}
+    marks = [*differences(row, norm), *facts_to_know(seeds)]
+    if row.system["kind"] not in WITHOUT_ENHANCER:
+        marks += _gaming(row, noisy, norm)
+    return Row(
+        row, tuple(seed.name for seed in seeds), cells, tuple(marks), row_compares(row, norm)
+    )
 
 
-def _facts_to_know(row: Result) -> list[str]:
-    """What training and output tell that scores do not."""
-    marks = []
-    training = row.training
-    if training is not None:
-        marks += [f"not comparable: {sentence}." for sentence in training["overlap"]]
-        if training["manifest_sha256"] is None:
-            marks.append("what it was trained on is not known: it may have seen this test.")
-        scored = [METRICS[m].title for m in training["optimised"] if m in row.metrics]
-        if scored:
-            marks.append(f"trained with {' and '.join(scored)} in its loss.")
-    if row.system["causal"] is False:
-        marks.append("not causal: needs the whole utterance.")
-    if row.system["look_ahead"]:
-        milliseconds = 1000 * row.system["look_ahead"] / row.system["sample_rate"]
-        marks.append(f"looks {milliseconds:.0f} ms ahead.")
-    late, louder = (_median(row, name) for name in ("delay_ms", "level_db"))
-    if late is not None and abs(late) >= _LATE_MS:
-        marks.append(f"{abs(late):.1f} ms {'late' if late > 0 else 'early'} (median).")
-    if louder is not None and louder >= _LOUDER_DB:
-        marks.append(f"louder than its input by {louder:.1f} dB (median).")
-    return marks
+def _timed_elsewhere(rows: Sequence[Row]) -> list[Row]:
+    """Rows with a mark where the real-time factor is that of another processor than most."""
+    names = [name for row in rows if (name := row.result.cost["processor"]) is not None]
+    most = max(dict.fromkeys(names), key=names.count, default=None)
+    found = []
+    for row in rows:
+        name = row.result.cost["processor"]
+        mark = Mark("RTF elsewhere", f"RTF measured on {name}, other rows: {most}.")
+        marks = row.marks if name in (None, most) else (*row.marks, mark)
+        found.append(dataclasses.replace(row, marks=marks))
+    return found
 
 
-def _median(row: Result, name: str) -> float | None:
-    found = [value for u in row.utterances if (value := u.measured.get(name)) is not None]
-    return float(np.median(found)) if found else None
+def _gaming(row: Result, noisy: Result | None, norm: Norm) -> list[Mark]:
+    """Marks of metrics that contradict one another; the noisy input is what gains are over, whatever the baseline."""
+    fair = [metric for metric in row.metrics if metric_compares(row, metric, norm)]
+    found: list[Mark] = []
+    if noisy is not None and row_compares(noisy, norm):
+        both = [m for m in fair if m in noisy.metrics and version(noisy, m) == norm.versions[m]]
+        before = {m: float(np.mean([*v.values()])) for m in both if (v := noisy.values(m))}
+        gains = gaming.gains_over(noisy, row, list(before))
+        found = gaming.at_odds(gains, before)
+        if any(METRICS[metric].task for metric in norm.versions):
+            found += gaming.unchecked(gains)
+    if plain_name(str(row.testset["name"])) == gaming.VOICEBANK_DEMAND:
+        means = {metric: float(np.mean([*row.values(metric).values()])) for metric in fair}
+        found += [] if any(mark.grave for mark in found) else gaming.too_low(means)
+    return found
 
 
 def _cell(
-    row: Result, seeds: Sequence[Result], baseline: Result | None, metric: str, usual: str
+    row: Result, seeds: Sequence[Result], held: Result | None, metric: str, norm: Norm
 ) -> Cell:
+    comparable = metric_compares(row, metric, norm)
     values = row.values(metric)
+    if comparable:
+        values = {name: v for name, v in values.items() if name in norm.utterances[metric]}
     speakers = {utterance.id: utterance.facts.get("speaker") for utterance in row.utterances}
-    version = row.protocol["metrics"][metric]["version"]
     interval = None
     if values:
         interval = bootstrap(list(values.values()), [speakers[name] for name in values])
     change, p = None, None
-    if baseline is not None and baseline.name != row.name and metric in baseline.metrics:
+    if comparable and held is not None and held is not row and _can_be_held(held, metric, norm):
         sign = 1 if METRICS[metric].direction == "higher" else -1
         ours = {name: sign * value for name, value in values.items()}
-        theirs = {name: sign * value for name, value in baseline.values(metric).items()}
-        if baseline.protocol["metrics"][metric]["version"] == version:
-            change = paired(ours, theirs, speakers)
-        if change is not None:
-            both = [name for name in ours if name in theirs]
+        theirs = {name: sign * value for name, value in held.values(metric).items()}
+        change = paired(ours, theirs, speakers)
+        both = [name for name in ours if name in theirs]
+        if both and row.system["kind"] != "target":
             p = significance([ours[n] - theirs[n] for n in both], [speakers[n] for n in both])
-    means = [np.mean(list(seed.values(metric).values())) for seed in seeds if seed.values(metric)]
-    total = int(row.testset["count"])
+    each = [[v for name, v in seed.values(metric).items() if name in values] for seed in seeds]
+    means = [np.mean(own) for own in each if own]
     return Cell(
         interval=interval,
         change=change,
         p=p,
         spread=float(np.std(means, ddof=1)) if len(means) > 1 else None,
         count=len(values),
-        total=total,
-        version=version,
-        comparable=version == usual and row.missing(metric) == 0,
+        total=int(row.testset["count"]),
+        version=version(row, metric),
+        comparable=comparable,
+    )
+
+
+def _can_be_held(held: Result, metric: str, norm: Norm) -> bool:
+    """Whether others are held against it; it may lack values, as pairs do not need them all."""
+    return (
+        row_compares(held, norm)
+        and metric in held.metrics
+        and version(held, metric) == norm.versions[metric]
     )
 
 
 def _corrected(rows: Sequence[Row]) -> list[Row]:
-    """The p values of all cells together, corrected; and what they reveal when seen side by side."""
-    corrected = holm(
-        {
-            (place, metric): cell.p
-            for place, row in enumerate(rows)
-            for metric, cell in row.cells.items()
-            if cell.p is not None
-        }
-    )
-    found = []
+    """Rows with p values corrected within each metric."""
+    raw: dict[str, dict[Hashable, float]] = {}
     for place, row in enumerate(rows):
-        cells = {
-            metric: dataclasses.replace(cell, p=corrected.get((place, metric)))
-            for metric, cell in row.cells.items()
+        for metric, cell in row.cells.items():
+            if cell.p is not None:
+                raw.setdefault(metric, {})[place] = cell.p
+    corrected = {metric: holm(values) for metric, values in raw.items()}
+    return [
+        _with_cells(row, {m: {"p": own[place]} for m, own in corrected.items() if place in own})
+        for place, row in enumerate(rows)
+    ]
+
+
+def _with_best(rows: Sequence[Row], norm: Norm) -> list[Row]:
+    """Rows that know where they are the best, or cannot be told from it."""
+    found = list(rows)
+    for metric, names in norm.utterances.items():
+        values = {
+            place: {name: v for name, v in row.result.values(metric).items() if name in names}
+            for place, row in enumerate(rows)
+            if row.result.system["kind"] != "target"
+            and metric in row.cells
+            and row.cells[metric].comparable
         }
-        marks = (*row.marks, *_at_odds(cells)) if row.kind else row.marks
-        found.append(dataclasses.replace(row, cells=cells, marks=marks))
+        if not values:
+            continue
+        sign = 1 if METRICS[metric].direction == "higher" else -1
+        top = max(values, key=lambda place: sign * _mean_of(rows[place], metric))
+        speakers = {u.id: u.facts.get("speaker") for u in rows[top].result.utterances}
+        for place, own in values.items():
+            apart = paired(own, values[top], speakers)
+            if place == top or (apart is not None and not apart.excludes_zero):
+                found[place] = _with_cells(found[place], {metric: {"best": True}})
     return found
 
 
-def _at_odds(cells: Mapping[str, Cell]) -> list[str]:
-    """Metrics that a system can win while it gets worse, where it does."""
+def _with_cells(row: Row, changes: Mapping[str, Mapping[str, Any]]) -> Row:
+    cells = {m: dataclasses.replace(cell, **changes.get(m, {})) for m, cell in row.cells.items()}
+    return dataclasses.replace(row, cells=cells)
 
-    def verdict(metric: str) -> str:
-        return cells[metric].verdict if metric in cells else ""
 
-    marks = []
-    for pairs, why in (
-        (_GAMED, "it may have been made for that metric"),
-        (_DREAMT, "it may say what nobody said"),
-    ):
-        for risen, others in pairs:
-            fallen = [METRICS[m].title for m in others if verdict(m) == "worse"]
-            if verdict(risen) == "better" and fallen:
-                marks.append(
-                    f"{METRICS[risen].title} is better and {' and '.join(fallen)} worse than the baseline: {why}."
-                )
-    return marks
+def _mean_of(row: Row, metric: str) -> float:
+    interval = row.cells[metric].interval
+    assert interval is not None, "a comparable cell has values"
+    return interval.mean
 
 
 def _ranked(rows: Sequence[Row], metrics: Sequence[str]) -> list[Row]:
-    """Rows with their places among those that compare."""
-    means = {
-        number: {m: c.interval.mean for m, c in row.cells.items() if c.comparable and c.interval}
+    """Rows with their places; those that lack what most rows are ranked by say so."""
+    fair = {
+        str(number): [m for m in metrics if m in row.cells and row.cells[m].comparable]
         for number, row in enumerate(rows)
         if row.result.system["kind"] != "target"
     }
-    most = max((len(own) for own in means.values()), default=0)
-    fair = {str(number): own for number, own in means.items() if len(own) == most}
-    common = [m for m in metrics if all(m in own for own in fair.values())]
-    if not common or not fair:
-        return list(rows)
+    voters = [own for own in fair.values() if own]
+    common = [m for m in metrics if 2 * sum(m in own for own in voters) > len(voters)]
+    lacking = {number: [m for m in common if m not in own] for number, own in fair.items()}
     places = {
         metric: ranks(
-            {name: own[metric] for name, own in fair.items()},
+            {n: _mean_of(rows[int(n)], metric) for n, lack in lacking.items() if not lack},
             higher=METRICS[metric].direction == "higher",
         )
         for metric in common
     }
-    overall = overall_rank(places, {metric: METRICS[metric].category for metric in common})
-    return [dataclasses.replace(row, rank=overall.get(str(n))) for n, row in enumerate(rows)]
+    overall = overall_rank(
+        places,
+        {metric: METRICS[metric].category for metric in common},
+        {metric: METRICS[metric].family or metric for metric in common},
+    )
+    found = []
+    for number, row in enumerate(rows):
+        lack = lacking.get(str(number), [])
+        if lack and fair[str(number)]:
+            titles = " and ".join(METRICS[m].title for m in lack)
+            text = f"not ranked: {titles} of most rows compare, and of this one do not."
+            row = dataclasses.replace(row, marks=(*row.marks, Mark("not ranked", text)))
+        found.append(dataclasses.replace(row, rank=overall.get(str(number))))
+    return found
 
 
-def _statuses(row: Result, metric: str) -> list[str]:
-    """Statuses other than ok, with the number of utterances that have them."""
-    statuses = [u.scores[metric].status for u in row.utterances if metric in u.scores]
-    return [
-        f"{status} ({statuses.count(status)} of {len(statuses)} utterances)"
-        for status in dict.fromkeys(statuses)
-        if status != "ok"
-    ]
-
-
-def _most(group: Sequence[Result], metric: str) -> str:
-    versions = [r.protocol["metrics"][metric]["version"] for r in group if metric in r.metrics]
-    return max(sorted(set(versions)), key=versions.count)
-
-
-def _conduct(row: Result) -> dict[str, Any]:
-    return {key: value for key, value in row.protocol.items() if key != "metrics"}
+def _notes(
+    rows: Sequence[Row], held: Result | None, noisy: Result | None, norm: Norm
+) -> tuple[str, ...]:
+    """What must be known of all rows."""
+    found = []
+    if held is not None and not row_compares(held, norm):
+        found.append(f"{held.name} does not compare: nothing is held against it.")
+    systems = [row for row in rows if row.kind]
+    if systems and (noisy is None or not row_compares(noisy, norm)):
+        found.append(
+            "Not checked whether metrics contradict one another: "
+            "there is no result of the noisy input that compares (rased evaluate noisy ...)."
+        )
+    opinions = [METRICS[m].title for m in norm.versions if gaming.is_opinion(m)]
+    if systems and opinions and not any(METRICS[m].task for m in norm.versions):
+        found.append(
+            f"{', '.join(opinions)} also rise on what nobody said: neither words nor voices were checked "
+            "(rased evaluate --metrics default speaker-similarity dwer)."
+        )
+    speakers = {u.facts.get("speaker") for row in rows for u in row.result.utterances}
+    if speakers == {None}:
+        found.append(
+            "The test set does not say who speaks: intervals and tests take its utterances as independent."
+        )
+    elif len(speakers) < ENOUGH_SPEAKERS:
+        voices = f"{len(speakers)} voice{'s' * (len(speakers) > 1)}"
+        found.append(
+            f"{voices}: intervals and tests speak of {'these' if len(speakers) > 1 else 'this'} alone."
+        )
+    elif len(speakers) < ENOUGH_TO_TURN:
+        found.append(f"{len(speakers)} voices: p values speak of these alone.")
+    return tuple(found)

@@ -16,6 +16,15 @@ _EDGES: dict[str, tuple[float, ...]] = {
     "drr_db": (-10.0, -5.0, 0.0, 5.0, 10.0),
 }
 _UNITS = {"snr_db": "dB", "t60": "s", "drr_db": "dB"}
+_ABSENT = {
+    "snr_db": "no noise",
+    "noise_type": "no noise",
+    "t60": "no room",
+    "drr_db": "no room",
+    "room": "no room",
+}
+"""What a group is called whose utterances do not have the fact."""
+
 _FEW = 6
 
 
@@ -41,13 +50,15 @@ class Bad:
     Attributes:
         system: whose.
         utterance: which, with what the test set knows of it.
-        value: of the metric.
+        value: of the metric; None where it has none.
+        status: "ok", or why there is no value.
         baseline: the baseline's value; None where there is none.
     """
 
     system: str
     utterance: Utterance
-    value: float
+    value: float | None
+    status: str
     baseline: float | None
 
 
@@ -100,6 +111,9 @@ def grouped(board: Board, fact: str) -> dict[str, list[str]]:
 def worst(board: Board, metric: str, count: int) -> list[Bad]:
     """The utterances where each system lost most against the baseline, or scored least without one.
 
+    Those where it has no value come first, and those where the baseline has none, so that nobody knows what was
+    lost, come last.
+
     Raises:
         RasedError: no such metric on the board.
     """
@@ -110,14 +124,23 @@ def worst(board: Board, metric: str, count: int) -> list[Bad]:
     found = []
     for row in board.rows:
         if row.kind and row.name != board.baseline:
-            own = row.result.values(metric)
-            lost = {name: sign * (value - before.get(name, 0.0)) for name, value in own.items()}
-            known = {u.id: u for u in row.result.utterances}
-            found += [
-                Bad(row.name, known[name], own[name], before.get(name))
-                for name in sorted(lost, key=lambda name: (lost[name], name))[:count]
+            bads = [
+                Bad(row.name, u, score.value, score.status, before.get(u.id))
+                for u in row.result.utterances
+                if (score := u.scores.get(metric)) is not None
+                and not score.status.startswith("unavailable")
             ]
+            found += sorted(bads, key=lambda bad: _badness(bad, sign, held is None))[:count]
     return found
+
+
+def _badness(bad: Bad, sign: int, alone: bool) -> tuple[int, float, str]:
+    """Order of an utterance among the worst."""
+    if bad.value is None:
+        return 0, 0.0, bad.utterance.id
+    if bad.baseline is None:
+        return 1 if alone else 2, sign * bad.value, bad.utterance.id
+    return 1, sign * (bad.value - bad.baseline), bad.utterance.id
 
 
 def described(utterance: Utterance) -> str:
@@ -136,7 +159,7 @@ def _check(board: Board, metric: str) -> None:
 def _group(fact: str, value: str | float | None, binned: bool) -> tuple[bool, float, str]:
     """Order and name of the group of a value."""
     if value is None:
-        return True, 0.0, "none"
+        return True, 0.0, _ABSENT.get(fact, "not said")
     if isinstance(value, str):
         return False, 0.0, value
     if not binned:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -16,10 +17,15 @@ from rased.evaluation.result import Result
 from rased.evaluation.statistics import Interval
 from rased.metrics import METRICS
 
+VERDICTS = (
+    "▲ better, ▼ worse than {baseline} (paired sign-flip test, p < {alpha} after Holm over the systems of a "
+    "column, and the paired interval without zero); "
+)
 LEGEND = (
-    "± half of the 95 % bootstrap interval; ▲ better, ▼ worse than {baseline} (paired sign-flip test, p < {alpha} "
-    "after Holm); rank: places averaged as in the URGENT challenges; RTF: processor seconds for a second of "
-    "audio on one thread; latency all: needs the whole file"
+    "± half of the 95 % bootstrap interval; {verdicts}bold: the best, and what cannot be told from it; struck "
+    "through: does not compare; rank: places averaged as in the URGENT challenges, one vote a family of metrics; "
+    "RTF: processor seconds for a second of audio, one file at a time on one thread of {processor}; memory: what "
+    "loading and enhancing 10 s adds; latency all: needs the whole file"
 )
 _PIPE_WIDTH = 200
 _ENDLESS = 10_000
@@ -47,11 +53,11 @@ def print_table(
         console.print(*_fitting(board, others, console), sep="\n")
         for number, mark in enumerate(_marks(board), start=1):
             console.print(f"[{number}] {mark}", markup=False, highlight=False, style="yellow")
-        console.print(
-            LEGEND.format(baseline=board.baseline or "nothing", alpha=ALPHA),
-            style="dim",
-            highlight=False,
-        )
+        for note in board.notes:
+            console.print(note, markup=False, highlight=False, style="yellow")
+        verdicts = VERDICTS.format(baseline=board.baseline, alpha=ALPHA) if board.baseline else ""
+        legend = LEGEND.format(verdicts=verdicts, processor=processor_of(board) or "no processor")
+        console.print(legend, style="dim", highlight=False)
         if others:
             console.print(f"{NOTICE}:", style="italic", highlight=False)
         for row in others:
@@ -70,7 +76,9 @@ def terminal() -> Console:
 
 
 def _marks(board: Board) -> list[str]:
-    return list(dict.fromkeys(f"{row.name}: {mark}" for row in board.rows for mark in row.marks))
+    return list(
+        dict.fromkeys(f"{row.name}: {mark.sentence}" for row in board.rows for mark in row.marks)
+    )
 
 
 def _fitting(board: Board, others: Sequence[Published], console: Console) -> list[Table]:
@@ -104,13 +112,17 @@ def _table(board: Board, others: Sequence[Published], *, intervals: bool, costs_
         heading = METRICS[metric].title.replace(" ", "\n")
         table.add_column(heading, justify="right", no_wrap=True)
     priced = [costs(row.result) for row in board.rows]
-    headings = ("para-\nmeters", "MACs\nper s", "RTF", "latency\nms")
-    kept = [place for place in range(4) if costs_too and any(price[place] for price in priced)]
+    headings = ("para-\nmeters", "MACs\nper s", "RTF", "latency\nms", "memory\nMB")
+    kept = [
+        place
+        for place in range(len(headings))
+        if costs_too and any(price[place] for price in priced)
+    ]
     for place in kept:
         table.add_column(headings[place], justify="right", no_wrap=True)
     marks = _marks(board)
     for row in board.rows:
-        numbers = [str(marks.index(f"{row.name}: {mark}") + 1) for mark in row.marks]
+        numbers = [str(marks.index(f"{row.name}: {mark.sentence}") + 1) for mark in row.marks]
         name = Text(row.name + (f" [{','.join(numbers)}]" if numbers else ""))
         kind = row.result.system["kind"]
         table.add_row(
@@ -124,7 +136,7 @@ def _table(board: Board, others: Sequence[Published], *, intervals: bool, costs_
     if beside:
         table.add_row(Text("── published, not measured here ──", style="italic"))
     for other in beside:
-        prices = (compact(other.parameters), compact(other.macs_per_second), "", "")
+        prices = (compact(other.parameters), compact(other.macs_per_second), "", "", "")
         table.add_row(
             Text(other.name if len(other.name) <= _NAME else f"{other.name[: _NAME - 1]}…"),
             *([] if all(r.rank is None for r in board.rows) else [""]),
@@ -152,7 +164,7 @@ def _shown(board: Board, row: Row, metric: str, intervals: bool) -> Text:
     text += {"better": " ▲", "worse": " ▼", "": "  "}[cell.verdict if row.kind else ""]
     if not cell.comparable:
         return Text(text, style="strike")
-    best = board.best(metric) == cell.interval.mean and row.kind
+    best = cell.best and row.kind
     colour = {"better": "green", "worse": "red", "": ""}[cell.verdict if row.kind else ""]
     return Text(text, style=f"{'bold ' if best else ''}{colour}".strip())
 
@@ -173,8 +185,19 @@ def print_conditions(board: Board, metric: str, fact: str, console: Console) -> 
     console.print(table)
 
 
-def print_worst(board: Board, metric: str, count: int, console: Console) -> None:
-    """Print where each system lost most against the baseline."""
+def print_worst(
+    board: Board, metric: str, count: int, console: Console, *, sounds: Path | None = None
+) -> None:
+    """Print where each system lost most against the baseline.
+
+    Args:
+        board: of a test set.
+        metric: name of a column of it.
+        count: utterances of each system.
+        console: where to.
+        sounds: <testset>/<system>/<id>.wav below it, as `evaluate(..., save_audio=True)` writes: the paths
+            are shown, where there are such files.
+    """
     against = f", against {board.baseline}" if board.baseline else ""
     title = f"worst {METRICS[metric].title} on {board.name}{against}"
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
@@ -184,11 +207,21 @@ def print_worst(board: Board, metric: str, count: int, console: Console) -> None
     table.add_column("change", justify="right")
     table.add_column("what it is")
     digits = decimals(metric)
+    folders = {row.name: row.result.name for row in board.rows}
+    heard = []
     for bad in worst(board, metric, count):
-        change = "" if bad.baseline is None else f"{bad.value - bad.baseline:+.{digits}f}"
-        what = described(bad.utterance)
-        table.add_row(bad.system, bad.utterance.id, f"{bad.value:.{digits}f}", change, what)
+        value = bad.status if bad.value is None else f"{bad.value:.{digits}f}"
+        change = ""
+        if bad.value is not None and bad.baseline is not None:
+            change = f"{bad.value - bad.baseline:+.{digits}f}"
+        table.add_row(bad.system, bad.utterance.id, value, change, described(bad.utterance))
+        if sounds is not None:
+            home = sounds / str(board.testset["name"])
+            heard.append(home / folders[bad.system] / f"{bad.utterance.id}.wav")
     console.print(table)
+    for path in heard:
+        if path.is_file():
+            console.print(str(path), markup=False, highlight=False, soft_wrap=True)
 
 
 def rank_of(row: Row) -> str:
@@ -201,12 +234,12 @@ def decimals(metric: str) -> int:
     return {"dB": 1, "MOS": 2}.get(METRICS[metric].unit, 3)
 
 
-def costs(row: Result) -> tuple[str, str, str, str]:
-    """Parameters, MACs per second, real-time factor and latency in ms, for a reader."""
+def costs(row: Result) -> tuple[str, str, str, str, str]:
+    """Parameters, MACs per second, real-time factor, latency in ms and memory in MB, for a reader."""
     system = row.system
     if system["kind"] in (*WITHOUT_ENHANCER, "files"):
-        return "", "", "", ""
-    factor = row.cost["real_time_factor"]
+        return "", "", "", "", ""
+    factor, memory = row.cost["real_time_factor"], row.cost["peak_memory_mb"]
     latency = "all"
     if system["latency"] is not None:
         latency = f"{1000 * system['latency'] / system['sample_rate']:.0f}"
@@ -215,7 +248,14 @@ def costs(row: Result) -> tuple[str, str, str, str]:
         compact(system["macs_per_second"]),
         "" if factor is None else f"{factor:.3f}",
         latency,
+        "" if memory is None else f"{memory:.0f}",
     )
+
+
+def processor_of(board: Board) -> str:
+    """What the speed of systems was measured on; "" where no system has a speed."""
+    found = dict.fromkeys(row.result.cost["processor"] for row in board.rows)
+    return ", ".join(name for name in found if name is not None)
 
 
 def compact(number: int | float | None) -> str:
@@ -244,12 +284,15 @@ def as_plain(
         {
             "testset": board.testset,
             "baseline": board.baseline,
+            "notes": list(board.notes),
             "rows": [
                 {
                     "system": row.result.system,
                     "cost": row.result.cost,
-                    "marks": list(row.marks),
+                    "marks": [vars(mark) for mark in row.marks],
+                    "comparable": row.comparable,
                     "seeds": row.seeds,
+                    "members": list(row.members),
                     "rank": row.rank,
                     "metrics": {
                         metric: {
@@ -260,6 +303,9 @@ def as_plain(
                             "count": cell.count,
                             "total": cell.total,
                             "version": cell.version,
+                            "comparable": cell.comparable,
+                            "verdict": cell.verdict,
+                            "best": cell.best,
                         }
                         for metric, cell in row.cells.items()
                     },

@@ -1,16 +1,17 @@
 """Figures that others published: shown beside rows measured here, never among them."""
 
 import csv
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from rased.evaluation.board import Board
+from rased.evaluation.comparison import plain_name
 from rased.metrics import METRICS
 
 TABLE = Path(__file__).parent / "published.csv"
 TAGS = {"A": "the authors", "T": "another paper's table", "S": "a third party's rerun"}
+UNKNOWN = "unknown"
 NOTICE = "Published by others: under their own protocol, not measured here, not ranked"
 
 
@@ -26,7 +27,7 @@ class Published:
         macs_per_second: for one second of audio; None where it is not known.
         causal: None where it is not known.
         scores: by metric, in its unit.
-        told_by: who says so: "the authors", "another paper's table", "a third party's rerun".
+        told_by: who says so: "the authors", "another paper's table", "a third party's rerun", or "unknown".
         source: where it can be read.
     """
 
@@ -52,11 +53,11 @@ def published_beside(board: Board) -> list[Published]:
     Names are equal where letters and digits are: "voicebank-demand" is "VoiceBank+DEMAND", and neither is
     "VoiceBank+DEMAND (survey protocol)".
     """
-    name = _plain(board.testset["name"])
+    name = plain_name(board.testset["name"])
     found = [
         row
         for row in _table()
-        if _plain(row.dataset) == name and any(metric in row.scores for metric in board.metrics)
+        if plain_name(row.dataset) == name and any(metric in row.scores for metric in board.metrics)
     ]
     return sorted(found, key=lambda row: (row.year or 0, row.system))
 
@@ -76,10 +77,6 @@ def _read(row: dict[str, str]) -> Published:
         macs_per_second=1e9 * float(row["macs_g"]) if row["macs_g"] else None,
         causal={"yes": True, "no": False, "": None}[row["causal"]],
         scores={metric: float(row[metric]) for metric in METRICS if row.get(metric)},
-        told_by=" and ".join(TAGS[letter] for letter in row["tag"]),
+        told_by=" and ".join(TAGS[letter] for letter in row["tag"]) or UNKNOWN,
         source=row["source"],
     )
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -1,4 +1,8 @@
-"""What an evaluation leaves behind: one JSON a system and test set, with all that a row rests on."""
+"""What an evaluation leaves behind: one JSON a system and test set, with all that a row rests on.
+
+The hash in it is a checksum: it shows that a file was cut or edited by somebody who left it at that. Whoever
+computes it anew can write anything; scores are known to be true once they are computed again (`recheck`).
+"""
 
 import hashlib
 import json
@@ -12,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from rased.errors import RasedError
+from rased.evaluation.plausible import refuse_impossible
 from rased.metrics import METRICS, Score
 
-SCHEMA = 2
+SCHEMA = 3
 _DIGITS = 5
 _HASH = "content_sha256"
 
@@ -48,11 +53,14 @@ class Result:
             macs_per_second, sample_rate, latency (samples; None: whole utterances), look_ahead (samples of
             it that are not the transform's), causal.
         testset: name, count, sample_rate, target, list_sha256.
-        training: what the system was trained on and how (`training.training_of`); None where nothing was
-            trained, or nobody says.
+        training: what the system was trained on and how, what of that was compared with the test set, and
+            its configuration (`training.training_of`); None where nothing was trained.
         protocol: sample_rate of scoring, resampler, alignment, length, and for each metric its
             version, unit, direction and range. Rows compare where these agree.
-        cost: seconds of processor time per second of audio, on one thread.
+        cost: real_time_factor (processor seconds for a second of audio, one file at a time, one thread),
+            batch_gain (how much faster in batches), both on `processor`; peak_memory_mb (what loading
+            and enhancing 10 s adds to a process with PyTorch). Each None where nothing is enhanced, and the
+            last while an evaluation is under way.
         environment: versions, hardware, git state.
         created: UTC, ISO 8601.
         utterances: in the order of the test set.
@@ -126,7 +134,8 @@ def load(path: Path) -> Result:
     """Read a result back.
 
     Raises:
-        RasedError: no such file, no result, another schema, or changed since it was written.
+        RasedError: no such file, no result, another schema, changed since it was written, or holding
+            what cannot be (`plausible`).
     """
     try:
         content = json.loads(path.read_text())
@@ -147,6 +156,10 @@ def load(path: Path) -> Result:
             f"'{path}' was changed after it was written (its content hash differs): evaluate again."
         )
     del content["schema"]
+    try:
+        refuse_impossible(content, result=Result, utterance=Utterance)
+    except RasedError as error:
+        raise RasedError(f"'{path}' cannot be a result: {error}. Evaluate again.") from None
     utterances = [
         Utterance(
             row["id"],
@@ -171,7 +184,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "git": _git(),
     }
@@ -189,7 +202,8 @@ def _digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(plain.encode()).hexdigest()
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name of the processor, as well as the system tells."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text().splitlines():

@@ -1,24 +1,13 @@
 """System x test set x metrics -> results: in parallel processes, resumed where it was interrupted."""
 
 import dataclasses
-import math
-import os
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from jaxtyping import Float32
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -33,65 +22,24 @@ from rased import audio
 from rased.config import config_names, find_config, load_yaml
 from rased.errors import RasedError, nearest
 from rased.evaluation import result as results
+from rased.evaluation.batches import company, plan
+from rased.evaluation.cost import UNKNOWN, measure
+from rased.evaluation.jobs import DELAY_LIMIT, SCORING_RATE, Job, Outcome, loaded
+from rased.evaluation.memory import MemoryOf
 from rased.evaluation.result import Result, Utterance
 from rased.evaluation.systems import System, describe, resolve
-from rased.evaluation.testset import EvaluationSet, Item, audio_files, read_audio, read_testset
+from rased.evaluation.testset import EvaluationSet, Item, read_testset
 from rased.evaluation.training import training_of
-from rased.metrics import METRICS, Score
-from rased.models.base import Enhancer
-from rased.signal.alignment import delay, undelay
-from rased.signal.levels import rms
-
-SCORING_RATE = 16_000
-SLACK = 0.1
-"""Seconds by which a file that something else has enhanced may be longer or shorter."""
-
-DELAY_LIMIT = 0.25
-"""Largest delay of an estimate that is looked for, in seconds."""
+from rased.evaluation.workers import one_thread, work
+from rased.metrics import METRICS
 
 _SAVE_EVERY = 15.0
-_KEPT = 4
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One utterance through one system.
-
-    Attributes:
-        system: what enhances.
-        item: what is enhanced.
-        metrics: names of what is measured.
-        save: where the estimate goes; None: nowhere.
-        align: whether a delay of the estimate is taken out before it is measured.
-    """
-
-    system: System
-    item: Item
-    metrics: tuple[str, ...]
-    save: Path | None
-    align: bool
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a job.
-
-    Attributes:
-        seconds: length of the utterance.
-        scores: by metric.
-        processor_seconds: for enhancing alone; 0 where nothing was computed.
-        measured: see `Utterance`.
-    """
-
-    seconds: float
-    scores: dict[str, Score] = field(default_factory=dict)
-    processor_seconds: float = 0.0
-    measured: dict[str, float | None] = field(default_factory=dict)
 
 
 def metric_names(words: Sequence[str]) -> tuple[str, ...]:
     """Names of metrics from names of metrics and of lists in configs/eval, in order, once each.
+
+    Of `where_installed` in a list only what can be measured here is taken.
 
     Raises:
         RasedError: a word that is neither; with the nearest.
@@ -100,7 +48,9 @@ def metric_names(words: Sequence[str]) -> tuple[str, ...]:
     names: list[str] = []
     for word in words:
         if word in lists:
-            names += load_yaml(find_config(f"eval/{word}"))["metrics"]
+            listed = load_yaml(find_config(f"eval/{word}"))
+            optional = listed.get("where_installed", [])
+            names += [*listed["metrics"], *(m for m in optional if not METRICS[m].unavailable())]
         elif word in METRICS:
             names.append(word)
         else:
@@ -149,6 +99,7 @@ def evaluate(
         raise RasedError(f"two systems are called '{twice}': rename one of the folders.")
 
     folder = Path(out)
+    loaded.cache_clear()  # a run may have been trained on since
     rows = [_begin(system, given, folder, wanted, align) for system in found]
     for row in rows:
         for sentence in (row.training or {}).get("overlap", ()):
@@ -159,11 +110,29 @@ def evaluate(
         for job in _open_jobs(system, row, given, wanted, folder if save_audio else None, align)
     ]
     by_name = {row.name: row for row in rows}
-    with _Writer(rows, given, folder) as writer, _progress(len(todo)) as advance:
-        for job, outcome in _work(todo, jobs):
-            _enter(by_name[job.system.name], job.item, outcome)
-            writer.tick(job.system.name)
-            advance(job.system.name)
+    with one_thread(), _Writer(rows, given, folder) as writer, _progress(len(todo)) as advance:
+        for system, row in zip(found, rows, strict=True):
+            enhancer = loaded(system) if row.cost["real_time_factor"] is None else None
+            if enhancer is not None:
+                row.cost |= measure(enhancer, given)
+                writer.tick(row.name)
+        companies = {
+            row.name: company(causal=row.system["causal"], gain=row.cost["batch_gain"])
+            for row in rows
+        }
+        batches = plan(todo, companies)
+        with MemoryOf([system for system in found if _unweighed(by_name[system.name])]) as memory:
+            for job, outcome in work(batches, jobs):
+                _enter(by_name[job.system.name], job.item, outcome)
+                writer.tick(job.system.name)
+                advance(job.system.name)
+            for name, megabytes in memory.megabytes().items():
+                if megabytes is None:
+                    print(
+                        f"rased: warning: memory of {name} is not known: it died.", file=sys.stderr
+                    )
+                by_name[name].cost["peak_memory_mb"] = megabytes
+                writer.tick(name)
     return rows
 
 
@@ -188,7 +157,7 @@ def _begin(
             "length": "cut or zero-padded to the target",
             "metrics": {name: METRICS[name].declaration() for name in METRICS if name in metrics},
         },
-        cost={"processor_seconds": 0.0, "audio_seconds": 0.0, "real_time_factor": None},
+        cost=dict(UNKNOWN),
         environment=results.environment(),
         created=results.now(),
         utterances=[],
@@ -246,7 +215,8 @@ def _open_jobs(
             save = folder / "audio" / testset.name / system.name / f"{item.id}.wav"
             save = None if save.is_file() and item.id in done else save
         if missing or save is not None:
-            yield Job(system, item, missing, save, align)
+            seconds = audio.inspect(item.noisy).seconds or 0.0
+            yield Job(system, item, seconds, missing, save, align)
 
 
 def _enter(row: Result, item: Item, outcome: Outcome) -> None:
@@ -256,11 +226,10 @@ def _enter(row: Result, item: Item, outcome: Outcome) -> None:
         row.utterances.append(utterance)
     utterance.scores.update(outcome.scores)
     utterance.measured.update(outcome.measured)
-    if outcome.processor_seconds:
-        cost = row.cost
-        cost["processor_seconds"] = round(cost["processor_seconds"] + outcome.processor_seconds, 4)
-        cost["audio_seconds"] = round(cost["audio_seconds"] + outcome.seconds, 4)
-        cost["real_time_factor"] = round(cost["processor_seconds"] / cost["audio_seconds"], 5)
+
+
+def _unweighed(row: Result) -> bool:
+    return row.cost["real_time_factor"] is not None and row.cost["peak_memory_mb"] is None
 
 
 def _resampler(sample_rate: int) -> str:
@@ -269,150 +238,6 @@ def _resampler(sample_rate: int) -> str:
     from soxr import __version__ as version
 
     return f"soxr {version} HQ, {sample_rate} to {SCORING_RATE} Hz"
-
-
-def _work(todo: Sequence[Job], jobs: int) -> Iterator[tuple[Job, Outcome]]:
-    """Outcomes as they come; here with one process, else in `jobs` of them."""
-    if jobs == 1 or len(todo) < 2:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            for job in todo:
-                yield job, perform(job)
-        finally:
-            torch.set_num_threads(threads)
-        return
-    with _single_threaded_children():
-        pool = ProcessPoolExecutor(
-            min(jobs, len(todo)), mp_context=get_context("spawn"), initializer=_initialise
-        )
-        waiting: dict[Future[Outcome], Job] = {pool.submit(perform, job): job for job in todo}
-        try:
-            while waiting:
-                finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    yield waiting.pop(future), future.result()
-        except BrokenProcessPool:
-            raise RasedError(
-                "a process of the evaluation died (out of memory?): what was finished is kept; run "
-                "the same command again, with fewer --jobs."
-            ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _initialise() -> None:
-    """In a new process: one thread, and Ctrl-C is the parent's business."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-
-
-@contextmanager
-def _single_threaded_children() -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in _ONE_THREAD}
-    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@torch.inference_mode()
-def perform(job: Job) -> Outcome:
-    """Enhance one utterance and measure it."""
-    target = None
-    if job.item.target is not None:
-        target = read_audio(job.item.target, sample_rate=SCORING_RATE)
-    try:
-        estimate, seconds = _estimate(job)
-        if target is not None:
-            estimate = _fit(estimate, target, job)
-    except RasedError as error:
-        if job.system.kind != "files":
-            raise
-        # Somebody else's output may be anything; it has no score, and says why.
-        length = 0 if target is None else len(target)
-        verdict = Score(None, f"undefined: {error}")
-        return Outcome(length / SCORING_RATE, dict.fromkeys(job.metrics, verdict))
-    if job.save is not None:
-        audio.write(job.save, estimate[None], SCORING_RATE)
-    heard, wanted = torch.from_numpy(estimate), None if target is None else torch.from_numpy(target)
-    measured, late = _measured(heard, wanted, job)
-    if job.align and late:
-        heard = undelay(heard, late)
-    scores = {name: _score(name, heard, wanted, job.item.text) for name in job.metrics}
-    return Outcome(len(estimate) / SCORING_RATE, scores, seconds, measured)
-
-
-def _measured(
-    estimate: Float32[torch.Tensor, " time"],
-    target: Float32[torch.Tensor, " time"] | None,
-    job: Job,
-) -> tuple[dict[str, float | None], int | None]:
-    """See `Utterance.measured`, and the delay in samples."""
-    noisy = torch.from_numpy(read_audio(job.item.noisy, sample_rate=SCORING_RATE))
-    length = min(len(noisy), len(estimate))
-    reference = noisy[:length] if target is None else target[:length]
-    limit = round(DELAY_LIMIT * SCORING_RATE)
-    late = delay(estimate=estimate[:length], reference=reference, limit=limit)
-    levels = [float(rms(waveform)) for waveform in (estimate, noisy)]
-    louder = 20 * math.log10(levels[0] / levels[1]) if min(levels) > 0 else None
-    milliseconds = None if late is None else 1000 * late / SCORING_RATE
-    return {
-        "delay_ms": milliseconds,
-        "level_db": None if louder is None else round(louder, 2),
-    }, late
-
-
-def _estimate(job: Job) -> tuple[Float32[np.ndarray, " time"], float]:
-    """The estimate at the scoring rate, and the processor seconds that enhancing took."""
-    if job.system.kind == "target":
-        assert job.item.target is not None
-        return read_audio(job.item.target, sample_rate=SCORING_RATE), 0.0
-    if job.system.kind == "files":
-        path = audio_files(Path(job.system.source))[job.item.id]
-        return read_audio(path, sample_rate=SCORING_RATE), 0.0
-    enhancer = _loaded(job.system)
-    if enhancer is None:
-        return read_audio(job.item.noisy, sample_rate=SCORING_RATE), 0.0
-    noisy = torch.from_numpy(read_audio(job.item.noisy, sample_rate=enhancer.sample_rate))
-    start = time.thread_time()
-    estimate = enhancer(noisy[None])
-    seconds = time.thread_time() - start
-    at_rate = audio.resample(estimate.numpy(), enhancer.sample_rate, SCORING_RATE)
-    return at_rate[0], seconds
-
-
-def _fit(
-    estimate: Float32[np.ndarray, " time"], target: Float32[np.ndarray, " target_time"], job: Job
-) -> Float32[np.ndarray, " target_time"]:
-    difference = len(estimate) - len(target)
-    if abs(difference) > SLACK * SCORING_RATE:
-        raise RasedError(
-            f"the estimate of '{job.item.id}' by '{job.system.name}' has {len(estimate)} samples and "
-            f"its target {len(target)}: align them first."
-        )
-    return np.pad(estimate, (0, max(0, -difference)))[: len(target)]
-
-
-def _score(
-    name: str, estimate: torch.Tensor, target: torch.Tensor | None, text: str | None
-) -> Score:
-    ours = METRICS[name]
-    if ours.needs_reference and target is None:
-        return Score(None, "unavailable: the test set has no target")
-    if ours.needs_text and text is None:
-        return Score(None, "unavailable: the test set does not say what is said (a column `text`)")
-    return ours(estimate=estimate, target=target, text=text, sample_rate=SCORING_RATE)
-
-
-@lru_cache(maxsize=_KEPT)
-def _loaded(system: System) -> Enhancer | None:
-    return system.load()
 
 
 class _Writer:

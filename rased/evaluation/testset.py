@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ from jaxtyping import Float32
 
 from rased import audio
 from rased.data.freeze import SCHEMA, TESTSET, list_sha256
+from rased.data.shards import Role
+from rased.data.sources import key_of, split_and_label
 from rased.errors import RasedError
 
 BUNDLE = Path(audio.__file__).parent / "assets" / "bundle" / "frozen"
@@ -22,6 +25,9 @@ KNOWN = ("condition", "snr_db", "speaker", "noise_type", "room", "t60", "drr_db"
 """What a result keeps of each utterance, where the test set says it."""
 
 _NUMBERS = {"snr_db", "t60", "drr_db"}
+_LABELS: dict[Role, str] = {"speech": "speaker", "noise": "noise_type", "rir": "room"}
+_WITHOUT: dict[Role, str] = {"noise": "reverb", "rir": "noise"}
+"""The condition in which a mixture has no recording of a role."""
 _SHOWN = 3
 
 
@@ -57,6 +63,8 @@ class EvaluationSet:
         list_sha256: fingerprint of ids and files; equal for equal sets, wherever they lie.
         sources: what the mixtures were made of, as far as the set says: (role, keys | labels) -> names,
             in the manner of a data manifest.
+        contents: role -> what a data manifest may hold of a recording (see `Corpus.manifest`) -> its key.
+        untold: those of `sources` that some utterance has and the set does not name.
     """
 
     name: str
@@ -66,6 +74,13 @@ class EvaluationSet:
     items: tuple[Item, ...]
     list_sha256: str
     sources: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    contents: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    untold: frozenset[tuple[str, str]] = frozenset()
+
+
+def locate(name: str) -> Path:
+    """Folder of a test set that is named on the command line: `bundle`, or the folder itself."""
+    return BUNDLE if name == "bundle" else Path(name)
 
 
 def read_testset(folder: str | Path) -> EvaluationSet:
@@ -136,6 +151,8 @@ def _frozen(folder: Path) -> EvaluationSet:
         items=tuple(items),
         list_sha256=content["list_sha256"],
         sources=_sources(rows),
+        contents=_contents(content.get("contents") or {}),
+        untold=_untold(rows),
     )
 
 
@@ -153,7 +170,7 @@ def _plain(folder: Path) -> EvaluationSet:
             f"noisy/ and {references.name}/ of '{folder}' do not hold the same names: {_some(alone)} "
             "in only one of them."
         )
-    listed = _manifest(folder / "manifest.csv")
+    listed = [row for row in _manifest(folder / "manifest.csv") if row["id"] in noisy]
     facts = {row["id"]: _facts(row) for row in listed}
     said = {row["id"]: row["text"] for row in listed if row.get("text")}
     items, rows = [], []
@@ -170,6 +187,7 @@ def _plain(folder: Path) -> EvaluationSet:
         items=tuple(items),
         list_sha256=list_sha256(rows),
         sources=_sources(listed),
+        untold=_untold([*listed, *({"id": name} for name in noisy.keys() - facts.keys())]),
     )
 
 
@@ -202,19 +220,44 @@ def _manifest(path: Path) -> list[dict[str, str]]:
 
 
 def _sources(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], frozenset[str]]:
-    """Keys of shards and labels; a path .../SPLIT/LABEL/NAME.flac is the key SPLIT-LABEL-NAME, as packed."""
+    """Keys and labels of all recordings; of a path, those that packing gives it."""
     found: dict[tuple[str, str], set[str]] = {}
     for row in rows:
-        for role, label in (("speech", "speaker"), ("noise", "noise_type"), ("rir", "room")):
-            names = [name for name in str(row.get(role) or "").split("+") if name]
-            paths = [Path(name) for name in names if "/" in name]
-            keys = {"-".join((*path.parts[-3:-1], path.stem)) for path in paths}
-            keys |= {name for name in names if "/" not in name}
-            labels = {path.parent.name for path in paths}
-            labels |= {str(row[label])} if row.get(label) else set()
-            found.setdefault((role, "keys"), set()).update(keys)
-            found.setdefault((role, "labels"), set()).update(labels)
+        for role in _LABELS:
+            for column, names in zip(("keys", "labels"), _made_of(row, role), strict=True):
+                found.setdefault((role, column), set()).update(names)
     return {kind: frozenset(names) for kind, names in found.items()}
+
+
+def _made_of(row: Mapping[str, Any], role: Role) -> tuple[set[str], set[str]]:
+    """Keys and labels of one utterance's recordings, written "A + B" where there are several."""
+    given = str(row.get(role) or "").strip()
+    names = re.split(rf"\s*\+\s*(?={role}/)" if "/" in given else r"\s*\+\s*", given)
+    paths = [name for name in names if "/" in name]
+    keys = {key_of(path, role) for path in paths} | {n for n in names if n and "/" not in n}
+    labels = {split_and_label(path, "", role, "")[1] for path in paths}
+    label = row.get(_LABELS[role])
+    return keys, labels | ({str(label)} if label else set())
+
+
+def _untold(rows: Iterable[Mapping[str, Any]]) -> frozenset[tuple[str, str]]:
+    """What some utterance does not name; where the condition says that there is none, nothing is missing."""
+    return frozenset(
+        (role, column)
+        for row in rows
+        for role in _LABELS
+        if (row.get("condition") or "") != _WITHOUT.get(role)
+        for column, names in zip(("keys", "labels"), _made_of(row, role), strict=True)
+        if not names
+    )
+
+
+def _contents(by_role: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """From key -> contents, as a frozen set has it, to content -> key."""
+    return {
+        role: {digits: key for key, contents in of_role.items() for digits in contents}
+        for role, of_role in by_role.items()
+    }
 
 
 def _facts(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,17 +5,24 @@ import importlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import torch
 
 from rased.config import load_yaml
+from rased.data.shards import Role
 from rased.errors import RasedError
 from rased.evaluation.systems import System
 from rased.evaluation.testset import EvaluationSet
-from rased.zoo.card import MANIFEST
+from rased.zoo.card import MANIFEST, read_card
+from rased.zoo.loading import check_manifest, verified_files
+from rased.zoo.publish import portable
 from rased.zoo.registry import find
 
 _SHOWN = 3
-_KINDS = {
+_PARTS = ("data", "model", "trainer")
+_UNKNOWN = "what it was trained on is not known: it may have seen this test"
+_KINDS: dict[tuple[Role, str], str] = {
     ("speech", "keys"): "utterance",
     ("speech", "labels"): "speaker",
     ("noise", "keys"): "noise recording",
@@ -26,46 +33,113 @@ _KINDS = {
 
 
 def training_of(system: System, testset: EvaluationSet) -> dict[str, Any] | None:
-    """What a result keeps of the training of a run or a zoo entry; None for everything else.
+    """What a result keeps of the training of a system; None where nothing was trained.
 
     Returns:
-        manifest_sha256 (None: nobody knows what it was trained on), overlap (sentences; empty: none),
-        recipe_sha256 (of the configuration without seeds and names: equal for the seeds of one
-        recipe), seed, optimised (names of the metrics that are in its loss).
+        manifest_sha256 (None: nobody knows what it was trained on), overlap (sentences; empty: none was
+        found), checked (kind of recording -> what was compared, "contents" or "names"), unchecked
+        (sentences on what nobody could check), recipe_sha256 (of the configuration without seeds and
+        names: equal for the seeds of one recipe), seed, optimised (names of the metrics that are in its
+        loss), config (enhancer, data, model, trainer, as far as they are told).
+
+    Raises:
+        RasedError: the manifest is not the one that the weights name.
     """
-    if system.kind not in ("run", "zoo"):
+    if system.kind == "files":
+        return {
+            **_no_manifest(_UNKNOWN, "whether it is causal, and how late, is not known"),
+            **_recipe({}),
+            "config": {},
+        }
+    if system.kind == "run":
+        folder, enhancer = Path(system.source), {}
+        manifest, bound = _of_run(folder)
+    elif system.kind == "zoo":
+        folder = find(system.source)
+        card = read_card(folder)
+        enhancer = {"enhancer": card["enhancer"]}
+        files = verified_files(folder, card)
+        manifest, bound = files.get(MANIFEST), check_manifest(folder, card, files)
+    else:
         return None
-    folder = Path(system.source) if system.kind == "run" else find(system.source)
     config = _config(folder)
-    facts: dict[str, Any] = {"manifest_sha256": None, "overlap": [], **_recipe(config)}
-    manifest = folder / MANIFEST
-    if manifest.is_file():
-        content = manifest.read_bytes()
-        facts["manifest_sha256"] = hashlib.sha256(content).hexdigest()
-        facts["overlap"] = overlap(json.loads(content), testset)
-    return facts
+    parts = {name: config[name] for name in _PARTS if name in config}
+    checks = _no_manifest(_UNKNOWN) if manifest is None else _checks(manifest, testset)
+    if manifest is not None and not bound:
+        checks["unchecked"].append("its weights do not name their data: manifest.json is believed")
+    return {**checks, **_recipe(config), "config": {**enhancer, **portable(parts)}}
 
 
 def overlap(manifest: Mapping[str, Any], testset: EvaluationSet) -> list[str]:
     """What training or validation data share with a test set, a sentence for each kind; nothing where all is well.
 
+    Recordings are known again by their contents, where both sides tell them, and by their keys.
+
     Args:
-        manifest: split -> role -> {keys, labels}, as `MixtureDataModule.manifest` gives it.
+        manifest: split -> role -> {keys, contents, labels}, as `MixtureDataModule.manifest` gives it.
         testset: what is tested on; a plain folder says in manifest.csv (`speech`, `speaker`, `noise`,
             `rir`, `room`) what it was made of, or nothing.
     """
     found = []
     for split, roles in manifest.items():
         for (role, column), kind in _KINDS.items():
-            trained = set(roles.get(role, {}).get(column, ()))
-            shared = sorted(trained & testset.sources.get((role, column), frozenset()))
+            part = roles.get(role, {})
+            shared = set(part.get(column, ())) & testset.sources.get((role, column), frozenset())
+            if column == "keys":
+                heard = testset.contents.get(role, {})
+                shared |= {heard[digits] for digits in heard.keys() & set(part.get("contents", ()))}
             if shared:
-                some = ", ".join(shared[:_SHOWN]) + (" ..." if len(shared) > _SHOWN else "")
+                some = ", ".join(sorted(shared)[:_SHOWN]) + (" ..." if len(shared) > _SHOWN else "")
                 plural = "" if len(shared) == 1 else "s"
                 found.append(
                     f"its {split} data hold {len(shared)} {kind}{plural} of the test set ({some})"
                 )
     return found
+
+
+def _no_manifest(*sentences: str) -> dict[str, Any]:
+    return {"manifest_sha256": None, "overlap": [], "checked": {}, "unchecked": list(sentences)}
+
+
+def _of_run(folder: Path) -> tuple[bytes | None, bool]:
+    """The manifest of a run's best checkpoint, and whether the checkpoint names it."""
+    from rased.training.base import MANIFEST_SHA256
+    from rased.training.history import manifest_of
+
+    path = folder / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return manifest_of(folder, checkpoint), MANIFEST_SHA256 in checkpoint
+
+
+def _checks(content: bytes, testset: EvaluationSet) -> dict[str, Any]:
+    """The comparison of a manifest with a test set, and how far it could go."""
+    manifest = json.loads(content)
+    told = {kind: name for kind, name in _KINDS.items() if kind not in testset.untold}
+    missing = [f"{name}s" for kind, name in _KINDS.items() if kind not in told]
+    unchecked = []
+    if not told:
+        unchecked = ["overlap not checked: the test set does not say what it is made of"]
+    elif missing:
+        unchecked = [
+            f"overlap not checked for {', '.join(missing)}: the test set does not name all of them"
+        ]
+    return {
+        "manifest_sha256": hashlib.sha256(content).hexdigest(),
+        "overlap": overlap(manifest, testset),
+        "checked": {name: _compared(manifest, testset, *kind) for kind, name in told.items()},
+        "unchecked": unchecked,
+    }
+
+
+def _compared(
+    manifest: Mapping[str, Any], testset: EvaluationSet, role: Role, column: str
+) -> Literal["contents", "names"]:
+    """What recordings are known again by."""
+    parts = [roles[role] for roles in manifest.values() if role in roles]
+    ours = all(len(part.get("contents", ())) >= part["recordings"] for part in parts)
+    theirs = testset.sources.get((role, "keys"), frozenset())
+    heard = set(testset.contents.get(role, {}).values())
+    return "contents" if column == "keys" and ours and theirs <= heard else "names"
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -82,12 +156,12 @@ def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
     """Fingerprint of a configuration apart from its seeds, and these."""
     if not config:
         return {"recipe_sha256": None, "seed": None, "optimised": []}
-    plain = {name: config[name] for name in ("data", "model", "trainer") if name in config}
+    plain = {name: config[name] for name in _PARTS if name in config}
     seedless = json.loads(json.dumps(plain))
     data = seedless.get("data", {}).get("init_args", {})
     seeds = (config.get("seed_everything"), data.pop("seed", None))
     digest = hashlib.sha256(json.dumps(seedless, sort_keys=True).encode()).hexdigest()
-    losses = _classes(plain.get("model", {}).get("init_args", {}).get("loss"))
+    losses = class_paths(plain.get("model", {}).get("init_args", {}).get("loss"))
     optimised = sorted({metric for loss in losses for metric in _optimised(loss)})
     return {"recipe_sha256": digest, "seed": "/".join(map(str, seeds)), "optimised": optimised}
 
@@ -103,11 +177,11 @@ def _optimised(path: str) -> tuple[str, ...]:
         return ()
 
 
-def _classes(spec: Any) -> set[str]:
+def class_paths(spec: Any) -> set[str]:
     """All class paths of a part of a configuration."""
     if isinstance(spec, Mapping):
         own = {str(spec["class_path"])} if "class_path" in spec else set()
-        return own.union(*map(_classes, spec.values()))
+        return own.union(*map(class_paths, spec.values()))
     if isinstance(spec, list | tuple):
-        return set().union(*map(_classes, spec))
+        return set().union(*map(class_paths, spec))
     return set()

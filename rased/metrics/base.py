@@ -68,6 +68,8 @@ class Metric:
         needs_reference: whether `target` must be given.
         needs_text: whether `text`, what is said, must be given; then `compare` takes the place of
             `measure`.
+        family: metrics that measure much the same, or hold one another, have one; each has one vote in
+            an overall ranking. "": it is its own.
         task: "" for a measure of the signal, else what is done with it: "recognition", "identity".
         blind_to: changes of the estimate that do not change the value: "level", "offset".
         packages: what must be installed, as pip knows it.
@@ -82,6 +84,7 @@ class Metric:
     range: ClassVar[tuple[float, float]]
     sample_rate: ClassVar[int | None] = None
     needs_reference: ClassVar[bool] = True
+    family: ClassVar[str] = ""
     task: ClassVar[str] = ""
     needs_text: ClassVar[bool] = False
     blind_to: ClassVar[tuple[Literal["level", "offset"], ...]] = ()

@@ -123,8 +123,9 @@ class LogLikelihoodRatio(_Framed):
 class CepstralDistance(_Framed):
     """Distance of LPC cepstra in dB, mean of the best 95 % of the frames, each at most 10 dB.
 
-    10 / ln 10 * sqrt(2 * sum of squares) over 16 coefficients without the zeroth; the measure of
-    the REVERB challenge.
+    10 / ln 10 * sqrt(2 * sum of squares) over 16 coefficients without the zeroth, as in Loizou's
+    comp_cep. The REVERB challenge measures another distance: real cepstra with the zeroth, frames of
+    25 ms every 10, all of them.
     """
 
     name = "cd"
@@ -153,6 +154,7 @@ class _Composite(_Framed):
     as everywhere in the field since 2017, PESQ is the wide-band MOS-LQO of P.862.2.
     """
 
+    family = "pesq"
     unit = "MOS"
     range = (1.0, 5.0)
     packages = ("pesq",)

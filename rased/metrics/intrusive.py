@@ -18,6 +18,7 @@ class PESQWideband(Metric):
 
     name = "pesq-wb"
     title = "PESQ wb"
+    family = "pesq"
     unit = "MOS"
     # The ends of the logistic of P.862.2 for raw scores from -0.5 to 4.5.
     range = (1.0, 4.65)
@@ -79,6 +80,7 @@ class STOI(Metric):
 
     name = "stoi"
     title = "STOI"
+    family = "stoi"
     range = (-1.0, 1.0)
     sample_rate = 16_000
     blind_to = ("level",)
@@ -141,6 +143,7 @@ class SISDR(Metric):
 
     name = "si-sdr"
     title = "SI-SDR"
+    family = "sdr"
     unit = "dB"
     range = (-BOUND_DB, BOUND_DB)
     blind_to = ("level", "offset")
@@ -171,6 +174,7 @@ class SDR(Metric):
 
     name = "sdr"
     title = "SDR"
+    family = "sdr"
     unit = "dB"
     range = (-BOUND_DB, BOUND_DB)
     blind_to = ("level",)
@@ -204,6 +208,7 @@ class SNR(Metric):
 
     name = "snr"
     title = "SNR"
+    family = "sdr"
     unit = "dB"
     range = (-BOUND_DB, BOUND_DB)
     minimum = 0.01

@@ -38,6 +38,7 @@ class DNSMOS(Metric):
     cost.
     """
 
+    family = "dnsmos"
     unit = "MOS"
     range = (1.0, 5.0)
     sample_rate = RATE

@@ -17,12 +17,9 @@ PARTS = 16
 @lru_cache(maxsize=16)
 def fft_length(samples: int) -> int:
     """Smallest even length of at least `samples` whose only prime factors are 2, 3 and 5."""
-    best = 1 << max(1, (samples - 1).bit_length())
-    for fives in (1, 5, 25, 125, 625):
-        for threes in (1, 3, 9, 27):
-            odd = fives * threes
-            best = min(best, odd << max(1, (-(-samples // odd) - 1).bit_length()))
-    return best
+    least = -(-samples // 2)
+    odd = (3**threes * 5**fives for threes in range(8) for fives in range(8))
+    return 2 * min(factor << (max(0, -(-least // factor) - 1)).bit_length() for factor in odd)
 
 
 def grid_length(samples: int) -> int:
@@ -55,25 +52,27 @@ def transform(waveform: Float[Tensor, " time"], length: int) -> Complex[Tensor, 
     split, weights, _ = _factors(columns, waveform.dtype)
     residues = torch.mm(laid_out.view(rows, columns).T, split[:rows])
     folded = torch.view_as_complex(residues.view(columns, PARTS, 2))
-    return torch.fft.fft(folded.mul_(weights).T)
+    folded *= weights
+    return torch.fft.fft(folded.T)
 
 
 def restore(
     spectra: Complex[Tensor, "several ..."], *, out: Sequence[Float[Tensor, " time"]]
 ) -> None:
     """Write the first samples of what `transform` made, or of products of such spectra, to `out`, one each."""
+    time = out[0].shape[-1]
     if not by_parts(spectra.device):
         for row, samples in zip(out, torch.fft.irfft(spectra), strict=True):
-            row.copy_(samples[: row.shape[-1]])  # of even length, as grids are
+            row.copy_(samples[:time])  # of even length, as grids are
         return
     columns = spectra.shape[-1]
+    split, _, weights = _factors(columns, out[0].dtype)
+    split = split[: -(-time // columns)]
+    residues = split.new_empty(columns, 2 * PARTS)
+    folded = torch.view_as_complex(residues.view(columns, PARTS, 2))
     for row, transformed in zip(out, torch.fft.ifft(spectra), strict=True):
-        split, _, weights = _factors(columns, row.dtype)
-        folded = torch.empty_like(weights)
         torch.mul(transformed.T, weights, out=folded)
-        residues = torch.view_as_real(folded).view(columns, 2 * PARTS)
-        time = row.shape[-1]
-        row.copy_(torch.mm(split[: -(-time // columns)], residues.T).view(-1)[:time])
+        row.copy_(torch.mm(split, residues.T).view(-1)[:time])
 
 
 def response(rir: Float[Tensor, " taps"], direct: int, length: int) -> Complex[Tensor, "..."]:

@@ -25,6 +25,9 @@ from rased.losses.base import Domain, Loss
 from rased.models.base import Enhancer, Prediction
 from rased.signal.ratios import si_sdr
 
+MANIFEST_SHA256 = "manifest_sha256"
+"""In a checkpoint: the manifest of the data that it was trained on."""
+
 _INSTANTIATOR = "pytorch_lightning.cli.instantiate_module"
 
 
@@ -38,6 +41,7 @@ class Enhancement(pl.LightningModule):
         domains: where a loss may compare: at the waveform, the spectrum or the network's output.
         enhancer: the network in training.
         average: its moving average.
+        manifest_sha256: of the manifest of the data, which checkpoints name; None where there is none.
     """
 
     domains: ClassVar[tuple[Domain, ...]] = ("waveform", "spectrum", "output")
@@ -82,6 +86,7 @@ class Enhancement(pl.LightningModule):
         self.average = copy.deepcopy(enhancer).requires_grad_(False)
         self.valid_loss, self.valid_si_sdr = MeanMetric(), MeanMetric()
         self.valid_improvement = MeanMetric()
+        self.manifest_sha256: str | None = None
         self._check_loss()
 
     def default_loss(self) -> Loss:
@@ -105,13 +110,19 @@ class Enhancement(pl.LightningModule):
             return self.loss(estimate=prediction.output, target=ideal)
 
     def training_step(self, batch: Mixture, batch_idx: int) -> Float[Tensor, ""]:
-        """One forward pass."""
+        """One forward pass; a batch without a row gives zero, with a gradient of zero for every parameter."""
+        if not len(batch["noisy"]):  # the other ranks wait for these gradients
+            return torch.stack(
+                [item.flatten()[:0].sum() for item in self.parameters() if item.requires_grad]
+            ).sum()
         loss = self.loss_of(self.enhancer.predict(batch["noisy"]), batch)
         self.log("train/loss", loss, batch_size=batch["noisy"].shape[0], prog_bar=True)
         return loss
 
     def validation_step(self, batch: Mixture, batch_idx: int) -> None:
         """Loss, SI-SDR and its improvement over the noisy input, by the average weights."""
+        if not len(batch["noisy"]):
+            return
         prediction = self.average.predict(batch["noisy"])
         noisy, target = batch["noisy"].float(), batch["target"].float()
         ratio = si_sdr(estimate=prediction.estimate.float(), target=target)
@@ -221,7 +232,7 @@ class Enhancement(pl.LightningModule):
         return min(1.0, max(spent))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to write what `weights_only=True` could not read back.
+        """Name the data, and refuse to write what `weights_only=True` could not read back.
 
         Raises:
             RasedError: the module was made by hand, so that its configuration is unknown.
@@ -231,13 +242,16 @@ class Enhancement(pl.LightningModule):
                 "a module made by hand has no configuration to save: make it by "
                 "rased.training.base.build_module({'class_path': ..., 'init_args': {...}})."
             )
+        if self.manifest_sha256 is not None:
+            checkpoint[MANIFEST_SHA256] = self.manifest_sha256
 
     def _statistics(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The first mixtures of the training stream, as (noisy, target)."""
         loader = cast(Any, self.trainer).datamodule.train_dataloader()
         for batch in itertools.islice(iter(loader), self.statistics_batches):
             mixture = self.trainer.strategy.batch_to_device(batch)
-            yield mixture["noisy"], mixture["target"]
+            if len(mixture["noisy"]):
+                yield mixture["noisy"], mixture["target"]
 
     def _check_loss(self) -> None:
         domain, name = self.loss.domain, type(self.loss).__name__

@@ -83,10 +83,30 @@ class Throughput(Callback):
             clock.waited = 0.0
 
 
+class Caches(Callback):
+    """Logs the megabytes that the caches of the data take, of all ranks together, as data/NAME_mb."""
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Mixture,
+        batch_idx: int,
+    ) -> None:
+        """Ask when the trainer logs."""
+        data = cast(Any, trainer).datamodule
+        due = trainer.global_step % cast(Any, trainer).log_every_n_steps == 0
+        if due and isinstance(data, MixtureDataModule):
+            for name, size in data.kept_bytes().items():
+                pl_module.log(f"data/{name}_mb", size / 1e6, sync_dist=True, reduce_fx="sum")
+
+
 class BadSamples(Callback):
     """Counts samples that could not be read as data/skipped, and names them in skipped.txt and on stderr.
 
-    Each is named once a launch, by the rank that met it.
+    Those of validation too. Each is named once a launch, by the rank that met it, and counted from
+    the beginning of the launch.
 
     Args:
         folder: folder of the run.
@@ -112,6 +132,20 @@ class BadSamples(Callback):
         if trainer.global_step % cast(Any, trainer).log_every_n_steps == 0:
             count = float(data.skipped.total())
             pl_module.log("data/skipped", count, sync_dist=True, reduce_fx="sum")
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Mixture,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Name what is new."""
+        data = cast(Any, trainer).datamodule
+        if isinstance(data, MixtureDataModule):
+            self._name(data)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
@@ -161,7 +195,8 @@ class Examples(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the first items; validation is the same in every epoch."""
-        if self.count and batch_idx == 0 and self._noisy is None and trainer.is_global_zero:
+        met = self._noisy is not None or not len(batch["noisy"])
+        if self.count and not met and trainer.is_global_zero:
             self._noisy = batch["noisy"][: self.count].detach()
             self._target = batch["target"][: self.count].detach()
 

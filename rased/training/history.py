@@ -1,7 +1,12 @@
-"""What a run was made of: launches.yaml, an entry for every launch, and manifest.json, the data it was trained on."""
+"""What a run was made of: launches.yaml, an entry for every launch, and manifest.json, the data it was trained on.
+
+Every checkpoint names the manifest of its time by SHA-256. Where a later launch adds data, the manifest
+that was there stays beside the new one, as manifest-DIGITS.json.
+"""
 
 import contextlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +18,10 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from rased.data import order
 from rased.data.datamodule import MixtureDataModule
+from rased.data.shards import DIGITS
+from rased.data.tars import sha256
+from rased.errors import RasedError
+from rased.training.base import MANIFEST_SHA256, Enhancement
 
 LAUNCHES = "launches.yaml"
 MANIFEST = "manifest.json"
@@ -111,6 +120,7 @@ class History(Callback):
         if isinstance(data, MixtureDataModule):
             corpora = {corpus.role: corpus.digest() for corpus in data.plan("train").corpora}
             self._write_manifest(data)
+            cast(Enhancement, pl_module).manifest_sha256 = sha256(self.folder / MANIFEST)
         progress = cast(Any, trainer.fit_loop.epoch_loop).batch_progress.current
         launch = Launch(
             step=trainer.global_step,
@@ -147,14 +157,41 @@ class History(Callback):
         path = self.folder / MANIFEST
         kept = read_manifest(self.folder) or {}
         manifest = data.manifest(kept)
-        if manifest != kept:
-            _replace(path, json.dumps(manifest, indent=1))
+        if manifest == kept:
+            return
+        if kept:
+            path.rename(path.with_stem(f"{path.stem}-{sha256(path)[:DIGITS]}"))
+        _replace(path, as_json(manifest))
 
 
 def read_manifest(run: Path) -> dict[str, Any] | None:
     """What a run was trained on, {split: {role: Corpus.manifest()}}; None where it has not begun."""
     path = run / MANIFEST
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def manifest_of(run: Path, checkpoint: Mapping[str, Any]) -> bytes | None:
+    """The manifest that a checkpoint of a run names; where it names none, the last one, None without any.
+
+    Raises:
+        RasedError: the run does not hold the one that is named.
+    """
+    path = run / MANIFEST
+    wanted = checkpoint.get(MANIFEST_SHA256)
+    if wanted is None:
+        return path.read_bytes() if path.is_file() else None
+    for file in (path, path.with_stem(f"{path.stem}-{wanted[:DIGITS]}")):
+        if file.is_file() and sha256(file) == wanted:
+            return file.read_bytes()
+    raise RasedError(
+        f"'{path}' is not what the checkpoint was trained on (it names SHA-256 {wanted[:DIGITS]}...): it was "
+        "changed after training; bring the file back."
+    )
+
+
+def as_json(manifest: Mapping[str, Any]) -> str:
+    """A manifest as it is kept: its lists are long, and nobody reads them."""
+    return json.dumps(manifest, separators=(",", ":"))
 
 
 def _replace(path: Path, text: str) -> None:

@@ -1,9 +1,10 @@
 """From a merged config to a running trainer: LightningCLI builds the parts, a run folder keeps them."""
 
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytorch_lightning as pl
 import torch
@@ -11,6 +12,7 @@ import yaml
 from jsonargparse import ArgumentError
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 from rich.table import Table
@@ -20,6 +22,7 @@ from rased.errors import RasedError, nearest
 from rased.training.base import Enhancement
 from rased.training.callbacks import (
     BadSamples,
+    Caches,
     Examples,
     Lines,
     LoaderClock,
@@ -29,6 +32,9 @@ from rased.training.callbacks import (
 from rased.training.history import History
 from rased.training.resume import KeepLast, WholeCheckpoints
 from rased.training.tracking import MetricsCSV, wandb_logger
+
+if TYPE_CHECKING:
+    from wandb import Run
 
 PARTS = ("seed_everything", "trainer", "model", "data", "run")
 
@@ -44,6 +50,8 @@ class RunOptions:
         save_minutes: time between two last.ckpt within an epoch.
         examples_every: epochs between two sets of audio and spectrogram examples.
         examples: items in a set.
+        evaluate: test sets that the best checkpoint is scored on at the end: folders, or `bundle`.
+        metrics: names of metrics, and of lists in configs/eval, for that.
     """
 
     monitor: str = "valid/loss"
@@ -52,6 +60,8 @@ class RunOptions:
     save_minutes: float = 10.0
     examples_every: int = 10
     examples: int = 3
+    evaluate: Sequence[str] = ()
+    metrics: Sequence[str] = ("quick",)
 
 
 def check_config(config: dict[str, Any]) -> None:
@@ -77,14 +87,17 @@ class Launch(LightningCLI):
     Args:
         config: parts of `PARTS`.
         folder: runs/NAME; where it holds checkpoints/last.ckpt, the run continues from it.
+        check: looks at the options before anything is written.
 
     Raises:
         RasedError: the config does not describe a run.
     """
 
-    def __init__(self, config: dict[str, Any], folder: Path) -> None:
+    def __init__(
+        self, config: dict[str, Any], folder: Path, check: Callable[[RunOptions], None]
+    ) -> None:
         check_config(config)
-        self.folder = folder
+        self.folder, self.check = folder, check
         self.last = folder / "checkpoints" / "last.ckpt"
         try:
             super().__init__(
@@ -114,7 +127,8 @@ class Launch(LightningCLI):
         """Trainer with what every run has."""
         self._dump_config()
         terminal = sys.stderr.isatty()
-        options: RunOptions = self.config_init.run
+        self.options: RunOptions = self.config_init.run
+        self.check(self.options)
         steps = 0
         if self.last.is_file():
             steps = torch.load(self.last, map_location="cpu", weights_only=True)["global_step"]
@@ -133,7 +147,7 @@ class Launch(LightningCLI):
             enable_model_summary=False,
             callbacks=[
                 *(self.config_init.trainer.callbacks or []),
-                *self._callbacks(options),
+                *self._callbacks(self.options),
                 *([progress_bar()] if terminal else []),
             ],
         )
@@ -148,6 +162,12 @@ class Launch(LightningCLI):
             weights_only=True,
         )
 
+    @property
+    def tracker(self) -> "Run | None":
+        """The run of Weights & Biases, where there is one and this process has it."""
+        loggers = [one for one in self.trainer.loggers if isinstance(one, WandbLogger)]
+        return cast("Run", loggers[0].experiment) if loggers else None
+
     def close(self) -> None:
         """Write out what Weights & Biases holds back."""
         if "wandb" in sys.modules:
@@ -158,7 +178,7 @@ class Launch(LightningCLI):
         """Table of the last metrics, and where the best checkpoint is."""
         table = Table("metric", "last value", title=str(self.folder))
         for name, value in sorted(self.trainer.callback_metrics.items()):
-            if not name.startswith("speed/"):
+            if not name.startswith("speed/") and not name.endswith("_mb"):
                 table.add_row(name, f"{float(value):.4g}")
         table.add_row("steps", str(self.trainer.global_step))
         best = self.trainer.checkpoint_callback
@@ -179,6 +199,7 @@ class Launch(LightningCLI):
         callbacks: list[Callback] = [
             History(self.folder, self.config_dump),
             Throughput(),
+            Caches(),
             BadSamples(self.folder),
             Examples(self.folder, options.examples_every, options.examples),
             ModelCheckpoint(

@@ -2,14 +2,22 @@
 
 import csv
 import os
+import re
 import time
 import uuid
 from argparse import Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+if TYPE_CHECKING:
+    from wandb import Run
+
+_STAGING = "WANDB_DATA_DIR"
 
 
 class MetricsCSV(Logger):
@@ -101,3 +109,60 @@ def wandb_logger(folder: Path, config: dict[str, Any]) -> WandbLogger | None:
         settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True),
     )
     return WandbLogger(experiment=run)
+
+
+def log_table(
+    run: "Run",
+    folder: Path,
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    means: Mapping[str, float],
+) -> None:
+    """Log rows as a table, and what they come to as NAME/KEY in the summary of the run.
+
+    Args:
+        run: where to.
+        folder: of the run.
+        name: of the table.
+        rows: at least one; all with the same columns, of numbers or of text.
+        means: by key.
+    """
+    import wandb
+
+    table = wandb.Table(columns=[*rows[0]], data=[list(row.values()) for row in rows])
+    with _staged_inside(folder):
+        run.log({name: table})
+    run.summary.update({f"{name}/{key}": value for key, value in means.items()})
+
+
+def log_files(
+    run: "Run", folder: Path, files: Sequence[Path], *, metadata: Mapping[str, Any]
+) -> None:
+    """Log files as an artifact of type model with the name of the run; other contents make another version.
+
+    Args:
+        run: where to.
+        folder: of the run.
+        files: what it holds, each under its own name; copied.
+        metadata: what is shown beside it.
+    """
+    import wandb
+
+    name = re.sub(r"[^\w.-]", "-", folder.resolve().name)
+    artifact = wandb.Artifact(name, type="model", metadata=dict(metadata))
+    with _staged_inside(folder):
+        for path in files:
+            artifact.add_file(str(path), skip_cache=True)
+        run.log_artifact(artifact)
+
+
+@contextmanager
+def _staged_inside(folder: Path) -> Iterator[None]:
+    """Let the copies that wait for `wandb sync` lie in the run, not in the home folder."""
+    before = os.environ.get(_STAGING)
+    os.environ.setdefault(_STAGING, str((folder / "wandb").resolve()))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_STAGING]

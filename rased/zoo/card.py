@@ -13,6 +13,8 @@ CARD = "card.yaml"
 WEIGHTS = "model.safetensors"
 GOLDEN = "golden.safetensors"
 MANIFEST = "manifest.json"
+MANIFEST_SHA256 = "manifest_sha256"
+"""In the metadata of the weights: the manifest of the data that they were trained on."""
 
 FIELDS: dict[str, tuple[type | None, ...]] = {
     "schema": (int,),

@@ -1,6 +1,7 @@
 """From a card to an enhancer: hashes first, then the class from the allow-list, then the weights."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from rased.errors import RasedError
 from rased.models.base import Enhancer
 from rased.models.cost import count_parameters
 from rased.streaming import ChunkStream
-from rased.zoo.card import GOLDEN, WEIGHTS, read_card
+from rased.zoo.card import GOLDEN, MANIFEST, MANIFEST_SHA256, WEIGHTS, read_card
 
 ALLOWED = ("rased.",)
 TOLERANCE = 1e-4
@@ -27,14 +28,15 @@ TOLERANCE = 1e-4
 def load_folder(folder: Path) -> Enhancer:
     """Read the card, verify the hash of every file, build the class, load the weights strictly.
 
-    Nothing is built, and no weight is parsed, before all hashes agree. The enhancer is in
-    evaluation mode; its `card` is the card.
+    Nothing is built, and no weight is parsed, before all hashes agree, that of the manifest which the
+    weights name among them. The enhancer is in evaluation mode; its `card` is the card.
 
     Raises:
         RasedError: a card or a file that is not what it should be.
     """
     card = read_card(folder)
     files = verified_files(folder, card)
+    check_manifest(folder, card, files)
     enhancer = build(Enhancer, card["enhancer"], allow=ALLOWED)
     weights = _tensors(files[WEIGHTS], folder / WEIGHTS)
     try:
@@ -68,6 +70,38 @@ def verified_files(folder: Path, card: Mapping[str, Any]) -> dict[str, bytes]:
             )
         contents[name] = content
     return contents
+
+
+def check_manifest(folder: Path, card: Mapping[str, Any], files: Mapping[str, bytes]) -> bool:
+    """Whether the weights name what they were trained on, as what publishes a run lets them.
+
+    Raises:
+        RasedError: manifest.json is not what they name, or not what the card sums up.
+    """
+    manifest = files.get(MANIFEST, b"")
+    path = folder / MANIFEST
+    named = _metadata(files[WEIGHTS], folder / WEIGHTS).get(MANIFEST_SHA256)
+    if named is not None and hashlib.sha256(manifest).hexdigest() != named:
+        raise RasedError(
+            f"'{path}' is not what the weights were trained on: {WEIGHTS} names another SHA-256 "
+            f"({named[:12]}...); get the checkpoint again."
+        )
+    if manifest and card["training"].get("data") != summed_up(json.loads(manifest)):
+        raise RasedError(
+            f"'{path}' is not what the card sums up under training.data: get the checkpoint again."
+        )
+    return named is not None
+
+
+def summed_up(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest without its long lists."""
+    return {
+        split: {
+            role: {key: part[key] for key in ("recordings", "hours", "sha256")}
+            for role, part in roles.items()
+        }
+        for split, roles in manifest.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -137,6 +171,15 @@ def _check_facts(enhancer: Enhancer, card: Mapping[str, Any], folder: Path) -> N
                 f"the card in '{folder}' says {field} {card[field]} and the model has {fact}: the "
                 f"entry is damaged; get it again or publish it again."
             )
+
+
+def _metadata(content: bytes, path: Path) -> dict[str, str]:
+    """What a safetensors file says besides its tensors."""
+    try:
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    except ValueError as error:
+        raise RasedError(f"'{path}' is no safetensors file: {error}") from None
+    return dict(header.get("__metadata__", {}))
 
 
 def _tensors(content: bytes, path: Path) -> dict[str, Tensor]:

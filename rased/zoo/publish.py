@@ -24,8 +24,8 @@ from rased.data.shards import INDEX, Role, bundle, locate
 from rased.errors import RasedError
 from rased.models.base import Enhancer
 from rased.models.cost import count_parameters, macs_per_second
-from rased.zoo.card import GOLDEN, MANIFEST, SCHEMA, WEIGHTS, write_card
-from rased.zoo.loading import ALLOWED, verify
+from rased.zoo.card import GOLDEN, MANIFEST, MANIFEST_SHA256, SCHEMA, WEIGHTS, write_card
+from rased.zoo.loading import ALLOWED, summed_up, verify
 
 if TYPE_CHECKING:
     from rased.training.history import Launch
@@ -50,10 +50,11 @@ def publish(
 ) -> Path:
     """Write OUT/NAME from the best checkpoint of a run, with its average weights; return it.
 
-    Beside card, weights and golden output lie manifest.json (keys, speakers, noise types and rooms
-    of the train and valid data, for the overlap check of the leaderboard), training.yaml (the
-    configuration of the launch that made the checkpoint), launches.yaml (all launches up to it, where
-    there were several) and ATTRIBUTIONS.md (what the licences of the data ask for).
+    Beside card, weights and golden output lie manifest.json (keys, contents, speakers, noise types and
+    rooms of the train and valid data, for the overlap check of the leaderboard; the weights name it by
+    its SHA-256), training.yaml (the configuration of the launch that made the checkpoint), launches.yaml
+    (all launches up to it, where there were several) and ATTRIBUTIONS.md (what the licences of the data
+    ask for).
 
     Args:
         run: folder of a run.
@@ -77,7 +78,7 @@ def publish(
         )
     from rased.data.datamodule import MixtureDataModule
     from rased.training.base import load_run
-    from rased.training.history import LAUNCHES, read_launches, read_manifest
+    from rased.training.history import LAUNCHES, as_json, manifest_of, read_launches
 
     enhancer: Enhancer = load_run(run)
     checkpoint = torch.load(
@@ -89,13 +90,16 @@ def publish(
     steps = int(checkpoint["global_step"])
     launches = [launch for launch in read_launches(run) if launch.step < steps]
     config = launches[-1].config if launches else load_yaml(run / "config.yaml")
-    manifest = read_manifest(run) or build(MixtureDataModule, config["data"]).manifest()
+    kept = manifest_of(run, checkpoint)
+    if kept is None:
+        kept = as_json(build(MixtureDataModule, config["data"]).manifest()).encode()
+    manifest = json.loads(kept)
     files = {
-        MANIFEST: json.dumps(manifest, indent=1).encode(),
-        CONFIG: yaml.safe_dump(_portable(config), sort_keys=False).encode(),
+        MANIFEST: kept,
+        CONFIG: yaml.safe_dump(portable(config), sort_keys=False).encode(),
     }
     if len(launches) > 1:
-        entries = [_portable(asdict(launch)) for launch in launches]
+        entries = [portable(asdict(launch)) for launch in launches]
         files[LAUNCHES] = yaml.safe_dump(entries, sort_keys=False).encode()
     attributions = _attributions([launch.config for launch in launches] or [config])
     if attributions:
@@ -105,7 +109,7 @@ def publish(
         "steps": steps,
         "epochs": int(checkpoint["epoch"]),
         "audio_hours": _audio_hours(launches, steps),
-        "data": _summary(manifest),
+        "data": summed_up(manifest),
         "manifest": MANIFEST,
         "versions": {package: version(package) for package in ("torch", "pytorch-lightning")},
         "git": _git(),
@@ -166,8 +170,10 @@ def write_entry(
     with torch.inference_mode():
         estimate = enhancer.eval()(noisy)
     weights = {key: value.contiguous() for key, value in enhancer.state_dict().items()}
+    manifest = (files or {}).get(MANIFEST)
+    named = {} if manifest is None else {MANIFEST_SHA256: hashlib.sha256(manifest).hexdigest()}
     contents = {
-        WEIGHTS: safetensors.torch.save(weights),
+        WEIGHTS: safetensors.torch.save(weights, metadata=named),
         GOLDEN: safetensors.torch.save({"noisy": noisy, "estimate": estimate.contiguous()}),
         **(files or {}),
     }
@@ -288,17 +294,6 @@ def mean_scores(results: tuple[Path, ...]) -> dict[str, dict[str, float]]:
     return means
 
 
-def _summary(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest without its long lists."""
-    return {
-        split: {
-            role: {key: part[key] for key in ("recordings", "hours", "sha256")}
-            for role, part in roles.items()
-        }
-        for split, roles in manifest.items()
-    }
-
-
 def _attributions(configs: Sequence[Mapping[str, Any]]) -> str:
     """The LICENSES.md of every folder of data, each once."""
     texts: list[str] = []
@@ -337,12 +332,12 @@ def _audio_hours(launches: "Sequence[Launch]", steps: int) -> float | None:
     return round(hours, 2)
 
 
-def _portable(value: Any) -> Any:
+def portable(value: Any) -> Any:
     """Configuration without the folders of one machine: an absolute path keeps its last part."""
     if isinstance(value, Mapping):
-        return {key: _portable(item) for key, item in value.items()}
+        return {key: portable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_portable(item) for item in value]
+        return [portable(item) for item in value]
     return Path(value).name if isinstance(value, str) and value.startswith("/") else value
 
 

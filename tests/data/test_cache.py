@@ -7,10 +7,13 @@ import pytest
 import soundfile
 import torch
 
+from rased.data import datamodule
 from rased.data.cache import Kept, keep, runs
 from rased.data.datamodule import MixtureDataModule
+from rased.data.mixing import Mixing
 from rased.data.shards import Corpus, Reader
 from rased.errors import RasedError
+from rased.signal.convolution import grid_length
 from tests.data import conftest
 from tests.data.conftest import RATE, write_corpus
 
@@ -49,6 +52,30 @@ def test_the_same_mixtures_while_it_fills_and_when_it_is_full(corpora, where, wo
         assert _equal(_mixtures(kept, epoch=epoch), _mixtures(plain, epoch=epoch))
     speech = kept.plan("train").speech
     assert all(speech.kept.has(number) for number in range(len(speech)))
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("where", [None, "ram", "device"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_the_caches_take_is_what_was_met(corpora, where, workers):
+    """Each reader keeps the rooms of its own batches; all are bounded by what there is."""
+    data = _module(corpora, cache=where, num_workers=workers)
+    assert data.kept_bytes() == {"rooms": 0, "spectra": 0, "recordings": 0}
+    loader = data.train_dataloader().loader
+    rooms = [set() for _ in range(max(1, workers))]
+    for number, batch in enumerate(loader):
+        mine = rooms[number % len(rooms)]
+        mine |= {key for key in batch["rir_key"] if key}
+        data.on_after_batch_transfer(batch, 0)
+        response = 4 * data.plan("train").taps
+        assert data.kept_bytes()["rooms"] == len(mine) * response * len(rooms)
+    found = data.kept_bytes()
+    met = set.union(*rooms)
+    assert found["spectra"] % len(met) == 0
+    assert found["spectra"] / len(met) > 2 * response  # early and late, longer than the response
+    plan = data.plan("train")
+    whole = 2 * sum(int(corpus.frames.sum()) for corpus in (plan.speech, plan.noise))
+    assert found["recordings"] == (whole if where else 0)
 
 
 @pytest.mark.parametrize("where", ["ram", "device"])
@@ -91,6 +118,28 @@ def test_sizes_are_told_smallest_corpus_first(corpora):
     ]
     with pytest.raises(RasedError, match="raise cache_gb"):
         keep(sources, where="ram", limit=0)
+
+
+@pytest.mark.parametrize("rooms", [1, 3])
+def test_what_is_kept_is_told_once_and_holds(corpora, monkeypatch, rooms):
+    told = []
+    monkeypatch.setattr(datamodule, "rank_zero_info", told.append)
+    responses = Mixing().responses(torch.zeros(RATE), 0, grid_length(2 * RATE))
+    room, spectra = 4 * RATE / 1e6, responses.nbytes / 1e6
+    data = _module(corpora, cache="ram", rooms_mb=rooms * room, spectra_mb=rooms * spectra)
+    for epoch in range(2):
+        _mixtures(data, epoch=epoch)
+    assert len(told) == 1
+    assert (
+        f"{rooms} of 3 rooms decoded, in each process: {rooms * room:.3g} MB (rooms_mb" in told[0]
+    )
+    assert f"{rooms} of 3 rooms as spectra: {rooms * spectra:.3g} MB (spectra_mb" in told[0]
+    assert "16-bit samples in ram (cache_gb 4): " in told[0]
+    for corpus in data._corpora():
+        if corpus.role != "rir":
+            size = f"{2 * int(corpus.frames.sum()) / 1e9:.3g}"
+            assert f"{corpus.split} {corpus.role} {size} of {size} GB" in told[0]
+    assert len(data.plan("train").rooms._kept) == len(data.mixer._kept) == rooms
 
 
 def test_more_than_16_bits_are_never_kept(tmp_path, monkeypatch):

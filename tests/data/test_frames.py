@@ -17,9 +17,9 @@ import soundfile
 import torch
 
 from rased.cli import main
-from rased.data import frame_writer, order
+from rased.data import frame_writer, order, stages
 from rased.data.columns import hexadecimal
-from rased.data.frame_sources import MixtureRecipe, Mixtures, Recordings
+from rased.data.frame_sources import BATCH, MixtureRecipe, Mixtures, Recordings
 from rased.data.frame_writer import write_frames
 from rased.data.frames import CHUNK, FrameFile, Framing
 from rased.data.frames_datamodule import FrameLoader, FramePlan, FramesDataModule
@@ -390,6 +390,22 @@ def test_more_than_a_share_of_a_shard_stops_the_run(copied, tmp_path, capsys, mo
     words = ["data", "frames", str(copied), "--out", str(tmp_path / "out.h5"), "--max-bad", "0.01"]
     assert main(words) == 1
     assert "utterances cannot be read, such as: Sample" in capsys.readouterr().err
+
+
+def test_mixtures_made_together_may_all_be_unreadable(corpora, tmp_path, monkeypatch):
+    made = recipe(corpora)
+    speak, calls = stages._speak, iter(range(100))
+
+    def speak_from_the_fourth_on(*arguments):
+        if next(calls) < BATCH:
+            raise RasedError("Sample lost of nowhere")
+        speak(*arguments)
+
+    monkeypatch.setattr(stages, "_speak", speak_from_the_fourth_on)
+    framing = Framing(Features(), STFT(256, 128, 256), RATE)
+    written = write_frames(Mixtures(made.plan(), made.mixing, 10), framing, tmp_path / "out.h5")
+    assert written.utterances == 10 - BATCH
+    assert written.skipped == ("Sample lost of nowhere",) * BATCH
 
 
 @pytest.mark.parametrize("past", [0, 3])

@@ -17,7 +17,7 @@ import soundfile
 import webdataset
 
 from rased.cli import main
-from rased.data.pack import BadAudioError, decode, encode, pack
+from rased.data.pack import BadAudioError, decode, encode, encode_blocks, pack
 from rased.data.shards import Reader, read_index
 from rased.data.sources import collect
 from rased.data.tars import PART, read_shard
@@ -134,6 +134,18 @@ class TestSamples:
         whole = decode(tmp_path / "a.wav", sample_rate=RATE).samples
         monkeypatch.setattr("rased.data.pack._BLOCK", 1000)
         assert np.array_equal(decode(tmp_path / "a.wav", sample_rate=RATE).samples, whole)
+
+    @pytest.mark.parametrize("codec", ["flac", "pcm16"])
+    def test_blocks_are_stored_as_one(
+        self, tmp_path: Path, codec: str, monkeypatch: pytest.MonkeyPatch
+    ):
+        soundfile.write(tmp_path / "a.wav", 3 * noise(1.0, 3), 44_100, subtype="FLOAT")
+        whole = encode(decode(tmp_path / "a.wav", sample_rate=RATE).samples, codec, RATE)
+        monkeypatch.setattr("rased.data.pack._BLOCK", 1000)
+        monkeypatch.setattr("rased.data.pack._SPOOL", 5000)
+        decoded = decode(tmp_path / "a.wav", sample_rate=RATE)
+        assert encode_blocks(decoded.blocks(), codec, RATE) == whole
+        assert decoded.frames == len(decoded.samples)
 
 
 def bad_files(folder: Path) -> dict[str, str]:

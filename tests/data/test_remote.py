@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -39,12 +40,14 @@ class Server(ThreadingHTTPServer):
         ranges: whether it serves parts.
         drops: share of answers that break off at a random byte.
         busy: share of answers that are 503.
+        flips: how many of the next answers have a flipped byte in their middle.
         asked: (path, first byte, bytes sent) of every answer.
     """
 
     def __init__(self, folder):
         super().__init__(("127.0.0.1", 0), Handler)
         self.folder, self.ranges, self.drops, self.busy = folder, True, 0.0, 0.0
+        self.flips = 0
         self.asked, self.random, self.lock = [], np.random.default_rng(0), threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
@@ -92,6 +95,10 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
+        if self.server.flips and len(body) > 2 and status < 300 and self.path.endswith(".tar"):
+            self.server.flips -= 1
+            middle = len(body) // 2
+            body = body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
         self.wfile.write(body[:count])
         if count < len(body):
             self.wfile.flush()
@@ -305,6 +312,64 @@ class TestHttp:
         ):
             _batches(_plan(server.url))
 
+    @pytest.mark.parametrize("ranges", [True, False])
+    def test_a_flipped_byte_on_the_way_is_noticed_and_fetched_again(self, server, folder, ranges):
+        server.ranges, server.flips = ranges, 1
+        corpus, local = (
+            Corpus([name], role="speech", split="train", block_mb=BLOCK_MB)
+            for name in (server.url, folder)
+        )
+        for number in range(len(corpus)):
+            np.testing.assert_array_equal(corpus.read(number), local.read(number))
+        assert server.flips == 0
+
+    def test_a_flipped_byte_at_its_origin_is_a_bad_sample_for_an_hour(
+        self, server, folder, tmp_path, monkeypatch
+    ):
+        server.folder = _copy(folder, tmp_path / "copy")
+        row, columns = 7, read_index(folder / "speech").columns
+        path = server.folder / "speech" / "train-000000.tar"
+        whole = path.read_bytes()
+        with path.open("r+b") as file:
+            file.seek(int(columns["offset"][row]) + 1001)
+            file.write(bytes([whole[int(columns["offset"][row]) + 1001] ^ 1]))
+
+        def bad():
+            corpus = Corpus([server.url], role="speech", split="train", block_mb=BLOCK_MB)
+            found = []
+            for number in range(len(corpus)):
+                try:
+                    corpus.read(number)
+                except RemoteError:
+                    raise
+                except RasedError as error:
+                    found.append(str(error))
+            return found
+
+        said = bad()
+        assert len(said) == 1
+        assert said[0].startswith(
+            f"Sample {columns['key'][row]} of {server.url}/speech/train-000000"
+        )
+        assert "(sha256)" in said[0]
+        before = server.sent()
+        assert bad() == said
+        assert server.sent() == before
+        path.write_bytes(whole)
+        monkeypatch.setattr(time, "time", lambda now=time.time: now() + 3601)
+        assert bad() == []
+
+    def test_a_block_cut_short_in_the_cache_is_fetched_again(self, server, folder, cache):
+        corpus, local = (
+            Corpus([name], role="speech", split="train", block_mb=BLOCK_MB)
+            for name in (server.url, folder)
+        )
+        corpus.read(0)
+        (block,) = cache.glob("blocks/*/*-*")
+        block.write_bytes(block.read_bytes()[:100])
+        np.testing.assert_array_equal(corpus.read(0), local.read(0))
+        assert server.asked[-1][:2] == server.asked[-2][:2]
+
     def test_a_new_index_is_seen_and_an_old_one_is_not_fetched_again(
         self, server, folder, tmp_path
     ):
@@ -353,10 +418,12 @@ class TestCache:
         kept = BlockCache()
         for number in range(3):
             kept.put(f"shard/{number}-x", bytes([number]) * 300)
-        assert kept.get("shard/0-x", 10, 5) == b"\0" * 5
+        assert kept.get("shard/0-x", 10, 5, length=300) == (b"\0" * 5, b"")
         kept.put("shard/3-x", bytes(300))
-        assert kept.get("shard/1-x", 0, 1) is None
-        assert kept.get("shard/0-x", 0, 300) is not None
+        assert kept.get("shard/1-x", 0, 1, length=300) is None
+        assert kept.get("shard/0-x", 0, 300, length=300) is not None
+        assert kept.get("shard/0-x", 0, 300, length=301) is None
+        assert kept.get("shard/0-x", 0, 300, length=299) == (bytes(300), b"\0")
         assert _kept(cache) <= 1000
         with pytest.raises(RasedError, match="RASED_CACHE_GB allows 1e-06: raise it"):
             kept.put("shard/4-x", bytes(1001))
@@ -382,8 +449,8 @@ from rased.data.remote import BlockCache
 kept = BlockCache()
 for number in np.random.default_rng().integers(60, size=300):
     name = f"shard/{number}-x"
-    found = kept.get(name, 0, 4000)
-    assert found in (None, bytes([number]) * 4000)
+    found = kept.get(name, 0, 4000, length=4000)
+    assert found in (None, (bytes([number]) * 4000, b""))
     if found is None:
         with kept.alone(name):
             kept.put(name, bytes([number]) * 4000)

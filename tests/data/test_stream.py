@@ -1,5 +1,6 @@
 """The stream is a function of (seed, epoch, index): the same bits for any number of workers and ranks."""
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from rased.data.datamodule import Loader
+from rased.data.datamodule import Loader, MixtureDataModule
 from rased.data.mixing import Mixer, Mixing
 from rased.data.order import EPOCHS, SEEDS
 from rased.data.shards import Corpus, ShardError, refuse_overlap
@@ -262,3 +263,55 @@ print(*noted, batches)
     said, _ = child.communicate(timeout=120)
     assert said.split() == ["noted", "30"]
     assert child.returncode == 0
+
+
+def test_a_program_that_ends_within_an_epoch_ends_its_workers(corpora):
+    code = f"""
+from rased.data.datamodule import MixtureDataModule
+folder = {str(corpora)!r}
+data = MixtureDataModule([folder], [folder], [folder], batch_size=1, samples_per_epoch=500, num_workers=2)
+batches = iter(data.train_dataloader())
+next(batches)
+print("ends", flush=True)
+"""
+    child = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert child.stdout.readline() == "ends\n"
+        said = child.communicate(timeout=30)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+    assert "Traceback" not in "".join(said)
+    assert child.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"batch_size": 0}, "batch_size is 0; give 1 or more"),
+        ({"num_workers": -1}, "num_workers is -1; give 0 or more"),
+        ({"samples_per_epoch": 0}, "samples_per_epoch is 0; give 1 or more"),
+        ({"validation_samples": 0}, "validation_samples is 0; give 1 or more"),
+        ({"max_bad_share": 7.0}, "max_bad_share is 7.0; a share lies between 0 and 1"),
+        ({"max_bad_share": float("nan")}, "max_bad_share is nan"),
+        ({"seed": 2**63}, r"seed is 9223372036854775808; it lies between 0 and 2\^63 - 1"),
+        ({"seed": -1}, "seed is -1"),
+        ({"cache_gb": 0.0}, "cache_gb is 0.0; give more than 0"),
+        ({"rooms_mb": -1.0}, "rooms_mb is -1.0; give more than 0"),
+        ({"spectra_mb": 0.0}, "spectra_mb is 0.0; give more than 0"),
+    ],
+)
+def test_numbers_out_of_range_are_one_sentence(arguments, sentence):
+    with pytest.raises(RasedError, match=sentence):
+        MixtureDataModule(**arguments)
+
+
+def test_the_largest_seed_draws(corpora):
+    data = MixtureDataModule(*[[str(corpora)]] * 3, seed=2**63 - 1)
+    assert data.plan("train").draw(0, 0).speech

@@ -48,7 +48,8 @@ def test_wrong_ranges_are_named(capsys, words, sentence):
     assert sentence in capsys.readouterr().err
 
 
-def test_what_cannot_be_read_is_named_and_the_exit_code_tells(tmp_path, capsys):
+@pytest.mark.parametrize("batch_size", [1, 16])
+def test_what_cannot_be_read_is_named_and_the_exit_code_tells(tmp_path, capsys, batch_size):
     random = np.random.default_rng(2)
     recordings = [("train", "a", 0.1 * random.standard_normal(9_000)) for _ in range(6)]
     recordings.append(("valid", "b", recordings[0][2][::-1]))
@@ -59,7 +60,7 @@ def test_what_cannot_be_read_is_named_and_the_exit_code_tells(tmp_path, capsys):
         file.write(b"no longer FLAC")
     (tmp_path / "data.yaml").write_text(
         "data:\n  class_path: rased.data.datamodule.MixtureDataModule\n"
-        f"  init_args: {{speech: [{folder}], scene: {{segment: 0.5}}}}\n"
+        f"  init_args: {{speech: [{folder}], scene: {{segment: 0.5}}, batch_size: {batch_size}}}\n"
     )
     words = ["data", "stream", "-c", str(tmp_path / "data.yaml"), "--samples", "0:6", "--hashes"]
     assert main(words) == 1

@@ -1,12 +1,15 @@
 """A test set of six short mixtures in a plain folder, and results on it."""
 
+import copy
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
 import soundfile
 
 from rased.evaluation import evaluate
+from rased.metrics import Score
 
 METRICS = ("si-sdr", "stoi")
 NAMES = [f"u{index}" for index in range(6)]
@@ -50,3 +53,50 @@ def scored(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("results")
     evaluate(["noisy", "target", "log-mmse"], folder, out, metrics=METRICS, save_audio=True)
     return out
+
+
+def named(rows, name):
+    return next(row for row in rows if row.name == name)
+
+
+def grown(row, times=8):
+    """The same result with each utterance several times over: enough to tell a difference."""
+    more = copy.deepcopy(row)
+    more.utterances = [
+        dataclasses.replace(copy.deepcopy(u), id=f"{u.id}-{k}")
+        for k in range(times)
+        for u in more.utterances
+    ]
+    more.testset["count"] = len(more.utterances)
+    return more
+
+
+def shifted(row, name, **by):
+    """Another system whose scores differ by so much."""
+    other = copy.deepcopy(row)
+    other.system.update(name=name, kind="files")
+    for utterance in other.utterances:
+        for metric, step in by.items():
+            score = utterance.scores[metric.replace("_", "-")]
+            utterance.scores[metric.replace("_", "-")] = Score(score.value + step)
+    return other
+
+
+def measured(row, metric, value, spread=0.01):
+    """The same result with one more metric, whose values lie evenly around `value`."""
+    row.protocol["metrics"][metric] = {"version": "x"}
+    for place, utterance in enumerate(row.utterances):
+        utterance.scores[metric] = Score(value + spread * (place % 5 - 2))
+
+
+def sentences(board, name):
+    """What is marked beside a row."""
+    return [m.sentence for row in board.rows if row.name == name for m in row.marks]
+
+
+def said_by(row, speakers):
+    """The same result, its utterances shared out over so many speakers."""
+    other = copy.deepcopy(row)
+    for place, utterance in enumerate(other.utterances):
+        utterance.facts["speaker"] = f"s{place % speakers}"
+    return other

@@ -26,7 +26,7 @@ def test_round_trip_to_the_byte(path, tmp_path):
 
 def test_it_says_what_a_row_rests_on(path):
     content = json.loads(path.read_text())
-    assert content["schema"] == 2
+    assert content["schema"] == 3
     assert content["protocol"]["metrics"]["stoi"]["version"].startswith("pystoi ")
     assert content["protocol"]["alignment"] == "none"
     assert content["protocol"]["resampler"] == "none"
@@ -57,7 +57,7 @@ def test_a_removed_hash_is_refused(path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"schema": 99}', "has schema 99 and this rased reads 2"),
+        ('{"schema": 99}', "has schema 99 and this rased reads 3"),
         ("[]", "has no schema"),
         ('{"schema": 1,', "is no result"),
     ],
@@ -65,6 +65,45 @@ def test_a_removed_hash_is_refused(path):
 def test_what_is_no_result_is_refused(path, text, message):
     path.write_text(text)
     with pytest.raises(RasedError, match=message):
+        results.load(path)
+
+
+def rehashed(path, change):
+    """Change a result and compute its hash anew, as a careful forger does."""
+    content = json.loads(path.read_text())
+    del content["content_sha256"]
+    change(content)
+    content["content_sha256"] = results._digest(content)
+    path.write_text(json.dumps(content))
+
+
+def scores(content):
+    return content["utterances"][0]["scores"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: scores(c)["stoi"].update(value=99.0), r"'stoi' of 'u0' is 99, and the metric"),
+        (lambda c: scores(c)["stoi"].update(value="1"), "is '1', which is no finite number"),
+        (lambda c: scores(c)["stoi"].update(value=None), "the value None and the status 'ok'"),
+        (lambda c: scores(c)["stoi"].update(status="good"), "the status 'good'"),
+        (lambda c: scores(c)["stoi"].update(extra=1), "has a field 'extra'"),
+        (lambda c: scores(c).update(pesq=scores(c)["stoi"]), "does not declare"),
+        (lambda c: c["testset"].update(count=1), "holds 6 utterances of a test set of 1"),
+        (lambda c: c["utterances"][1].update(id="u0"), "holds the utterance 'u0' twice"),
+        (lambda c: c["utterances"][1].pop("facts"), "lacks the field 'facts'"),
+        (lambda c: c.update(sytem={}), "has a field 'sytem'; did you mean 'system'"),
+        (lambda c: c.pop("cost"), "lacks the field 'cost'"),
+        (lambda c: c.update(training={}), "its 'training' lacks the field 'manifest_sha256'"),
+        (lambda c: c.update(protocol=[]), "its 'protocol' holds no fields"),
+    ],
+)
+def test_what_cannot_be_is_refused_though_its_hash_is_right(path, change, said):
+    rehashed(path, lambda content: None)
+    results.load(path)
+    rehashed(path, change)
+    with pytest.raises(RasedError, match=rf"cannot be a result: .*{said}"):
         results.load(path)
 
 

@@ -9,7 +9,8 @@ import soundfile
 import torch
 
 from rased.errors import RasedError
-from rased.evaluation import evaluate, run
+from rased.evaluation import evaluate, jobs, run, workers
+from rased.evaluation.result import processor
 from rased.evaluation.systems import fingerprint, resolve
 from rased.evaluation.testset import read_testset
 from rased.metrics import METRICS as ALL_METRICS
@@ -22,13 +23,14 @@ from tests.evaluation.conftest import METRICS, NAMES, write_set
 def counted(monkeypatch):
     """Every job that is really done."""
     done = []
-    real = run.perform
+    real = workers.perform
 
-    def counting(job):
-        done.append((job.system.name, job.item.id, job.metrics))
-        return real(job)
+    def counting(batch):
+        for job, outcome in zip(batch, real(batch), strict=True):
+            done.append((job.system.name, job.item.id, job.metrics))
+            yield outcome
 
-    monkeypatch.setattr(run, "perform", counting)
+    monkeypatch.setattr(workers, "perform", counting)
     return done
 
 
@@ -46,9 +48,12 @@ def test_scores_are_those_of_the_metric(scored, folder):
 def test_the_target_is_perfect_and_cost_is_that_of_enhancing(scored):
     target = json.loads((scored / "target--tiny.json").read_text())
     assert all(row["scores"]["stoi"]["value"] > 0.9999 for row in target["utterances"])
-    assert target["cost"]["real_time_factor"] is None
     classical = json.loads((scored / "log-mmse--tiny.json").read_text())
     assert 0 < classical["cost"]["real_time_factor"] < 5
+    assert classical["cost"]["batch_gain"] > 0.2
+    assert classical["cost"]["processor"] == processor()
+    assert 1 < classical["cost"]["peak_memory_mb"] < 500
+    assert set(target["cost"].values()) == {None}
     assert classical["system"]["latency"] == LogMMSE().latency
 
 
@@ -77,17 +82,17 @@ def test_what_is_finished_is_not_computed_again(folder, tmp_path, counted):
 
 
 def test_an_interruption_keeps_what_is_done(folder, tmp_path, counted, monkeypatch):
-    counting = run.perform
+    counting = workers.perform
 
-    def interrupted(job):
+    def interrupted(batch):
         if len(counted) == 4:
             raise KeyboardInterrupt
-        return counting(job)
+        yield from counting(batch)
 
-    monkeypatch.setattr(run, "perform", interrupted)
+    monkeypatch.setattr(workers, "perform", interrupted)
     with pytest.raises(KeyboardInterrupt):
         evaluate(["noisy"], folder, tmp_path, metrics=("si-sdr",))
-    monkeypatch.setattr(run, "perform", counting)
+    monkeypatch.setattr(workers, "perform", counting)
     (row,) = evaluate(["noisy"], folder, tmp_path, metrics=("si-sdr",))
     assert [name for _, name, _ in counted] == NAMES
     assert list(row.values("si-sdr")) == NAMES
@@ -184,6 +189,13 @@ def test_names_of_metrics_and_of_lists():
         run.metric_names(["quik"])
 
 
+def test_the_default_list_takes_what_is_installed_and_no_more(monkeypatch):
+    similarity = type(ALL_METRICS["speaker-similarity"])
+    for todo in ("", "pip install resemblyzer"):
+        monkeypatch.setattr(similarity, "unavailable", lambda self, todo=todo: todo)
+        assert ("speaker-similarity" in run.metric_names(["default"])) == (not todo)
+
+
 def test_fingerprints_tell_settings_and_weights_apart():
     assert fingerprint(LogMMSE()) == fingerprint(LogMMSE())
     assert fingerprint(LogMMSE()) != fingerprint(LogMMSE(smoothing=0.9))
@@ -231,7 +243,7 @@ def test_what_is_said_comes_from_the_manifest(tmp_path):
     assert [item.text for item in read_testset(folder).items] == [None, None]
     (folder / "manifest.csv").write_text("id,text\nu0,one two\nu1,\n")
     assert [item.text for item in read_testset(folder).items] == ["one two", None]
-    unavailable = run._score("wer", torch.ones(16_000), torch.ones(16_000), None)
+    unavailable = jobs._score("wer", torch.ones(16_000), torch.ones(16_000), None)
     assert unavailable.status == (
         "unavailable: the test set does not say what is said (a column `text`)"
     )

@@ -1,4 +1,4 @@
-"""The measures of Hu and Loizou against their formulas, frame by frame and band by band, and frozen values."""
+"""The measures of Hu and Loizou against their formulas, frame by frame and band by band."""
 
 import math
 

@@ -65,6 +65,20 @@ def test_items_of_a_batch_do_not_see_each_other(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_causal_one_does_not_hear_the_silence_that_fills_up_a_batch(name):
+    enhancer = make(name)
+    if not enhancer.causal:
+        return
+    lengths = (2_500, 4_097, 8_192)
+    alone = [audio(length, batch=1, seed=length) for length in lengths]
+    rows = [torch.nn.functional.pad(noisy, (0, lengths[-1] - noisy.shape[-1])) for noisy in alone]
+    together = run(enhancer, torch.cat(rows))
+    for row, noisy in zip(together, alone, strict=True):
+        wanted = run(enhancer, noisy)[0]
+        torch.testing.assert_close(row[: len(wanted)], wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_silence_is_finite(name):
     assert run(make(name), torch.zeros(1, 3_000)).isfinite().all()
 

@@ -45,12 +45,12 @@ def speech(tmp_path: Path) -> Path:
     return shutil.copytree(bundle() / "speech", tmp_path / "speech")
 
 
-def damage(speech: Path, share: float, *, behind: float = 0.25) -> list[str]:
-    """Overwrite some utterances of the training split behind a part of their bytes; return their keys."""
+def damage(speech: Path, share: float, *, behind: float = 0.25, split: str = "train") -> list[str]:
+    """Overwrite some utterances of a split behind a part of their bytes; return their keys."""
     columns = json.loads((speech / "index.json").read_text())["columns"]
-    train_rows = [row for row, split in enumerate(columns["split"]) if split == "train"]
-    rows = train_rows[:: round(1 / share)]
-    with (speech / "train-000000.tar").open("r+b") as file:
+    of_split = [row for row, of in enumerate(columns["split"]) if of == split]
+    rows = of_split[:: round(1 / share)]
+    with (speech / f"{split}-000000.tar").open("r+b") as file:
         for row in rows:
             size, start = columns["bytes"][row], round(behind * columns["bytes"][row])
             file.seek(columns["offset"][row] + start)
@@ -92,12 +92,43 @@ def test_more_than_the_share_stops_the_run(
     assert len((tmp_path / "run" / "skipped.txt").read_text().splitlines()) > 5
 
 
-def test_a_batch_without_a_good_sample_is_one_sentence_also_from_a_worker(
+def test_batches_without_a_good_sample_are_left_to_the_share(speech: Path, tmp_path: Path) -> None:
+    """With batches of one, each bad sample is all of its batch."""
+    keys = damage(speech, 0.2)
+    run = tmp_path / "run"
+    sizes = {"batch_size": 1, "samples_per_epoch": 30, "validation_samples": 3}
+    assert train(config(speech=[str(speech)], max_bad_share=0.9, **sizes), run) == 0
+    named = (run / "skipped.txt").read_text()
+    assert any(f"Sample {key} of" in named for key in keys)
+    with (run / "metrics.csv").open() as file:
+        norms = [
+            float(row["train/grad_norm"]) for row in csv.DictReader(file) if row["train/grad_norm"]
+        ]
+    assert len(norms) == 60
+    assert 0 < sum(norm == 0 for norm in norms) < 30
+
+
+def test_nothing_but_bad_samples_is_one_sentence_also_from_a_worker(
     speech: Path, tmp_path: Path
 ) -> None:
     damage(speech, 1.0, behind=0.0)
-    with pytest.raises(RasedError, match=r"^No sample of a batch could be read; the first: Sample"):
+    with pytest.raises(RasedError, match=r"^\d+ of \d+ samples .* could not be read.*\n  Sample"):
         train(config(speech=[str(speech)], num_workers=1), tmp_path / "run")
+
+
+def test_bad_samples_of_validation_are_named(speech: Path, tmp_path: Path) -> None:
+    keys = damage(speech, 0.5, split="valid")
+    run = tmp_path / "run"
+    assert (
+        train(
+            config(speech=[str(speech)], max_bad_share=0.9, batch_size=1, validation_samples=12),
+            run,
+        )
+        == 0
+    )
+    named = (run / "skipped.txt").read_text().splitlines()
+    assert named
+    assert all(any(f"Sample {key} of" in sentence for key in keys) for sentence in named)
 
 
 def test_a_worker_that_dies_is_one_sentence_and_nothing_is_lost(tmp_path: Path) -> None:

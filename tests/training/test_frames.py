@@ -198,7 +198,7 @@ def test_a_mapping_beats_the_noisy_input_from_frames_of_the_bundle(tmp_path: Pat
         (
             *("train", "-c", "model/dnn-mapping-small", "-c", "loss/output", "-c", "data.yaml"),
             *("-c", "trainer/cpu", "--trainer.max_epochs", "-1", "--trainer.max_steps", "1500"),
-            *("--run.examples", "0", "--name", "frames"),
+            *("--run.examples", "0", "--run.evaluate", "[]", "--name", "frames"),
         ),
     ):
         subprocess.run(

@@ -40,7 +40,7 @@ def config(file: Path) -> dict[str, Any]:
             "class_path": "rased.data.datamodule.MixtureDataModule",
             "init_args": {**arguments, "batch_size": 2},
         },
-        "run": {"examples": 0, "save_minutes": 0.003},
+        "run": {"examples": 0, "save_minutes": 0.003, "evaluate": []},
     }
 
 

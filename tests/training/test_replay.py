@@ -1,8 +1,10 @@
 """`rased replay`: the wavs of a step are what the module got in it, also after resumes in other sizes."""
 
+import hashlib
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,19 @@ from rased.cli import main
 from rased.cli.replay import PARTS, replay
 from rased.cli.train import train
 from rased.data import order
+from rased.data.datamodule import MixtureDataModule
 from rased.data.shards import bundle
 from rased.errors import RasedError
-from rased.training.history import Launch, launch_of, read_launches, read_manifest
+from rased.training.history import (
+    MANIFEST,
+    History,
+    Launch,
+    as_json,
+    launch_of,
+    manifest_of,
+    read_launches,
+    read_manifest,
+)
 from tests.training.test_resume import MODEL
 
 SCENE = {
@@ -179,6 +191,38 @@ def test_the_manifest_is_that_of_the_data(root: Path) -> None:
     assert manifest is not None
     assert manifest["train"]["speech"]["keys"] == sorted(keys)
     assert manifest.keys() == {"train", "valid"}
+
+
+def test_checkpoints_name_the_manifest(root: Path) -> None:
+    content = (root / "run" / MANIFEST).read_bytes()
+    for path in (root / "run" / "checkpoints").glob("*.ckpt"):
+        checkpoint = torch.load(path, weights_only=True)
+        assert checkpoint["manifest_sha256"] == hashlib.sha256(content).hexdigest()
+        assert manifest_of(root / "run", checkpoint) == content
+
+
+class Growing(MixtureDataModule):
+    """Each launch adds a recording."""
+
+    def manifest(self, kept: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        return {**(kept or {}), f"split{len(kept or {})}": {}}
+
+
+def test_the_manifest_of_an_earlier_checkpoint_stays_beside_the_new_one(tmp_path: Path) -> None:
+    history, digests = History(tmp_path, {}), []
+    for _ in range(3):
+        history._write_manifest(Growing())
+        digests.append(hashlib.sha256((tmp_path / MANIFEST).read_bytes()).hexdigest())
+    for count, digest in enumerate(digests, 1):
+        wanted = {f"split{number}": {} for number in range(count)}
+        found = manifest_of(tmp_path, {"manifest_sha256": digest})
+        assert found == as_json(wanted).encode()
+    assert manifest_of(tmp_path, {}) == (tmp_path / MANIFEST).read_bytes()
+    (tmp_path / MANIFEST).write_text("{}")
+    with pytest.raises(
+        RasedError, match=r"manifest\.json' is not what the checkpoint was trained on"
+    ):
+        manifest_of(tmp_path, {"manifest_sha256": digests[-1]})
 
 
 def test_a_step_is_found_in_constant_time() -> None:

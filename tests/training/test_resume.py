@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from rased.cli.train import train
+from rased.evaluation.result import load
 from rased.training.base import lr_factor
 
 ROOT = Path(__file__).parents[2]
@@ -192,6 +193,7 @@ def test_two_processes_train_together_and_stop_together(tmp_path: Path) -> None:
     done = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     more = ["--trainer.max_epochs", "-1", "--trainer.max_steps", str(done + 3)]
     subprocess.run(
-        [*words, "--resume", "pair", *more], cwd=ROOT, env=environment, check=True, timeout=400
+        [*words, "--resume", "pair", *more], cwd=ROOT, env=environment, check=True, timeout=600
     )
     assert sorted(curve(folder)["train/loss"]) == list(range(done + 3))
+    assert len(load(folder / "results" / "pair--bundle.json").utterances) == 30

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 from copy import deepcopy
@@ -7,14 +8,17 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors import safe_open
 
 import rased
 from rased.cli import main
 from rased.data.shards import bundle, read_index
 from rased.errors import RasedError
 from rased.zoo.card import read_card
+from rased.zoo.loading import verify
 from rased.zoo.publish import mean_scores, publish
 from tests.zoo.conftest import SPEC, tiny, write_tiny
+from tests.zoo.test_loading import resign
 
 CONFIG: dict[str, Any] = {
     "trainer": {"accumulate_grad_batches": 2, "default_root_dir": "/somewhere/on/this/disk"},
@@ -137,6 +141,37 @@ def test_a_manifest_that_the_run_kept_goes_before_the_data_of_today(run, shelf):
         (run / "manifest.json").unlink()
     assert json.loads((folder / "manifest.json").read_text()) == kept
     assert read_card(folder)["licence"]["data"] == ["X"]
+
+
+def test_the_weights_name_the_manifest(run, shelf):
+    """Neither a manifest that is changed with its hash in the card, nor weights of another one, get in."""
+    folder = publish(run, "mine", shelf)
+    content = (folder / "manifest.json").read_bytes()
+    with safe_open(folder / "model.safetensors", framework="pt") as weights:
+        assert weights.metadata() == {"manifest_sha256": hashlib.sha256(content).hexdigest()}
+    resign(folder, "manifest.json", content.replace(b"train-", b"xtrain-"))
+    with pytest.raises(RasedError, match="is not what the weights were trained on"):
+        rased.load("mine")
+    assert not verify(folder)[0].passed
+    resign(folder, "manifest.json", content)
+    card = yaml.safe_load((folder / "card.yaml").read_text())
+    card["training"]["data"]["train"]["noise"]["recordings"] -= 1
+    (folder / "card.yaml").write_text(yaml.safe_dump(card))
+    with pytest.raises(RasedError, match=r"is not what the card sums up under training\.data"):
+        rased.load("mine")
+
+
+def test_what_a_checkpoint_names_goes_before_the_last_manifest(run, tmp_path, shelf):
+    bound = tmp_path / "bound"
+    shutil.copytree(run, bound)
+    part = {"recordings": 1, "hours": 1.0, "sha256": "0", "licences": ["X"]}
+    first = json.dumps({"train": {"speech": part}}).encode()
+    digest = hashlib.sha256(first).hexdigest()
+    (bound / f"manifest-{digest[:12]}.json").write_bytes(first)
+    (bound / "manifest.json").write_text("{}")
+    path = bound / "checkpoints" / "best.ckpt"
+    torch.save({**torch.load(path, weights_only=True), "manifest_sha256": digest}, path)
+    assert (publish(bound, "mine", shelf) / "manifest.json").read_bytes() == first
 
 
 def test_a_name_that_is_taken_is_replaced_only_when_asked(run, shelf):

@@ -7,13 +7,10 @@ from rased.evaluation.board import Board, Row
 from rased.evaluation.conditions import grouped
 from rased.evaluation.leaderboard import decimals
 from rased.evaluation.published import Published
+from rased.evaluation.site.chips import chips
+from rased.evaluation.site.costs import axes, costs_of
 from rased.metrics import METRICS
 
-_COSTS = {
-    "macs_per_second": "MACs per second",
-    "parameters": "Parameters",
-    "real_time_factor": "RTF, one thread",
-}
 _FACTS = {
     "snr_db": "SNR",
     "t60": "T60",
@@ -32,7 +29,7 @@ def figure_data(board: Board, published: Sequence[Published]) -> dict[str, Any]:
         "baseline": board.baseline,
         "ids": ids,
         "metrics": {name: _metric(name) for name in board.metrics},
-        "costs": costs_known(board),
+        "costs": axes(board),
         "facts": {fact: _fact(board, fact, ids) for fact in facts_known(board)},
         "systems": [_system(row, board, ids) for row in board.rows],
         "published": [
@@ -45,12 +42,6 @@ def figure_data(board: Board, published: Sequence[Published]) -> dict[str, Any]:
             for row in published
         ],
     }
-
-
-def costs_known(board: Board) -> dict[str, str]:
-    """Costs that any system has, with their headings."""
-    priced = [_costs(row) for row in board.rows]
-    return {name: title for name, title in _COSTS.items() if any(own[name] for own in priced)}
 
 
 def facts_known(board: Board) -> dict[str, str]:
@@ -78,11 +69,13 @@ def _fact(board: Board, fact: str, ids: Sequence[str]) -> dict[str, Any]:
 
 
 def _system(row: Row, board: Board, ids: Sequence[str]) -> dict[str, Any]:
+    known, prices = chips(row), costs_of(row)
     return {
         "name": row.name,
         "kind": row.result.system["kind"],
-        "marked": bool(row.marks),
-        "costs": _costs(row),
+        "chips": [chip.label for chip in known],
+        "grave": any(chip.grave for chip in known),
+        "costs": {name: prices[name] for name in axes(board)},
         "means": {
             metric: {
                 "mean": cell.interval.mean,
@@ -100,15 +93,3 @@ def _system(row: Row, board: Board, ids: Sequence[str]) -> dict[str, Any]:
 def _values(row: Row, metric: str, ids: Sequence[str]) -> list[float | None]:
     own, digits = row.result.values(metric), decimals(metric) + 1
     return [round(own[name], digits) if name in own else None for name in ids]
-
-
-def _costs(row: Row) -> dict[str, int | float | None]:
-    """By name; none for a row without an enhancer."""
-    system, cost = row.result.system, row.result.cost
-    if system["parameters"] is None:
-        return dict.fromkeys(_COSTS)
-    return {
-        "macs_per_second": system["macs_per_second"],
-        "parameters": system["parameters"],
-        "real_time_factor": cost["real_time_factor"],
-    }

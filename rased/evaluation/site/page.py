@@ -2,18 +2,22 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rased.errors import RasedError
 from rased.evaluation.board import ALPHA, BASELINE, Board, boards
-from rased.evaluation.conditions import worst
-from rased.evaluation.leaderboard import compact, costs, decimals, rank_of
-from rased.evaluation.published import NOTICE, Published, published_beside
+from rased.evaluation.conditions import Bad, worst
+from rased.evaluation.leaderboard import decimals, processor_of, rank_of
+from rased.evaluation.published import NOTICE, TAGS, Published, published_beside
 from rased.evaluation.result import Result
+from rased.evaluation.site.about import copy_results, sections
 from rased.evaluation.site.bars import chart
-from rased.evaluation.site.figures import costs_known, facts_known, figure_data
+from rased.evaluation.site.chips import chips, notes
+from rased.evaluation.site.columns import at_first, padded
+from rased.evaluation.site.costs import COSTS, axes, columns, costs_of, shown
+from rased.evaluation.site.figures import facts_known, figure_data
 from rased.evaluation.site.listening import WORST, facts_of, listen_to
 from rased.metrics import METRICS
 
@@ -59,13 +63,20 @@ def write_page(
     )
     templates.globals.update(
         METRICS=METRICS,
+        COSTS=COSTS,
         NOTICE=NOTICE,
+        TAGS=TAGS,
+        WORST=WORST,
         ALPHA=ALPHA,
-        compact=compact,
-        costs=costs,
+        chips=chips,
+        costs_of=costs_of,
         decimals=decimals,
-        rank_of=rank_of,
         facts_of=facts_of,
+        padded=padded,
+        rank_of=rank_of,
+        sections=sections,
+        shown=shown,
+        tags=_tags,
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +86,9 @@ def write_page(
             anchor, others = f"board-{number}", published_beside(board)
             data[anchor] = figure_data(board, others)
             heard = listen_to(board, source, folder, examples)
-            parts.append(_part(board, anchor, others) | {"examples": heard})
+            copies = {row.name: copy_results(row, rows, folder) for row in board.rows}
+            part = _part(board, anchor, others) | {"examples": heard, "copies": copies}
+            parts.append(part)
         text = templates.get_template("page.html.j2").render(parts=parts)
         for asset in (*ASSETS.glob("*.css"), *ASSETS.glob("*.js")):
             shutil.copyfile(asset, folder / asset.name)
@@ -88,55 +101,90 @@ def write_page(
 
 
 def _part(board: Board, anchor: str, published: list[Published]) -> dict[str, Any]:
-    """What the template needs of a board, the examples aside."""
+    """What the template needs of a board, examples and copies of results aside."""
     return {
         "board": board,
         "anchor": anchor,
         "kinds": sorted({row.kind for row in board.rows if row.kind}),
         "published": published,
-        "charts": [chart(board, metric) for metric in board.metrics],
-        "costs_known": costs_known(board),
+        "at_first": at_first(board.metrics),
+        "charts": [(metric, chart(board, metric)) for metric in board.metrics],
+        "costs": columns(board),
+        "axes": axes(board),
         "facts_known": facts_known(board),
-        "worst": worst(board, board.metrics[0], WORST) if board.metrics else [],
+        "worst": _lost(board),
         "protocol": _protocol(board),
-        "notes": [(row.name, mark) for row in board.rows for mark in row.marks],
-        "prices": _prices(board),
+        "processor": processor_of(board),
+        "pair": _pair(board),
+        "notes": notes(board),
     }
 
 
-def _prices(board: Board) -> list[tuple[int, str]]:
-    """Columns of cost that any row has: place in `costs`, heading."""
-    headings = ("Parameters", "MACs/s", "RTF", "Latency")
-    priced = [costs(row.result) for row in board.rows]
-    return [(place, headings[place]) for place in range(4) if any(p[place] for p in priced)]
+def _lost(board: Board) -> list[Bad]:
+    """The worst utterances of each system; with a baseline those alone that lost something, or have no value."""
+    if not board.metrics:
+        return []
+    metric = board.metrics[0]
+    sign = 1 if METRICS[metric].direction == "higher" else -1
+
+    def lost(bad: Bad) -> bool:
+        if bad.value is None or not board.baseline:
+            return True
+        if bad.baseline is None:
+            return False
+        return round(sign * (bad.value - bad.baseline), decimals(metric)) < 0
+
+    return [bad for bad in worst(board, metric, WORST) if lost(bad)]
+
+
+def _pair(board: Board) -> list[str]:
+    """The two rows to compare first: the best systems; nothing where there is only one row."""
+    ordered = sorted(board.rows, key=lambda row: not row.kind)
+    return [row.name for row in ordered[:2]] if len(ordered) > 1 else []
+
+
+def _tags(row: Published) -> str:
+    """Letters of TAGS that say who tells a published figure."""
+    return "".join(letter for letter, words in TAGS.items() if words in row.told_by)
 
 
 def _protocol(board: Board) -> list[tuple[str, str]]:
-    first = board.rows[0].result
-    versions: dict[str, str] = {}
+    found = [row.result for row in board.rows]
+    versions: dict[str, dict[str, str]] = {}
     for row in board.rows:
         for name, declared in row.result.protocol["metrics"].items():
-            versions.setdefault(name, declared["version"])
-    hardware = sorted(
-        {
-            f"{row.result.environment['processor']}, {row.result.environment['cores']} cores"
-            for row in board.rows
-        }
-    )
+            versions.setdefault(name, {})[row.name] = declared["version"]
     methods = sorted(
         {cell.interval.method for row in board.rows for cell in row.cells.values() if cell.interval}
     )
+
+    def common(text: Callable[[Result], str]) -> str:
+        return _common({row.name: text(row.result) for row in board.rows})
+
     return [
         ("Test set", f"{board.testset['name']}, {board.testset['count']} utterances"),
         ("Target", board.testset["target"]),
         ("List SHA-256", board.testset["list_sha256"]),
-        (
-            "Scored at",
-            f"{first.protocol['sample_rate']} Hz; resampler: {first.protocol['resampler']}",
-        ),
-        ("Alignment", first.protocol["alignment"]),
-        *((METRICS[name].title, version) for name, version in versions.items()),
+        ("Scored at", common(lambda row: f"{row.protocol['sample_rate']} Hz")),
+        ("Resampler", common(lambda row: row.protocol["resampler"])),
+        ("Alignment", common(lambda row: row.protocol["alignment"])),
+        *((METRICS[name].title, _common(own)) for name, own in versions.items()),
         ("Intervals", f"95 % bootstrap, drawn: {', '.join(methods)}"),
-        ("Measured on", "; ".join(hardware)),
-        ("Last result", max(row.result.created for row in board.rows)),
+        (
+            "Measured on",
+            common(lambda row: f"{row.environment['processor']}, {row.environment['cores']} cores"),
+        ),
+        ("Last result", max(result.created for result in found)),
     ]
+
+
+def _common(values: Mapping[str, str]) -> str:
+    """The value that most rows have, and each other one with the rows that have it."""
+    texts = list(values.values())
+    usual = max(dict.fromkeys(texts), key=texts.count)
+    others = [
+        f"{text} ({', '.join(name for name, own in values.items() if own == text)})"
+        for text in dict.fromkeys(texts)
+        if text != usual
+    ]
+    return "; but ".join([usual, *others])

@@ -14,9 +14,6 @@ from rased.signal.stft import STFT
 FrameState = tuple[np.ndarray, ...]
 """What a method remembers between frames; axes before the batch are free: (..., batch, freq or 1)."""
 
-START = 0.05
-"""Seconds of sound that start an estimate of the noise."""
-
 
 class FrameGain(SpectralEnhancer):
     """A real gain for each bin, frame by frame; causal. Frames without sound change nothing.
@@ -26,17 +23,20 @@ class FrameGain(SpectralEnhancer):
     Args:
         n_fft: samples in a frame.
         hop_length: samples between frames.
+        noise_start: seconds of sound at the beginning whose mean starts the noise; one frame at least.
         sample_rate: Hz.
     """
 
     published_parameters = None
 
-    def __init__(self, *, n_fft: int, hop_length: int, sample_rate: int) -> None:
+    def __init__(
+        self, *, n_fft: int, hop_length: int, noise_start: float, sample_rate: int
+    ) -> None:
         stft = STFT(n_fft=n_fft, hop_length=hop_length, win_length=n_fft, window="sqrt_hann")
         super().__init__(stft=stft, sample_rate=sample_rate)
         self.frame_rate = sample_rate / hop_length
         self.start = Start(
-            frames=max(1, round(START * self.frame_rate)), partial=stft.latency // hop_length
+            frames=max(1, round(noise_start * self.frame_rate)), partial=stft.latency // hop_length
         )
 
     def initial_frame_state(self, batch: int) -> FrameState:
@@ -83,6 +83,7 @@ class DecisionDirected(FrameGain):
         prior_floor_db: smallest prior SNR.
         gain_floor_db: smallest gain.
         noise_smoothing: seconds, of the noise power.
+        noise_start: seconds whose mean starts it.
         sample_rate: Hz.
     """
 
@@ -95,9 +96,12 @@ class DecisionDirected(FrameGain):
         prior_floor_db: float,
         gain_floor_db: float,
         noise_smoothing: float,
+        noise_start: float,
         sample_rate: int,
     ) -> None:
-        super().__init__(n_fft=n_fft, hop_length=hop_length, sample_rate=sample_rate)
+        super().__init__(
+            n_fft=n_fft, hop_length=hop_length, noise_start=noise_start, sample_rate=sample_rate
+        )
         self.smoothing = smoothing
         self.prior_floor = 10 ** (prior_floor_db / 10)
         self.gain_floor = 10 ** (gain_floor_db / 20)

@@ -25,10 +25,11 @@ class MMSESTSA(DecisionDirected):
         *,
         n_fft: int = 512,
         hop_length: int = 128,
-        smoothing: float = 0.92,
-        prior_floor_db: float = -20.0,
+        smoothing: float = 0.95,
+        prior_floor_db: float = -25.0,
         gain_floor_db: float = -14.0,
         noise_smoothing: float = 0.076,
+        noise_start: float = 0.008,
         sample_rate: int = 16_000,
     ) -> None:
         super().__init__(
@@ -38,6 +39,7 @@ class MMSESTSA(DecisionDirected):
             prior_floor_db=prior_floor_db,
             gain_floor_db=gain_floor_db,
             noise_smoothing=noise_smoothing,
+            noise_start=noise_start,
             sample_rate=sample_rate,
         )
 

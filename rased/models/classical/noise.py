@@ -131,7 +131,8 @@ class IMCRA:
     Paper: I. Cohen, "Noise spectrum estimation in adverse environments: improved minima controlled
     recursive averaging", IEEE TSAP 11(5), 2003, 10.1109/TSA.2003.811544. The defaults are its table
     of constants; those that it gives for frames 8 ms apart stand here in seconds. Where this code
-    differs: the first frames are averaged, and minima count from there on.
+    differs: the first frames are averaged, and minima count from there on; the window of the minima moves
+    before a frame is judged, in the paper behind it.
 
     Attributes:
         frame_rate: frames a second.

@@ -49,6 +49,8 @@ class OMLSA(FrameGain):
         gain_floor_db: gain where speech is absent; the smallest anywhere.
         minima_window: seconds in which the noise shows itself at least once.
         noise_smoothing: seconds, of the noise power where speech is absent.
+        noise_start: seconds whose mean starts it.
+        certain_limit: of frame over least noise, above which speech is certain (see `noise.IMCRA`).
         sample_rate: Hz.
     """
 
@@ -64,19 +66,27 @@ class OMLSA(FrameGain):
         *,
         n_fft: int = 512,
         hop_length: int = 128,
-        smoothing: float = 0.88,
+        smoothing: float = 0.92,
         prior_floor_db: float = -15.0,
-        gain_floor_db: float = -10.0,
+        gain_floor_db: float = -18.0,
         minima_window: float = 0.96,
         noise_smoothing: float = 0.049,
+        noise_start: float = 0.008,
+        certain_limit: float = 8.0,
         sample_rate: int = 16_000,
     ) -> None:
-        super().__init__(n_fft=n_fft, hop_length=hop_length, sample_rate=sample_rate)
+        super().__init__(
+            n_fft=n_fft, hop_length=hop_length, noise_start=noise_start, sample_rate=sample_rate
+        )
         self.smoothing = smoothing
         self.prior_floor = 10 ** (prior_floor_db / 10)
         self.gain_floor = 10 ** (gain_floor_db / 20)
         self.tracker = IMCRA(
-            self.frame_rate, self.start, window=minima_window, noise_smoothing=noise_smoothing
+            self.frame_rate,
+            self.start,
+            window=minima_window,
+            noise_smoothing=noise_smoothing,
+            certain_limit=certain_limit,
         )
         self.local, self.around = (
             max(1, round(reach * n_fft / sample_rate)) for reach in (LOCAL, GLOBAL)

@@ -31,6 +31,7 @@ class SpectralSubtraction(FrameGain):
         exponent: 1: magnitudes (Boll); 2: powers (Berouti).
         averaging: seconds over which the noisy power is averaged before the gain.
         noise_smoothing: seconds, of the noise power.
+        noise_start: seconds whose mean starts it.
         sample_rate: Hz.
     """
 
@@ -45,14 +46,17 @@ class SpectralSubtraction(FrameGain):
         *,
         n_fft: int = 512,
         hop_length: int = 128,
-        over: float = 1.5,
-        floor: float = 0.1,
+        over: float = 3.0,
+        floor: float = 0.03,
         exponent: float = 2.0,
-        averaging: float = 0.008,
-        noise_smoothing: float = 0.076,
+        averaging: float = 0.016,
+        noise_smoothing: float = 0.12,
+        noise_start: float = 0.008,
         sample_rate: int = 16_000,
     ) -> None:
-        super().__init__(n_fft=n_fft, hop_length=hop_length, sample_rate=sample_rate)
+        super().__init__(
+            n_fft=n_fft, hop_length=hop_length, noise_start=noise_start, sample_rate=sample_rate
+        )
         self.over = over
         self.floor = floor
         self.exponent = exponent

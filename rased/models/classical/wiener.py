@@ -24,10 +24,11 @@ class Wiener(DecisionDirected):
         *,
         n_fft: int = 512,
         hop_length: int = 128,
-        smoothing: float = 0.84,
+        smoothing: float = 0.88,
         prior_floor_db: float = -20.0,
         gain_floor_db: float = -14.0,
         noise_smoothing: float = 0.12,
+        noise_start: float = 0.016,
         sample_rate: int = 16_000,
     ) -> None:
         super().__init__(
@@ -37,6 +38,7 @@ class Wiener(DecisionDirected):
             prior_floor_db=prior_floor_db,
             gain_floor_db=gain_floor_db,
             noise_smoothing=noise_smoothing,
+            noise_start=noise_start,
             sample_rate=sample_rate,
         )
 

@@ -121,7 +121,7 @@ def test_filters_hide_systems_and_say_how_many_are_left(opened, field, value, le
         control.select_option(value)
     assert set(shown(opened, "tr.system")) == left
     assert set(shown(opened, "tr.reference")) == {"noisy", "target"}
-    output = board(opened).locator("form.filter output")
+    output = board(opened).locator("form.filter .count")
     assert output.text_content() == f"{len(left)} of 3 systems"
 
 
@@ -199,6 +199,8 @@ def test_distributions_hold_each_utterance(opened, tiny):
     assert "target" not in found
     figure.locator("[name=shape]").select_option("violin")
     opened.wait_for_function("plot => plot.data[0].type === 'violin'", arg=plot)
+    # No shape reaches beyond what was measured.
+    assert {trace["spanmode"] for trace in traces(figure).values()} == {"hard"}
 
 
 def test_the_heat_map_shows_the_means_of_the_tables(opened, tiny):
@@ -320,6 +322,121 @@ def test_everything_is_reached_with_the_keyboard(opened):
             opened.evaluate("[...document.querySelectorAll('*')].indexOf(document.activeElement)")
         )
     assert len(seen) == reachable
+
+
+def test_a_name_opens_what_the_row_rests_on_and_escape_closes_it(opened):
+    name = board(opened).locator("tr[data-name=heavy] button.about")
+    name.focus()
+    opened.keyboard.press("Enter")
+    dialog = opened.locator("dialog[open]")
+    assert dialog.get_attribute("aria-labelledby") == dialog.locator("h3").get_attribute("id")
+    assert dialog.locator("h3").text_content() == "heavy"
+    # Digits are no shortcuts of the player behind it.
+    opened.keyboard.press("3")
+    assert opened.locator(".track[aria-pressed=true] .who").first.text_content() == "noisy"
+    opened.keyboard.press("Escape")
+    assert opened.locator("dialog[open]").count() == 0
+    assert name.evaluate("name => name === document.activeElement")
+
+
+def test_two_rows_are_compared_by_what_differs(opened):
+    board(opened).locator("tr[data-name=heavy] button.about").click()
+    opened.locator("dialog[open] .with").click()
+    compare = board(opened).locator("details.compare")
+    compare.locator("[name=b]").select_option(label="late")
+    rows = compare.locator("tr").evaluate_all(
+        "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
+    )
+    assert rows[0] == ["", "heavy", "late"]
+    assert ["causal", "yes", "no"] in rows
+    assert ["parameters", "5\u202f000\u202f000", "50\u202f000"] in rows
+    names = [row[0] for row in rows]
+    assert "STOI" in names
+    assert "SI-SDR" not in names
+    assert "sample rate" not in names
+    compare.locator("[name=b]").select_option(label="heavy")
+    assert compare.locator("output").text_content() == "Nothing differs."
+
+
+def test_columns_are_chosen_for_table_and_charts(opened):
+    first = board(opened)
+    parts = first.locator('[data-column="si-sdr"]')
+    assert parts.count() > 5
+    chooser = first.locator(".chooser")
+    chooser.locator("summary").focus()
+    opened.keyboard.press("Enter")
+    chooser.locator("[value=si-sdr]").uncheck()
+    assert parts.evaluate_all("parts => parts.every(part => !part.checkVisibility())")
+    assert chooser.locator("output").text_content() == "5 of 6"
+    opened.keyboard.press("Escape")
+    assert not chooser.locator("fieldset").is_visible()
+    assert chooser.locator("summary").evaluate("summary => summary === document.activeElement")
+    assert board(opened, 1).locator('td[data-column="si-sdr"]').first.is_visible()
+
+
+def test_a_table_that_does_not_fit_fades_and_one_that_fits_keeps_its_headings(opened):
+    table = board(opened, 1).locator(".table")
+    board(opened, 1).locator("[name=published]").check()
+    opened.wait_for_function("t => t.classList.contains('whole')", arg=table.element_handle())
+    table.locator("tr.other").last.scroll_into_view_if_needed()
+    top = table.locator("thead th").first.evaluate("cell => cell.getBoundingClientRect().top")
+    assert top == pytest.approx(0, abs=1)
+    opened.set_viewport_size({"width": 360, "height": 800})
+    opened.wait_for_function("t => t.classList.contains('more')", arg=table.element_handle())
+    table.evaluate("table => table.scrollTo(9999, 0)")
+    opened.wait_for_function("t => !t.classList.contains('more')", arg=table.element_handle())
+
+
+def test_published_rows_without_a_score_that_is_shown_stay_away(opened):
+    second = board(opened, 1)
+    second.locator("[name=published]").check()
+    before = second.locator("tr.other:visible").count()
+    second.locator(".chooser summary").click()
+    second.locator(".chooser [value=stoi]").uncheck()
+    left = second.locator("tr.other:visible")
+    assert 0 < left.count() < before
+    assert left.evaluate_all(
+        "rows => rows.every(row => row.querySelector('[data-column=si-sdr][data-value]'))"
+    )
+
+
+def test_axes_of_cost_have_ticks_to_read(opened):
+    assert opened.evaluate("logTicks(0.004, 0.09, 12)") == [0.005, 0.01, 0.02, 0.05]
+    assert opened.evaluate("logTicks(3, 2e8, 8)") == [10.0**n for n in range(1, 9)]
+    assert opened.evaluate("logTicks(3, 2e8, 4)") == [10, 1000, 1e5, 1e7]
+    assert opened.evaluate("[0.005, 0.0204, 48200, 1e9].map(brief)") == [
+        "0.005",
+        "0.0204",
+        "48.2 K",
+        "1 G",
+    ]
+
+
+def test_names_of_near_points_do_not_collide(opened):
+    boxes = opened.evaluate(
+        """(() => {
+          const spots = Array.from({ length: 9 }, (_, n) =>
+            ({ point: n, x: 200 + 11 * n, y: 150 - 4 * n, low: 190 - 4 * n, high: 110 - 4 * n, wide: 80 }));
+          const front = [[200, 149, 288, 151]];
+          const places = placeNames(spots, spots, front, { width: 400, height: 300 });
+          const names = [...places].map(([n, { xanchor, xshift, yshift }]) => {
+            const left = spots[n].x + xshift - (xanchor === "left" ? 0 : 80);
+            return [left, spots[n].y - yshift - 7, left + 80, spots[n].y - yshift + 7];
+          });
+          const points = spots.map(({ x, y }) => [x - 5, y - 5, x + 5, y + 5]);
+          return { names, others: [...points, ...front] };
+        })()"""
+    )
+    names, others = boxes["names"], boxes["others"]
+    assert len(names) >= 2
+
+    def apart(a, b):
+        return a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+
+    for number, name in enumerate(names):
+        assert all(apart(name, other) for other in [*names[:number], *others])
+        assert name[0] >= 0
+        assert name[2] <= 400
 
 
 def test_theme_switches_and_follows_the_system(opened, browser, page):

@@ -11,15 +11,17 @@ const better = (metric) => `${metric.higher ? "Higher" : "Lower"} is better.`;
 // Names of systems are the user's; Plotly reads some of HTML in its texts.
 const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 const short = (name) => plain(name.length > ON_AN_AXIS ? `${name.slice(0, ON_AN_AXIS - 1)}…` : name);
-const label = ({ name, marked }) => short(name) + (marked ? " †" : "");
-const noted = (systems) => (systems.some((system) => system.marked) ? " † See the notes below the table." : "");
+const label = ({ name, grave }) => short(name) + (grave ? " †" : "");
+const noted = (systems) => (systems.some((system) => system.grave) ? " † Marked in the table." : "");
+const SOME = 6;
+const listed = (names) => names.slice(0, SOME).join(", ") + (names.length > SOME ? ` and ${names.length - SOME} more` : "");
 
 // Systems with scores that compare; and a sentence on those without.
 function comparable(data, metric, shown) {
   const scored = data.systems.filter((system) => shown.measured.has(system.name) && system.means[metric] && system.kind !== "target");
   const systems = scored.filter((system) => system.means[metric].comparable);
   const apart = scored.filter((system) => !systems.includes(system)).map((system) => system.name);
-  return { systems, apart: apart.length ? ` Left out, does not compare: ${apart.join(", ")}.` : "" };
+  return { systems, apart: apart.length ? ` Left out, does not compare: ${listed(apart)}.` : "" };
 }
 
 function layout(own) {
@@ -49,30 +51,111 @@ function paretoFront(points, higher) {
   return front;
 }
 
+// A number with few digits, and K, M or G where it is large.
+function brief(value) {
+  for (const [size, letter] of [[1e9, " G"], [1e6, " M"], [1e3, " K"]]) {
+    if (value >= size) return Number((value / size).toPrecision(3)) + letter;
+  }
+  return String(Number(value.toPrecision(3)));
+}
+
+// Ticks of a logarithmic axis from low to high: 1, 2 and 5 of each decade where there is room for them, else decades.
+function logTicks(low, high, most) {
+  const decades = [];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1) decades.push(Number(`1e${power}`));
+  const inside = (steps) => decades.flatMap((decade) => steps.map((step) => Number((step * decade).toPrecision(1)))).filter((tick) => tick >= low && tick <= high);
+  const fine = inside([1, 2, 5]);
+  if (fine.length <= most) return fine;
+  const plain = inside([1]);
+  return plain.filter((_, place) => place % Math.ceil(plain.length / most) === 0);
+}
+
+// Where names stand beside their points, in the order given: none may cover another, a point, a whisker or the
+// front, or leave the area. Spots: {x, y, low, high, wide} in pixels, y down; front: boxes. What finds no room
+// has no place.
+function placeNames(spots, order, front, area) {
+  const [gap, tall] = [9, 15];
+  const taken = [...front, ...spots.flatMap(({ x, y, low, high }) => [[x - 6, y - 6, x + 6, y + 6], [x - 2, high, x + 2, low]])];
+  const hits = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
+  const found = new Map();
+  for (const spot of order) {
+    const tries = [0, -12, 12].flatMap((yshift) => ["left", "right"].map((xanchor) => ({ xanchor, xshift: xanchor === "left" ? gap : -gap, yshift })));
+    for (const place of tries) {
+      const [left, middle] = [spot.x + place.xshift - (place.xanchor === "left" ? 0 : spot.wide), spot.y - place.yshift];
+      const box = [left, middle - tall / 2, left + spot.wide, middle + tall / 2];
+      const inside = box[0] >= 0 && box[1] >= 0 && box[2] <= area.width && box[3] <= area.height;
+      if (!inside || taken.some((other) => hits(box, other))) continue;
+      taken.push(box);
+      found.set(spot.point, place);
+      break;
+    }
+  }
+  return found;
+}
+
+const ruler = document.createElement("canvas").getContext("2d");
+const MARGIN = { l: 66, r: 16, t: 14, b: 54 };
+const PADDING = 28;
+const NAMED = 8;
+
 function scatter(data, { metric, cost }, shown, width) {
   const about = data.metrics[metric];
   const all = data.systems.filter((system) => shown.measured.has(system.name) && system.means[metric]);
   const points = all
     .filter((system) => system.costs[cost] > 0)
-    .map((system) => ({ name: system.name, marked: system.marked, cost: system.costs[cost], ...system.means[metric] }));
+    .map((system) => ({ ...system, cost: system.costs[cost], ...system.means[metric] }));
   const others = data.published
     .filter((row) => shown.published.has(row.name) && row[cost] > 0 && row.scores[metric] !== undefined)
-    .map((row) => ({ name: row.name, cost: row[cost], mean: row.scores[metric] }));
+    .map((row) => ({ name: row.name, cost: row[cost], mean: row.scores[metric], chips: ["published by others"] }));
   const fair = points.filter((point) => point.comparable);
   const front = paretoFront(fair, about.higher);
-  const named = (point) => width > WIDE && (front.includes(point) || points.length <= 12);
-  const right = Math.sqrt(Math.max(...points.map((point) => point.cost)) * Math.min(...points.map((point) => point.cost)));
+  const noisy = all.find((system) => system.kind === "noisy")?.means[metric].mean;
+  const height = width > WIDE ? 440 : 360;
+  const area = { width: width - PADDING - MARGIN.l - MARGIN.r, height: height - MARGIN.t - MARGIN.b };
+
+  const prices = [...points, ...others].map((point) => Math.log10(point.cost));
+  const [least, most] = prices.length ? [Math.min(...prices), Math.max(...prices)] : [0, 1];
+  const side = Math.max(0.3, 0.08 * (most - least));
+  const x = [least - side, most + side];
+  const scores = [...points.flatMap((point) => [point.low, point.high]), ...others.map((point) => point.mean), ...(noisy === undefined ? [] : [noisy])];
+  const [worst, best] = scores.length ? [Math.min(...scores), Math.max(...scores)] : [0, 1];
+  const y = [worst - 0.06 * (best - worst || 1), best + 0.06 * (best - worst || 1)];
+  const ticks = logTicks(10 ** x[0], 10 ** x[1], Math.max(3, Math.floor(area.width / 60)));
+
+  const down = (value) => (area.height * (y[1] - value)) / (y[1] - y[0]);
+  const across = (price) => (area.width * (Math.log10(price) - x[0])) / (x[1] - x[0]);
+  ruler.font = `12px ${getComputedStyle(document.body).fontFamily}`;
+  const spots = [...points, ...others].map((point) => ({
+    point,
+    x: across(point.cost),
+    y: down(point.mean),
+    low: down(point.low ?? point.mean),
+    high: down(point.high ?? point.mean),
+    wide: ruler.measureText(label(point)).width,
+  }));
+  const line = front.slice(1).flatMap((point, place) => {
+    const [from, to] = [front[place], point].map((end) => [across(end.cost), down(end.mean)]);
+    return [
+      [from[0], from[1] - 1, to[0], from[1] + 1],
+      [to[0] - 1, Math.min(from[1], to[1]), to[0] + 1, Math.max(from[1], to[1])],
+    ];
+  });
+  const first = spots.filter(({ point }) => front.includes(point));
+  const rest = points.length > NAMED ? [] : spots.filter(({ point }) => points.includes(point) && !front.includes(point));
+  const places = placeNames(spots, [...first, ...rest], line, area);
+
   const marks = (group, own) => ({
     type: "scatter",
-    mode: "markers+text",
+    mode: "markers",
     x: group.map((point) => point.cost),
     y: group.map((point) => point.mean),
     customdata: group.map((point) => plain(point.name)),
-    text: group.map((point) => (own.quiet || !named(point) ? "" : label(point))),
-    textposition: group.map((point) => (point.cost > right ? "top left" : "top right")),
     cliponaxis: false,
-    hovertemplate: `%{customdata}<br>${about.title} %{y:.${about.digits}f}<br>${data.costs[cost]} %{x:.3s}<extra>${own.extra ?? ""}</extra>`,
-    ...own.trace,
+    hovertext: group.map((point) =>
+      [plain(point.name), `${about.title} ${point.mean.toFixed(about.digits)}`, `${data.costs[cost]} ${brief(point.cost)}`, ...point.chips.map(plain)].join("<br>"),
+    ),
+    hovertemplate: "%{hovertext}<extra></extra>",
+    ...own,
   });
   const intervals = (group) => ({
     type: "data",
@@ -84,27 +167,29 @@ function scatter(data, { metric, cost }, shown, width) {
     width: 3,
   });
   const apart = points.filter((point) => !point.comparable);
-  const noisy = all.find((system) => system.kind === "noisy")?.means[metric].mean;
   const traces = [
     { type: "scatter", mode: "lines", x: front.map((p) => p.cost), y: front.map((p) => p.mean), hoverinfo: "skip", line: { shape: "hv", color: colour("accent"), width: 1.5 }, name: "front" },
-    marks(others, { quiet: true, extra: "published by others", trace: { name: "published", marker: { symbol: "diamond-open", size: 8, color: colour("muted") } } }),
-    marks(apart, { extra: "does not compare", trace: { name: "apart", marker: { symbol: "x-thin-open", size: 9, color: colour("bad") }, error_y: intervals(apart) } }),
-    marks(fair, { trace: { name: "systems", marker: { size: 10, color: fair.map((p) => colour(front.includes(p) ? "accent" : "bar-plain")) }, error_y: intervals(fair) } }),
+    marks(others, { name: "published", marker: { symbol: "diamond-open", size: 8, color: colour("muted") } }),
+    marks(apart, { name: "apart", marker: { symbol: "x-thin-open", size: 9, color: colour("bad") }, error_y: intervals(apart) }),
+    marks(fair, { name: "systems", marker: { size: 10, color: fair.map((p) => colour(front.includes(p) ? "accent" : "bar-plain")) }, error_y: intervals(fair) }),
   ];
   const without = all.filter((system) => !isReference(system) && !(system.costs[cost] > 0)).map((system) => system.name);
-  const notes = [`${better(about)} The line is the Pareto front, ${front.map((point) => point.name).join(", ")}: nothing measured here is as good for less.`];
-  if (noisy !== undefined) notes.push("Dashed: the noisy input.");
+  const notes = [`${better(about)} The line is the Pareto front (${front.length} of ${fair.length}): nothing measured here is as good for less.`];
+  if (noisy !== undefined) notes.push("Dotted: the noisy input.");
+  if (places.size < points.length) notes.push("A name that has no room shows when its point is touched.");
   if (apart.length) notes.push("Crosses do not compare with the others and take no part in the front.");
   if (others.length) notes.push("Diamonds were published by others, under their own protocol, and take no part in the front.");
-  if (without.length) notes.push(`Not on this axis, without such a cost: ${without.join(", ")}.`);
+  if (without.length) notes.push(`Not on this axis, without such a cost: ${listed(without)}.`);
   return {
     traces,
-    height: width > WIDE ? 420 : 340,
+    height,
     note: notes.join(" ") + noted(points),
     words: `${titled(about)} against ${data.costs[cost]}; on the Pareto front: ${front.map((point) => point.name).join(", ")}`,
     layout: {
-      xaxis: { type: "log", title: { text: data.costs[cost] }, exponentformat: "SI", dtick: 1 },
-      yaxis: { title: { text: titled(about) } },
+      margin: MARGIN,
+      xaxis: { type: "log", title: { text: data.costs[cost] }, range: x, tickvals: ticks, ticktext: ticks.map(brief), automargin: false },
+      yaxis: { title: { text: titled(about) }, range: y, zeroline: false, automargin: false },
+      annotations: [...places].map(([point, place]) => ({ x: Math.log10(point.cost), y: point.mean, text: label(point), showarrow: false, yanchor: "middle", borderpad: 0, ...place })),
       shapes: noisy === undefined ? [] : [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: noisy, y1: noisy, line: { dash: "dot", width: 1, color: colour("muted") } }],
     },
   };
@@ -125,7 +210,7 @@ function distribution(data, { metric, shape }, shown) {
       text: known.map(([id]) => plain(id)),
       line: { color: own, width: 1.5 },
       marker: { size: 4, opacity: 0.7, color: own },
-      ...(shape === "box" ? { boxmean: true, boxpoints: "outliers" } : { meanline: { visible: true }, points: false, box: { visible: false } }),
+      ...(shape === "box" ? { boxmean: true, boxpoints: "outliers" } : { meanline: { visible: true }, points: false, box: { visible: false }, spanmode: "hard" }),
       hoveron: shape === "box" ? "boxes+points" : "violins",
       hovertemplate: shape === "box" ? `%{text}<br>${about.title} %{x:.${about.digits}f}<extra>${plain(system.name)}</extra>` : undefined,
     };
@@ -184,8 +269,8 @@ function heatmap(data, { metric, fact, show }, shown, width) {
         ygap: 2,
         showscale: false,
         ...(change
-          ? { colorscale: [[0, colour("bad")], [0.5, colour("card")], [1, colour("accent")]], zmid: 0, reversescale: !about.higher }
-          : { colorscale: [[0, colour("accent-soft")], [1, colour("accent")]], reversescale: !about.higher }),
+          ? { colorscale: [[0, colour("heat-bad")], [0.5, colour("card")], [1, colour("heat")]], zmid: 0, reversescale: !about.higher }
+          : { colorscale: [[0, colour("accent-soft")], [1, colour("heat")]], reversescale: !about.higher }),
       },
     ],
     height: 90 + 34 * systems.length,

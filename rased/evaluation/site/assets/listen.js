@@ -128,6 +128,7 @@ const listens = [...document.querySelectorAll(".listen")].map((root) => new List
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || !listens.length) return;
   const { target, key } = event;
+  if (target.closest("dialog, .chooser")) return;
   if (target.matches("input:not([type=range], [type=checkbox]), select, textarea")) return;
   const listen = listens.find((one) => one.player.playing) || recent || listens[0];
   const { player, blind } = listen;

@@ -22,7 +22,31 @@ for (const table of document.querySelectorAll("table.scores")) {
   });
 }
 
+// Columns: which of them the table and the charts of means show.
+for (const chooser of document.querySelectorAll(".chooser")) {
+  const board = chooser.closest(".board");
+  const boxes = [...chooser.querySelectorAll("input")];
+  const choose = () => {
+    for (const box of boxes) {
+      for (const part of board.querySelectorAll(`[data-column="${box.value}"]`)) part.hidden = !box.checked;
+    }
+    chooser.querySelector("output").value = `${boxes.filter((box) => box.checked).length} of ${boxes.length}`;
+    fit();
+  };
+  chooser.addEventListener("input", choose);
+  chooser.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !chooser.open) return;
+    chooser.open = false;
+    chooser.querySelector("summary").focus();
+  });
+  document.addEventListener("click", (event) => {
+    if (!chooser.contains(event.target)) chooser.open = false;
+  });
+  choose();
+}
+
 // Filters: they hide rows of the table, and with them what figures show; the noisy input and the target stay.
+// What others published stays away where no column that is shown has a score of it.
 // Figures hear of a change by the event "filter" of their board.
 function shownSystems(board) {
   const names = (rows) => new Set([...board.querySelectorAll(rows)].map((row) => row.dataset.name));
@@ -40,14 +64,29 @@ for (const form of document.querySelectorAll("form.filter")) {
       row.dataset.name.toLowerCase().includes(name.value.trim().toLowerCase()) &&
       (!kind.value || row.dataset.kind === kind.value || row.matches(".other")) &&
       (!causal.value || row.dataset.causal === causal.value) &&
+      (row.matches(".system") || row.querySelector(".score[data-value]:not([hidden])")) &&
       (!parameters.value || Number(row.dataset.parameters ?? Infinity) <= Number(parameters.value));
     for (const row of board.querySelectorAll("tr.system, tr.other")) row.hidden = !fits(row);
     for (const part of board.querySelectorAll(".published")) part.hidden = !published?.checked;
     const [all, left] = ["tr.system", "tr.system:not([hidden])"].map((rows) => board.querySelectorAll(rows).length);
-    form.querySelector("output").value = left === all ? `${all} systems` : `${left} of ${all} systems`;
+    form.querySelector(".count").value = left === all ? `${all} systems` : `${left} of ${all} systems`;
     board.dispatchEvent(new Event("filter"));
   };
   form.addEventListener("input", filter);
   form.addEventListener("submit", (event) => event.preventDefault());
   filter();
+}
+
+// What does not fit scrolls in its box and fades at the edge behind which there is more; a table that fits
+// needs no box, and its headings stay at the top of the window.
+function fit() {
+  for (const box of document.querySelectorAll(".scroll")) {
+    const hides = box.scrollWidth > box.clientWidth + 1;
+    box.classList.toggle("whole", !hides);
+    box.classList.toggle("more", hides && box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+  }
+}
+for (const box of document.querySelectorAll(".scroll")) {
+  box.addEventListener("scroll", fit, { passive: true });
+  new ResizeObserver(fit).observe(box);
 }

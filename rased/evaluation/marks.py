@@ -1,0 +1,80 @@
+"""What a reader must know of a row before comparing it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rased.evaluation.result import Result
+from rased.metrics import METRICS
+
+_LOUDER_DB = 1.0
+_LATE_MS = 1.0
+_MANY = 0.1
+"""Share of the utterances above which a row is called louder or late."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One thing to know of a row.
+
+    Attributes:
+        label: a few words, to stand beside the name.
+        sentence: the whole of it.
+        grave: whether the row does not compare, or its scores may mislead.
+    """
+
+    label: str
+    sentence: str
+    grave: bool = False
+
+
+def facts_to_know(seeds: Sequence[Result]) -> list[Mark]:
+    """What training and output tell that scores do not; of several seeds, what is true of any."""
+    each = {row.name: _facts(row) for row in seeds}
+    found = []
+    for mark in dict.fromkeys(mark for own in each.values() for mark in own):
+        holders = [name for name, own in each.items() if mark in own]
+        some = "" if len(holders) == len(each) else f"{', '.join(holders)}: "
+        found.append(replace(mark, sentence=some + mark.sentence))
+    return found
+
+
+def _facts(row: Result) -> list[Mark]:
+    marks = []
+    training = row.training
+    if training is not None:
+        marks += [
+            Mark("seen in training", f"not comparable: {sentence}.", grave=True)
+            for sentence in training["overlap"]
+        ]
+        marks += [Mark(_unchecked(sentence), f"{sentence}.") for sentence in training["unchecked"]]
+        scored = [METRICS[m].title for m in training["optimised"] if m in row.metrics]
+        if scored:
+            text = f"trained with {' and '.join(scored)}"
+            marks.append(Mark(text, f"{text} in its loss."))
+    if row.system["causal"] is False:
+        marks.append(Mark("not causal", "not causal: needs the whole utterance."))
+    if row.system["look_ahead"]:
+        milliseconds = 1000 * row.system["look_ahead"] / row.system["sample_rate"]
+        marks.append(Mark(f"+{milliseconds:.0f} ms", f"looks {milliseconds:.0f} ms ahead."))
+    delays, levels = _measured(row, "delay_ms"), _measured(row, "level_db")
+    early = [-delay for delay in delays]
+    for word, found, least, unit, than in (
+        ("late", delays, _LATE_MS, "ms", ""),
+        ("early", early, _LATE_MS, "ms", ""),
+        ("louder", levels, _LOUDER_DB, "dB", " than the input"),
+    ):
+        beyond = [value for value in found if value >= least]
+        if len(beyond) > _MANY * len(found):
+            count = f"{len(beyond)} of {len(found)} outputs"
+            marks.append(Mark(word, f"{count} {word}{than}, by up to {max(beyond):.1f} {unit}."))
+    return marks
+
+
+def _unchecked(sentence: str) -> str:
+    """Label of what `training_of` could not check."""
+    words = {"overlap": "overlap unchecked", "whether": "causality unknown"}
+    return words.get(sentence.partition(" ")[0], "training unknown")
+
+
+def _measured(row: Result, name: str) -> list[float]:
+    return [value for u in row.utterances if (value := u.measured.get(name)) is not None]
