@@ -53,7 +53,9 @@ class WholeCheckpoints(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:
             with contextlib.suppress(OSError):
                 partial.unlink()
-            if "DataLoader worker" in str(error):  # torch raises it wherever the trainer is when one dies
+            if "DataLoader worker" in str(
+                error
+            ):  # torch raises it wherever the trainer is when one dies
                 raise
             reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
             raise RasedError(
