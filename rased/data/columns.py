@@ -9,7 +9,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-_PIECE = 1 << 20
+_PIECE = 1 << 18
 _BEGIN = b',"columns":{'
 _NAME = re.compile(rb'"(\w+)":\[')
 _STRING = rb'\s*"(?:[^"\\]|\\.)*+"\s*'

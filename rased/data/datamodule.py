@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -93,6 +94,10 @@ class Loader:
         except RasedError as error:  # around that of a worker lies its traceback
             kind = type(error)
             raise kind(str(error).rpartition(f"{kind.__name__}: ")[2].strip()) from error
+        except (
+            ConnectionError
+        ) as error:  # torch says so itself where a worker dies at any other time
+            raise RuntimeError("DataLoader worker died while it handed over a batch") from error
 
 
 class MixtureDataModule(pl.LightningDataModule):
@@ -243,7 +248,7 @@ class MixtureDataModule(pl.LightningDataModule):
         if self._loader is None:
             told = [*self._rooms_told(), *self._keep()]
             if told:
-                rank_zero_info(f"Kept in memory: {'; '.join(told)}.")
+                _say(f"kept in memory: {'; '.join(told)}.")
         self._loader = self._new_loader("train")
         return _Epochs(self, self._loader)
 
@@ -405,6 +410,12 @@ def at_least(least: int, **given: int | None) -> None:
     for name, number in given.items():
         if number is not None and number < least:
             raise RasedError(f"{name} is {number}; give {least} or more.")
+
+
+@rank_zero_only
+def _say(sentence: str) -> None:
+    """On stderr, where a run tells what it does."""
+    print(sentence, file=sys.stderr)
 
 
 def _start_worker(worker: int) -> None:

@@ -53,6 +53,10 @@ class WholeCheckpoints(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:
             with contextlib.suppress(OSError):
                 partial.unlink()
+            if "DataLoader worker" in str(
+                error
+            ):  # torch raises it wherever the trainer is when one dies
+                raise
             reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
             raise RasedError(
                 f"the checkpoint '{final}' cannot be written: {reason}. The one before it is "

@@ -123,7 +123,7 @@ def test_sizes_are_told_smallest_corpus_first(corpora):
 @pytest.mark.parametrize("rooms", [1, 3])
 def test_what_is_kept_is_told_once_and_holds(corpora, monkeypatch, rooms):
     told = []
-    monkeypatch.setattr(datamodule, "rank_zero_info", told.append)
+    monkeypatch.setattr(datamodule, "_say", told.append)
     responses = Mixing().responses(torch.zeros(RATE), 0, grid_length(2 * RATE))
     room, spectra = 4 * RATE / 1e6, responses.nbytes / 1e6
     data = _module(corpora, cache="ram", rooms_mb=rooms * room, spectra_mb=rooms * spectra)

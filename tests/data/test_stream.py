@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from rased.data import datamodule
 from rased.data.datamodule import Loader, MixtureDataModule
 from rased.data.mixing import Mixer, Mixing
 from rased.data.order import EPOCHS, SEEDS
@@ -270,7 +271,7 @@ def test_a_program_that_ends_within_an_epoch_ends_its_workers(corpora):
 from rased.data.datamodule import MixtureDataModule
 folder = {str(corpora)!r}
 data = MixtureDataModule([folder], [folder], [folder], batch_size=1, samples_per_epoch=500, num_workers=2)
-batches = iter(data.train_dataloader())
+batches = iter(data._new_loader("train"))
 next(batches)
 print("ends", flush=True)
 """
@@ -289,6 +290,16 @@ print("ends", flush=True)
             os.killpg(child.pid, signal.SIGKILL)
     assert "Traceback" not in "".join(said)
     assert child.returncode == 0
+
+
+def test_a_worker_that_dies_while_it_hands_over_is_called_so(plan, monkeypatch):
+    def broken(*_, **__):
+        yield from ()
+        raise ConnectionResetError
+
+    monkeypatch.setattr(datamodule, "DataLoader", broken)
+    with pytest.raises(RuntimeError, match="DataLoader worker died"):
+        list(_loader(plan))
 
 
 @pytest.mark.parametrize(

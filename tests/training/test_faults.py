@@ -73,6 +73,7 @@ def test_bad_samples_are_counted_and_named_and_the_run_goes_on(
         assert "rased data verify" in sentence
     said = capsys.readouterr().err
     assert all(f"skipped: {sentence}" in said for sentence in named)
+    assert said.count("kept in memory: 48 of 48 rooms decoded, in each process") == 1
     with (run / "metrics.csv").open() as file:
         counts = [float(row["data/skipped"]) for row in csv.DictReader(file) if row["data/skipped"]]
     assert counts == sorted(counts)

@@ -245,6 +245,18 @@ def test_a_failed_write_leaves_the_old_checkpoint(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_worker_that_dies_while_a_checkpoint_is_written_is_no_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(*_: object) -> None:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    monkeypatch.setattr("rased.training.resume.torch.save", save)
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        WholeCheckpoints().save_checkpoint({"step": 1}, tmp_path / "last.ckpt")
+    assert not list(tmp_path.iterdir())
+
+
 def test_metrics_of_steps_that_are_done_again_are_dropped(tmp_path: Path) -> None:
     log = MetricsCSV(tmp_path)
     for step in range(4):
