@@ -78,6 +78,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TESTSET",
         help="for --recheck: folders of test sets, or `bundle` (the default)",
     )
+    parser.add_argument(
+        "--columns", nargs="+", default=[], metavar="NAME", help="show these metrics alone"
+    )
+    parser.add_argument("--markdown", action="store_true", help="print tables for a README")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
 
 
@@ -89,6 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rased.evaluation import collect, print_table, write_page
     from rased.evaluation.board import boards
     from rased.evaluation.leaderboard import as_plain, print_conditions, print_worst, terminal
+    from rased.evaluation.markdown import markdown
 
     refused: list[RasedError] = []
     rows = collect(arguments.results, refused)
@@ -101,9 +106,17 @@ def run(arguments: argparse.Namespace) -> int:
         print(
             json.dumps(as_plain(rows, baseline=baseline, published=arguments.published), indent=1)
         )
+    elif arguments.markdown:
+        print(markdown(rows, baseline=baseline, columns=arguments.columns))
     else:
         console = terminal()
-        print_table(rows, console, baseline=baseline, published=arguments.published)
+        print_table(
+            rows,
+            console,
+            baseline=baseline,
+            published=arguments.published,
+            columns=arguments.columns,
+        )
         for board in boards(rows, baseline=baseline):
             metric = arguments.metric or board.metrics[0]
             for fact in arguments.by:

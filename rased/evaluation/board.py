@@ -141,6 +141,20 @@ class Board:
     notes: tuple[str, ...]
 
 
+def showing(board: Board, columns: Sequence[str]) -> Board:
+    """A board with some of its metrics, in this order; ranks stay those over all. No columns: as it is.
+
+    Raises:
+        RasedError: a metric that the board has not.
+    """
+    for name in columns:
+        if name not in board.metrics:
+            raise RasedError(
+                f"no result on '{board.name}' has '{name}'; {nearest(name, board.metrics)}"
+            )
+    return dataclasses.replace(board, metrics=list(columns)) if columns else board
+
+
 def boards(rows: Sequence[Result], *, baseline: str = BASELINE) -> list[Board]:
     """Group results by test set; the same name with other files is another board.
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rased.evaluation.board import ALPHA, BASELINE, WITHOUT_ENHANCER, Board, Row, boards
+from rased.evaluation.board import ALPHA, BASELINE, WITHOUT_ENHANCER, Board, Row, boards, showing
 from rased.evaluation.conditions import by_condition, described, worst
 from rased.evaluation.published import NOTICE, Published, published_beside
 from rased.evaluation.result import Result
@@ -38,6 +38,7 @@ def print_table(
     *,
     baseline: str = BASELINE,
     published: bool = False,
+    columns: Sequence[str] = (),
 ) -> None:
     """Print a table for each test set, with what must be known to read it.
 
@@ -46,9 +47,10 @@ def print_table(
         console: where to; None: standard output.
         baseline: system that the others are held against.
         published: whether to add, under a rule, what others published for a test set of that name.
+        columns: metrics to show; none: all.
     """
     console = console or terminal()
-    for board in boards(rows, baseline=baseline):
+    for board in (showing(board, columns) for board in boards(rows, baseline=baseline)):
         others = published_beside(board) if published else []
         console.print(*_fitting(board, others, console), sep="\n")
         for number, mark in enumerate(_marks(board), start=1):

@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from rased.errors import RasedError
 from rased.evaluation.jobs import Batch, Job, Outcome, perform
@@ -33,13 +34,14 @@ def work(batches: Sequence[Batch], jobs: int) -> Iterator[tuple[Job, Outcome]]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """PyTorch on one thread here, and all numerical libraries in processes that are started."""
+    """All numerical libraries on one thread, here and in processes that are started."""
     before = {name: os.environ.get(name) for name in _ONE_THREAD}
     threads = torch.get_num_threads()
     os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1, user_api="blas"):  # numpy's, which reads those names at its import
+            yield
     finally:
         torch.set_num_threads(threads)
         for name, value in before.items():
