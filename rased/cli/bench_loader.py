@@ -13,9 +13,9 @@ import numpy as np
 from rased.errors import RasedError
 
 if TYPE_CHECKING:
+    from rased.data.plan import Plan
     from rased.data.sample import Batch
     from rased.data.shards import Codec, Role
-    from rased.data.stages import Plan
 
 EXAMPLES = """\
 examples:
@@ -142,8 +142,8 @@ def _jobs(source: Path, scratch: Path, items: int, batch_size: int) -> dict[str,
 
 
 def _plan(folder: Path, items: int) -> "Plan":
+    from rased.data.plan import Plan, Scene
     from rased.data.shards import Corpus
-    from rased.data.stages import Plan, Scene
 
     speech, noise, rir = (Corpus([folder], role=role, split="train") for role in ROLES)
     scene = Scene(segment=SECONDS, reverb_probability=1.0)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from rased.data.stages import Plan, Shuffle
+    from rased.data.plan import Plan, Shuffle
 
 EXAMPLES = """\
 examples:
@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """CPU seconds by shuffle: first batch from position 0 and from the share, medians of several epochs."""
+    from rased.data.plan import Plan, Scene
     from rased.data.shards import Corpus
-    from rased.data.stages import Plan, Scene
 
     position = round(arguments.at * arguments.samples)
     figures: dict[str, Any] = {"samples": arguments.samples, "position": position}

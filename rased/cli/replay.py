@@ -12,8 +12,8 @@ from rased.errors import RasedError
 
 if TYPE_CHECKING:
     from rased.data.datamodule import MixtureDataModule
+    from rased.data.plan import Piece, Plan
     from rased.data.sample import Batch
-    from rased.data.stages import Piece, Plan
     from rased.training.history import Launch
 
 EXAMPLES = """\

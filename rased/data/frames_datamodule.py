@@ -16,8 +16,8 @@ from rased.data.frame_sources import describe_mixtures
 from rased.data.frames import CHUNK, FrameFile
 from rased.data.mixing import Mixing
 from rased.data.order import Span
+from rased.data.plan import Scene
 from rased.data.sample import Batch, FrameBatch, Mixture
-from rased.data.stages import Scene
 from rased.errors import RasedError
 
 

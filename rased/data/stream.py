@@ -7,8 +7,8 @@ from torch.utils.data import IterableDataset
 from webdataset import DataPipeline
 
 from rased.data import stages
+from rased.data.plan import Plan
 from rased.data.sample import Batch
-from rased.data.stages import Plan
 
 
 def stream(

@@ -40,7 +40,9 @@ def one_thread() -> Iterator[None]:
     os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
     torch.set_num_threads(1)
     try:
-        with threadpool_limits(1, user_api="blas"):  # numpy's, which reads those names at its import
+        with threadpool_limits(
+            1, user_api="blas"
+        ):  # numpy's, which reads those names at its import
             yield
     finally:
         torch.set_num_threads(threads)

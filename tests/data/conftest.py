@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from rased.data.plan import Plan, Scene
 from rased.data.shards import Corpus, Shard, write_index
-from rased.data.stages import Plan, Scene
 
 RATE = 16_000
 

@@ -24,7 +24,7 @@ from rased.data.distortions import (
     names,
 )
 from rased.data.mixing import Mixer, Mixing
-from rased.data.stages import Plan, Scene
+from rased.data.plan import Plan, Scene
 from rased.data.stream import stream
 from rased.errors import RasedError
 from tests.data.conftest import RATE

@@ -26,8 +26,8 @@ from rased.data.frames_datamodule import FrameLoader, FramePlan, FramesDataModul
 from rased.data.journal import JournalledFile
 from rased.data.mixing import Mixer, Mixing
 from rased.data.pack import pack
+from rased.data.plan import Scene
 from rased.data.shards import Corpus, read_index
-from rased.data.stages import Scene
 from rased.data.stream import stream
 from rased.errors import RasedError
 from rased.layers.frontend import Features, Inputs, InputStage

@@ -18,9 +18,9 @@ import torch
 from rased.cli import main
 from rased.data import remote, transfer
 from rased.data.datamodule import Loader
+from rased.data.plan import Plan, Scene
 from rased.data.remote import BlockCache, RemoteError, RemoteShards, blocks
 from rased.data.shards import Corpus, read_index
-from rased.data.stages import Plan, Scene
 from rased.errors import RasedError
 from tests.data.conftest import RATE, response, write_corpus
 

@@ -18,7 +18,7 @@ from rased.data.frame_writer import write_frames
 from rased.data.frames import FrameFile, Framing
 from rased.data.frames_datamodule import FramesDataModule
 from rased.data.mixing import Mixer
-from rased.data.stages import Scene
+from rased.data.plan import Scene
 from rased.data.stream import stream
 from rased.errors import RasedError
 from rased.layers.frontend import Features, Moments

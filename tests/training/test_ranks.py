@@ -15,6 +15,7 @@ import json, sys, time
 from pathlib import Path
 import pytorch_lightning as pl, torch
 from rased.data import stages
+from rased.data.plan import Scene
 from rased.data.datamodule import MixtureDataModule
 from rased.errors import RasedError
 from rased.training.waveform import WaveformEnhancement
@@ -52,7 +53,7 @@ class Data(MixtureDataModule):
             raise
 
 sources = [[folder]] * 3
-scene = stages.Scene(segment=0.25)
+scene = Scene(segment=0.25)
 data = Data(*sources, scene=scene, batch_size=2, samples_per_epoch=110,
             validation_samples=options["valid"], max_bad_share=options["share"])
 pl.Trainer(accelerator="cpu", devices=3, strategy="ddp_fork", max_epochs=1, logger=False,
