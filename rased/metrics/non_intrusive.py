@@ -40,7 +40,7 @@ class DNSMOS(Metric):
 
     family = "dnsmos"
     unit = "MOS"
-    range = (1.0, 5.0)
+    range = (-1.0, 6.0)  # polynomials of plain outputs, fitted to 1 .. 5: the worst has less than 1
     sample_rate = RATE
     needs_reference = False
     packages = ("speechmos", "onnxruntime")
