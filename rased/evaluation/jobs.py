@@ -73,7 +73,6 @@ class Outcome:
     measured: dict[str, float | None] = field(default_factory=dict)
 
 
-@torch.inference_mode()
 def perform(batch: Batch) -> Iterator[Outcome]:
     """Enhance the utterances of a batch together, then measure one after the other, in their order."""
     enhancer = loaded(batch[0].system)
@@ -87,6 +86,7 @@ def perform(batch: Batch) -> Iterator[Outcome]:
         yield _outcome(job, at_rate, _target(job))
 
 
+@torch.inference_mode()
 def together(enhancer: Enhancer, waveforms: Sequence[Waveform]) -> list[Waveform]:
     """Estimates of waveforms in one pass, each what it is alone (within float precision).
 

@@ -58,12 +58,13 @@ def config(*callbacks: dict[str, Any], **trainer: Any) -> dict[str, Any]:
 
 
 def curve(folder: Path) -> dict[str, dict[int, str]]:
-    """Every logged number by name and step, as text; a number logged twice fails."""
+    """Every logged number by name and step, as text, but for speed and caches; a number logged twice fails."""
     numbers: dict[str, dict[int, str]] = {}
     with (folder / "metrics.csv").open() as file:
         for row in csv.DictReader(file):
             for name, value in row.items():
-                if value and not name.startswith(("speed/", "time", "step")) and name != "epoch":
+                of_the_launch = name.startswith(("speed/", "time", "step")) or name.endswith("_mb")
+                if value and not of_the_launch and name != "epoch":
                     steps = numbers.setdefault(name, {})
                     assert int(row["step"]) not in steps, f"{name} twice at step {row['step']}"
                     steps[int(row["step"])] = value

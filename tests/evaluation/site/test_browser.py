@@ -363,11 +363,12 @@ def test_columns_are_chosen_for_table_and_charts(opened):
     parts = first.locator('[data-column="si-sdr"]')
     assert parts.count() > 5
     chooser = first.locator(".chooser")
+    shown, _, known = chooser.locator("output").text_content().split()
     chooser.locator("summary").focus()
     opened.keyboard.press("Enter")
     chooser.locator("[value=si-sdr]").uncheck()
     assert parts.evaluate_all("parts => parts.every(part => !part.checkVisibility())")
-    assert chooser.locator("output").text_content() == "5 of 6"
+    assert chooser.locator("output").text_content() == f"{int(shown) - 1} of {known}"
     opened.keyboard.press("Escape")
     assert not chooser.locator("fieldset").is_visible()
     assert chooser.locator("summary").evaluate("summary => summary === document.activeElement")
