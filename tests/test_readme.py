@@ -16,6 +16,14 @@ def test_the_zoo_table_is_the_generated_one(capsys):
     assert table.strip() == capsys.readouterr().out.strip()
 
 
+def test_the_leaderboard_is_the_generated_one(capsys, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parent.parent)
+    command = re.search(r"<!-- leaderboard: rased (.*) -->", README)
+    table = README[command.end() :].split("<!-- /leaderboard -->")[0]
+    assert main(command[1].split()) == 0
+    assert table.strip() == capsys.readouterr().out.strip()
+
+
 @pytest.mark.parametrize(
     "verb", sorted(set(re.findall(r"\brased ([a-z]+)\b", README)) & set(VERBS))
 )
