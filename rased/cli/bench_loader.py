@@ -142,8 +142,8 @@ def _jobs(source: Path, scratch: Path, items: int, batch_size: int) -> dict[str,
 
 
 def _plan(folder: Path, items: int) -> "Plan":
+    from rased.data.corpus import Corpus
     from rased.data.plan import Plan, Scene
-    from rased.data.shards import Corpus
 
     speech, noise, rir = (Corpus([folder], role=role, split="train") for role in ROLES)
     scene = Scene(segment=SECONDS, reverb_probability=1.0)

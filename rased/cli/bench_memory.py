@@ -139,7 +139,7 @@ print(json.dumps({"peak_mb": peak(), "imported_mb": before,
 """
 _LOAD = """
 from rased.data.datamodule import Loader
-from rased.data.shards import Corpus
+from rased.data.corpus import Corpus
 from rased.data.plan import Plan, Scene
 names = {"speech": sys.argv[1], "noise": "bundle", "rir": "bundle"}
 corpora = {role: Corpus([name], role=role, split="train") for role, name in names.items()}

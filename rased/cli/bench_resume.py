@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """CPU seconds by shuffle: first batch from position 0 and from the share, medians of several epochs."""
+    from rased.data.corpus import Corpus
     from rased.data.plan import Plan, Scene
-    from rased.data.shards import Corpus
 
     position = round(arguments.at * arguments.samples)
     figures: dict[str, Any] = {"samples": arguments.samples, "position": position}

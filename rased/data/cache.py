@@ -19,7 +19,7 @@ from rased.data.sample import Batch
 from rased.errors import RasedError
 
 if TYPE_CHECKING:
-    from rased.data.shards import Corpus
+    from rased.data.corpus import Corpus
 
 Cache = Literal["ram", "device"]
 FULL_SCALE = 2**15

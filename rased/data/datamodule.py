@@ -17,13 +17,14 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from rased.data import order
 from rased.data.cache import Cache, complete, keep
+from rased.data.corpus import Corpus, refuse_overlap
 from rased.data.heap import keep_freed_memory
 from rased.data.mixing import SPECTRA_MB, Mixer, Mixing
 from rased.data.plan import ROOMS_MB, Plan, Scene, Shuffle
 from rased.data.remote import BLOCK_MB
 from rased.data.ring import Receiver, Sender
 from rased.data.sample import Batch, Mixture
-from rased.data.shards import Corpus, Role, refuse_overlap
+from rased.data.shards import Role
 from rased.data.stream import stream
 from rased.errors import RasedError
 from rased.signal import convolution

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from rased.data import order, stages
 from rased.data.columns import hexadecimal, read_head
+from rased.data.corpus import Corpus
 from rased.data.mixing import Mixer, Mixing
 from rased.data.plan import Plan, Scene
 from rased.data.remote import is_remote
-from rased.data.shards import INDEX, Corpus, Shard, decode, locate, read_index
+from rased.data.shards import INDEX, Shard, decode, locate, read_index
 from rased.data.tars import Stored, read_shard, sha256
 from rased.errors import RasedError
 

@@ -12,9 +12,10 @@ import torch
 from jaxtyping import Float
 
 from rased.data import order
+from rased.data.corpus import Corpus
 from rased.data.distortions import Distortion, Distortions
 from rased.data.remote import BlockCache
-from rased.data.shards import Corpus, Role
+from rased.data.shards import Role
 from rased.errors import RasedError
 from rased.signal import room
 

@@ -10,11 +10,12 @@ from torch.utils.data import get_worker_info
 
 from rased.data import order
 from rased.data.cache import runs
+from rased.data.corpus import Corpus
 from rased.data.order import Span
 from rased.data.plan import Drawn, Piece, Plan, Samples, Scene
 from rased.data.remote import RemoteError
 from rased.data.sample import Batch, Place, Stored
-from rased.data.shards import Corpus, ShardError
+from rased.data.shards import ShardError
 from rased.errors import RasedError
 
 SHAPING_TAPS = 64

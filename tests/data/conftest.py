@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from rased.data.corpus import Corpus
 from rased.data.plan import Plan, Scene
-from rased.data.shards import Corpus, Shard, write_index
+from rased.data.shards import Shard, write_index
 
 RATE = 16_000
 

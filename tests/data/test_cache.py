@@ -9,9 +9,10 @@ import torch
 
 from rased.data import datamodule
 from rased.data.cache import Kept, keep, runs
+from rased.data.corpus import Corpus
 from rased.data.datamodule import MixtureDataModule
 from rased.data.mixing import Mixing
-from rased.data.shards import Corpus, Reader
+from rased.data.shards import Reader
 from rased.errors import RasedError
 from rased.signal.convolution import grid_length
 from tests.data import conftest

@@ -86,7 +86,7 @@ def test_values_are_what_was_written():
 _CHILD = """
 import resource, sys
 from pathlib import Path
-from rased.data.shards import Corpus
+from rased.data.corpus import Corpus
 def peak():
     if sys.platform != "linux":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

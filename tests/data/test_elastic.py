@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rased.data import order
+from rased.data.corpus import Corpus
 from rased.data.datamodule import Loader
 from rased.data.mixing import Mixer, Mixing
 from rased.data.plan import Plan, Scene
-from rased.data.shards import Corpus
 from tests.data.conftest import write_corpus
 
 LEG = st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(0, 1), st.floats(0, 1))

@@ -19,6 +19,7 @@ import torch
 from rased.cli import main
 from rased.data import frame_writer, order, stages
 from rased.data.columns import hexadecimal
+from rased.data.corpus import Corpus
 from rased.data.frame_sources import BATCH, MixtureRecipe, Mixtures, Recordings
 from rased.data.frame_writer import write_frames
 from rased.data.frames import CHUNK, FrameFile, Framing
@@ -27,7 +28,7 @@ from rased.data.journal import JournalledFile
 from rased.data.mixing import Mixer, Mixing
 from rased.data.pack import pack
 from rased.data.plan import Scene
-from rased.data.shards import Corpus, read_index
+from rased.data.shards import read_index
 from rased.data.stream import stream
 from rased.errors import RasedError
 from rased.layers.frontend import Features, Inputs, InputStage

@@ -15,8 +15,9 @@ import soundfile
 import torch
 
 from rased.cli import main
+from rased.data.corpus import Corpus
 from rased.data.freeze import Recipe, Sources, freeze, list_sha256, mix, plan
-from rased.data.shards import Corpus, bundle
+from rased.data.shards import bundle
 from rased.data.verify import verify
 from rased.errors import RasedError
 from rased.signal import levels, ratios, room

@@ -17,10 +17,11 @@ import torch
 
 from rased.cli import main
 from rased.data import remote, transfer
+from rased.data.corpus import Corpus
 from rased.data.datamodule import Loader
 from rased.data.plan import Plan, Scene
 from rased.data.remote import BlockCache, RemoteError, RemoteShards, blocks
-from rased.data.shards import Corpus, read_index
+from rased.data.shards import read_index
 from rased.errors import RasedError
 from tests.data.conftest import RATE, response, write_corpus
 
@@ -586,7 +587,7 @@ class TestS3:
 def test_local_folders_do_not_need_fsspec(folder):
     code = f"""
 import sys
-from rased.data.shards import Corpus
+from rased.data.corpus import Corpus
 Corpus([{str(folder)!r}], role="noise", split="train").read(0)
 print(*sorted({{"fsspec", "aiohttp", "s3fs", "botocore"}} & set(sys.modules)))
 """

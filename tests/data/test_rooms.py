@@ -11,9 +11,10 @@ import torch
 
 from rased.cli import main
 from rased.data import rooms
+from rased.data.corpus import Corpus, refuse_overlap
 from rased.data.pack import pack
 from rased.data.rooms import LARGEST, SMALLEST, Recipe, draw, key, simulate
-from rased.data.shards import Corpus, read_index, refuse_overlap
+from rased.data.shards import read_index
 from rased.data.tars import read_shard
 from rased.data.verify import verify
 from rased.errors import RasedError

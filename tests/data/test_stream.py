@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from rased.data import datamodule
+from rased.data.corpus import Corpus, refuse_overlap
 from rased.data.datamodule import Loader, MixtureDataModule
 from rased.data.mixing import Mixer, Mixing
 from rased.data.order import EPOCHS, SEEDS
 from rased.data.plan import Plan, Scene
-from rased.data.shards import Corpus, ShardError, refuse_overlap
+from rased.data.shards import ShardError
 from rased.data.stream import stream
 from rased.errors import RasedError
 from tests.data.conftest import RATE, write_corpus

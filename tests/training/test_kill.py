@@ -16,8 +16,8 @@ import torch
 import yaml
 
 from rased.cli.replay import replay
+from rased.data.corpus import Corpus
 from rased.data.plan import Plan, Scene
-from rased.data.shards import Corpus
 from tests.training.test_resume import MODEL, ROOT
 
 COUNT = 61

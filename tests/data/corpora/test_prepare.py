@@ -12,8 +12,9 @@ import soundfile
 from rased.cli import main
 from rased.data.corpora import CORPORA
 from rased.data.corpora.base import Archive
+from rased.data.corpus import Corpus, refuse_overlap
 from rased.data.prepare import prepare
-from rased.data.shards import Corpus, read_index, refuse_overlap
+from rased.data.shards import read_index
 from rased.data.tars import read_shard
 from rased.data.verify import find, verify
 from rased.errors import RasedError
