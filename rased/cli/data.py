@@ -247,7 +247,8 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from rased.data.verify import find, repair, verify
+    from rased.data.repair import repair
+    from rased.data.verify import find, verify
 
     folders = [folder for name in arguments.folders for folder in find(name)]
     done = []

@@ -1,11 +1,9 @@
-"""Are shards, index and splits what they should be, sample by sample; and how to mend what is not."""
+"""Are shards, index and splits what they should be, sample by sample."""
 
 import hashlib
-import io
 import json
 import re
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -16,28 +14,19 @@ import soundfile
 
 from rased.data import remote
 from rased.data.columns import Names
-from rased.data.folder import writing
 from rased.data.freeze import TESTSET, list_sha256
+from rased.data.judge import altered, head_of, is_shards, is_whole, judge
 from rased.data.known import SUMS, Known, Seen, load
-from rased.data.shards import INDEX, Codec, Role, Shard, bundle, write_index
+from rased.data.shards import INDEX, Role, bundle
 from rased.data.sources import ROLES, SPLITS
 from rased.data.tars import (
     PART,
-    Details,
-    Rows,
-    ShardWriter,
     Stored,
     read_shard,
     sha256,
-    write_json,
 )
 from rased.errors import RasedError
 
-DROPPED = "dropped.json"
-"""What repairs left out of the index, and why."""
-DAMAGED = ".damaged"
-_REPEATED = ("split", "label", "licence", "frames")
-"""What the index repeats of the json of a sample."""
 _SUFFIX = r"\.(?:wav|ogg|flac|mp3|opus|aiff?|au)\b"
 _LABEL: dict[Role, str] = {"speech": "speaker", "noise": "noise type", "rir": "room"}
 
@@ -101,7 +90,7 @@ def find(name: str | Path) -> list[Path]:
     if not base.is_dir():
         raise RasedError(f"'{name}' is not a folder; give a folder of shards, or 'bundle'.")
     candidates = [base, *sorted(path for path in base.iterdir() if path.is_dir())]
-    found = [path for path in candidates if _is_shards(path) or (path / TESTSET).is_file()]
+    found = [path for path in candidates if is_shards(path) or (path / TESTSET).is_file()]
     if not found:
         raise RasedError(
             f"'{name}' holds no shards ({INDEX}, *.tar) and no test set ({TESTSET}); write shards with "
@@ -130,7 +119,7 @@ def verify(
         progress(next(steps), total)
 
     seen = Seen()
-    shards = [_check_shards(path, seen, step) for path in folders if _is_shards(path)]
+    shards = [_check_shards(path, seen, step) for path in folders if is_shards(path)]
     problems = [problem for each in shards for problem in each.problems]
     for role in ROLES:
         problems += _overlaps(role, [each.folder for each in shards if each.role == role], seen)
@@ -144,80 +133,6 @@ def verify(
     return Checked(tuple(folders), samples, tuple(problems))
 
 
-def repair(folder: Path) -> list[str]:
-    """Mend a folder of shards and return what was done, one sentence each; good samples stay as they are.
-
-    The index is written anew from the tar files. A shard with damaged samples is written again
-    without them, the damaged file kept beside it; what is left out is listed in dropped.json. Where
-    the index contradicts the json of a sample, the shard's SHA-256 tells which of the two is damaged.
-
-    Raises:
-        RasedError: not one good sample, or shards of several roles, codecs or sample rates; no space
-            left, or another process writes into the folder.
-    """
-    if not _is_shards(folder):
-        return []
-    with writing(folder, "Nothing is lost: make room"):
-        return _repair(folder)
-
-
-def _repair(folder: Path) -> list[str]:
-    stored, _ = load(folder)
-    known, head = Known(stored), _head(stored)
-    listed = {shard["name"]: shard for shard in (stored or {"shards": []})["shards"]}
-    looked_at = {}
-    for path in sorted(folder.glob("*.tar")):
-        whole = path.name in listed and _is_whole(path, listed[path.name])
-        looked_at[path] = _inspect(path, {} if whole else known, head)
-    kinds = {kind for look in looked_at.values() for kind in look.kinds}
-    if not kinds:
-        raise RasedError(f"{folder} holds not one good sample; pack it again.")
-    if len(kinds) > 1:
-        raise RasedError(f"{folder} mixes shards of several kinds, {sorted(kinds)}: part them.")
-    role, codec, sample_rate = kinds.pop()
-    rows, done, keys = Rows(), [], set[str]()
-    dropped: list[dict[str, str]] = []
-    for path, look in looked_at.items():
-        twice = look.good & keys
-        for key in sorted(twice):
-            look.lost.append((key, "its key is in an earlier shard too"))
-        keys |= look.good
-        dropped += [{"key": key, "shard": path.name, "reason": why} for key, why in look.lost]
-        if look.lost or look.mended:
-            aside = _rewrite(path, look.good - twice, look.known, head)
-            from_index = f", the json of {len(look.mended)} from the index" if look.mended else ""
-            done.append(
-                f"{path.name} was written again with its {len(look.good - twice)} good samples"
-                f"{from_index}; the damaged file is kept as {aside.name}"
-            )
-        if path.exists():
-            _add(path, rows)
-    for key in known.keys() - keys - {entry["key"] for entry in dropped}:
-        shard = known[key]["shard"]
-        reason = "it is not there" if folder / shard in looked_at else "its shard is missing"
-        dropped.append({"key": key, "shard": shard, "reason": reason})
-    dropped.sort(key=lambda entry: (entry["shard"], entry["key"]))
-    before = (folder / INDEX).read_bytes() if (folder / INDEX).is_file() else b""
-    write_index(
-        folder,
-        role=role,
-        codec=codec,
-        sample_rate=sample_rate,
-        shards=rows.shards,
-        licences=rows.licences,
-        columns=rows.columns,
-        attribution="LICENSES.md" if (folder / "LICENSES.md").is_file() else None,
-    )
-    if (folder / INDEX).read_bytes() != before:
-        done.append(f"{INDEX} was written anew with {len(rows)} samples")
-    if dropped:
-        list_file = folder / DROPPED
-        earlier = json.loads(list_file.read_bytes()) if list_file.is_file() else []
-        write_json(list_file, earlier + dropped)
-        done.append(f"{len(dropped)} dropped samples or places are listed in {DROPPED}")
-    return done
-
-
 def summary(name: str | Path) -> list[dict[str, Any]]:
     """Return what the folders of shards and test sets below `name`, or a URL, hold, from their indices alone.
 
@@ -226,7 +141,7 @@ def summary(name: str | Path) -> list[dict[str, Any]]:
     """
     found = []
     for folder in remote.find(str(name)) if remote.is_remote(name) else find(name):
-        if _is_shards(folder):
+        if is_shards(folder):
             found.append(_summary_of_shards(folder))
         if (folder / TESTSET).is_file():
             found.append(_summary_of_testset(folder))
@@ -298,10 +213,6 @@ def _place_of_split(split: str) -> tuple[int, str]:
     return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
 
 
-def _is_shards(folder: Path) -> bool:
-    return (folder / INDEX).is_file() or any(folder.glob("*.tar"))
-
-
 def _check_shards(folder: Path, seen: Seen, step: Callable[[], None]) -> _Shards:
     checked = _Shards(folder)
     stored, trouble = load(folder)
@@ -309,7 +220,7 @@ def _check_shards(folder: Path, seen: Seen, step: Callable[[], None]) -> _Shards
         checked.complain(trouble)
     known = Known(stored)
     if stored is not None:
-        checked.role, checked.head = stored["role"], _head(stored)
+        checked.role, checked.head = stored["role"], head_of(stored)
         if len(known) != stored["samples"]:
             checked.complain(f"{INDEX} names {stored['samples'] - len(known)} keys twice")
         attribution = stored.get("attribution")
@@ -350,7 +261,7 @@ def _check_shard(
     seen: Seen,
 ) -> None:
     before = len(checked.problems)
-    whole = listed is not None and _is_whole(path, listed)
+    whole = listed is not None and is_whole(path, listed)
 
     def complain(key: str, reason: str) -> None:
         checked.complain(f"{f'sample {key} in ' if key else ''}{path.name} is damaged: {reason}")
@@ -363,8 +274,8 @@ def _check_shard(
         checked.role = checked.role or details["role"]
         digest = hashlib.sha256(stored.audio).hexdigest()
         row = known.get(key)
-        details, reason = _judge(stored, digest, None if whole else row, checked.head)
-        reason = reason or _altered(stored.details, details)
+        details, reason = judge(stored, digest, None if whole else row, checked.head)
+        reason = reason or altered(stored.details, details)
         if reason:
             complain(key, reason)
         elif listed is not None:
@@ -381,146 +292,6 @@ def _check_shard(
             f"{path.name} has another sha256 than the index says, though all its samples are good: "
             "where a note or source of one was damaged, the index does not tell"
         )
-
-
-def _is_whole(path: Path, listed: Mapping[str, Any]) -> bool:
-    """Tell whether a shard is byte for byte what the index was written for."""
-    return listed["bytes"] == path.stat().st_size and listed["sha256"] == sha256(path)
-
-
-def _head(stored: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what an index says of all its samples."""
-    return {} if stored is None else {name: stored[name] for name in ("role", "sample_rate")}
-
-
-def _judge(
-    stored: Stored, digest: str, row: Mapping[str, Any] | None, head: Mapping[str, Any]
-) -> tuple[Details, str]:
-    """Return the json of a sample as it should be, and why the sample cannot be used, "" where it is good.
-
-    Args:
-        stored: the sample.
-        digest: of its audio.
-        row: of the index where the shard is not the one that the index was written for: its json may be
-            damaged as well, so where the audio is that of the row, the row tells what the json said.
-        head: of that index.
-    """
-    details = stored.details
-    if row is not None and row["sha256"] == digest:
-        details = {**details, **head, **{name: row[name] for name in _REPEATED}}
-        if "seconds" in details:
-            details["seconds"] = round(details["frames"] / details["sample_rate"], 3)
-    return details, _damage(stored._replace(details=details), digest, row)
-
-
-def _altered(json_says: Details, should: Details) -> str:
-    """Return in what the json of a good sample is damaged, "" for nothing."""
-    differs = [name for name in should if json_says[name] != should[name]]
-    if not differs:
-        return ""
-    return "its json says " + ", ".join(
-        f"{name} {json_says[name]!r}, the index {should[name]!r}" for name in differs
-    )
-
-
-def _damage(stored: Stored, digest: str, row: Mapping[str, Any] | None) -> str:
-    """Return why a sample cannot be used, "" where it is good."""
-    if row is not None and row["sha256"] != digest:
-        return "its bytes are not those that were packed (sha256)"
-    if stored.codec == "pcm16":
-        frames = len(stored.audio) / 2
-    else:
-        try:
-            frames = len(soundfile.read(io.BytesIO(stored.audio), dtype="int16")[0])
-        except soundfile.LibsndfileError as error:
-            return f"it does not decode ({error.error_string.strip().rstrip('.')})"
-    promised = stored.details["frames"]
-    return "" if frames == promised else f"it has {frames:g} samples, not {promised}"
-
-
-@dataclass
-class _Look:
-    """What a repair finds in a shard.
-
-    Attributes:
-        known: rows of the index that it is held against; none where it is what the index was written for.
-        good: keys of good samples.
-        mended: those among them whose json the index mends.
-        lost: keys of the others, and why.
-        kinds: of the good samples.
-    """
-
-    known: Mapping[str, Mapping[str, Any]]
-    good: set[str] = field(default_factory=set)
-    mended: list[str] = field(default_factory=list)
-    lost: list[tuple[str, str]] = field(default_factory=list)
-    kinds: set[tuple[Role, Codec, int]] = field(default_factory=set)
-
-
-def _inspect(path: Path, known: Mapping[str, Mapping[str, Any]], head: Mapping[str, Any]) -> _Look:
-    look = _Look(known)
-    for stored in read_shard(path, damaged=lambda key, reason: look.lost.append((key, reason))):
-        key, digest = stored.details["key"], hashlib.sha256(stored.audio).hexdigest()
-        details, reason = _judge(stored, digest, known.get(key), head)
-        if key in look.good:
-            reason = "its key occurs twice in the shard"
-        if reason:
-            look.lost.append((key, reason))
-        else:
-            look.good.add(key)
-            look.kinds.add((details["role"], stored.codec, details["sample_rate"]))
-            if _altered(stored.details, details):
-                look.mended.append(key)
-    return look
-
-
-def _rewrite(
-    path: Path,
-    keep: Set[str],
-    known: Mapping[str, Mapping[str, Any]],
-    head: Mapping[str, Any],
-) -> Path:
-    """Write the samples to keep, the first of each key, under the shard's name; return the old file."""
-    left = set(keep)
-    writer = ShardWriter(path)
-    try:
-        for stored in read_shard(path, damaged=lambda key, reason: None):
-            key, digest = stored.details["key"], hashlib.sha256(stored.audio).hexdigest()
-            details, reason = _judge(stored, digest, known.get(key), head)
-            if key in left and not reason:
-                writer.write(details, stored.codec, stored.audio)
-                left.remove(key)
-        aside = path.with_name(path.name + DAMAGED)
-        while aside.exists():
-            aside = aside.with_name(aside.name + DAMAGED)
-        if not keep:
-            path.replace(aside)
-            return aside
-        try:
-            _keep(path, aside)
-            writer.finish()
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
-    finally:
-        writer.abandon()
-    return aside
-
-
-def _keep(path: Path, aside: Path) -> None:
-    """Give a file a second name; the first stays in place until another file takes it."""
-    try:
-        aside.hardlink_to(path)
-    except OSError:  # a file system without such names
-        shutil.copyfile(path, aside)
-
-
-def _add(path: Path, rows: Rows) -> None:
-    """Append a whole shard to the rows of an index."""
-    for stored in read_shard(path):
-        digest = hashlib.sha256(stored.audio).hexdigest()
-        rows.add(stored.details, offset=stored.offset, size=len(stored.audio), digest=digest)
-    rows.shards.append(Shard(path.name, path.stat().st_size, sha256(path)))
 
 
 def _differs(stored: Stored, digest: str, shard: str, row: Mapping[str, Any] | None) -> str:

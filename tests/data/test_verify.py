@@ -14,9 +14,10 @@ import soundfile
 from rased.cli import main
 from rased.data.folder import writing
 from rased.data.pack import pack
+from rased.data.repair import DAMAGED, DROPPED, repair
 from rased.data.shards import Reader, bundle, read_index
 from rased.data.tars import describe, read_shard
-from rased.data.verify import DAMAGED, DROPPED, find, repair, summary, verify
+from rased.data.verify import find, summary, verify
 from rased.errors import RasedError
 
 RATE = 16_000
