@@ -288,8 +288,11 @@ def test_a_run_that_was_never_validated_is_left_as_it_is(
     assert not (copy / "results").exists()
 
 
-def test_a_run_that_goes_on_logs_what_it_then_is(run: Path) -> None:
+def test_a_run_that_goes_on_logs_what_it_then_is(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Last here, for it changes the run."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
     assert main(["train", "--resume", str(run), "--trainer.max_epochs", "3"]) == 0
     assert len(list((run / "wandb").glob("offline-run-*"))) == 2
     (artifact,) = (r.artifact for r in records(run, 1) if r.artifact.type == "model")
