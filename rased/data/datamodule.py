@@ -95,9 +95,8 @@ class Loader:
         except RasedError as error:  # around that of a worker lies its traceback
             kind = type(error)
             raise kind(str(error).rpartition(f"{kind.__name__}: ")[2].strip()) from error
-        except (
-            ConnectionError
-        ) as error:  # torch says so itself where a worker dies at any other time
+        except ConnectionError as error:
+            # torch says so itself where a worker dies at any other time
             raise RuntimeError("DataLoader worker died while it handed over a batch") from error
 
 
@@ -423,9 +422,8 @@ def _start_worker(worker: int) -> None:
     """One thread; Ctrl-C and SIGTERM to the whole group are for the trainer, which ends its workers by SIGTERM."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(
-        signal, "sigwaitinfo"
-    ):  # else (macOS) nobody can tell who sent a SIGTERM: any ends the worker
+    if hasattr(signal, "sigwaitinfo"):
+        # Elsewhere (macOS) nobody can tell who sent a SIGTERM: any ends the worker.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_with_the_trainer, daemon=True).start()
 

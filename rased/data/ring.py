@@ -2,8 +2,8 @@
 
 torch moves each tensor of a batch to memory of its own, passes its file descriptor by a handshake and throws it
 away behind the batch: fresh pages for every batch cost more than reading and cropping the audio. Here
-each worker has a ring of a few slots, made with its first batch; the trainer's process copies a batch out and frees
-its slot.
+each worker has a ring of a few slots, made with its first batch and anew with one that is larger; the trainer's
+process copies a batch out and frees its slot.
 """
 
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ class Message(NamedTuple):
 
     Attributes:
         worker: number of the worker.
-        ring: with the first batch of a worker its ring, else None.
+        ring: with the first batch in a ring that ring, else None.
         places: first byte, shape and type of each tensor in the ring.
         rest: the other entries of the batch, tensors as arrays.
     """
@@ -53,13 +53,13 @@ class Sender:
         tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
         large = {name: value for name, value in tensors.items() if value.nbytes >= _LARGE}
         needed = sum(_aligned(value.nbytes) for value in large.values())
-        fresh = self._ring is None
-        if self._ring is None:
-            self._slot_bytes = needed
+        fresh = self._ring is None or needed > self._slot_bytes
+        if self._ring is None or fresh:  # what is on its way in an older one is copied out before
+            self._slot_bytes, self._sent = needed, 0
             shared = torch.UntypedStorage._new_shared(_HEAD + self.slots * needed, device="cpu")
             self._ring = torch.empty(0, dtype=torch.uint8).set_(shared)
             _copied(self._ring)[0] = 0
-        if needed > self._slot_bytes or self._sent - int(_copied(self._ring)[0]) >= self.slots:
+        if self._sent - int(_copied(self._ring)[0]) >= self.slots:
             return batch
         at = _HEAD + self._sent % self.slots * self._slot_bytes
         places = {}

@@ -57,12 +57,17 @@ def test_what_is_on_its_way_is_not_written_over(worker):
     assert isinstance(send(batch_of(9)), Message)
 
 
-def test_a_batch_larger_than_the_first_goes_by_itself(worker):
+def test_a_larger_batch_takes_a_larger_ring_while_others_are_on_their_way(worker):
+    """The first batch of a worker may lack samples that could not be read, or all of them."""
     send, receive = Sender(2), Receiver()
-    for number, time in enumerate((5000, 9000, 3000, 5000)):
-        message = send(batch_of(number, time=time))
-        assert isinstance(message, Message) == (time <= 5000)
-        assert_same(receive(message), batch_of(number, time=time))
+    lengths = (0, 3000, 5000, 9000, 9000, 3000)
+    sent = [send(batch_of(number, time=time)) for number, time in enumerate(lengths[:5])]
+    assert [message.ring is not None for message in sent] == [True, True, True, True, False]
+    for number, message in enumerate(sent):
+        assert_same(receive(message), batch_of(number, time=lengths[number]))
+    message = send(batch_of(5, time=lengths[5]))
+    assert message.ring is None
+    assert_same(receive(message), batch_of(5, time=lengths[5]))
 
 
 def test_without_a_worker_a_batch_is_handed_on(monkeypatch):
