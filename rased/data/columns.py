@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 _PIECE = 1 << 18
+_LONGEST = 1 << 20
 _BEGIN = b',"columns":{'
 _NAME = re.compile(rb'"(\w+)":\[')
-_STRING = rb'\s*"(?:[^"\\]|\\.)*+"\s*'
-_NUMBER = rb"\s*-?\d++\s*"
 _HEX = 64
 
 
@@ -132,27 +131,40 @@ def _in_pieces(
 
 def _array(stream: IO[bytes], text: bytes, kind: str) -> tuple[list[NDArray[Any]], bytes]:
     """The parts of an array, and what has been read of the text behind it."""
-    item = {"number": _NUMBER, "small": _NUMBER, "length": rb"(?:%b|%b)" % (_NUMBER, _STRING)}.get(
-        kind, _STRING
-    )
-    some = re.compile(rb"(?:%b,)*+" % item, re.DOTALL)
-    last = re.compile(rb"(%b)?\]" % item, re.DOTALL)
-    parts = []
+    parts: list[NDArray[Any]] = []
     while True:
-        found = some.match(text)
-        assert found is not None
-        if found.end():
-            parts.append(_small(json.loads(b"[%b]" % text[: found.end() - 1]), kind))
-            text = text[found.end() :]
-        end = last.match(text)
+        end, closed = _cut(text)
         if end:
-            if end[1]:
-                parts.append(_small(json.loads(b"[%b]" % end[1]), kind))
-            return parts, text[end.end() :]
+            values = json.loads(b"[%b]" % text[:end])
+            if values:
+                parts.append(_small(values, kind))
+            elif parts:
+                raise ValueError("a comma without a value behind it")
+        if closed:
+            return parts, text[end + 1 :]
+        text = text[end + bool(end) :]
         more = stream.read(_PIECE)
         if not more:
             raise _OtherLayoutError
+        if len(text) > _LONGEST:
+            raise ValueError(f"a value of more than {_LONGEST} bytes")
         text += more
+
+
+def _cut(text: bytes) -> tuple[int, bool]:
+    """Where the last whole value of an array ends in its text, and whether the array ends there.
+
+    Values are numbers and strings: the first `]` outside a string ends the array, and a comma outside
+    one ends a value. Escaped quotes are blanked first, so that each quote left opens or closes a string.
+    """
+    plain = text.replace(rb"\\", b"__").replace(rb"\"", b"__")
+    letters = np.frombuffer(plain, dtype=np.uint8)
+    outside = ~np.logical_xor.accumulate(letters == ord('"'))
+    brackets = np.flatnonzero((letters == ord("]")) & outside)
+    if len(brackets):
+        return int(brackets[0]), True
+    commas = np.flatnonzero((letters == ord(",")) & outside)
+    return (int(commas[-1]) if len(commas) else 0), False
 
 
 def _small(values: Collection[Any], kind: str) -> NDArray[Any]:

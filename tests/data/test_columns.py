@@ -1,8 +1,11 @@
 """The columns of an index in pieces and in little memory: what json makes of the file, wherever a piece ends."""
 
+import ast
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +53,35 @@ def test_any_index_is_read_as_json_reads_it(tmp_path_factory, rows, piece, layou
     assert {name: len(column) for name, column in short.items()} == dict.fromkeys(KINDS, len(rows))
     assert head == {"schema": 1, "shards": []}
     assert _plain(found) == columns
+
+
+@pytest.mark.parametrize(
+    "array", ["[1,]", "[,1]", "[1,,1]", "[1 1]", "[1", '["a]', "[[1]]", "[1] ]"]
+)
+@pytest.mark.parametrize("piece", [1, 2, 3, 100])
+def test_an_array_that_is_none_is_not_read(tmp_path, monkeypatch, array, piece):
+    monkeypatch.setattr(reading, "_PIECE", piece)
+    path = tmp_path / "index.json"
+    path.write_text('{"schema":1,"columns":{"frames":' + array + "}}")
+    with pytest.raises((TypeError, ValueError)):
+        read_columns(path, {"frames": "number"})
+
+
+def _constants():
+    for path in sorted(Path(reading.__file__).parents[1].rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
+                yield f"{path.name}:{node.lineno}", node.value
+
+
+def test_no_pattern_is_possessive():
+    """Python 3.11.0 to 3.11.4 match possessive quantifiers over groups wrongly."""
+    found = [
+        place
+        for place, text in _constants()
+        if re.search(r"[)\]}\w][*+?}]\+" if isinstance(text, str) else rb"[)\]}\w][*+?}]\+", text)
+    ]
+    assert found == []
 
 
 @pytest.mark.parametrize(
