@@ -1,7 +1,17 @@
 """Errors that carry the repair: what was given, what is allowed, what to type instead."""
 
 import difflib
+import reprlib
 from collections.abc import Iterable
+from typing import Any
+
+_LONGEST_WORD = 64
+"""Characters of a misspelt name that are compared with the known ones."""
+_SHOWN = 80
+
+_repr = reprlib.Repr()
+_repr.maxlevel, _repr.maxstring, _repr.maxother, _repr.maxlong = 2, _SHOWN, _SHOWN, 24
+_repr.maxlist = _repr.maxtuple = _repr.maxdict = _repr.maxset = 3
 
 
 class RasedError(ValueError):
@@ -19,9 +29,32 @@ def nearest(name: str, known: Iterable[str], *, count: int = 3) -> str:
     "did you mean 'gtcrn'?"
     """
     choices = sorted(known)
-    close = difflib.get_close_matches(name, choices, n=count, cutoff=0.6)
+    close = difflib.get_close_matches(str(name)[:_LONGEST_WORD], choices, n=count, cutoff=0.6)
     if close:
         return "did you mean " + " or ".join(f"'{choice}'" for choice in close) + "?"
     if not choices:
         return "there are none yet."
     return "known: " + ", ".join(choices) + "."
+
+
+def shown(value: Any) -> str:
+    """Write a value of any kind and size for a message: one line, cut after about 80 characters.
+
+    >>> shown(["a"] * 1000)
+    "['a', 'a', 'a', ...]"
+    """
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"a number of {value.bit_length()} bits"  # Python refuses to write a very long one
+    text = _repr.repr(value)
+    return text if len(text) <= 2 * _SHOWN else f"{text[: 2 * _SHOWN]}..."
+
+
+def cut(text: str, length: int = 200) -> str:
+    """Put a text of others on one line of a message, without what steers a terminal, and cut it.
+
+    >>> cut("two    words")
+    'two words'
+    """
+    line = " ".join(str(text)[: 8 * length].split())
+    line = "".join(letter if letter.isprintable() else "?" for letter in line)
+    return line if len(line) <= length else f"{line[:length]}..."

@@ -7,8 +7,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "rased"
+FOUNDATION = {"errors", "names", "disk", "fetch", "tensors", "config", "audio", "signal"}
 LAYERS = {
-    **dict.fromkeys(("errors", "config", "audio", "signal"), 0),
+    **dict.fromkeys(FOUNDATION, 0),
     "layers": 1,
     **dict.fromkeys(("models", "losses", "metrics", "data"), 2),
     **dict.fromkeys(("training", "streaming"), 3),
@@ -18,7 +19,6 @@ LAYERS = {
     "__main__": 7,
 }
 ENTRANCE = "__init__"
-FOUNDATION = {"errors", "config", "audio", "signal"}
 FORBIDDEN = {
     "torchaudio",
     "torchvision",

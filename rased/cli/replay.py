@@ -120,7 +120,7 @@ def replay(folder: Path, step: int, out: Path) -> dict[str, Any]:
 
 def _logged(folder: Path) -> int:
     """The last step of which the run has left a trace: in its metrics or its last checkpoint."""
-    import torch
+    from rased.tensors import read_checkpoint
 
     steps = 0
     if (folder / "metrics.csv").is_file():
@@ -128,7 +128,7 @@ def _logged(folder: Path) -> int:
             steps = max((int(row["step"]) + 1 for row in csv.DictReader(file)), default=0)
     last = folder / "checkpoints" / "last.ckpt"
     if last.is_file():
-        saved = torch.load(last, map_location="cpu", weights_only=True)["global_step"]
+        saved = read_checkpoint(last)["global_step"]
         steps = max(steps, int(saved))
     return steps
 

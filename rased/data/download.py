@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rased.data.corpora.base import Archive
-from rased.data.tars import PART, write_json
+from rased.disk import PART, write_json
 from rased.errors import RasedError
 
 FOLDER = "downloads"

@@ -1,6 +1,5 @@
 """A folder of shards while it is written: begun, taken up where a run was cut off, filled, or refused."""
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -11,44 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from rased.data.shards import INDEX, Codec, Shard
-from rased.data.tars import (
-    PART,
-    Details,
-    Rows,
-    ShardWriter,
-    read_shard,
-    room_for,
-    sha256,
-    write_json,
-)
+from rased.data.tars import Details, Rows, ShardWriter, read_shard, room_for
+from rased.disk import PART, on_disk, sha256, write_json
 from rased.errors import RasedError
 
 RECORD = "pack.json"
 """How a folder was packed; without an index beside it: a run that was cut off."""
 SKIPPED = "skipped.json"
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM)
-
-
-@contextmanager
-def on_disk(out: Path, kept: str) -> Iterator[None]:
-    """Turn a disk that is full or closed to us into a sentence.
-
-    Args:
-        out: what is written.
-        kept: what is left of it then, and what to do before the same command is given again.
-
-    Raises:
-        RasedError: it is.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        raise RasedError(
-            f"Cannot write to '{out}': {(error.strerror or str(error)).lower()}. {kept}, and run the "
-            "same command again."
-        ) from error
 
 
 @contextmanager

@@ -19,7 +19,8 @@ from rased.data.mixing import Mixer, Mixing
 from rased.data.plan import Plan, Scene
 from rased.data.remote import is_remote
 from rased.data.shards import INDEX, Shard, decode, locate, read_index
-from rased.data.tars import Stored, read_shard, sha256
+from rased.data.tars import Stored, read_shard
+from rased.disk import sha256
 from rased.errors import RasedError
 
 BATCH = 4

@@ -31,7 +31,7 @@ from rased.data.frames import (
     write_moments,
 )
 from rased.data.journal import SUFFIX, JournalledFile
-from rased.data.tars import PART
+from rased.disk import PART
 from rased.errors import ProblemsFound, RasedError
 from rased.layers.frontend import Moments
 

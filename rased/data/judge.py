@@ -8,7 +8,8 @@ from typing import Any
 import soundfile
 
 from rased.data.shards import INDEX
-from rased.data.tars import Details, Stored, sha256
+from rased.data.tars import Details, Stored
+from rased.disk import sha256
 
 _REPEATED = ("split", "label", "licence", "frames")
 """What the index repeats of the json of a sample."""

@@ -31,7 +31,8 @@ from rased.data.folder import SKIPPED, Writer, begin, recover, writing
 from rased.data.responses import describe
 from rased.data.shards import INDEX, Codec, Role, write_index
 from rased.data.sources import ROLES, Listing, Source, collect
-from rased.data.tars import CODECS, Details, Rows, sha256, write_json
+from rased.data.tars import CODECS, Details, Rows
+from rased.disk import sha256, write_json
 from rased.errors import ProblemsFound, RasedError, nearest
 
 _BLOCK = 1 << 18

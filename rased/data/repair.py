@@ -12,7 +12,8 @@ from rased.data.folder import writing
 from rased.data.judge import altered, head_of, is_shards, is_whole, judge
 from rased.data.known import Known, load
 from rased.data.shards import INDEX, Codec, Role, Shard, write_index
-from rased.data.tars import Rows, ShardWriter, read_shard, sha256, write_json
+from rased.data.tars import Rows, ShardWriter, read_shard
+from rased.disk import sha256, write_json
 from rased.errors import RasedError
 
 DROPPED = "dropped.json"

@@ -4,7 +4,6 @@ A sample is two members, {key}.flac or {key}.pcm16 and behind it {key}.json. Tim
 fixed, so that equal samples give equal bytes. Plain tools and WebDataset read these files.
 """
 
-import hashlib
 import io
 import json
 import os
@@ -16,13 +15,12 @@ from typing import IO, Any, NamedTuple, get_args
 
 from rased.data.shards import COLUMNS, Codec, Shard
 from rased.data.tables import temporary_table
+from rased.disk import PART, sha256
 from rased.errors import RasedError
 
 Details = dict[str, Any]
 """The plain-data side of a sample: {key}.json in a shard."""
 CODECS: tuple[Codec, ...] = get_args(Codec)
-PART = ".part"
-"""Behind the name of a file that is being written."""
 _BLOCK = tarfile.BLOCKSIZE
 _NEEDED = {"key", "role", "split", "label", "sample_rate", "frames", "licence"}
 
@@ -195,19 +193,6 @@ def read_shard(
             waiting = None
     if waiting is not None:
         complain(waiting[0], "its json is missing")
-
-
-def sha256(file: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a small file in one step: a reader sees the old one or the new one."""
-    part = path.with_name(path.name + PART)
-    part.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n")
-    part.replace(path)
 
 
 def _members(shard: Path, complain: Callable[[str, str], None]) -> Iterator[tuple[str, int, bytes]]:

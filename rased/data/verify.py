@@ -19,12 +19,8 @@ from rased.data.judge import altered, head_of, is_shards, is_whole, judge
 from rased.data.known import SUMS, Known, Seen, load
 from rased.data.shards import INDEX, Role, bundle
 from rased.data.sources import ROLES, SPLITS
-from rased.data.tars import (
-    PART,
-    Stored,
-    read_shard,
-    sha256,
-)
+from rased.data.tars import Stored, read_shard
+from rased.disk import PART, sha256
 from rased.errors import RasedError
 
 _SUFFIX = r"\.(?:wav|ogg|flac|mp3|opus|aiff?|au)\b"

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from rased.config import load_yaml
 from rased.data.shards import Role
 from rased.errors import RasedError
 from rased.evaluation.systems import System
 from rased.evaluation.testset import EvaluationSet
+from rased.tensors import read_checkpoint
 from rased.zoo.card import MANIFEST, read_card
 from rased.zoo.loading import check_manifest, verified_files
 from rased.zoo.publish import portable
@@ -107,7 +106,7 @@ def _of_run(folder: Path) -> tuple[bytes | None, bool]:
     from rased.training.history import manifest_of
 
     path = folder / "checkpoints" / "best.ckpt"
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    checkpoint = read_checkpoint(path, mmap=True)
     return manifest_of(folder, checkpoint), MANIFEST_SHA256 in checkpoint
 
 

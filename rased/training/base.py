@@ -24,6 +24,7 @@ from rased.errors import RasedError
 from rased.losses.base import Domain, Loss
 from rased.models.base import Enhancer, Prediction
 from rased.signal.ratios import si_sdr
+from rased.tensors import read_checkpoint
 
 MANIFEST_SHA256 = "manifest_sha256"
 """In a checkpoint: the manifest of the data that it was trained on."""
@@ -303,7 +304,7 @@ def build_module(spec: Mapping[str, Any]) -> Enhancement:
 
 def load_module(path: str | Path) -> Enhancement:
     """The training module of a checkpoint, rebuilt from the configuration in it, with its weights."""
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = read_checkpoint(path)
     arguments = dict(content["hyper_parameters"])
     spec = {"class_path": arguments.pop("_class_path"), "init_args": arguments}
     arguments.pop("_instantiator", None)
@@ -328,7 +329,7 @@ def load_run(run: str | Path, checkpoint: str = "best") -> Enhancer:
             f"'{run}' holds no checkpoints/{checkpoint}.ckpt: give the folder of a run that has been "
             "validated at least once, such as runs/NAME."
         )
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = read_checkpoint(path)
     enhancer = build(Enhancer, content["hyper_parameters"]["enhancer"])
     prefix = "average."
     weights = content["state_dict"].items()

@@ -19,7 +19,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from rased.data import order
 from rased.data.datamodule import MixtureDataModule
 from rased.data.shards import DIGITS
-from rased.data.tars import sha256
+from rased.disk import sha256
 from rased.errors import RasedError
 from rased.training.base import MANIFEST_SHA256, Enhancement
 

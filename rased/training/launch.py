@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytorch_lightning as pl
-import torch
 import yaml
 from jsonargparse import ArgumentError
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
@@ -19,6 +18,7 @@ from rich.table import Table
 
 from rased.config import as_rased_error, check, check_arguments
 from rased.errors import RasedError, nearest
+from rased.tensors import read_checkpoint
 from rased.training.base import Enhancement
 from rased.training.callbacks import (
     BadSamples,
@@ -131,7 +131,7 @@ class Launch(LightningCLI):
         self.check(self.options)
         steps = 0
         if self.last.is_file():
-            steps = torch.load(self.last, map_location="cpu", weights_only=True)["global_step"]
+            steps = int(read_checkpoint(self.last)["global_step"])
         loggers: list[Any] = [
             MetricsCSV(self.folder, steps),
             wandb_logger(self.folder, self.config_dump),

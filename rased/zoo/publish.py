@@ -24,6 +24,7 @@ from rased.data.shards import INDEX, Role, bundle, locate
 from rased.errors import RasedError
 from rased.models.base import Enhancer
 from rased.models.cost import count_parameters, macs_per_second
+from rased.tensors import read_checkpoint
 from rased.zoo.card import GOLDEN, MANIFEST, MANIFEST_SHA256, SCHEMA, WEIGHTS, write_card
 from rased.zoo.loading import ALLOWED, summed_up, verify
 
@@ -81,9 +82,7 @@ def publish(
     from rased.training.history import LAUNCHES, as_json, manifest_of, read_launches
 
     enhancer: Enhancer = load_run(run)
-    checkpoint = torch.load(
-        run / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True
-    )
+    checkpoint = read_checkpoint(run / "checkpoints" / "best.ckpt")
     spec = _plain(checkpoint["hyper_parameters"]["enhancer"])
     if attenuation_limit_db is not None:
         enhancer, spec = _limited(enhancer, spec, attenuation_limit_db)

@@ -20,7 +20,8 @@ from rased.cli import main
 from rased.data.pack import BadAudioError, decode, encode, encode_blocks, pack
 from rased.data.shards import Reader, read_index
 from rased.data.sources import collect
-from rased.data.tars import PART, read_shard
+from rased.data.tars import read_shard
+from rased.disk import PART
 from rased.errors import ProblemsFound, RasedError
 
 RATE = 16_000

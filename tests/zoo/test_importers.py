@@ -70,9 +70,9 @@ def test_spec_weights_and_facts_make_an_entry(tmp_path):
 def test_what_is_no_checkpoint_is_refused(tmp_path):
     text = tmp_path / "text.tar"
     text.write_text("no weights")
-    with pytest.raises(RasedError, match="no torch checkpoint of plain tensors"):
+    with pytest.raises(RasedError, match="cut short or not a checkpoint"):
         import_gtcrn(text)
-    with pytest.raises(RasedError, match="cannot be read"):
+    with pytest.raises(RasedError, match="there is no checkpoint"):
         import_gtcrn(tmp_path / "missing.tar")
     torch.save({"weights": {}}, text)
     with pytest.raises(RasedError, match="no weights under the key 'model'"):
@@ -90,7 +90,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
 
     path = tmp_path / "harmful.tar"
     torch.save({"model": {"x": Harm()}}, path)
-    with pytest.raises(RasedError, match="no torch checkpoint of plain tensors"):
+    with pytest.raises(RasedError, match="plain values only"):
         import_gtcrn(path)
     assert not (tmp_path / "harm").exists()
 

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from rased.errors import RasedError
 from rased.models.gtcrn import GTCRN
 from rased.signal.stft import STFT
+from rased.tensors import read_checkpoint
 
 STFT_OF_AUTHORS = {
     "n_fft": 512,
@@ -85,15 +85,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         RasedError: not readable, or no tensors under "model".
     """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise RasedError(f"'{path}' cannot be read: {error.strerror or error}.") from error
-    except Exception as error:
-        raise RasedError(
-            f"'{path}' is no torch checkpoint of plain tensors: {str(error).splitlines()[0]}"
-        ) from error
-    weights = checkpoint.get("model") if isinstance(checkpoint, dict) else None
+    weights = read_checkpoint(path).get("model")
     if not isinstance(weights, dict):
         raise RasedError(f"'{path}' holds no weights under the key 'model'.")
     return weights
