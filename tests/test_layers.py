@@ -7,7 +7,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "rased"
-FOUNDATION = {"errors", "names", "disk", "fetch", "tensors", "config", "audio", "signal"}
+FOUNDATION = {
+    "errors",
+    "names",
+    "documents",
+    "disk",
+    "fetch",
+    "tensors",
+    "config",
+    "audio",
+    "signal",
+}
 LAYERS = {
     **dict.fromkeys(FOUNDATION, 0),
     "layers": 1,

@@ -1,0 +1,297 @@
+"""Documents from outside, read once: bytes into values of known types, or one sentence that says what does not fit.
+
+A document is JSON in UTF-8 (with or without a byte order mark). A schema (a `msgspec.Struct`, a TypedDict, a list of
+them) says which fields it has and what each may hold. What passes has the right types, finite numbers within their
+bounds, and strings that can be encoded; the code that works with it checks nothing again.
+"""
+
+import codecs
+import csv
+import json
+import math
+import re
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import numpy as np
+
+from rased.errors import RasedError, cut, shown
+from rased.names import component
+
+T = TypeVar("T")
+
+
+class Name(str):
+    """A string that becomes the name of a file: one plain part of a path (see `names.component`)."""
+
+    __slots__ = ()
+
+
+LARGEST = 256 << 20
+"""Bytes of a document that is read whole."""
+DEEPEST = 32
+"""Brackets within brackets."""
+_NOT_PLAIN = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+Text = Annotated[str, msgspec.Meta(max_length=10_000, pattern=r"\A[^\x00]*\Z")]
+"""Words for people."""
+Word = Annotated[str, msgspec.Meta(max_length=1000, pattern=rf"\A[^{_NOT_PLAIN}]*\Z")]
+"""One line of words: a label, a speaker, a licence."""
+Hash = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+"""A SHA-256, 64 hexadecimal digits."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""A number of things, or of bytes."""
+SampleRate = Annotated[int, msgspec.Meta(ge=1000, le=768_000)]
+"""In Hz."""
+Number = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
+"""Any finite number."""
+
+_EXPECTED = (
+    (r"\\A\[\^\\x00\]\*\\Z", "text without zero bytes"),
+    (r"\\A\[\^.*\]\*\\Z", "one line of text"),
+    (r"\\A\[0-9a-f\]\{64\}\\Z", "64 hexadecimal digits"),
+)
+_WORDS = {
+    "`int`": "a whole number",
+    "`float`": "a number",
+    "`str`": "text",
+    "`bool`": "true or false",
+    "`array`": "a list",
+    "`object`": "fields in braces",
+    "`null`": "null",
+}
+MOST_COLUMNS = 1000
+LONGEST_FIELD = 100_000
+"""Characters of a field of a table."""
+
+
+def read(path: Path, schema: type[T], *, repair: str, largest: int = LARGEST) -> T:
+    """Read a JSON file.
+
+    Args:
+        path: of the file.
+        schema: what it must hold.
+        repair: a sentence that says what to do where it does not.
+        largest: bytes; a larger file is refused unread.
+
+    Raises:
+        RasedError: not a file, unreadable, too large, not JSON, or not what the schema says.
+    """
+    return parse(read_bytes(path, repair=repair, largest=largest), schema, of=path, repair=repair)
+
+
+def read_bytes(path: Path, *, repair: str, largest: int = LARGEST) -> bytes:
+    """Read the bytes of a document; see `read`.
+
+    Raises:
+        RasedError: not a file, unreadable or too large.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise RasedError(f"'{path}' is not a file. {repair}")
+        if status.st_size > largest:
+            raise RasedError(
+                f"'{path}' has {status.st_size} bytes, and at most {largest} are read. {repair}"
+            )
+        with path.open("rb") as file:
+            return file.read(largest + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RasedError(f"'{path}' cannot be read: {reason.lower()}. {repair}") from error
+
+
+def parse(data: bytes | str, schema: type[T], *, of: Path | str, repair: str) -> T:
+    """Read a JSON document; see `read`.
+
+    Args:
+        data: the document.
+        schema: what it must hold.
+        of: file, or another name of the document, for the message.
+        repair: a sentence that says what to do where it does not.
+
+    Raises:
+        RasedError: not JSON, or not what the schema says.
+    """
+    found: T = fit(plain(data, of=of, repair=repair), schema, of=of, repair=repair)
+    return found
+
+
+def plain(data: bytes | str, *, of: Path | str, repair: str) -> Any:
+    """Parse JSON into plain Python values.
+
+    Raises:
+        RasedError: not UTF-8, not JSON, nested too deeply, a key that comes twice, or a number that is not finite.
+    """
+    try:
+        text = data if isinstance(data, str) else data.decode("utf-8-sig")
+        if _depth(text) > DEEPEST:
+            raise ValueError(f"brackets are nested more than {DEEPEST} deep")
+        found = json.loads(
+            text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite
+        )
+        if re.search(r"\\u[dD][89a-fA-F]", text):
+            json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeDecodeError as error:
+        raise RasedError(f"'{of}' is not text in UTF-8 (byte {error.start}). {repair}") from None
+    except UnicodeEncodeError:
+        raise RasedError(f"'{of}' holds half a Unicode character (a surrogate). {repair}") from None
+    except (ValueError, RecursionError) as error:
+        raise RasedError(f"'{of}' is not a JSON document: {cut(str(error))}. {repair}") from None
+    return found
+
+
+def fit(content: Any, schema: Any, *, of: Path | str, repair: str) -> Any:
+    """Plain values into the types of a schema, which may be any type that `msgspec.convert` takes.
+
+    Raises:
+        RasedError: a field that is missing or holds something else; the sentence names it.
+    """
+    try:
+        return msgspec.convert(content, schema, strict=True, dec_hook=_name)
+    except (msgspec.ValidationError, OverflowError, RecursionError) as error:
+        raise RasedError(f"'{of}' is damaged: {explain(error, content)}. {repair}") from None
+
+
+def rows(path: Path, *, needed: Sequence[str], repair: str) -> Iterator[dict[str, str]]:
+    """Read a table (CSV), row by row: its first line names the columns, in small or capital letters.
+
+    The text is UTF-8 or, with a byte order mark, UTF-16; columns are parted by commas, or by semicolons or tabs
+    where the first line has these and no comma. Spaces around fields and empty lines go away.
+
+    Args:
+        path: of the file.
+        needed: columns that it must have.
+        repair: a sentence that says what to do where it cannot be read.
+
+    Raises:
+        RasedError: not a file, unreadable, not text, a column that is missing or comes twice, or a row with more
+            fields than columns.
+    """
+    try:
+        if not path.is_file():
+            raise RasedError(f"'{path}' is not a file. {repair}")
+        with path.open("rb") as file:
+            start = file.read(2)
+        wide = start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        with path.open(newline="", encoding="utf-16" if wide else "utf-8-sig") as lines:
+            first = lines.readline(LONGEST_FIELD)
+            mark = next((m for m in ",;\t" if m in first), ",")
+            lines.seek(0)
+            table = csv.reader(lines, delimiter=mark)
+            names = [name.strip().lower() for name in next(table, [])]
+            for name in needed:
+                if name not in names:
+                    raise RasedError(
+                        f"'{path}' has no column '{name}': its first line names the columns. {repair}"
+                    )
+            if len(names) > MOST_COLUMNS:
+                raise RasedError(
+                    f"'{path}' has {len(names)} columns, and at most {MOST_COLUMNS} are read. {repair}"
+                )
+            for name in names:
+                if name and names.count(name) > 1:
+                    raise RasedError(f"'{path}' has two columns '{name}'. {repair}")
+            for row in table:
+                fields = [field.strip() for field in row]
+                if len(fields) > len(names) and any(fields[len(names) :]):
+                    raise RasedError(
+                        f"'{path}' line {table.line_num} has {len(fields)} fields, and its first line names "
+                        f"{len(names)} columns. {repair}"
+                    )
+                if any("\0" in field for field in fields):
+                    raise RasedError(f"'{path}' line {table.line_num} holds a zero byte. {repair}")
+                if any(fields):
+                    yield dict(zip(names, fields + [""] * (len(names) - len(fields)), strict=False))
+    except UnicodeError as error:
+        raise RasedError(f"'{path}' is not text in UTF-8: {cut(str(error))}. {repair}") from None
+    except csv.Error as error:
+        raise RasedError(f"'{path}' is not a table: {cut(str(error))}. {repair}") from None
+    except OSError as error:
+        raise RasedError(
+            f"'{path}' cannot be read: {(error.strerror or str(error)).lower()}. {repair}"
+        ) from error
+
+
+def explain(error: Exception, content: Any) -> str:
+    """Say in words what does not fit: the field, what was found, and what is allowed."""
+    wrong, _, place = str(error).partition(" - at `")
+    place = place.partition("`")[0].removeprefix("$").removeprefix(".")
+    missing = re.fullmatch(r"Object missing required field `(.*)`", wrong)
+    if missing:
+        return f"it lacks the field `{'.'.join(part for part in (place, missing[1]) if part)}`"
+    expected = re.match(r"Expected (.*?)(?:, got .*)?$", wrong)
+    said = f"expected {_in_words(expected[1])}" if expected else wrong[:1].lower() + wrong[1:]
+    found, known = _at(content, place)
+    what = f" is {shown(found)}" if known else " does not fit"
+    return f"{f'`{place}`' if place else 'the document'}{what}; {said}"
+
+
+def _name(kind: type, value: Any) -> Name:
+    """What `msgspec` does not know: names."""
+    assert kind is Name, kind
+    try:
+        return Name(component(value, what="it"))
+    except RasedError as error:
+        raise ValueError(f"Expected {str(error).partition('must be ')[2].rstrip('.')}") from None
+
+
+def _in_words(expected: str) -> str:
+    """What msgspec expected, in words."""
+    pattern = re.fullmatch(r"`str` matching regex '(.*)'", expected, re.DOTALL)
+    if pattern is None:
+        plainly = re.sub(
+            r"`[^`]*`",
+            lambda kinds: " or ".join(
+                _WORDS.get(f"`{kind}`", kind) for kind in kinds[0][1:-1].split(" | ")
+            ),
+            expected,
+        )
+        return plainly.replace(">=", "of at least").replace("<=", "of at most")
+    written = pattern[1].encode().decode("unicode_escape") if "\\\\" in pattern[1] else pattern[1]
+    known = (words for shape, words in _EXPECTED if re.fullmatch(shape, written))
+    return next(known, f"text of the form {written}")
+
+
+def _at(content: Any, place: str) -> tuple[Any, bool]:
+    """The value at a place such as `shards[3].bytes`, and whether it is known."""
+    for part in re.findall(r"[^.\[\]]+|\[\d+\]|\[\.\.\.\]", place):
+        if part.startswith("[") and isinstance(content, Sequence) and part[1:-1].isdigit():
+            if int(part[1:-1]) >= len(content):
+                return None, False
+            content = content[int(part[1:-1])]
+        elif isinstance(content, Mapping) and part in content:
+            content = content[part]
+        else:
+            return None, False
+    return content, True
+
+
+def _depth(text: str) -> int:
+    """How deep brackets are nested outside strings."""
+    if text.count("[") + text.count("{") <= DEEPEST:
+        return 0
+    bare = text.replace("\\\\", "").replace('\\"', "").encode("utf-8", "replace")
+    letters = np.frombuffer(bare, dtype=np.uint8)
+    outside = ~np.logical_xor.accumulate(letters == ord('"'))
+    steps = np.zeros(256, dtype=np.int32)
+    steps[[ord("["), ord("{")]], steps[[ord("]"), ord("}")]] = 1, -1
+    return int(np.cumsum(steps[letters] * outside).max(initial=0))
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {shown(twice)} comes twice")
+    return found
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{cut(digits, 40)} is not a finite number")
+    return number
