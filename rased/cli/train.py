@@ -17,6 +17,7 @@ from rased.errors import RasedError, nearest
 
 if TYPE_CHECKING:
     from rased.training.launch import Launch
+    from rased.training.origin import Origin
 
 DESCRIPTION = """\
 Train an enhancer. YAML files are merged left to right (configs/trainer/default.yaml lies under all
@@ -33,12 +34,16 @@ examples:
   rased train -c my-model.yaml -c data/bundle --print-config                    what would be used
   rased train -c my-model.yaml -c data/bundle --run.evaluate '[bundle, my/testset]' --run.metrics '[default]'
   rased train -c my-model.yaml -c data/bundle --run.evaluate '[]'               no evaluation
+  rased train --from gru-mask-16k -c data/bundle                                from a checkpoint's weights
+  rased train --from runs/mine -c data/bundle --model.lr 1e-4 --freeze 'network.gru*'
   rased train --resume runs/mine                                                where it stopped
   rased train --resume runs/mine --trainer.max_epochs 100                       for longer
 
 A run is a folder runs/NAME: config.yaml, metrics.csv, checkpoints/{best,last}.ckpt, audio/,
 figures/, results/ (of the evaluation), zoo/NAME/ (card and weights), wandb/ with all of that
 (offline unless WANDB_API_KEY is set; WANDB_MODE=disabled for none).
+--from takes over weights and statistics of a checkpoint, and counts what they had heard as heard by the
+new run. Without -c MODEL the model is that of the checkpoint.
 Ctrl-C and SIGTERM save last.ckpt and leave; a second Ctrl-C leaves at once.
 """
 
@@ -76,19 +81,36 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--name", help="name of the run (default: that of the model's YAML)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
     parser.add_argument("--resume", metavar="RUN", help="folder (or name) of a run to continue")
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="NAME|RUN|FOLDER",
+        help="start from the weights of a checkpoint or a run",
+    )
+    parser.add_argument(
+        "--freeze",
+        nargs="+",
+        metavar="GLOB",
+        help="parameters of the enhancer that are kept fixed, by name",
+    )
     parser.add_argument("--print-config", action="store_true", help="print the merged YAML, leave")
     try:
         words, overrides = parser.parse_known_args(argv)
     except SystemExit as leaving:
         return int(leaving.code or 0)
 
+    if words.resume and words.source:
+        raise RasedError("--resume continues with the weights of the run: leave --from out.")
     folder = find_run(words.resume, words.runs) if words.resume else None
-    config = _collect(words.config, overrides, folder)
+    start = _start(words.source, words.runs)
+    if words.freeze:
+        start = merge(start, {"run": {"freeze": words.freeze}})
+    config = _collect(words.config, overrides, folder, start)
     if words.print_config:
         print(yaml.safe_dump(config, sort_keys=False), end="")
         return 0
     if folder is None:
-        folder = _new_folder(words.runs, words.name, words.config)
+        folder = _new_folder(words.runs, words.name, _stem(words.config, words.source))
     os.environ[_FOLDER] = str(folder)  # for the other processes of a distributed run
     try:
         return train(config, folder)
@@ -105,12 +127,15 @@ def train(config: dict[str, Any], folder: Path) -> int:
     from rased.evaluation import closing
     from rased.training.launch import Launch
 
+    origin = _origin(config, folder)
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
         for message in _KNOWN_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
-        launch = Launch(config, folder, lambda run: closing.check(run.evaluate, run.metrics))
+        launch = Launch(
+            config, folder, lambda run: closing.check(run.evaluate, run.metrics), origin
+        )
         try:
             code = _fit(launch)
             if code == 0 and launch.trainer.is_global_zero:
@@ -164,15 +189,40 @@ def _close(launch: "Launch") -> int:
     return 0
 
 
-def _collect(names: list[str], overrides: list[str], folder: Path | None) -> dict[str, Any]:
+def _start(source: str | None, runs: Path) -> dict[str, Any]:
+    """The parts of a config that a checkpoint gives: its model, and that the run starts from it."""
+    if source is None:
+        return {}
+    from rased.zoo import origin
+
+    folder = origin.find(source, runs)
+    found, model = origin.read(folder)
+    name = found.name if found.kind == "zoo" and not Path(source).exists() else str(folder)
+    return {"model": model, "run": {"start_from": name}}
+
+
+def _origin(config: dict[str, Any], folder: Path) -> "Origin | None":
+    """What a run starts from: as it was when the run began, or the checkpoint that its config names."""
+    source = (config.get("run") or {}).get("start_from")
+    if (folder / "checkpoints" / "last.ckpt").is_file() or source is None:
+        return None
+    from rased.training.origin import read_origin
+    from rased.zoo import origin
+
+    return read_origin(folder) or origin.read(origin.find(str(source)))[0]
+
+
+def _collect(
+    names: list[str], overrides: list[str], folder: Path | None, start: dict[str, Any]
+) -> dict[str, Any]:
     """The merged config: the default trainer, or that of the run, under the files and the words."""
     if folder is None:
-        if not names:
+        if not names and not start.get("model"):
             raise RasedError("nothing to train: give -c MODEL -c DATA, such as " + _EXAMPLE)
         config = load_configs(["trainer/default"])
     else:
         config = load_yaml(folder / "config.yaml")
-    config = merge(config, load_configs(names))
+    config = merge(merge(config, start), load_configs(names))
     words = iter(overrides)
     for word in words:
         key, equals, text = word.removeprefix("--").partition("=")
@@ -200,8 +250,16 @@ def find_run(name: str, runs: Path) -> Path:
     raise RasedError(f"there is no run '{name}' (no config.yaml in it); {nearest(name, known)}")
 
 
-def _new_folder(runs: Path, name: str | None, configs: list[str]) -> Path:
-    """Folder of a new run: NAME, or the first free of MODEL, MODEL-2, MODEL-3 and so on.
+def _stem(configs: list[str], source: str | None) -> str:
+    """What a run without a name is called after: the YAML of its model, or what it starts from."""
+    model = next((Path(item).stem for item in configs if "model" in Path(item).parts), None)
+    if model is None and source is not None:
+        return f"{Path(source).resolve().name}-tuned"
+    return model or Path(configs[0]).stem
+
+
+def _new_folder(runs: Path, name: str | None, stem: str) -> Path:
+    """Folder of a new run: NAME, or the first free of STEM, STEM-2, STEM-3 and so on.
 
     The processes that a distributed run starts take that of the first; those of torchrun are told.
     """
@@ -217,7 +275,5 @@ def _new_folder(runs: Path, name: str | None, configs: list[str]) -> Path:
                 "--name."
             )
         return folder
-    stem = next((Path(item).stem for item in configs if "model" in Path(item).parts), None)
-    stem = stem or Path(configs[0]).stem
     names = itertools.chain([stem], (f"{stem}-{count}" for count in itertools.count(2)))
     return next(runs / free for free in names if not (runs / free).exists())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rased.config import load_yaml
+from rased.data.manifest import splits, unknown
 from rased.data.shards import Role
 from rased.errors import RasedError
 from rased.evaluation.systems import System
@@ -80,7 +81,7 @@ def overlap(manifest: Mapping[str, Any], testset: EvaluationSet) -> list[str]:
             `rir`, `room`) what it was made of, or nothing.
     """
     found = []
-    for split, roles in manifest.items():
+    for split, roles in splits(manifest).items():
         for (role, column), kind in _KINDS.items():
             part = roles.get(role, {})
             shared = set(part.get(column, ())) & testset.sources.get((role, column), frozenset())
@@ -122,6 +123,10 @@ def _checks(content: bytes, testset: EvaluationSet) -> dict[str, Any]:
         unchecked = [
             f"overlap not checked for {', '.join(missing)}: the test set does not name all of them"
         ]
+    unchecked += [
+        f"it started from '{name}', and what that was trained on is not known: it may have seen this test"
+        for name in unknown(manifest)
+    ]
     return {
         "manifest_sha256": hashlib.sha256(content).hexdigest(),
         "overlap": overlap(manifest, testset),
@@ -134,7 +139,7 @@ def _compared(
     manifest: Mapping[str, Any], testset: EvaluationSet, role: Role, column: str
 ) -> Literal["contents", "names"]:
     """What recordings are known again by."""
-    parts = [roles[role] for roles in manifest.values() if role in roles]
+    parts = [roles[role] for roles in splits(manifest).values() if role in roles]
     ours = all(len(part.get("contents", ())) >= part["recordings"] for part in parts)
     theirs = testset.sources.get((role, "keys"), frozenset())
     heard = set(testset.contents.get(role, {}).values())
@@ -156,6 +161,8 @@ def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
     if not config:
         return {"recipe_sha256": None, "seed": None, "optimised": []}
     plain = {name: config[name] for name in _PARTS if name in config}
+    run = config.get("run") or {}
+    plain |= {name: run[name] for name in ("start_from", "freeze") if run.get(name)}
     seedless = json.loads(json.dumps(plain))
     data = seedless.get("data", {}).get("init_args", {})
     seeds = (config.get("seed_everything"), data.pop("seed", None))

@@ -43,6 +43,7 @@ class Enhancement(pl.LightningModule):
         enhancer: the network in training.
         average: its moving average.
         manifest_sha256: of the manifest of the data, which checkpoints name; None where there is none.
+        fixed: parts of the enhancer that are kept as they are; see `rased.training.origin.freeze`.
     """
 
     domains: ClassVar[tuple[Domain, ...]] = ("waveform", "spectrum", "output")
@@ -88,6 +89,7 @@ class Enhancement(pl.LightningModule):
         self.valid_loss, self.valid_si_sdr = MeanMetric(), MeanMetric()
         self.valid_improvement = MeanMetric()
         self.manifest_sha256: str | None = None
+        self.fixed: list[nn.Module] = []
         self._check_loss()
 
     def default_loss(self) -> Loss:
@@ -166,6 +168,11 @@ class Enhancement(pl.LightningModule):
     def seconds(self, batch: Mixture) -> float:
         """Length of the audio in a batch."""
         return batch["noisy"].numel() / self.enhancer.sample_rate
+
+    def on_train_epoch_start(self) -> None:
+        """Keep the running statistics of parts that are fixed."""
+        for part in self.fixed:
+            part.eval()
 
     def on_train_batch_start(self, batch: Mixture, batch_idx: int) -> None:
         """Set the learning rate, and give every draw of this step (dropout, say) its address."""

@@ -18,10 +18,12 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from rased.data import order
 from rased.data.datamodule import MixtureDataModule
+from rased.data.manifest import UNKNOWN, splits, unknown
 from rased.data.shards import DIGITS
 from rased.disk import sha256
 from rased.errors import RasedError
 from rased.training.base import MANIFEST_SHA256, Enhancement
+from rased.training.origin import read_origin
 
 LAUNCHES = "launches.yaml"
 MANIFEST = "manifest.json"
@@ -153,10 +155,14 @@ class History(Callback):
         _replace(self.folder / LAUNCHES, entries)
 
     def _write_manifest(self, data: MixtureDataModule) -> None:
-        """Write what the run is trained on; data that this launch is the first to use join what is there."""
+        """Write what the run is trained on: its data join what is there, or what the weights had heard before."""
         path = self.folder / MANIFEST
-        kept = read_manifest(self.folder) or {}
-        manifest = data.manifest(kept)
+        kept = read_manifest(self.folder)
+        origin = read_origin(self.folder) if kept is None else None
+        heard = kept or (origin.heard if origin else {})
+        manifest: dict[str, Any] = dict(data.manifest(splits(heard)))
+        if unknown(heard):
+            manifest[UNKNOWN] = unknown(heard)
         if manifest == kept:
             return
         if kept:

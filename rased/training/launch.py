@@ -30,6 +30,7 @@ from rased.training.callbacks import (
     progress_bar,
 )
 from rased.training.history import History
+from rased.training.origin import FOLDER, Origin, freeze, start
 from rased.training.resume import KeepLast, WholeCheckpoints
 from rased.training.tracking import MetricsCSV, wandb_logger
 
@@ -52,6 +53,8 @@ class RunOptions:
         examples: items in a set.
         evaluate: test sets that the best checkpoint is scored on at the end: folders, or `bundle`.
         metrics: names of metrics, and of lists in configs/eval, for that.
+        start_from: checkpoint whose weights the run begins with: of the zoo, or folder of a run (`--from`).
+        freeze: patterns of names of the enhancer's parameters that are kept fixed (`--freeze`).
     """
 
     monitor: str = "valid/loss"
@@ -62,6 +65,8 @@ class RunOptions:
     examples: int = 3
     evaluate: Sequence[str] = ()
     metrics: Sequence[str] = ("quick",)
+    start_from: str | None = None
+    freeze: Sequence[str] = ()
 
 
 def check_config(config: dict[str, Any]) -> None:
@@ -88,16 +93,21 @@ class Launch(LightningCLI):
         config: parts of `PARTS`.
         folder: runs/NAME; where it holds checkpoints/last.ckpt, the run continues from it.
         check: looks at the options before anything is written.
+        origin: what a run that begins starts from; None for fresh weights.
 
     Raises:
         RasedError: the config does not describe a run.
     """
 
     def __init__(
-        self, config: dict[str, Any], folder: Path, check: Callable[[RunOptions], None]
+        self,
+        config: dict[str, Any],
+        folder: Path,
+        check: Callable[[RunOptions], None],
+        origin: Origin | None = None,
     ) -> None:
         check_config(config)
-        self.folder, self.check = folder, check
+        self.folder, self.check, self.origin = folder, check, origin
         self.last = folder / "checkpoints" / "last.ckpt"
         try:
             super().__init__(
@@ -114,6 +124,9 @@ class Launch(LightningCLI):
             )
         except (ArgumentError, ValueError) as error:
             raise as_rased_error(error) from error
+        if origin is not None:
+            start(self.model, origin)
+        freeze(self.model, self.options.freeze)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The part that is ours."""
@@ -155,6 +168,7 @@ class Launch(LightningCLI):
     def fit(self) -> None:
         """Train to the end of the budget; the run's config is written first."""
         self._write_config()
+        self._write_origin()
         self.trainer.fit(
             self.model,
             datamodule=self.datamodule,
@@ -193,6 +207,11 @@ class Launch(LightningCLI):
         partial = path.with_name(".config.yaml.partial")
         partial.write_text(yaml.safe_dump(self.config_dump, sort_keys=False), encoding="utf-8")
         partial.replace(path)
+
+    @rank_zero_only
+    def _write_origin(self) -> None:
+        if self.origin is not None and not (self.folder / FOLDER).exists():
+            self.origin.save(self.folder)
 
     def _callbacks(self, options: RunOptions) -> list[Callback]:
         checkpoints = self.folder / "checkpoints"

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rased.config import build
+from rased.data.manifest import splits
 from rased.errors import RasedError
 from rased.models.base import Enhancer
 from rased.models.cost import count_parameters
@@ -100,7 +101,7 @@ def summed_up(manifest: Mapping[str, Any]) -> dict[str, Any]:
             role: {key: part[key] for key in ("recordings", "hours", "sha256")}
             for role, part in roles.items()
         }
-        for split, roles in manifest.items()
+        for split, roles in splits(manifest).items()
     }
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from rased import audio
 from rased.config import build, load_yaml
+from rased.data.manifest import splits, unknown
 from rased.data.shards import INDEX, Role, bundle, locate
 from rased.errors import RasedError
 from rased.models.base import Enhancer
@@ -80,6 +81,7 @@ def publish(
     from rased.data.datamodule import MixtureDataModule
     from rased.training.base import load_run
     from rased.training.history import LAUNCHES, as_json, manifest_of, read_launches
+    from rased.training.origin import read_origin
 
     enhancer: Enhancer = load_run(run)
     checkpoint = read_checkpoint(run / "checkpoints" / "best.ckpt")
@@ -113,9 +115,14 @@ def publish(
         "versions": {package: version(package) for package in ("torch", "pytorch-lightning")},
         "git": _git(),
     }
+    origin = read_origin(run)
+    if origin is not None:
+        training["from"] = origin.facts
+    if unknown(manifest):
+        training["data_unknown_of"] = unknown(manifest)
     licences = {
         licence
-        for split in manifest.values()
+        for split in splits(manifest).values()
         for part in split.values()
         for licence in part["licences"]
     }

@@ -1,0 +1,176 @@
+"""Where a run begins: the weights of an earlier checkpoint, what they have heard, and what is kept fixed.
+
+The run keeps all of it in RUN/origin/, so that it continues without the earlier checkpoint.
+"""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors.torch
+import yaml
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from rased.config import load_yaml
+from rased.data.manifest import UNKNOWN
+from rased.errors import RasedError, nearest
+from rased.models.base import Enhancer
+from rased.training.base import Enhancement
+
+FOLDER = "origin"
+_FACTS, _WEIGHTS, _MANIFEST = "origin.yaml", "model.safetensors", "manifest.json"
+_FREE = {"training", "card", "post_processing"}
+"""Attributes that may differ between a checkpoint and the model that starts from it."""
+_PLAIN = (bool, int, float, str)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A checkpoint that a run starts from.
+
+    Attributes:
+        name: of the entry of the zoo, or of the run.
+        kind: where it comes from.
+        weights: of its enhancer; of a run its average weights.
+        sha256: of the file of the weights.
+        steps: optimiser steps that made them; None where that is not known.
+        manifest: what they have heard (see `rased.data.manifest`); None where nobody knows.
+        settings: those of the architecture; see `settings_of`.
+        earlier: what the checkpoint itself started from, as `facts` gives it; None for nothing.
+    """
+
+    name: str
+    kind: Literal["zoo", "run"]
+    weights: dict[str, Tensor]
+    sha256: str
+    steps: int | None
+    manifest: Mapping[str, Any] | None
+    settings: dict[str, str]
+    earlier: dict[str, Any] | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a card says of it."""
+        told = {"name": self.name, "kind": self.kind, "sha256": self.sha256, "steps": self.steps}
+        return {**told, "from": self.earlier} if self.earlier else told
+
+    @property
+    def heard(self) -> dict[str, Any]:
+        """The manifest that a run which starts here joins."""
+        return {UNKNOWN: [self.name]} if self.manifest is None else dict(self.manifest)
+
+    def save(self, run: Path) -> None:
+        """Write RUN/origin, all of it or nothing."""
+        folder, partial = run / FOLDER, run / f".{FOLDER}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        facts = {**self.facts, "settings": self.settings}
+        (partial / _FACTS).write_text(yaml.safe_dump(facts, sort_keys=False), encoding="utf-8")
+        weights = {name: value.contiguous() for name, value in self.weights.items()}
+        safetensors.torch.save_file(weights, partial / _WEIGHTS)
+        if self.manifest is not None:
+            text = json.dumps(self.manifest, separators=(",", ":"))
+            (partial / _MANIFEST).write_text(text, encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+
+
+def read_origin(run: Path) -> Origin | None:
+    """What a run started from; None where it started from nothing.
+
+    Raises:
+        RasedError: RUN/origin is damaged.
+    """
+    folder = run / FOLDER
+    if not folder.is_dir():
+        return None
+    facts = load_yaml(folder / _FACTS)
+    manifest = folder / _MANIFEST
+    try:
+        return Origin(
+            name=facts["name"],
+            kind=facts["kind"],
+            weights=safetensors.torch.load_file(folder / _WEIGHTS),
+            sha256=facts["sha256"],
+            steps=facts["steps"],
+            manifest=json.loads(manifest.read_bytes()) if manifest.is_file() else None,
+            settings=dict(facts["settings"]),
+            earlier=facts.get("from"),
+        )
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise RasedError(
+            f"'{folder}' is damaged ({' '.join(str(error).split())}): copy the run again, or start a new one."
+        ) from None
+
+
+def start(module: Enhancement, origin: Origin) -> None:
+    """Put the weights of a checkpoint, statistics included, into the network and its average.
+
+    Raises:
+        RasedError: the enhancer of the module is another architecture.
+    """
+    hint = "Leave -c MODEL out: the model of the checkpoint is trained then."
+    ours = settings_of(module.enhancer)
+    for name in [*origin.settings, *ours]:
+        here, there = ours.get(name, "missing"), origin.settings.get(name, "missing")
+        if here != there:
+            raise RasedError(
+                f"model.enhancer is not the architecture of '{origin.name}': {name} is {here} here and {there} there. "
+                f"{hint}"
+            )
+    for network in (module.enhancer, module.average):
+        try:
+            network.load_state_dict(origin.weights)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise RasedError(
+                f"the weights of '{origin.name}' do not fit model.enhancer ({reason}). {hint}"
+            ) from None
+
+
+def freeze(module: Enhancement, globs: Sequence[str]) -> None:
+    """Keep the parameters of the enhancer whose names match fixed, and the running statistics of their norms.
+
+    Raises:
+        RasedError: a pattern without a parameter, or no parameter that is left to train.
+    """
+    named = dict(module.enhancer.named_parameters())
+    for glob in globs:
+        matching = [name for name in named if fnmatchcase(name, glob)]
+        if not matching:
+            raise RasedError(
+                f"--freeze '{glob}' matches no parameter of {type(module.enhancer).__name__}; "
+                f"{nearest(glob.replace('*', ''), named)}"
+            )
+        for name in matching:
+            named[name].requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in named.values()):
+        raise RasedError("--freeze leaves no parameter to train: give narrower patterns.")
+    module.fixed = [part for part in module.enhancer.modules() if _is_fixed_norm(part)]
+
+
+def _is_fixed_norm(part: nn.Module) -> bool:
+    parameters = list(part.parameters())
+    trained = any(item.requires_grad for item in parameters)
+    return isinstance(part, _NormBase) and bool(parameters) and not trained
+
+
+def settings_of(enhancer: Enhancer) -> dict[str, str]:
+    """Class and plain settings of every part of an enhancer by its name: equal for one architecture."""
+    found: dict[str, str] = {}
+    for name, part in enhancer.named_modules():
+        found[name or "its class"] = type(part).__name__
+        for key, value in sorted(vars(part).items()):
+            kept = isinstance(value, _PLAIN) or dataclasses.is_dataclass(value)
+            if kept and key not in _FREE and not key.startswith("_"):
+                found[f"{name}.{key}".removeprefix(".")] = repr(value)
+    for name, value in enhancer.state_dict().items():
+        found[f"the shape of {name}"] = str(tuple(value.shape))
+    return found
