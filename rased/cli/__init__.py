@@ -56,7 +56,7 @@ examples:
   rased demo                                           see everything once, in a few minutes
   rased zoo list                                       which checkpoints there are
   rased enhance noisy.wav -o clean.wav --model NAME    enhance a file with one of them
-  rased train -c configs/model/crn.yaml                train one of your own
+  rased train -c model/gru-mask -c data/bundle          train a network of your own
   rased VERB --help                                    what a verb takes, with examples
 
 exit codes: 0 success, 1 the work found problems, 2 wrong usage or bad input, 130 interrupted.

@@ -19,7 +19,7 @@ from pathlib import Path
 EXAMPLES = """\
 examples:
   rased evaluate noisy log-mmse --on bundle --out results           the bundled test set
-  rased evaluate noisy gtcrn-mini-16k runs/mine --on bundle --out results --save-audio
+  rased evaluate noisy gru-mask-16k runs/mine --on bundle --out results --save-audio
   rased evaluate noisy other-toolkit/enhanced --on voicebank/test --out results
   rased evaluate noisy om-lsa wpe --on bundle --out results --metrics quick --jobs 4
   rased leaderboard results --html page                             then compare

@@ -1,0 +1,233 @@
+"""Every example of a `--help` and every command of the README is typed once, in a folder that holds what it names.
+
+Long or remote ones are parsed and not run, each with its reason in `PARSED`. Training stops after two steps.
+"""
+
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from rased import audio
+from rased.cli import VERBS, main
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CHECKPOINT = "gru-mask-16k"
+
+PARSED = {
+    r"rased demo": "minutes of training: tests/cli/test_demo.py runs it",
+    r"rased bench \w+": "measures for minutes: tests/cli/test_bench.py runs it",
+    r"rased data prepare": "needs a corpus, or the network: tests/data/corpora runs it on replicas",
+    r"rased data rooms": "simulates for minutes: tests/data/test_rooms.py runs it",
+    r"rased .*(https?|s3)://": "needs the network: tests/data/test_remote.py, tests/zoo/test_pull.py",
+    r"rased zoo import": "needs weights from elsewhere: tests/zoo/test_importers.py",
+    r"rased train .*data/(dns|librispeech-musan|voicebank-demand)": "needs a corpus",
+}
+MINUTES = r"rased (train|evaluate|replay|models)\b|.* --recheck"
+"""These take seconds each: `.ci/run` runs them behind the fast tests."""
+
+NEW = {
+    r"rased train .*--name mine": "runs/mine",
+    r"rased data pack": "shards",
+}
+"""What a command makes: no such folder is there when it begins."""
+
+SHORT = (
+    *(
+        "--trainer.max_steps",
+        "2",
+        "--trainer.limit_val_batches",
+        "1",
+        "--trainer.accelerator",
+        "cpu",
+    ),
+    *("--data.batch_size", "2", "--data.scene.segment", "1.0", "--run.examples", "0"),
+)
+"""Behind every `rased train`: two steps."""
+
+
+def commands_of_help(words):
+    """The commands in the help of a verb, of the verbs below it, and so on; their remarks cut off."""
+    with pytest.MonkeyPatch.context() as patch:
+        said = []
+        patch.setattr(sys.stdout, "write", said.append)
+        main([*words, "--help"])
+    text = "".join(said)
+    examples = text.partition("examples:\n")[2]
+    yield from (
+        re.split(r"\s{2,}", line.strip())[0] for line in re.findall(r"^  rased .*", examples, re.M)
+    )
+    below = re.search(r"^usage: rased .*?\{([\w,-]+)\} \.\.\.", text, re.S)
+    listed = re.search(r"^verbs:\n((?:  \w+ .*\n)+)", text, re.M)
+    names = (
+        below[1].split(",") if below else re.findall(r"^  (\w+)", listed[1], re.M) if listed else []
+    )
+    for name in names:
+        yield from commands_of_help([*words, name])
+
+
+def commands_of_readme():
+    for block in re.findall(r"^```\n(.*?)^```", README, re.S | re.M):
+        yield from (line for line in block.splitlines() if line.startswith("rased "))
+
+
+ALL = sorted({*commands_of_help([]), *commands_of_readme()})
+
+
+def why_not_run(command):
+    return next((why for pattern, why in PARSED.items() if re.match(pattern, command)), None)
+
+
+def words_of(command, here):
+    """The words of a command line as a shell gives them, in the folder `here`."""
+    words = shlex.split(command, comments=True)[1:]
+    stands_for = {"NAME": CHECKPOINT, "VERB": "info" if "data" in words else "loader", "1200": "1"}
+    words = [stands_for.get(word, word) for word in words]
+    if words[0] == "loader":  # rased VERB --help
+        words[0] = "data"
+    words = [one for word in words for one in _expanded(word, here)]
+    return [*words, *SHORT] if words[0] == "train" else words
+
+
+def _expanded(word, here):
+    return sorted(map(str, here.glob(word))) if word.endswith("/*") else [word]
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """A folder with the recordings, shards, runs, results and test sets that the commands name."""
+    here = tmp_path_factory.mktemp("desk")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        _recordings(here)
+        for source, out, role in [
+            ("my-speech", "shards/speech", "speech"),
+            ("my-noise", "shards/noise", "noise"),
+        ]:
+            assert main(["data", "pack", source, "--out", out, "--role", role]) == 0
+        frozen = [
+            "--speech",
+            "bundle",
+            "--noise",
+            "bundle",
+            "--rir",
+            "bundle",
+            "--split",
+            "test",
+            "--seconds",
+            "2",
+        ]
+        assert (
+            main(["data", "freeze", *frozen, "--count", "3", "--seed", "1", "--out", "frozen"]) == 0
+        )
+        for place in ("my/testset", "voicebank/test", "commons-test"):
+            shutil.copytree(here / "frozen", here / place)
+        shutil.copytree(here / "frozen/noisy", here / "other-toolkit/enhanced")
+        patch.setattr("rased.evaluation.testset.BUNDLE", here / "frozen")
+        small = ["-c", "model/gru-mask", "-c", "data/bundle", *SHORT, "--run.evaluate", "[]"]
+        assert main(["train", *small, "--name", "mine"]) == 0
+        for name in ("gru", "gru-wide"):
+            shutil.copytree(here / "runs/mine", here / "runs" / name)
+        words = ["evaluate", "noisy", "log-mmse", "--on", "bundle", "--out", "results"]
+        assert main([*words, "--metrics", "pesq-wb", "stoi", "si-sdr", "--save-audio"]) == 0
+        assert (
+            main(
+                [
+                    *words[:1],
+                    "wiener",
+                    *words[3:5],
+                    "--out",
+                    "zoo/leaderboard",
+                    "--metrics",
+                    "pesq-wb",
+                    "si-sdr",
+                ]
+            )
+            == 0
+        )
+        shutil.copytree(here / "runs", here / "elsewhere")
+        shutil.copy(ROOT / "configs/model/gru-mask.yaml", here / "my-model.yaml")
+    return here
+
+
+def _recordings(here):
+    rng = np.random.default_rng(5)
+    for folder, names in {
+        ".": ("noisy.wav", "in.wav", "a.wav", "b.flac", "noisy.mp3", "YOUR.wav", "x.wav"),
+        "recordings": ("one.wav", "deep/two.flac"),
+        "speech": ("anna/one.wav", "ben/two.wav"),
+        "my-speech": tuple(
+            f"{who}/{index}.wav" for who in ("anna", "ben", "cem") for index in range(4)
+        ),
+        "my-noise": tuple(f"{kind}/{index}.wav" for kind in ("fan", "rain") for index in range(6)),
+    }.items():
+        for name in names:
+            path = here / folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            time = np.arange(16_000 * 2) / 16_000
+            tone = np.sin(2 * np.pi * 200 * time) * (np.sin(2 * np.pi * 3 * time) > 0)
+            samples = 0.1 * tone + 0.01 * rng.standard_normal(len(time))
+            soundfile.write(path, samples.astype(np.float32), 16_000)
+
+
+@pytest.fixture
+def here(desk, tmp_path, monkeypatch):
+    """A copy of the desk to work in."""
+    folder = tmp_path / "desk"
+    shutil.copytree(desk, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setattr("rased.evaluation.testset.BUNDLE", folder / "frozen")
+    return folder
+
+
+def test_the_commands_are_found():
+    assert {command.split()[1] for command in ALL} >= set(VERBS)
+    assert {"rased data pack", "rased zoo info", "rased train -c"} <= {
+        " ".join(c.split()[:3]) for c in ALL
+    }
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(
+            one, marks=pytest.mark.slow if re.match(MINUTES, one) and "--help" not in one else ()
+        )
+        for one in ALL
+        if why_not_run(one) is None
+    ],
+)
+def test_a_command_runs_as_it_is_written(command, here, capsys):
+    for pattern, folder in NEW.items():
+        if re.match(pattern, command):
+            shutil.rmtree(here / folder)
+    code = main(words_of(command, here))
+    assert code == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [one for one in ALL if why_not_run(one)])
+def test_a_command_that_is_too_long_to_run_is_understood(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = words_of(command, tmp_path)
+    parsed = []
+    verb = VERBS[words[0]]
+    if verb.own_parser:
+        assert main([*words[: -len(SHORT)], "--print-config"]) == 0
+        return
+    monkeypatch.setattr(f"{verb.module}.run", lambda arguments: parsed.append(arguments) or 0)
+    assert main(words) == 0
+    assert parsed or words[-1] == "--help"
+
+
+def test_the_lines_of_python_run(here, monkeypatch):
+    code = re.search(r"^```python\n(.*?)^```", README, re.S | re.M)[1]
+    exec(compile(code, "README.md", "exec"), {})
+    noisy, enhanced = audio.inspect(Path("noisy.wav")), audio.inspect(Path("enhanced.wav"))
+    assert (noisy.frames, noisy.sample_rate) == (enhanced.frames, enhanced.sample_rate)
