@@ -6,12 +6,13 @@ JOBS ?= 2
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo install lint test test-all clean
+.PHONY: help demo install lint test test-all examples clean
 
 help:
 	@echo "make demo      set-up and the main job: train, evaluate, leaderboard page (demo/index.html)"
 	@echo "make test      set-up, lint, types and the fast tests"
 	@echo "make test-all  the slow tests too"
+	@echo "make examples  every example of --help and every command of the README, typed once"
 	@echo "make install   only the virtual environment $(VENV)"
 	@echo "make clean     remove the virtual environment and what demo wrote"
 
@@ -23,6 +24,9 @@ test: lint
 
 test-all: lint
 	$(BIN)/python -m pytest -q -n $(JOBS)
+
+examples: install
+	$(BIN)/python -m pytest -q -n $(JOBS) tests/cli/test_examples.py
 
 lint: install
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "rased"
 FOUNDATION = {
     "errors",
+    "extras",
     "names",
     "documents",
     "disk",

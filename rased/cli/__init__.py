@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from rased.errors import ProblemsFound, RasedError, nearest
+from rased.extras import install_command
 
 SUCCESS, PROBLEMS, USAGE, INTERNAL, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 70, 130, 141
 
@@ -48,6 +49,9 @@ VERBS = {
     "zoo": Verb("rased.cli.zoo", "list, verify, publish, pull and import checkpoints"),
     "bench": Verb("rased.cli.bench", "measure loader, memory and inference on this machine"),
 }
+
+_EXTRA_OF = {"train": "train", "replay": "train", "evaluate": "eval", "leaderboard": "eval"}
+"""The extra that a verb needs."""
 
 DESCRIPTION = "Train, compare and load speech enhancement and dereverberation models."
 
@@ -115,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USAGE
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("rased"):
-            _complain(_missing_package(error), debug)
+            _complain(_missing_package(error, next(iter(words), "")), debug)
             return USAGE
         what = f"{type(error).__name__}: {error}"
         _complain(f"internal error, {what} (add --debug for the traceback)", debug)
@@ -173,16 +177,10 @@ def _complain(message: str, debug: bool) -> None:
     print(f"rased: {' '.join(message.split())}", file=sys.stderr)
 
 
-EXTRAS = {
-    "asr": ("pocketsphinx",),
-    "train": ("h5py", "pytorch_lightning", "torchmetrics", "wandb", "webdataset"),
-    "eval": ("jinja2", "matplotlib", "nara_wpe", "onnxruntime", "pesq", "pystoi", "speechmos"),
-}
-
-
-def _missing_package(error: ModuleNotFoundError) -> str:
-    package = (error.name or "").partition(".")[0]
-    extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
-    if extra is None:
-        return f"the Python package '{error.name}' is missing: pip install {package or 'it'}"
-    return f"this needs the package '{package}': pip install 'rased[{extra}]'"
+def _missing_package(error: ModuleNotFoundError, verb: str) -> str:
+    """Name the package that is missing and what brings it."""
+    module = (error.name or "").partition(".")[0]
+    command = install_command(module, prefer=_EXTRA_OF.get(verb, ""))
+    if not command:  # a module of the user's own, or one that it imports
+        return f"the Python module '{error.name}' cannot be found: install the package that provides it"
+    return f"this needs the package '{module}': {command}"

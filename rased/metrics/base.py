@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rased.errors import RasedError
+from rased.extras import install_command
 
 OK = "ok"
 SILENCE = 1e-8
@@ -112,7 +113,9 @@ class Metric:
     def unavailable(self) -> str:
         """What to do before it can be measured here; "" where it can."""
         missing = [package for package in self.packages if _installed(package) == "missing"]
-        return f"{self.pip} {' '.join(missing)}" if missing else ""
+        if not missing:
+            return ""
+        return install_command(*missing, prefer="eval") or f"{self.pip} {' '.join(missing)}"
 
     def declaration(self) -> dict[str, Any]:
         """What a result says of the metric, as plain data; None for an end without limit."""
