@@ -13,7 +13,7 @@ import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -24,20 +24,25 @@ from rased.names import component
 T = TypeVar("T")
 
 
-class Name(str):
-    """A string that becomes the name of a file: one plain part of a path (see `names.component`)."""
+if TYPE_CHECKING:
+    Name = str
+else:
 
-    __slots__ = ()
+    class Name(str):
+        """A string that becomes the name of a file: one plain part of a path (see `names.component`)."""
+
+        __slots__ = ()
 
 
 LARGEST = 256 << 20
 """Bytes of a document that is read whole."""
 DEEPEST = 32
 """Brackets within brackets."""
-_NOT_PLAIN = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+NOT_IN_A_LINE = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+"""Characters that end a line or steer a terminal, as a class of a regular expression names them."""
 Text = Annotated[str, msgspec.Meta(max_length=10_000, pattern=r"\A[^\x00]*\Z")]
 """Words for people."""
-Word = Annotated[str, msgspec.Meta(max_length=1000, pattern=rf"\A[^{_NOT_PLAIN}]*\Z")]
+Word = Annotated[str, msgspec.Meta(max_length=1000, pattern=rf"\A[^{NOT_IN_A_LINE}]*\Z")]
 """One line of words: a label, a speaker, a licence."""
 Hash = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 """A SHA-256, 64 hexadecimal digits."""
@@ -135,11 +140,17 @@ def plain(data: bytes | str, *, of: Path | str, repair: str) -> Any:
         if re.search(r"\\u[dD][89a-fA-F]", text):
             json.dumps(found, ensure_ascii=False).encode()
     except UnicodeDecodeError as error:
-        raise RasedError(f"'{of}' is not text in UTF-8 (byte {error.start}). {repair}") from None
+        raise RasedError(
+            f"'{of}' is damaged: it is not text in UTF-8 (byte {error.start}). {repair}"
+        ) from None
     except UnicodeEncodeError:
-        raise RasedError(f"'{of}' holds half a Unicode character (a surrogate). {repair}") from None
+        raise RasedError(
+            f"'{of}' is damaged: it holds half a character (a surrogate). {repair}"
+        ) from None
     except (ValueError, RecursionError) as error:
-        raise RasedError(f"'{of}' is not a JSON document: {cut(str(error))}. {repair}") from None
+        raise RasedError(
+            f"'{of}' is damaged: it is not JSON ({cut(str(error))}). {repair}"
+        ) from None
     return found
 
 

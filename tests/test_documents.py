@@ -89,7 +89,7 @@ def test_what_does_not_fit_is_named(change, sentence):
     ],
 )
 def test_what_is_not_json_is_one_sentence(data):
-    with pytest.raises(RasedError, match=r"^'x.json' (is not|holds)"):
+    with pytest.raises(RasedError, match=r"^'x.json' is damaged: it (is not|holds) "):
         _parse(data)
 
 

@@ -15,7 +15,7 @@ from rased.errors import RasedError
 if TYPE_CHECKING:
     from rased.data.plan import Plan
     from rased.data.sample import Batch
-    from rased.data.shards import Codec, Role
+    from rased.data.schemas import Codec, Role
 
 EXAMPLES = """\
 examples:

@@ -1,19 +1,44 @@
 """The columns of an index out of its JSON file, piece by piece, as small arrays: never all of it as Python objects."""
 
-import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+from rased import documents
+from rased.errors import RasedError, cut, shown
+
+Kind = Literal["number", "small", "key", "split", "label", "hash", "length"]
+"""What a column holds, and what it becomes: whole numbers of 0 and more (int64, or "small" in as few bytes as they
+need); strings (bytes in UTF-8): keys, which are one plain part of a path without dots, splits, which are words, and
+labels, which are one line each; hashes (32 bytes of 64 hexadecimal digits); or nothing but how long it is."""
 
 _PIECE = 1 << 18
 _LONGEST = 1 << 20
 _BEGIN = b',"columns":{'
 _NAME = re.compile(rb'"(\w+)":\[')
 _HEX = 64
+_LARGEST_HEAD = 64 << 20
+"""Bytes of what lies in front of the columns, and of an index in another layout."""
+_Numbers = list[Annotated[int, msgspec.Meta(ge=0, le=2**53)]]
+_TYPES: dict[Kind, Any] = {
+    **dict.fromkeys(("key", "split", "label", "hash"), list[str]),
+    **dict.fromkeys(("number", "small"), _Numbers),
+    "length": list[int | str],
+}
+KEY = rf"\A[^./\\ {documents.NOT_IN_A_LINE}]{{1,200}}\Z"
+SPLIT = r"\A[A-Za-z0-9_]{1,100}\Z"
+LABEL = rf"\A[^{documents.NOT_IN_A_LINE}]{{0,1000}}\Z"
+_STRINGS = {
+    "key": (re.compile(KEY), "1 to 200 characters without . / \\ and spaces"),
+    "split": (re.compile(SPLIT), "letters, digits and underscores"),
+    "label": (re.compile(LABEL), "one line of at most 1000 characters"),
+}
 
 
 class Names:
@@ -50,43 +75,48 @@ def joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 
 def read_columns(
-    path: Path, kinds: Mapping[str, str]
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """What an index.json says besides its columns, and these.
+    path: Path, kinds: Mapping[str, Kind], *, repair: str
+) -> tuple[Any, dict[str, NDArray[Any]]]:
+    """What an index.json says besides its columns, in plain values, and these.
 
     A file in another layout than `shards.write_index` gives it is read too, but whole.
 
     Args:
         path: of the index.
-        kinds: of each column that is wanted: "number" (int64), "small" (whole numbers in as few
-            bytes as they need), "string" (bytes in UTF-8), "hash" (32 bytes of 64 hexadecimal digits)
-            or "length" (nothing but how long it is).
+        kinds: of each column that is wanted, see `Kind`.
+        repair: a sentence that says what to do where it cannot be read.
 
     Raises:
-        KeyError, TypeError, ValueError: it is damaged, or lacks a column.
+        RasedError: it is not there, damaged, lacks a column, or a column holds what its kind does not allow.
     """
-    with path.open("rb") as stream:
+    with _opened(path, repair) as stream:
         try:
-            return _in_pieces(stream, kinds)
+            return _in_pieces(stream, kinds, path, repair)
         except _OtherLayoutError:
-            stream.seek(0)
-            stored = json.loads(stream.read())
-    columns = stored.pop("columns")
-    return stored, {name: _small(columns[name], kind) for name, kind in kinds.items()}
+            stored = _whole(path, repair)
+    columns = stored.pop("columns", None)
+    if not isinstance(columns, dict):
+        raise RasedError(f"'{path}' is damaged: it lacks the field `columns`. {repair}")
+    found = {}
+    for name, kind in kinds.items():
+        if name not in columns:
+            raise RasedError(f"'{path}' is damaged: it lacks the field `columns.{name}`. {repair}")
+        with _explained(path, name, repair):
+            found[name] = _small(msgspec.convert(columns[name], _TYPES[kind]), kind)
+    return stored, found
 
 
-def read_head(path: Path) -> dict[str, Any]:
+def read_head(path: Path, *, repair: str) -> Any:
     """What an index.json says besides its columns; these are not read, where `shards.write_index` wrote it.
 
     Raises:
-        TypeError, ValueError: it is damaged.
+        RasedError: it is not there, or damaged.
     """
-    with path.open("rb") as stream:
+    with _opened(path, repair) as stream:
         try:
-            return dict(json.loads(_head(stream)[0] + b"}"))
+            return _parsed(_head(stream)[0], path, repair)
         except _OtherLayoutError:
-            stream.seek(0)
-            stored = dict(json.loads(stream.read()))
+            stored = _whole(path, repair)
     stored.pop("columns", None)
     return stored
 
@@ -95,47 +125,92 @@ class _OtherLayoutError(Exception):
     """The file is not laid out as `shards.write_index` does it."""
 
 
+@contextmanager
+def _opened(path: Path, repair: str) -> Iterator[IO[bytes]]:
+    if not path.is_file():
+        raise RasedError(f"There is no file '{path}'. {repair}")
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise RasedError(
+            f"'{path}' cannot be read: {(error.strerror or str(error)).lower()}. {repair}"
+        ) from error
+    with stream:
+        yield stream
+
+
+def _whole(path: Path, repair: str) -> dict[str, Any]:
+    """All of a file in another layout, in plain values."""
+    data = documents.read_bytes(path, repair=repair, largest=_LARGEST_HEAD)
+    stored = documents.plain(data, of=path, repair=repair)
+    if not isinstance(stored, dict):
+        raise RasedError(
+            f"'{path}' is damaged: the document is {shown(stored)}; expected fields. {repair}"
+        )
+    return stored
+
+
+def _parsed(head: bytes, path: Path, repair: str) -> dict[str, Any]:
+    stored: dict[str, Any] = documents.plain(head + b"}", of=path, repair=repair)
+    return stored
+
+
+@contextmanager
+def _explained(path: Path, name: str, repair: str) -> Iterator[None]:
+    """Turn what is wrong about a column into one sentence."""
+    try:
+        yield
+    except (ValueError, TypeError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        reason = str(error).partition(" - at ")[0]
+        raise RasedError(
+            f"'{path}' is damaged in the column '{name}': {cut(reason)}. {repair}"
+        ) from None
+
+
 def _head(stream: IO[bytes]) -> tuple[bytes, bytes]:
     """What lies in front of the columns, and what has been read of them."""
     text = stream.read(_PIECE)
-    while _BEGIN not in text:
+    seen = 0
+    while (place := text.find(_BEGIN, max(0, seen - len(_BEGIN)))) < 0:
+        seen = len(text)
         more = stream.read(_PIECE)
-        if not more:
+        if not more or seen > _LARGEST_HEAD:
             raise _OtherLayoutError
         text += more
-    head, _, text = text.partition(_BEGIN)
-    return head, text
+    return text[:place], text[place + len(_BEGIN) :]
 
 
 def _in_pieces(
-    stream: IO[bytes], kinds: Mapping[str, str]
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    stream: IO[bytes], kinds: Mapping[str, Kind], path: Path, repair: str
+) -> tuple[Any, dict[str, NDArray[Any]]]:
     head, text = _head(stream)
-    columns = {}
+    columns: dict[str, NDArray[Any]] = {}
     while True:
         text += stream.read(256 if len(text) < 256 else 0)
-        name = _NAME.match(text)
-        if not name or name[1].decode() not in kinds:
+        found = _NAME.match(text)
+        name = found[1].decode() if found else ""
+        if not found or name not in kinds or name in columns:
             raise _OtherLayoutError
-        kind = kinds[name[1].decode()]
-        parts, text = _array(stream, text[name.end() :], kind)
-        columns[name[1].decode()] = np.concatenate(parts) if parts else _small([], kind)
+        kind = kinds[name]
+        with _explained(path, name, repair):
+            parts, text = _array(stream, text[found.end() :], kind)
+        columns[name] = np.concatenate(parts) if parts else _small([], kind)
         text += stream.read(256 if len(text) < 256 else 0)
         if not text.startswith(b","):
             break
         text = text[1:]
-    if (text + stream.read()).strip() != b"}}" or columns.keys() != kinds.keys():
+    if (text + stream.read(_PIECE)).strip() != b"}}" or columns.keys() != kinds.keys():
         raise _OtherLayoutError
-    return json.loads(head + b"}"), columns
+    return _parsed(head, path, repair), columns
 
 
-def _array(stream: IO[bytes], text: bytes, kind: str) -> tuple[list[NDArray[Any]], bytes]:
+def _array(stream: IO[bytes], text: bytes, kind: Kind) -> tuple[list[NDArray[Any]], bytes]:
     """The parts of an array, and what has been read of the text behind it."""
     parts: list[NDArray[Any]] = []
     while True:
         end, closed = _cut(text)
         if end:
-            values = json.loads(b"[%b]" % text[:end])
+            values = msgspec.json.decode(b"[%b]" % text[:end], type=_TYPES[kind])
             if values:
                 parts.append(_small(values, kind))
             elif parts:
@@ -167,22 +242,26 @@ def _cut(text: bytes) -> tuple[int, bool]:
     return (int(commas[-1]) if len(commas) else 0), False
 
 
-def _small(values: Collection[Any], kind: str) -> NDArray[Any]:
+def _small(values: Sequence[Any], kind: Kind) -> NDArray[Any]:
+    """Values of a column as an array, checked all at once."""
     if kind == "number":
         return np.array(values, dtype=np.int64)
     if kind == "small":
         numbers = np.array(values, dtype=np.int64)
-        least = np.promote_types(
-            *map(np.min_scalar_type, (numbers.min(initial=0), numbers.max(initial=0)))
-        )
-        return numbers.astype(least)
+        return numbers.astype(np.min_scalar_type(numbers.max(initial=0)))
     if kind == "length":
         return np.empty(len(values), dtype=np.bool_)
-    if kind == "string":
-        return np.array([value.encode() for value in values], dtype=np.bytes_)
-    if any(len(value) != _HEX for value in values):
-        raise ValueError("a hash has not 64 digits")
-    return np.frombuffer(bytes.fromhex("".join(values)), dtype=f"S{_HEX // 2}")
+    if kind == "hash":
+        digits = "".join(values)
+        if any(len(value) != _HEX for value in values) or not re.fullmatch("[0-9a-f]*", digits):
+            wrong = next(v for v in values if not re.fullmatch(f"[0-9a-f]{{{_HEX}}}", v))
+            raise ValueError(f"{shown(wrong)} is not a SHA-256 of {_HEX} hexadecimal digits")
+        return np.frombuffer(bytes.fromhex(digits), dtype=f"S{_HEX // 2}")
+    allowed, words = _STRINGS[kind]
+    for value in set(values):
+        if not allowed.match(value):
+            raise ValueError(f"{shown(value)} is not {words}")
+    return np.array([value.encode() for value in values], dtype=np.bytes_)
 
 
 def hexadecimal(hashes: NDArray[Any]) -> Iterator[str]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from rased.data import remote
 from rased.data.cache import FULL_SCALE, Kept
 from rased.data.columns import Names, hexadecimal, joined
-from rased.data.shards import DIGITS, Reader, Role, ShardError, locate, read_index
+from rased.data.schemas import Role
+from rased.data.shards import DIGITS, Reader, ShardError, locate, read_index
 from rased.errors import RasedError
 
 

@@ -24,7 +24,7 @@ from rased.data.plan import ROOMS_MB, Plan, Scene, Shuffle
 from rased.data.remote import BLOCK_MB
 from rased.data.ring import Receiver, Sender
 from rased.data.sample import Batch, Mixture
-from rased.data.shards import Role
+from rased.data.schemas import Role
 from rased.data.stream import stream
 from rased.errors import RasedError
 from rased.signal import convolution

@@ -2,21 +2,46 @@
 
 import fcntl
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rased.data.shards import INDEX, Codec, Shard
+from rased import documents
+from rased.data.schemas import Codec, Shard
+from rased.data.shards import INDEX
 from rased.data.tars import Details, Rows, ShardWriter, read_shard, room_for
 from rased.disk import PART, on_disk, sha256, write_json
-from rased.errors import RasedError
+from rased.documents import Text
+from rased.errors import RasedError, shown
 
 RECORD = "pack.json"
 """How a folder was packed; without an index beside it: a run that was cut off."""
 SKIPPED = "skipped.json"
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was left out, and why."""
+
+    path: Text
+    reason: Text
+
+
+def read_skipped(out: Path) -> tuple[Skipped, ...]:
+    """The files that the run which wrote a folder left out.
+
+    Raises:
+        RasedError: the list is damaged.
+    """
+    path = out / SKIPPED
+    if not path.is_file():
+        return ()
+    repair = f"Remove it, or remove '{out}' and pack again."
+    entries = documents.plain(documents.read_bytes(path, repair=repair), of=path, repair=repair)
+    return tuple(documents.fit(entries, list[Skipped], of=path, repair=repair))
 
 
 @contextmanager
@@ -54,10 +79,14 @@ def begin(out: Path, request: dict[str, Any]) -> bool:
     record = out / RECORD
     earlier = None
     if record.is_file():
-        try:
-            earlier = json.loads(record.read_text())
-        except ValueError as error:
-            raise RasedError(f"{record} is damaged; remove '{out}' and pack again.") from error
+        repair = f"Remove '{out}' and pack again."
+        earlier = documents.plain(
+            documents.read_bytes(record, repair=repair), of=record, repair=repair
+        )
+        if not isinstance(earlier, dict):
+            raise RasedError(
+                f"'{record}' is damaged: it is {shown(earlier)}; expected fields. {repair}"
+            )
     if earlier is not None and earlier != request:
         differs = [name for name in request if earlier.get(name) != request[name]]
         state = "is packed" if (out / INDEX).is_file() else "holds an unfinished pack"

@@ -13,12 +13,13 @@ import soundfile
 from numpy.typing import NDArray
 
 from rased.data import order, stages
-from rased.data.columns import hexadecimal, read_head
+from rased.data.columns import hexadecimal
 from rased.data.corpus import Corpus
 from rased.data.mixing import Mixer, Mixing
 from rased.data.plan import Plan, Scene
 from rased.data.remote import is_remote
-from rased.data.shards import INDEX, Shard, decode, locate, read_index
+from rased.data.schemas import Head, Shard, read_index_head
+from rased.data.shards import INDEX, decode, locate, read_index
 from rased.data.tars import Stored, read_shard
 from rased.disk import sha256
 from rased.errors import RasedError
@@ -102,7 +103,7 @@ class Recordings(Source):
         named = [
             (shard.name.rpartition("-")[0], place, shard.name, shard)
             for place, head in enumerate(heads)
-            for shard in (Shard(**shard) for shard in head["shards"])
+            for shard in head.shards
         ]
         named.sort(key=lambda entry: entry[:3])
         self._shards = [(self._folders[place], shard) for _, place, _, shard in named]
@@ -112,8 +113,8 @@ class Recordings(Source):
                     f"{folder} lacks {shard.name}, which its index names: bring it back, or drop its samples with "
                     f"`rased data verify {folder} --repair`."
                 )
-        rates = {head["sample_rate"] for head in heads}
-        roles = {head["role"] for head in heads}
+        rates = {head.sample_rate for head in heads}
+        roles = {head.role for head in heads}
         if roles != {"speech"} or len(rates) != 1:
             raise RasedError(
                 f"{', '.join(map(str, self._folders))} hold {'/'.join(sorted(roles))} at "
@@ -229,13 +230,9 @@ def describe_mixtures(plan: Plan, mixing: Mixing) -> dict[str, Any]:
     return json.loads(json.dumps(described))
 
 
-def _head(folder: Path) -> dict[str, Any]:
-    try:
-        return read_head(folder / INDEX)
-    except (TypeError, ValueError) as error:
-        raise RasedError(
-            f"{folder / INDEX} is damaged ({error!r}): rebuild it with `rased data verify {folder} --repair`."
-        ) from error
+def _head(folder: Path) -> Head:
+    mend = f"Rebuild it with `rased data verify {folder} --repair`."
+    return read_index_head(folder / INDEX, repair=mend)
 
 
 def _is_whole(path: Path, shard: Shard) -> bool:

@@ -23,8 +23,8 @@ from rased.data.corpus import Corpus
 from rased.data.mixing import PEAK, Mixer, Mixing, Target
 from rased.data.pack import encode
 from rased.data.sample import Batch, Mixture
+from rased.data.schemas import CODECS
 from rased.data.shards import DIGITS
-from rased.data.tars import CODECS
 from rased.disk import on_disk
 from rased.errors import RasedError
 from rased.signal import levels, room

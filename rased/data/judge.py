@@ -7,10 +7,13 @@ from typing import Any
 
 import soundfile
 
+from rased.data.known import Stored as Index
+from rased.data.schemas import DENSEST, Shard
 from rased.data.shards import INDEX
 from rased.data.tars import Details, Stored
 from rased.disk import sha256
 
+_BLOCK = 1 << 16
 _REPEATED = ("split", "label", "licence", "frames")
 """What the index repeats of the json of a sample."""
 
@@ -20,14 +23,16 @@ def is_shards(folder: Path) -> bool:
     return (folder / INDEX).is_file() or any(folder.glob("*.tar"))
 
 
-def is_whole(path: Path, listed: Mapping[str, Any]) -> bool:
+def is_whole(path: Path, listed: Shard) -> bool:
     """Tell whether a shard is byte for byte what the index was written for."""
-    return listed["bytes"] == path.stat().st_size and listed["sha256"] == sha256(path)
+    return listed.bytes == path.stat().st_size and listed.sha256 == sha256(path)
 
 
-def head_of(stored: Mapping[str, Any] | None) -> dict[str, Any]:
+def head_of(stored: Index | None) -> dict[str, Any]:
     """Return what an index says of all its samples."""
-    return {} if stored is None else {name: stored[name] for name in ("role", "sample_rate")}
+    return (
+        {} if stored is None else {"role": stored.head.role, "sample_rate": stored.head.sample_rate}
+    )
 
 
 def judge(
@@ -64,12 +69,19 @@ def _damage(stored: Stored, digest: str, row: Mapping[str, Any] | None) -> str:
     """Return why a sample cannot be used, "" where it is good."""
     if row is not None and row["sha256"] != digest:
         return "its bytes are not those that were packed (sha256)"
-    if stored.codec == "pcm16":
-        frames = len(stored.audio) / 2
-    else:
-        try:
-            frames = len(soundfile.read(io.BytesIO(stored.audio), dtype="int16")[0])
-        except soundfile.LibsndfileError as error:
-            return f"it does not decode ({error.error_string.strip().rstrip('.')})"
+    try:
+        frames = _frames(stored)
+    except soundfile.LibsndfileError as error:
+        return f"it does not decode ({error.error_string.strip().rstrip('.')})"
     promised = stored.details["frames"]
     return "" if frames == promised else f"it has {frames:g} samples, not {promised}"
+
+
+def _frames(stored: Stored) -> int | float:
+    """Samples that are there, decoded a piece at a time: a header may promise any number."""
+    if stored.codec == "pcm16":
+        return len(stored.audio) / 2
+    with soundfile.SoundFile(io.BytesIO(stored.audio)) as file:
+        if file.frames > DENSEST * len(stored.audio):
+            return file.frames
+        return sum(len(block) for block in file.blocks(_BLOCK, dtype="int16"))

@@ -2,55 +2,56 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rased.data.columns import hexadecimal, read_columns
-from rased.data.shards import COLUMNS, INDEX
-from rased.data.sources import ROLES
+from rased.data.columns import Kind, hexadecimal
+from rased.data.schemas import COLUMNS, Head, read_index_parts
+from rased.data.shards import INDEX
 from rased.data.tables import temporary_table
+from rased.errors import RasedError
 
 _PIECE = 1 << 16
 TEXTS = ("key", "split", "label")
-ALL = {
-    name: "hash" if name == "sha256" else "string" if name in TEXTS else "small" for name in COLUMNS
+ALL: dict[str, Kind] = {
+    **dict.fromkeys(COLUMNS, "small"),
+    "key": "key",
+    "split": "split",
+    "label": "label",
+    "sha256": "hash",
 }
-SUMS = ALL | {"key": "length", "offset": "length", "sha256": "length"}
+SUMS: dict[str, Kind] = {**ALL, "key": "length", "offset": "length", "sha256": "length"}
 """Columns, as `read_columns` takes them: all that they say, or what sums over splits are made from."""
 
 
-def load(folder: Path, kinds: Mapping[str, str] = ALL) -> tuple[dict[str, Any] | None, str]:
-    """Return the index of a folder, its columns as small arrays, or None and why it cannot be used."""
-    try:
-        stored, columns = read_columns(folder / INDEX, kinds)
-        names = [(shard["name"], shard["bytes"], shard["sha256"]) for shard in stored["shards"]]
-        lengths = {len(column) for column in columns.values()}
-        for name, count in (("shard", len(names)), ("licence", len(stored["licences"]))):
-            codes = columns[name]
-            if len(lengths) > 1 or (len(codes) and not 0 <= codes.min() <= codes.max() < count):
-                return None, f"{INDEX} is damaged: its columns do not fit together"
-        if (
-            stored["samples"] != lengths.pop()
-            or stored["role"] not in ROLES
-            or not stored["sample_rate"] > 0
-        ):
-            return None, f"{INDEX} is damaged: its head does not fit its columns"
-    except FileNotFoundError:
+@dataclass(frozen=True)
+class Stored:
+    """An index as it is stored: its head, and its columns as small arrays."""
+
+    head: Head
+    columns: Mapping[str, Any]
+
+
+def load(folder: Path, kinds: Mapping[str, Kind] = ALL) -> tuple[Stored | None, str]:
+    """Return the index of a folder, or None and why it cannot be used."""
+    if not (folder / INDEX).is_file():
         return None, f"there is no {INDEX}"
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        return None, f"{INDEX} is damaged ({type(error).__name__}: {error})"
-    return {**stored, "columns": columns}, ""
+    try:
+        return Stored(*read_index_parts(folder / INDEX, kinds, repair="")), ""
+    except RasedError as error:
+        return None, str(error).replace(f"'{folder / INDEX}'", INDEX).rstrip(". ")
 
 
 class Known(Mapping[str, dict[str, Any]]):
     """The rows of an index by key, shard and licence by name; of a key that comes twice the last one."""
 
-    def __init__(self, stored: Mapping[str, Any] | None) -> None:
+    def __init__(self, stored: Stored | None) -> None:
         """Sort the keys of an index as `load` gives it; None: no rows."""
         self._stored = stored
-        self._keys = np.empty(0, np.bytes_) if stored is None else stored["columns"]["key"]
+        self._keys = np.empty(0, np.bytes_) if stored is None else stored.columns["key"]
         self._order = np.argsort(self._keys, kind="stable")
         self._last = np.ones(len(self._keys), np.bool_)
         for start in range(0, len(self._keys), _PIECE):  # never all keys a second time
@@ -75,13 +76,13 @@ class Known(Mapping[str, dict[str, Any]]):
         if place < 0 or self._keys[self._order[place]] != wanted[0]:
             raise KeyError(key)
         assert self._stored is not None
-        row, columns = int(self._order[place]), self._stored["columns"]
+        row, columns = int(self._order[place]), self._stored.columns
         values = {name: columns[name][row].item() for name in COLUMNS if ALL[name] == "small"}
         return {
             **{name: columns[name][row].decode() for name in TEXTS},
             **values,
-            "shard": self._stored["shards"][values["shard"]]["name"],
-            "licence": self._stored["licences"][values["licence"]],
+            "shard": self._stored.head.shards[values["shard"]].name,
+            "licence": self._stored.head.licences[values["licence"]],
             "sha256": next(hexadecimal(columns["sha256"][row : row + 1])),
         }
 

@@ -6,7 +6,6 @@ listed in skipped.json.
 """
 
 import io
-import json
 import os
 import re
 import shutil
@@ -27,11 +26,12 @@ import soxr
 from numpy.typing import NDArray
 
 from rased.data.corpora.base import VOICEBANK_TEST_SPEAKERS
-from rased.data.folder import SKIPPED, Writer, begin, recover, writing
+from rased.data.folder import SKIPPED, Skipped, Writer, begin, read_skipped, recover, writing
 from rased.data.responses import describe
-from rased.data.shards import INDEX, Codec, Role, write_index
-from rased.data.sources import ROLES, Listing, Source, collect
-from rased.data.tars import CODECS, Details, Rows
+from rased.data.schemas import CODECS, ROLES, Codec, Role, read_index_head
+from rased.data.shards import INDEX, write_index
+from rased.data.sources import Listing, Source, collect
+from rased.data.tars import Details, Rows
 from rased.disk import sha256, write_json
 from rased.errors import ProblemsFound, RasedError, nearest
 
@@ -54,14 +54,6 @@ _TEST_SPEECH = re.compile(rf"(?:.*/)?(?:{'|'.join(VOICEBANK_TEST_SPEAKERS)})_\d{
 
 class BadAudioError(Exception):
     """Why one file cannot be packed; becomes a line of skipped.json."""
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A file that was left out, and why."""
-
-    path: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -382,15 +374,15 @@ def _pack(
 
 def _summary(out: Path, listing: Listing) -> Packed:
     """Tell about a folder that is complete already."""
-    index = json.loads((out / INDEX).read_bytes())
-    skipped = json.loads((out / SKIPPED).read_bytes()) if (out / SKIPPED).is_file() else []
+    mend = f"Rebuild it with `rased data verify {out} --repair`."
+    head = read_index_head(out / INDEX, repair=mend)
     return Packed(
         folder=out,
-        samples=index["samples"],
-        seconds=index["seconds"],
-        bytes=sum(shard["bytes"] for shard in index["shards"]),
-        resumed=index["samples"],
-        skipped=tuple(Skipped(**entry) for entry in skipped),
+        samples=head.samples,
+        seconds=head.seconds,
+        bytes=sum(shard.bytes for shard in head.shards),
+        resumed=head.samples,
+        skipped=read_skipped(out),
         passed_over=dict(listing.passed_over),
     )
 

@@ -15,7 +15,7 @@ from rased.data import order
 from rased.data.corpus import Corpus
 from rased.data.distortions import Distortion, Distortions
 from rased.data.remote import BlockCache
-from rased.data.shards import Role
+from rased.data.schemas import Role
 from rased.errors import RasedError
 from rased.signal import room
 

@@ -19,7 +19,7 @@ from rased.data.corpora.base import Archive, Item, Pair, PublicCorpus
 from rased.data.download import FOLDER, Fetched, obtain
 from rased.data.freeze import SCHEMA, TESTSET, list_sha256
 from rased.data.pack import BadAudioError, Packed, encode, pack_listing, read_mono
-from rased.data.shards import Codec, Role
+from rased.data.schemas import Codec, Role
 from rased.data.sources import Listing, Source, check_split, key_of, size_of
 from rased.disk import on_disk, write_json
 from rased.errors import RasedError, nearest

@@ -1,19 +1,21 @@
 """Mend what can be mended of a folder of shards: the index anew, damaged shards without their damaged samples."""
 
 import hashlib
-import json
 import shutil
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rased import documents
 from rased.data.folder import writing
 from rased.data.judge import altered, head_of, is_shards, is_whole, judge
 from rased.data.known import Known, load
-from rased.data.shards import INDEX, Codec, Role, Shard, write_index
+from rased.data.schemas import Codec, Role, Shard
+from rased.data.shards import INDEX, write_index
 from rased.data.tars import Rows, ShardWriter, read_shard
 from rased.disk import sha256, write_json
+from rased.documents import Text
 from rased.errors import RasedError
 
 DROPPED = "dropped.json"
@@ -41,7 +43,7 @@ def repair(folder: Path) -> list[str]:
 def _repair(folder: Path) -> list[str]:
     stored, _ = load(folder)
     known, head = Known(stored), head_of(stored)
-    listed = {shard["name"]: shard for shard in (stored or {"shards": []})["shards"]}
+    listed = {} if stored is None else {shard.name: shard for shard in stored.head.shards}
     looked_at = {}
     for path in sorted(folder.glob("*.tar")):
         whole = path.name in listed and is_whole(path, listed[path.name])
@@ -89,10 +91,20 @@ def _repair(folder: Path) -> list[str]:
         done.append(f"{INDEX} was written anew with {len(rows)} samples")
     if dropped:
         list_file = folder / DROPPED
-        earlier = json.loads(list_file.read_bytes()) if list_file.is_file() else []
-        write_json(list_file, earlier + dropped)
+        write_json(list_file, _earlier(list_file) + dropped)
         done.append(f"{len(dropped)} dropped samples or places are listed in {DROPPED}")
     return done
+
+
+def _earlier(list_file: Path) -> list[dict[str, str]]:
+    """What earlier repairs dropped."""
+    if not list_file.is_file():
+        return []
+    repair = "Rename it, and repair again."
+    found = documents.plain(
+        documents.read_bytes(list_file, repair=repair), of=list_file, repair=repair
+    )
+    return list(documents.fit(found, list[dict[str, Text]], of=list_file, repair=repair))
 
 
 @dataclass

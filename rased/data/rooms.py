@@ -25,7 +25,8 @@ from jaxtyping import Float
 from rased.data.folder import Writer, begin, recover, writing
 from rased.data.pack import encode
 from rased.data.responses import describe
-from rased.data.shards import Codec, write_index
+from rased.data.schemas import Codec
+from rased.data.shards import write_index
 from rased.data.tars import Details
 from rased.errors import RasedError
 

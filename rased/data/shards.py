@@ -12,29 +12,26 @@ from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
 from rased.data import remote
-from rased.data.columns import Names, hexadecimal, read_columns
+from rased.data.columns import Kind, Names, hexadecimal
+from rased.data.schemas import COLUMNS, SCHEMA, Codec, Role, Shard, read_index_parts
 from rased.errors import RasedError, nearest
 
-SCHEMA = 1
 INDEX = remote.INDEX
-Role = Literal["speech", "noise", "rir"]
-Codec = Literal["flac", "pcm16"]
-COLUMNS = ("key", "split", "label", "shard", "offset", "bytes", "frames", "licence", "sha256")
-_KINDS = {
-    name: "hash"
-    if name == "sha256"
-    else "string"
-    if name in ("key", "split", "label")
-    else "number"
-    for name in COLUMNS
+_KINDS: dict[str, Kind] = {
+    **dict.fromkeys(("shard", "offset", "bytes", "frames", "licence"), "number"),
+    "key": "key",
+    "split": "split",
+    "label": "label",
+    "sha256": "hash",
 }
+_TEXTS = ("key", "split", "label")
 DIGITS = 12
 """Hexadecimal digits of a recording's SHA-256 that a manifest keeps."""
 _OPEN_FILES = 64
@@ -67,15 +64,6 @@ def locate(name: str | Path, role: Role) -> Path:
 
 class ShardError(RasedError):
     """A shard that cannot be opened: no fault of one sample, so that reading stops."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One tar file: its name in the folder, its size in bytes and its SHA-256."""
-
-    name: str
-    bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -156,41 +144,26 @@ def read_index(folder: Path, *, resized: bool = False) -> Index:
         resized: take shards of another size than it says as well.
 
     Raises:
-        RasedError: no index, not JSON, a newer schema, columns of unequal length, shards that are
-            not there or of another size.
+        RasedError: no index, a damaged one, a newer schema, shards that are not there or of another size.
     """
     path = folder / INDEX
     if not path.is_file():
         raise RasedError(
             f"No {INDEX} in {folder}: write it with `rased data verify {folder} --repair`."
         )
-    try:
-        stored, arrays = read_columns(path, _KINDS)
-        columns = {n: Names(a) if _KINDS[n] == "string" else a for n, a in arrays.items()}
-        schema = stored["schema"]
-        if schema > SCHEMA:
-            raise RasedError(
-                f"{path} has schema {schema} and this rased reads up to {SCHEMA}: upgrade rased or pack again."
-            )
-        shards = tuple(Shard(s["name"], s["bytes"], s["sha256"]) for s in stored["shards"])
-        index = Index(
-            folder=folder,
-            origin=remote.origin(folder),
-            role=stored["role"],
-            codec=stored["codec"],
-            sample_rate=stored["sample_rate"],
-            shards=shards,
-            licences=tuple(stored["licences"]),
-            columns=columns,
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise RasedError(
-            f"{path} is damaged ({error!r}): rebuild it with `rased data verify {folder} --repair`."
-        ) from error
-    if len({len(column) for column in columns.values()}) > 1:
-        raise RasedError(
-            f"{path} has columns of unequal length: rebuild it with `rased data verify {folder} --repair`."
-        )
+    mend = f"Rebuild it with `rased data verify {folder} --repair`."
+    head, arrays = read_index_parts(path, _KINDS, repair=mend)
+    index = Index(
+        folder=folder,
+        origin=remote.origin(folder),
+        role=head.role,
+        codec=head.codec,
+        sample_rate=head.sample_rate,
+        shards=tuple(head.shards),
+        licences=tuple(head.licences),
+        columns={n: Names(a) if _KINDS[n] in _TEXTS else a for n, a in arrays.items()},
+    )
+    shards = index.shards
     if index.origin:
         return index
     missing = [shard.name for shard in shards if not (folder / shard.name).is_file()]

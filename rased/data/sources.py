@@ -7,13 +7,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
-from rased.data.shards import Role
+from rased.data.schemas import ROLES, Role
 from rased.data.tables import temporary_table
 from rased.errors import RasedError
 
-ROLES: tuple[Role, ...] = get_args(Role)
 SPLITS = ("train", "valid", "test")
 
 AUDIO_SUFFIXES = frozenset(

@@ -11,18 +11,18 @@ import sqlite3
 import tarfile
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple, get_args
+from typing import IO, Any, NamedTuple
 
-from rased.data.shards import COLUMNS, Codec, Shard
+from rased import documents
+from rased.data.schemas import CODECS, COLUMNS, Codec, Sample, Shard
 from rased.data.tables import temporary_table
 from rased.disk import PART, sha256
-from rased.errors import RasedError
+from rased.errors import RasedError, cut, shown
 
 Details = dict[str, Any]
 """The plain-data side of a sample: {key}.json in a shard."""
-CODECS: tuple[Codec, ...] = get_args(Codec)
 _BLOCK = tarfile.BLOCKSIZE
-_NEEDED = {"key", "role", "split", "label", "sample_rate", "frames", "licence"}
+_LARGEST_JSON = 1 << 20
 
 
 class Stored(NamedTuple):
@@ -169,8 +169,8 @@ def read_shard(
 
     def complain(key: str, reason: str) -> None:
         if damaged is None:
-            raise RasedError(f"{shard} is damaged: {f'{key}: ' if key else ''}{reason}.")
-        damaged(key, reason)
+            raise RasedError(f"{shard} is damaged: {f'{cut(key)}: ' if key else ''}{reason}.")
+        damaged(cut(key), reason)
 
     waiting: tuple[str, Codec, int, bytes] | None = None
     for name, offset, data in _members(shard, complain):
@@ -181,15 +181,14 @@ def read_shard(
         if suffix in CODECS:
             waiting = (key, suffix, offset, data)
         elif suffix != "json":
-            complain("", f"'{name}' is no member of a shard")
+            complain("", f"'{cut(name)}' is no member of a shard")
         elif waiting is None:
             complain(key, "its audio is missing")
         else:
-            details = _details(key, data)
-            if details is None:
-                complain(key, "its json cannot be read")
-            else:
-                yield Stored(details, waiting[1], waiting[2], waiting[3])
+            try:
+                yield Stored(_details(key, data), waiting[1], waiting[2], waiting[3])
+            except _DamagedError as error:
+                complain(key, str(error))
             waiting = None
     if waiting is not None:
         complain(waiting[0], "its json is missing")
@@ -207,7 +206,10 @@ def _members(shard: Path, complain: Callable[[str, str], None]) -> Iterator[tupl
             offset = stream.tell()
             try:
                 header = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
-            except (tarfile.HeaderError, UnicodeDecodeError):
+                whole = header.isreg() and header.size >= 0
+            except (tarfile.HeaderError, ValueError):
+                whole = False
+            if not whole:  # links, folders and devices are no part of a shard either
                 gap, garbage = gap + _BLOCK, garbage or any(block)
                 continue
             if gap:
@@ -228,11 +230,20 @@ def _padded(size: int) -> int:
     return -(-size // _BLOCK) * _BLOCK
 
 
-def _details(key: str, data: bytes) -> Details | None:
+class _DamagedError(Exception):
+    """Why the json of a sample cannot be used."""
+
+
+def _details(key: str, data: bytes) -> Details:
+    """The json of a sample in plain values, checked."""
+    if len(data) > _LARGEST_JSON:
+        raise _DamagedError(f"its json has {len(data)} bytes")
     try:
-        details = json.loads(data)
-    except ValueError:
-        return None
-    if not isinstance(details, dict) or not details.keys() >= _NEEDED or details["key"] != key:
-        return None
-    return details
+        found: Details = documents.plain(data, of="its json", repair="")
+        documents.fit(found, Sample, of="its json", repair="")
+    except RasedError as error:
+        reason = str(error).removeprefix("'its json' is damaged: ").rstrip(". ")
+        raise _DamagedError(f"its json cannot be read: {reason}") from None
+    if found["key"] != key:
+        raise _DamagedError(f"its json is that of {shown(found['key'])}")
+    return found

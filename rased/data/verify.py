@@ -17,8 +17,9 @@ from rased.data.columns import Names
 from rased.data.freeze import TESTSET, list_sha256
 from rased.data.judge import altered, head_of, is_shards, is_whole, judge
 from rased.data.known import SUMS, Known, Seen, load
-from rased.data.shards import INDEX, Role, bundle
-from rased.data.sources import ROLES, SPLITS
+from rased.data.schemas import ROLES, Role, Shard
+from rased.data.shards import INDEX, bundle
+from rased.data.sources import SPLITS
 from rased.data.tars import Stored, read_shard
 from rased.disk import PART, sha256
 from rased.errors import RasedError
@@ -150,7 +151,7 @@ def _summary_of_shards(folder: Path) -> dict[str, Any]:
         raise RasedError(
             f"{folder}: {trouble}; mend it with `rased data verify {folder} --repair`."
         )
-    columns, licences, splits = stored["columns"], stored["licences"], []
+    columns, head, splits = stored.columns, stored.head, []
     for split in sorted(set(Names(np.unique(columns["split"]))), key=_place_of_split):
         of = columns["split"] == split.encode()
         frames, size = (int(columns[name][of].sum(dtype=np.int64)) for name in ("frames", "bytes"))
@@ -158,18 +159,22 @@ def _summary_of_shards(folder: Path) -> dict[str, Any]:
             {
                 "split": split,
                 "files": int(of.sum()),
-                "seconds": round(frames / stored["sample_rate"], 3),
+                "seconds": round(frames / head.sample_rate, 3),
                 "labels": len(np.unique(columns["label"][of])),
                 "bytes": size,
-                "licences": sorted({licences[code] for code in np.unique(columns["licence"][of])}),
+                "licences": sorted(
+                    {head.licences[code] for code in np.unique(columns["licence"][of])}
+                ),
             }
         )
     return {
         "folder": remote.origin(folder) or str(folder),
-        "what": f"{stored['role']}, {stored['codec']}, {stored['sample_rate']} Hz, "
-        f"{len(stored['shards'])} shards",
-        **{key: stored[key] for key in ("role", "codec", "sample_rate", "attribution")},
-        "shards": len(stored["shards"]),
+        "what": f"{head.role}, {head.codec}, {head.sample_rate} Hz, {len(head.shards)} shards",
+        "role": head.role,
+        "codec": head.codec,
+        "sample_rate": head.sample_rate,
+        "attribution": head.attribution,
+        "shards": len(head.shards),
         "splits": splits,
     }
 
@@ -216,16 +221,17 @@ def _check_shards(folder: Path, seen: Seen, step: Callable[[], None]) -> _Shards
         checked.complain(trouble)
     known = Known(stored)
     if stored is not None:
-        checked.role, checked.head = stored["role"], head_of(stored)
-        if len(known) != stored["samples"]:
-            checked.complain(f"{INDEX} names {stored['samples'] - len(known)} keys twice")
-        attribution = stored.get("attribution")
+        head = stored.head
+        checked.role, checked.head = head.role, head_of(stored)
+        if len(known) != head.samples:
+            checked.complain(f"{INDEX} names {head.samples - len(known)} keys twice")
+        attribution = head.attribution
         if attribution and not (folder / attribution).is_file():
             checked.complain(
                 f"{attribution}, the licence texts that {INDEX} names, is missing",
                 "copy it there from the source of the corpus",
             )
-    listed = {shard["name"]: shard for shard in (stored or {"shards": []})["shards"]}
+    listed = {} if stored is None else {shard.name: shard for shard in stored.head.shards}
     on_disk = {path.name: path for path in sorted(folder.glob("*.tar"))}
     for name in listed.keys() - on_disk.keys():
         samples = sum(row["shard"] == name for row in known.values())
@@ -251,7 +257,7 @@ def _check_shards(folder: Path, seen: Seen, step: Callable[[], None]) -> _Shards
 
 def _check_shard(
     path: Path,
-    listed: Mapping[str, Any] | None,
+    listed: Shard | None,
     known: Mapping[str, Mapping[str, Any]],
     checked: _Shards,
     seen: Seen,

@@ -14,7 +14,7 @@ from jaxtyping import Float32
 
 from rased import audio
 from rased.data.freeze import SCHEMA, TESTSET, list_sha256
-from rased.data.shards import Role
+from rased.data.schemas import Role
 from rased.data.sources import key_of, split_and_label
 from rased.errors import RasedError
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from rased.config import load_yaml
 from rased.data.manifest import splits, unknown
-from rased.data.shards import Role
+from rased.data.schemas import Role
 from rased.errors import RasedError
 from rased.evaluation.systems import System
 from rased.evaluation.testset import EvaluationSet

@@ -21,7 +21,8 @@ from torch import Tensor
 from rased import audio
 from rased.config import build, load_yaml
 from rased.data.manifest import splits, unknown
-from rased.data.shards import INDEX, Role, bundle, locate
+from rased.data.schemas import Role
+from rased.data.shards import INDEX, bundle, locate
 from rased.errors import RasedError
 from rased.models.base import Enhancer
 from rased.models.cost import count_parameters, macs_per_second

@@ -11,7 +11,8 @@ import soundfile
 
 from rased.data.corpus import Corpus
 from rased.data.plan import Plan, Scene
-from rased.data.shards import Shard, write_index
+from rased.data.schemas import Shard
+from rased.data.shards import write_index
 
 RATE = 16_000
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rased.data.known import Known, Seen, load
-from rased.data.shards import COLUMNS, INDEX, Shard, bundle, write_index
+from rased.data.schemas import COLUMNS, Shard
+from rased.data.shards import INDEX, bundle, write_index
 
 ROWS = st.lists(
     st.tuples(
@@ -34,7 +35,7 @@ def test_rows_are_those_of_the_index_by_key(tmp_path_factory, rows):
     columns["split"] = columns["label"] = ["train"] * len(rows)
     columns["licence"] = [0] * len(rows)
     folder = tmp_path_factory.getbasetemp()
-    shards = [Shard(f"train-00000{number}.tar", 1, "0" * 64) for number in range(2)]
+    shards = [Shard(f"train-00000{number}.tar", 2**41, "0" * 64) for number in range(2)]
     write_index(
         folder,
         role="speech",
@@ -108,7 +109,7 @@ def work(folder):
         for key, row in Known(stored).items():
             seen.add(folder, key)
             seen.remember(folder, "recording", row["sha256"], row["split"])
-    return stored["samples"]
+    return stored.head.samples
 work(Path(sys.argv[2]))
 before = peak()
 count = work(Path(sys.argv[3]))
@@ -136,7 +137,7 @@ def test_millions_of_samples_take_little_memory(tmp_path, what, bound):
             role="speech",
             codec="flac",
             sample_rate=16_000,
-            shards=[Shard("train-000000.tar", 1, "0" * 64)],
+            shards=[Shard("train-000000.tar", 10**9, "0" * 64)],
             licences=["CC0"],
             columns={name: list(map(_plain, column)) for name, column in columns.items()},
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rased.data.shards import Role
+from rased.data.schemas import Role
 from rased.data.sources import AUDIO_SUFFIXES
 
 VOICEBANK_TEST_SPEAKERS = ("p232", "p257")

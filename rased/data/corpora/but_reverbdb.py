@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rased.data.corpora.base import Archive, Item, PublicCorpus, audio_below
-from rased.data.shards import Role
+from rased.data.schemas import Role
 
 VALID_ROOMS = ("VUT_FIT_L212",)
 TEST_ROOMS = ("VUT_FIT_C236", "Hotel_SkalskyDvur_Room112")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rased.data.corpora.base import Archive, Item, Pair, PublicCorpus, audio_below
-from rased.data.shards import Role
+from rased.data.schemas import Role
 
 _TOOLS = ("reverb_tools_for_Generate_mcTrainData", "reverb_tools_for_Generate_SimData")
 _VALID_ROOM = "LargeRoom2"
