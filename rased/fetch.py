@@ -106,8 +106,8 @@ def checked_url(url: str) -> str:
     place = f"[{host}]" if ":" in host else host
     user = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
     place = f"{user}{place}" + (f":{port}" if port is not None else "")
-    path = urllib.parse.quote(parts.path, safe="/%:@!$&'()*+,;=~-._")
-    query = urllib.parse.quote(parts.query, safe="/%:@!$&'()*+,;=~-._?")
+    path = urllib.parse.quote(parts.path, safe="/%:@!$&'(),;=*+~-._")
+    query = urllib.parse.quote(parts.query, safe="/%:@!$&'(),;=*+~-._?")
     return urllib.parse.urlunsplit((parts.scheme, place, path, query, ""))
 
 

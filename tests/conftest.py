@@ -5,6 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("rased", deadline=None)  # a busy machine is no fault of the code
+settings.load_profile("rased")
 
 
 @pytest.fixture

@@ -175,7 +175,7 @@ def test_without_distortions_nothing_is_touched():
 CHEAP = [name for name in TABLE if name != "codec"]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 10_000),
     target=st.sampled_from(TARGETS),

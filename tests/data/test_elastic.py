@@ -76,7 +76,6 @@ def _mixtures(plan, epoch, legs):
 @pytest.mark.parametrize("source", ["bundled", "unequal"])
 @pytest.mark.parametrize("shuffle", ["samples", "blocks"])
 @settings(
-    deadline=None,
     max_examples=4,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

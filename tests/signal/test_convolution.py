@@ -15,7 +15,7 @@ def ways(request, monkeypatch):
     monkeypatch.setattr(convolution, "by_parts", lambda device: request.param)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     time=st.integers(1, 900),
     taps=st.integers(1, 400),

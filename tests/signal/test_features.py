@@ -133,7 +133,7 @@ MEMORIES = {
 
 
 @pytest.mark.parametrize("name", MEMORIES)
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(cut=st.integers(1, 298))
 def test_in_pieces_as_in_one(name, cut):
     function, initial = MEMORIES[name]
