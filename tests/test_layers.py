@@ -10,6 +10,7 @@ PACKAGE = ROOT / "rased"
 FOUNDATION = {
     "errors",
     "extras",
+    "parallel",
     "names",
     "documents",
     "disk",

@@ -7,11 +7,11 @@ a page. What an earlier call has finished is kept: an interrupted demo continues
 
 import argparse
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rased.errors import RasedError
+from rased.parallel import cores
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -129,8 +129,7 @@ def _evaluate(console: "Console", out: Path) -> None:
 
     results = out / "results"
     systems = [*SYSTEMS, *list_checkpoints(), str(out / RUN)]
-    jobs = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    rows = evaluate(systems, BUNDLE, results, jobs=jobs, save_audio=True)
+    rows = evaluate(systems, BUNDLE, results, jobs=cores(), save_audio=True)
     console.rule("3. compare")
     print_table(rows)
     page = write_page(rows, out, audio_folder=results / "audio")

@@ -13,8 +13,9 @@ beside the evaluation, the memory that loading the system and enhancing 10 s add
 """
 
 import argparse
-import os
 from pathlib import Path
+
+from rased.parallel import cores
 
 EXAMPLES = """\
 examples:
@@ -79,8 +80,3 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print_table(rows)
     return 0
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from rased.cli.evaluate import cores
 from rased.config import load_configs, load_yaml, merge, override
 from rased.errors import RasedError, nearest
+from rased.parallel import cores
 
 if TYPE_CHECKING:
     from rased.training.launch import Launch

@@ -10,12 +10,9 @@ import os
 import re
 import shutil
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, cast
@@ -34,6 +31,7 @@ from rased.data.sources import Listing, Source, collect
 from rased.data.tars import Details, Rows
 from rased.disk import sha256, write_json
 from rased.errors import ProblemsFound, RasedError, nearest
+from rased.parallel import in_order
 
 _BLOCK = 1 << 18
 """Samples decoded at once."""
@@ -332,7 +330,7 @@ def _pack(
 
     todo = (source for source in listing.sources if not resumed or source.key not in done)
     with Writer(out, rows, codec, shard_mb=request["shard_mb"]) as writer:
-        for count, result in enumerate(_in_order(prepare, todo, jobs), 1):
+        for count, result in enumerate(in_order(prepare, todo, jobs=jobs), 1):
             if isinstance(result, Skipped):
                 skipped.append(result)
             else:
@@ -508,21 +506,6 @@ def _ogg_ends(file: Path) -> bool:
 def _reason(error: soundfile.LibsndfileError) -> str:
     text = error.error_string.removeprefix("Error :").strip().rstrip(".")
     return text[:1].lower() + text[1:]
-
-
-def _in_order(work: Callable[[Source], Any], items: Iterator[Source], jobs: int) -> Iterator[Any]:
-    """Yield work(item) in the order of the items, a bounded number of them in flight."""
-    jobs = jobs or len(os.sched_getaffinity(0))
-    with ThreadPoolExecutor(jobs) as pool:
-        waiting: deque[Future[Any]] = deque(
-            pool.submit(work, item) for item in islice(items, 2 * jobs)
-        )
-        try:
-            while waiting:
-                yield waiting.popleft().result()
-                waiting.extend(pool.submit(work, item) for item in islice(items, 1))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _attribute(out: Path, licence_files: Sequence[Path]) -> str | None:

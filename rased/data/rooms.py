@@ -7,15 +7,9 @@ algorithms", ICASSP 2018, arXiv 1710.04196).
 """
 
 import math
-import multiprocessing
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +23,7 @@ from rased.data.schemas import Codec
 from rased.data.shards import write_index
 from rased.data.tars import Details
 from rased.errors import RasedError
+from rased.parallel import in_order
 
 Response = Float[np.ndarray, " _"]
 SMALLEST = (2.5, 2.5, 2.3)
@@ -183,9 +178,8 @@ def simulate(
             count = resumed
             progress(count, total)
             with Writer(out, rows, codec, shard_mb=shard_mb) as writer:
-                for responses in _in_order(
-                    partial(render, recipe=recipe, codec=codec), todo, jobs or _cores()
-                ):
+                rendering = partial(render, recipe=recipe, codec=codec)
+                for responses in in_order(rendering, todo, jobs=jobs, engine="processes"):
                     for details, audio in responses:
                         if details["key"] not in done:
                             writer.write(details, audio)
@@ -342,31 +336,3 @@ def _shortened(response: Response) -> Response:
     remaining = np.cumsum(energy[::-1])[::-1]
     last = np.flatnonzero(remaining > remaining[0] * 10 ** (_QUIET_DB / 10))[-1]
     return response[: int(last) + 1]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def _in_order(work: Callable[[int], Any], items: Iterable[int], jobs: int) -> Iterator[Any]:
-    """Yield work(item) in the order of the items from several processes, a bounded number of them in flight."""
-    items = iter(items)
-    if jobs == 1:
-        yield from map(work, items)
-        return
-    # A forked child of a process with threads may hang; spawn begins afresh.
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting: deque[Future[Any]] = deque(
-            pool.submit(work, item) for item in islice(items, 2 * jobs)
-        )
-        try:
-            while waiting:
-                yield waiting.popleft().result()
-                waiting.extend(pool.submit(work, item) for item in islice(items, 1))
-        except BrokenProcessPool as error:
-            raise RasedError(
-                "A simulating process was killed (out of memory?). Complete shards are kept: run the same "
-                "command again, with fewer --jobs."
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)

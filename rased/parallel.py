@@ -1,0 +1,68 @@
+"""Work shared out over the cores of this machine, with results in the order of the items."""
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import Literal, TypeVar
+
+from rased.errors import RasedError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def cores() -> int:
+    """Number of cores that this process may use; Linux can give it fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def in_order(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    jobs: int | None = None,
+    engine: Literal["threads", "processes"] = "threads",
+) -> Iterator[Result]:
+    """Yield function(item) in the order of the items; at most two a worker are in flight, so memory stays flat.
+
+    Args:
+        function: what is done with each item; with processes it must be picklable.
+        items: read as far as needed.
+        jobs: number of workers; None: one a core. One process works in this process itself.
+        engine: threads for work that releases Python's lock (decoding, compression), processes for other work.
+
+    Raises:
+        RasedError: a worker process was killed.
+    """
+    jobs, items = jobs or cores(), iter(items)
+    if jobs == 1 and engine == "processes":
+        yield from map(function, items)
+        return
+    with _pool(jobs, engine) as pool:
+        waiting: deque[Future[Result]] = deque(
+            pool.submit(function, item) for item in islice(items, 2 * jobs)
+        )
+        try:
+            while waiting:
+                yield waiting.popleft().result()
+                waiting.extend(pool.submit(function, item) for item in islice(items, 1))
+        except BrokenProcessPool as error:
+            raise RasedError(
+                "A worker process was killed (out of memory?). What is complete is kept: run the same "
+                "command again, with fewer --jobs."
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _pool(jobs: int, engine: Literal["threads", "processes"]) -> Executor:
+    if engine == "threads":
+        return ThreadPoolExecutor(jobs)
+    # A forked child of a process with threads may hang: spawn begins afresh.
+    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
