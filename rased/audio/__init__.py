@@ -1,0 +1,34 @@
+"""Files <-> arrays: any rate, channels and format, whole or block by block.
+
+Arrays are float32 of shape (channel, time), full scale 1. Every bad file is a `BadAudioError` with one sentence; a file
+that is written appears under its name only when it is complete.
+"""
+
+from rased.audio.names import FORMATS, LOSSY, SUFFIXES, looks_like_audio, output_name
+from rased.audio.problems import BadAudioError, printable
+from rased.audio.reading import BLOCK_SECONDS, AudioInfo, Recording, blocks, inspect, open_audio, read
+from rased.audio.resampling import Resampler, resample, resampled_length
+from rased.audio.writing import AudioWriter, output_coding, write
+
+__all__ = [
+    "BLOCK_SECONDS",
+    "FORMATS",
+    "LOSSY",
+    "SUFFIXES",
+    "AudioInfo",
+    "AudioWriter",
+    "BadAudioError",
+    "Recording",
+    "Resampler",
+    "blocks",
+    "inspect",
+    "looks_like_audio",
+    "open_audio",
+    "output_coding",
+    "output_name",
+    "printable",
+    "read",
+    "resample",
+    "resampled_length",
+    "write",
+]

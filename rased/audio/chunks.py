@@ -1,0 +1,220 @@
+"""Containers that say how long their audio is: WAV, RF64, AIFF, AU, CAF, W64, NIST SPHERE, 8SVX.
+
+libsndfile reads a file whose end is missing as if it were shorter, and one whose header was never
+completed as if it were empty. What the header announces and what is there are compared here.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from rased.audio.views import Piece, Source
+
+_UNKNOWN_32 = ((1 << 31) - (1 << 16), (1 << 31) + (1 << 16)), ((1 << 32) - (1 << 16), 1 << 32)
+"""Lengths that programs write into 32 bits where they cannot know: sox, arecord, ffmpeg and others."""
+_UNKNOWN_64 = 1 << 62
+_MPEG_TAGS = (0x50, 0x55)
+_HEADER = 1 << 16
+"""Bytes in which a header of this kind has said all but chunks of text."""
+_CHUNKS = 10_000
+_W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
+
+
+@dataclass(frozen=True)
+class Payload:
+    """Where the audio of a file is.
+
+    Attributes:
+        start: its first byte.
+        announced: bytes that the header promises; None where it does not know.
+        there: bytes from start to the end of the file.
+        patches: bytes by position that let libsndfile read all of it, where the header does not know the length.
+        unfinished: whether the header has a length of nothing, as that of a recorder that died.
+        mpeg: whether the audio is an MPEG stream.
+        chunks: the order of the bytes of chunk lengths behind the audio; None where there are no chunks.
+    """
+
+    start: int
+    announced: int | None
+    there: int
+    patches: dict[int, bytes]
+    unfinished: bool = False
+    mpeg: bool = False
+    chunks: Literal["little", "big"] | None = None
+
+    @property
+    def cut(self) -> bool:
+        """Whether the header promises more than there is."""
+        return self.announced is not None and self.announced > self.there
+
+
+def find_payload(source: Source, head: bytes) -> Payload | None:
+    """Return where the audio is; None for a file of another kind, or a header that leads nowhere."""
+    if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE":
+        return _riff(source, "big" if head[:4] == b"RIFX" else "little")
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC", b"8SVX", b"16SV"):
+        return _form(source)
+    if head[:4] in (b".snd", b"dns."):
+        return _au(source, head)
+    if head[:4] == b"caff":
+        return _caf(source)
+    if head[:16] == _W64_RIFF:
+        return _w64(source)
+    if head[:7] == b"NIST_1A":
+        return _nist(source, head)
+    return None
+
+
+def patched(source: Source, patches: dict[int, bytes]) -> list[Piece]:
+    """Return the file with some of its bytes replaced."""
+    pieces: list[Piece] = []
+    at = 0
+    for start, data in sorted(patches.items()):
+        pieces += [range(at, start), data]
+        at = start + len(data)
+    return [*pieces, range(at, source.size)]
+
+
+def left_over(source: Source, payload: Payload) -> int:
+    """Bytes behind the announced audio that are no chunks of text or marks; 0 where all is in order."""
+    if payload.announced is None or payload.chunks is None:
+        return 0
+    at = payload.start + payload.announced + payload.announced % 2
+    rest = source.size - at
+    for _ in range(_CHUNKS):
+        header = source.read(at, 8)
+        if len(header) < 8:
+            return 0
+        if not re.fullmatch(rb"[ -~]{4}", header[:4]):
+            return rest
+        size = int.from_bytes(header[4:], payload.chunks)
+        at += 8 + size + size % 2
+        if at > source.size + 1:
+            return rest
+    return 0
+
+
+def _chunks(
+    source: Source, at: int, order: Literal["little", "big"]
+) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, size and first byte of each chunk of RIFF and FORM."""
+    for _ in range(_CHUNKS):
+        header = source.read(at, 8)
+        if len(header) < 8:
+            return
+        size = int.from_bytes(header[4:], order)
+        yield header[:4], size, at + 8
+        at += 8 + size + size % 2
+
+
+def _riff(source: Source, order: Literal["little", "big"]) -> Payload | None:
+    long_size: int | None = None
+    long_at = 0
+    tag = 0
+    for name, size, start in _chunks(source, 12, order):
+        if name == b"ds64":
+            long_at = start + 8
+            long_size = int.from_bytes(source.read(long_at, 8), "little")
+        elif name == b"fmt ":
+            tag = int.from_bytes(source.read(start, 2), order)
+        elif name == b"data":
+            there = source.size - start
+            announced, patches = _known(size), {}
+            if long_at:
+                # The size in ds64 rules where that of the chunk is the mark for it.
+                announced = _known_64(long_size) if size == 0xFFFFFFFF else announced
+                patches = {long_at: there.to_bytes(8, "little")}
+            else:
+                patches = {start - 4: min(there, 0xFFFFFFFF).to_bytes(4, order)}
+            return Payload(
+                start,
+                announced,
+                there,
+                patches,
+                unfinished=size == 0,
+                mpeg=tag in _MPEG_TAGS,
+                chunks=order,
+            )
+    return None
+
+
+def _form(source: Source) -> Payload | None:
+    for name, size, start in _chunks(source, 12, "big"):
+        if name == b"SSND":
+            offset = int.from_bytes(source.read(start, 4), "big")
+            there = source.size - start - 8 - offset
+            announced = _known(size)
+            if announced is not None:
+                announced = max(0, announced - 8 - offset)
+            size_bytes = min(there + 8 + offset, 0xFFFFFFFF).to_bytes(4, "big")
+            return Payload(
+                start + 8 + offset, announced, there, {start - 4: size_bytes}, chunks="big"
+            )
+        if name == b"BODY":
+            return Payload(start, _known(size), source.size - start, {}, chunks="big")
+    return None
+
+
+def _au(source: Source, head: bytes) -> Payload | None:
+    order: Literal["little", "big"] = "big" if head[:4] == b".snd" else "little"
+    start, size = (int.from_bytes(head[at : at + 4], order) for at in (4, 8))
+    return Payload(start, _known(size), source.size - start, {8: b"\xff" * 4})
+
+
+def _caf(source: Source) -> Payload | None:
+    at = 8
+    for _ in range(_CHUNKS):
+        header = source.read(at, 12)
+        if len(header) < 12:
+            return None
+        size = int.from_bytes(header[4:], "big", signed=True)
+        if header[:4] == b"data":
+            there = source.size - at - 12
+            announced = None if size < 0 else size
+            return Payload(at + 12, announced, there, {at + 4: there.to_bytes(8, "big")})
+        if size < 0:
+            return None
+        at += 12 + size
+    return None
+
+
+def _w64(source: Source) -> Payload | None:
+    at = 40
+    for _ in range(_CHUNKS):
+        header = source.read(at, 24)
+        size = int.from_bytes(header[16:], "little")
+        if len(header) < 24 or size < 24:
+            return None
+        if header[:4] == b"data":
+            there = source.size - at - 24
+            announced = size - 24 if size < _UNKNOWN_64 else None
+            patches = {16: source.size.to_bytes(8, "little")}
+            patches[at + 16] = (there + 24).to_bytes(8, "little")
+            return Payload(at + 24, announced, there, patches)
+        at += (size + 7) // 8 * 8
+    return None
+
+
+def _nist(source: Source, head: bytes) -> Payload | None:
+    said = dict(re.findall(rb"\n(\w+) -\w+ ([^\n;]+)", head))
+    try:
+        start = int(head[8:16])
+        frames, width, channels = (
+            int(said[name]) for name in (b"sample_count", b"sample_n_bytes", b"channel_count")
+        )
+    except (KeyError, ValueError):
+        return None
+    if b"shorten" in said.get(b"sample_coding", b""):
+        return None
+    return Payload(start, frames * width * channels, source.size - start, {})
+
+
+def _known(size: int) -> int | None:
+    if size == 0 or any(low <= size < high for low, high in _UNKNOWN_32):
+        return None
+    return size
+
+
+def _known_64(size: int | None) -> int | None:
+    return None if size is None or size == 0 or size >= _UNKNOWN_64 else size

@@ -1,0 +1,144 @@
+"""Ogg page by page: the streams that lie one after another in a file, and whether each is whole.
+
+libsndfile reads the first of them alone, and a Vorbis or Opus stream that is cut anywhere as if it ended there.
+"""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from rased.audio.problems import DamagedError
+from rased.audio.views import Source
+
+_BEGINS, _ENDS = 2, 4
+"""Bits of a page's header: the first and the last page of a stream."""
+_LONGEST = 27 + 255 + 255 * 255
+"""Bytes of the largest page."""
+_BLOCK = 1 << 20
+_TRIES = 1000
+"""Beginnings of pages that turn out to be none, before a file is given up."""
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+_DECODED = (b"\x01vorbis", b"OpusHead")
+"""First bytes of the streams that libsndfile decodes."""
+
+
+class Page(NamedTuple):
+    """Where a page is, and what its header says."""
+
+    start: int
+    stop: int
+    flags: int
+    serial: int
+    number: int
+    begins: bytes
+
+
+@dataclass
+class Link:
+    """One stream, or several whose pages alternate.
+
+    Attributes:
+        start: its first byte in the file.
+        stop: the byte after it.
+        decoded: of each stream, whether libsndfile decodes it.
+        numbers: of each stream, the number of its last page.
+        unfinished: streams whose last page has not come.
+    """
+
+    start: int
+    stop: int
+    decoded: list[bool] = field(default_factory=list)
+    numbers: dict[int, int] = field(default_factory=dict)
+    unfinished: set[int] = field(default_factory=set)
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is one stream that libsndfile decodes."""
+        return self.decoded == [True]
+
+
+def find_links(source: Source) -> list[Link]:
+    """Return the links of a file in their order; other bytes after the last page of one are passed over.
+
+    Raises:
+        DamagedError: a page is damaged or missing, or a stream has no end.
+    """
+    links: list[Link] = []
+    for page in _pages(source):
+        first = bool(page.flags & _BEGINS)
+        between = bool(links and links[-1].unfinished)
+        if first and not between:
+            links.append(Link(page.start, page.start))
+        if not links or page.start != links[-1].stop:
+            at = links[-1].stop if links else 0
+            raise DamagedError(
+                f"is damaged: the bytes {at} to {page.start} are no Ogg page; get the file again"
+            )
+        _take(page, links[-1], first=first)
+    if links and links[-1].unfinished:
+        raise DamagedError(
+            "is cut short: its last Ogg page is not the end of the stream; get the whole file again"
+        )
+    end = links[-1].stop if links else 0
+    if source.read(end, 4) and b"OggS".startswith(source.read(end, 4)):
+        raise DamagedError(
+            "is cut short or damaged: its last Ogg page is incomplete; get the whole file again"
+        )
+    return links
+
+
+def _take(page: Page, link: Link, *, first: bool) -> None:
+    if first:
+        link.decoded.append(page.begins.startswith(_DECODED))
+        link.unfinished.add(page.serial)
+    elif page.serial not in link.unfinished or page.number != link.numbers[page.serial] + 1:
+        raise DamagedError(
+            f"is damaged: Ogg pages are missing before byte {page.start}; get the file again"
+        )
+    link.numbers[page.serial] = page.number
+    link.stop = page.stop
+    if page.flags & _ENDS:
+        link.unfinished.discard(page.serial)
+
+
+def _pages(source: Source) -> Iterator[Page]:
+    """Yield the whole pages of a file, whatever lies between them."""
+    at = base = tries = 0
+    block = b""
+    while at < source.size and tries < _TRIES:
+        if at + _LONGEST > base + len(block) and base + len(block) < source.size:
+            block, base = source.read(at, _BLOCK), at
+        here = block.find(b"OggS\0", at - base)
+        if here < 0:
+            at = max(at + 1, base + len(block) - 4)
+        elif base + here > at:
+            at = base + here
+        elif (page := _page(block, here, at)) is None:
+            at, tries = at + 1, tries + 1
+        else:
+            yield page
+            at = page.stop
+
+
+def _page(block: bytes, here: int, at: int) -> Page | None:
+    """Read the page that begins at `here` in a block, `at` in the file; None where its checksum is wrong."""
+    header = block[here : here + 27]
+    if len(header) < 27:
+        return None
+    table = block[here + 27 : here + 27 + header[26]]
+    stop = here + 27 + header[26] + sum(table)
+    if stop > len(block):
+        return None
+    content = header[:22] + bytes(4) + block[here + 26 : stop]
+    if _checksum(content) != int.from_bytes(header[22:26], "little"):
+        return None
+    serial, number = (int.from_bytes(header[n : n + 4], "little") for n in (14, 18))
+    begins = block[here + 27 + len(table) :][:8]
+    return Page(at, at + stop - here, header[5], serial, number, begins)
+
+
+def _checksum(content: bytes) -> int:
+    """Return the checksum of Ogg: zlib's polynomial, most significant bit first, without inversion."""
+    reflected = zlib.crc32(content.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{reflected:032b}"[::-1], 2)

@@ -1,0 +1,304 @@
+"""Read audio files: any rate, channels and format, whole or block by block.
+
+Arrays are float32 of shape (channel, time), full scale 1. Every command reads files here, so that what is whole,
+cut short or damaged is the same everywhere. A bad file is a `BadAudioError` with one sentence.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from einops import rearrange
+from jaxtyping import Float32
+
+from rased.audio import ffmpeg
+from rased.audio.chunks import Payload, find_payload, left_over, patched
+from rased.audio.decoders import Decoder, Part, SoundfileDecoder, UndecodableError
+from rased.audio.flac import announced_samples, ends_with_a_frame
+from rased.audio.mpeg import find_segments, looks_like_mpeg
+from rased.audio.ogg import find_links
+from rased.audio.problems import BadAudioError, DamagedError
+from rased.audio.resampling import resample
+from rased.audio.views import Source
+
+BLOCK_SECONDS = 4.0
+RATES = (1_000, 768_000)
+"""Hz that a file may have; what is outside is a damaged header."""
+CHANNELS = 128
+"""The most channels that a file may have."""
+
+_BLOCK_SAMPLES = 1 << 22
+_HEAD = 4096
+_READS = "WAV, FLAC, MP3, Ogg Vorbis, Opus, AIFF, AU, CAF and others"
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What is known of a file before it is decoded.
+
+    Attributes:
+        path: the file.
+        sample_rate: Hz.
+        channels: number of channels.
+        frames: samples per channel; None where its header does not know (a FLAC written to a pipe).
+        format: libsndfile's name of the container, "WAV"; "FFMPEG" for what ffmpeg reads.
+        subtype: libsndfile's name of the coding, "PCM_16".
+        note: what a listener should know of how it was read; "" where all is in order.
+    """
+
+    path: Path
+    sample_rate: int
+    channels: int
+    frames: int | None
+    format: str
+    subtype: str
+    note: str = ""
+
+    @property
+    def seconds(self) -> float | None:
+        """Length in seconds, where it is known."""
+        return None if self.frames is None else self.frames / self.sample_rate
+
+
+class Recording:
+    """An open audio file, read once from its beginning to its end.
+
+    Attributes:
+        info: what is known of it.
+    """
+
+    def __init__(self, info: AudioInfo, decoder: Decoder) -> None:
+        self.info = info
+        self._decoder = decoder
+
+    def blocks(
+        self, seconds: float = BLOCK_SECONDS
+    ) -> Iterator[Float32[np.ndarray, "channel time"]]:
+        """Yield what has not been read yet, in blocks of `seconds` (the last one is shorter), in flat memory.
+
+        Raises:
+            BadAudioError: no samples, NaN or infinite samples, or a damaged file.
+        """
+        rate, most = self.info.sample_rate, max(1, _BLOCK_SAMPLES // self.info.channels)
+        length = max(1, min(round(seconds * rate), most))
+        done = 0
+        for block in self._full_blocks(length):
+            finite = np.isfinite(block).all(axis=1)
+            if not finite.all():
+                at = (done + int(np.argmin(finite))) / rate
+                raise self._bad(
+                    f"holds NaN or infinite samples (the first at {at:.3f} s); repair or leave out the file"
+                )
+            done += len(block)
+            yield rearrange(block, "time channel -> channel time")
+        if done == 0:
+            raise self._bad("holds no samples; leave out the file")
+
+    def _full_blocks(self, length: int) -> Iterator[Float32[np.ndarray, "time channel"]]:
+        """Yield blocks of one length, however the decoder cuts them."""
+        parts: list[np.ndarray] = []
+        missing = length
+        while len(part := self._decoded(missing)):
+            parts.append(part)
+            missing -= len(part)
+            if missing == 0:
+                yield parts[0] if len(parts) == 1 else np.concatenate(parts)
+                parts, missing = [], length
+        if parts:
+            yield np.concatenate(parts)
+
+    def _decoded(self, count: int) -> Float32[np.ndarray, "time channel"]:
+        try:
+            return self._decoder.read(count)
+        except DamagedError as error:
+            raise self._bad(str(error)) from None
+
+    def _bad(self, reason: str) -> BadAudioError:
+        return BadAudioError(self.info.path, reason)
+
+
+@contextmanager
+def open_audio(path: str | Path) -> Iterator[Recording]:
+    """Open a file and see whether it is whole, as far as that can be known without decoding.
+
+    Raises:
+        BadAudioError: no such file, a folder, empty, unreadable, not audio, or cut short.
+    """
+    path = Path(path)
+    descriptor = _descriptor(path)
+    try:
+        source = Source(descriptor)
+        if source.size == 0:
+            raise BadAudioError(path, "is empty (0 bytes); leave out the file")
+        try:
+            decoder, note = _decoder(path, source)
+        except DamagedError as error:
+            raise BadAudioError(path, str(error)) from None
+        try:
+            yield Recording(_info(path, decoder, note), decoder)
+        finally:
+            decoder.close()
+    finally:
+        os.close(descriptor)
+
+
+def inspect(path: str | Path) -> AudioInfo:
+    """Return what is known of a file before it is decoded.
+
+    Raises:
+        BadAudioError: as `open_audio`.
+    """
+    with open_audio(path) as recording:
+        return recording.info
+
+
+def blocks(
+    path: str | Path, *, seconds: float = BLOCK_SECONDS
+) -> Iterator[Float32[np.ndarray, "channel time"]]:
+    """Yield a file in blocks of `seconds` (the last one is shorter), in flat memory.
+
+    Raises:
+        BadAudioError: as `open_audio` and `Recording.blocks`.
+    """
+    with open_audio(path) as recording:
+        yield from recording.blocks(seconds)
+
+
+def read(
+    path: str | Path, *, sample_rate: int | None = None
+) -> tuple[Float32[np.ndarray, "channel time"], int]:
+    """Read a whole file, resampled to `sample_rate` where one is given; return audio and rate.
+
+    Raises:
+        BadAudioError: as `blocks`.
+    """
+    with open_audio(path) as recording:
+        audio = np.concatenate(list(recording.blocks()), axis=1)
+        wanted = sample_rate or recording.info.sample_rate
+        return resample(audio, recording.info.sample_rate, wanted), wanted
+
+
+def _descriptor(path: Path) -> int:
+    """Open a regular file."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise BadAudioError(path, "is a folder, not an audio file")
+        if not stat.S_ISREG(mode):
+            raise BadAudioError(
+                path, "is a pipe or device, not a file: write it to disk and give that file"
+            )
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise BadAudioError(path, "does not exist: there is no file of that name") from None
+    except PermissionError:
+        raise BadAudioError(path, "cannot be read: permission denied") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadAudioError(path, f"cannot be read: {reason.lower()}") from None
+
+
+def _decoder(path: Path, source: Source) -> tuple[Decoder, str]:
+    """Choose who decodes a file, and which bytes of it; return that and a note."""
+    head = source.read(0, _HEAD)
+    try:
+        parts, note = _parts(path, source, head)
+        return SoundfileDecoder(source, parts), note
+    except UndecodableError as error:
+        reason = str(error)
+    kind = ffmpeg.kind_of(head)
+    if kind is None:
+        raise DamagedError(_unreadable(head, reason))
+    if not ffmpeg.available():
+        raise DamagedError(
+            f"is {kind}, which rased reads through ffmpeg: install ffmpeg (`apt install ffmpeg`, "
+            "`brew install ffmpeg`), or convert the file to WAV or FLAC"
+        )
+    return ffmpeg.FfmpegDecoder(path.absolute()), ""
+
+
+def _parts(path: Path, source: Source, head: bytes) -> tuple[list[Part], str]:
+    """Return what libsndfile is to read of a file, and a note.
+
+    Raises:
+        DamagedError: the file is cut short or damaged.
+        UndecodableError: another decoder must read it.
+    """
+    payload = find_payload(source, head)
+    if payload is not None:
+        return _payload_parts(source, payload)
+    if head.startswith(b"OggS"):
+        links = find_links(source)
+        if not links or not all(link.plain for link in links):
+            raise UndecodableError("a codec that libsndfile does not read")
+        return [Part([range(link.start, link.stop)]) for link in links], ""
+    if head.startswith(b"fLaC"):
+        if announced_samples(head) is None and not ends_with_a_frame(source):
+            raise DamagedError(
+                "is cut short: its last FLAC frame is incomplete; get the whole file again"
+            )
+        return [Part()], ""
+    if looks_like_mpeg(source, head) or path.suffix.lower() in (".mp3", ".mp2", ".mp1", ".mpga"):
+        parts = _mpeg_parts(source, 0, source.size)
+        if parts:
+            return parts, ""
+    return [Part()], ""
+
+
+def _payload_parts(source: Source, payload: Payload) -> tuple[list[Part], str]:
+    if payload.cut:
+        raise DamagedError(
+            f"is cut short: its header announces {payload.announced} bytes of audio and {max(0, payload.there)} are "
+            "there; get the whole file again"
+        )
+    if payload.mpeg:
+        length = payload.there if payload.announced is None else payload.announced
+        parts = _mpeg_parts(source, payload.start, payload.start + length)
+        if parts:
+            return parts, ""
+    if payload.announced is None:
+        return [Part(patched(source, payload.patches))], _note_of_length(payload)
+    rest = left_over(source, payload)
+    if rest:
+        note = f"its header leaves out {rest} bytes at its end, which were not read"
+        return [Part()], note
+    return [Part()], ""
+
+
+def _note_of_length(payload: Payload) -> str:
+    """Say it where a recorder died; programs that write to a pipe mark the length as unknown instead."""
+    return "its header gives no length: read to the end of the file" if payload.unfinished else ""
+
+
+def _mpeg_parts(source: Source, start: int, stop: int) -> list[Part]:
+    parts = []
+    for segment in find_segments(source, start, stop):
+        pieces, skip = segment.view()
+        parts.append(Part(pieces, None if segment.tagged else segment.samples, skip))
+    return parts
+
+
+def _info(path: Path, decoder: Decoder, note: str) -> AudioInfo:
+    rate, channels = decoder.sample_rate, decoder.channels
+    if not RATES[0] <= rate <= RATES[1]:
+        raise BadAudioError(
+            path,
+            f"says that it has {rate} Hz; allowed: {RATES[0]} to {RATES[1]} Hz: its header is damaged",
+        )
+    if not 1 <= channels <= CHANNELS:
+        raise BadAudioError(path, f"has {channels} channels; allowed: 1 to {CHANNELS}")
+    return AudioInfo(path, rate, channels, decoder.frames, decoder.format, decoder.subtype, note)
+
+
+def _unreadable(head: bytes, reason: str) -> str:
+    """Say why nobody reads a file."""
+    if head.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the audio itself: run `git lfs pull`"
+    return (
+        f"is not audio that libsndfile can read, or its header is damaged ({reason}); it reads {_READS}: get the file "
+        "again, or convert it"
+    )

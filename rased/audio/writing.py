@@ -1,0 +1,293 @@
+"""Write audio files; a file appears under its name only when it is complete."""
+
+import fcntl
+import os
+import secrets
+import stat
+from contextlib import suppress
+from io import SEEK_SET
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+import numpy as np
+import soundfile
+from einops import rearrange
+from jaxtyping import Float, Float32
+
+from rased.audio.names import FORMATS, LOSSY
+from rased.audio.problems import printable
+from rased.audio.reading import AudioInfo
+from rased.errors import RasedError
+
+_WAV_LIMIT = (1 << 32) - (1 << 16)
+_PREFIX, _SUFFIX = ".rased-", ".part"
+"""Of the name of a file that is being written; it is short, whatever the name of the output."""
+_FULL_SCALE = 1 + 2**-17
+"""Beyond it a sample is clipped: full scale and what rounding to 16 bits hides."""
+_BITS = {"PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+
+
+def output_coding(path: Path, source: AudioInfo) -> tuple[str, str]:
+    """Container and coding of an output file: its name says the container, the input says the bits.
+
+    A coding that keeps less than 16 bits (8-bit PCM, A-law, ADPCM) becomes 16-bit PCM: the estimate
+    needs the room that its input did not. A lossy container gets its usual coding.
+
+    Raises:
+        RasedError: a name whose ending says no format.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise RasedError(
+            f"the name of the output '{path}' does not say which format; known endings: "
+            f"{', '.join(FORMATS)}."
+        )
+    container, usual = FORMATS[suffix]
+    keeps = source.subtype in (*_BITS, "FLOAT", "DOUBLE") and suffix not in LOSSY
+    if keeps and soundfile.check_format(container, source.subtype):
+        return container, source.subtype
+    if keeps and container == "FLAC" and source.subtype != "PCM_16":
+        return container, "PCM_24"
+    return container, usual
+
+
+class AudioWriter:
+    """Write a file block by block; it appears under its name when the `with` block ends well.
+
+    A `with` block that fails leaves nothing behind, and an older file of that name as it was.
+
+    Args:
+        path: the output; its folder is made where missing, an existing file is replaced at the end.
+        sample_rate: Hz.
+        channels: number of channels.
+        container: libsndfile's name, "WAV"; a WAV of more than 4 GB becomes RF64.
+        coding: libsndfile's name, "PCM_16".
+        frames: samples per channel to come, where known.
+
+    Attributes:
+        clipped: share of the samples so far that exceeded full scale, in a coding that cannot hold them.
+
+    Raises:
+        RasedError: a folder, a read-only place, a format that cannot hold the audio, a full disk.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        sample_rate: int,
+        channels: int,
+        container: str = "WAV",
+        coding: str = "PCM_16",
+        frames: int | None = None,
+    ) -> None:
+        self.path = Path(path).resolve()
+        self._named = path
+        self._coding = coding
+        size = (frames or 0) * channels * _BITS.get(coding, 64) // 8
+        if container == "WAV" and size > _WAV_LIMIT:
+            container = "RF64"
+        self._refuse_bad_place()
+        self._samples = self._over = 0
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            remove_unfinished(self.path.parent)
+            self._sink = _Sink(self.path.parent)
+        except OSError as error:
+            raise RasedError(f"cannot write '{printable(path)}': {error.strerror}.") from None
+        self._temporary = self._sink.path
+        try:
+            self._file = soundfile.SoundFile(
+                self._sink,
+                "w",
+                samplerate=sample_rate,
+                channels=channels,
+                subtype=coding,
+                format=container,
+            )
+        except (soundfile.LibsndfileError, ValueError) as error:
+            self._discard()
+            self._refuse_full_disk()
+            reason = getattr(error, "error_string", str(error)).strip().rstrip(".")
+            raise RasedError(
+                f"cannot write '{printable(path)}': {container} with {coding} does not hold {channels} "
+                f"channels at {sample_rate} Hz ({reason}); name a .wav file instead."
+            ) from None
+
+    @property
+    def clipped(self) -> float:
+        """See above."""
+        return self._over / max(1, self._samples)
+
+    def write(self, block: Float32[np.ndarray, "channel time"]) -> None:
+        """Append a block; integer codings are rounded and clipped at full scale."""
+        columns = rearrange(block, "channel time -> time channel")
+        self._samples += columns.size
+        if self._coding not in ("FLOAT", "DOUBLE"):
+            self._over += int((np.abs(columns) > _FULL_SCALE).sum())
+        with suppress(AssertionError, soundfile.LibsndfileError):
+            self._file.write(_quantised(columns, self._coding))
+        self._refuse_full_disk()
+
+    def __enter__(self) -> "AudioWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> Literal[False]:
+        if kind is not None:
+            self._discard()
+            return False
+        with suppress(soundfile.LibsndfileError):
+            self._file.close()
+        if self._sink.error is None:
+            self._put_in_place()
+        if self._sink.error is not None:
+            self._discard()
+        self._sink.close()
+        self._refuse_full_disk()
+        return False
+
+    def _put_in_place(self) -> None:
+        try:
+            self._temporary.replace(self.path)
+        except OSError as error:
+            self._sink.error = error
+
+    def _refuse_bad_place(self) -> None:
+        if self.path.is_dir():
+            raise RasedError(f"cannot write '{printable(self._named)}': it is a folder; name a file in it.")
+        if self.path.exists():
+            mode = self.path.stat().st_mode
+            if not stat.S_ISREG(mode):
+                raise RasedError(f"cannot write '{printable(self._named)}': it is a pipe or device, not a file.")
+            if not mode & 0o222:
+                raise RasedError(
+                    f"cannot write '{printable(self._named)}': it exists and is read-only; "
+                    f"name another output."
+                )
+
+    def _refuse_full_disk(self) -> None:
+        if self._sink.error is not None:
+            raise RasedError(
+                f"cannot write '{printable(self._named)}': {self._sink.error.strerror}; "
+                f"nothing was changed there."
+            ) from None
+
+    def _discard(self) -> None:
+        with suppress(AttributeError, soundfile.LibsndfileError):
+            self._file.close()
+        self._sink.close()
+        with suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
+
+
+def write(
+    path: str | Path,
+    audio: Float[np.ndarray, "channel time"],
+    sample_rate: int,
+    *,
+    coding: str | None = None,
+) -> None:
+    """Write a whole file in the format that its name says.
+
+    `coding` is libsndfile's subtype, "PCM_24"; the usual one of the format where None.
+
+    Raises:
+        RasedError: as `AudioWriter`; a name whose ending says no format.
+    """
+    path = Path(path)
+    source = AudioInfo(path, sample_rate, audio.shape[0], audio.shape[1], "", coding or "")
+    container, chosen = output_coding(path, source)
+    with AudioWriter(
+        path,
+        sample_rate=sample_rate,
+        channels=audio.shape[0],
+        container=container,
+        coding=coding or chosen,
+        frames=audio.shape[1],
+    ) as writer:
+        writer.write(audio.astype(np.float32, copy=False))
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what writers that were killed left in a folder; a file that is still being written is locked."""
+    for entry in os.scandir(folder):
+        if not (entry.name.startswith(_PREFIX) and entry.name.endswith(_SUFFIX)):
+            continue
+        with suppress(OSError):
+            descriptor = os.open(entry.path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                Path(entry.path).unlink()
+            finally:
+                os.close(descriptor)
+
+
+def _unfinished(folder: Path) -> tuple[Path, int]:
+    """Make a file of a new name in a folder and lock it as long as it is open."""
+    while True:
+        path = folder / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        with suppress(OSError):  # some file systems have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if path.exists():
+            return path, descriptor
+        os.close(descriptor)  # another process took it for one that was left
+
+
+class _Sink:
+    """A file for libsndfile that remembers the disk's first error: callbacks cannot raise."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path, descriptor = _unfinished(folder)
+        self._file = os.fdopen(descriptor, "wb+")
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        if self.error is None:
+            try:
+                self._file.write(data)
+                self._file.flush()
+            except OSError as error:
+                self.error = error
+        return len(data) if self.error is None else 0
+
+    def read(self, count: int = -1) -> bytes:
+        return self._file.read(count)
+
+    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except OSError as error:
+            self.error = self.error or error
+            return -1
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def flush(self) -> None:
+        """Each write is flushed."""
+
+    def close(self) -> None:
+        try:
+            self._file.close()
+        except OSError as error:
+            self.error = self.error or error
+
+
+def _quantised(columns: Float32[np.ndarray, "time channel"], coding: str) -> np.ndarray:
+    if coding in ("FLOAT", "DOUBLE"):
+        return np.ascontiguousarray(columns)
+    if coding not in _BITS:
+        return np.ascontiguousarray(columns.clip(-1, 1))
+    bits = _BITS[coding]
+    scale = 2.0 ** (bits - 1)
+    steps = np.rint(columns.astype(np.float64) * scale).clip(-scale, scale - 1)
+    if bits == 16:
+        return steps.astype(np.int16)
+    return steps.astype(np.int32) << (32 - bits)
