@@ -1,16 +1,18 @@
-"""Enhance files and folders: any rate, channels, length and format in, the same out, in flat memory."""
+"""Enhance arrays, files and folders: any rate, channels, length and format in, the same out, in flat memory."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
 from rased import audio
-from rased.errors import RasedError
+from rased.audio.reading import CHANNELS, RATES
+from rased.errors import RasedError, shown
 from rased.models.base import Enhancer
 from rased.models.classical import METHODS
 from rased.streaming import open_stream
@@ -19,6 +21,9 @@ from rased.zoo import load
 Block = Float32[np.ndarray, "channel time"]
 Progress = Callable[[float], None]
 """Called with the seconds of audio that were just read."""
+
+DEFAULT_MODEL = "gru-mask-16k"
+"""The checkpoint that enhances where none is named: the best of the zoo for general use."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +35,14 @@ class Report:
         output: the file written.
         seconds: length of the audio.
         elapsed: seconds that it took.
+        notes: what a listener should know of the output, one sentence each.
     """
 
     input: Path
     output: Path
     seconds: float
     elapsed: float
+    notes: tuple[str, ...] = ()
 
     @property
     def real_time_factor(self) -> float:
@@ -43,49 +50,161 @@ class Report:
         return self.elapsed / self.seconds
 
 
+@overload
 def enhance(
     input: str | Path,
-    output: str | Path,
+    output: str | Path | None = None,
     *,
-    model: str | Path | Enhancer,
+    model: str | Path | Enhancer = DEFAULT_MODEL,
     progress: Progress | None = None,
-) -> Report:
-    """Enhance a file of any rate, channels, length and format that libsndfile reads.
+) -> Report: ...
 
-    The output has the input's rate, length, channels and level; its name says its format, and the
-    input its bits (never fewer than 16). Channels are enhanced one by one. What lies above half the
-    model's sample rate is not in the output. Memory does not grow with the length of the file.
+
+@overload
+def enhance(
+    input: np.ndarray, sample_rate: int, *, model: str | Path | Enhancer = DEFAULT_MODEL
+) -> np.ndarray: ...
+
+
+@overload
+def enhance(
+    input: torch.Tensor, sample_rate: int, *, model: str | Path | Enhancer = DEFAULT_MODEL
+) -> torch.Tensor: ...
+
+
+def enhance(
+    input: Any,
+    output: Any = None,
+    sample_rate: int | None = None,
+    *,
+    model: str | Path | Enhancer = DEFAULT_MODEL,
+    progress: Progress | None = None,
+) -> Any:
+    """Enhance a file, or an array: `enhance("in.wav")`, `enhance("in.wav", "out.wav")`, `enhance(array, 48000)`.
+
+    The output has the input's rate, length, channels and level. Channels are enhanced one by one. What
+    is above half the model's sample rate is not in the output. The name of an output file says its
+    format, and the input its bits (never fewer than 16). Memory does not grow with the length of a file.
 
     Args:
-        input: an audio file.
-        output: the file to write; it appears when it is complete, and replaces an older one.
+        input: an audio file, or a NumPy array or PyTorch tensor of shape (time) or (channel, time), of a
+            floating-point type, full scale 1.
+        output: the file to write ("in.enhanced.wav" beside the input where None); it appears when it is
+            complete, and replaces an older one. For an array: its sample rate in Hz.
+        sample_rate: Hz, of an array.
         model: name, folder or card URL of a checkpoint, a classical method ("log-mmse"), the folder
             of a run, or an enhancer.
         progress: called with the seconds of audio just read.
 
+    Returns:
+        A `Report` of a file; of an array, an array of the same kind, type and shape.
+
     Raises:
         RasedError: a bad input, output or model; an older output is left as it was.
     """
-    source, target = Path(input), Path(output)
+    if isinstance(input, np.ndarray | torch.Tensor):
+        rate = output if sample_rate is None else sample_rate
+        return _enhance_array(input, rate, model)
+    if isinstance(input, str | Path):
+        if sample_rate is not None or isinstance(output, int):
+            raise RasedError("a file says its sample rate itself: leave out `sample_rate`.")
+        return _enhance_file(Path(input), output, model, progress)
+    raise RasedError(
+        f"cannot enhance {shown(input)}; give the name of a file, a NumPy array or a PyTorch tensor."
+    )
+
+
+def _enhance_file(
+    source: Path,
+    output: str | Path | None,
+    model: str | Path | Enhancer,
+    progress: Progress | None,
+) -> Report:
+    target = audio.enhanced_name(source) if output is None else Path(output)
     started = time.perf_counter()
-    info = audio.inspect(source)
-    if target.exists() and target.samefile(source):
-        raise RasedError(f"the output '{target}' is the input; name another output.")
-    container, coding = audio.output_coding(target, info)
-    enhancer = resolve(model)
-    with audio.AudioWriter(
-        target,
-        sample_rate=info.sample_rate,
-        channels=info.channels,
-        container=container,
-        coding=coding,
-        frames=info.frames,
-    ) as writer:
-        frames = 0
-        for block in enhanced_blocks(enhancer, audio.blocks(source), info, progress):
-            writer.write(block)
-            frames += block.shape[1]
-    return Report(source, target, frames / info.sample_rate, time.perf_counter() - started)
+    with audio.open_audio(source) as recording:
+        info = recording.info
+        if target.exists() and target.samefile(source):
+            raise RasedError(
+                f"the output '{audio.printable(target)}' is the input; name another output."
+            )
+        container, coding = audio.output_coding(target, info)
+        enhancer = resolve(model)
+        with audio.AudioWriter(
+            target,
+            sample_rate=info.sample_rate,
+            channels=info.channels,
+            container=container,
+            coding=coding,
+            frames=info.frames,
+        ) as writer:
+            frames = 0
+            for block in enhanced_blocks(enhancer, recording.blocks(), info, progress):
+                writer.write(block)
+                frames += block.shape[1]
+    notes = [info.note] if info.note else []
+    notes += [note for note in (_band(enhancer, info), _clipping(writer, info)) if note]
+    seconds = frames / info.sample_rate
+    return Report(source, target, seconds, time.perf_counter() - started, tuple(notes))
+
+
+def _band(enhancer: Enhancer, info: audio.AudioInfo) -> str:
+    """Say what a model of a lower rate takes away."""
+    if info.sample_rate <= enhancer.sample_rate:
+        return ""
+    return (
+        f"the model works at {enhancer.sample_rate} Hz: what is above {enhancer.sample_rate // 2} Hz in this file of "
+        f"{info.sample_rate} Hz is not in the output"
+    )
+
+
+def _clipping(writer: audio.AudioWriter, info: audio.AudioInfo) -> str:
+    """Say how much was clipped, and how to keep it."""
+    if not writer.clipped:
+        return ""
+    floating = info.subtype in ("FLOAT", "DOUBLE")
+    repair = "write a .wav file, which keeps them" if floating else "lower the level of the input"
+    return (
+        f"{100 * writer.clipped:.2g} % of its samples exceed full scale and were clipped: {repair}"
+    )
+
+
+def _enhance_array(
+    signal: np.ndarray | torch.Tensor, sample_rate: Any, model: str | Path | Enhancer
+) -> np.ndarray | torch.Tensor:
+    tensor = torch.as_tensor(signal)
+    shape = tuple(tensor.shape)
+    if isinstance(sample_rate, bool) or not isinstance(sample_rate, int | np.integer):
+        raise RasedError(
+            f"the sample rate of the array is {shown(sample_rate)}; give it in Hz: enhance(array, 48000)."
+        )
+    if not RATES[0] <= sample_rate <= RATES[1]:
+        raise RasedError(
+            f"the sample rate is {sample_rate} Hz; allowed: {RATES[0]} to {RATES[1]} Hz."
+        )
+    if not tensor.is_floating_point():
+        raise RasedError(
+            f"the array holds {tensor.dtype}; give floating-point samples of full scale 1 (divide 16-bit samples by "
+            "32768)."
+        )
+    if (
+        tensor.ndim not in (1, 2)
+        or not tensor.numel()
+        or (len(tensor.shape[:-1]) and shape[0] > CHANNELS)
+    ):
+        raise RasedError(
+            f"the array has the shape {shape}; it must be (time) or (channel, time), with at least one sample and at "
+            f"most {CHANNELS} channels: transpose one of shape (time, channel)."
+        )
+    if not bool(torch.isfinite(tensor).all()):
+        raise RasedError("the array holds NaN or infinite samples; repair it first.")
+    channels = tensor.detach().reshape(-1, shape[-1]).to("cpu", torch.float32).numpy()
+    info = audio.AudioInfo(
+        Path("array"), int(sample_rate), channels.shape[0], shape[-1], "", "FLOAT"
+    )
+    estimate = np.concatenate(list(enhanced_blocks(resolve(model), [channels], info)), axis=1)
+    result = torch.from_numpy(estimate).reshape(shape).to(tensor.device, tensor.dtype)
+    return result.numpy() if isinstance(signal, np.ndarray) else result
 
 
 def resolve(model: str | Path | Enhancer) -> Enhancer:
@@ -117,12 +236,12 @@ def enhanced_blocks(
     stream = open_stream(enhancer, info.channels)
     taken = given = 0
 
-    def checked(ready: torch.Tensor) -> Block:
+    def checked(ready: Float[torch.Tensor, "channel time"]) -> Block:
         estimate = ready.numpy()
         if not np.isfinite(estimate).all():
             raise RasedError(
                 f"the model {type(enhancer).__name__} gave values that are not finite for "
-                f"'{info.path}'; nothing was written."
+                f"'{audio.printable(info.path)}'; nothing was written."
             )
         return estimate
 
@@ -140,60 +259,3 @@ def enhanced_blocks(
     out = outward.push(rest)
     out = np.concatenate([out, outward.finish(taken)], axis=1)
     yield out[:, : taken - given]
-
-
-def plan(inputs: Iterable[str | Path], output: str | Path) -> list[tuple[Path, Path]]:
-    """Which file becomes which: pairs of input and output.
-
-    One input file goes to `output` itself, or into it where it is a folder or ends with a slash.
-    Several files, and folders with all they hold, go into the folder `output`, which mirrors the
-    structure of each input folder. Files of other kinds in a folder are left out; a lossy file
-    becomes FLAC.
-
-    Raises:
-        RasedError: no input, no audio in a folder, an output file for several inputs, or two inputs
-            with one output.
-    """
-    target = Path(output)
-    sources = [Path(name) for name in inputs]
-    one_file = len(sources) == 1 and not sources[0].is_dir()
-    if one_file and not target.is_dir() and not str(output).endswith("/"):
-        return [(sources[0], target)]
-    if target.exists() and not target.is_dir():
-        raise RasedError(f"the output '{target}' is a file; name a folder for several inputs.")
-    pairs = []
-    for source in sources:
-        if source.is_dir():
-            found = [path for path in audio_files(source) if not path.is_relative_to(target)]
-            if not found:
-                raise RasedError(f"the folder '{source}' holds no audio files.")
-            names = [path.relative_to(source) for path in found]
-        else:
-            found, names = [source], [Path(source.name)]
-        pairs += [
-            (path, target / audio.output_name(name))
-            for path, name in zip(found, names, strict=True)
-        ]
-    _refuse_clashes(pairs)
-    return pairs
-
-
-def audio_files(folder: Path) -> list[Path]:
-    """Files below a folder whose names end like audio, sorted; hidden ones are left out."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in audio.FORMATS
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-
-
-def _refuse_clashes(pairs: list[tuple[Path, Path]]) -> None:
-    seen: dict[Path, Path] = {}
-    for source, target in pairs:
-        other = seen.setdefault(target, source)
-        if other != source:
-            raise RasedError(
-                f"'{other}' and '{source}' would both become '{target}'; enhance them one by one."
-            )

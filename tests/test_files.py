@@ -5,7 +5,7 @@ import torch
 
 from rased import audio
 from rased.errors import RasedError
-from rased.files import enhance, plan
+from rased.files import enhance
 from rased.models.base import Enhancer, Prediction, SpectralEnhancer, SpectralPrediction
 from rased.signal.stft import STFT
 
@@ -103,46 +103,3 @@ def test_the_input_is_never_the_output(tmp_path):
         with pytest.raises(RasedError, match="is the input"):
             enhance(path, output, model=Identity())
     assert path.read_bytes() == before
-
-
-def test_a_folder_is_mirrored(tmp_path):
-    root = tmp_path / "in"
-    for name in ("a.wav", "deep/er/b.flac", "c.mp3", "notes.txt", ".hidden.wav", ".git/d.wav"):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"")
-    output = root / "out"
-    (output / "old").mkdir(parents=True)
-    (output / "old" / "e.wav").write_bytes(b"")
-    assert plan([root], output) == [
-        (root / "a.wav", output / "a.wav"),
-        (root / "c.mp3", output / "c.flac"),
-        (root / "deep/er/b.flac", output / "deep/er/b.flac"),
-    ]
-
-
-def test_one_file_goes_to_a_name_or_into_a_folder(tmp_path):
-    source = tmp_path / "a.wav"
-    source.write_bytes(b"")
-    assert plan([source], tmp_path / "b.wav") == [(source, tmp_path / "b.wav")]
-    (tmp_path / "there").mkdir()
-    assert plan([source], tmp_path / "there") == [(source, tmp_path / "there" / "a.wav")]
-    assert plan([source], f"{tmp_path}/new/") == [(source, tmp_path / "new" / "a.wav")]
-
-
-def test_two_inputs_never_become_one_output(tmp_path):
-    for name in ("x/a.wav", "y/a.wav", "z/a.flac", "z/a.mp3"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
-    with pytest.raises(RasedError, match="would both become"):
-        plan([tmp_path / "x", tmp_path / "y"], tmp_path / "out")
-    with pytest.raises(RasedError, match="would both become"):
-        plan([tmp_path / "z"], tmp_path / "out")
-
-
-def test_plans_that_make_no_sense_are_refused(tmp_path):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "a.wav").write_bytes(b"")
-    with pytest.raises(RasedError, match="holds no audio files"):
-        plan([tmp_path / "empty"], tmp_path / "out")
-    with pytest.raises(RasedError, match="is a file; name a folder"):
-        plan([tmp_path / "a.wav", tmp_path / "b.wav"], tmp_path / "a.wav")

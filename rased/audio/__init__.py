@@ -4,9 +4,19 @@ Arrays are float32 of shape (channel, time), full scale 1. Every bad file is a `
 that is written appears under its name only when it is complete.
 """
 
+from rased.audio.folders import audio_below
 from rased.audio.names import FORMATS, LOSSY, SUFFIXES, looks_like_audio, output_name
+from rased.audio.outputs import Plan, enhanced_name, plan
 from rased.audio.problems import BadAudioError, printable
-from rased.audio.reading import BLOCK_SECONDS, AudioInfo, Recording, blocks, inspect, open_audio, read
+from rased.audio.reading import (
+    BLOCK_SECONDS,
+    AudioInfo,
+    Recording,
+    blocks,
+    inspect,
+    open_audio,
+    read,
+)
 from rased.audio.resampling import Resampler, resample, resampled_length
 from rased.audio.writing import AudioWriter, output_coding, write
 
@@ -18,14 +28,18 @@ __all__ = [
     "AudioInfo",
     "AudioWriter",
     "BadAudioError",
+    "Plan",
     "Recording",
     "Resampler",
+    "audio_below",
     "blocks",
+    "enhanced_name",
     "inspect",
     "looks_like_audio",
     "open_audio",
     "output_coding",
     "output_name",
+    "plan",
     "printable",
     "read",
     "resample",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import soundfile
@@ -15,6 +15,7 @@ from rased.audio.views import Piece, Source, View
 _UNKNOWN_LENGTH = 1 << 61
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """An open stream of audio.
 

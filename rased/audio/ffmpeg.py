@@ -14,7 +14,9 @@ from jaxtyping import Float32
 
 from rased.audio.problems import DamagedError
 
-_DEMUXERS = "mov,matroska,webm,aac,asf,amr,avi,caf,flv,ac3,eac3,mpeg,mpegts,ogg,ape,wv,tta,dts,aiff,w64"
+_DEMUXERS = (
+    "mov,matroska,webm,aac,asf,amr,avi,caf,flv,ac3,eac3,mpeg,mpegts,ogg,ape,wv,tta,dts,aiff,w64"
+)
 """Containers alone: no playlists, which would name other files and addresses."""
 _PATIENCE = 60
 """Seconds without a byte after which ffmpeg is given up."""
@@ -61,7 +63,7 @@ class FfmpegDecoder:
     frames: int | None = None
 
     def __init__(self, path: Path) -> None:
-        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self._said: IO[bytes] = tempfile.TemporaryFile()
         words = f"-nostdin -hide_banner -nostats -loglevel level+info -format_whitelist {_DEMUXERS}".split()
         words += ["-protocol_whitelist", "file", "-i", f"file:{path}", "-map", "0:a:0"]
         words += "-c:a pcm_f32le -fflags +bitexact -f wav -".split()
@@ -146,7 +148,11 @@ class FfmpegDecoder:
         """Seconds that the container promises, where it holds nothing but the audio and does not guess."""
         log = self._log().partition(b"Output #0")[0]
         said = re.search(rb"Duration: (\d+):(\d+):(\d+\.\d+)", log)
-        if said is None or b"Estimating duration" in log or len(re.findall(rb"Stream #0:", log)) != 1:
+        if (
+            said is None
+            or b"Estimating duration" in log
+            or len(re.findall(rb"Stream #0:", log)) != 1
+        ):
             return None
         if re.search(rb"Input #0, (aac|amr|ac3|eac3|dts)", log):
             return None

@@ -250,7 +250,9 @@ def _length_tag(first: bytes, frames: int) -> tuple[bytes, bytes]:
 def _behind_id3(source: Source, at: int) -> int:
     """Return the position behind the ID3 tags that begin at `at`."""
     while (tag := source.read(at, 10))[:3] == b"ID3" and len(tag) == 10:
-        size = sum((byte & 0x7F) << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=True))
+        size = sum(
+            (byte & 0x7F) << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=True)
+        )
         at += 10 + size + (10 if tag[5] & 0x10 else 0)
     return at
 

@@ -33,7 +33,6 @@ CHANNELS = 128
 
 _BLOCK_SAMPLES = 1 << 22
 _HEAD = 4096
-_READS = "WAV, FLAC, MP3, Ogg Vorbis, Opus, AIFF, AU, CAF and others"
 
 
 @dataclass(frozen=True)
@@ -299,6 +298,6 @@ def _unreadable(head: bytes, reason: str) -> str:
     if head.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the audio itself: run `git lfs pull`"
     return (
-        f"is not audio that libsndfile can read, or its header is damaged ({reason}); it reads {_READS}: get the file "
-        "again, or convert it"
+        f"is not audio that libsndfile can read, or its header is damaged ({reason}); convert it to WAV or FLAC, or "
+        "get it again"
     )

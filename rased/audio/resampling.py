@@ -8,7 +8,6 @@ from einops import rearrange
 from jaxtyping import Float, Float32
 
 
-
 def resampled_length(length: int, source: int, wanted: int) -> int:
     """Samples at rate `wanted` that cover `length` samples at rate `source`, rounded up.
 

@@ -1,10 +1,7 @@
 """Write audio files; a file appears under its name only when it is complete."""
 
-import fcntl
-import os
-import secrets
 import stat
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from io import SEEK_SET
 from pathlib import Path
 from types import TracebackType
@@ -18,11 +15,10 @@ from jaxtyping import Float, Float32
 from rased.audio.names import FORMATS, LOSSY
 from rased.audio.problems import printable
 from rased.audio.reading import AudioInfo
+from rased.disk import replacing
 from rased.errors import RasedError
 
 _WAV_LIMIT = (1 << 32) - (1 << 16)
-_PREFIX, _SUFFIX = ".rased-", ".part"
-"""Of the name of a file that is being written; it is short, whatever the name of the output."""
 _FULL_SCALE = 1 + 2**-17
 """Beyond it a sample is clipped: full scale and what rounding to 16 bits hides."""
 _BITS = {"PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
@@ -90,13 +86,11 @@ class AudioWriter:
             container = "RF64"
         self._refuse_bad_place()
         self._samples = self._over = 0
+        self._place = ExitStack()
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            remove_unfinished(self.path.parent)
-            self._sink = _Sink(self.path.parent)
+            self._sink = _Sink(self._place.enter_context(replacing(self.path)))
         except OSError as error:
             raise RasedError(f"cannot write '{printable(path)}': {error.strerror}.") from None
-        self._temporary = self._sink.path
         try:
             self._file = soundfile.SoundFile(
                 self._sink,
@@ -144,27 +138,28 @@ class AudioWriter:
             return False
         with suppress(soundfile.LibsndfileError):
             self._file.close()
-        if self._sink.error is None:
-            self._put_in_place()
+        self._sink.close()
         if self._sink.error is not None:
             self._discard()
-        self._sink.close()
+        self._refuse_full_disk()
+        try:
+            self._place.close()
+        except OSError as error:
+            self._sink.error = error
         self._refuse_full_disk()
         return False
 
-    def _put_in_place(self) -> None:
-        try:
-            self._temporary.replace(self.path)
-        except OSError as error:
-            self._sink.error = error
-
     def _refuse_bad_place(self) -> None:
         if self.path.is_dir():
-            raise RasedError(f"cannot write '{printable(self._named)}': it is a folder; name a file in it.")
+            raise RasedError(
+                f"cannot write '{printable(self._named)}': it is a folder; name a file in it."
+            )
         if self.path.exists():
             mode = self.path.stat().st_mode
             if not stat.S_ISREG(mode):
-                raise RasedError(f"cannot write '{printable(self._named)}': it is a pipe or device, not a file.")
+                raise RasedError(
+                    f"cannot write '{printable(self._named)}': it is a pipe or device, not a file."
+                )
             if not mode & 0o222:
                 raise RasedError(
                     f"cannot write '{printable(self._named)}': it exists and is read-only; "
@@ -182,8 +177,9 @@ class AudioWriter:
         with suppress(AttributeError, soundfile.LibsndfileError):
             self._file.close()
         self._sink.close()
+        failure = OSError("discarded")  # what makes `replacing` leave the older file
         with suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+            self._place.__exit__(OSError, failure, None)
 
 
 def write(
@@ -214,38 +210,11 @@ def write(
         writer.write(audio.astype(np.float32, copy=False))
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove what writers that were killed left in a folder; a file that is still being written is locked."""
-    for entry in os.scandir(folder):
-        if not (entry.name.startswith(_PREFIX) and entry.name.endswith(_SUFFIX)):
-            continue
-        with suppress(OSError):
-            descriptor = os.open(entry.path, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                Path(entry.path).unlink()
-            finally:
-                os.close(descriptor)
-
-
-def _unfinished(folder: Path) -> tuple[Path, int]:
-    """Make a file of a new name in a folder and lock it as long as it is open."""
-    while True:
-        path = folder / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        with suppress(OSError):  # some file systems have no locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if path.exists():
-            return path, descriptor
-        os.close(descriptor)  # another process took it for one that was left
-
-
 class _Sink:
     """A file for libsndfile that remembers the disk's first error: callbacks cannot raise."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path, descriptor = _unfinished(folder)
-        self._file = os.fdopen(descriptor, "wb+")
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb+")
         self.error: OSError | None = None
 
     def write(self, data: bytes) -> int:

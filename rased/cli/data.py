@@ -22,12 +22,14 @@ PACK_EXAMPLES = """\
 examples:
   rased data pack recordings/ --out shards/speech --role speech
   rased data pack corpus/manifest.csv --out shards/noise --role noise --codec pcm16 --jobs 4
-  rased data pack a.wav b.opus --out shards/mine --role speech --split test
+  rased data pack a.wav b.m4a --out shards/mine --role speech --split test
 
 Folders are read as [role/][train|valid|test/][label/]...; a manifest.csv in a folder is used
 instead, with the columns path and, where known, role, split, label (speaker, noise type, room),
-licence, source, note, sha256. A run that was cut off goes on when the same command is given again.
-Bad files are listed in DIR/skipped.json.
+licence, source, note, sha256. Where none of them names a split, a tenth of the labels goes into the
+split valid (--valid-share), or a tenth of the recordings where there is one label alone. A run that
+was cut off goes on when the same command is given again. M4A, MP4, WebM and others are read through
+ffmpeg. Bad files are listed in DIR/skipped.json.
 """
 
 INFO_EXAMPLES = """\
@@ -91,9 +93,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     pack.add_argument(
         "--split",
-        default="train",
         metavar="NAME",
-        help="for files that no folder or manifest puts into a split; default train",
+        help="for files that no folder or manifest puts into a split; default train and valid",
+    )
+    pack.add_argument(
+        "--valid-share",
+        type=float,
+        metavar="SHARE",
+        help="of the labels of these files into valid, by the hash of their names; default 0.1, 0 with --split",
     )
     pack.add_argument(
         "--shard-mb",
@@ -349,8 +356,11 @@ def _verb(verbs: Any, name: str, summary: str, examples: str) -> argparse.Argume
 
 
 def _pack(arguments: argparse.Namespace) -> int:
-    from rased.data.pack import pack
+    from rased.data.pack import VALID_SHARE, pack
 
+    valid_share = arguments.valid_share
+    if valid_share is None:
+        valid_share = 0.0 if arguments.split else VALID_SHARE
     with progress_bar("packing") as progress:
         packed = pack(
             arguments.sources,
@@ -358,7 +368,8 @@ def _pack(arguments: argparse.Namespace) -> int:
             role=arguments.role,
             codec=arguments.codec,
             sample_rate=arguments.sample_rate,
-            split=arguments.split,
+            split=arguments.split or "train",
+            valid_share=valid_share,
             shard_mb=arguments.shard_mb,
             jobs=arguments.jobs,
             max_bad=arguments.max_bad,
@@ -374,6 +385,7 @@ def _pack(arguments: argparse.Namespace) -> int:
                 "resumed": packed.resumed,
                 "skipped": [{"path": s.path, "reason": s.reason} for s in packed.skipped],
                 "passed_over": packed.passed_over,
+                "division": packed.division,
             }
         )
     else:
@@ -381,10 +393,12 @@ def _pack(arguments: argparse.Namespace) -> int:
             f"{packed.folder}: {packed.samples} samples, {duration(packed.seconds)}, "
             f"{packed.bytes / 1e6:.1f} MB{_resumed(packed.resumed, packed.samples)}"
         )
+        if packed.division:
+            print(f"split: {packed.division} (--valid-share)")
         for reason, count in packed.passed_over.items():
             print(f"passed over: {count} {reason}")
         for skipped in packed.skipped[:10]:
-            print(f"skipped: {skipped.path}: {skipped.reason}")
+            print(f"skipped: '{skipped.path}' {skipped.reason}")
         if len(packed.skipped) > 10:
             print(f"skipped: {len(packed.skipped) - 10} more")
     if packed.skipped and not arguments.allow_bad:

@@ -2,26 +2,46 @@
 
 The output has the input's rate, length, channels and level, and the format that its name says; in a
 folder every file keeps its name (a lossy one becomes FLAC). Files of any length go through in flat
-memory. What lies above half the model's sample rate is not in the output.
+memory. What is above half the model's sample rate is not in the output.
 """
 
 import argparse
 import sys
+from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from rased.errors import ProblemsFound, RasedError
 
+if TYPE_CHECKING:
+    from rased.files import Report
+    from rased.models.base import Enhancer
+
 EXAMPLES = """\
 examples:
-  rased enhance noisy.wav -o clean.wav --model NAME        one file
-  rased enhance noisy.mp3 -o clean.flac --model NAME       another format
-  rased enhance recordings/ -o enhanced/ --model NAME      a folder and all folders in it
-  rased enhance a.wav b.flac -o enhanced/ --model NAME     several files
-  arecord -t raw -f S16_LE -r 16000 | rased enhance - -o - --model NAME | aplay -t raw -f S16_LE -r 16000
+  rased enhance noisy.wav                                  writes noisy.enhanced.wav beside it
+  rased enhance noisy.mp3 -o clean.flac                    another name and format
+  rased enhance recordings/ -o enhanced/ --model NAME      a folder and all folders in it, with another model
+  rased enhance a.wav b.m4a -o enhanced/                   several files
+  arecord -t raw -f S16_LE -r 16000 | rased enhance - -o - | aplay -t raw -f S16_LE -r 16000
                                                            live: 16-bit mono PCM at the model's rate
+
+WAV, FLAC, MP3, Ogg Vorbis, Opus, AIFF and others are read as they are; M4A, AAC, MP4, WebM, WMA and others through
+ffmpeg, where it is installed. A file that cannot be read to its end is named, and the exit code is 1.
 """
+
+DEFAULT_MODEL = "gru-mask-16k"
+"""As `rased.files.DEFAULT_MODEL`, without importing torch for a help text."""
+
+_MAGIC = {
+    b"RIFF": "WAV",
+    b"RF64": "WAV",
+    b"fLaC": "FLAC",
+    b"OggS": "Ogg",
+    b"ID3": "MP3",
+    b"FORM": "AIFF",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,15 +51,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "input", nargs="+", metavar="IN", help="files, folders, or - for raw PCM from stdin"
     )
     parser.add_argument(
-        "-o", "--output", required=True, metavar="OUT", help="file, folder, or - for stdout"
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="file, folder, or - for stdout; default NAME.enhanced.wav beside each NAME.wav",
     )
     parser.add_argument(
         "-m",
         "--model",
-        required=True,
+        default=DEFAULT_MODEL,
         metavar="NAME",
         help="name in the zoo (`rased zoo list`), folder of an entry or of a run, URL of a card, "
-        "or log-mmse, wpe",
+        f"or log-mmse, wpe; default {DEFAULT_MODEL}",
     )
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
 
@@ -48,31 +71,59 @@ def run(arguments: argparse.Namespace) -> int:
     """Stream or enhance files; a bad file in a folder does not stop the others."""
     if "-" in (*arguments.input, arguments.output):
         if arguments.input != ["-"] or arguments.output != "-":
-            raise RasedError(
-                "'-' streams from stdin to stdout: write `rased enhance - -o - --model NAME`."
-            )
+            raise RasedError("'-' streams from stdin to stdout: write `rased enhance - -o -`.")
         return _stream(arguments.model)
     return _files(arguments)
 
 
 def _files(arguments: argparse.Namespace) -> int:
-    import json
+    from rased import audio
+    from rased.cli.report import print_json
+    from rased.files import resolve
 
+    plan = audio.plan(arguments.input, arguments.output)
+    for sentence in plan.left_out:
+        _say(sentence)
+    if not plan.pairs:
+        raise RasedError("there is nothing to enhance.")
+    if len(plan.pairs) == 1:
+        audio.inspect(plan.pairs[0][0])  # a bad input is known before the model is loaded
+    reports, failures = _enhance_all(plan.pairs, resolve(arguments.model), quiet=arguments.json)
+    if arguments.json:
+        rows = [
+            {
+                "input": audio.printable(report.input),
+                "output": audio.printable(report.output),
+                "seconds": report.seconds,
+                "real_time_factor": report.real_time_factor,
+                "notes": list(report.notes),
+            }
+            for report in reports
+        ]
+        print_json({"files": rows, "failures": failures, "left_out": plan.left_out})
+    if failures:
+        raise ProblemsFound(
+            f"{len(failures)} of {len(plan.pairs)} files could not be enhanced; each is named above."
+        )
+    return 0
+
+
+def _enhance_all(
+    pairs: list[tuple[Path, Path]], enhancer: "Enhancer", *, quiet: bool
+) -> tuple[list["Report"], list[str]]:
+    """Enhance one file after the other; return what was done and what could not be."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from rased import audio
-    from rased.files import Report, enhance, plan, resolve
+    from rased.files import enhance
 
-    pairs = plan(arguments.input, arguments.output)
-    if len(pairs) == 1:
-        audio.inspect(pairs[0][0])  # a bad input is known before the model is loaded
-    enhancer = resolve(arguments.model)
     reports: list[Report] = []
     failures: list[str] = []
-    console = Console(stderr=True)
+    said: set[str] = set()
+    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:3.0f} %"),
         TimeRemainingColumn(),
@@ -80,10 +131,9 @@ def _files(arguments: argparse.Namespace) -> int:
         transient=True,
         disable=not console.is_terminal,
     ) as bar:
-        total = _seconds([source for source, _ in pairs])
-        task = bar.add_task("enhancing", total=total)
+        task = bar.add_task("enhancing", total=_seconds([source for source, _ in pairs]))
         for source, target in pairs:
-            bar.update(task, description=source.name)
+            bar.update(task, description=audio.printable(source.name))
             try:
                 report = enhance(
                     source,
@@ -95,31 +145,23 @@ def _files(arguments: argparse.Namespace) -> int:
                 if len(pairs) == 1:
                     raise
                 failures.append(str(error))
+                console.print(f"rased: {error}")
                 continue
             reports.append(report)
-            if not arguments.json:
-                bar.console.print(
-                    f"{report.output}  {report.seconds:.1f} s, real-time factor "
-                    f"{report.real_time_factor:.3f}",
-                    highlight=False,
-                    soft_wrap=True,
+            for note in report.notes:
+                if note not in said:
+                    console.print(f"rased: '{audio.printable(report.output)}': {note}.")
+                said |= {note} if note.startswith("the model") else set()
+            if not quiet:
+                console.print(
+                    f"{audio.printable(report.output)}  {report.seconds:.1f} s, real-time factor "
+                    f"{report.real_time_factor:.3f}"
                 )
-    if arguments.json:
-        rows = [
-            {
-                "input": str(report.input),
-                "output": str(report.output),
-                "seconds": report.seconds,
-                "real_time_factor": report.real_time_factor,
-            }
-            for report in reports
-        ]
-        print(json.dumps({"files": rows, "failures": failures}, indent=1))
-    if failures:
-        raise ProblemsFound(
-            f"{len(failures)} of {len(pairs)} files were left out: " + " ".join(failures)
-        )
-    return 0
+    return reports, failures
+
+
+def _say(sentence: str) -> None:
+    print(f"rased: {sentence}.", file=sys.stderr)
 
 
 def _seconds(paths: list[Path]) -> float | None:
@@ -133,6 +175,24 @@ def _seconds(paths: list[Path]) -> float | None:
         except RasedError:
             continue
     return total or None
+
+
+def _raw(source: BufferedReader, count: int) -> Iterator[bytes]:
+    """Yield what comes through stdin, as soon as it is there.
+
+    Raises:
+        RasedError: it is a file with a header, not raw samples.
+    """
+    first = source.read(4)
+    kind = next((kind for magic, kind in _MAGIC.items() if first.startswith(magic)), None)
+    if kind is not None:
+        raise RasedError(
+            f"the stream from stdin begins like a {kind} file; it must be raw 16-bit mono PCM at the model's rate: "
+            "give the file by its name, or convert it (ffmpeg -i FILE -f s16le -ac 1 -ar 16000 -)."
+        )
+    yield first
+    while content := source.read1(count):
+        yield content
 
 
 def _stream(model: str) -> int:
@@ -153,8 +213,8 @@ def _stream(model: str) -> int:
         sink.flush()
 
     left = b""
-    while content := source.read1(2 * stream.chunk_length):
-        content = left + content
+    for part in _raw(source, 2 * stream.chunk_length):
+        content = left + part
         whole = len(content) // 2 * 2
         left = content[whole:]
         samples = np.frombuffer(content[:whole], dtype="<i2").astype(np.float32) / 32768

@@ -15,12 +15,14 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from rased.audio import BadAudioError
 from rased.data.corpora.base import Archive, Item, Pair, PublicCorpus
 from rased.data.download import FOLDER, Fetched, obtain
 from rased.data.freeze import SCHEMA, TESTSET, list_sha256
-from rased.data.pack import BadAudioError, Packed, encode, pack_listing, read_mono
+from rased.data.pack import Packed, encode, pack_listing
 from rased.data.schemas import Codec, Role
 from rased.data.sources import Listing, Source, check_split, key_of, size_of
+from rased.data.waveform import read_mono
 from rased.disk import on_disk, write_json
 from rased.errors import RasedError, nearest
 
@@ -249,9 +251,7 @@ def _write_pair(pair: Pair, folder: Path, sample_rate: int) -> dict[str, Any]:
         try:
             signals[part] = read_mono(file, sample_rate=sample_rate)[0]
         except BadAudioError as error:
-            raise RasedError(
-                f"The test set is not whole: '{file}': {error}. Fetch it again."
-            ) from error
+            raise RasedError(f"The test set is not whole: {error} Fetch it again.") from error
     frames = len(signals["noisy"])
     target = signals["target"][:frames]
     signals["target"] = np.pad(target, (0, frames - len(target)))

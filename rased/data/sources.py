@@ -9,17 +9,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from rased.audio import audio_below, printable
+from rased.data.corpora.base import place_of
 from rased.data.schemas import ROLES, Role
 from rased.data.tables import temporary_table
 from rased.errors import RasedError
 
 SPLITS = ("train", "valid", "test")
-
-AUDIO_SUFFIXES = frozenset(
-    ".wav .wave .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64 .sph .nist "
-    ".voc .wve .htk .avr .sd2 .m4a .aac .mp4 .wma .webm .mka .amr".split()
-)
-"""Names that promise audio: what libsndfile cannot read of them is listed as bad, not passed by."""
+UNDECIDED = "undecided"
+"""The split of files that neither a manifest nor a folder puts into one, until it is decided."""
 
 _LONGEST_KEY = 80
 """Characters; the name of a tar member ends at 100 with its extension."""
@@ -66,10 +64,12 @@ class Listing:
     Attributes:
         passed_over: how many entries were left aside on purpose, by reason.
         licence_files: licence texts to lay beside the shards.
+        division: how files came into the split valid that nothing puts there, as a sentence; "" where none did.
     """
 
     def __init__(self) -> None:
         """Begin an empty listing."""
+        self.division = ""
         self.passed_over: Counter[str] = Counter()
         self.licence_files: list[Path] = []
         self._roots: list[Path] = []
@@ -85,6 +85,53 @@ class Listing:
         marks = ", ".join("?" * len(Source._fields))
         self._table.executemany(f"INSERT INTO files VALUES ({marks})", map(self._row, sources))
 
+    def divide(self, valid_share: float) -> None:
+        """Put each undecided file into train or valid: whole labels, or recordings where there is one label alone.
+
+        A label (a recording) is in valid where the hash of its name falls below the share: the same in each run and on
+        each machine. At least one is in valid and one in train, as long as there are two. Nothing is put into valid
+        where the share is 0, or where folders or a manifest name some files of that split.
+
+        Args:
+            valid_share: of the labels, between 0 and 1.
+        """
+        labels = self._names("SELECT DISTINCT label FROM files WHERE split = ?", UNDECIDED)
+        if valid_share > 0 and not self._names("SELECT 1 FROM files WHERE split = 'valid' LIMIT 1"):
+            if len(labels) > 1:
+                chosen = _share(labels, valid_share)
+                self._move("label", chosen)
+                count = f"{len(chosen)} of {len(labels)} labels"
+                self.division = f"{count} are in the split valid, by the hash of their names"
+            elif labels:
+                self._divide_one(labels[0], valid_share)
+        self._table.execute("UPDATE files SET split = 'train' WHERE split = ?", (UNDECIDED,))
+
+    def _divide_one(self, label: str, valid_share: float) -> None:
+        """Divide the recordings of one label; those in valid get a label of their own: no label is in two splits."""
+        paths = self._names("SELECT path FROM files WHERE split = ?", UNDECIDED)
+        chosen = _share(paths, valid_share)
+        if not chosen:
+            return
+        self._move("path", chosen)
+        self._table.execute(
+            "UPDATE files SET label = label || '-valid' WHERE split = 'valid' AND label = ?",
+            (label,),
+        )
+        self.division = (
+            f"{len(chosen)} of {len(paths)} recordings are in the split valid, by the hash of their names; all have "
+            f"the label '{label}', so train and valid may share voices, rooms or sources"
+        )
+
+    def _names(self, query: str, *values: str) -> list[Any]:
+        return [row[0] for row in self._table.execute(query, values)]
+
+    def _move(self, column: str, chosen: Iterable[Any]) -> None:
+        """Put the undecided files that have one of these values in a column into valid."""
+        self._table.executemany(
+            f"UPDATE files SET split = 'valid' WHERE split = '{UNDECIDED}' AND {column} = ?",
+            ((value,) for value in chosen),
+        )
+
     def settle(self) -> None:
         """Give every file whose key is not its own a hash of its path behind it; sort.
 
@@ -96,7 +143,7 @@ class Listing:
         for number, root, path, key in self._table.execute(
             f"SELECT rowid, root, path, key FROM files WHERE key IN ({keys})"
         ).fetchall():
-            key = _with_hash(key, f"{self._roots[root].resolve().name}/{path}")
+            key = _with_hash(key, f"{self._roots[root].resolve().name}/{os.fsdecode(path)}")
             self._table.execute("UPDATE files SET key = ? WHERE rowid = ?", (key, number))
         twice = self._table.execute(f"{keys} LIMIT 1").fetchone()
         if twice is not None:
@@ -116,20 +163,31 @@ class Listing:
         """Return a sha256 over all but where the roots lie: equal listings pack to equal bytes."""
         digest = hashlib.sha256()
         for source in self.sources:
-            digest.update("\x00".join(map(str, source[1:])).encode())
+            digest.update(_bytes("\x00".join(map(str, source[1:]))))
             digest.update(b"\n")
         return digest.hexdigest()
 
-    def _row(self, source: Source) -> tuple[int | str, ...]:
+    def _row(self, source: Source) -> tuple[int | str | bytes, ...]:
+        """Paths are kept as bytes: names of files need not be UTF-8."""
         if not self._roots or self._roots[-1] != source.root:
             self._roots.append(source.root)
-        return (len(self._roots) - 1, *source[1:])
+        return (len(self._roots) - 1, os.fsencode(source.path), *source[2:])
 
     def _source(self, row: Sequence[Any]) -> Source:
-        return Source(self._roots[row[0]], *row[1:])
+        return Source(self._roots[row[0]], os.fsdecode(row[1]), *row[2:])
 
 
-def collect(given: Sequence[Path], *, role: Role, split: str = "train") -> Listing:
+def _share(names: Sequence[Any], share: float) -> list[Any]:
+    """Choose a share of the names by their hashes: at least one, never all; none of a single one."""
+    places = {name: place_of(name if isinstance(name, bytes) else _bytes(name)) for name in names}
+    ranked = sorted(places, key=lambda name: (places[name], name))
+    count = sum(place < share for place in places.values())
+    return ranked[: max(1, min(count, len(ranked) - 1))] if len(ranked) > 1 else []
+
+
+def collect(
+    given: Sequence[Path], *, role: Role, split: str = "train", valid_share: float = 0.0
+) -> Listing:
     """List the audio of `role` in folders, manifest.csv files and audio files.
 
     A folder that holds a manifest.csv is read through it. Otherwise split and label come from the
@@ -141,6 +199,7 @@ def collect(given: Sequence[Path], *, role: Role, split: str = "train") -> Listi
             source, note, sha256 where known; paths start at the manifest's folder).
         role: rows and top folders of the other two roles are passed over.
         split: for files whose split neither the manifest nor a folder names.
+        valid_share: of these files, where the split is train, in valid instead; see `Listing.divide`.
 
     Raises:
         RasedError: nothing given, nothing found, a path that is not there, a manifest without the
@@ -149,6 +208,10 @@ def collect(given: Sequence[Path], *, role: Role, split: str = "train") -> Listi
     if not given:
         raise RasedError("Nothing to pack: give folders, manifest.csv files or audio files.")
     check_split(split)
+    if not 0 <= valid_share < 1:
+        raise RasedError(f"The share of valid is {valid_share}; it is at least 0 and below 1.")
+    divided = split == "train"
+    split = UNDECIDED if divided else split
     listing = Listing()
     for root in given:
         if not root.exists():
@@ -167,6 +230,8 @@ def collect(given: Sequence[Path], *, role: Role, split: str = "train") -> Listi
     if not len(listing):
         aside = "".join(f" {count} {reason}." for reason, count in listing.passed_over.items())
         raise RasedError(f"No {role} to pack in {', '.join(map(repr, map(str, given)))}.{aside}")
+    if divided:
+        listing.divide(valid_share)
     listing.settle()
     return listing
 
@@ -225,21 +290,11 @@ def _from_manifest(manifest: Path, role: Role, split: str, listing: Listing) -> 
 
 def _from_folder(root: Path, role: Role, split: str, listing: Listing) -> Iterator[Source]:
     base = root.resolve().name
-    for folder, folders, names in os.walk(root, followlinks=True):
-        relative = Path(folder).relative_to(root)
-        hidden = [name for name in folders if name.startswith(".")]
-        if not relative.parts:
-            hidden += [name for name in folders if name in ROLES and name != role]
-        for name in hidden:
-            listing.passed_over[f"folders '{name}'"] += 1
-        folders[:] = sorted(set(folders) - set(hidden))
-        for name in sorted(names):
-            if name.startswith(".") or Path(name).suffix.lower() not in AUDIO_SUFFIXES:
-                listing.passed_over["files that are not audio by their name"] += 1
-                continue
-            path = (relative / name).as_posix()
-            in_split, label = split_and_label(path, base, role, split)
-            yield _plain(root, path, role, in_split, label)
+    others = [name for name in ROLES if name != role]
+    for found in audio_below(root, passed_over=listing.passed_over, without=others):
+        path = found.as_posix()
+        in_split, label = split_and_label(path, base, role, split)
+        yield _plain(root, path, role, in_split, label)
 
 
 def _from_file(file: Path, split: str) -> Iterator[Source]:
@@ -249,7 +304,7 @@ def _from_file(file: Path, split: str) -> Iterator[Source]:
 def _plain(root: Path, path: str, role: Role | None, split: str, label: str) -> Source:
     size = size_of(root / path)
     key = key_of(path, role)
-    return Source(root, path, key, split, label, "unknown", "", "", "", size)
+    return Source(root, path, key, split, printable(label), "unknown", "", "", "", size)
 
 
 def size_of(file: Path) -> int:
@@ -282,4 +337,9 @@ def key_of(path: str, role: Role | None) -> str:
 
 
 def _with_hash(word: str, path: str) -> str:
-    return f"{word[: _LONGEST_KEY - 9]}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
+    return f"{word[: _LONGEST_KEY - 9]}-{hashlib.sha256(_bytes(path)).hexdigest()[:8]}"
+
+
+def _bytes(text: str) -> bytes:
+    """A text as UTF-8; names of files that are not UTF-8 keep their own bytes."""
+    return text.encode(errors="surrogateescape")

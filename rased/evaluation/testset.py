@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+import rased
 from rased import audio
 from rased.data.freeze import SCHEMA, TESTSET, list_sha256
 from rased.data.schemas import Role
 from rased.data.sources import key_of, split_and_label
 from rased.errors import RasedError
 
-BUNDLE = Path(audio.__file__).parent / "assets" / "bundle" / "frozen"
+BUNDLE = Path(rased.__file__).parent / "assets" / "bundle" / "frozen"
 """The test set that comes with the package."""
 
 KNOWN = ("condition", "snr_db", "speaker", "noise_type", "room", "t60", "drr_db")

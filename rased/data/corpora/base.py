@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rased import audio
 from rased.data.schemas import Role
-from rased.data.sources import AUDIO_SUFFIXES
 
 VOICEBANK_TEST_SPEAKERS = ("p232", "p257")
 """Of VCTK, and of the VCTK in other corpora: never trained on, so that VoiceBank+DEMAND stays a test."""
@@ -136,11 +136,15 @@ def split_by(name: str, *, valid: float = 0.05, test: float = 0.05) -> str:
     >>> [split_by(name) for name in ("p226", "p230", "smallroom-Room009")]
     ['train', 'valid', 'test']
     """
-    digest = hashlib.sha256(name.encode()).digest()
-    place = int.from_bytes(digest[:8], "big") / 2**64
+    place = place_of(name.encode())
     if place < test:
         return "test"
     return "valid" if place < test + valid else "train"
+
+
+def place_of(name: bytes) -> float:
+    """Return a number from 0 to 1 that is the hash of a name: the same everywhere."""
+    return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") / 2**64
 
 
 def below(root: Path, *folders: str) -> Path:
@@ -150,9 +154,8 @@ def below(root: Path, *folders: str) -> Path:
 
 def audio_below(folder: Path) -> Iterator[Path]:
     """Yield the audio files of a folder and all below it, sorted; nothing where it is missing."""
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith("."):
-            yield path
+    if folder.is_dir():
+        yield from sorted(folder / path for path in audio.audio_below(folder))
 
 
 def creative_commons(url: str) -> str:

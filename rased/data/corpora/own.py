@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rased.data.corpora.base import Item, PublicCorpus, split_by
 from rased.data.schemas import ROLES
-from rased.data.sources import SPLITS, collect
+from rased.data.sources import SPLITS, UNDECIDED, collect
 from rased.errors import RasedError
 
 
@@ -19,13 +19,13 @@ def walk_manifest(root: Path) -> Iterator[Item]:
         return
     for role in ROLES:
         try:
-            listing = collect([root / "manifest.csv"], role=role, split="undecided")
+            listing = collect([root / "manifest.csv"], role=role, split=UNDECIDED)
         except RasedError as error:
             if str(error).startswith(f"No {role} to pack"):
                 continue
             raise
         for found in listing.sources:
-            split = split_by(found.label) if found.split == "undecided" else found.split
+            split = split_by(found.label) if found.split == UNDECIDED else found.split
             yield Item(
                 found.path,
                 role,
@@ -47,9 +47,9 @@ def walk_folder(root: Path) -> Iterator[Item]:
     for role in ROLES:
         if not (root / role).is_dir():
             continue
-        for found in collect([root / role], role=role, split="undecided").sources:
+        for found in collect([root / role], role=role, split=UNDECIDED).sources:
             split = found.split
-            if split == "undecided":
+            if split == UNDECIDED:
                 split = split_by(found.label) if "/" in found.path else "train"
             yield Item(f"{role}/{found.path}", role, split, found.label, "unknown", root.name)
 

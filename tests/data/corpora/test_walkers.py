@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from rased.audio import SUFFIXES
 from rased.data.corpora import CORPORA, find
 from rased.data.corpora.base import VOICEBANK_TEST_SPEAKERS, creative_commons, split_by
 from rased.data.corpora.demand import TEST_PLACES
 from rased.data.corpora.vctk import split_of
-from rased.data.sources import AUDIO_SUFFIXES
 from rased.errors import RasedError
 
 WHAM = "40na010x_1.9857_01xo031a_-1.9857.wav"
@@ -411,7 +411,7 @@ def replica(name, root):
     for path, what in REPLICAS[name].items():
         file = root / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        if file.suffix in AUDIO_SUFFIXES:
+        if file.suffix in SUFFIXES:
             file.write_bytes(audio(file.suffix, path))
         else:
             file.write_text(what)

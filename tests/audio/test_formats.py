@@ -135,8 +135,11 @@ def bad_file(kind, folder):
         ("no samples", "holds no samples"),
         ("NaN", r"NaN or infinite samples \(the first at 1\.000 s\)"),
         ("infinite", r"NaN or infinite samples \(the first at 1\.000 s\)"),
-        ("truncated FLAC", "truncated or damaged"),
-        ("truncated WAV", "truncated or damaged: its header announces 32000 samples"),
+        ("truncated FLAC", "is cut short or damaged: after"),
+        (
+            "truncated WAV",
+            "is cut short: its header announces 64000 bytes of audio and 31978 are there",
+        ),
     ],
 )
 def test_a_bad_file_is_one_sentence_that_names_it(tmp_path, kind, said):

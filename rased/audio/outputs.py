@@ -1,0 +1,166 @@
+"""Which file becomes which: names of outputs for files and folders."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rased.audio.folders import audio_below
+from rased.audio.names import FORMATS, SUFFIXES, output_name
+from rased.audio.problems import printable
+from rased.errors import RasedError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done.
+
+    Attributes:
+        pairs: of input and output, in the order of the inputs.
+        left_out: what is not done, and why; one sentence each.
+    """
+
+    pairs: list[tuple[Path, Path]]
+    left_out: list[str]
+
+
+def enhanced_name(source: Path) -> Path:
+    """Name of the output beside an input for which none is given.
+
+    >>> enhanced_name(Path("a/b.wav")).as_posix(), enhanced_name(Path("c.mp3")).as_posix()
+    ('a/b.enhanced.wav', 'c.enhanced.flac')
+    """
+    name = output_name(source)
+    return name.with_name(f"{name.stem}.enhanced{name.suffix}")
+
+
+def plan(inputs: Iterable[str | Path], output: str | Path | None = None) -> Plan:
+    """Decide which file becomes which.
+
+    Without `output` a file becomes its `enhanced_name`, and the files of a folder go into "FOLDER.enhanced". With it,
+    one input file goes to `output` itself, or into it where it is a folder or ends with a slash; several files, and
+    folders with all they hold, go into the folder `output`, which mirrors the structure of each input folder. A
+    lossy file becomes FLAC. Files that would share a name get distinct ones.
+
+    Raises:
+        RasedError: an input folder without audio, one output file for several inputs, an output that is an input.
+    """
+    sources = list(dict.fromkeys(Path(name) for name in inputs))
+    if output is None:
+        return _beside(sources)
+    target = Path(output)
+    one_file = len(sources) == 1 and not sources[0].is_dir()
+    if one_file and not target.is_dir() and not str(output).endswith("/"):
+        return Plan([(sources[0], target)], [])
+    _refuse_file(target, sources, slash=str(output).endswith("/"))
+    wanted: list[tuple[Path, Path]] = []
+    left_out: list[str] = []
+    for source in sources:
+        if source.is_dir():
+            found, earlier = _files(source, target)
+            left_out += earlier
+            wanted += [(source / name, name) for name in found]
+        else:
+            wanted.append((source, Path(source.name)))
+    pairs = [(source, target / name) for source, name in _distinct(wanted)]
+    _refuse_inputs(pairs)
+    return Plan(pairs, left_out)
+
+
+def _beside(sources: list[Path]) -> Plan:
+    """Outputs beside their inputs; an input that is the output of another one is left out."""
+    files = [source for source in sources if not source.is_dir()]
+    outputs = {enhanced_name(source): source for source in files}
+    left_out = [
+        f"'{printable(source)}' is left out: it is the output of '{printable(outputs[source])}'"
+        for source in files
+        if source in outputs
+    ]
+    pairs: list[tuple[Path, Path]] = []
+    for source in sources:
+        if source.is_dir():
+            there = source.resolve()
+            inside = plan([source], there.with_name(f"{there.name}.enhanced"))
+            pairs += inside.pairs
+            left_out += inside.left_out
+        elif source not in outputs:
+            pairs.append((source, enhanced_name(source)))
+    pairs = _distinct_targets(pairs)
+    _refuse_inputs(pairs)
+    return Plan(pairs, left_out)
+
+
+def _files(folder: Path, target: Path) -> tuple[list[Path], list[str]]:
+    """The audio files below a folder, sorted, without the outputs of an earlier run; and a word about these."""
+    here, there = folder.resolve(), target.resolve()
+    if here == there:
+        raise RasedError(
+            f"the input and the output are one folder, '{printable(folder)}'; name another output."
+        )
+    found = sorted(audio_below(folder))
+    kept = found
+    if there.is_relative_to(here):
+        kept = [path for path in found if not (here / path).is_relative_to(there)]
+    if not kept:
+        raise RasedError(f"the folder '{printable(folder)}' holds no audio files.")
+    earlier = len(found) - len(kept)
+    if not earlier:
+        return kept, []
+    return kept, [
+        f"{earlier} files in '{printable(target)}' are left out: they are outputs of an earlier run"
+    ]
+
+
+def _distinct(wanted: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    """Give each input the name of its output, and two that would share one distinct names.
+
+    A lossy file keeps its ending in its name then: "a.mp3.flac" beside "a.flac"; any other gets a number: "a-2.wav".
+    """
+    count = Counter(output_name(name) for _, name in wanted)
+    named = []
+    for source, name in wanted:
+        target = output_name(name)
+        if count[target] > 1 and target != name:
+            target = name.with_name(f"{name.name}.flac")
+        named.append((source, target))
+    return _distinct_targets(named)
+
+
+def _distinct_targets(pairs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    taken = Counter(target for _, target in pairs)
+    used: set[Path] = set()
+    distinct = []
+    for source, target in pairs:
+        number, name = 1, target
+        while name in used or (number > 1 and name in taken):
+            number += 1
+            name = target.with_name(f"{target.stem}-{number}{target.suffix}")
+        used.add(name)
+        distinct.append((source, name))
+    return distinct
+
+
+def _refuse_file(target: Path, sources: list[Path], *, slash: bool) -> None:
+    what = f"{len(sources)} inputs" if len(sources) > 1 else f"the folder '{printable(sources[0])}'"
+    if target.exists() and not target.is_dir():
+        raise RasedError(
+            f"the output '{printable(target)}' is a file; name a folder for {what}, such as -o enhanced."
+        )
+    suffix = target.suffix.lower()
+    if not target.exists() and not slash and suffix in {*FORMATS, *SUFFIXES}:
+        raise RasedError(
+            f"the output '{printable(target)}' names one file, and the input is {what}: name a folder, such as "
+            f"-o {printable(target.with_suffix(''))} (or -o {printable(target)}/ if the folder is to have that name)."
+        )
+
+
+def _refuse_inputs(pairs: list[tuple[Path, Path]]) -> None:
+    """No output may replace an input: it might be read after that."""
+    inputs = {source.resolve(): source for source, _ in pairs}
+    for source, target in pairs:
+        other = inputs.get(target.resolve())
+        if other is not None:
+            whose = "itself" if other == source else f"the input '{printable(other)}'"
+            raise RasedError(
+                f"the output of '{printable(source)}' would replace {whose}; name another output."
+            )

@@ -1,0 +1,139 @@
+"""Audio files as a corpus holds them: one channel, one rate, 16-bit samples."""
+
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import IO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rased.audio import AudioInfo, BadAudioError, Recording, Resampler, open_audio
+from rased.data.schemas import Role
+
+_BLOCK = 1 << 18
+"""Samples scaled at once."""
+_SPOOL = 16 << 20
+"""Bytes of decoded audio beyond which it goes to a temporary file: four minutes at 16 kHz."""
+_RIR_PEAK = 0.99
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Audio as it will be stored, 16-bit samples of one channel; a long one is in a temporary file.
+
+    Attributes:
+        waveform: the samples before they were scaled, as bytes of float32.
+        scale: what they are multiplied by.
+        frames: number of samples.
+        gain_db: the part of scale that keeps them from clipping (0: untouched).
+        note: what was done to channels and level, and how the file was read; "" for nothing.
+    """
+
+    waveform: IO[bytes]
+    scale: np.float32
+    frames: int
+    gain_db: float
+    note: str
+
+    def blocks(self) -> Iterator[NDArray[np.int16]]:
+        """The samples, some at a time."""
+        self.waveform.seek(0)
+        while data := self.waveform.read(4 * _BLOCK):
+            yield np.rint(np.frombuffer(data, np.float32) * self.scale).astype(np.int16)
+
+    @property
+    def samples(self) -> NDArray[np.int16]:
+        """All samples."""
+        return np.concatenate(list(self.blocks()))
+
+
+def decode(file: Path, *, sample_rate: int, role: Role = "speech") -> Decoded:
+    """Read a file of any rate, channels and format as 16-bit samples of one channel.
+
+    16-bit samples that need neither resampling nor mixing survive bit for bit. What would exceed
+    full scale (overshoot of the resampler, floating-point files) is turned down as a whole, by
+    `gain_db`. A rir that is not 16-bit already, or that is resampled, is scaled to 0.99 of full
+    scale: its level means nothing, its tail needs the bits.
+
+    Raises:
+        BadAudioError: not audio, empty, cut short, NaN or infinite samples, nothing but zeros.
+    """
+    peak, frames = 0.0, 0
+    waveform = cast(IO[bytes], SpooledTemporaryFile(max_size=_SPOOL))
+    try:
+        with open_audio(file) as recording:
+            info, exact = recording.info, _is_exact(recording.info, sample_rate)
+            for block in _mono(recording, sample_rate, role):
+                peak, frames = max(peak, float(np.abs(block).max(initial=0))), frames + len(block)
+                waveform.write(block.data)
+        gain = _gain(peak, role, exact=exact, mixed=info.channels > 1)
+        scale = np.float32(32768 * gain)
+        if not np.rint(np.float32(peak) * scale):
+            raise BadAudioError(file, "is silent: every 16-bit sample is zero")
+    except BaseException:
+        waveform.close()
+        raise
+    gain_db = round(20 * float(np.log10(gain)), 3)
+    decoded = Decoded(waveform, scale, frames, gain_db, _note(info, role, gain_db))
+    weakref.finalize(decoded, waveform.close)
+    return decoded
+
+
+def read_mono(
+    file: Path, *, sample_rate: int, role: Role = "speech"
+) -> tuple[NDArray[np.float32], int, bool]:
+    """Read a file as one channel at a rate, unscaled: full scale is 1 and may be exceeded.
+
+    Returns:
+        The samples, the number of channels of the file, and whether it has 16 bits or fewer at this
+        rate, so that the samples of a file of one channel are exact in 16 bits.
+
+    Raises:
+        BadAudioError: not audio, empty, cut short, NaN or infinite samples.
+    """
+    with open_audio(file) as recording:
+        waveform = np.concatenate(list(_mono(recording, sample_rate, role)))
+        return waveform, recording.info.channels, _is_exact(recording.info, sample_rate)
+
+
+def _is_exact(info: AudioInfo, sample_rate: int) -> bool:
+    """Whether a file has 16 bits or fewer at this rate."""
+    return info.sample_rate == sample_rate and info.subtype in ("PCM_16", "PCM_S8", "PCM_U8")
+
+
+def _mono(recording: Recording, sample_rate: int, role: Role) -> Iterator[NDArray[np.float32]]:
+    """Yield a file as one channel at the wanted rate, block by block; a rir keeps its first channel.
+
+    The length is rounded, not rounded up: recordings are known again by the hash of these samples.
+    """
+    source = recording.info.sample_rate
+    resampler = Resampler(source, sample_rate, 1, quality="VHQ")
+    count = 0
+    for block in recording.blocks():
+        count += block.shape[1]
+        alone = role == "rir" or block.shape[0] == 1
+        mono = block[:1] if alone else block.mean(axis=0, keepdims=True)
+        yield np.ascontiguousarray(resampler.push(np.ascontiguousarray(mono))[0])
+    rest = resampler.finish((2 * count * sample_rate + source) // (2 * source))
+    yield np.ascontiguousarray(rest[0])
+
+
+def _gain(peak: float, role: Role, *, exact: bool, mixed: bool) -> float:
+    if role == "rir" and not exact and peak > 0:
+        return _RIR_PEAK / peak
+    if round(peak * 32768) > 32767 and (mixed or not exact):
+        return 32767 / 32768 / peak
+    return 1.0
+
+
+def _note(info: AudioInfo, role: Role, gain_db: float) -> str:
+    notes = [info.note] if info.note else []
+    if info.channels > 1:
+        what = "channel 1" if role == "rir" else "mean"
+        notes.append(f"{what} of {info.channels}{'' if role == 'rir' else ' channels'}")
+    if gain_db:
+        notes.append(f"gain {gain_db:+.3f} dB")
+    return "; ".join(notes)
