@@ -196,15 +196,15 @@ def _raw(source: BufferedReader, count: int) -> Iterator[bytes]:
 
 
 def _stream(model: str) -> int:
-    """16-bit little-endian mono at the model's rate, chunk by chunk, as soon as it can be given."""
+    """16-bit little-endian mono at the model's rate, as soon as it can be given."""
     import numpy as np
     import torch
 
     from rased.files import resolve
-    from rased.streaming import ChunkStream
+    from rased.streaming import CausalStream
 
     enhancer = resolve(model)
-    stream = ChunkStream(enhancer)
+    stream = CausalStream(enhancer)
     source, sink = cast(BufferedReader, sys.stdin.buffer), sys.stdout.buffer
 
     def give(estimate: torch.Tensor) -> None:
@@ -213,7 +213,7 @@ def _stream(model: str) -> int:
         sink.flush()
 
     left = b""
-    for part in _raw(source, 2 * stream.chunk_length):
+    for part in _raw(source, 1 << 16):
         content = left + part
         whole = len(content) // 2 * 2
         left = content[whole:]

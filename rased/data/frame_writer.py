@@ -128,8 +128,7 @@ def frames_of(
     begin, end = max(start, 0), min(stop, length)
     waveform = torch.zeros(1, stop - start)
     waveform[0, begin - start : end - start] = torch.from_numpy(samples(begin, end - begin))
-    ahead = stft.latency // stft.hop_length  # frames of the analysis that end within the first
-    spectrum = stft.analysis(waveform)[..., ahead : ahead + last - first]
+    spectrum, _ = stft.analysis_step(waveform[:, stft.latency :], waveform[:, : stft.latency])
     values = framing.features(spectrum, framing.sample_rate).to(framing.dtype)
     return rearrange(values, "1 feature frames -> frames feature").contiguous()
 

@@ -5,7 +5,7 @@ what a file is.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from einops import rearrange
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rased.errors import RasedError
 from rased.signal import features as feature
+from rased.signal.settings import Settings
 
 State = Any
 
@@ -23,27 +24,36 @@ FeatureKind = Literal[
 LOG_FEATURES = {"log_power", "log_mel", "log_erb"}
 
 
-@dataclass(frozen=True)
-class Features:
+@dataclass(frozen=True, repr=False)
+class Features(Settings):
     """What the network sees of a frame.
 
     Attributes:
         kinds: one feature or several put together (multi-objective input, Xu 2017).
         bands: number of bands of log_mel, log_erb and, below its DCT, mfcc.
         coefficients: number of coefficients of mfcc.
+        floor: power under the logarithm of log_power.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("floor",)
 
     kinds: tuple[FeatureKind, ...] = ("log_power",)
     bands: int = 40
     coefficients: int = 20
+    floor: float = feature.FLOOR
 
     def __post_init__(self) -> None:
         """Check once, where the value is made."""
-        if not self.kinds or self.bands < 1 or not 1 <= self.coefficients <= self.bands:
+        if (
+            not self.kinds
+            or self.bands < 1
+            or not 1 <= self.coefficients <= self.bands
+            or not self.floor > 0
+        ):
             raise RasedError(
                 f"features: kinds {list(self.kinds)}, bands {self.bands}, coefficients "
-                f"{self.coefficients}: needed are at least one kind, say [log_power], and "
-                "1 <= coefficients <= bands."
+                f"{self.coefficients}, floor {self.floor}: needed are at least one kind, say [log_power], "
+                "1 <= coefficients <= bands and a floor above 0."
             )
 
     def size(self, freq: int) -> int:
@@ -87,7 +97,7 @@ class Features:
             case "compressed":
                 return feature.compressed_magnitude(spectrum)
             case "log_power":
-                return feature.log_power(spectrum)
+                return feature.log_power(spectrum, self.floor)
             case "log_mel":
                 return feature.log_mel_power(spectrum, bands=self.bands, sample_rate=sample_rate)
             case "log_erb":

@@ -17,7 +17,7 @@ State = Any
 class GlobalLayerNorm(nn.Module):
     """Zero mean and unit variance over all channels and frames; not causal, without state."""
 
-    def __init__(self, channels: int, *, epsilon: float = 1e-6) -> None:
+    def __init__(self, channels: int, *, epsilon: float = 1e-8) -> None:
         super().__init__()
         self.epsilon = epsilon
         self.weight = nn.Parameter(torch.ones(channels))
@@ -41,7 +41,7 @@ class CumulativeLayerNorm(nn.Module):
     The sums are kept in double precision: a stream of hours stays exact.
     """
 
-    def __init__(self, channels: int, *, epsilon: float = 1e-6) -> None:
+    def __init__(self, channels: int, *, epsilon: float = 1e-8) -> None:
         super().__init__()
         self.epsilon = epsilon
         self.weight = nn.Parameter(torch.ones(channels))

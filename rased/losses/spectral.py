@@ -149,7 +149,7 @@ class MultiResolutionSTFT(Loss):
     and the transform this project's; each resolution is (n_fft, hop_length, win_length) in samples.
 
     Args:
-        resolutions: hop_length divides win_length in each.
+        resolutions: [n_fft, hop_length, win_length] of each.
 
     Raises:
         RasedError: no resolution, or one that does not fit.

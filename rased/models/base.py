@@ -40,8 +40,7 @@ class Enhancer(nn.Module):
         sample_rate: Hz of input and output.
         latency: samples by which the concatenated output of `step` lags its input; None for a model
             that needs the whole utterance.
-        chunk_length: samples that `step` takes and gives; None where latency is None. A sample of
-            the output depends on at most `lookahead` later samples of the input.
+        chunk_length: `step` takes and gives any multiple of so many samples: the hop; None where latency is None.
         card: the zoo card that the weights came with; None for a fresh model.
     """
 
@@ -56,11 +55,31 @@ class Enhancer(nn.Module):
         return self.latency is not None
 
     @property
-    def lookahead(self) -> int | None:
-        """Samples of the future that a sample of the output may depend on: latency + chunk_length - 1; None: all."""
+    def algorithmic_latency(self) -> int | None:
+        """Samples of input that must be there before the first sample of them comes out: window and look-ahead.
+
+        `latency + chunk_length`: a sample of the output depends on at most `algorithmic_latency - 1` later samples
+        of the input. None for a model that needs the whole utterance.
+        """
         if self.latency is None or self.chunk_length is None:
             return None
-        return self.latency + self.chunk_length - 1
+        return self.latency + self.chunk_length
+
+    @property
+    def buffering(self) -> int | None:
+        """Samples that are collected while the chunk before them is worked on: `chunk_length`, the hop."""
+        return self.chunk_length
+
+    @property
+    def total_latency(self) -> int | None:
+        """Samples of delay as the field counts them: window, look-ahead and hop.
+
+        "Frame size T + stride Ts + look-ahead" of the DNS Challenge (ICASSP 2021), whose limit is 40 ms:
+        `algorithmic_latency + buffering`, 48 ms for windows of 512 every 256 samples at 16 kHz.
+        """
+        if self.algorithmic_latency is None or self.buffering is None:
+            return None
+        return self.algorithmic_latency + self.buffering
 
     def predict(self, noisy: Float[Tensor, "batch time"]) -> Prediction:
         """Enhance a batch and keep what a loss may want; any length from one sample."""
@@ -81,11 +100,12 @@ class Enhancer(nn.Module):
         )
 
     def step(
-        self, chunk: Float[Tensor, "batch chunk_length"], state: State
-    ) -> tuple[Float[Tensor, "batch chunk_length"], State]:
-        """Enhance the next chunk_length samples of a stream.
+        self, chunk: Float[Tensor, "batch chunk"], state: State
+    ) -> tuple[Float[Tensor, "batch chunk"], State]:
+        """Enhance the next samples of a stream: any multiple of chunk_length.
 
-        The concatenated outputs are those of `forward`, `latency` samples later (within 1e-4).
+        The concatenated outputs are those of `forward`, `latency` samples later (within 1e-4), however the stream
+        is cut.
 
         Raises:
             RasedError: the model is not causal.
@@ -147,9 +167,9 @@ class SpectralEnhancer(Enhancer):
         return analysis, self.initial_process_state(batch), synthesis
 
     def step(
-        self, chunk: Float[Tensor, "batch chunk_length"], state: State
-    ) -> tuple[Float[Tensor, "batch chunk_length"], State]:
-        """One frame: analysis, `process`, synthesis; see `Enhancer.step`."""
+        self, chunk: Float[Tensor, "batch chunk"], state: State
+    ) -> tuple[Float[Tensor, "batch chunk"], State]:
+        """A frame for each hop: analysis, `process`, synthesis; see `Enhancer.step`."""
         if not self.causal:
             return super().step(chunk, state)
         analysis, inner, synthesis = state

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from rased.errors import RasedError
 from rased.layers.frontend import LOG_FEATURES, Features, Inputs, InputStage, Moments
+from rased.layers.level import Level, LevelState
 from rased.layers.network import Network
 from rased.models.base import Prediction, SpectralEnhancer, SpectralPrediction, State
 from rased.signal import features as feature
@@ -93,6 +94,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         sample_rate: Hz.
         residual: predict how the log-power differs from the noisy one (Tu and Zhang, "Speech enhancement
             based on deep neural networks with skip connections", ICASSP 2017): learns in minutes.
+        level: the level that the five parts see the waveform at; undone at the output. None: as it comes.
 
     Raises:
         RasedError: parts that make no sense together.
@@ -101,6 +103,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
     target_mean: Float[Tensor, " freq"]
     target_std: Float[Tensor, " freq"]
     fitted: Bool[Tensor, ""]
+    level: Level | None = None
 
     def __init__(
         self,
@@ -114,6 +117,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         stft: STFT = STFT(),  # noqa: B008
         sample_rate: int = 16_000,
         residual: bool = False,
+        level: Level | None = None,
     ) -> None:
         _refuse_nonsense(features, inputs, target, phase)
         if residual and target != "log_power":
@@ -128,6 +132,8 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         )
         self.target = target
         self.residual = residual
+        if level is not None:  # else nothing: fingerprints of older systems stay as they are
+            self.level = level
         self.phase = phase
         self.post_processing = post_processing
         self.paper = self.network.paper
@@ -137,6 +143,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
             self.register_buffer("target_mean", torch.zeros(stft.freq))
             self.register_buffer("target_std", torch.ones(stft.freq))
         whole = inputs.normalisation == "utterance" or phase.griffin_lim_iterations > 0
+        whole = whole or (level is not None and not level.running)
         if whole or not self.network.causal:
             self.latency = self.chunk_length = None
         if self.latency is not None:
@@ -171,18 +178,60 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         )
 
     def predict(self, noisy: Float[Tensor, "batch time"]) -> Prediction:
-        """As every `SpectralEnhancer`; silence stands behind the end."""
-        late = self.inputs.future_frames
-        noisy_spectrum = self.stft.analysis(noisy)
+        """As every `SpectralEnhancer`; silence stands behind the end.
+
+        With a `level`, `output` is at that level, and `spectrum` is that of the estimate.
+        """
+        late, time = self.inputs.future_frames, noisy.shape[-1]
+        gains = self._gains(noisy)
+        noisy_spectrum = self.stft.analysis(noisy if gains is None else noisy * gains)
         padded = functional.pad(noisy_spectrum, (0, late))
         spectral, _ = self.process(padded, self.initial_process_state(noisy.shape[0]))
         spectrum = spectral.spectrum[..., late:]
-        estimate = self.stft.synthesis(spectrum, noisy.shape[-1])
-        if self.phase.consistent:
-            spectrum = project_consistent(spectrum, self.stft, noisy.shape[-1])
+        estimate = self.stft.synthesis(spectrum, time)
+        if gains is not None:
+            estimate = estimate / gains
+            noisy_spectrum, spectrum = self.stft.analysis(noisy), self.stft.analysis(estimate)
+        elif self.phase.consistent:
+            spectrum = project_consistent(spectrum, self.stft, time)
         mask = None if spectral.mask is None else spectral.mask[..., late:]
         output = None if spectral.output is None else spectral.output[..., late:]
         return Prediction(estimate, spectrum, noisy_spectrum, mask, output)
+
+    def initial_state(self, batch: int = 1) -> State:
+        """Of the level as well, and as much of its gains as the output is late."""
+        state = super().initial_state(batch)
+        if self.level is None:
+            return state
+        like = next(self.parameters())
+        return state, self.level.initial_state(batch, like), like.new_ones(batch, self.latency or 0)
+
+    def step(
+        self, chunk: Float[Tensor, "batch chunk"], state: State
+    ) -> tuple[Float[Tensor, "batch chunk"], State]:
+        """The level, a frame for each hop, the level back."""
+        if self.level is None or not self.causal:
+            return super().step(chunk, state)
+        inner, heard, late = state
+        gains, heard = self._running_gains(chunk, heard)
+        estimate, inner = super().step(chunk * gains, inner)
+        late = torch.cat([late, gains], dim=-1)
+        time = chunk.shape[-1]
+        return estimate / late[:, :time], (inner, heard, late[:, time:])
+
+    def _running_gains(
+        self, chunk: Float[Tensor, "batch chunk"], state: LevelState
+    ) -> tuple[Float[Tensor, "batch chunk"], LevelState]:
+        assert self.level is not None
+        hop_length, sample_rate = self.stft.hop_length, self.sample_rate
+        return self.level.past(chunk, state, hop_length=hop_length, sample_rate=sample_rate)
+
+    def _gains(self, noisy: Float[Tensor, "batch time"]) -> Float[Tensor, "batch time"] | None:
+        """What brings each sample to the level; None for no level."""
+        if self.level is None:
+            return None
+        hop_length, sample_rate = self.stft.hop_length, self.sample_rate
+        return self.level.gains(noisy, hop_length=hop_length, sample_rate=sample_rate)
 
     def interpret(
         self, output: Float[Tensor, "batch out frames"], noisy: Complex[Tensor, "batch freq frames"]
@@ -220,6 +269,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
                 (`InputStage.windows`).
             noise: the static noise estimate of each frame.
         """
+        assert self.level is None, "frames have no level of a waveform"
         output, _ = self.network(self.inputs.windows(windows, noise), None)
         output = rearrange(output.float(), "batch frames out -> batch out frames")
         if self.residual:
@@ -249,6 +299,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         A real mask, the compressed complex mask, the magnitude, the log-power standardised by the
         statistics of the training targets, or the complex spectrum.
         """
+        noisy, target = self._at_level(noisy, target)
         noisy_spectrum, spectrum = self.stft.analysis(noisy), self.stft.analysis(target)
         match self.target:
             case "magnitude":
@@ -260,6 +311,13 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
             case kind:
                 mask = ideal_mask(kind, target=spectrum, noisy=noisy_spectrum)
                 return compress_mask(mask) if kind == "complex_mask" else mask
+
+    def _at_level(
+        self, noisy: Float[Tensor, "batch time"], target: Float[Tensor, "batch time"]
+    ) -> tuple[Float[Tensor, "batch time"], Float[Tensor, "batch time"]]:
+        """Both with the gain that the noisy one gets."""
+        gains = self._gains(noisy)
+        return (noisy, target) if gains is None else (noisy * gains, target * gains)
 
     def refine_phase(
         self, spectrum: Complex[Tensor, "batch freq frames"]
@@ -289,7 +347,8 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
             RasedError: no batch was given.
         """
         of_features, of_targets = Moments(), Moments()
-        for noisy, target in batches:
+        for pair in batches:
+            noisy, target = self._at_level(*pair)
             of_features.add(self.features(self.stft.analysis(noisy), self.sample_rate))
             of_targets.add(feature.log_power(self.stft.analysis(target)))
         if not of_features.count:

@@ -1,7 +1,8 @@
 """The short-time Fourier transform pair of the project: one frozen value, exact inverse, frame by frame."""
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from einops import rearrange
@@ -10,48 +11,67 @@ from torch import Tensor
 from torch.nn import functional
 
 from rased.errors import RasedError
+from rased.signal.settings import Settings
 
-Window = Literal["sqrt_hann", "hann", "hamming"]
-PadMode = Literal["constant", "reflect"]
+Window = Literal["sqrt_hann", "hann", "hamming", "sine", "vorbis", "rectangular"]
+PadMode = Literal["constant", "reflect", "centred"]
+_THIN = 0.01
+"""Smallest share of the largest sum of windows with which samples still come back well."""
 
 
-@dataclass(frozen=True)
-class STFT:
+@dataclass(frozen=True, repr=False)
+class STFT(Settings):
     """Analysis and synthesis with windows that end with the newest sample, so that a stream is cut exactly like a file.
 
     Frame k covers the samples [(k + 1) * hop_length - win_length, (k + 1) * hop_length): it is
     complete as soon as chunk k of `hop_length` samples has arrived. At 50 % overlap this is the
     usual centred transform. The output of a frame-by-frame enhancer lags its input by `latency =
-    win_length - hop_length` samples.
+    win_length - hop_length` samples. The synthesis weights each frame with its own window, adds the frames and
+    divides by the sum of the products of both windows: the exact inverse for any two windows and any hop.
 
     Attributes:
         n_fft: length of the transform in samples (frames are zero-padded from win_length); freq =
-        n_fft // 2 + 1.
-        hop_length: samples between frames; divides win_length.
+            n_fft // 2 + 1.
+        hop_length: samples between frames; any number below win_length.
         win_length: samples in a window.
-        window: the same periodic window for analysis and synthesis.
-        pad_mode: what stands before the first and behind the last sample; "constant" (zeros) is
-            what a stream sees, "reflect" is for weights trained with a reflecting transform.
+        window: the window of the analysis. "sine" is sin(pi (n + 0.5) / win_length), "vorbis"
+            sin(pi / 2 sin^2(pi (n + 0.5) / win_length)), "rectangular" is none.
+        pad_mode: what stands before the first and behind the last sample. "constant" (zeros) is what a stream
+            sees; "reflect" mirrors the ends. "centred" has the frames and phases of torch.stft(center=True), for
+            weights trained with it: mirrored ends, 1 + time // hop_length frames. Where hop_length does not divide
+            the length, those cover the last samples thinly, and these come back less exactly.
+        synthesis_window: the window of the synthesis; None for that of the analysis. "rectangular" divides the
+            added frames by the sum of the analysis windows.
+        periodic: whether windows are periodic, as transforms have them, or symmetric, as scipy.signal.windows has
+            them; "sine", "vorbis" and "rectangular" are both.
 
     Raises:
-        RasedError: lengths that do not fit together.
+        RasedError: lengths that do not fit together, or windows that leave samples out.
     """
+
+    later: ClassVar[tuple[str, ...]] = ("synthesis_window", "periodic")
 
     n_fft: int = 512
     hop_length: int = 256
     win_length: int = 512
     window: Window = "sqrt_hann"
     pad_mode: PadMode = "constant"
+    synthesis_window: Window | None = None
+    periodic: bool = True
 
     def __post_init__(self) -> None:
         """Check once, where the value is made."""
-        if (
-            not 0 < self.hop_length < self.win_length <= self.n_fft
-            or self.win_length % self.hop_length
-        ):
+        if not 0 < self.hop_length < self.win_length <= self.n_fft:
             raise RasedError(
                 f"STFT lengths do not fit: n_fft {self.n_fft}, win_length {self.win_length}, hop_length "
-                f"{self.hop_length}; needed: hop_length divides win_length and hop_length < win_length <= n_fft."
+                f"{self.hop_length}; needed: 0 < hop_length < win_length <= n_fft."
+            )
+        sums = self._window_sums(torch.zeros((), device="cpu"))
+        if float(sums.min()) < _THIN * float(sums.max()):
+            raise RasedError(
+                f"STFT windows of {self.win_length} samples ({self.window}, synthesis "
+                f"{self.synthesis_window or self.window}) every {self.hop_length} samples leave samples out: "
+                f"choose a hop_length of at most {self.win_length // 2}."
             )
 
     @property
@@ -67,36 +87,41 @@ class STFT:
     def frames(self, time: int) -> int:
         """Number of frames for `time` samples: `ceil((time + latency) / hop_length)`.
 
-        As many as touch a sample. With pad_mode "reflect" `1 + time // hop_length`, the usual count
-        of a centred transform.
+        As many as touch a sample. With pad_mode "centred" `1 + time // hop_length`, as torch.stft counts (for an
+        even n_fft).
         """
-        if self.pad_mode == "reflect":
-            return 1 + time // self.hop_length
+        if self.pad_mode == "centred":
+            return 1 + (time - self.n_fft % 2) // self.hop_length
         return -(-(time + self.latency) // self.hop_length)
 
     def analysis(
         self, waveform: Float[Tensor, "batch time"]
     ) -> Complex[Tensor, "batch freq frames"]:
-        """Spectrum of a whole waveform, frames = self.frames(time); any length from one sample."""
+        """Spectrum of a whole waveform, frames = self.frames(time); any length from one sample.
+
+        A waveform too short to be mirrored has zeros around it.
+        """
         time = waveform.shape[-1]
-        right = self.frames(time) * self.hop_length - time
-        if self.pad_mode == "reflect" and max(self.latency, right) < time:
-            padded = functional.pad(waveform[:, None], (self.latency, right), mode="reflect")[:, 0]
+        reach = (self.frames(time) - 1) * self.hop_length + self._span
+        left, right = self._before, max(0, reach - self._before - time)
+        if self.pad_mode != "constant" and max(left, right) < time:
+            padded = functional.pad(waveform[:, None], (left, right), mode="reflect")[:, 0]
         else:
-            padded = functional.pad(waveform, (self.latency, right))
-        return self._transform(padded.unfold(-1, self.win_length, self.hop_length))
+            padded = functional.pad(waveform, (left, right))
+        return self._transform(padded[:, :reach].unfold(-1, self._span, self.hop_length))
 
     def synthesis(
         self, spectrum: Complex[Tensor, "batch freq frames"], length: int
     ) -> Float[Tensor, "batch {length}"]:
         """Waveform of `length` samples; the exact inverse of `analysis`."""
-        frames = self._inverse(spectrum)
-        waveform = self._overlap_add(frames)[:, self.latency : self.latency + length]
-        if self.pad_mode == "reflect":  # the last samples lie in fewer windows than the others
-            share = self._window(frames) * self._synthesis_window(frames)
-            shares = self._overlap_add(share.expand(1, frames.shape[1], -1))
-            waveform = waveform / shares[:, self.latency : self.latency + length]
-        return waveform
+        heard = slice(self._before, self._before + length)
+        if self.pad_mode != "centred":
+            return self._overlap_add(self._inverse(spectrum))[:, heard]
+        frames = self._raw_inverse(spectrum) * self._weights(spectrum)
+        added = functional.pad(self._overlap_add(frames), (0, self._span))[:, heard]
+        share = self._window(spectrum) * self._weights(spectrum)  # the ends lie in fewer windows
+        sums = self._overlap_add(share.expand(1, frames.shape[1], -1))
+        return added / functional.pad(sums, (0, self._span), value=1.0)[:, heard].clamp_min(1e-11)
 
     def initial_state(self, batch: int, like: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Silence before the stream on the device of `like`: analysis and synthesis buffer, each (batch, latency)."""
@@ -104,52 +129,92 @@ class STFT:
         return zeros, zeros.clone()
 
     def analysis_step(
-        self, chunk: Float[Tensor, "batch hop"], buffer: Float[Tensor, "batch latency"]
-    ) -> tuple[Complex[Tensor, "batch freq 1"], Float[Tensor, "batch latency"]]:
-        """One frame from one chunk of hop_length samples, and the samples that the next frame needs."""
-        window = torch.cat([buffer, chunk], dim=-1)
-        return self._transform(window[:, None]), window[:, self.hop_length :]
+        self, chunk: Float[Tensor, "batch chunk"], buffer: Float[Tensor, "batch latency"]
+    ) -> tuple[Complex[Tensor, "batch freq frames"], Float[Tensor, "batch latency"]]:
+        """A frame from each hop_length samples of the chunk, and the samples that the next frame needs."""
+        heard = torch.cat([buffer, chunk], dim=-1)
+        frames = heard.unfold(-1, self.win_length, self.hop_length)
+        return self._transform(frames), heard[:, chunk.shape[-1] :]
 
     def synthesis_step(
-        self, spectrum: Complex[Tensor, "batch freq 1"], buffer: Float[Tensor, "batch latency"]
-    ) -> tuple[Float[Tensor, "batch hop"], Float[Tensor, "batch latency"]]:
-        """The hop_length samples that this frame completes, and what later frames still add to."""
-        added = self._inverse(spectrum)[:, 0] + functional.pad(buffer, (0, self.hop_length))
-        return added[:, : self.hop_length], added[:, self.hop_length :]
+        self, spectrum: Complex[Tensor, "batch freq frames"], buffer: Float[Tensor, "batch latency"]
+    ) -> tuple[Float[Tensor, "batch chunk"], Float[Tensor, "batch latency"]]:
+        """The hop_length samples that each frame completes, and what later frames still add to."""
+        complete = spectrum.shape[-1] * self.hop_length
+        added = self._overlap_add(self._inverse(spectrum)) + functional.pad(buffer, (0, complete))
+        return added[:, :complete], added[:, complete:]
 
-    def _window(self, like: Tensor) -> Float[Tensor, " win"]:
-        kind = torch.hamming_window if self.window == "hamming" else torch.hann_window
-        window = kind(self.win_length, periodic=True, dtype=torch.float32, device=like.device)
-        return window.sqrt() if self.window == "sqrt_hann" else window
+    @property
+    def _span(self) -> int:
+        """Samples in a frame: those of the window, or (centred) of the transform around it."""
+        return self.n_fft if self.pad_mode == "centred" else self.win_length
+
+    @property
+    def _before(self) -> int:
+        """Samples of padding before the first."""
+        return self.n_fft // 2 if self.pad_mode == "centred" else self.latency
+
+    def _window(self, like: Tensor) -> Float[Tensor, " span"]:
+        return self._named(self.window, like)
+
+    def _weights(self, like: Tensor) -> Float[Tensor, " span"]:
+        return self._named(self.synthesis_window or self.window, like)
+
+    def _named(self, name: Window, like: Tensor) -> Float[Tensor, " span"]:
+        """A window, in the middle of its span."""
+        window = _window(name, self.win_length, self.periodic, like.device)
+        before = (self._span - self.win_length) // 2
+        return functional.pad(window, (before, self._span - self.win_length - before))
+
+    def _window_sums(self, like: Tensor) -> Float[Tensor, " hop"]:
+        """Sum of the products of both windows over all frames that cover a sample, for each place in a hop."""
+        product = self._window(like) * self._weights(like)
+        whole = functional.pad(product, (0, -len(product) % self.hop_length))
+        return rearrange(whole, "(overlap hop) -> overlap hop", hop=self.hop_length).sum(0)
 
     def _transform(
-        self, frames: Float[Tensor, "batch frames win"]
+        self, frames: Float[Tensor, "batch frames span"]
     ) -> Complex[Tensor, "batch freq frames"]:
         windowed = frames.float() * self._window(frames)
         return rearrange(
             torch.fft.rfft(windowed, n=self.n_fft), "batch frames freq -> batch freq frames"
         )
 
-    def _inverse(
+    def _raw_inverse(
         self, spectrum: Complex[Tensor, "batch freq frames"]
-    ) -> Float[Tensor, "batch frames win"]:
+    ) -> Float[Tensor, "batch frames span"]:
         frames = torch.fft.irfft(
             rearrange(spectrum, "batch freq frames -> batch frames freq"), n=self.n_fft
         )
-        return frames[..., : self.win_length] * self._synthesis_window(frames)
+        return frames[..., : self._span]
 
-    def _synthesis_window(self, like: Tensor) -> Float[Tensor, " win"]:
-        window = self._window(like)
-        energy = rearrange(window.square(), "(overlap hop) -> overlap hop", hop=self.hop_length)
-        return window / energy.sum(0).repeat(self.win_length // self.hop_length)
+    def _inverse(
+        self, spectrum: Complex[Tensor, "batch freq frames"]
+    ) -> Float[Tensor, "batch frames span"]:
+        """Frames that give the waveform when they are added."""
+        sums = self._window_sums(spectrum).repeat(-(-self._span // self.hop_length))
+        return self._raw_inverse(spectrum) * (self._weights(spectrum) / sums[: self._span])
 
     def _overlap_add(
-        self, frames: Float[Tensor, "batch frames win"]
+        self, frames: Float[Tensor, "batch frames span"]
     ) -> Float[Tensor, "batch time"]:
         added = functional.fold(
-            rearrange(frames, "batch frames win -> batch win frames"),
-            output_size=(1, (frames.shape[1] - 1) * self.hop_length + self.win_length),
-            kernel_size=(1, self.win_length),
+            rearrange(frames, "batch frames span -> batch span frames"),
+            output_size=(1, (frames.shape[1] - 1) * self.hop_length + self._span),
+            kernel_size=(1, self._span),
             stride=(1, self.hop_length),
         )
         return added[:, 0, 0]
+
+
+def _window(
+    name: Window, length: int, periodic: bool, device: torch.device
+) -> Float[Tensor, " length"]:
+    if name in ("sqrt_hann", "hann", "hamming"):
+        kind = torch.hamming_window if name == "hamming" else torch.hann_window
+        window = kind(length, periodic=periodic, dtype=torch.float32, device=device)
+        return window.sqrt() if name == "sqrt_hann" else window
+    if name == "rectangular":
+        return torch.ones(length, device=device)
+    sine = (math.pi * (torch.arange(length, device=device) + 0.5) / length).sin()
+    return sine if name == "sine" else (math.pi / 2 * sine.square()).sin()

@@ -19,7 +19,7 @@ from rased.data.manifest import splits
 from rased.errors import RasedError
 from rased.models.base import Enhancer
 from rased.models.cost import count_parameters
-from rased.streaming import ChunkStream
+from rased.streaming import CausalStream
 from rased.zoo.card import GOLDEN, MANIFEST, MANIFEST_SHA256, WEIGHTS, read_card
 
 ALLOWED = ("rased.",)
@@ -148,8 +148,9 @@ def verify(folder: Path) -> list[Check]:
 
 def streamed(enhancer: Enhancer, noisy: Float[Tensor, "1 time"]) -> Float[Tensor, "1 time"]:
     """The output of a causal enhancer fed chunk by chunk, aligned with its input."""
-    stream = ChunkStream(enhancer)
-    return torch.cat([stream.push(noisy), stream.finish()], dim=-1)
+    stream = CausalStream(enhancer)
+    parts = [stream.push(chunk) for chunk in noisy.split(stream.chunk_length, dim=-1)]
+    return torch.cat([*parts, stream.finish()], dim=-1)
 
 
 def _compared(name: str, found: Tensor, wanted: Tensor) -> Check:

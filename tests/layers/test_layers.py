@@ -1,12 +1,21 @@
 """Layers that look back: equal to their textbook form, and in pieces as in one."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
+from rased.errors import RasedError
 from rased.layers.conv import CausalConv1d, CausalConv2d, CentredConv1d
+from rased.layers.frontend import Inputs
+from rased.layers.level import Level
 from rased.layers.norm import CumulativeLayerNorm, GlobalLayerNorm
 from rased.layers.recurrent import GroupedRecurrent
+from rased.models.frequency import FrequencyDomainEnhancer
+from rased.models.gru import NSNet2
+from rased.signal.stft import STFT
+from rased.streaming import CausalStream
 
 
 @pytest.fixture(autouse=True)
@@ -112,3 +121,67 @@ def test_both_directions_share_the_outputs():
     changed = frames.clone()
     changed[:, -1] += 1
     assert (layer(changed)[0] - outputs)[:, 0].abs().max() > 0
+
+
+@pytest.mark.parametrize("kind", ["rms", "std", "maximum"])
+@pytest.mark.parametrize("running", [False, True])
+class TestLevel:
+    def enhancer(self, kind, running):
+        torch.manual_seed(0)
+        return FrequencyDomainEnhancer(
+            partial(NSNet2, hidden=8, layers=1, expansion=8),
+            inputs=Inputs(normalisation="none", future_frames=1),
+            stft=STFT(128, 64, 128),
+            level=Level(kind, running=running),
+        ).eval()
+
+    def noisy(self):
+        noise = 0.1 * torch.randn(2, 3_000, generator=torch.Generator().manual_seed(0))
+        noise[:, :400] = 0
+        return noise * torch.linspace(0.01, 1, 3_000)
+
+    def test_is_undone_at_the_output(self, kind, running):
+        enhancer, noisy = self.enhancer(kind, running), self.noisy()
+        torch.nn.init.zeros_(enhancer.network.decoder[-1].weight)
+        torch.nn.init.constant_(enhancer.network.decoder[-1].bias, 100.0)  # a mask of one
+        torch.testing.assert_close(enhancer(noisy), noisy, rtol=0, atol=1e-6)
+
+    def test_the_level_of_the_input_is_that_of_the_output(self, kind, running):
+        enhancer, noisy = self.enhancer(kind, running), self.noisy()
+        torch.testing.assert_close(enhancer(8 * noisy), 8 * enhancer(noisy), rtol=1e-4, atol=1e-3)
+
+    def test_a_running_one_streams_and_the_other_says_that_it_cannot(self, kind, running):
+        enhancer, noisy = self.enhancer(kind, running), self.noisy()
+        assert enhancer.causal == running
+        if running:
+            stream = CausalStream(enhancer, 2)
+            parts = [stream.push(part) for part in noisy.split(333, dim=-1)]
+            heard = torch.cat([*parts, stream.finish()], dim=-1)
+            torch.testing.assert_close(heard, enhancer(noisy), rtol=0, atol=1e-6)
+
+    def test_brings_the_level_to_its_target(self, kind, running):
+        noisy = self.noisy()[:, 1_000:]
+        gains = Level(kind, target=0.5, running=running).gains(
+            noisy, hop_length=50, sample_rate=16_000
+        )
+        measure = {
+            "rms": lambda x: x.square().mean(-1).sqrt(),
+            "std": lambda x: x.std(-1, correction=0),
+            "maximum": lambda x: x.abs().amax(-1),
+        }[kind]
+        expected = 0.5 / measure(noisy)
+        torch.testing.assert_close(gains[:, -1], expected, rtol=0.1 if running else 1e-4, atol=0)
+
+    def test_silence_and_a_single_sample_stay_finite(self, kind, running):
+        enhancer = self.enhancer(kind, running)
+        for waveform in (torch.zeros(1, 500), torch.full((1, 1), 0.3), torch.full((1, 300), 0.5)):
+            leaf = waveform.clone().requires_grad_()
+            enhancer(leaf).square().sum().backward()
+            assert leaf.grad.isfinite().all()
+
+
+def test_a_level_of_nothing_is_refused():
+    with pytest.raises(RasedError, match="target 0"):
+        Level(target=0.0)
+    with pytest.raises(RasedError, match="seconds -1"):
+        Level(seconds=-1.0)

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.signal
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,17 +20,88 @@ LAYOUTS = [
     STFT(hop_length=128),
     STFT(n_fft=512, win_length=320, hop_length=160, window="hann"),
     STFT(window="hamming", hop_length=128),
+    STFT(512, 160, 512, "hann"),
+    STFT(512, 100, 512, "hann"),
+    STFT(512, 100, 400, "hamming"),
+    STFT(510, 128, 510, "hann"),
+    STFT(320, 160, 320, "hamming", synthesis_window="rectangular", periodic=False),
+    STFT(960, 480, 960, "vorbis"),
+    STFT(400, 160, 400, "sine", synthesis_window="hann"),
+    STFT(512, 128, 512, "rectangular"),
+    STFT(512, 200, 512, "hann", synthesis_window="vorbis"),
+    STFT(512, 256, 512, "hann", synthesis_window="rectangular"),
+]
+MIRRORED = [
     STFT(pad_mode="reflect"),
+    STFT(window="hann", pad_mode="reflect"),
+    STFT(512, 160, 512, "hann", pad_mode="reflect"),
 ]
 
 
-@pytest.mark.parametrize("stft", LAYOUTS)
-@pytest.mark.parametrize("time", [1, 100, 511, 512, 5000, 16_000])
-def test_synthesis_inverts_analysis(stft, time):
-    waveform = torch.randn(2, time, generator=torch.Generator().manual_seed(time))
+def noise(time):
+    return torch.randn(2, time, generator=torch.Generator().manual_seed(time))
+
+
+@pytest.mark.parametrize("stft", [*LAYOUTS, *MIRRORED])
+@pytest.mark.parametrize("time", [1, 2, 100, 255, 511, 512, 513, 767, 5000, 16_000, 16_001])
+def test_synthesis_inverts_analysis_to_the_last_sample(stft, time):
+    waveform = noise(time)
     spectrum = stft.analysis(waveform)
     assert spectrum.shape == (2, stft.freq, stft.frames(time))
-    torch.testing.assert_close(stft.synthesis(spectrum, time), waveform, rtol=0, atol=2e-5)
+    torch.testing.assert_close(stft.synthesis(spectrum, time), waveform, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("n_fft", "hop", "win"),
+    [(512, 256, 512), (512, 100, 512), (400, 100, 400), (510, 128, 510), (512, 160, 400)],
+)
+@pytest.mark.parametrize("time", [1000, 5000, 16_001])
+def test_centred_is_the_transform_of_torch(n_fft, hop, win, time):
+    waveform, window = noise(time), torch.hamming_window(win)
+    stft = STFT(n_fft, hop, win, "hamming", pad_mode="centred")
+    ours = stft.analysis(waveform)
+    usual = torch.stft(waveform, n_fft, hop, win, window, True, "reflect", return_complex=True)
+    torch.testing.assert_close(ours, usual, rtol=0, atol=2e-5)
+    gain = torch.rand(usual.shape, generator=torch.Generator().manual_seed(1))
+    theirs = torch.istft(gain * usual, n_fft, hop, win, window, True, length=time)
+    covered = (stft.frames(time) - 1) * hop + win // 2 - (win - hop)  # less is thin at the end
+    heard = slice(0, min(time, covered))
+    torch.testing.assert_close(
+        stft.synthesis(gain * ours, time)[:, heard], theirs[:, heard], rtol=0, atol=1e-5
+    )
+    torch.testing.assert_close(
+        stft.synthesis(ours, time)[:, heard], waveform[:, heard], rtol=0, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("stft", "of_scipy"),
+    [
+        (STFT(window="hann", periodic=False), ("hann", False)),
+        (STFT(window="hamming"), ("hamming", True)),
+        (STFT(window="sine"), ("cosine", False)),
+        (STFT(window="rectangular", hop_length=128), ("boxcar", False)),
+    ],
+)
+def test_windows_are_those_of_scipy(stft, of_scipy):
+    name, periodic = of_scipy
+    expected = scipy.signal.get_window(name, 512, fftbins=periodic)
+    impulses = torch.zeros(1, 512).index_fill(1, torch.tensor([200]), 1.0)
+    seen = stft.analysis_step(impulses[:, -stft.hop_length :], impulses[:, : stft.latency])[0]
+    assert float(seen.abs().max()) == pytest.approx(float(expected[200]), abs=1e-6)
+
+
+def test_the_vorbis_window_keeps_the_power():
+    halves = STFT(960, 480, 960, "vorbis")._window(torch.zeros(1)).square().view(2, 480).sum(0)
+    torch.testing.assert_close(halves, torch.ones(480))
+
+
+def test_a_setting_that_came_later_is_told_only_where_it_is_used():
+    assert repr(STFT()) == (
+        "STFT(n_fft=512, hop_length=256, win_length=512, window='sqrt_hann', pad_mode='constant')"
+    )
+    other = STFT(periodic=False, synthesis_window="hann")
+    assert eval(repr(other), {"STFT": STFT}) == other
 
 
 def test_analysis_equals_the_usual_centred_transform():
@@ -41,7 +113,7 @@ def test_analysis_equals_the_usual_centred_transform():
         torch.testing.assert_close(ours[..., : usual.shape[-1]], usual, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("stft", LAYOUTS[:-1])
+@pytest.mark.parametrize("stft", LAYOUTS)
 def test_a_stream_is_cut_like_a_file(stft):
     waveform = torch.randn(2, 20 * stft.hop_length, generator=torch.Generator().manual_seed(1))
     whole = stft.analysis(waveform)
@@ -53,14 +125,18 @@ def test_a_stream_is_cut_like_a_file(stft):
         samples, synthesis = stft.synthesis_step(frame, synthesis)
         heard.append(samples)
     output = torch.cat(heard, -1)
+    several, _ = stft.analysis_step(waveform, stft.initial_state(2)[0])
+    torch.testing.assert_close(several, whole[..., : several.shape[-1]], rtol=0, atol=1e-5)
     torch.testing.assert_close(
         output[:, stft.latency :], waveform[:, : -stft.latency], rtol=0, atol=1e-5
     )
 
 
 def test_lengths_that_do_not_fit_are_refused():
-    with pytest.raises(RasedError, match="hop_length divides win_length"):
-        STFT(win_length=512, hop_length=200)
+    with pytest.raises(RasedError, match="0 < hop_length < win_length <= n_fft"):
+        STFT(win_length=512, hop_length=512)
+    with pytest.raises(RasedError, match="choose a hop_length of at most 256"):
+        STFT(window="hann", hop_length=500)
 
 
 @given(

@@ -36,7 +36,8 @@ class FrameGain(SpectralEnhancer):
         super().__init__(stft=stft, sample_rate=sample_rate)
         self.frame_rate = sample_rate / hop_length
         self.start = Start(
-            frames=max(1, round(noise_start * self.frame_rate)), partial=stft.latency // hop_length
+            frames=max(1, round(noise_start * self.frame_rate)),
+            partial=-(-stft.latency // hop_length),
         )
 
     def initial_frame_state(self, batch: int) -> FrameState:

@@ -1,0 +1,115 @@
+"""The level that a model sees: the waveform brought to it before the model, the model's output back behind it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from rased.errors import RasedError
+from rased.signal.features import exponential_average
+
+FLOOR = 1e-4
+"""Smallest level (-80 dBFS) that is brought to the wanted one: silence is not blown up."""
+
+LevelState = tuple[Float[Tensor, "batch moments"], Float[Tensor, " batch"]]
+"""Averages so far, and the last gain."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """What of the waveform is brought to which value.
+
+    Attributes:
+        kind: "rms" (root mean square), "std" (standard deviation) or "maximum" (of the amplitudes).
+        target: the value.
+        running: measure what was heard so far, so that the model can stream; else the whole utterance.
+        seconds: time constant with which a running rms or std forgets; a running maximum does not.
+    """
+
+    kind: Literal["rms", "std", "maximum"] = "rms"
+    target: float = 1.0
+    running: bool = True
+    seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Check once, where the value is made."""
+        if not (self.target > 0 and self.seconds > 0):
+            raise RasedError(
+                f"level: target {self.target} and seconds {self.seconds} must both be above 0."
+            )
+
+    def whole(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1"]:
+        """The gain of each waveform, by all of it."""
+        measured = self._measure(_moments(waveform[:, None])[:, :2, 0], waveform.abs().amax(-1))
+        return self._gain(measured)[:, None]
+
+    def past(
+        self,
+        waveform: Float[Tensor, "batch time"],
+        state: LevelState,
+        *,
+        hop_length: int,
+        sample_rate: int,
+    ) -> tuple[Float[Tensor, "batch time"], LevelState]:
+        """A gain for each sample, by the chunks up to its own, and the state behind the last.
+
+        A gain falls at once and rises over a chunk, so that an onset is never too loud.
+
+        Args:
+            waveform: whole chunks.
+            state: before them.
+            hop_length: samples in a chunk.
+            sample_rate: Hz.
+        """
+        averages, before = state
+        chunks = rearrange(waveform, "batch (chunk hop) -> batch chunk hop", hop=hop_length)
+        peaks = torch.cat([averages[:, 3:], chunks.abs().amax(-1)], dim=-1).cummax(-1).values
+        decay = 1.0 - hop_length / (self.seconds * sample_rate)
+        means, last = exponential_average(_moments(chunks), averages[:, :3], max(decay, 0.0))
+        first, second, weight = means.unbind(1)
+        unbiased = torch.stack([first / weight, second / weight], dim=1)
+        gains = self._gain(self._measure(unbiased, peaks[:, 1:]))
+        start = torch.cat([before[:, None], gains[:, :-1]], dim=-1).minimum(gains)
+        share = torch.arange(1, hop_length + 1, device=gains.device) / hop_length
+        each = start[..., None] + (gains - start)[..., None] * share
+        state = (torch.cat([last, peaks[:, -1:]], dim=-1), gains[:, -1])
+        return rearrange(each, "batch chunk hop -> batch (chunk hop)"), state
+
+    def gains(
+        self, waveform: Float[Tensor, "batch time"], *, hop_length: int, sample_rate: int
+    ) -> Float[Tensor, "batch time"]:
+        """A gain for each sample of whole waveforms."""
+        batch, time = waveform.shape
+        if not self.running:
+            return repeat(self.whole(waveform), "batch 1 -> batch time", time=time)
+        padded = functional.pad(waveform, (0, -time % hop_length))
+        state = self.initial_state(batch, waveform)
+        gains, _ = self.past(padded, state, hop_length=hop_length, sample_rate=sample_rate)
+        return gains[:, :time]
+
+    def initial_state(self, batch: int, like: Tensor) -> LevelState:
+        """Nothing heard."""
+        return like.new_zeros(batch, 4), like.new_full((batch,), torch.inf)
+
+    def _measure(
+        self, means: Float[Tensor, "batch 2 *rest"], peak: Float[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch"]:
+        if self.kind == "maximum":
+            return peak
+        mean, power = means[:, 0], means[:, 1]
+        if self.kind == "std":
+            power = power - mean.square()
+        return power.clamp_min(FLOOR**2).sqrt()
+
+    def _gain(self, level: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        return self.target / level.clamp_min(FLOOR)
+
+
+def _moments(chunks: Float[Tensor, "batch chunk hop"]) -> Float[Tensor, "batch 3 chunk"]:
+    """Mean, mean square, and one."""
+    mean = chunks.mean(-1)
+    return torch.stack([mean, chunks.square().mean(-1), torch.ones_like(mean)], dim=1)
