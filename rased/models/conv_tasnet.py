@@ -2,9 +2,9 @@
 
 Paper: Luo and Mesgarani, "Conv-TasNet: surpassing ideal time-frequency magnitude masking for speech
 separation", IEEE/ACM TASLP 27(8), 2019, doi:10.1109/TASLP.2019.2915167, arXiv:1809.07454.
-Here: one source, so that separation becomes enhancement (`sources` is 2 in the paper); 16 kHz with
-filters of 32 samples, the paper's 2 ms at 8 kHz; the last block's residual path leads nowhere, is
-counted as in the paper, and frozen.
+Here: as the authors' code (GitHub naplab/Conv-TasNet), whose encoder is linear; one source, so that separation
+becomes enhancement (`sources` is 2 in the paper); 16 kHz with filters of 32 samples, the paper's 2 ms at 8 kHz;
+the last block's residual path leads nowhere, is counted as in the paper, and frozen.
 Parameters: 5.05 M at the paper's best sizes and two sources (published 5.1 M), 5.00 M for one;
 MACs: 4.9 G/s.
 """
@@ -141,7 +141,6 @@ class ConvTasNet(Enhancer):
         repeats: stacks (R).
         sources: that are separated; the estimate is the first.
         causal: cumulative norms and convolutions of the past, or global and centred ones.
-        chunk_length: samples of a step where causal; a multiple of filter_length / 2.
         sample_rate: Hz.
 
     Raises:
@@ -167,23 +166,19 @@ class ConvTasNet(Enhancer):
         repeats: int = 3,
         sources: int = 1,
         causal: bool = False,
-        chunk_length: int = 128,
         sample_rate: int = 16_000,
     ) -> None:
         super().__init__()
         hop = filter_length // 2
-        if filter_length % 2 or filter_length < 2 or chunk_length % hop:
-            raise RasedError(
-                f"filter_length {filter_length} must be even and chunk_length {chunk_length} a "
-                "multiple of its half."
-            )
+        if filter_length % 2 or filter_length < 2:
+            raise RasedError(f"filter_length is {filter_length}; it must be even, 2 or more.")
         sizes = (filters, filter_length, bottleneck, hidden, skip, kernel_size, blocks, repeats)
         if (*sizes, sources, causal) == (512, 16, 128, 512, 128, 3, 8, 3, 2, False):
             self.published_parameters = 5_100_000
         self.sample_rate = sample_rate
         self.hop = hop
         self.latency = hop if causal else None
-        self.chunk_length = chunk_length if causal else None
+        self.chunk_length = hop if causal else None
         self.encoder = nn.Conv1d(1, filters, filter_length, hop, bias=False)
         self.separator = Separator(
             filters,
@@ -203,10 +198,14 @@ class ConvTasNet(Enhancer):
         return Prediction(estimate=self.separate(noisy)[:, 0])
 
     def separate(self, noisy: Float[Tensor, "batch time"]) -> Float[Tensor, "batch source time"]:
-        """All sources, of the length of the input; silence stands before and behind it."""
+        """All sources, of the length of the input; silence stands before and behind it.
+
+        Behind it as much as in the authors' code: its frames count in the norms of a model that is not causal.
+        """
         batch, time = noisy.shape
-        frames = -(-(time + self.hop) // self.hop)
-        padded = functional.pad(noisy, (self.hop, frames * self.hop - time))
+        length = 2 * self.hop
+        behind = length - (self.hop + time) % length + self.hop
+        padded = functional.pad(noisy, (self.hop, behind))
         state = self.separator.initial_state(batch, self.encoder.weight)
         decoded, _ = self._frames(padded, state)
         return decoded[..., self.hop : self.hop + time]
@@ -220,9 +219,9 @@ class ConvTasNet(Enhancer):
         return heard, self.separator.initial_state(batch, like), heard.clone()
 
     def step(
-        self, chunk: Float[Tensor, "batch chunk_length"], state: State
-    ) -> tuple[Float[Tensor, "batch chunk_length"], State]:
-        """chunk_length samples; see `Enhancer.step`."""
+        self, chunk: Float[Tensor, "batch chunk"], state: State
+    ) -> tuple[Float[Tensor, "batch chunk"], State]:
+        """A frame for each hop; see `Enhancer.step`."""
         if not self.causal:
             return super().step(chunk, state)
         heard, inner, overlap = state
@@ -237,7 +236,7 @@ class ConvTasNet(Enhancer):
         self, padded: Float[Tensor, "batch padded"], state: State
     ) -> tuple[Float[Tensor, "batch source padded"], State]:
         """Encode, mask, decode whole frames; as many samples out as in."""
-        encoded = self.encoder(padded[:, None]).relu()
+        encoded = self.encoder(padded[:, None])
         masks, state = self.separator(encoded, state)
         masked = rearrange(masks * encoded[:, None], "n source f t -> (n source) f t")
         decoded = self.decoder(masked)[:, 0]

@@ -2,9 +2,11 @@
 
 Paper: Tan and Wang, "Learning complex spectral mapping with gated convolutional recurrent networks
 for monaural speech enhancement", IEEE/ACM TASLP 28, 2020, doi:10.1109/TASLP.2019.2955276.
-Here: any number of bins and any channels; the paper has 161 bins (20 ms windows) and five layers of
-16 to 256 channels. Skips are activated once, not twice. Kernels see one frame, so the LSTMs alone
-carry time.
+Here: as the authors' code (GitHub JupiterEthan/GCRN-complex), where a skip is activated again beside what comes
+up; any number of bins and any channels, of which the paper has 161 (20 ms windows) and five layers of 16 to 256.
+Kernels see one frame, so the LSTMs alone carry time. Around it, in configs/model/gcrn.yaml: Hamming windows at the
+analysis alone, and the level of the mixture brought to an rms of 1; by what was heard so far, so that it streams,
+where the authors take the whole utterance.
 Parameters: 9.77 M at the paper's sizes (published 9.77 M); MACs: 1.64 G/s at 100 frames a second.
 """
 
@@ -96,9 +98,11 @@ class Decoder(nn.Module):
         self, bins: Float[Tensor, "batch channel frames low_freq"], skips: list[Tensor]
     ) -> Float[Tensor, "batch frames freq"]:
         """One layer for each skip, from the innermost."""
-        for layer, skip in zip(self.layers, reversed(skips), strict=True):
-            bins = functional.elu(layer(torch.cat([bins, skip], dim=1)))
-        return self.linear(bins[:, 0])
+        *outer, innermost = skips
+        bins = torch.cat([bins, innermost], dim=1)
+        for layer, skip in zip(self.layers, reversed(outer), strict=False):
+            bins = functional.elu(torch.cat([layer(bins), skip], dim=1))
+        return self.linear(functional.elu(self.layers[-1](bins))[:, 0])
 
 
 class GCRN(Network):

@@ -3,8 +3,8 @@
 Paper: Rong, Sun, Zhang, Hu, Zhu and Lu, "GTCRN: a speech enhancement model requiring ultralow
 computational resources", ICASSP 2024, doi:10.1109/ICASSP48485.2024.10448310.
 Here: the decoder's stride-1 transposed convolutions are written as the causal convolutions that
-they are (the importer flips their kernels); ERB triangles are made by this file, and kept as frozen
-parameters as by the authors, who count them.
+they are (the importer flips their kernels). The ERB triangles are those of the authors' code (GitHub
+Xiaobin-Rong/gtcrn), their centres rounded to bins, and kept as frozen parameters as by the authors, who count them.
 Parameters: 48.2 K with the 24.6 K of the fixed ERB bands, 23.7 K without (published: both).
 MACs: 26 M/s in products and convolutions (published 33.0, norms, activations and gates included).
 """
@@ -278,11 +278,15 @@ def _initial_states(blocks: Iterable[Any], batch: int, bands: int, like: Tensor)
 
 
 def _erb_triangles(kept: int, bands: int, freq: int, sample_rate: int) -> np.ndarray:
-    """Triangles between neighbouring centres, summing to 1 in every bin: (band, freq - kept)."""
+    """Triangles between neighbouring centres, summing to 1 in every bin: (band, freq - kept).
+
+    Centres are whole bins, rounded as by the authors.
+    """
     nyquist = sample_rate / 2
     lowest = kept / (freq - 1) * nyquist
     first, last = hertz_to_scale(np.array([lowest, nyquist]), "erb")
-    centres = scale_to_hertz(np.linspace(first, last, bands), "erb") / nyquist * (freq - 1)
+    hertz = scale_to_hertz(np.linspace(first, last, bands), "erb")
+    centres = np.round(hertz / nyquist * (freq - 1))
     bins = np.arange(kept, freq)
     triangles = [np.interp(bins, centres, row) for row in np.eye(bands)]
     return np.stack(triangles).astype(np.float32)

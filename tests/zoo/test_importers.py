@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -10,11 +11,14 @@ import torch
 from rased.config import build
 from rased.errors import RasedError
 from rased.models.base import Enhancer
+from rased.models.cost import count_parameters
 from rased.models.gtcrn import GTCRN
 from rased.zoo.importers import IMPORTERS
 from rased.zoo.importers.gtcrn import _BLOCKS, convert, import_gtcrn
+from rased.zoo.importers.nsnet2 import import_nsnet2
 
 SHARED = Path(os.environ.get("RASED_WEIGHTS", Path(__file__).parents[3] / "shared" / "weights"))
+RELEASED = Path(os.environ.get("RASED_NSNET2", SHARED / "nsnet2" / "nsnet2-20ms-baseline.onnx"))
 
 
 def authors_file(path: Path, **changes) -> Path:
@@ -93,6 +97,120 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     with pytest.raises(RasedError, match="plain values only"):
         import_gtcrn(path)
     assert not (tmp_path / "harm").exists()
+
+
+def message(*fields: tuple[int, bytes | str | int]) -> bytes:
+    """A protocol buffer of numbered fields."""
+
+    def integer(value: int) -> bytes:
+        low, rest = value & 127, value >> 7
+        return bytes([low | 128]) + integer(rest) if rest else bytes([low])
+
+    parts = []
+    for number, value in fields:
+        if isinstance(value, int):
+            parts.append(integer(number << 3) + integer(value))
+        else:
+            content = value.encode() if isinstance(value, str) else value
+            parts.append(integer(number << 3 | 2) + integer(len(content)) + content)
+    return b"".join(parts)
+
+
+def onnx_file(
+    path: Path, tensors: dict[str, np.ndarray], nodes: list[tuple[str, list[str]]]
+) -> Path:
+    """A file of the operators and initial tensors of a network."""
+    graph = [(1, message(*((1, name) for name in names), (4, kind))) for kind, names in nodes]
+    for name, values in tensors.items():
+        sizes = [(1, size) for size in values.shape]
+        content = message(*sizes, (2, 1), (8, name), (9, values.astype("<f4").tobytes()))
+        graph.append((5, content))
+    path.write_bytes(message((1, 6), (7, message(*graph))))
+    return path
+
+
+def released(path: Path, **changes: np.ndarray) -> tuple[Path, dict[str, np.ndarray]]:
+    """A file with the layout of the released NSNet2 and random weights."""
+    random = np.random.default_rng(0)
+    shapes = {"in": (161, 400), "in.b": (400,), "o0": (400, 600), "o0.b": (600,), "o2": (600, 600)}
+    shapes |= {"o2.b": (600,), "o4": (600, 161), "o4.b": (161,)}
+    for layer in "12":
+        shapes |= {f"w{layer}": (1, 1200, 400), f"r{layer}": (1, 1200, 400), f"b{layer}": (1, 2400)}
+    tensors = {name: 0.05 * random.standard_normal(shape) for name, shape in shapes.items()}
+    tensors |= changes
+    nodes = [("MatMul", ["input", "in"]), ("Add", ["a", "in.b"]), ("Relu", ["b"])]
+    nodes += [("GRU", ["x", f"w{layer}", f"r{layer}", f"b{layer}", "", "s"]) for layer in "12"]
+    for name in ("o0", "o2", "o4"):
+        nodes += [("MatMul", ["x", name]), ("Add", ["y", f"{name}.b"]), ("Relu", ["z"])]
+    return onnx_file(path, tensors, nodes), tensors
+
+
+def by_the_specification(tensors: dict[str, np.ndarray], frames: np.ndarray) -> np.ndarray:
+    """ONNX operators in NumPy: GRU with linear_before_reset = 1, gates in the order z, r, h."""
+
+    def sigmoid(values: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-values))
+
+    hidden = np.maximum(frames @ tensors["in"] + tensors["in.b"], 0)
+    for layer in "12":
+        w, r, b = (tensors[f"{kind}{layer}"][0] for kind in "wrb")
+        state, outputs = np.zeros(400), []
+        for frame in hidden:
+            x = np.split(w @ frame + b[:1200], 3)
+            h = np.split(r @ state + b[1200:], 3)
+            update, reset = sigmoid(x[0] + h[0]), sigmoid(x[1] + h[1])
+            state = (1 - update) * np.tanh(x[2] + reset * h[2]) + update * state
+            outputs.append(state)
+        hidden = np.array(outputs)
+    for name in ("o0", "o2"):
+        hidden = np.maximum(hidden @ tensors[name] + tensors[f"{name}.b"], 0)
+    return sigmoid(hidden @ tensors["o4"] + tensors["o4.b"])
+
+
+def test_nsnet2_computes_what_its_file_says(tmp_path):
+    path, tensors = released(tmp_path / "nsnet2.onnx")
+    enhancer = import_nsnet2(path)
+    assert count_parameters(enhancer) == enhancer.published_parameters == 2_687_561
+    noisy = 0.1 * torch.randn(1, 1_600, generator=torch.Generator().manual_seed(0))
+    power = enhancer.stft.analysis(noisy)[0].abs().double().square().numpy().T
+    with torch.no_grad():
+        mask = enhancer.predict(noisy).mask[0].T
+    expected = by_the_specification(tensors, np.log10(np.maximum(power, 1e-12)))
+    np.testing.assert_allclose(mask.numpy(), expected, atol=1e-5)
+
+
+def test_what_is_no_nsnet2_is_refused(tmp_path):
+    path = tmp_path / "x.onnx"
+    for content in (b"no onnx", b"", message((7, b"")), b"\x3a\xff\xff\xff\xff\x0f"):
+        path.write_bytes(content)
+        with pytest.raises(RasedError, match="no ONNX file of NSNet2"):
+            import_nsnet2(path)
+    with pytest.raises(RasedError, match="it has other operators"):
+        import_nsnet2(onnx_file(path, {"w": np.zeros((2, 2))}, [("MatMul", ["x", "w"])]))
+    with pytest.raises(RasedError, match=r"decoder\.4\.weight is \(257, 600\)"):
+        import_nsnet2(released(path, o4=np.zeros((600, 257)))[0])
+    with pytest.raises(RasedError, match="cannot be read"):
+        import_nsnet2(tmp_path / "missing.onnx")
+
+
+@pytest.mark.skipif(
+    not (RELEASED.is_file() and SHARED.is_dir()),
+    reason="the released file is not part of the project",
+)
+def test_nsnet2_gives_what_its_authors_package_gives():
+    """Theirs leaves out the first frame and does not divide by the sum of its symmetric windows: so does this."""
+    noisy, _ = soundfile.read(SHARED / "reference_noisy.wav", dtype="float32")
+    theirs, _ = soundfile.read(SHARED / "nsnet2" / "reference_nsnet2_16k.wav", dtype="float32")
+    enhancer = import_nsnet2(RELEASED)
+    with torch.no_grad():
+        spectrum = enhancer.stft.analysis(torch.from_numpy(noisy)[None])
+        prediction, _ = enhancer.process(spectrum[..., 1:], enhancer.initial_process_state(1))
+        whole = torch.cat([0 * spectrum[..., :1], prediction.spectrum], dim=-1)
+        ours = enhancer.stft.synthesis(whole, len(noisy))[0]
+        ours *= enhancer.stft._window_sums(ours).repeat(len(noisy) // 160)
+    difference = (ours - torch.from_numpy(theirs)).abs()
+    assert difference.max() < 1e-3
+    assert difference[160:-160].max() < 1e-4
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the authors' weights are not part of the project")

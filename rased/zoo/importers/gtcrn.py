@@ -14,7 +14,7 @@ STFT_OF_AUTHORS = {
     "hop_length": 256,
     "win_length": 512,
     "window": "sqrt_hann",
-    "pad_mode": "reflect",
+    "pad_mode": "centred",
 }
 """A centred, reflecting transform of the whole file."""
 

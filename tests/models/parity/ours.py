@@ -1,0 +1,79 @@
+"""Our models with the authors' seeded weights, on what the authors' were run on."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from rased.config import build, config_folder, load_yaml
+from rased.models.base import Enhancer
+from rased.models.conv_tasnet import ConvTasNet
+from rased.models.gtcrn import GTCRN
+from tests.models.parity import weights
+
+Shapes = Mapping[str, Sequence[int]]
+
+_SMALL = {"enc_dim": 64, "feature_dim": 16, "layer": 4, "stack": 2}
+CONV_TASNET: dict[str, dict[str, Any]] = {
+    "global": {**_SMALL, "num_spk": 1, "causal": False},
+    "cumulative": {**_SMALL, "num_spk": 1, "causal": True},
+    "two": {**_SMALL, "num_spk": 2, "causal": False},
+    "paper": {"sr": 8_000, "num_spk": 2, "causal": False},
+}
+"""Arguments of the authors' TasNet."""
+
+
+def conv_tasnet(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
+    """All sources of each kind."""
+    found = {}
+    for kind, settings in CONV_TASNET.items():
+        channels = settings.get("feature_dim", 128)
+        model = ConvTasNet(
+            filters=settings.get("enc_dim", 512),
+            filter_length=settings.get("sr", 16_000) // 500,
+            bottleneck=channels,
+            hidden=4 * channels,
+            skip=channels,
+            blocks=settings.get("layer", 8),
+            repeats=settings.get("stack", 3),
+            sources=settings["num_spk"],
+            causal=settings["causal"],
+        ).eval()
+        own = {
+            name.partition("/")[2]: weights.seeded(name.partition("/")[2], tuple(shape))
+            for name, shape in shapes.items()
+            if name.startswith(f"{kind}/")
+        }
+        model.load_state_dict(weights.conv_tasnet(own))
+        found[kind] = model.separate(tensors["noisy"])
+    return found
+
+
+def gcrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
+    """configs/model/gcrn.yaml, but with the level of the whole utterance."""
+    spec = load_yaml(config_folder() / "model" / "gcrn.yaml")["model"]["init_args"]["enhancer"]
+    spec["init_args"]["level"]["running"] = False
+    model = build(Enhancer, spec).eval()
+    own = {name: weights.seeded(name, tuple(shape)) for name, shape in shapes.items()}
+    missing = model.network.load_state_dict(weights.gcrn(own), strict=False)  # type: ignore[union-attr,operator]
+    assert not missing.unexpected_keys
+    assert all(name.endswith("num_batches_tracked") for name in missing.missing_keys)
+    prediction = model.predict(tensors["noisy"])
+    parts = torch.view_as_real(prediction.output)
+    spectrum = rearrange(parts, "batch freq frames part -> batch part frames freq")
+    return {"estimate": prediction.estimate, "spectrum": spectrum}
+
+
+def gtcrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
+    """The ERB filters of a fresh network."""
+    erb = GTCRN().erb
+    return {"analysis": erb.analysis.detach(), "synthesis": erb.synthesis.detach()}
+
+
+OURS: dict[str, Callable[[Mapping[str, Tensor], Shapes], dict[str, Tensor]]] = {
+    "conv-tasnet": torch.no_grad()(conv_tasnet),
+    "gcrn": torch.no_grad()(gcrn),
+    "gtcrn": gtcrn,
+}

@@ -1,0 +1,95 @@
+"""Weights that follow from their names: the same for the authors' module and, renamed, for ours."""
+
+import re
+import zlib
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def seeded(name: str, shape: tuple[int, ...]) -> Tensor:
+    """Normal numbers of a size that keeps signals alive; what scales or divides lies near 1."""
+    random = np.random.Generator(np.random.Philox(key=zlib.crc32(name.encode())))
+    values = random.standard_normal(shape).astype(np.float32)
+    if len(shape) > 1 and max(shape) > 1 and not name.endswith((".gain", ".bias")):
+        return torch.from_numpy(values / np.float32(np.prod(shape[1:]) ** 0.5))
+    if name.endswith("running_var"):
+        return torch.from_numpy(1 + 0.2 * np.abs(values))
+    near = 1.0 if name.endswith((".gain", ".weight")) and shape != (1,) else 0.0
+    return torch.from_numpy(near + 0.1 * values)
+
+
+def fill(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Seeded values for every float of a state dict of the authors' module."""
+    return {
+        name: seeded(name, tuple(value.shape)) if value.is_floating_point() else value
+        for name, value in state.items()
+    }
+
+
+def sound(time: int) -> Tensor:
+    """A waveform of two items that swells, with some silence."""
+    random = np.random.Generator(np.random.Philox(key=7))
+    waveform = 0.1 * random.standard_normal((2, time)).astype(np.float32)
+    waveform *= np.linspace(0.05, 1, time, dtype=np.float32)
+    waveform[1, time // 3 : time // 2] = 0
+    return torch.from_numpy(waveform)
+
+
+_CONV_TASNET = {
+    "TCN.LN.": "separator.norm.",
+    "TCN.BN.": "separator.bottleneck.",
+    "TCN.output.": "separator.mask.",
+    "TCN.TCN.": "separator.blocks.",
+    ".conv1d.": ".expand.0.",
+    ".nonlinearity1.": ".expand.1.",
+    ".reg1.": ".expand_norm.",
+    ".dconv1d.": ".depthwise.",
+    ".nonlinearity2.": ".activation.",
+    ".reg2.": ".depthwise_norm.",
+    ".res_out.": ".residual.",
+    ".skip_out.": ".skip.",
+    ".gain": ".weight",
+}
+
+
+def conv_tasnet(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """State of naplab/Conv-TasNet as ours."""
+    ours = {}
+    for name, tensor in theirs.items():
+        norm = any(part in name for part in (".LN.", ".reg1.", ".reg2."))
+        for old, new in _CONV_TASNET.items():
+            name = name.replace(old, new)
+        ours[name] = tensor.flatten() if norm else tensor
+    return ours
+
+
+_PARTS = {"1": "real", "2": "imaginary"}
+
+
+def gcrn(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """State of JupiterEthan/GCRN-complex as ours: the two halves of a gated convolution are one here."""
+    ours: dict[str, Tensor] = {}
+    for name, tensor in theirs.items():
+        if match := re.fullmatch(r"conv(\d)\.conv1\.(\w+)", name):
+            other = theirs[name.replace(".conv1.", ".conv2.")]
+            ours[f"encoder.{int(match[1]) - 1}.conv.{match[2]}"] = torch.cat([tensor, other])
+        elif match := re.fullmatch(r"conv(\d)_t_(\d)\.conv1\.(\w+)", name):
+            other = theirs[name.replace(".conv1.", ".conv2.")]
+            joined = torch.cat([tensor, other], dim=1 if match[3] == "weight" else 0)
+            ours[f"{_PARTS[match[2]]}.layers.{5 - int(match[1])}.conv.{match[3]}"] = joined
+        elif match := re.fullmatch(r"bn(\d)\.(\w+)", name):
+            ours[f"encoder.{int(match[1]) - 1}.norm.{match[2]}"] = tensor
+        elif match := re.fullmatch(r"bn(\d)_t_(\d)\.(\w+)", name):
+            ours[f"{_PARTS[match[2]]}.layers.{5 - int(match[1])}.norm.{match[3]}"] = tensor
+        elif match := re.fullmatch(r"fc(\d)\.(\w+)", name):
+            ours[f"{_PARTS[match[1]]}.linear.{match[2]}"] = tensor
+        elif match := re.fullmatch(r"glstm\.lstm_list(\d)\.(\d)\.(\w+)", name):
+            ours[f"recurrent.{_LAYERS[match[1]]}.cells.{match[2]}.{match[3]}"] = tensor
+        elif match := re.fullmatch(r"glstm\.ln(\d)\.(\w+)", name):
+            ours[f"recurrent.{_LAYERS[match[1]]}_norm.{match[2]}"] = tensor
+    return ours
+
+
+_LAYERS = {"1": "first", "2": "second"}
