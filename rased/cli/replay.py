@@ -1,7 +1,6 @@
 """Write the batch that a run trained on in one optimiser step: wavs, and what was drawn for each mixture."""
 
 import argparse
-import csv
 import itertools
 import json
 import math
@@ -121,11 +120,10 @@ def replay(folder: Path, step: int, out: Path) -> dict[str, Any]:
 def _logged(folder: Path) -> int:
     """The last step of which the run has left a trace: in its metrics or its last checkpoint."""
     from rased.tensors import read_checkpoint
+    from rased.training.metrics import NAME, read_metrics
 
-    steps = 0
-    if (folder / "metrics.csv").is_file():
-        with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            steps = max((int(row["step"]) + 1 for row in csv.DictReader(file)), default=0)
+    rows, _ = read_metrics(folder / NAME)
+    steps = max((row.step + 1 for row in rows), default=0)
     last = folder / "checkpoints" / "last.ckpt"
     if last.is_file():
         saved = read_checkpoint(last)["global_step"]

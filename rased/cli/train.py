@@ -1,18 +1,20 @@
 """`rased train`: YAML files in, a run folder out; interrupted runs continue with the next batch."""
 
 import argparse
-import itertools
 import logging
 import os
+import re
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from rased.config import load_configs, load_yaml, merge, override
-from rased.errors import RasedError, nearest
+from rased.errors import RasedError, cut, nearest
 from rased.parallel import cores
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ figures/, results/ (of the evaluation), zoo/NAME/ (card and weights), wandb/ wit
 (offline unless WANDB_API_KEY is set; WANDB_MODE=disabled for none).
 --from takes over weights and statistics of a checkpoint, and counts what they had heard as heard by the
 new run. Without -c MODEL the model is that of the checkpoint.
-Ctrl-C and SIGTERM save last.ckpt and leave; a second Ctrl-C leaves at once.
+Ctrl-C, SIGTERM and SIGHUP save last.ckpt and leave; a second Ctrl-C leaves at once.
 """
 
 _FOLDER = "RASED_RUN_FOLDER"
@@ -109,23 +111,53 @@ def main(argv: list[str]) -> int:
     if words.print_config:
         print(yaml.safe_dump(config, sort_keys=False), end="")
         return 0
-    if folder is None:
-        folder = _new_folder(words.runs, words.name, _stem(words.config, words.source))
-    os.environ[_FOLDER] = str(folder)  # for the other processes of a distributed run
-    try:
-        return train(config, folder)
-    finally:
-        del os.environ[_FOLDER]
+    if _FOLDER in os.environ:  # one of the other processes of a distributed run
+        return _train(config, Path(os.environ[_FOLDER]))
+    with _taken(words, folder) as run:
+        os.environ[_FOLDER] = str(run)
+        try:
+            return _train(config, run)
+        finally:
+            del os.environ[_FOLDER]
+
+
+@contextmanager
+def _taken(words: argparse.Namespace, folder: Path | None) -> Iterator[Path]:
+    """The folder of the run, which this process alone trains in."""
+    from rased.training.folder import hold, new
+
+    if os.environ.get("RANK", "0") != "0":  # torchrun starts all processes; the first one holds it
+        if words.name is None and folder is None:
+            raise RasedError("under torchrun all processes must know the run: give it a --name.")
+        yield folder or words.runs / words.name
+    elif folder is not None:
+        with hold(folder):
+            yield folder
+    else:
+        if words.name is None and "TORCHELASTIC_RUN_ID" in os.environ:
+            raise RasedError("under torchrun all processes must know the run: give it a --name.")
+        with new(words.runs, words.name, _stem(words.config, words.source)) as run:
+            yield run
 
 
 def train(config: dict[str, Any], folder: Path) -> int:
     """Train by a merged config in a run folder, from its last.ckpt where there is one, and score what came of it.
 
     Raises:
+        RasedError: another process trains there, or see the message.
         ProblemsFound: it is trained, but its evaluation or its zoo entry failed.
     """
+    from rased.training.folder import hold
+
+    with hold(folder):
+        return _train(config, folder)
+
+
+def _train(config: dict[str, Any], folder: Path) -> int:
+    from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
     from rased.evaluation import closing
-    from rased.training.launch import Launch
+    from rased.training.launch import Launch, refused_by_lightning
 
     origin = _origin(config, folder)
     for name in ("pytorch_lightning", "lightning_fabric"):
@@ -138,16 +170,19 @@ def train(config: dict[str, Any], folder: Path) -> int:
         )
         try:
             code = _fit(launch)
-            if code == 0 and launch.trainer.is_global_zero:
+            if code is None and launch.trainer.is_global_zero:
                 launch.print_summary()
                 code = _close(launch)
+        except MisconfigurationException as error:
+            raise refused_by_lightning(error) from error
         finally:
             launch.close()
-    return code
+    return code or 0
 
 
-def _fit(launch: "Launch") -> int:
-    from rased.training.resume import Interrupted
+def _fit(launch: "Launch") -> int | None:
+    """Train; the exit code of what stopped it before its end, None where it came there."""
+    from rased.training.stopping import Interrupted
 
     hint = f"continue with: rased train --resume {launch.folder}"
     try:
@@ -166,7 +201,8 @@ def _fit(launch: "Launch") -> int:
             "a process that reads data died; nothing is lost. Where memory ran out, lower "
             f"data.num_workers or data.batch_size, then {hint}"
         ) from error
-    return 0
+    launch.warn_of_the_clock()
+    return None
 
 
 def _close(launch: "Launch") -> int:
@@ -222,6 +258,8 @@ def _collect(
         config = load_configs(["trainer/default"])
     else:
         config = load_yaml(folder / "config.yaml")
+        if isinstance(config.get("run"), dict):  # the launch before stopped there
+            config["run"].pop("stop_after", None)
     config = merge(merge(config, start), load_configs(names))
     words = iter(overrides)
     for word in words:
@@ -233,8 +271,23 @@ def _collect(
         value = text if equals else next(words, None)
         if value is None:
             raise RasedError(f"--{key} needs a value: write --{key} VALUE.")
-        config = override(config, key, yaml.safe_load(value))
+        config = override(config, key, _value(key, value))
     return config
+
+
+def _value(key: str, text: str) -> Any:
+    """What a word after --KEY means: YAML.
+
+    Raises:
+        RasedError: it is not YAML.
+    """
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise RasedError(
+            f"--{key} '{cut(text, 80)}' is not YAML ({cut(str(error))}): write a number, a word, or a list such as "
+            "'[a, b]'."
+        ) from None
 
 
 def find_run(name: str, runs: Path) -> Path:
@@ -254,26 +307,6 @@ def _stem(configs: list[str], source: str | None) -> str:
     """What a run without a name is called after: the YAML of its model, or what it starts from."""
     model = next((Path(item).stem for item in configs if "model" in Path(item).parts), None)
     if model is None and source is not None:
-        return f"{Path(source).resolve().name}-tuned"
-    return model or Path(configs[0]).stem
-
-
-def _new_folder(runs: Path, name: str | None, stem: str) -> Path:
-    """Folder of a new run: NAME, or the first free of STEM, STEM-2, STEM-3 and so on.
-
-    The processes that a distributed run starts take that of the first; those of torchrun are told.
-    """
-    if _FOLDER in os.environ:
-        return Path(os.environ[_FOLDER])
-    if name is None and "TORCHELASTIC_RUN_ID" in os.environ:
-        raise RasedError("under torchrun all processes must know the run: give it a --name.")
-    if name is not None:
-        folder = runs / name
-        if (folder / "config.yaml").exists() and os.environ.get("RANK", "0") == "0":
-            raise RasedError(
-                f"the run '{folder}' exists: continue it with --resume {folder}, or choose another "
-                "--name."
-            )
-        return folder
-    names = itertools.chain([stem], (f"{stem}-{count}" for count in itertools.count(2)))
-    return next(runs / free for free in names if not (runs / free).exists())
+        model = f"{Path(source).resolve().name}-tuned"
+    word = re.sub(r"[^A-Za-z0-9._-]+", "-", model or Path(configs[0]).stem).lstrip("._-")
+    return word or "run"

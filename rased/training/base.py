@@ -2,9 +2,9 @@
 
 import copy
 import itertools
-import math
 import os
 import random
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import Any, ClassVar, cast
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
-from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.core.mixins.hparams_mixin import _given_hyperparameters_context
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
@@ -25,10 +24,19 @@ from rased.losses.base import Domain, Loss
 from rased.models.base import Enhancer, Prediction
 from rased.signal.ratios import si_sdr
 from rased.tensors import read_checkpoint
+from rased.training.optimisation import budget, lr_factor, undo_buffers, update_average
 
 MANIFEST_SHA256 = "manifest_sha256"
 """In a checkpoint: the manifest of the data that it was trained on."""
 
+SCORES = "scores"
+"""In best.ckpt: what the validation that chose it gave; see `rased.training.best`."""
+MOST_SKIPPED = 20
+"""Steps in a row whose gradient may be not finite; and this many in all, up to a share of all steps."""
+MOST_SKIPPED_SHARE = 0.05
+_SKIPPED = "skipped_steps"
+_TOLD = 5
+"""Skipped steps that are told on stderr; all are counted."""
 _INSTANTIATOR = "pytorch_lightning.cli.instantiate_module"
 
 
@@ -43,6 +51,8 @@ class Enhancement(pl.LightningModule):
         enhancer: the network in training.
         average: its moving average.
         manifest_sha256: of the manifest of the data, which checkpoints name; None where there is none.
+        scores: of the validation that chose the checkpoint that is being written; None: none did.
+        skipped_steps: steps whose gradient was not finite; `skipped_in_row`: up to the last step.
         fixed: parts of the enhancer that are kept as they are; see `rased.training.origin.freeze`.
     """
 
@@ -66,9 +76,9 @@ class Enhancement(pl.LightningModule):
             loss: what is minimised; None: the story's own.
             lr: learning rate of AdamW after the warm-up.
             weight_decay: of AdamW, on matrices and kernels only (no bias, no norm).
-            warmup_steps: steps in which the learning rate rises from zero.
+            warmup_steps: steps in which the learning rate rises from zero; a tenth of the budget at most.
             final_lr: share of lr that is left at the end of the budget (a cosine leads there); the
-                budget is whichever of max_steps, max_epochs and max_time runs out first.
+                budget is whichever of trainer.max_steps and trainer.max_epochs runs out first.
             ema_decay: decay a step of the average of the weights; less in the first steps. 0: none.
             statistics_batches: batches from which an enhancer that normalises by global statistics
                 takes them, before the first step.
@@ -86,9 +96,14 @@ class Enhancement(pl.LightningModule):
         self.warmup_steps, self.final_lr = warmup_steps, final_lr
         self.ema_decay, self.statistics_batches = ema_decay, statistics_batches
         self.average = copy.deepcopy(enhancer).requires_grad_(False)
-        self.valid_loss, self.valid_si_sdr = MeanMetric(), MeanMetric()
-        self.valid_improvement = MeanMetric()
+        self.valid_loss, self.valid_si_sdr = (
+            MeanMetric(nan_strategy="disable"),
+            MeanMetric(nan_strategy="disable"),
+        )
+        self.valid_improvement = MeanMetric(nan_strategy="disable")
         self.manifest_sha256: str | None = None
+        self.scores: dict[str, Any] | None = None
+        self.skipping, self.skipped_steps, self.skipped_in_row = False, 0, 0
         self.fixed: list[nn.Module] = []
         self._check_loss()
 
@@ -135,9 +150,23 @@ class Enhancement(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the means over all items and ranks."""
-        self.log("valid/loss", self.valid_loss)
-        self.log("valid/si_sdr", self.valid_si_sdr)
-        self.log("valid/si_sdr_improvement", self.valid_improvement, prog_bar=True)
+        for name, metric in self._validation_metrics().items():
+            self.log(name, metric, prog_bar=name == "valid/si_sdr_improvement")
+
+    def validation_scores(self) -> dict[str, float]:
+        """The means over all that `validation_step` has seen, of all ranks, which are forgotten then."""
+        scores = {}
+        for name, metric in self._validation_metrics().items():
+            scores[name] = float(metric.compute())
+            metric.reset()
+        return scores
+
+    def _validation_metrics(self) -> dict[str, MeanMetric]:
+        return {
+            "valid/loss": self.valid_loss,
+            "valid/si_sdr": self.valid_si_sdr,
+            "valid/si_sdr_improvement": self.valid_improvement,
+        }
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW with two groups; the schedule is applied by `on_train_batch_start`."""
@@ -169,7 +198,7 @@ class Enhancement(pl.LightningModule):
         """Length of the audio in a batch."""
         return batch["noisy"].numel() / self.enhancer.sample_rate
 
-    def on_train_epoch_start(self) -> None:
+    def on_train_start(self) -> None:
         """Keep the running statistics of parts that are fixed."""
         for part in self.fixed:
             part.eval()
@@ -180,10 +209,7 @@ class Enhancement(pl.LightningModule):
         address = random.Random(f"{seed}/{self.global_step}/{batch_idx}")
         torch.manual_seed(address.getrandbits(63))
         factor = lr_factor(
-            step=self.global_step,
-            progress=self.progress(),
-            warmup_steps=self.warmup_steps,
-            final=self.final_lr,
+            budget(self.trainer), warmup_steps=self.warmup_steps, final=self.final_lr
         )
         optimizer = cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False))
         for group in optimizer.param_groups:
@@ -195,52 +221,52 @@ class Enhancement(pl.LightningModule):
             self.trainer.should_stop = True
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log the learning rate and the gradient's norm before clipping.
+        """Look at the gradient before it is clipped and used; one that is not finite moves nothing.
 
         Raises:
-            RasedError: the gradient is not finite.
+            RasedError: too many steps had such a gradient.
         """
         gradients = [item.grad for item in self.enhancer.parameters() if item.grad is not None]
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        self.skipping = not bool(norm.isfinite())
+        if self.skipping:
+            self._skip()
+        else:
+            self.skipped_in_row = 0
         self.log("train/grad_norm", norm)
         self.log("train/lr", optimizer.param_groups[0]["lr"])
-        if self.global_step % cast(Any, self.trainer).log_every_n_steps == 0 and not bool(
-            norm.isfinite()
-        ):
-            raise RasedError(
-                f"the gradient is not finite in step {self.global_step + 1}: lower model.lr, or train "
-                "with trainer.precision 32-true, from the last checkpoint; the batch can be heard with "
-                f"`rased replay {self.trainer.default_root_dir} --step {self.global_step + 1}`."
-            )
+        self.log("train/skipped_steps", float(self.skipped_steps))
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
         """Step, then average."""
         super().optimizer_step(*arguments, **options)
+        if self.skipping:
+            return
         steps = self.global_step
         update_average(self.average, self.enhancer, min(self.ema_decay, (1 + steps) / (10 + steps)))
 
-    def progress(self) -> float:
-        """Share of the budget that is spent, 0 to 1: steps, epochs or time, whichever is furthest."""
-        trainer, spent = self.trainer, [0.0]
-        if trainer.max_steps > 0:
-            spent.append(self.global_step / trainer.max_steps)
-        batches = trainer.num_training_batches
-        if trainer.max_epochs is not None and trainer.max_epochs > 0 and math.isfinite(batches):
-            every = trainer.accumulate_grad_batches
-            per_epoch = math.ceil(batches / every)
-            within = (
-                cast(Any, trainer.fit_loop.epoch_loop).batch_progress.current.processed // every
+    def _skip(self) -> None:
+        """Leave out a step: without gradients the optimiser does nothing."""
+        for item in self.enhancer.parameters():
+            item.grad = None
+        undo_buffers(self.enhancer, self.average)
+        self.skipped_steps += 1
+        self.skipped_in_row += 1
+        step = self.global_step + 1
+        hear = f"`rased replay {self.trainer.default_root_dir} --step {step}` writes its batch"
+        if self.skipped_steps <= _TOLD and self.global_rank == 0:
+            print(f"step {step} is skipped: its gradient is not finite; {hear}.", file=sys.stderr)
+        if self.skipped_in_row > MOST_SKIPPED or (
+            self.skipped_steps > MOST_SKIPPED and self.skipped_steps > MOST_SKIPPED_SHARE * step
+        ):
+            raise RasedError(
+                f"the gradient is not finite in step {step}, nor in {self.skipped_steps - 1} steps before it "
+                f"({self.skipped_in_row - 1} of them just before): lower model.lr, or train with trainer.precision "
+                f"32-true, from the last checkpoint, whose weights are finite; {hear}."
             )
-            steps = trainer.current_epoch * per_epoch + within
-            spent.append(steps / (per_epoch * trainer.max_epochs))
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, Timer) and (left := callback.time_remaining()) is not None:
-                elapsed = callback.time_elapsed()
-                spent.append(elapsed / max(elapsed + left, 1e-9))
-        return min(1.0, max(spent))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Name the data, and refuse to write what `weights_only=True` could not read back.
+        """Name the data and what was skipped, and refuse to write what `weights_only=True` could not read back.
 
         Raises:
             RasedError: the module was made by hand, so that its configuration is unknown.
@@ -252,6 +278,13 @@ class Enhancement(pl.LightningModule):
             )
         if self.manifest_sha256 is not None:
             checkpoint[MANIFEST_SHA256] = self.manifest_sha256
+        if self.scores is not None:
+            checkpoint[SCORES] = self.scores
+        checkpoint[_SKIPPED] = [self.skipped_steps, self.skipped_in_row]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.skipped_steps, self.skipped_in_row = checkpoint.get(_SKIPPED, (0, 0))
 
     def _statistics(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The first mixtures of the training stream, as (noisy, target)."""
@@ -275,27 +308,6 @@ class Enhancement(pl.LightningModule):
                 "not have: choose a loss on the waveform (rased.losses.spectral.OnSTFT wraps "
                 "spectral ones)."
             )
-
-
-def lr_factor(*, step: int, progress: float, warmup_steps: int, final: float) -> float:
-    """Linear rise over `warmup_steps`, times a cosine from 1 to `final` over the progress 0 to 1.
-
-    >>> [round(lr_factor(step=100, progress=p, warmup_steps=10, final=0.1), 3) for p in (0.0, 0.5, 1.0)]
-    [1.0, 0.55, 0.1]
-    """
-    rise = min(1.0, (step + 1) / max(1, warmup_steps))
-    return rise * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress)))
-
-
-@torch.no_grad()
-def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the parameters of `average` by 1 - decay towards those of `model`; copy its buffers."""
-    ours: list[Tensor] = list(average.parameters())
-    theirs: list[Tensor] = list(model.parameters())
-    if ours:
-        torch._foreach_lerp_(ours, theirs, 1 - decay)
-    for buffer, source in zip(average.buffers(), model.buffers(), strict=True):
-        buffer.copy_(source)
 
 
 def build_module(spec: Mapping[str, Any]) -> Enhancement:

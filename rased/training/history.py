@@ -6,6 +6,7 @@ that was there stays beside the new one, as manifest-DIGITS.json.
 
 import contextlib
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,13 +21,16 @@ from rased.data import order
 from rased.data.datamodule import MixtureDataModule
 from rased.data.manifest import UNKNOWN, splits, unknown
 from rased.data.shards import DIGITS
-from rased.disk import sha256
-from rased.errors import RasedError
+from rased.disk import on_disk, sha256, write_text
+from rased.errors import RasedError, cut
 from rased.training.base import MANIFEST_SHA256, Enhancement
+from rased.training.folder import LAUNCHES
+from rased.training.optimisation import budget
 from rased.training.origin import read_origin
 
-LAUNCHES = "launches.yaml"
 MANIFEST = "manifest.json"
+_KEPT = "The checkpoints are untouched: make room, resume"
+_DAMAGED = "launches-damaged.yaml"
 
 
 @dataclass(frozen=True)
@@ -90,11 +94,23 @@ def read_launches(run: Path) -> list[Launch]:
     """The launches that led to where a run stands now, first to last; none where it has not begun.
 
     Where a launch went on from before the end of another, the steps between belong to it.
+
+    Raises:
+        RasedError: launches.yaml is damaged.
     """
     path = run / LAUNCHES
     if not path.is_file():
         return []
-    return [Launch(**entry) for entry in yaml.safe_load(path.read_text(encoding="utf-8"))]
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+        launches = [Launch(**entry) for entry in entries]
+        if not launches or not all(type(one.step) is int for one in launches):
+            raise ValueError("no launch in it")
+    except (OSError, ValueError, TypeError, yaml.YAMLError, RecursionError) as error:
+        raise RasedError(
+            f"'{path}' is damaged ({cut(str(error))}): copy it again from where the run came from."
+        ) from None
+    return launches
 
 
 def launch_of(launches: list[Launch], step: int) -> Launch:
@@ -115,7 +131,12 @@ class History(Callback):
 
     @rank_zero_only
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note where this launch goes on."""
+        """Note where this launch goes on.
+
+        Raises:
+            RasedError: the training has no budget.
+        """
+        budget(trainer)
         data = cast(Any, trainer).datamodule
         loader = getattr(trainer.train_dataloader, "loader", None)
         corpora: dict[str, str] = {}
@@ -136,23 +157,34 @@ class History(Callback):
             corpora=corpora,
             config=self.config,
         )
-        before = [old for old in read_launches(self.folder) if old.step < launch.step]
-        self._write([*before, launch])
+        self._write([*(old for old in self._before() if old.step < launch.step), launch])
 
     @rank_zero_only
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """Note in which step it broke off: that step can be replayed, too."""
-        launches = read_launches(self.folder)
+        launches = self._before()
         if launches and launches[-1].step <= trainer.global_step:
             broken = replace(launches[-1], broke=trainer.global_step + 1)
-            with contextlib.suppress(OSError):  # on a full disk the error itself matters more
+            with contextlib.suppress(
+                OSError, RasedError
+            ):  # on a full disk the error itself matters more
                 self._write([*launches[:-1], broken])
+
+    def _before(self) -> list[Launch]:
+        """The launches so far; a damaged list is put aside, and the training goes on."""
+        try:
+            return read_launches(self.folder)
+        except RasedError as error:
+            (self.folder / LAUNCHES).replace(self.folder / _DAMAGED)
+            print(f"{error} It is kept as {_DAMAGED}; the training goes on.", file=sys.stderr)
+            return []
 
     def _write(self, launches: list[Launch]) -> None:
         entries = yaml.safe_dump([asdict(launch) for launch in launches], sort_keys=False)
-        _replace(self.folder / LAUNCHES, entries)
+        with on_disk(self.folder / LAUNCHES, _KEPT):
+            write_text(self.folder / LAUNCHES, entries)
 
     def _write_manifest(self, data: MixtureDataModule) -> None:
         """Write what the run is trained on: its data join what is there, or what the weights had heard before."""
@@ -167,13 +199,26 @@ class History(Callback):
             return
         if kept:
             path.rename(path.with_stem(f"{path.stem}-{sha256(path)[:DIGITS]}"))
-        _replace(path, as_json(manifest))
+        with on_disk(path, _KEPT):
+            write_text(path, as_json(manifest))
 
 
 def read_manifest(run: Path) -> dict[str, Any] | None:
-    """What a run was trained on, {split: {role: Corpus.manifest()}}; None where it has not begun."""
+    """What a run was trained on (see `rased.data.manifest`); None where it has not begun.
+
+    Raises:
+        RasedError: manifest.json is damaged.
+    """
     path = run / MANIFEST
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise RasedError(f"'{path}' is damaged: copy it again from where the run came from.")
+    return content
 
 
 def manifest_of(run: Path, checkpoint: Mapping[str, Any]) -> bytes | None:
@@ -198,10 +243,3 @@ def manifest_of(run: Path, checkpoint: Mapping[str, Any]) -> bytes | None:
 def as_json(manifest: Mapping[str, Any]) -> str:
     """A manifest as it is kept: its lists are long, and nobody reads them."""
     return json.dumps(manifest, separators=(",", ":"))
-
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import pytorch_lightning as pl
 import yaml
 from jsonargparse import ArgumentError
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, EarlyStopping, Timer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
 from rased.config import as_rased_error, check, check_arguments
+from rased.disk import on_disk, write_text
 from rased.errors import RasedError, nearest
-from rased.tensors import read_checkpoint
 from rased.training.base import Enhancement
+from rased.training.best import KeepBest
 from rased.training.callbacks import (
     BadSamples,
     Caches,
@@ -29,7 +31,10 @@ from rased.training.callbacks import (
     Throughput,
     progress_bar,
 )
+from rased.training.checks import check_progress, check_trainer
+from rased.training.folder import CONFIG
 from rased.training.history import History
+from rased.training.optimisation import budget
 from rased.training.origin import FOLDER, Origin, freeze, start
 from rased.training.resume import KeepLast, WholeCheckpoints
 from rased.training.tracking import MetricsCSV, wandb_logger
@@ -54,6 +59,7 @@ class RunOptions:
         evaluate: test sets that the best checkpoint is scored on at the end: folders, or `bundle`.
         metrics: names of metrics, and of lists in configs/eval, for that.
         start_from: checkpoint whose weights the run begins with: of the zoo, or folder of a run (`--from`).
+        stop_after: steps after which this launch stops and saves, as at a signal; the learning rate goes by the budget.
         freeze: patterns of names of the enhancer's parameters that are kept fixed (`--freeze`).
     """
 
@@ -67,6 +73,24 @@ class RunOptions:
     metrics: Sequence[str] = ("quick",)
     start_from: str | None = None
     freeze: Sequence[str] = ()
+    stop_after: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            RasedError: one is out of its range.
+        """
+        for name, least in {
+            "patience": 0,
+            "save_minutes": 0,
+            "examples_every": 1,
+            "examples": 0,
+            "stop_after": 1,
+        }.items():
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise RasedError(f"run.{name} is {value}; give {least} or more.")
 
 
 def check_config(config: dict[str, Any]) -> None:
@@ -83,6 +107,7 @@ def check_config(config: dict[str, Any]) -> None:
             raise RasedError(f"the configuration has no {part}: add one, such as -c {example}.")
         check(config[part], where=part)
     check_arguments(pl.Trainer, config.get("trainer") or {}, where="trainer")
+    check_trainer(config.get("trainer") or {})
     check_arguments(RunOptions, config.get("run") or {}, where="run")
 
 
@@ -124,6 +149,8 @@ class Launch(LightningCLI):
             )
         except (ArgumentError, ValueError) as error:
             raise as_rased_error(error) from error
+        except MisconfigurationException as error:
+            raise refused_by_lightning(error) from error
         if origin is not None:
             start(self.model, origin)
         freeze(self.model, self.options.freeze)
@@ -139,27 +166,29 @@ class Launch(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Trainer with what every run has."""
         self._dump_config()
-        terminal = sys.stderr.isatty()
+        trainer = self.config_init.trainer
+        terminal = sys.stderr.isatty() and trainer.enable_progress_bar is not False
         self.options: RunOptions = self.config_init.run
         self.check(self.options)
-        steps = 0
-        if self.last.is_file():
-            steps = int(read_checkpoint(self.last)["global_step"])
+        steps = check_progress(
+            self.last, self.config_dump.get("trainer") or {}, self.options.stop_after
+        )
         loggers: list[Any] = [
             MetricsCSV(self.folder, steps),
             wandb_logger(self.folder, self.config_dump),
+            *_listed(trainer.logger),
         ]
         if not terminal:
             loggers.append(Lines())
         return super().instantiate_trainer(
             default_root_dir=str(self.folder),
             logger=[logger for logger in loggers if logger is not None],
-            plugins=[*(self.config_init.trainer.plugins or []), WholeCheckpoints()],
-            profiler=self.config_init.trainer.profiler or LoaderClock(),
+            plugins=[*_listed(trainer.plugins), WholeCheckpoints()],
+            profiler=trainer.profiler or LoaderClock(),
             enable_progress_bar=terminal,
-            enable_model_summary=False,
+            enable_model_summary=bool(trainer.enable_model_summary),
             callbacks=[
-                *(self.config_init.trainer.callbacks or []),
+                *_listed(trainer.callbacks),
                 *self._callbacks(self.options),
                 *([progress_bar()] if terminal else []),
             ],
@@ -175,6 +204,27 @@ class Launch(LightningCLI):
             ckpt_path=str(self.last) if self.last.is_file() else None,
             weights_only=True,
         )
+
+    @rank_zero_only
+    def warn_of_the_clock(self) -> None:
+        """Say so where trainer.max_time ended the training before its budget."""
+        trainer = self.trainer
+        timers = [one for one in trainer.callbacks if isinstance(one, Timer)]  # type: ignore[attr-defined]
+        if (
+            not timers
+            or trainer.fast_dev_run
+            or any((one.time_remaining() or 0) > 0 for one in timers)
+        ):  # type: ignore[attr-defined]
+            return
+        spent = budget(trainer)
+        if spent.done < spent.total:
+            print(
+                f"trainer.max_time stopped the training after step {trainer.global_step}, at "
+                f"{100 * spent.done / spent.total:.0f} % of its budget: its learning rate is not at its end. Continue "
+                f"with `rased train --resume {self.folder} --trainer.max_time null`, or train anew with a smaller "
+                "trainer.max_steps.",
+                file=sys.stderr,
+            )
 
     @property
     def tracker(self) -> "Run | None":
@@ -195,18 +245,16 @@ class Launch(LightningCLI):
             if not name.startswith("speed/") and not name.endswith("_mb"):
                 table.add_row(name, f"{float(value):.4g}")
         table.add_row("steps", str(self.trainer.global_step))
-        best = self.trainer.checkpoint_callback
-        if isinstance(best, ModelCheckpoint) and best.best_model_score is not None:
-            table.add_row(f"best {best.monitor}", f"{float(best.best_model_score):.4g}")
+        for best in self.trainer.checkpoint_callbacks:
+            if isinstance(best, KeepBest) and best.score is not None:
+                table.add_row(f"best {best.monitor}", f"{best.score:.4g}")
         Console().print(table)
 
     @rank_zero_only
     def _write_config(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "config.yaml"
-        partial = path.with_name(".config.yaml.partial")
-        partial.write_text(yaml.safe_dump(self.config_dump, sort_keys=False), encoding="utf-8")
-        partial.replace(path)
+        path = self.folder / CONFIG
+        with on_disk(path, "Nothing was changed: make room"):
+            write_text(path, yaml.safe_dump(self.config_dump, sort_keys=False))
 
     @rank_zero_only
     def _write_origin(self) -> None:
@@ -221,17 +269,28 @@ class Launch(LightningCLI):
             Caches(),
             BadSamples(self.folder),
             Examples(self.folder, options.examples_every, options.examples),
-            ModelCheckpoint(
-                dirpath=checkpoints,
-                filename="best",
-                monitor=options.monitor,
-                mode=options.mode,
-                save_weights_only=True,
-                enable_version_counter=False,
-            ),
+            KeepBest(checkpoints, options.monitor, options.mode, self.config_dump),
         ]
         if options.patience is not None:
             callbacks.append(
-                EarlyStopping(options.monitor, mode=options.mode, patience=options.patience)
+                EarlyStopping(
+                    options.monitor,
+                    mode=options.mode,
+                    patience=options.patience,
+                    check_on_train_epoch_end=False,  # last.ckpt is to hold what it has counted
+                )
             )
-        return [*callbacks, KeepLast(checkpoints, options.save_minutes)]
+        return [*callbacks, KeepLast(checkpoints, options.save_minutes, options.stop_after)]
+
+
+def refused_by_lightning(error: Exception) -> RasedError:
+    """What Lightning does not take, as one sentence."""
+    words = " ".join(str(error).split())
+    return RasedError(f"the trainer refuses the configuration: {words}")
+
+
+def _listed(value: Any) -> list[Any]:
+    """What a key of the trainer holds: nothing, one thing, or several."""
+    if value is None or isinstance(value, bool):
+        return []
+    return [*value] if isinstance(value, list | tuple) else [value]

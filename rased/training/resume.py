@@ -1,9 +1,5 @@
 """Nothing is lost: a last checkpoint, always whole, from which a run continues with the next batch."""
 
-import contextlib
-import os
-import signal
-import threading
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -11,23 +7,14 @@ from typing import Any, cast
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Checkpoint
 
+from rased.disk import replacing
 from rased.errors import RasedError
+from rased.training.optimisation import is_finite
+from rased.training.stopping import Interrupted, Signals
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Interrupted(BaseException):
-    """A signal asked the training to stop, and the last checkpoint is written.
-
-    Attributes:
-        code: exit code of the process: 130 for Ctrl-C, 143 for SIGTERM.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.code = 128 + number
+LAST = "last.ckpt"
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -41,65 +28,92 @@ class WholeCheckpoints(TorchCheckpointIO):
         Raises:
             RasedError: the disk is full or not writable; the old checkpoint is untouched.
         """
-        final = Path(path)
-        partial = final.with_name(f".{final.name}.partial")
+        final, file = Path(path), _Counted()
         try:
-            final.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(final)
+            with replacing(final) as part, part.open("wb") as file.stream:
+                torch.save(checkpoint, cast(Any, file))
         except (OSError, RuntimeError) as error:
-            with contextlib.suppress(OSError):
-                partial.unlink()
-            if "DataLoader worker" in str(
-                error
-            ):  # torch raises it wherever the trainer is when one dies
+            if "DataLoader worker" in str(error):  # torch raises it wherever the trainer is
                 raise
-            reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+            failure = file.failure or error
+            reason = failure.strerror if isinstance(failure, OSError) else str(failure)
             raise RasedError(
-                f"the checkpoint '{final}' cannot be written: {reason}. The one before it is "
+                f"the checkpoint '{final}' cannot be written: {str(reason).splitlines()[0]}. The one before it is "
                 "untouched: make room, then resume from it."
             ) from error
 
 
-class KeepLast(Callback):
+class _Counted:
+    """A file for torch.save, which forgets why it could not write.
+
+    Attributes:
+        stream: the file.
+        failure: what the disk said.
+    """
+
+    stream: Any = None
+    failure: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        """Write, and keep what the disk says."""
+        try:
+            return int(self.stream.write(content))
+        except OSError as error:
+            self.failure = error
+            raise
+
+    def flush(self) -> None:
+        """As of the file."""
+        self.stream.flush()
+
+
+class KeepLast(Checkpoint):
     """Writes `last.ckpt` every `minutes`, at the end of an epoch, and when a signal asks to stop.
 
     It is written only where nothing of the step is left to do (no half-accumulated gradient, no
     validation due), and its account of the loops says so in the one way that Lightning continues
-    from without repeating or skipping a batch.
+    from without repeating or skipping a batch. It comes after every other callback, so that what they
+    remember of an epoch is in it.
 
     Args:
         folder: where last.ckpt goes.
         minutes: time between two of them within an epoch.
+        stop_after: steps after which the training stops as if a signal had come; None: never.
     """
 
-    def __init__(self, folder: str | Path, minutes: float = 10.0) -> None:
-        self.path = Path(folder) / "last.ckpt"
-        self.minutes = minutes
-        self._signal: int | None = None
-        self._stop = 0
+    def __init__(
+        self, folder: str | Path, minutes: float = 10.0, stop_after: int | None = None
+    ) -> None:
+        self.path = Path(folder) / LAST
+        self.minutes, self.stop_after = minutes, stop_after
+        self._signals: Signals | None = None
+        self._stop: Interrupted | None = None
         self._saved = time.monotonic()
         self._epoch_done = False
-        self._handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen to SIGINT and SIGTERM."""
+        """Listen to signals."""
+        loop = cast(Any, trainer.fit_loop.epoch_loop)
+
+        def counts() -> tuple[int, int]:
+            return loop.batch_progress.total.ready, loop.val_loop.batch_progress.total.ready
+
+        def at_once() -> bool:
+            return trainer.world_size == 1 and not loop._should_accumulate()
+
         self._saved = time.monotonic()
-        if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        self._signals = Signals(at_once, counts)
+        self._signals.listen()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Leave, where the step before was the last; loggers have its numbers only now.
 
-        They count optimiser steps, also behind a restart.
+        They count optimiser steps, also after a restart.
         """
         if self._stop:
-            raise Interrupted(self._stop)
+            raise self._stop
         cast(Any, trainer.fit_loop.epoch_loop)._batches_that_stepped = trainer.global_step
 
     def on_train_batch_end(
@@ -112,7 +126,9 @@ class KeepLast(Callback):
     ) -> None:
         """Save where it is time to, or leave where a signal asked to."""
         loop = cast(Any, trainer.fit_loop.epoch_loop)
-        due = self._signal is not None or time.monotonic() - self._saved > 60 * self.minutes
+        asked = self._signals is not None and self._signals.number is not None
+        asked = asked or (self.stop_after is not None and trainer.global_step >= self.stop_after)
+        due = asked or time.monotonic() - self._saved > 60 * self.minutes
         if trainer.world_size > 1:
             due = trainer.strategy.reduce_boolean_decision(due, all=False)
         work_left = (
@@ -124,21 +140,23 @@ class KeepLast(Callback):
             self._save(trainer, epoch_done=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save behind the validation; the budget may have ended within the epoch."""
+        """Save after the validation; the budget may have ended within the epoch."""
         batches = cast(Any, trainer.fit_loop.epoch_loop).batch_progress.current.processed
         self._save(trainer, epoch_done=batches >= trainer.num_training_batches)
         if self._stop:
-            raise Interrupted(self._stop)
+            raise self._stop
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Give the signals back."""
-        self._restore_handlers()
+        self._restore()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Give the signals back."""
-        self._restore_handlers()
+        """Save where a signal came between two steps; give the signals back."""
+        self._restore()
+        if isinstance(exception, Interrupted) and exception.between:
+            self._save(trainer, epoch_done=False)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -158,25 +176,33 @@ class KeepLast(Callback):
             fit["epoch_loop.val_loop.batch_progress"][part] = _counts(0, 0)
         checkpoint["epoch"] = epochs
 
-    def _note(self, number: int, frame: Any) -> None:
-        if self._signal is not None:
-            raise KeyboardInterrupt
-        self._signal = number
-
     def _save(self, trainer: pl.Trainer, *, epoch_done: bool) -> None:
+        """Write last.ckpt.
+
+        Raises:
+            RasedError: the weights are not finite; the checkpoint before stays.
+        """
+        if not is_finite(trainer.lightning_module):
+            raise RasedError(
+                f"the weights are not finite after step {trainer.global_step}: '{self.path}' stays as it was. Lower "
+                "model.lr, or train with trainer.precision 32-true, and resume from it."
+            )
         self._epoch_done = epoch_done
         trainer.save_checkpoint(self.path)
         self._epoch_done = False
         self._saved = time.monotonic()
-        self._stop = self._signal or 0
+        number = (self._signals.number if self._signals else None) or 0
+        planned = self.stop_after is not None and trainer.global_step >= self.stop_after
+        planned = planned and not trainer.fit_loop.done
         if trainer.world_size > 1:
-            highest = trainer.strategy.reduce(torch.tensor(self._stop), reduce_op="max")
-            self._stop = int(highest)
+            highest = trainer.strategy.reduce(torch.tensor(number), reduce_op="max")
+            number = int(highest)
+        if number or planned:
+            self._stop = Interrupted(number)
 
-    def _restore_handlers(self) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
+    def _restore(self) -> None:
+        if self._signals is not None:
+            self._signals.restore()
 
 
 def _counts(begun: int, done: int) -> dict[str, int]:

@@ -1,8 +1,7 @@
 """Runs on this disk, read back: what each was, how far it came, its curves."""
 
-import csv
 import math
-import time
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,10 +10,10 @@ from typing import Any
 
 from rased.config import load_yaml
 from rased.errors import RasedError, nearest
+from rased.training.folder import CONFIG, is_held
+from rased.training.metrics import NAME as METRICS
+from rased.training.metrics import read_metrics
 
-METRICS = "metrics.csv"
-CONFIG = "config.yaml"
-_RUNNING_SECONDS = 300.0
 _PAUSE_SECONDS = 1800.0
 
 
@@ -23,13 +22,13 @@ class Run:
     """One run.
 
     Attributes:
-        folder: where it lies.
+        folder: where it is.
         model: name of the architecture's class.
         loss: names of its losses.
         steps: optimiser steps in metrics.csv.
         seconds: between its first and its last row, pauses between launches left out.
         best: best value of each validation metric, and of `valid/loss`.
-        state: "running" (written to within five minutes), "kept" (a checkpoint to go on from), or "empty".
+        state: "running" (a process trains in it now), "kept" (a checkpoint to go on from), or "empty".
         curves: metric -> steps and values.
         config: of its last launch.
     """
@@ -54,29 +53,34 @@ def read_run(folder: Path) -> Run:
     """Read one run.
 
     Raises:
-        RasedError: no config.yaml there.
+        RasedError: no config.yaml there, or one that is not the configuration of a run.
     """
     if not (folder / CONFIG).is_file():
         known = [path.name for path in _folders(folder.parent)]
         raise RasedError(
-            f"'{folder}' is no run, it holds no {CONFIG}"
+            f"'{folder}' is not a run: {CONFIG} is missing"
             + (f"; {nearest(folder.name, known)}" if known else ".")
         )
     config = dict(load_yaml(folder / CONFIG))
     curves, times = _curves(folder / METRICS)
-    model = config.get("model", {}).get("init_args", {})
-    network = (model.get("enhancer") or {}).get("init_args", {}).get("network") or {}
-    kind = network.get("class_path") or (model.get("enhancer") or {}).get("class_path", "")
+    model = _below(config, "model", "init_args")
+    if not model:
+        raise RasedError(
+            f"'{folder / CONFIG}' is not the configuration of a run: it names no model."
+        )
+    enhancer = _below(model, "enhancer")
+    network = _below(enhancer, "init_args", "network")
+    kind = network.get("class_path") or enhancer.get("class_path", "")
     return Run(
         folder=folder,
-        model=kind.rpartition(".")[2],
+        model=str(kind).rpartition(".")[2],
         loss=" + ".join(_losses(model.get("loss"))) or "its own",
         steps=max((steps[-1] + 1 for steps, _ in curves.values()), default=0),
         seconds=math.fsum(gap for a, b in pairwise(times) if (gap := b - a) < _PAUSE_SECONDS),
         best={
-            name: min(values) if name.endswith("loss") else max(values)
+            name: min(finite) if name.endswith("loss") else max(finite)
             for name, (_, values) in curves.items()
-            if name.startswith("valid/")
+            if name.startswith("valid/") and (finite := [*filter(math.isfinite, values)])
         },
         state=_state(folder),
         curves=curves,
@@ -85,13 +89,19 @@ def read_run(folder: Path) -> Run:
 
 
 def list_runs(folder: Path) -> list[Run]:
-    """All runs directly in a folder, newest last.
+    """All runs directly in a folder, newest last; one that is damaged is named on stderr.
 
     Raises:
         RasedError: there is none.
     """
-    found = [read_run(path) for path in _folders(folder)]
-    if not found:
+    found, damaged = [], 0
+    for path in _folders(folder):
+        try:
+            found.append(read_run(path))
+        except RasedError as error:
+            damaged += 1
+            print(f"left out: {error}", file=sys.stderr)
+    if not found and not damaged:
         raise RasedError(
             f"'{folder}' holds no runs: make one with `rased train`, or name its folder."
         )
@@ -150,32 +160,36 @@ def _folders(folder: Path) -> list[Path]:
 def _curves(path: Path) -> tuple[dict[str, tuple[list[int], list[float]]], list[float]]:
     """Columns of metrics.csv with their steps, and the times of all rows."""
     curves: dict[str, tuple[list[int], list[float]]] = {}
-    times: list[float] = []
-    if path.is_file():
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                times.append(float(row["time"]))
-                for name, text in row.items():
-                    if text and name not in ("step", "time", "epoch"):
-                        steps, values = curves.setdefault(name, ([], []))
-                        steps.append(int(row["step"]))
-                        values.append(float(text))
-    return curves, times
+    rows, _ = read_metrics(path)
+    for row in rows:
+        for name, value in row.values.items():
+            if name != "epoch":
+                steps, values = curves.setdefault(name, ([], []))
+                steps.append(row.step)
+                values.append(value)
+    return curves, [row.time for row in rows]
 
 
 def _state(folder: Path) -> str:
-    written = [path.stat().st_mtime for path in (folder / METRICS,) if path.is_file()]
-    if written and time.time() - written[0] < _RUNNING_SECONDS:
+    if is_held(folder):
         return "running"
     return "kept" if (folder / "checkpoints" / "last.ckpt").is_file() else "empty"
+
+
+def _below(value: Any, *keys: str) -> dict[str, Any]:
+    """The mapping below some keys of nested mappings; an empty one where there is none."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
 
 
 def _losses(spec: Any) -> list[str]:
     """Names of the innermost losses of a configuration."""
     if not isinstance(spec, dict):
         return []
-    arguments = spec.get("init_args") or {}
-    inner = arguments.get("losses") or [arguments.get("loss")]
+    arguments = _below(spec, "init_args")
+    losses = arguments.get("losses")
+    inner = losses if isinstance(losses, list) else [arguments.get("loss")]
     found = [name for part in inner for name in _losses(part)]
     return found or [str(spec.get("class_path", "")).rpartition(".")[2]]
 

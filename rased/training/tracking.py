@@ -3,7 +3,11 @@
 import csv
 import os
 import re
+import socket
+import sys
 import time
+import urllib.parse
+import urllib.request
 import uuid
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,10 +18,17 @@ from typing import TYPE_CHECKING, Any
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from rased.disk import on_disk, replacing
+from rased.errors import cut
+from rased.training.metrics import NAME, read_metrics
+
 if TYPE_CHECKING:
     from wandb import Run
 
 _STAGING = "WANDB_DATA_DIR"
+_CONNECT_SECONDS = 4.0
+_INIT_SECONDS = 30.0
+_KEPT = "The checkpoints are untouched: make room, resume"
 
 
 class MetricsCSV(Logger):
@@ -33,14 +44,10 @@ class MetricsCSV(Logger):
 
     def __init__(self, folder: str | Path, steps: int = 0) -> None:
         super().__init__()
-        self.path = Path(folder) / "metrics.csv"
-        self.rows: list[dict[str, Any]] = []
-        self.columns = ["step", "time"]
+        self.path = Path(folder) / NAME
+        rows, self.columns = read_metrics(self.path)
+        self.rows: list[dict[str, Any]] = [dict(row.text) for row in rows if row.step < steps]
         if self.path.is_file():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                self.rows = [row for row in reader if int(row["step"]) < steps]
-                self.columns = list(reader.fieldnames or self.columns)
             self._rewrite()
 
     @property
@@ -67,48 +74,91 @@ class MetricsCSV(Logger):
         self.columns += new
         if new or not self.path.is_file():
             self._rewrite()
-        else:
-            with self.path.open("a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, self.columns).writerow(row)
+            return
+        with (
+            on_disk(self.path, _KEPT),
+            self.path.open("a", newline="", encoding="utf-8") as file,
+        ):
+            csv.DictWriter(file, self.columns).writerow(row)
 
     @rank_zero_only
     def _rewrite(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(".metrics.csv.partial")
-        with partial.open("w", newline="", encoding="utf-8") as file:
+        with (
+            on_disk(self.path, _KEPT),
+            replacing(self.path) as part,
+            part.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(self.rows)
-        partial.replace(self.path)
 
 
 def wandb_logger(folder: Path, config: dict[str, Any]) -> WandbLogger | None:
     """A Weights & Biases run below `folder`/wandb: offline unless WANDB_API_KEY is set.
 
     WANDB_MODE, where it is set, has the last word; "disabled" gives None. A resumed run keeps its
-    id. Nothing is printed, asked or waited for.
+    id. Nothing is asked or waited for: where the server cannot be reached or refuses the key, the run is
+    offline, and a line on stderr says so.
     """
     mode = os.environ.get("WANDB_MODE", "online" if os.environ.get("WANDB_API_KEY") else "offline")
     if mode == "disabled" or vars(rank_zero_only).get("rank", 0):
         return None
-    os.environ["WANDB_MODE"] = mode
     os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
+
+    reason = _unreachable() if mode == "online" else ""
+    if mode == "online" and not reason:
+        try:
+            return WandbLogger(experiment=_begin(folder, config, "online"))
+        except wandb.Error as error:
+            reason = cut(str(error))
+            wandb.teardown()
+    if reason:
+        print(
+            f"Weights & Biases: {reason}. The run is kept offline; `wandb sync {folder}/wandb/offline-*` sends it.",
+            file=sys.stderr,
+        )
+    return WandbLogger(experiment=_begin(folder, config, "offline" if reason else mode))
+
+
+def _begin(folder: Path, config: dict[str, Any], mode: Any) -> "Run":
     import wandb
 
     (folder / "wandb").mkdir(parents=True, exist_ok=True)
     identity = folder / "wandb" / "id"
     if not identity.is_file():
         identity.write_text(uuid.uuid4().hex[:12], encoding="utf-8")
-    run = wandb.init(
+    settings = wandb.Settings(
+        silent=True,
+        console="off",
+        disable_git=True,
+        disable_code=True,
+        init_timeout=_INIT_SECONDS,
+    )
+    return wandb.init(
         project="rased",
         name=folder.name,
         id=identity.read_text(encoding="utf-8"),
         dir=str(folder),
         config=config,
+        mode=mode,
         resume="allow" if mode == "online" else None,
-        settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True),
+        settings=settings,
     )
-    return WandbLogger(experiment=run)
+
+
+def _unreachable() -> str:
+    """Why the server, or the proxy before it, cannot be reached; "" where it answers."""
+    address = urllib.parse.urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai")
+    proxy = urllib.request.getproxies().get(address.scheme)
+    if proxy and not urllib.request.proxy_bypass(address.hostname or ""):
+        address = urllib.parse.urlsplit(proxy if "//" in proxy else f"//{proxy}")
+    try:
+        port = address.port or (80 if address.scheme == "http" else 443)
+        socket.create_connection((address.hostname or "", port), _CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        return f"{address.hostname} cannot be reached ({getattr(error, 'strerror', None) or error})"
+    return ""
 
 
 def log_table(

@@ -198,3 +198,48 @@ class FullDisk(pl.Callback):
             with contextlib.suppress(OSError), (self.disk / "filler").open("wb", 0) as file:
                 while True:
                     file.write(b"0" * 512)
+
+
+class Killed(BaseException):
+    """What ends a training in the middle of anything, as a kill does."""
+
+
+class Kill(pl.Callback):
+    """Ends the training without a word when `hook` has come round for the `count`-th time (from 1)."""
+
+    def __init__(self, hook: str, count: int):
+        self.left = count
+        setattr(self, hook, self._come)
+
+    def _come(self, *arguments: Any) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+class NotFinite(pl.Callback):
+    """Puts a NaN into the batches that these optimiser steps (from 1) see."""
+
+    def __init__(self, steps: list[int]):
+        self.steps = steps
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step + 1 in self.steps:
+            batch["noisy"][0, 0] = float("nan")
+
+
+class Normed(TinyMask):
+    """With a norm that keeps running statistics before anything else."""
+
+    def __init__(self, hidden: int = 16):
+        super().__init__(hidden=hidden)
+        self.norm = nn.BatchNorm1d(self.stft.freq)
+
+    def process(
+        self, spectrum: Complex[Tensor, "batch freq frames"], state: State
+    ) -> tuple[SpectralPrediction, State]:
+        frames = rearrange(self.norm(log_power(spectrum)), "batch freq frames -> batch frames freq")
+        mask = rearrange(self.network(frames), "batch frames freq -> batch freq frames").sigmoid()
+        return SpectralPrediction(spectrum * mask, mask, mask), state

@@ -85,4 +85,4 @@ def test_the_verb(runs, capsys):
         [7.5, 6.5],
     ]
     assert main(["runs", "on", "--runs", str(runs)]) == 2
-    assert "holds no config.yaml" in capsys.readouterr().err
+    assert "config.yaml is missing" in capsys.readouterr().err

@@ -9,7 +9,8 @@ import yaml
 
 from rased.config import config_folder
 from rased.errors import RasedError
-from rased.training.base import Enhancement, build_module, lr_factor, update_average
+from rased.training.base import Enhancement, build_module
+from rased.training.optimisation import Budget, lr_factor, update_average
 from tests.training.synthetic import TinyMask, TinyWaveform, mixture
 
 TINY_MASK = {"class_path": "tests.training.synthetic.TinyMask", "init_args": {"dropout": 0.0}}
@@ -127,12 +128,21 @@ def test_average_copies_buffers() -> None:
 
 
 def test_schedule_rises_then_falls_to_its_end() -> None:
-    rise = [lr_factor(step=s, progress=0.0, warmup_steps=10, final=0.1) for s in range(12)]
-    assert rise[0] == pytest.approx(0.1)
-    assert rise[9] == rise[11] == 1.0
-    fall = [lr_factor(step=99, progress=p / 10, warmup_steps=10, final=0.1) for p in range(11)]
-    assert fall == sorted(fall, reverse=True)
-    assert fall[-1] == pytest.approx(0.1)
+    factors = [lr_factor(Budget(n, 1000), warmup_steps=10, final=0.1) for n in range(1001)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[:10] == sorted(factors[:10])
+    assert factors[9:] == sorted(factors[9:], reverse=True)
+    assert factors[-1] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("total", [1, 2, 5, 9, 10, 30, 100, 300, 999, 100_000])
+@pytest.mark.parametrize("warmup_steps", [0, 1, 100, 10**6])
+def test_every_training_reaches_its_learning_rate(total: int, warmup_steps: int) -> None:
+    factors = [
+        lr_factor(Budget(n, total), warmup_steps=warmup_steps, final=0.02) for n in range(total)
+    ]
+    assert max(factors) > 0.97
+    assert min(factors) > 0
 
 
 def test_no_weight_decay_on_biases_and_norms() -> None:

@@ -1,0 +1,108 @@
+"""What of a trainer's configuration cannot be, said before anything is built: one sentence with the key."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rased.errors import RasedError, shown
+from rased.tensors import read_checkpoint
+
+_PRECISIONS = (None, 16, 32, "16", "32", "16-mixed", "bf16", "bf16-mixed", "32-true")
+_LEAST = {
+    "max_epochs": -1,
+    "max_steps": -1,
+    "min_epochs": 0,
+    "min_steps": 0,
+    "log_every_n_steps": 1,
+    "accumulate_grad_batches": 1,
+    "check_val_every_n_epoch": 1,
+    "num_sanity_val_steps": -1,
+    "num_nodes": 1,
+    "gradient_clip_val": 0,
+    "overfit_batches": 0,
+    "limit_train_batches": 0,
+    "limit_val_batches": 0,
+    "reload_dataloaders_every_n_epochs": 0,
+}
+_OURS = {
+    "enable_checkpointing": (
+        False,
+        "a run always keeps its last and its best checkpoint: leave it out",
+    ),
+    "logger": (
+        False,
+        "metrics.csv is always written: leave it out (WANDB_MODE=disabled turns Weights & Biases off)",
+    ),
+    "barebones": (True, "a run logs and keeps checkpoints: leave it out"),
+}
+
+
+def check_trainer(trainer: Mapping[str, Any]) -> None:
+    """Check values that Lightning would refuse late, or by an error that names no key.
+
+    Raises:
+        RasedError: with the key and what is allowed.
+    """
+    for key, (value, sentence) in _OURS.items():
+        if trainer.get(key) is value:
+            raise RasedError(f"trainer.{key} is {str(value).lower()}: {sentence}.")
+    if trainer.get("default_root_dir") is not None:
+        raise RasedError(
+            "trainer.default_root_dir is the folder of the run: leave it out, and give --runs DIR and --name NAME."
+        )
+    for key, least in _LEAST.items():
+        value = trainer.get(key)
+        if isinstance(value, int | float) and not (value >= least and math.isfinite(value)):
+            raise RasedError(f"trainer.{key} is {shown(value)}; give {least} or more.")
+    precision = trainer.get("precision")
+    if precision not in _PRECISIONS:
+        allowed = ", ".join(str(word) for word in _PRECISIONS if isinstance(word, str))
+        raise RasedError(
+            f"trainer.precision is {shown(precision)}; allowed are {allowed} (weights and spectra stay in float32)."
+        )
+    _check_accelerator(trainer.get("accelerator"))
+    epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps")
+    if epochs in (None, -1) and steps in (None, -1) and not trainer.get("fast_dev_run"):
+        raise RasedError(
+            "the training has no budget, which its learning rate follows: set trainer.max_steps or "
+            "trainer.max_epochs (trainer.max_time only stops early)."
+        )
+
+
+def check_progress(last: Path, trainer: Mapping[str, Any], stop_after: int | None) -> int:
+    """Return the steps that a run has done; 0 where it has not begun.
+
+    Raises:
+        RasedError: it has done more than it may, or its last checkpoint cannot be read.
+    """
+    if not last.is_file():
+        return 0
+    content = read_checkpoint(last)
+    steps, epochs = int(content["global_step"]), int(content["epoch"])
+    run = last.parent.parent
+    for key, done in (("max_steps", steps), ("max_epochs", epochs)):
+        allowed = trainer.get(key)
+        if isinstance(allowed, int) and 0 <= allowed < done:
+            raise RasedError(
+                f"trainer.{key} is {allowed}, and '{run}' has done {done}: give {done} to leave it as it is, or more."
+            )
+    if stop_after is not None and stop_after <= steps:
+        raise RasedError(
+            f"run.stop_after is {stop_after}, and '{run}' has done {steps} steps: give more, or leave it out."
+        )
+    return steps
+
+
+def _check_accelerator(accelerator: Any) -> None:
+    here = {
+        "gpu": torch.cuda.is_available() or torch.backends.mps.is_available(),
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if here.get(accelerator) is False:
+        raise RasedError(
+            f"trainer.accelerator is {accelerator}, and this machine has none that torch can use: write cpu or auto."
+        )

@@ -1,0 +1,158 @@
+"""The folder of a run: taken by one training at a time, given back by a start that failed."""
+
+import fcntl
+import itertools
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from rased.errors import RasedError
+from rased.names import plain
+
+CONFIG = "config.yaml"
+LAUNCHES = "launches.yaml"
+_LOCK = ".lock"
+_held: set[int] = set()
+"""Descriptors of the locks of this process; its children close theirs, so that no worker keeps a lock."""
+
+
+def _let_go() -> None:
+    for lock in _held:
+        with suppress(OSError):
+            os.close(lock)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Be the only training in a folder, which is made where it is missing.
+
+    An empty folder in which no training began (no launches.yaml) is removed when the block fails.
+
+    Raises:
+        RasedError: another process trains there.
+    """
+    lock = _lock(folder)
+    if lock is None:
+        raise _busy(folder)
+    fresh = {path.name for path in folder.iterdir()} <= {_LOCK}
+    with _released(folder, lock, fresh=fresh):
+        yield
+
+
+@contextmanager
+def new(runs: Path, name: str | None, stem: str) -> Iterator[Path]:
+    """Take the folder of a new run: NAME, or the first free one of STEM, STEM-2, STEM-3 and so on; see `hold`.
+
+    Raises:
+        RasedError: the run exists, or the name cannot be that of a checkpoint.
+    """
+    if name is not None:
+        folder = runs / plain(name, what="--name")
+        if (folder / CONFIG).exists():
+            raise _exists(folder)
+        with hold(folder):
+            if (folder / CONFIG).exists():  # another start was faster, and has ended since
+                raise _exists(folder)
+            yield folder
+        return
+    names = itertools.chain([stem], (f"{stem}-{count}" for count in itertools.count(2)))
+    for free in names:
+        folder = runs / free
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        lock = _lock(folder)
+        if lock is not None:
+            break
+    with _released(folder, lock, fresh=True):
+        yield folder
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process trains in this folder now."""
+    try:
+        lock = os.open(folder / _LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(lock)
+    return False
+
+
+@contextmanager
+def _released(folder: Path, lock: int, *, fresh: bool) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        if fresh and not (folder / LAUNCHES).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        _held.discard(lock)
+        os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """The descriptor of a lock on a folder; None where another has it."""
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:
+            continue  # a start that failed removed the folder in between
+        except OSError as error:
+            raise RasedError(f"cannot write to '{folder}': {error.strerror}.") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return None
+        except OSError:
+            pass  # a file system without locks: one training at a time is then up to the user
+        if _is_ours(folder, lock):
+            break
+        os.close(lock)
+    _held.add(lock)
+    with suppress(OSError):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+    return lock
+
+
+def _is_ours(folder: Path, lock: int) -> bool:
+    """Whether the file that was locked is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(lock), (folder / _LOCK).stat())
+    except OSError:
+        return False
+
+
+def _busy(folder: Path) -> RasedError:
+    try:
+        who = (folder / _LOCK).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        who = ""
+    process = f" (process {who})" if who else ""
+    return RasedError(
+        f"the run '{folder}' is training now{process}: wait for it, stop it, or choose another --name."
+    )
+
+
+def _exists(folder: Path) -> RasedError:
+    return RasedError(
+        f"the run '{folder}' exists: continue it with --resume {folder}, or choose another --name."
+    )
