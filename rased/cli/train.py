@@ -32,7 +32,7 @@ EXAMPLES = """\
 examples:
   rased train -c model/gru-mask -c data/bundle -c trainer/quick
   rased train -c model/gru-mask -c data/bundle --trainer.max_epochs 50 --model.lr 5e-4 --name mine
-  rased train -c my-model.yaml -c data/bundle --trainer.max_time 00:02:00:00    two hours
+  rased train -c my-model.yaml -c data/bundle --trainer.max_epochs -1 --trainer.max_steps 20000
   rased train -c my-model.yaml -c data/bundle --print-config                    what would be used
   rased train -c my-model.yaml -c data/bundle --run.evaluate '[bundle, my/testset]' --run.metrics '[default]'
   rased train -c my-model.yaml -c data/bundle --run.evaluate '[]'               no evaluation

@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from rased.cli import demo, main
 
@@ -27,39 +28,41 @@ def trained(monkeypatch):
 
 def test_the_demo_trains_once_resumes_and_skips(tmp_path, trained, capsys):
     trained.out = tmp_path / "demo"
-    words = ["demo", "--out", str(trained.out), "--minutes", "1.5"]
+    words = ["demo", "--out", str(trained.out), "--steps", "30"]
 
     trained.codes.append(130)
     assert main(words) == 130
     assert f"To continue: rased demo --out {trained.out}" in capsys.readouterr().out
-    assert "--resume" not in trained.calls[0]
-    assert trained.calls[0][:6:2] == ["-c"] * 3
-    assert trained.calls[0][1:6:2] == ["model/gru-mask", "loss/snr-compressed", "data/bundle"]
+    assert trained.calls[0][:2] == ["--from", "gru-mask-16k"]
+    assert trained.calls[0][trained.calls[0].index("--trainer.max_steps") + 1] == "30"
 
     assert main(words) == 0
-    resumed = ["--resume", str(trained.out / demo.RUN), "--trainer.max_time", "00:00:01:30"]
+    resumed = ["--resume", str(trained.out / demo.RUN), "--trainer.max_steps", "30"]
     assert trained.calls[1] == resumed
 
+    last = trained.out / demo.RUN / "checkpoints" / "last.ckpt"
+    last.parent.mkdir()
+    torch.save({"global_step": 30}, last)
     assert main(words) == 0
     assert len(trained.calls) == 2
     said = capsys.readouterr().out
-    assert "is trained already" in said
+    assert "is trained already: 30 steps" in said
     assert "What to try next" in said
 
     assert main([*words[:-1], "90"]) == 0
-    assert trained.calls[2][-1] == "00:01:30:00"
+    assert trained.calls[2][-1] == "90"
 
 
-@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "100000"])
-def test_a_time_that_is_none_is_refused(tmp_path, capsys, minutes):
-    assert main(["demo", "--out", str(tmp_path), "--minutes", minutes]) == 2
-    assert "is no time to train" in capsys.readouterr().err
+@pytest.mark.parametrize("steps", ["0", "-1"])
+def test_a_budget_that_is_none_is_refused(tmp_path, capsys, steps):
+    assert main(["demo", "--out", str(tmp_path), "--steps", steps]) == 2
+    assert "--steps is" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_the_whole_demo(tmp_path, capsys):
     out = tmp_path / "demo"
-    assert main(["demo", "--out", str(out), "--minutes", "0.1"]) == 0
+    assert main(["demo", "--out", str(out), "--steps", "3"]) == 0
     said = capsys.readouterr().out
     for system in (*demo.SYSTEMS, demo.RUN):
         assert system in said
