@@ -46,9 +46,9 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
     Raises:
         RasedError: with the key and what is allowed.
     """
-    for key, (value, sentence) in _OURS.items():
-        if trainer.get(key) is value:
-            raise RasedError(f"trainer.{key} is {str(value).lower()}: {sentence}.")
+    for key, (refused, sentence) in _OURS.items():
+        if trainer.get(key) is refused:
+            raise RasedError(f"trainer.{key} is {str(refused).lower()}: {sentence}.")
     if trainer.get("default_root_dir") is not None:
         raise RasedError(
             "trainer.default_root_dir is the folder of the run: leave it out, and give --runs DIR and --name NAME."

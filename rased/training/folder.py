@@ -62,16 +62,7 @@ def new(runs: Path, name: str | None, stem: str) -> Iterator[Path]:
                 raise _exists(folder)
             yield folder
         return
-    names = itertools.chain([stem], (f"{stem}-{count}" for count in itertools.count(2)))
-    for free in names:
-        folder = runs / free
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        lock = _lock(folder)
-        if lock is not None:
-            break
+    folder, lock = _first_free(runs, stem)
     with _released(folder, lock, fresh=True):
         yield folder
 
@@ -91,6 +82,21 @@ def is_held(folder: Path) -> bool:
     finally:
         os.close(lock)
     return False
+
+
+def _first_free(runs: Path, stem: str) -> tuple[Path, int]:
+    names = itertools.chain([stem], (f"{stem}-{count}" for count in itertools.count(2)))
+    while True:
+        folder = runs / next(names)
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise RasedError(f"cannot write to '{runs}': {error.strerror}.") from None
+        lock = _lock(folder)
+        if lock is not None:
+            return folder, lock
 
 
 @contextmanager

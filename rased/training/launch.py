@@ -208,13 +208,10 @@ class Launch(LightningCLI):
     @rank_zero_only
     def warn_of_the_clock(self) -> None:
         """Say so where trainer.max_time ended the training before its budget."""
-        trainer = self.trainer
-        timers = [one for one in trainer.callbacks if isinstance(one, Timer)]  # type: ignore[attr-defined]
-        if (
-            not timers
-            or trainer.fast_dev_run
-            or any((one.time_remaining() or 0) > 0 for one in timers)
-        ):  # type: ignore[attr-defined]
+        trainer: Any = self.trainer
+        timers = [one for one in trainer.callbacks if isinstance(one, Timer)]
+        in_time = any((one.time_remaining() or 0) > 0 for one in timers)
+        if not timers or in_time or trainer.fast_dev_run:
             return
         spent = budget(trainer)
         if spent.done < spent.total:
