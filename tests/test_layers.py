@@ -19,6 +19,7 @@ FOUNDATION = {
     "config",
     "audio",
     "signal",
+    "native",
 }
 LAYERS = {
     **dict.fromkeys(FOUNDATION, 0),

@@ -19,12 +19,14 @@ from torch import Tensor
 
 from rased.errors import RasedError
 from rased.extras import install_command
+from rased.native import DiedError
 
 OK = "ok"
 SILENCE = 1e-8
 """Largest amplitude (-160 dBFS) that metrics take for silence."""
 
 _REMEMBERED = 64
+_MEMORIES: list[OrderedDict[tuple[Any, ...], Any]] = []
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -57,7 +59,8 @@ class Metric:
     """Base of every metric. Subclasses define the class attributes and `measure`.
 
     A metric of another package joins by an entry point of the group `rased.metrics` that names its
-    class; nothing else is needed for it to be listed, measured and shown.
+    class; nothing else is needed for it to be listed, measured and shown. What may bring a process down
+    (compiled code) is measured by `rased.native.call`: it then costs the utterance its value at most.
 
     Attributes:
         name: how configurations, results and tables call it.
@@ -177,6 +180,8 @@ class Metric:
                 value = self.measure(estimate.float(), wanted)
         except Undefined as reason:
             return Score(None, f"undefined: {reason}")
+        except DiedError as ending:
+            return Score(None, f"undefined: its compiled code died ({ending})")
         if not math.isfinite(value):
             return Score(None, "undefined: the result is not a finite number")
         return Score(float(value))
@@ -219,6 +224,7 @@ def remember(function: Callable[Given, Result]) -> Callable[Given, Result]:
     For functions of arrays and hashable values whose results are small.
     """
     kept: OrderedDict[tuple[Any, ...], Result] = OrderedDict()
+    _MEMORIES.append(kept)
 
     @wraps(function)
     def remembering(*args: Given.args, **kwargs: Given.kwargs) -> Result:
@@ -230,6 +236,12 @@ def remember(function: Callable[Given, Result]) -> Callable[Given, Result]:
         return kept[key]
 
     return remembering
+
+
+def forget() -> None:
+    """Empty what `remember` keeps: the next values are computed."""
+    for kept in _MEMORIES:
+        kept.clear()
 
 
 def package_file(package: str, *parts: str) -> Path:

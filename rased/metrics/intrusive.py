@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rased.metrics.base import SILENCE, Metric, Undefined, remember
+from rased.native import call, pesq
 from rased.signal.ratios import BOUND_DB, si_sdr, snr
 
 
@@ -31,7 +32,7 @@ class PESQWideband(Metric):
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
-        """MOS-LQO; undefined where PESQ finds no utterance in the target."""
+        """MOS-LQO; undefined where PESQ finds no utterance in the target, or more than 50."""
         assert target is not None
         return pesq_mos(target.numpy(), estimate.numpy(), self.mode)
 
@@ -63,16 +64,12 @@ def pesq_mos(
     """MOS-LQO at 16 kHz, `mode` "wb" or "nb".
 
     Raises:
-        Undefined: no utterance in the target, or too short.
+        Undefined: no utterance in the target, too short, or too much for the arrays of the C code.
     """
-    from pesq import BufferTooShortError, NoUtterancesError, PesqError, pesq
-
-    try:
-        return float(pesq(16_000, target, estimate, mode, PesqError.RAISE_EXCEPTION))
-    except NoUtterancesError:
-        raise Undefined("PESQ finds no speech") from None
-    except BufferTooShortError:
-        raise Undefined("too short for PESQ") from None
+    value = call(pesq.measure, target, estimate, mode)
+    if isinstance(value, str):
+        raise Undefined(value)
+    return value
 
 
 class STOI(Metric):

@@ -4,20 +4,19 @@ import hashlib
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from rased.errors import RasedError
 from rased.metrics.base import Metric, Undefined, package_file, remember
 from rased.metrics.mel import mel_power
+from rased.native import call, onnx
 
 RATE = 16_000
 WINDOW_SECONDS = 9.01
 WINDOW = 144_160
-BATCH = 8
 
 # sig, bak, ovrl: raw network output -> MOS, as the authors fitted it, highest power first.
 POLYNOMIALS = (
@@ -180,9 +179,7 @@ class UTMOS(Metric):
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
         """MOS."""
-        session = _session(self.weights)
-        heard = {session.get_inputs()[0].name: estimate.numpy()[None]}
-        return float(np.mean(session.run(None, heard)[0]))
+        return float(np.mean(call(onnx.run, str(self.weights), estimate.numpy()[None])))
 
 
 def windows(waveform: Float[np.ndarray, " time"]) -> Float[np.ndarray, "windows 144160"]:
@@ -224,28 +221,7 @@ def _clipped(waveform: Float[np.ndarray, " time"]) -> Float[np.ndarray, " time"]
 
 
 def _run(network: str, heard: Float[np.ndarray, "windows ..."]) -> Float[np.ndarray, "windows mos"]:
-    session = _session(package_file("speechmos", "dnsmos_models", network))
-    outputs = [
-        session.run(None, {"input_1": heard[start : start + BATCH]})[0]
-        for start in range(0, len(heard), BATCH)
-    ]
-    return np.concatenate(outputs).astype(np.float64)
-
-
-@lru_cache(maxsize=4)
-def _session(path: Path) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the package has a class for every way to fail, and no common one
-        raise RasedError(
-            f"'{path}' is no network that onnxruntime can run: get it again ({error})."
-        ) from None
+    return call(onnx.run, str(package_file("speechmos", "dnsmos_models", network)), heard)
 
 
 def _missing_weights(path: Path, source: str) -> str:

@@ -18,14 +18,13 @@ name and `transcribe`, announced as an entry point of the group `rased.metrics`:
 import re
 import unicodedata
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
 from rased.metrics.base import Metric, Undefined, remember
+from rased.native import call, recogniser
 
 RATE = 16_000
 
@@ -44,18 +43,13 @@ class _ErrorRate(Metric):
     @property
     def version(self) -> str:
         """Recogniser and how text is normalised."""
-        return f"{super().version.partition(',')[0]}, lower case without punctuation"
+        engine = super().version.partition(",")[0]
+        return f"{engine}, features reset, lower case without punctuation"
 
     @staticmethod
     def transcribe(waveform: Float[np.ndarray, " time"]) -> str:
         """What is heard in 16 kHz audio; equal input gives equal text, whatever came before."""
-        decoder = _pocketsphinx()
-        decoder.start_utt()
-        samples = (waveform.clip(-1.0, 1.0) * 32767).astype(np.int16)
-        decoder.process_raw(samples.tobytes(), full_utt=True)
-        decoder.end_utt()
-        heard = decoder.hyp()
-        return "" if heard is None else str(heard.hypstr)
+        return call(recogniser.recognise, waveform)
 
     def _rate(self, estimate: Float[Tensor, " time"], reference: str) -> float:
         from torchmetrics.functional.text import char_error_rate, word_error_rate
@@ -135,11 +129,3 @@ def _transcript(
     transcribe: Callable[[Float[np.ndarray, " time"]], str], waveform: Float[np.ndarray, " time"]
 ) -> str:
     return transcribe(waveform)
-
-
-@lru_cache(maxsize=1)
-def _pocketsphinx() -> Any:
-    from pocketsphinx import Decoder
-
-    # Means of the whole utterance: the usual running means remember earlier utterances.
-    return Decoder(cmn="batch", loglevel="FATAL")

@@ -68,5 +68,5 @@ def test_the_whole_demo(tmp_path, capsys):
         assert system in said
         assert (out / "results" / f"{system}--bundle.json").is_file()
     assert "<table" in (out / "index.html").read_text()
-    assert len(list((out / "results" / "audio" / "bundle" / demo.RUN).glob("*.wav"))) == 30
+    assert len(list((out / "results" / "audio" / "bundle" / demo.RUN).glob("*.wav"))) == 154
     assert (out / demo.RUN / "metrics.csv").is_file()

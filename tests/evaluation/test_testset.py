@@ -121,5 +121,7 @@ def test_audio_comes_at_the_rate_asked_for_and_with_one_channel(tmp_path):
 
 def test_the_bundled_set_is_whole():
     found = read_testset(BUNDLE)
-    assert len(found.items) >= 20
+    assert len(found.items) >= 150
+    assert len({item.facts["speaker"] for item in found.items}) >= 12
+    assert len(found.sources["noise", "keys"]) >= 20
     assert {"noise", "reverb+noise", "reverb"} == {item.facts["condition"] for item in found.items}

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 import torch
 
-from rased.evaluation.testset import BUNDLE
+from tests import EXCERPTS
 
 SAID = "he might even have been made amiable himself"
 
@@ -44,7 +44,7 @@ def noisy(target: torch.Tensor) -> torch.Tensor:
 
 
 def _excerpt(part: str, name: str) -> torch.Tensor:
-    path = BUNDLE / part / f"{name}.flac"
+    path = EXCERPTS / part / f"{name}.flac"
     return torch.from_numpy(soundfile.read(path, dtype="float32")[0])
 
 

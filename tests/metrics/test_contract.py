@@ -6,11 +6,13 @@ import sys
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from rased.errors import RasedError
 from rased.metrics import METRICS, Score, metric
-from rased.metrics.base import Metric, remember
+from rased.metrics.base import Metric, forget, remember
+from tests import EXCERPTS
 from tests.metrics.conftest import SAID
 
 ALL = pytest.mark.parametrize("name", METRICS)
@@ -54,6 +56,38 @@ def test_same_input_same_digits_and_no_global_draw(name, in_babble, spoken):
     first, second = score(name, in_babble, spoken), score(name, in_babble, spoken)
     assert first == second
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
+
+
+COSTLY = {"dnsmos-p808", "dnsmos-sig", "dnsmos-bak", "dnsmos-ovrl", "distillmos", "srmr"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n for n, m in METRICS.items() if not m.unavailable() and m.task != "recognition"],
+)
+def test_a_value_depends_on_its_signals_alone(name):
+    """Whatever was measured before, and by which instance; recognisers: test_recognition.py."""
+    files = sorted((EXCERPTS / "target").glob("*.flac"))
+    pairs = []
+    for path in files[:2] if name in COSTLY else files:
+        target, estimate = (
+            torch.from_numpy(soundfile.read(file, dtype="float32")[0])
+            for file in (path, path.parents[1] / "noisy" / path.name)
+        )
+        pairs += [
+            (estimate[part], target[part]) for part in (slice(0, 16_000), slice(16_000, 30_000))
+        ]
+    alone = []
+    for estimate, target in pairs:
+        forget()
+        ours = type(metric(name))()
+        alone.append(ours(estimate=estimate, target=target, sample_rate=16_000))
+    for seed in range(2):
+        forget()
+        order = np.random.default_rng(seed).permutation(len(pairs)).tolist()
+        found = {place: score(name, *pairs[place]) for place in order}
+        assert [found[place] for place in range(len(pairs))] == alone
+    assert len({outcome.value for outcome in alone}) > len(alone) / 2
 
 
 @pytest.mark.parametrize(

@@ -45,10 +45,10 @@ socket.socket.connect = socket.socket.connect_ex = socket.socket.sendto = refuse
 socket.getaddrinfo = socket.create_connection = refuse
 import soundfile, torch
 from rased.evaluation.run import metric_names
-from rased.evaluation.testset import BUNDLE
+from tests import EXCERPTS
 from rased.metrics import metric
 target, noisy = (
-    torch.from_numpy(soundfile.read(BUNDLE / part / "m0002.flac", dtype="float32")[0])
+    torch.from_numpy(soundfile.read(EXCERPTS / part / "m0002.flac", dtype="float32")[0])
     for part in ("target", "noisy")
 )
 for name in metric_names(["default"]):

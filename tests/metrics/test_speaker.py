@@ -5,9 +5,9 @@ import pytest
 import soundfile
 import torch
 
-from rased.evaluation.testset import BUNDLE
 from rased.metrics import metric
 from rased.metrics.speaker import embed
+from tests import EXCERPTS
 
 pytestmark = pytest.mark.skipif(
     bool(metric("speaker-similarity").unavailable()), reason="pip install --no-deps resemblyzer"
@@ -26,7 +26,7 @@ def test_frozen_values_of_the_package(in_babble, spoken):
 
 def test_the_same_voice_is_closer_than_another():
     def voice(name):
-        return embed(soundfile.read(BUNDLE / "target" / f"{name}.flac", dtype="float32")[0])
+        return embed(soundfile.read(EXCERPTS / "target" / f"{name}.flac", dtype="float32")[0])
 
     reader, again, other = voice("m0002"), voice("m0026"), voice("m0001")
     assert np.dot(reader, reader) == pytest.approx(1.0)

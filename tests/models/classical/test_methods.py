@@ -6,19 +6,19 @@ import torch
 from scipy.special import exp1
 
 from rased import audio
-from rased.evaluation.testset import BUNDLE
 from rased.models.classical import METHODS
 from rased.models.classical.frames import FrameGain
 from rased.models.classical.noise import IMCRAState, decay
 from rased.models.classical.omlsa import RATIO_SMOOTHING
 from rased.signal.ratios import si_sdr
+from tests import EXCERPTS
 
 CAUSAL = [name for name, kind in METHODS.items() if issubclass(kind, FrameGain)]
 STATIONARY = ["m0008", "m0017"]  # rain, a mine pump
 
 
 def bundled(role, name):
-    samples, _ = audio.read(BUNDLE / role / f"{name}.flac", sample_rate=16_000)
+    samples, _ = audio.read(EXCERPTS / role / f"{name}.flac", sample_rate=16_000)
     return torch.from_numpy(samples[:, :40_000])
 
 
