@@ -9,7 +9,7 @@ import torch
 from rased.config import build, config_folder, load_yaml
 from rased.models.base import Enhancer, SpectralEnhancer
 from rased.models.classical import METHODS
-from rased.models.cost import count_parameters, macs_per_second
+from rased.models.cost import Latency, count_parameters, macs_per_second
 
 EXAMPLES = """\
 examples:
@@ -18,8 +18,11 @@ examples:
   rased train -c model/gtcrn -c data/bundle         train one of them
   rased enhance in.wav -o out.wav --model om-lsa    a classical method needs no training
 
-Latency is what the stream's output lags its input by. MACs are those of products and convolutions
-for one second of audio. Published parameters are the paper's, where this configuration is the paper's.
+Latency in ms, as the DNS Challenge counts it (at most 40 there): window and look-ahead + hop. A stream's output lags
+its input by the first part less a hop. MACs are multiply-accumulates of matrix products and convolutions, recurrent
+layers among them, for one second of audio; norms, activations, biases, element-wise gates and the transform are left
+out, so figures of others that count those are larger (GTCRN: 26.3 M here, 33.0 M in its README, 39.6 M in its paper).
+Published parameters are the paper's, where this configuration is the paper's.
 """
 
 
@@ -32,7 +35,9 @@ class Row:
         story: how it is trained: mask, mapping, complex or waveform; "classical": not at all.
         domain: where it works: frequency or time.
         causal: whether it can stream.
-        latency_ms: by which a stream's output lags; None for whole utterances.
+        algorithmic_latency_ms: window and look-ahead; None for whole utterances, as the two below.
+        buffering_ms: the hop.
+        latency_ms: both together, as the DNS Challenge counts.
         parameters: ours.
         published_parameters: the paper's count for this configuration; None where there is none.
         macs_per_second: multiply-accumulates for a second of audio; None for a classical method.
@@ -43,6 +48,8 @@ class Row:
     story: str
     domain: str
     causal: bool
+    algorithmic_latency_ms: float | None
+    buffering_ms: float | None
     latency_ms: float | None
     parameters: int
     published_parameters: int | None
@@ -91,13 +98,17 @@ def describe_method(name: str) -> Row:
 
 
 def _row(enhancer: Enhancer, *, name: str, story: str, domain: str, macs: int | None) -> Row:
-    latency = enhancer.latency
+    latency = Latency.of(enhancer)
+    parts = (latency.algorithmic, latency.buffering)
+    algorithmic, buffering = (p if p is None else latency.milliseconds(p) for p in parts)
     return Row(
         name=name,
         story=story,
         domain=domain,
         causal=enhancer.causal,
-        latency_ms=None if latency is None else 1000 * latency / enhancer.sample_rate,
+        algorithmic_latency_ms=algorithmic,
+        buffering_ms=buffering,
+        latency_ms=latency.total_ms,
         parameters=count_parameters(enhancer),
         published_parameters=getattr(enhancer, "published_parameters", None),
         macs_per_second=macs,
@@ -111,9 +122,9 @@ def print_table(rows: list[Row]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, expand=True)
-    for title in ("name", "story", "domain", "latency"):
+    for title in ("name", "story", "domain"):
         table.add_column(title, no_wrap=True)
-    for title in ("parameters", "published", "MACs/s"):
+    for title in ("latency (ms)", "parameters", "published", "MACs/s"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("paper", overflow="ellipsis", no_wrap=True, ratio=1)
     for row in rows:
@@ -121,13 +132,18 @@ def print_table(rows: list[Row]) -> None:
             row.name,
             row.story,
             row.domain,
-            "offline" if row.latency_ms is None else f"{row.latency_ms:g} ms",
+            "whole file" if row.latency_ms is None else _latency(row),
             _short(row.parameters),
             "" if row.published_parameters is None else _short(row.published_parameters),
             "" if row.macs_per_second is None else _short(row.macs_per_second),
             row.paper,
         )
     Console(width=max(100, Console().width)).print(table)
+
+
+def _latency(row: Row) -> str:
+    parts = (row.latency_ms, row.algorithmic_latency_ms, row.buffering_ms)
+    return "{:.3g} ({:.3g} + {:.3g})".format(*parts)
 
 
 def _short(number: int) -> str:

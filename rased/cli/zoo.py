@@ -107,7 +107,7 @@ def _list(arguments: argparse.Namespace) -> int:
 HEADLINE = ("pesq-wb", "stoi", "estoi", "si-sdr", "dnsmos-ovrl")
 """Metrics that the README shows; the card has all that were measured."""
 
-COLUMNS = ("name", "parameters", "MACs/s", "latency", "data", "summary")
+COLUMNS = ("name", "parameters", "MACs/s", "latency (ms)", "data", "summary")
 
 
 def rows(cards: list[dict[str, Any]]) -> list[tuple[str, ...]]:
@@ -150,7 +150,7 @@ def _print_table(cards: list[dict[str, Any]]) -> None:
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in COLUMNS:
-        numeric = column in ("parameters", "MACs/s", "latency")
+        numeric = column in ("parameters", "MACs/s", "latency (ms)")
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows(cards):
         table.add_row(*row)
@@ -168,9 +168,10 @@ def _thousands(count: int | None) -> str:
 
 
 def _latency(card: dict[str, Any]) -> str:
-    if card["latency"] is None:
-        return "whole file"
-    return f"{1000 * card['latency'] / card['sample_rate']:g} ms"
+    from rased.models.cost import Latency
+
+    latency = Latency(card["algorithmic_latency"], card["buffering"], card["sample_rate"])
+    return latency.shown("whole file")
 
 
 def _hours(card: dict[str, Any]) -> str:

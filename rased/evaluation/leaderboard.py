@@ -16,6 +16,7 @@ from rased.evaluation.published import NOTICE, Published, published_beside
 from rased.evaluation.result import Result
 from rased.evaluation.statistics import Interval
 from rased.metrics import METRICS
+from rased.models.cost import Latency
 
 VERDICTS = (
     "▲ better, ▼ worse than {baseline} (paired sign-flip test, p < {alpha} after Holm over the systems of a "
@@ -25,7 +26,8 @@ LEGEND = (
     "± half of the 95 % bootstrap interval; {verdicts}bold: the best, and what cannot be told from it; struck "
     "through: does not compare; rank: places averaged as in the URGENT challenges, one vote a family of metrics; "
     "RTF: processor seconds for a second of audio, one file at a time on one thread of {processor}; memory: what "
-    "loading and enhancing 10 s adds; latency all: needs the whole file"
+    "loading and enhancing 10 s adds; latency: window and look-ahead + hop, as the DNS Challenge counts, all: needs "
+    "the whole file"
 )
 _PIPE_WIDTH = 200
 _ENDLESS = 10_000
@@ -238,20 +240,25 @@ def decimals(metric: str) -> int:
 
 def costs(row: Result) -> tuple[str, str, str, str, str]:
     """Parameters, MACs per second, real-time factor, latency in ms and memory in MB, for a reader."""
-    system = row.system
+    system, latency = row.system, latency_of(row)
     if system["kind"] in (*WITHOUT_ENHANCER, "files"):
         return "", "", "", "", ""
     factor, memory = row.cost["real_time_factor"], row.cost["peak_memory_mb"]
-    latency = "all"
-    if system["latency"] is not None:
-        latency = f"{1000 * system['latency'] / system['sample_rate']:.0f}"
     return (
         compact(system["parameters"]),
         compact(system["macs_per_second"]),
         "" if factor is None else f"{factor:.3f}",
-        latency,
+        latency.shown("all" if system["latency"] is None else "?"),
         "" if memory is None else f"{memory:.0f}",
     )
+
+
+def latency_of(row: Result) -> Latency:
+    """Of the system of a result; nothing is known of the parts where it does not say its hop."""
+    system = row.system
+    late, hop = system["latency"], system.get("buffering")
+    window = None if late is None or hop is None else late + hop
+    return Latency(window, hop, system["sample_rate"])
 
 
 def processor_of(board: Board) -> str:

@@ -50,8 +50,8 @@ class Result:
 
     Attributes:
         system: name, kind, sha256 (of weights and settings), checkpoint_sha256, parameters,
-            macs_per_second, sample_rate, latency (samples; None: whole utterances), look_ahead (samples of
-            it that are not the transform's), causal.
+            macs_per_second, sample_rate, latency (samples that a stream's output lags by; None: whole utterances),
+            buffering (samples of a hop), look_ahead (samples of the latency that are not the transform's), causal.
         testset: name, count, sample_rate, target, list_sha256.
         training: what the system was trained on and how, what of that was compared with the test set, and
             its configuration (`training.training_of`); None where nothing was trained.

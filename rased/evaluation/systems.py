@@ -91,6 +91,7 @@ def describe(system: System, testset: EvaluationSet) -> dict[str, Any]:
             "macs_per_second": None,
             "sample_rate": testset.sample_rate,
             "latency": None,
+            "buffering": None,
             "look_ahead": None,
             "causal": None,
         }
@@ -104,6 +105,7 @@ def describe(system: System, testset: EvaluationSet) -> dict[str, Any]:
         "macs_per_second": _macs(system, enhancer),
         "sample_rate": enhancer.sample_rate,
         "latency": enhancer.latency,
+        "buffering": enhancer.buffering,
         "look_ahead": _look_ahead(enhancer),
         "causal": enhancer.causal,
     }

@@ -1,6 +1,7 @@
 """What a model costs: parameters, and multiply-accumulates for a second of audio."""
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +12,48 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from rased.models.base import Enhancer
+
+
+@dataclass(frozen=True)
+class Latency:
+    """What a stream is late by, in samples; None for a system that needs the whole file.
+
+    Attributes:
+        algorithmic: window and look-ahead: samples that must be there before the first of them comes out.
+        buffering: the hop: samples that are collected while those before are worked on.
+        sample_rate: Hz.
+    """
+
+    algorithmic: int | None
+    buffering: int | None
+    sample_rate: int
+
+    @classmethod
+    def of(cls, enhancer: Enhancer) -> "Latency":
+        """Of an enhancer."""
+        return cls(enhancer.algorithmic_latency, enhancer.buffering, enhancer.sample_rate)
+
+    @property
+    def total_ms(self) -> float | None:
+        """Both together: the latency of the DNS Challenge, which allows 40 ms."""
+        if self.algorithmic is None or self.buffering is None:
+            return None
+        return self.milliseconds(self.algorithmic + self.buffering)
+
+    def milliseconds(self, samples: int) -> float:
+        """So many samples in ms."""
+        return 1000 * samples / self.sample_rate
+
+    def shown(self, whole: str) -> str:
+        """For a reader: in ms the sum, and what it is of; `whole` for a system that needs the whole file.
+
+        >>> Latency(512, 256, 16_000).shown("all"), Latency(None, None, 16_000).shown("all")
+        ('48 (32 + 16)', 'all')
+        """
+        if self.total_ms is None or self.algorithmic is None or self.buffering is None:
+            return whole
+        parts = (self.milliseconds(samples) for samples in (self.algorithmic, self.buffering))
+        return f"{self.total_ms:.3g} ({' + '.join(f'{part:.3g}' for part in parts)})"
 
 
 def count_parameters(model: nn.Module) -> int:

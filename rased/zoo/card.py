@@ -23,6 +23,8 @@ FIELDS: dict[str, tuple[type | None, ...]] = {
     "enhancer": (dict,),
     "sample_rate": (int,),
     "latency": (int, None),
+    "algorithmic_latency": (int, None),
+    "buffering": (int, None),
     "causal": (bool,),
     "parameters": (int,),
     "macs_per_second": (int, None),
@@ -35,8 +37,10 @@ FIELDS: dict[str, tuple[type | None, ...]] = {
 """Every field that a card has, and what it may hold; None stands for an empty value.
 
 schema: version of this table. name: the name of the folder. summary: one line. enhancer: class_path
-below rased.models, and init_args. sample_rate: Hz. latency: samples; empty for a model that needs
-the whole utterance. parameters: numbers that training could move. macs_per_second:
+below rased.models, and init_args. sample_rate: Hz. latency: samples by which a stream's output lags its
+input. algorithmic_latency: samples of window and look-ahead. buffering: samples of the hop; the two together are
+the latency of the DNS Challenge. All three are empty for a model that needs the whole utterance. parameters:
+numbers that training could move. macs_per_second:
 multiply-accumulates for a second of audio; empty where not counted. files: name -> SHA-256 of each
 file of the entry but the card. licence: of code, weights and data. paper: of the architecture.
 training: how the weights came about. scores: test set -> metric -> value.

@@ -164,6 +164,8 @@ def _check_facts(enhancer: Enhancer, card: Mapping[str, Any], folder: Path) -> N
     facts = {
         "sample_rate": enhancer.sample_rate,
         "latency": enhancer.latency,
+        "algorithmic_latency": enhancer.algorithmic_latency,
+        "buffering": enhancer.buffering,
         "causal": enhancer.causal,
         "parameters": count_parameters(enhancer),
     }

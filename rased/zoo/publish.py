@@ -191,6 +191,8 @@ def write_entry(
         "enhancer": _plain(spec),
         "sample_rate": enhancer.sample_rate,
         "latency": enhancer.latency,
+        "algorithmic_latency": enhancer.algorithmic_latency,
+        "buffering": enhancer.buffering,
         "causal": enhancer.causal,
         "parameters": count_parameters(enhancer),
         "macs_per_second": round(macs_per_second(enhancer)),

@@ -215,14 +215,15 @@ def test_scores_are_means_over_the_utterances_with_a_value(tmp_path):
 def test_the_table_of_the_readme(entry, put, shelf, capsys):
     other = put(shelf / "whole-file")
     card = yaml.safe_load((other / "card.yaml").read_text())
-    card |= {"latency": None, "causal": False, "scores": {}, "macs_per_second": None}
+    none = dict.fromkeys(("latency", "algorithmic_latency", "buffering"))
+    card |= none | {"causal": False, "scores": {}, "macs_per_second": None}
     (other / "card.yaml").write_text(yaml.safe_dump(card))
     assert main(["zoo", "list", "--markdown"]) == 0
     lines = capsys.readouterr().out.splitlines()
     wanted = [
-        "| name | parameters | MACs/s | latency | data | summary | pesq-wb (frozen) |",
+        "| name | parameters | MACs/s | latency (ms) | data | summary | pesq-wb (frozen) |",
         "| --- | --- | --- | --- | --- | --- | --- |",
-        "| `tiny` | 4.95 K | 1 M | 16 ms | 0.5 h seen | a tiny mask for tests | 1.50 |",
+        "| `tiny` | 4.95 K | 1 M | 48 (32 + 16) | 0.5 h seen | a tiny mask for tests | 1.50 |",
         "| `whole-file` | 4.95 K | ? | whole file | 0.5 h seen | a tiny mask for tests |  |",
     ]
     assert lines[:2] == wanted[:2]

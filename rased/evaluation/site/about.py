@@ -26,7 +26,12 @@ _NAMES = {
     "git.commit": "git commit",
     "git.dirty": "changed since that commit",
 }
-_UNITS = {"sample_rate": "Hz", "latency": "samples", "look_ahead": "samples"}
+_UNITS = {
+    "sample_rate": "Hz",
+    "latency": "samples",
+    "buffering": "samples",
+    "look_ahead": "samples",
+}
 _HASH = re.compile(r"[0-9a-f]{40,64}")
 _LARGE = 10_000
 _VERBATIM = ("Configuration", "Versions of metrics")

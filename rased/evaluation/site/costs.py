@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from rased.evaluation.board import Board, Row
-from rased.evaluation.leaderboard import compact
+from rased.evaluation.leaderboard import compact, latency_of
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ def costs_of(row: Row) -> dict[str, int | float | None]:
     system, cost = row.result.system, row.result.cost
     if system["parameters"] is None:
         return dict.fromkeys(COSTS)
-    samples = math.inf if system["latency"] is None else system["latency"]
+    total = latency_of(row.result).total_ms
     return {
         "parameters": system["parameters"],
         "macs_per_second": system["macs_per_second"],
         "real_time_factor": cost["real_time_factor"],
-        "latency": 1000 * samples / system["sample_rate"],
+        "latency": math.inf if system["latency"] is None else total,
         "peak_memory_mb": cost["peak_memory_mb"],
     }
 
@@ -68,8 +68,8 @@ def axes(board: Board) -> dict[str, str]:
 def shown(name: str, value: int | float | None) -> tuple[str, str]:
     """A cost for a reader: the number, and the letter behind it.
 
-    >>> shown("parameters", 1_050_000), shown("latency", 16.0), shown("latency", math.inf)
-    (('1.05', 'M'), ('16', ''), ('all', ''))
+    >>> shown("parameters", 1_050_000), shown("latency", 48.0), shown("latency", math.inf)
+    (('1.05', 'M'), ('48', ''), ('all', ''))
     """
     if value is None:
         return "", ""
