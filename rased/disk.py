@@ -166,7 +166,10 @@ def _begin(path: Path, *, folder: bool = False) -> tuple[Path, int]:
         part = path.with_name(unfinished_name(path.name))
         if folder:
             part.mkdir()
-            lock = os.open(part, os.O_RDONLY)
+            try:
+                lock = os.open(part, os.O_RDONLY)
+            except FileNotFoundError:  # taken for abandoned before it could be locked
+                continue
         else:
             lock = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         try:

@@ -11,7 +11,7 @@ import json
 import math
 import re
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -44,6 +44,8 @@ Text = Annotated[str, msgspec.Meta(max_length=10_000, pattern=r"\A[^\x00]*\Z")]
 """Words for people."""
 Word = Annotated[str, msgspec.Meta(max_length=1000, pattern=rf"\A[^{NOT_IN_A_LINE}]*\Z")]
 """One line of words: a label, a speaker, a licence."""
+Line = Annotated[str, msgspec.Meta(max_length=10_000, pattern=rf"\A[^{NOT_IN_A_LINE}]*\Z")]
+"""A long line of words: a sentence, a status."""
 Hash = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 """A SHA-256, 64 hexadecimal digits."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -163,7 +165,8 @@ def fit(content: Any, schema: Any, *, of: Path | str, repair: str) -> Any:
     try:
         return msgspec.convert(content, schema, strict=True, dec_hook=_name)
     except (msgspec.ValidationError, OverflowError, RecursionError) as error:
-        raise RasedError(f"'{of}' is damaged: {explain(error, content)}. {repair}") from None
+        reason = _explained(str(error), content, schema)
+        raise RasedError(f"'{of}' is damaged: {reason}. {repair}") from None
 
 
 def rows(path: Path, *, needed: Sequence[str], repair: str) -> Iterator[dict[str, str]]:
@@ -226,18 +229,61 @@ def rows(path: Path, *, needed: Sequence[str], repair: str) -> Iterator[dict[str
         ) from error
 
 
-def explain(error: Exception, content: Any) -> str:
+def _explained(error: str, content: Any, schema: Any) -> str:
     """Say in words what does not fit: the field, what was found, and what is allowed."""
-    wrong, _, place = str(error).partition(" - at `")
-    place = place.partition("`")[0].removeprefix("$").removeprefix(".")
-    missing = re.fullmatch(r"Object missing required field `(.*)`", wrong)
-    if missing:
-        return f"it lacks the field `{'.'.join(part for part in (place, missing[1]) if part)}`"
+    wrong, _, place = error.partition(" - at `")
+    parts = _located(error, place.partition("`")[0], content, schema)
+    named = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)[1:]
+    inner = re.fullmatch(r"Object (missing required|contains unknown) field `(.*)`", wrong)
+    if inner:
+        field = ".".join(part for part in (named, cut(inner[2], 60)) if part)
+        missing = inner[1] == "missing required"
+        return f"it lacks the field `{field}`" if missing else f"there is no field `{field}`"
     expected = re.match(r"Expected (.*?)(?:, got .*)?$", wrong)
     said = f"expected {_in_words(expected[1])}" if expected else wrong[:1].lower() + wrong[1:]
-    found, known = _at(content, place)
-    what = f" is {shown(found)}" if known else " does not fit"
-    return f"{f'`{place}`' if place else 'the document'}{what}; {said}"
+    found = _at(content, parts)
+    return f"{f'`{cut(named)}`' if named else 'the document'} is {shown(found)}; {said}"
+
+
+def _located(error: str, place: str, content: Any, schema: Any) -> list[str | int]:
+    """The way to the value that `msgspec` complains about; it leaves out the keys of mappings ("[...]")."""
+    parts: list[str | int] = []
+    for part in re.findall(r"\[\d+\]|\[\.\.\.\]|[^.$\[\]]+", place):
+        inner = _at(content, parts)
+        if part != "[...]":
+            parts.append(int(part[1:-1]) if part.startswith("[") else part)
+        elif isinstance(inner, dict):
+            parts.append(
+                next((k for k in inner if _fails_alone(error, parts, k, content, schema)), "...")
+            )
+    return parts
+
+
+def _fails_alone(
+    error: str, parts: Sequence[str | int], key: str, content: Any, schema: Any
+) -> bool:
+    """Whether the same is wrong where a mapping holds this key alone."""
+    alone: Any = {key: _at(content, [*parts, key])}
+    for length in range(len(parts) - 1, -1, -1):
+        around = _at(content, parts[:length])
+        copy: Any = dict(around) if isinstance(around, dict) else list(around)
+        copy[parts[length]] = alone
+        alone = copy
+    try:
+        msgspec.convert(alone, schema, strict=True, dec_hook=_name)
+    except (msgspec.ValidationError, OverflowError) as other:
+        return str(other) == error
+    return False
+
+
+def _at(content: Any, parts: Sequence[str | int]) -> Any:
+    """The value at the end of a way; None where it ends before."""
+    for part in parts:
+        try:
+            content = content[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return content
 
 
 def _name(kind: type, value: Any) -> Name:
@@ -264,20 +310,6 @@ def _in_words(expected: str) -> str:
     written = pattern[1].encode().decode("unicode_escape") if "\\\\" in pattern[1] else pattern[1]
     known = (words for shape, words in _EXPECTED if re.fullmatch(shape, written))
     return next(known, f"text of the form {written}")
-
-
-def _at(content: Any, place: str) -> tuple[Any, bool]:
-    """The value at a place such as `shards[3].bytes`, and whether it is known."""
-    for part in re.findall(r"[^.\[\]]+|\[\d+\]|\[\.\.\.\]", place):
-        if part.startswith("[") and isinstance(content, Sequence) and part[1:-1].isdigit():
-            if int(part[1:-1]) >= len(content):
-                return None, False
-            content = content[int(part[1:-1])]
-        elif isinstance(content, Mapping) and part in content:
-            content = content[part]
-        else:
-            return None, False
-    return content, True
 
 
 def _depth(text: str) -> int:

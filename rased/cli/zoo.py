@@ -229,6 +229,7 @@ def _pull(arguments: argparse.Namespace) -> int:
 
 
 def _publish(arguments: argparse.Namespace) -> int:
+    from rased.evaluation.result import mean_scores
     from rased.zoo.publish import publish
 
     folder = publish(
@@ -237,7 +238,7 @@ def _publish(arguments: argparse.Namespace) -> int:
         arguments.out,
         summary=arguments.summary,
         licence=arguments.licence,
-        results=tuple(arguments.results),
+        scores=mean_scores(arguments.results),
         attenuation_limit_db=arguments.attenuation_limit_db,
         replace=arguments.replace,
     )

@@ -5,10 +5,8 @@ and SNRs come in rounds (each once before any comes again), so that the set is b
 """
 
 import hashlib
-import json
 import math
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,13 +23,13 @@ from rased.data.pack import encode
 from rased.data.sample import Batch, Mixture
 from rased.data.schemas import CODECS
 from rased.data.shards import DIGITS
+from rased.data.testset import SCHEMA, TESTSET, list_sha256, put_in_place
 from rased.disk import on_disk
 from rased.errors import RasedError
+from rased.names import component
 from rased.signal import levels, room
 
 T = TypeVar("T")
-SCHEMA = 1
-TESTSET = "testset.json"
 CONDITIONS = ("noise", "reverb+noise", "reverb")
 _CANDIDATES = 16
 """Places in a recording that are looked at to find a good one."""
@@ -163,18 +161,16 @@ def freeze(
     )
     drawn = plan(recipe, sources)
     _check_out(out)
-    work = out.resolve().with_name(out.resolve().name + ".part")
-    shutil.rmtree(work, ignore_errors=True)
-    try:
-        with on_disk(out, "Nothing of the set is kept: make room or choose another --out"):
-            return _write(work, out, drawn, recipe, sources, split, name, progress)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    title = component(name or out.resolve().name, what="the name of the test set")
+    with on_disk(out, "Nothing of the set is kept: make room or choose another --out"):
+        return put_in_place(
+            out.resolve(),
+            lambda work: _write(work, drawn, recipe, sources, split, title, progress),
+        )
 
 
 def _write(
     work: Path,
-    out: Path,
     drawn: Sequence[Drawn],
     recipe: Recipe,
     sources: Sources,
@@ -183,7 +179,7 @@ def _write(
     progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
     for folder in ("noisy", "target"):
-        (work / folder).mkdir(parents=True)
+        (work / folder).mkdir()
     items = []
     for item in drawn:
         mixture, details = mix(item, recipe, sources)
@@ -193,9 +189,9 @@ def _write(
             details[f"sha256_{part}"] = hashlib.sha256(data).hexdigest()
         items.append(details)
         progress(len(items), recipe.count)
-    testset = {
+    return {
         "schema": SCHEMA,
-        "name": name or out.resolve().name,
+        "name": name,
         "seed": recipe.seed,
         "sample_rate": sources.speech.sample_rate,
         "count": recipe.count,
@@ -221,9 +217,6 @@ def _write(
         "list_sha256": list_sha256(items),
         "items": items,
     }
-    (work / TESTSET).write_text(json.dumps(testset, ensure_ascii=False, indent=1) + "\n")
-    _put_in_place(work, out, testset)
-    return testset
 
 
 def _contents(corpus: Corpus | None, drawn: Iterable[int | None]) -> dict[str, list[str]]:
@@ -237,12 +230,6 @@ def _contents(corpus: Corpus | None, drawn: Iterable[int | None]) -> dict[str, l
         digests |= set(hexadecimal(corpus.sha256[number : number + 1]))
         found[corpus.key[number]] = sorted(digest[:DIGITS] for digest in digests)
     return dict(sorted(found.items()))
-
-
-def list_sha256(items: Iterable[Mapping[str, Any]]) -> str:
-    """Return the fingerprint of a test set: SHA-256 over "id sha256_noisy sha256_target" lines."""
-    lines = (f"{item['id']} {item['sha256_noisy']} {item['sha256_target']}\n" for item in items)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def plan(recipe: Recipe, sources: Sources) -> list[Drawn]:
@@ -465,19 +452,3 @@ def _check_out(out: Path) -> None:
         raise RasedError(
             f"'{out}' holds other things ({', '.join(sorted(names)[:3])}): choose an empty --out."
         )
-
-
-def _put_in_place(work: Path, out: Path, testset: dict[str, Any]) -> None:
-    """Rename the finished set; one that is there already must be the same and is left alone."""
-    if out.exists() and any(out.iterdir()):
-        there = json.loads((out / TESTSET).read_text())
-        if there["list_sha256"] != testset["list_sha256"]:
-            raise RasedError(
-                f"'{out}' already holds another test set (list_sha256 {there['list_sha256'][:12]}, "
-                f"this would be {testset['list_sha256'][:12]}): a frozen set never changes; choose "
-                "another --out."
-            )
-        return
-    if out.is_dir():
-        out.rmdir()
-    work.replace(out)

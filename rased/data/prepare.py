@@ -1,7 +1,6 @@
 """A public corpus into shards, and its own test set into a frozen one: download, walk, pack."""
 
 import hashlib
-import json
 import re
 import shutil
 import tempfile
@@ -18,10 +17,11 @@ from numpy.typing import NDArray
 from rased.audio import BadAudioError
 from rased.data.corpora.base import Archive, Item, Pair, PublicCorpus
 from rased.data.download import FOLDER, Fetched, obtain
-from rased.data.freeze import SCHEMA, TESTSET, list_sha256
 from rased.data.pack import Packed, encode, pack_listing
 from rased.data.schemas import Codec, Role
 from rased.data.sources import Listing, Source, check_split, key_of, size_of
+from rased.data.testset import SCHEMA, TESTSET, list_sha256, put_in_place
+from rased.data.testset import read as read_frozen
 from rased.data.waveform import read_mono
 from rased.disk import on_disk, write_json
 from rased.errors import RasedError, nearest
@@ -159,7 +159,7 @@ def freeze_pairs(
     *,
     sample_rate: int,
     progress: Progress = lambda what, done, total: None,
-) -> dict[str, Any]:
+) -> None:
     """Write a corpus's own test set as OUT/{testset.json, noisy/ID.flac, target/ID.flac}.
 
     Both files of a pair are resampled alike and have one gain, 1 unless the resampled signals exceed
@@ -170,38 +170,33 @@ def freeze_pairs(
     """
     request = _digest(pairs, sample_rate)
     if (out / TESTSET).is_file():
-        there: dict[str, Any] = json.loads((out / TESTSET).read_text())
-        if there.get("request_sha256") != request:
+        if read_frozen(out).request_sha256 != request:
             raise RasedError(
                 f"'{out}' already holds another test set: a frozen set never changes; choose another "
                 "--out."
             )
-        return there
-    work = out.with_name(out.name + ".part")
-    shutil.rmtree(work, ignore_errors=True)
-    try:
-        with on_disk(out, _KEPT):
-            return _write_pairs(corpus, pairs, work, out, request, sample_rate, progress)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        return
+    with on_disk(out, _KEPT):
+        put_in_place(
+            out, lambda work: _write_pairs(corpus, pairs, work, request, sample_rate, progress)
+        )
 
 
 def _write_pairs(
     corpus: PublicCorpus,
     pairs: Sequence[Pair],
     work: Path,
-    out: Path,
     request: str,
     sample_rate: int,
     progress: Progress,
 ) -> dict[str, Any]:
     for part in ("noisy", "target"):
-        (work / part).mkdir(parents=True)
+        (work / part).mkdir()
     items = []
     for count, pair in enumerate(pairs, 1):
         items.append(_write_pair(pair, work, sample_rate))
         progress("testset", count, len(pairs))
-    testset = {
+    return {
         "schema": SCHEMA,
         "name": corpus.name,
         "seed": None,
@@ -221,11 +216,6 @@ def _write_pairs(
         "list_sha256": list_sha256(items),
         "items": items,
     }
-    (work / TESTSET).write_text(json.dumps(testset, ensure_ascii=False, indent=1) + "\n")
-    if out.is_dir() and not any(out.iterdir()):
-        out.rmdir()
-    work.replace(out)
-    return testset
 
 
 def _refuse_other_pairs(corpus: PublicCorpus, root: Path, pairs: Sequence[Pair]) -> None:

@@ -1,7 +1,6 @@
 """Are shards, index and splits what they should be, sample by sample."""
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,18 +8,20 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import soundfile
 
 from rased.data import remote
 from rased.data.columns import Names
-from rased.data.freeze import TESTSET, list_sha256
 from rased.data.judge import altered, head_of, is_shards, is_whole, judge
 from rased.data.known import SUMS, Known, Seen, load
 from rased.data.schemas import ROLES, Role, Shard
 from rased.data.shards import INDEX, bundle
 from rased.data.sources import SPLITS
 from rased.data.tars import Stored, read_shard
+from rased.data.testset import TESTSET, list_sha256
+from rased.data.testset import read as read_frozen
 from rased.disk import PART, sha256
 from rased.errors import RasedError
 
@@ -180,13 +181,11 @@ def _summary_of_shards(folder: Path) -> dict[str, Any]:
 
 
 def _summary_of_testset(folder: Path) -> dict[str, Any]:
-    testset = json.loads((folder / TESTSET).read_bytes())
-    items = testset["items"]
-    splits = []
-    for condition in sorted({item["condition"] for item in items}):
-        of_condition = [item for item in items if item["condition"] == condition]
+    frozen, splits = read_frozen(folder), []
+    for condition in sorted({item.condition or "" for item in frozen.items}):
+        of_condition = [item for item in frozen.items if (item.condition or "") == condition]
         files = [
-            folder / part / f"{item['id']}.flac"
+            folder / part / f"{item.id}.flac"
             for part in ("noisy", "target")
             for item in of_condition
         ]
@@ -194,17 +193,21 @@ def _summary_of_testset(folder: Path) -> dict[str, Any]:
             {
                 "split": condition,
                 "files": len(of_condition),
-                "seconds": round(sum(item["seconds"] for item in of_condition), 3),
-                "labels": len({item["speaker"] for item in of_condition}),
+                "seconds": round(sum(item.seconds for item in of_condition), 3),
+                "labels": len({item.speaker for item in of_condition if item.speaker}),
                 "bytes": sum(file.stat().st_size for file in files if file.is_file()),
                 "licences": [],
             }
         )
     return {
         "folder": str(folder),
-        "what": f"frozen test set '{testset['name']}', seed {testset['seed']}, "
-        f"{testset['sample_rate']} Hz, target {testset['target']}",
-        **{key: testset[key] for key in ("name", "seed", "sample_rate", "target", "list_sha256")},
+        "what": f"frozen test set '{frozen.name}', seed {frozen.seed}, "
+        f"{frozen.sample_rate} Hz, target {frozen.target}",
+        "name": frozen.name,
+        "seed": frozen.seed,
+        "sample_rate": frozen.sample_rate,
+        "target": frozen.target,
+        "list_sha256": frozen.list_sha256,
         "splits": splits,
     }
 
@@ -357,30 +360,37 @@ def _check_testset(folder: Path) -> tuple[int, list[Problem]]:
         problems.append(Problem(folder, what, again))
 
     try:
-        testset = json.loads((folder / TESTSET).read_bytes())
-        items = testset["items"]
-        if list_sha256(items) != testset["list_sha256"]:
-            complain(f"{TESTSET} was changed: its list_sha256 is not that of its items")
-        if testset["count"] != len(items):
-            complain(f"{TESTSET} lists {len(items)} mixtures and says {testset['count']}")
-        wanted = {
-            f"{part}/{item['id']}.flac": (item[f"sha256_{part}"], item["seconds"])
-            for item in items
-            for part in ("noisy", "target")
-        }
-        sample_rate = testset["sample_rate"]
-    except (ValueError, KeyError, TypeError) as error:
-        complain(f"{TESTSET} is damaged ({type(error).__name__}: {error})")
+        frozen = read_frozen(folder)
+    except RasedError as error:
+        complain(str(error).replace(f"'{folder / TESTSET}'", TESTSET).rstrip(". "))
         return 0, problems
+    if list_sha256(map(msgspec.structs.asdict, frozen.items)) != frozen.list_sha256:
+        complain(f"{TESTSET} was changed: its list_sha256 is not that of its items")
+    if frozen.count != len(frozen.items):
+        complain(f"{TESTSET} lists {len(frozen.items)} mixtures and says {frozen.count}")
+    wanted = {
+        f"{part}/{item.id}.flac": (digest, item.seconds)
+        for item in frozen.items
+        for part, digest in (("noisy", item.sha256_noisy), ("target", item.sha256_target))
+    }
     for name, (digest, seconds) in wanted.items():
         file = folder / name
         if not file.is_file():
             complain(f"{name} is missing")
         elif sha256(file) != digest:
             complain(f"{name} was changed: its sha256 is not the one in {TESTSET}")
-        elif abs(soundfile.info(file).frames / sample_rate - seconds) > 1e-3:
+        elif abs(_length(file, frozen.sample_rate) - seconds) > 1e-3:
             complain(f"{name} does not have the {seconds} s that {TESTSET} says")
     there = {path.relative_to(folder).as_posix() for path in folder.glob("*/*.flac")}
     for name in sorted(there - wanted.keys()):
         complain(f"{name} is not in {TESTSET}")
-    return len(items), problems
+    return len(frozen.items), problems
+
+
+def _length(file: Path, sample_rate: int) -> float:
+    """Seconds that the header of a file promises; -1 where it is not audio of this rate."""
+    try:
+        info = soundfile.info(file)
+    except soundfile.LibsndfileError:
+        return -1.0
+    return info.frames / sample_rate if info.samplerate == sample_rate else -1.0

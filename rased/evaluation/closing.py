@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rased.config import load_yaml
 from rased.errors import ProblemsFound, RasedError
 from rased.evaluation.leaderboard import print_table
-from rased.evaluation.result import Result, file_name
+from rased.evaluation.result import Result, file_name, mean_scores
 from rased.evaluation.run import evaluate, metric_names
 from rased.evaluation.testset import locate, read_testset
 from rased.evaluation.training import class_paths
@@ -93,7 +93,7 @@ def close(
         again = f"rased zoo publish {where} --name {shlex.quote(entry.name)} --out {where}/{ZOO} --replace"
         with _survived(failures, "the zoo entry", again):
             paths = tuple(folder / RESULTS / name for name in results)
-            publish(folder, entry.name, entry.parent, results=paths, replace=True)
+            publish(folder, entry.name, entry.parent, scores=mean_scores(paths), replace=True)
     if tracker is not None:
         again = f"rased train --resume {where}"
         with _survived(failures, "what goes to Weights & Biases at the end", again):

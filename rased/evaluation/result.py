@@ -9,18 +9,24 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from rased.errors import RasedError
+from rased import documents
+from rased.disk import write_text
+from rased.errors import RasedError, shown
 from rased.evaluation.plausible import refuse_impossible
+from rased.evaluation.schema import ResultFields
 from rased.metrics import METRICS, Score
+from rased.names import component
 
 SCHEMA = 3
 _DIGITS = 5
+_LARGEST = 64 << 20
 _HASH = "content_sha256"
 
 
@@ -101,12 +107,18 @@ class Result:
 
 
 def file_name(system: str, testset: str) -> str:
-    """Name of the result of a system on a test set: `<system>--<testset>.json`."""
+    """Name of the result of a system on a test set: `<system>--<testset>.json`.
+
+    Raises:
+        RasedError: one of the names is not one plain part of a path.
+    """
+    component(system, what="the name of the system")
+    component(testset, what="the name of the test set")
     return f"{system}--{testset}.json"
 
 
-def save(result: Result, path: Path) -> None:
-    """Write a result with the hash of its content; an older one is replaced in one step.
+def save(result: Result, path: Path) -> str:
+    """Write a result with the hash of its content, and return that; an older one is replaced in one step.
 
     Raises:
         RasedError: the place cannot be written.
@@ -116,18 +128,16 @@ def save(result: Result, path: Path) -> None:
         for score in utterance["scores"].values():
             if score["value"] is not None:
                 score["value"] = round(score["value"], _DIGITS)
-    content[_HASH] = _digest(content)
+    digest = content[_HASH] = _digest(content)
     rows = ",\n  ".join(json.dumps(row) for row in content.pop("utterances"))
     head = json.dumps(content, indent=1).removesuffix("\n}")
     text = f'{head},\n "utterances": [\n  {rows}\n ]\n}}\n'
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text)
-        temporary.replace(path)
+        write_text(path, text)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise RasedError(f"cannot write '{path}': {error.strerror}.") from None
+        reason = (error.strerror or str(error)).lower()
+        raise RasedError(f"cannot write '{path}': {reason}.") from None
+    return digest
 
 
 def load(path: Path) -> Result:
@@ -137,17 +147,15 @@ def load(path: Path) -> Result:
         RasedError: no such file, no result, another schema, changed since it was written, or holding
             what cannot be (`plausible`).
     """
-    try:
-        content = json.loads(path.read_text())
-    except OSError as error:
-        raise RasedError(f"cannot read the result '{path}': {error.strerror}.") from None
-    except ValueError as error:
-        raise RasedError(f"'{path}' is no result: {error}.") from None
+    repair = "Evaluate again with `rased evaluate`."
+    content = documents.plain(
+        documents.read_bytes(path, repair=repair, largest=_LARGEST), of=path, repair=repair
+    )
     if not isinstance(content, dict) or "schema" not in content:
         raise RasedError(f"'{path}' is no result of `rased evaluate`: it has no schema.")
     if content["schema"] != SCHEMA:
         raise RasedError(
-            f"'{path}' has schema {content['schema']} and this rased reads {SCHEMA}: update rased, "
+            f"'{path}' has schema {shown(content['schema'])} and this rased reads {SCHEMA}: update rased, "
             "or evaluate again."
         )
     found = content.pop(_HASH, None)
@@ -155,11 +163,12 @@ def load(path: Path) -> Result:
         raise RasedError(
             f"'{path}' was changed after it was written (its content hash differs): evaluate again."
         )
-    del content["schema"]
+    fields: ResultFields = documents.fit(content, ResultFields, of=path, repair=repair)
     try:
-        refuse_impossible(content, result=Result, utterance=Utterance)
+        refuse_impossible(fields)
     except RasedError as error:
-        raise RasedError(f"'{path}' cannot be a result: {error}. Evaluate again.") from None
+        raise RasedError(f"'{path}' cannot be a result: {error}. {repair}") from None
+    del content["schema"]
     utterances = [
         Utterance(
             row["id"],
@@ -171,6 +180,22 @@ def load(path: Path) -> Result:
         for row in content.pop("utterances")
     ]
     return Result(**content, utterances=utterances)
+
+
+def mean_scores(paths: Iterable[Path]) -> dict[str, dict[str, float]]:
+    """Mean of each metric over the utterances that have a value, by test set.
+
+    Raises:
+        RasedError: a file that is not a result, or was changed since it was written.
+    """
+    means: dict[str, dict[str, float]] = {}
+    for result in map(load, paths):
+        of_set = means.setdefault(str(result.testset["name"]), {})
+        for metric in {name for utterance in result.utterances for name in utterance.scores}:
+            values = result.values(metric)
+            if values:
+                of_set[metric] = round(sum(values.values()) / len(values), 4)
+    return means
 
 
 def environment() -> dict[str, Any]:

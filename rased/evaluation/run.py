@@ -152,7 +152,7 @@ def _begin(
         training=training_of(system, testset),
         protocol={
             "sample_rate": SCORING_RATE,
-            "resampler": _resampler(testset.sample_rate),
+            "resampler": _resampler(testset.sample_rates),
             "alignment": f"delays up to {DELAY_LIMIT:g} s taken out" if align else "none",
             "length": "cut or zero-padded to the target",
             "metrics": {name: METRICS[name].declaration() for name in METRICS if name in metrics},
@@ -232,12 +232,14 @@ def _unweighed(row: Result) -> bool:
     return row.cost["real_time_factor"] is not None and row.cost["peak_memory_mb"] is None
 
 
-def _resampler(sample_rate: int) -> str:
-    if sample_rate == SCORING_RATE:
+def _resampler(sample_rates: Sequence[int]) -> str:
+    """What brought the files to the rate of scoring, and from which rates; "none" where all have it."""
+    others = [str(rate) for rate in sample_rates if rate != SCORING_RATE]
+    if not others:
         return "none"
     from soxr import __version__ as version
 
-    return f"soxr {version} HQ, {sample_rate} to {SCORING_RATE} Hz"
+    return f"soxr {version} HQ, {' and '.join(others)} to {SCORING_RATE} Hz"
 
 
 class _Writer:

@@ -1,23 +1,26 @@
 """A test set as evaluation sees it: pairs of files, what is known about each, one fingerprint."""
 
-import csv
-import hashlib
-import json
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from jaxtyping import Float32
 
 import rased
-from rased import audio
-from rased.data.freeze import SCHEMA, TESTSET, list_sha256
+from rased import audio, documents
 from rased.data.schemas import Role
 from rased.data.sources import key_of, split_and_label
-from rased.errors import RasedError
+from rased.data.testset import TESTSET, list_sha256
+from rased.data.testset import read as read_frozen
+from rased.disk import sha256
+from rased.errors import RasedError, shown
+from rased.names import component
 
 BUNDLE = Path(rased.__file__).parent / "assets" / "bundle" / "frozen"
 """The test set that comes with the package."""
@@ -58,7 +61,8 @@ class EvaluationSet:
     Attributes:
         name: how results call it.
         folder: where it is.
-        sample_rate: Hz of its files.
+        sample_rate: Hz of its files; of the first one where they differ.
+        sample_rates: of all its files, in order.
         target: what the target is, in words.
         items: in order of their ids.
         list_sha256: fingerprint of ids and files; equal for equal sets, wherever they lie.
@@ -71,6 +75,7 @@ class EvaluationSet:
     name: str
     folder: Path
     sample_rate: int
+    sample_rates: tuple[int, ...]
     target: str
     items: tuple[Item, ...]
     list_sha256: str
@@ -116,16 +121,11 @@ def read_audio(path: Path, *, sample_rate: int) -> Float32[np.ndarray, " time"]:
 
 
 def _frozen(folder: Path) -> EvaluationSet:
-    path = folder / TESTSET
-    try:
-        content = json.loads(path.read_text())
-        schema, rows = content["schema"], content["items"]
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise RasedError(f"'{path}' cannot be read as a frozen test set: {error!r}") from None
-    if schema != SCHEMA:
+    frozen = read_frozen(folder)
+    rows = [msgspec.structs.asdict(item) for item in frozen.items]
+    if list_sha256(rows) != frozen.list_sha256:
         raise RasedError(
-            f"'{path}' has schema {schema} and this rased reads {SCHEMA}: update rased, or freeze "
-            "the set again."
+            f"the list in '{folder / TESTSET}' was changed after freezing: its SHA-256 differs."
         )
     items = []
     for row in rows:
@@ -133,26 +133,25 @@ def _frozen(folder: Path) -> EvaluationSet:
         for part, file in pair.items():
             if not file.is_file():
                 raise RasedError(f"the frozen test set '{folder}' lacks {part}/{file.name}.")
-            if _sha256(file) != row[f"sha256_{part}"]:
+            if sha256(file) != row[f"sha256_{part}"]:
                 raise RasedError(
                     f"'{file}' is not the file that was frozen (its SHA-256 differs from "
                     f"{TESTSET}): get the test set again."
                 )
         items.append(
-            Item(row["id"], pair["noisy"], pair["target"], _facts(row), row.get("text") or None)
+            Item(row["id"], pair["noisy"], pair["target"], _facts(row), row["text"] or None)
         )
-    if list_sha256(rows) != content["list_sha256"]:
-        raise RasedError(f"the list in '{path}' was changed after freezing: its SHA-256 differs.")
-    early = f", first {content['early_ms']:g} ms" if content["target"] == "early" else ""
+    early = f", first {frozen.early_ms:g} ms" if frozen.target == "early" else ""
     return EvaluationSet(
-        name=content["name"],
+        name=frozen.name,
         folder=folder,
-        sample_rate=content["sample_rate"],
-        target=f"{content['target']}{early}",
+        sample_rate=frozen.sample_rate,
+        sample_rates=_rates(items),
+        target=f"{frozen.target}{early}",
         items=tuple(items),
-        list_sha256=content["list_sha256"],
+        list_sha256=frozen.list_sha256,
         sources=_sources(rows),
-        contents=_contents(content.get("contents") or {}),
+        contents=_contents(frozen.contents or {}),
         untold=_untold(rows),
     )
 
@@ -176,14 +175,17 @@ def _plain(folder: Path) -> EvaluationSet:
     said = {row["id"]: row["text"] for row in listed if row.get("text")}
     items, rows = [], []
     for name, file in noisy.items():
+        component(name, what=f"the name of '{file}'")
         item = Item(name, file, target.get(name), facts.get(name, {}), said.get(name))
         items.append(item)
-        digest = "" if item.target is None else _sha256(item.target)
-        rows.append({"id": name, "sha256_noisy": _sha256(file), "sha256_target": digest})
+        digest = "" if item.target is None else sha256(item.target)
+        rows.append({"id": name, "sha256_noisy": sha256(file), "sha256_target": digest})
+    title = component(folder.resolve().name, what=f"the name of the folder '{folder}'")
     return EvaluationSet(
-        name=folder.resolve().name,
+        name=title,
         folder=folder,
         sample_rate=audio.inspect(items[0].noisy).sample_rate,
+        sample_rates=_rates(items),
         target="none" if references is None else f"{references.name}/",
         items=tuple(items),
         list_sha256=list_sha256(rows),
@@ -192,15 +194,22 @@ def _plain(folder: Path) -> EvaluationSet:
     )
 
 
+def _rates(items: Iterable[Item]) -> tuple[int, ...]:
+    """Sample rates of all files, by their headers."""
+    files = [file for item in items for file in (item.noisy, item.target) if file is not None]
+    return tuple(sorted({audio.inspect(file).sample_rate for file in files}))
+
+
 def audio_files(folder: Path) -> dict[str, Path]:
-    """Audio files directly in a folder, by name without ending, sorted.
+    """Audio files directly in a folder, by name without ending, sorted; hidden files are left out.
 
     Raises:
         RasedError: two files of one name.
     """
     files: dict[str, Path] = {}
     for path in sorted(folder.glob("*")):
-        if path.suffix.lower() not in audio.FORMATS or not path.is_file():
+        hidden = path.name.startswith(".")
+        if hidden or path.suffix.lower() not in audio.FORMATS or not path.is_file():
             continue
         if path.stem in files:
             raise RasedError(
@@ -213,10 +222,14 @@ def audio_files(folder: Path) -> dict[str, Path]:
 def _manifest(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    if rows and "id" not in rows[0]:
-        raise RasedError(f"'{path}' has no column 'id': name it so, or take the file away.")
+    repair = (
+        "Name the columns in its first line (id, and what is known of each file), or take it away."
+    )
+    rows = list(documents.rows(path, needed=["id"], repair=repair))
+    counts = Counter(row["id"] for row in rows)
+    twice = next((name for name, count in counts.items() if count > 1), None)
+    if twice is not None:
+        raise RasedError(f"'{path}' has two lines for {shown(twice)}: keep one of them.")
     return rows
 
 
@@ -253,7 +266,7 @@ def _untold(rows: Iterable[Mapping[str, Any]]) -> frozenset[tuple[str, str]]:
     )
 
 
-def _contents(by_role: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def _contents(by_role: Mapping[Role, Mapping[str, Sequence[str]]]) -> dict[str, dict[str, str]]:
     """From key -> contents, as a frozen set has it, to content -> key."""
     return {
         role: {digits: key for key, contents in of_role.items() for digits in contents}
@@ -267,20 +280,20 @@ def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
         value = row.get(column)
         if value in (None, ""):
             continue
-        try:
-            facts[column] = float(value) if column in _NUMBERS else str(value)
-        except ValueError:
-            raise RasedError(
-                f"the column '{column}' of '{row['id']}' holds '{value}'; it must be a number."
-            ) from None
+        facts[column] = str(value)
+        if column in _NUMBERS:
+            try:
+                facts[column] = float(value)
+            except ValueError:
+                facts[column] = math.nan
+            if not math.isfinite(facts[column]):
+                raise RasedError(
+                    f"the column '{column}' of {shown(row['id'])} holds {shown(value)}; it must be a number, or "
+                    "empty where there is none."
+                )
     return facts
 
 
 def _some(names: list[str]) -> str:
     rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + rest + (" is" if len(names) == 1 else " are")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

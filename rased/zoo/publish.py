@@ -47,7 +47,7 @@ def publish(
     *,
     summary: str = "",
     licence: str = CODE_LICENCE,
-    results: tuple[Path, ...] = (),
+    scores: Mapping[str, Mapping[str, float]] | None = None,
     attenuation_limit_db: float | None = None,
     replace: bool = False,
 ) -> Path:
@@ -65,7 +65,7 @@ def publish(
         out: folder of entries.
         summary: one line for the card; made from the architecture where empty.
         licence: of the weights.
-        results: files of `rased evaluate` whose mean scores go into the card.
+        scores: test set -> metric -> mean, for the card.
         attenuation_limit_db: post-processing of the entry, where it is not the run's.
         replace: whether an entry of that name is replaced.
 
@@ -135,7 +135,7 @@ def publish(
         paper=str(getattr(enhancer, "paper", "")),
         licence={"code": CODE_LICENCE, "weights": licence, "data": sorted(licences)},
         training=training,
-        scores=mean_scores(results),
+        scores=scores,
         files=files,
         replace=replace,
     )
@@ -278,29 +278,6 @@ def golden_excerpt(sample_rate: int) -> Float[Tensor, "1 time"]:
         raise RasedError("the bundled test set is missing from this installation: reinstall it.")
     noisy, rate = audio.read(items[0], sample_rate=sample_rate)
     return torch.from_numpy(noisy[:1, : math.ceil(GOLDEN_SECONDS * rate)].copy())
-
-
-def mean_scores(results: tuple[Path, ...]) -> dict[str, dict[str, float]]:
-    """Mean of each metric over the utterances that have a value, by test set.
-
-    Raises:
-        RasedError: a file that is no result of `rased evaluate`.
-    """
-    means: dict[str, dict[str, float]] = {}
-    for path in results:
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            values: dict[str, list[float]] = {}
-            for utterance in content["utterances"]:
-                for metric, score in utterance["scores"].items():
-                    if score["value"] is not None:
-                        values.setdefault(metric, []).append(score["value"])
-            means[content["testset"]["name"]] = {
-                metric: round(sum(found) / len(found), 4) for metric, found in values.items()
-            }
-        except (OSError, ValueError, KeyError, TypeError):
-            raise RasedError(f"'{path}' is no result of `rased evaluate`.") from None
-    return means
 
 
 def _attributions(configs: Sequence[Mapping[str, Any]]) -> str:

@@ -2,12 +2,17 @@
 
 import hashlib
 import json
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +20,13 @@ import soundfile
 import torch
 
 from rased.cli import main
+from rased.data import testset
 from rased.data.corpus import Corpus
-from rased.data.freeze import Recipe, Sources, freeze, list_sha256, mix, plan
+from rased.data.freeze import Recipe, Sources, freeze, mix, plan
 from rased.data.shards import bundle
+from rased.data.testset import list_sha256
 from rased.data.verify import verify
+from rased.disk import sha256
 from rased.errors import RasedError
 from rased.signal import levels, ratios, room
 
@@ -318,3 +326,67 @@ def test_the_wheel_carries_the_bundle(tmp_path: Path):
             name = f"rased/assets/bundle/{path.relative_to(bundle()).as_posix()}"
             assert carried.pop(name) == path.read_bytes()
     assert not carried
+
+
+class TestTwoAtOnce:
+    """Whoever says that a set was made left a whole one."""
+
+    @pytest.mark.parametrize("equal", [True, False], ids=["equal", "different"])
+    def test_the_set_is_whole(self, tmp_path: Path, equal: bool):
+        for trial in range(25):
+            out, start = tmp_path / f"set{trial}", Barrier(3)
+            with ThreadPoolExecutor(3) as pool:
+                jobs = [
+                    pool.submit(_put, out, 0 if equal else number, start, trial + number)
+                    for number in range(3)
+                ]
+            made = [job.exception() is None for job in jobs]
+            there = testset.read(out)
+            for item in there.items:
+                assert sha256(out / "noisy" / f"{item.id}.flac") == item.sha256_noisy
+            assert made.count(True) == (3 if equal else 1)
+            for job in jobs:
+                assert job.exception() is not None or job.result() == there.list_sha256
+                assert isinstance(job.exception(), RasedError | None)
+            assert [path.name for path in out.parent.glob(f"*set{trial}*")] == [out.name]
+
+    def test_a_killed_one_leaves_nothing_that_matters(self, tmp_path: Path):
+        out = tmp_path / "set"
+        words = [sys.executable, "-c", _KILLED, str(out)]
+        assert subprocess.run(words, check=False).returncode == -signal.SIGKILL
+        assert not out.exists()
+        assert any(tmp_path.iterdir())
+        _put(out, 0, Barrier(1), 0)
+        assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from rased.data.testset import put_in_place
+def fill(work):
+    (work / "noisy").mkdir()
+    (work / "noisy" / "a.flac").write_bytes(b"x")
+    os.kill(os.getpid(), signal.SIGKILL)
+put_in_place(Path(sys.argv[1]), fill)
+"""
+
+
+def _put(out: Path, number: int, start: Barrier, seed: int) -> str:
+    """Make a set of three files in slightly random time; return its fingerprint."""
+    random = np.random.default_rng(seed)
+
+    def fill(work: Path) -> dict[str, Any]:
+        (work / "noisy").mkdir()
+        items = []
+        for name in "abc":
+            content = f"{number} {name}".encode()
+            (work / "noisy" / f"{name}.flac").write_bytes(content)
+            digest = hashlib.sha256(content).hexdigest()
+            items.append({"id": name, "sha256_noisy": digest, "sha256_target": digest})
+            time.sleep(random.uniform(0, 2e-3))
+        head = {"schema": 1, "name": "x", "sample_rate": 16_000, "count": 3, "target": "clean"}
+        return {**head, "list_sha256": testset.list_sha256(items), "items": items}
+
+    start.wait()
+    return str(testset.put_in_place(out, fill)["list_sha256"])

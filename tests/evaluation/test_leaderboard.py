@@ -124,7 +124,7 @@ def test_marks_tell_what_scores_do_not(rows):
 def test_collecting_refuses_who_has_seen_the_test(rows, tmp_path):
     row = shifted(named(rows, "noisy"), "cheat")
     row.training = {
-        **{"manifest_sha256": "a", "recipe_sha256": None, "seed": None, "optimised": []},
+        **{"manifest_sha256": "a" * 64, "recipe_sha256": None, "seed": None, "optimised": []},
         "overlap": ["its train data hold 2 speakers of the test set (ann, bob)"],
         **{"checked": {"speaker": "names"}, "unchecked": [], "config": {}},
     }
@@ -136,7 +136,7 @@ def test_collecting_refuses_who_has_seen_the_test(rows, tmp_path):
 def test_the_terminal_refuses_one_and_shows_the_others(rows, tmp_path, capsys):
     cheat = shifted(named(rows, "noisy"), "cheat")
     cheat.training = {
-        **{"manifest_sha256": "a", "recipe_sha256": None, "seed": None, "optimised": []},
+        **{"manifest_sha256": "a" * 64, "recipe_sha256": None, "seed": None, "optimised": []},
         "overlap": ["its train data hold 1 room of the test set (r1)"],
         **{"checked": {"room": "names"}, "unchecked": [], "config": {}},
     }
@@ -242,7 +242,7 @@ def test_collecting_refuses_what_was_changed_by_hand(scored, tmp_path):
 def test_places_without_results(tmp_path):
     with pytest.raises(RasedError, match="holds no results"):
         collect([tmp_path])
-    with pytest.raises(RasedError, match="cannot read the result"):
+    with pytest.raises(RasedError, match="cannot be read: no such file"):
         collect([tmp_path / "no.json"])
 
 

@@ -12,8 +12,9 @@ from rased.cli import main
 from rased.cli.train import train
 from rased.data.corpus import Corpus
 from rased.data.datamodule import MixtureDataModule
-from rased.data.freeze import TESTSET, Recipe, freeze
+from rased.data.freeze import Recipe, freeze
 from rased.data.pack import pack
+from rased.data.testset import TESTSET
 from rased.errors import RasedError
 from rased.evaluation import collect, evaluate
 from rased.evaluation.testset import read_testset

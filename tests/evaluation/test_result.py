@@ -1,5 +1,6 @@
 """Results: what is written is read back, and what was touched is refused."""
 
+import errno
 import json
 import os
 
@@ -58,8 +59,11 @@ def test_a_removed_hash_is_refused(path):
     ("text", "message"),
     [
         ('{"schema": 99}', "has schema 99 and this rased reads 3"),
+        ('{"schema": "3"}', "has schema '3' and this rased reads 3"),
         ("[]", "has no schema"),
-        ('{"schema": 1,', "is no result"),
+        ('{"schema": 1,', "is damaged: it is not JSON"),
+        ('{"schema": 3, "a": NaN}', "NaN is not a finite number"),
+        ('{"schema": 3, "schema": 3}', "comes twice"),
     ],
 )
 def test_what_is_no_result_is_refused(path, text, message):
@@ -85,26 +89,57 @@ def scores(content):
     ("change", "said"),
     [
         (lambda c: scores(c)["stoi"].update(value=99.0), r"'stoi' of 'u0' is 99, and the metric"),
-        (lambda c: scores(c)["stoi"].update(value="1"), "is '1', which is no finite number"),
+        (lambda c: scores(c)["stoi"].update(value="1"), "is '1'; expected a number"),
+        (lambda c: scores(c)["stoi"].update(value=True), "is True; expected a number"),
         (lambda c: scores(c)["stoi"].update(value=None), "the value None and the status 'ok'"),
         (lambda c: scores(c)["stoi"].update(status="good"), "the status 'good'"),
-        (lambda c: scores(c)["stoi"].update(extra=1), "has a field 'extra'"),
+        (lambda c: scores(c)["stoi"].update(extra=1), "no field .*extra"),
         (lambda c: scores(c).update(pesq=scores(c)["stoi"]), "does not declare"),
         (lambda c: c["testset"].update(count=1), "holds 6 utterances of a test set of 1"),
+        (lambda c: c["testset"].update(count=10**18), "`testset.count` is 1000000000000000000"),
+        (lambda c: c["testset"].update(name="../x"), "`testset.name` is '../x'; expected a name"),
+        (lambda c: c["system"].update(name="/x"), "`system.name` is '/x'; expected a name"),
+        (lambda c: c["system"].update(kind="x"), "system.kind"),
+        (lambda c: c["system"].update(latency="x"), "`system.latency` is 'x'; expected"),
+        (lambda c: c["utterances"][1].update(id="a/b"), "expected a name"),
         (lambda c: c["utterances"][1].update(id="u0"), "holds the utterance 'u0' twice"),
-        (lambda c: c["utterances"][1].pop("facts"), "lacks the field 'facts'"),
-        (lambda c: c.update(sytem={}), "has a field 'sytem'; did you mean 'system'"),
-        (lambda c: c.pop("cost"), "lacks the field 'cost'"),
-        (lambda c: c.update(training={}), "its 'training' lacks the field 'manifest_sha256'"),
-        (lambda c: c.update(protocol=[]), "its 'protocol' holds no fields"),
+        (lambda c: c["utterances"][1].update(seconds=-1), "of at least 0"),
+        (lambda c: c["utterances"][1]["facts"].update(snr_db="x"), "facts.snr_db` is 'x'"),
+        (lambda c: c["utterances"][1].pop("facts"), r"lacks the field `utterances\[1\].facts`"),
+        (lambda c: c.update(sytem={}), "there is no field `sytem`"),
+        (lambda c: c.pop("cost"), "lacks the field `cost`"),
+        (lambda c: c["cost"].update(real_time_factor=[]), "`cost.real_time_factor` is"),
+        (lambda c: c.update(training={}), "lacks the field `training.manifest_sha256`"),
+        (lambda c: c.update(protocol=[]), r"`protocol` is \[\]; expected fields"),
+        (lambda c: c["protocol"]["metrics"]["stoi"].pop("version"), "lacks the field"),
+        (lambda c: c["environment"].update(cores="x"), "`environment.cores`"),
+        (lambda c: c.update(created="x"), "`created` is 'x'"),
     ],
 )
 def test_what_cannot_be_is_refused_though_its_hash_is_right(path, change, said):
     rehashed(path, lambda content: None)
     results.load(path)
     rehashed(path, change)
-    with pytest.raises(RasedError, match=rf"cannot be a result: .*{said}"):
+    with pytest.raises(RasedError, match=said) as caught:
         results.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_means_are_those_of_checked_results_alone(path):
+    means = results.mean_scores([path])
+    assert means["tiny"]["stoi"] == pytest.approx(
+        sum(results.load(path).values("stoi").values()) / 6, abs=1e-4
+    )
+    path.write_text(path.read_text().replace('"value": 0.', '"value": 0.9', 1))
+    with pytest.raises(RasedError, match="was changed"):
+        results.mean_scores([path])
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/b", "", ".x"])
+def test_names_of_systems_and_test_sets_are_never_paths(name):
+    for pair in ((name, "good"), ("good", name)):
+        with pytest.raises(RasedError, match="the name of the"):
+            results.file_name(*pair)
 
 
 def test_a_status_is_no_zero(path):
@@ -115,9 +150,13 @@ def test_a_status_is_no_zero(path):
     assert len(result.values("si-sdr")) == 5
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
-def test_a_place_that_cannot_be_written(path, tmp_path):
-    locked = tmp_path / "locked"
-    locked.mkdir(mode=0o500)
-    with pytest.raises(RasedError, match="cannot write"):
-        results.save(results.load(path), locked / "x.json")
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EFBIG, errno.EACCES])
+def test_a_place_that_cannot_be_written_is_named(path, tmp_path, monkeypatch, number):
+    result = results.load(path)
+
+    def refuse(*_arguments, **_options):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(RasedError, match=f"cannot write '{tmp_path}/x.json'"):
+        results.save(result, tmp_path / "x.json")

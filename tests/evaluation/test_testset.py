@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from rased.data.freeze import list_sha256
+from rased.data import verify
+from rased.data.testset import list_sha256
 from rased.errors import RasedError
+from rased.evaluation import run
 from rased.evaluation.testset import BUNDLE, read_audio, read_testset
 from tests.evaluation.conftest import NAMES, write_set
 
@@ -26,6 +28,7 @@ def freeze(folder):
         "schema": 1,
         "name": "mini",
         "sample_rate": 16_000,
+        "count": len(rows),
         "target": "early",
         "early_ms": 50.0,
         "list_sha256": list_sha256(rows),
@@ -125,3 +128,99 @@ def test_the_bundled_set_is_whole():
     assert len({item.facts["speaker"] for item in found.items}) >= 12
     assert len(found.sources["noise", "keys"]) >= 20
     assert {"noise", "reverb+noise", "reverb"} == {item.facts["condition"] for item in found.items}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c.update(name="/abs/path"),
+        lambda c: c.update(name="../x"),
+        lambda c: c.update(name=""),
+        lambda c: c.update(name=3),
+        lambda c: c["items"][2].update(id="../u2"),
+        lambda c: c["items"][2].update(id="/u2"),
+        lambda c: c["items"][2].update(id=c["items"][1]["id"]),
+        lambda c: c["items"][2].pop("id"),
+        lambda c: c["items"][2].pop("sha256_noisy"),
+        lambda c: c["items"][2].update(sha256_target="../x"),
+        lambda c: c["items"][2].update(snr_db="5"),
+        lambda c: c["items"][2].update(text=5),
+        lambda c: c.update(items=[]),
+        lambda c: c.update(items={}),
+        lambda c: c.update(items=[3]),
+        lambda c: c.update(sample_rate=0),
+        lambda c: c.update(sample_rate="16000"),
+        lambda c: c.update(early_ms=None),
+        lambda c: c.update(contents=[]),
+        lambda c: c.update(contents={"speech": {"a": "b"}}),
+        lambda c: c.pop("list_sha256"),
+    ],
+)
+def test_a_damaged_list_is_one_sentence(frozen, change):
+    content = json.loads((frozen / "testset.json").read_text())
+    change(content)
+    (frozen / "testset.json").write_text(json.dumps(content))
+    with pytest.raises(RasedError, match=f"'{frozen}/testset.json' is damaged: "):
+        read_testset(frozen)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, 500])
+def test_a_cut_list_is_one_sentence_wherever_it_is_read(frozen, cut):
+    path = frozen / "testset.json"
+    path.write_bytes(path.read_bytes()[:cut])
+    for use in (read_testset, verify.summary):
+        with pytest.raises(RasedError, match=r"testset\.json' is damaged: it is not JSON"):
+            use(frozen)
+    found = verify.verify([frozen])
+    assert any("testset.json is damaged" in problem.what for problem in found.problems)
+
+
+def test_hidden_files_are_left_out(folder, tmp_path):
+    copy = tmp_path / "tiny"
+    shutil.copytree(folder, copy)
+    (copy / "noisy" / "._u0.flac").write_bytes(b"\0\5\26\7")
+    (copy / "target" / ".DS_Store.wav").write_bytes(b"x")
+    assert read_testset(copy).list_sha256 == read_testset(folder).list_sha256
+
+
+def _with_manifest(folder, tmp_path, content):
+    copy = tmp_path / "tiny"
+    shutil.copytree(folder, copy)
+    (copy / "manifest.csv").write_bytes(content)
+    return copy
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_manifests_of_other_programs_are_read(folder, tmp_path, encoding, mark):
+    content = "ID,Speaker,SNR_dB\nu1,é,-5\n".replace(",", mark).encode(encoding)
+    found = read_testset(_with_manifest(folder, tmp_path, content))
+    assert found.items[1].facts == {"speaker": "é", "snr_db": -5.0}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("id,speaker\nu1,é\n".encode("latin-1"), "is not text in UTF-8"),
+        (b"id,speaker\nu1," + b"x" * 140_000, "is not a table"),
+        (b"name\nu1\n", "has no column 'id'"),
+        (b"id,snr_db\nu1,nan\n", "'snr_db' of 'u1' holds 'nan'; it must be a number"),
+        (b"id,snr_db\nu1,1e999\n", "'snr_db' of 'u1' holds '1e999'"),
+        (b"id,t60\nu1,long\n", "'t60' of 'u1' holds 'long'"),
+        (b"id,t60\nu1,1\nu1,2\n", "two lines for 'u1'"),
+    ],
+)
+def test_a_damaged_manifest_is_one_sentence(folder, tmp_path, content, said):
+    with pytest.raises(RasedError, match=said):
+        read_testset(_with_manifest(folder, tmp_path, content))
+
+
+def test_files_of_several_rates_are_told(folder, tmp_path):
+    copy = tmp_path / "tiny"
+    shutil.copytree(folder, copy)
+    for part in ("noisy", "target"):
+        soundfile.write(copy / part / "u4.flac", np.zeros(48_000), 48_000)
+    found = read_testset(copy)
+    assert found.sample_rates == (16_000, 48_000)
+    assert "48000 to 16000 Hz" in run._resampler(found.sample_rates)
+    assert run._resampler(read_testset(folder).sample_rates) == "none"

@@ -16,7 +16,7 @@ from rased.data.shards import bundle, read_index
 from rased.errors import RasedError
 from rased.zoo.card import read_card
 from rased.zoo.loading import verify
-from rased.zoo.publish import mean_scores, publish
+from rased.zoo.publish import publish
 from tests.zoo.conftest import SPEC, tiny, write_tiny
 from tests.zoo.test_loading import resign
 
@@ -188,28 +188,6 @@ def test_what_does_not_verify_is_not_published(shelf, monkeypatch):
     with pytest.raises(RasedError, match="was not published: stream equals file"):
         write_tiny(shelf / "broken")
     assert list(shelf.iterdir()) == []
-
-
-def result(folder, testset, **values):
-    utterances = [
-        {"scores": {metric: {"value": value, "status": "ok"}}}
-        for metric, found in values.items()
-        for value in found
-    ]
-    path = folder / f"mine--{testset}.json"
-    path.write_text(json.dumps({"testset": {"name": testset}, "utterances": utterances}))
-    return path
-
-
-def test_scores_are_means_over_the_utterances_with_a_value(tmp_path):
-    paths = (
-        result(tmp_path, "bundle", pesq=[1.0, 2.0, None], stoi=[0.5]),
-        result(tmp_path, "other", pesq=[3.0]),
-    )
-    assert mean_scores(paths) == {"bundle": {"pesq": 1.5, "stoi": 0.5}, "other": {"pesq": 3.0}}
-    (tmp_path / "no.json").write_text("[]")
-    with pytest.raises(RasedError, match="is no result of `rased evaluate`"):
-        mean_scores((tmp_path / "no.json",))
 
 
 def test_the_table_of_the_readme(entry, put, shelf, capsys):

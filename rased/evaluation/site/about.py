@@ -109,8 +109,7 @@ def copy_results(row: Row, rows: Sequence[Result], folder: Path) -> list[Copy]:
         testset = f"{quote(result.testset['name'], safe='')}-{result.testset['list_sha256'][:8]}"
         name = results.file_name(result.name, result.testset["name"])
         path = folder / "results" / testset / quote(name, safe="")
-        results.save(result, path)
-        digest = json.loads(path.read_text())["content_sha256"]
+        digest = results.save(result, path)
         copies.append(Copy(name, quote(path.relative_to(folder).as_posix()), digest))
     return copies
 

@@ -1,0 +1,132 @@
+"""What a result file holds, as `rased.documents` checks it where it is read; `plausible` tells what of it can be."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from rased.documents import Count, Hash, Line, Name, Number, SampleRate, Word
+
+Kind = Literal["noisy", "target", "classical", "zoo", "run", "files"]
+Samples = Annotated[int, msgspec.Meta(ge=-(2**40), le=2**40)]
+"""A delay."""
+Positive = Annotated[float, msgspec.Meta(ge=0, le=1e18)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+
+
+class SystemFacts(msgspec.Struct, forbid_unknown_fields=True):
+    """See `Result.system`."""
+
+    name: Name
+    kind: Kind
+    sha256: Hash
+    sample_rate: SampleRate
+    latency: Samples | None
+    look_ahead: Samples | None
+    causal: bool | None
+    checkpoint_sha256: Hash | None
+    parameters: Count | None
+    macs_per_second: Positive | None
+
+
+class TestsetFacts(msgspec.Struct, forbid_unknown_fields=True):
+    """See `Result.testset`."""
+
+    name: Name
+    count: Annotated[int, msgspec.Meta(ge=1, le=10**7)]
+    sample_rate: SampleRate
+    target: Word
+    list_sha256: Hash
+
+
+class TrainingFacts(msgspec.Struct, forbid_unknown_fields=True):
+    """See `Result.training`."""
+
+    manifest_sha256: Hash | None
+    overlap: list[Line]
+    checked: dict[Word, Literal["contents", "names"]]
+    unchecked: list[Line]
+    recipe_sha256: Hash | None
+    seed: Word | None
+    optimised: list[Word]
+    config: dict[Word, Any]
+
+
+class Declared(msgspec.Struct, forbid_unknown_fields=True):
+    """What a protocol says of a metric."""
+
+    version: Word
+    unit: Word
+    direction: Literal["higher", "lower"]
+    range: tuple[Number | None, Number | None]
+    sample_rate: SampleRate | None
+    reference: Word
+    blind_to: list[Word]
+
+
+class Protocol(msgspec.Struct, forbid_unknown_fields=True):
+    """See `Result.protocol`."""
+
+    sample_rate: SampleRate
+    resampler: Word
+    alignment: Word
+    length: Word
+    metrics: dict[Word, Declared]
+
+
+class Cost(msgspec.Struct, forbid_unknown_fields=True):
+    """See `Result.cost`."""
+
+    real_time_factor: Positive | None
+    batch_gain: Positive | None
+    peak_memory_mb: Positive | None
+    processor: Word | None
+
+
+class Environment(msgspec.Struct):
+    """See `Result.environment`; it may say more."""
+
+    processor: Word
+    cores: Count | None
+
+
+class ScoreFields(msgspec.Struct, forbid_unknown_fields=True):
+    """One value of one metric."""
+
+    value: Number | None
+    status: Line
+
+
+class Facts(msgspec.Struct, forbid_unknown_fields=True):
+    """What the test set knows of an utterance."""
+
+    condition: Word | None = None
+    snr_db: Number | None = None
+    speaker: Word | None = None
+    noise_type: Word | None = None
+    room: Word | None = None
+    t60: Number | None = None
+    drr_db: Number | None = None
+
+
+class UtteranceFields(msgspec.Struct, forbid_unknown_fields=True):
+    """One utterance."""
+
+    id: Name
+    seconds: Seconds
+    facts: Facts
+    scores: dict[Word, ScoreFields]
+    measured: dict[Word, Number | None]
+
+
+class ResultFields(msgspec.Struct, forbid_unknown_fields=True):
+    """All of a result file, apart from its hash."""
+
+    schema: int
+    system: SystemFacts
+    testset: TestsetFacts
+    training: TrainingFacts | None
+    protocol: Protocol
+    cost: Cost
+    environment: Environment
+    created: Annotated[str, msgspec.Meta(pattern=r"\A\d{4}-\d\d-\d\dT[\d:.+Z-]{1,30}\Z")]
+    utterances: list[UtteranceFields]
