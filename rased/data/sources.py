@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from rased.audio import audio_below, printable
-from rased.data.corpora.base import place_of
 from rased.data.schemas import ROLES, Role
 from rased.data.tables import temporary_table
 from rased.errors import RasedError
@@ -343,3 +342,8 @@ def _with_hash(word: str, path: str) -> str:
 def _bytes(text: str) -> bytes:
     """A text as UTF-8; names of files that are not UTF-8 keep their own bytes."""
     return text.encode(errors="surrogateescape")
+
+
+def place_of(name: bytes) -> float:
+    """Return a number from 0 to 1 that is the hash of a name: the same everywhere."""
+    return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") / 2**64

@@ -1,6 +1,5 @@
 """What every public corpus says about itself: licence, splits, how to get it, how to walk it."""
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 
 from rased import audio
 from rased.data.schemas import Role
+from rased.data.sources import place_of
 
 VOICEBANK_TEST_SPEAKERS = ("p232", "p257")
 """Of VCTK, and of the VCTK in other corpora: never trained on, so that VoiceBank+DEMAND stays a test."""
@@ -140,11 +140,6 @@ def split_by(name: str, *, valid: float = 0.05, test: float = 0.05) -> str:
     if place < test:
         return "test"
     return "valid" if place < test + valid else "train"
-
-
-def place_of(name: bytes) -> float:
-    """Return a number from 0 to 1 that is the hash of a name: the same everywhere."""
-    return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") / 2**64
 
 
 def below(root: Path, *folders: str) -> Path:
