@@ -1,4 +1,4 @@
-"""Containers that say how long their audio is: WAV, RF64, AIFF, AU, CAF, W64, NIST SPHERE, 8SVX.
+"""Containers that say how long their audio is: WAV, RF64, AIFF, AU, CAF, W64, NIST SPHERE, 8SVX, VOC.
 
 libsndfile reads a file whose end is missing as if it were shorter, and one whose header was never
 completed as if it were empty. What the header announces and what is there are compared here.
@@ -63,6 +63,8 @@ def find_payload(source: Source, head: bytes) -> Payload | None:
         return _w64(source)
     if head[:7] == b"NIST_1A":
         return _nist(source, head)
+    if head[:20] == b"Creative Voice File\x1a":
+        return _voc(source, head)
     return None
 
 
@@ -208,6 +210,20 @@ def _nist(source: Source, head: bytes) -> Payload | None:
     if b"shorten" in said.get(b"sample_coding", b""):
         return None
     return Payload(start, frames * width * channels, source.size - start, {})
+
+
+def _voc(source: Source, head: bytes) -> Payload | None:
+    """The last block of a Creative Voice file: those before it are whole."""
+    at = int.from_bytes(head[20:22], "little")
+    last = None
+    for _ in range(_CHUNKS):
+        header = source.read(at, 4)
+        if not header or header[0] == 0:
+            return last
+        size = int.from_bytes(header[1:].ljust(3, b"\xff"), "little")
+        last = Payload(at + 4, size, source.size - at - 4, {})
+        at += 4 + size
+    return last
 
 
 def _known(size: int) -> int | None:

@@ -261,6 +261,10 @@ def _payload_parts(source: Source, payload: Payload) -> tuple[list[Part], str]:
             return parts, ""
     if payload.announced is None:
         return [Part(patched(source, payload.patches))], _note_of_length(payload)
+    if payload.announced == payload.there and payload.announced % 2:
+        return [
+            Part([range(source.size), b"\0"])
+        ], ""  # libsndfile wants the padding, which is missing
     rest = left_over(source, payload)
     if rest:
         note = f"its header leaves out {rest} bytes at its end, which were not read"

@@ -24,8 +24,10 @@ class Source:
         self.size = os.fstat(descriptor).st_size
 
     def read(self, start: int, count: int) -> bytes:
-        """Return the bytes from `start` on: `count`, or fewer at the end of the file."""
-        parts = []
+        """Return the bytes from `start` on: `count`, or fewer at the end of the file; none outside of it."""
+        parts: list[bytes] = []
+        if not 0 <= start < self.size:
+            return b""
         while count > 0 and (part := os.pread(self.descriptor, min(count, 1 << 24), start)):
             parts.append(part)
             start, count = start + len(part), count - len(part)
