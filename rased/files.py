@@ -164,9 +164,17 @@ def _clipping(writer: audio.AudioWriter, info: audio.AudioInfo) -> str:
         return ""
     floating = info.subtype in ("FLOAT", "DOUBLE")
     repair = "write a .wav file, which keeps them" if floating else "lower the level of the input"
-    return (
-        f"{100 * writer.clipped:.2g} % of its samples exceed full scale and were clipped: {repair}"
-    )
+    return f"{_percent(writer.clipped)} of its samples exceed full scale and were clipped: {repair}"
+
+
+def _percent(share: float) -> str:
+    """Two digits of a small share.
+
+    >>> _percent(0.374), _percent(0.00012), _percent(1.0)
+    ('37 %', '0.012 %', '100 %')
+    """
+    percent = 100 * share
+    return f"{percent:.0f} %" if percent >= 10 else f"{percent:.2g} %"
 
 
 def _enhance_array(

@@ -1,11 +1,17 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
 import torch
 
+import rased
 from rased import audio
+from rased.cli import enhance as cli_enhance
 from rased.errors import RasedError
-from rased.files import enhance
+from rased.files import DEFAULT_MODEL, enhance, enhanced_blocks
 from rased.models.base import Enhancer, Prediction, SpectralEnhancer, SpectralPrediction
 from rased.signal.stft import STFT
 
@@ -103,3 +109,116 @@ def test_the_input_is_never_the_output(tmp_path):
         with pytest.raises(RasedError, match="is the input"):
             enhance(path, output, model=Identity())
     assert path.read_bytes() == before
+
+
+def test_an_array_comes_back_as_it_was_given():
+    waveform = tone(0.7, 44_100, channels=2)
+    with torch.inference_mode():
+        expected, _ = enhanced_as_file(waveform, 44_100)
+    for given in (waveform, waveform.astype(np.float64), torch.from_numpy(waveform)):
+        found = rased.enhance(given, 44_100, model=Identity())
+        assert type(found) is type(given)
+        assert (found.dtype, tuple(found.shape)) == (given.dtype, tuple(given.shape))
+        np.testing.assert_allclose(np.asarray(found), expected, atol=1e-6)
+    alone = rased.enhance(waveform[0], sample_rate=44_100, model=Identity())
+    np.testing.assert_array_equal(alone, rased.enhance(waveform[:1], 44_100, model=Identity())[0])
+
+
+def enhanced_as_file(waveform, sample_rate):
+    info = audio.AudioInfo(Path("x"), sample_rate, waveform.shape[0], None, "", "")
+    return np.concatenate(list(enhanced_blocks(Identity(), [waveform], info)), axis=1), sample_rate
+
+
+@pytest.mark.parametrize(
+    ("given", "rate", "said"),
+    [
+        (np.zeros(100, np.int16), 16_000, "divide 16-bit samples by 32768"),
+        (np.zeros((1000, 2)), 16_000, r"transpose one of shape \(time, channel\)"),
+        (np.zeros((1, 2, 3)), 16_000, r"has the shape \(1, 2, 3\)"),
+        (np.zeros(0), 16_000, "at least one sample"),
+        (np.full(9, np.nan), 16_000, "NaN or infinite"),
+        (np.zeros(9), None, "give it in Hz"),
+        (np.zeros(9), 5, "allowed: 1000 to 768000"),
+        ([0.0, 1.0], 16_000, "give the name of a file, a NumPy array"),
+        ("a.wav", 16_000, "leave out `sample_rate`"),
+    ],
+)
+def test_arrays_that_cannot_be_enhanced_are_refused_with_the_repair(given, rate, said):
+    with pytest.raises(RasedError, match=said):
+        rased.enhance(given, rate, model=Identity())
+
+
+def test_an_enhancer_takes_one_signal_or_a_batch_and_says_what_else_it_got():
+    enhancer = Identity().eval()
+    batch = torch.from_numpy(tone(0.2, 16_000, channels=2))
+    torch.testing.assert_close(enhancer(batch[0]), enhancer(batch)[0])
+    for given, said in (
+        (torch.zeros(1, 2, 3), r"not the shape \(1, 2, 3\)"),
+        (torch.zeros(0), r"not the shape \(0,\)"),
+        (torch.zeros(10, dtype=torch.int16), "not torch.int16"),
+    ):
+        with pytest.raises(RasedError, match=said):
+            enhancer(given)
+
+
+def test_without_an_output_the_file_is_written_beside_its_input(tmp_path):
+    audio.write(tmp_path / "a b.mp3", tone(0.5, 16_000), 16_000)
+    report = enhance(tmp_path / "a b.mp3", model=Identity())
+    assert report.output == tmp_path / "a b.enhanced.flac"
+    assert audio.inspect(report.output).sample_rate == 16_000
+
+
+def test_the_default_model_is_in_the_zoo():
+    assert DEFAULT_MODEL in rased.list_checkpoints()
+    assert cli_enhance.DEFAULT_MODEL == DEFAULT_MODEL
+
+
+def test_what_a_lower_rate_takes_away_is_said(tmp_path):
+    for rate in (16_000, 48_000):
+        audio.write(tmp_path / "a.wav", tone(0.3, rate), rate)
+        notes = enhance(tmp_path / "a.wav", tmp_path / "b.wav", model=Identity()).notes
+        said = "the model works at 16000 Hz: what is above 8000 Hz in this file of 48000 Hz is not in the output"
+        assert notes == ((said,) if rate == 48_000 else ())
+
+
+@pytest.mark.parametrize("suffix", [".flac", ".wav", ".ogg", ".mp3"])
+def test_the_share_of_clipped_samples_is_said(tmp_path, suffix):
+    loud = 2 * np.sign(tone(1.0, 16_000))
+    audio.write(tmp_path / "hot.wav", loud, 16_000, coding="FLOAT")
+    report = enhance(tmp_path / "hot.wav", tmp_path / f"out{suffix}", model=Identity())
+    if suffix == ".wav":
+        assert report.notes == ()
+        np.testing.assert_allclose(audio.read(report.output)[0], loud, atol=1e-5)
+    else:
+        (note,) = report.notes
+        assert note.startswith("100 % of its samples exceed full scale and were clipped")
+        assert "write a .wav file, which keeps them" in note
+
+
+def test_full_scale_itself_is_not_called_clipped(tmp_path):
+    audio.write(tmp_path / "a.wav", np.sign(tone(0.3, 16_000)), 16_000)
+    assert enhance(tmp_path / "a.wav", tmp_path / "b.wav", model=Identity()).notes == ()
+
+
+def test_names_that_fill_255_bytes_are_written(tmp_path):
+    audio.write(tmp_path / "in.wav", tone(0.2, 16_000), 16_000)
+    name = "n" * 251 + ".wav"
+    enhance(tmp_path / "in.wav", tmp_path / name, model=Identity())
+    assert audio.inspect(tmp_path / name).frames == 3_200
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_is_being_written_is_not(tmp_path):
+    code = (
+        "import os, sys, signal, numpy as np; from rased import audio\n"
+        "writer = audio.AudioWriter(sys.argv[1], sample_rate=16000, channels=1)\n"
+        "writer.write(np.zeros((1, 1000), np.float32)); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    target = tmp_path / "out.wav"
+    subprocess.run([sys.executable, "-c", code, str(target)], check=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    with audio.AudioWriter(target, sample_rate=16_000, channels=1) as first:
+        first.write(tone(0.1, 16_000))
+        audio.write(target, tone(0.2, 16_000), 16_000)
+        assert len(list(tmp_path.iterdir())) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["out.wav"]
+    assert audio.inspect(target).frames == 1_600

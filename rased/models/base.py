@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Shaped
 from torch import Tensor, nn
 
 from rased.errors import RasedError
@@ -85,8 +85,25 @@ class Enhancer(nn.Module):
         """Enhance a batch and keep what a loss may want; any length from one sample."""
         raise NotImplementedError(f"{type(self).__name__} must define predict(noisy) -> Prediction")
 
-    def forward(self, noisy: Float[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:
-        """Enhance: float32 in [-1, 1] at `sample_rate`, same shape out."""
+    def forward(self, noisy: Shaped[Tensor, "*batch time"]) -> Float[Tensor, "*batch time"]:
+        """Enhance: float32 in [-1, 1] at `sample_rate`, of shape (batch, time) or (time); same shape out.
+
+        Raises:
+            RasedError: another shape, or samples of another type.
+        """
+        if not isinstance(noisy, Tensor) or not noisy.is_floating_point():
+            kind = noisy.dtype if isinstance(noisy, Tensor) else type(noisy).__name__
+            raise RasedError(
+                f"an enhancer takes a tensor of floating-point samples of full scale 1, not {kind}: "
+                "torch.as_tensor(array).float(), 16-bit samples divided by 32768."
+            )
+        if noisy.ndim not in (1, 2) or not noisy.shape[-1]:
+            raise RasedError(
+                f"an enhancer takes (time) or (batch, time), at least one sample, not the shape "
+                f"{tuple(noisy.shape)}; channels are a batch: give (channel, time)."
+            )
+        if noisy.ndim == 1:
+            return self.predict(noisy[None]).estimate[0]
         return self.predict(noisy).estimate
 
     def initial_state(self, batch: int = 1) -> State:

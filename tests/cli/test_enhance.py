@@ -49,3 +49,79 @@ def test_the_report_as_json(tmp_path, capsys):
 def test_a_model_that_is_not_causal_cannot_stream(capsys):
     assert main(["enhance", "-", "-o", "-", "--model", "wpe"]) == 2
     assert "is not causal and cannot stream" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"RIFF\x24\0\0\0WAVEfmt ", b"fLaC\0\0\0\x22", b"OggS\0\2", b"ID3\4\0\0", b"RF64\xff"],
+)
+def test_a_file_on_stdin_is_refused_with_the_repair(content):
+    done = subprocess.run(
+        [sys.executable, "-m", "rased", "enhance", "-", "-o", "-", "--model", "log-mmse"],
+        input=content + bytes(2000),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == b""
+    assert b"it must be raw 16-bit mono PCM" in done.stderr
+    assert b"ffmpeg -i FILE -f s16le" in done.stderr
+
+
+def test_one_file_needs_neither_model_nor_output(tmp_path, capsys):
+    audio.write(tmp_path / "x.wav", noisy(), 16_000)
+    assert main(["enhance", str(tmp_path / "x.wav")]) == 0
+    assert audio.inspect(tmp_path / "x.enhanced.wav").frames == 32_000
+    assert "x.enhanced.wav" in capsys.readouterr().err
+    assert main(["enhance", *map(str, sorted(tmp_path.glob("*.wav")))]) == 0
+    assert "is left out: it is the output of" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.enhanced.wav", "x.wav"]
+
+
+def test_every_file_of_a_folder_is_done_or_named(tmp_path, capsys):
+    root = tmp_path / "in["
+    root.mkdir()
+    names = [
+        "a.WAV",
+        "b.wave",
+        "c.Flac",
+        "d.aifc",
+        "e.snd",
+        "f.voc",
+        "tag [x].wav",
+        "b].wav",
+        "caf\udce9.wav",
+    ]
+    whole = tmp_path / "whole.wav"
+    audio.write(whole, noisy(0.3), 16_000)
+    for name in names:
+        (root / name).write_bytes(whole.read_bytes())
+    for name in ("g.m4a", "h.raw", "i.wav"):
+        (root / name).write_bytes(b"no audio")
+    (root / "j.wav").symlink_to("nowhere")
+    (root / "notes.txt").write_text("no audio either")
+    words = ["enhance", str(root), "-o", str(tmp_path / "out["), "--model", "log-mmse"]
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    written = {path.name for path in (tmp_path / "out[").iterdir()}
+    assert len(written) == len(names)
+    assert "4 of 13 files could not be enhanced" in said
+    for name in ("g.m4a", "h.raw", "i.wav", "j.wav", "tag [x].wav", "b].wav", "caf\\xe9.wav"):
+        assert name in said
+
+
+def test_what_the_rate_of_the_model_takes_away_is_one_line(tmp_path, capsys):
+    for name in "ab":
+        audio.write(tmp_path / "in" / f"{name}.wav", noisy(0.2), 48_000)
+    assert main(["enhance", str(tmp_path / "in"), "-o", str(tmp_path / "o"), "-m", "log-mmse"]) == 0
+    assert capsys.readouterr().err.count("what is above 8000 Hz") == 1
+
+
+def test_one_output_for_two_inputs_is_refused(tmp_path, capsys):
+    for name in "ab":
+        audio.write(tmp_path / f"{name}.wav", noisy(0.2), 16_000)
+    both = tmp_path / "both.wav"
+    inputs = [str(tmp_path / f"{name}.wav") for name in "ab"]
+    assert main(["enhance", *inputs, "-o", str(both), "-m", "log-mmse"]) == 2
+    assert "names one file, and the input is 2 inputs" in capsys.readouterr().err
+    assert not both.exists()
