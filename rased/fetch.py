@@ -297,7 +297,7 @@ class _Headers:
         timer.daemon = True
         timer.start()
         try:
-            return cast(http.client.HTTPResponse, super().getresponse())  # type: ignore[misc]
+            return cast(http.client.HTTPResponse, super().getresponse())
         finally:
             timer.cancel()
 

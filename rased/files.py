@@ -14,7 +14,6 @@ from rased import audio
 from rased.audio.reading import CHANNELS, RATES
 from rased.errors import RasedError, shown
 from rased.models.base import Enhancer
-from rased.models.classical import METHODS
 from rased.streaming import open_stream
 from rased.zoo import load
 
@@ -216,16 +215,8 @@ def _enhance_array(
 
 
 def resolve(model: str | Path | Enhancer) -> Enhancer:
-    """An enhancer as it is, a classical method by name, a run by its folder, or from the zoo."""
-    if isinstance(model, Enhancer):
-        return model
-    if str(model) in METHODS:
-        return METHODS[str(model)]().eval()
-    if (Path(model) / "checkpoints").is_dir():
-        from rased.training.base import load_run
-
-        return load_run(model)
-    return load(model)
+    """An enhancer as it is, or what `rased.load` finds by a name."""
+    return model if isinstance(model, Enhancer) else load(model)
 
 
 def enhanced_blocks(

@@ -166,11 +166,11 @@ def read_tensors(content: bytes, path: Path) -> dict[str, Tensor]:
 
 def _shape(entry: Any) -> tuple[int, ...]:
     """The shape of a tensor, where it agrees with the bytes that its entry takes."""
-    shape, (start, stop) = entry["shape"], entry["data_offsets"]
+    shape, (start, stop) = tuple(entry["shape"]), entry["data_offsets"]
     plain = all(type(number) is int and number >= 0 for number in (*shape, start, stop))
     if not plain or len(shape) > _RANK or stop - start != _product(shape) * _BYTES[entry["dtype"]]:
         raise ValueError("shape")
-    return tuple(shape)
+    return shape
 
 
 def _product(shape: tuple[int, ...]) -> int:

@@ -8,6 +8,10 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "rased"
 FOUNDATION = {
+    "yaml_reader",
+    "classes",
+    "building",
+    "terminal",
     "errors",
     "extras",
     "parallel",

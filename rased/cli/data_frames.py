@@ -150,7 +150,7 @@ def _recipe(config: dict[str, Any]) -> Any:
     """The part of a data section that the mixtures depend on."""
     from dataclasses import fields
 
-    from rased.config import build
+    from rased.building import build
     from rased.data.frame_sources import MixtureRecipe
 
     if "data" not in config:

@@ -93,7 +93,8 @@ def _rows(
     """Yield a row a mixture, and note the reasons of those that could not be read."""
     from pytorch_lightning import LightningDataModule
 
-    from rased.config import build, load_configs
+    from rased.building import build
+    from rased.config import load_configs
     from rased.data.datamodule import VALIDATION_EPOCH, Loader, MixtureDataModule
     from rased.data.distortions import names
 

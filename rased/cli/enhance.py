@@ -12,6 +12,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from rased.cli.options import add_allow
 from rased.errors import ProblemsFound, RasedError
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="name in the zoo (`rased zoo list`), folder of an entry or of a run, URL of a card, "
         f"or log-mmse, wpe; default {DEFAULT_MODEL}",
     )
+    add_allow(parser)
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
 
 
@@ -72,14 +74,14 @@ def run(arguments: argparse.Namespace) -> int:
     if "-" in (*arguments.input, arguments.output):
         if arguments.input != ["-"] or arguments.output != "-":
             raise RasedError("'-' streams from stdin to stdout: write `rased enhance - -o -`.")
-        return _stream(arguments.model)
+        return _stream(arguments.model, arguments.allow)
     return _files(arguments)
 
 
 def _files(arguments: argparse.Namespace) -> int:
     from rased import audio
     from rased.cli.report import print_json
-    from rased.files import resolve
+    from rased.zoo import load
 
     plan = audio.plan(arguments.input, arguments.output)
     for sentence in plan.left_out:
@@ -88,7 +90,8 @@ def _files(arguments: argparse.Namespace) -> int:
         raise RasedError("there is nothing to enhance.")
     if len(plan.pairs) == 1:
         audio.inspect(plan.pairs[0][0])  # a bad input is known before the model is loaded
-    reports, failures = _enhance_all(plan.pairs, resolve(arguments.model), quiet=arguments.json)
+    enhancer = load(arguments.model, allow=arguments.allow)
+    reports, failures = _enhance_all(plan.pairs, enhancer, quiet=arguments.json)
     if arguments.json:
         rows = [
             {
@@ -195,15 +198,15 @@ def _raw(source: BufferedReader, count: int) -> Iterator[bytes]:
         yield content
 
 
-def _stream(model: str) -> int:
+def _stream(model: str, allow: list[str]) -> int:
     """16-bit little-endian mono at the model's rate, as soon as it can be given."""
     import numpy as np
     import torch
 
-    from rased.files import resolve
     from rased.streaming import CausalStream
+    from rased.zoo import load
 
-    enhancer = resolve(model)
+    enhancer = load(model, allow=allow)
     stream = CausalStream(enhancer)
     source, sink = cast(BufferedReader, sys.stdin.buffer), sys.stdout.buffer
 

@@ -15,6 +15,7 @@ beside the evaluation, the memory that loading the system and enhancing 10 s add
 import argparse
 from pathlib import Path
 
+from rased.cli.options import add_allow
 from rased.parallel import cores
 
 EXAMPLES = """\
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="take delays of up to 0.25 s out before scoring; marked in the protocol",
     )
+    add_allow(parser)
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
@@ -74,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         jobs=arguments.jobs,
         save_audio=arguments.save_audio,
         align=arguments.align,
+        allow=arguments.allow,
     )
     if arguments.json:
         print(json.dumps(as_plain(rows), indent=1))

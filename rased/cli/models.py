@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from rased.config import build, config_folder, load_yaml
+from rased.building import build
+from rased.config import config_folder, load_yaml
 from rased.models.base import Enhancer, SpectralEnhancer
 from rased.models.classical import METHODS
 from rased.models.cost import Latency, count_parameters, macs_per_second

@@ -4,9 +4,11 @@ import argparse
 import itertools
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from rased.cli.options import add_allow
 from rased.errors import RasedError
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--step", type=int, required=True, metavar="N", help="number of the step")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: RUN/replay/N")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+    add_allow(parser)
     parser.add_argument("--json", action="store_true", help="print what was drawn as JSON")
 
 
@@ -44,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     folder = find_run(arguments.run, arguments.runs)
     out = arguments.out or folder / "replay" / f"{arguments.step:06d}"
-    replayed = replay(folder, arguments.step, out)
+    replayed = replay(folder, arguments.step, out, allow=arguments.allow)
     if arguments.json:
         print(json.dumps(replayed, indent=1))
         return 0
@@ -60,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def replay(folder: Path, step: int, out: Path) -> dict[str, Any]:
+def replay(folder: Path, step: int, out: Path, *, allow: Sequence[str] = ()) -> dict[str, Any]:
     """Write the mixtures of one optimiser step of a run below `out`, and return what batch.json holds.
 
     Raises:
@@ -80,7 +83,7 @@ def replay(folder: Path, step: int, out: Path) -> dict[str, Any]:
             f"--step is {step}; the steps of '{folder}' count from 1 and have come to {reached}."
         )
     launch = launch_of(launches, step)
-    data = _data(launch)
+    data = _data(launch, allow)
     plan = data.plan("train")
     epoch, position, batches = launch.batches(step, plan.count)
     samples: list[dict[str, Any]] = []
@@ -131,21 +134,24 @@ def _logged(folder: Path) -> int:
     return steps
 
 
-def _data(launch: "Launch") -> "MixtureDataModule":
+def _data(launch: "Launch", allow: Sequence[str]) -> "MixtureDataModule":
     """The data module of a launch, reading what it read."""
     from pytorch_lightning import LightningDataModule
 
-    from rased.config import build
+    from rased.building import build
+    from rased.classes import allowing
     from rased.data.datamodule import MixtureDataModule
     from rased.data.frames_datamodule import FramesDataModule
 
-    callbacks = launch.config["trainer"].get("callbacks") or ()
-    if any("GradientAccumulationScheduler" in str(one.get("class_path")) for one in callbacks):
+    trainer = launch.config.get("trainer")
+    callbacks = trainer.get("callbacks") if isinstance(trainer, dict) else None
+    if "GradientAccumulationScheduler" in str(callbacks or ""):
         raise RasedError(
             "the run changed accumulate_grad_batches on its way (GradientAccumulationScheduler): its steps cannot be "
             "told from the launch; use `rased data stream` to hear its samples."
         )
-    data = build(LightningDataModule, launch.config["data"])
+    spec = launch.config.get("data") or {}
+    data = build(LightningDataModule, spec, classes=allowing(allow), where="data")
     if not isinstance(data, MixtureDataModule) or isinstance(data, FramesDataModule):
         raise RasedError(
             f"the run trained on {type(data).__name__}, whose batches are no mixtures that could be heard."

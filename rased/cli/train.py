@@ -11,10 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from rased.config import load_configs, load_yaml, merge, override
-from rased.errors import RasedError, cut, nearest
+from rased import yaml_reader
+from rased.config import load_configs, load_yaml, merge, override, public
+from rased.errors import RasedError, nearest
 from rased.parallel import cores
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ def main(argv: list[str]) -> int:
         start = merge(start, {"run": {"freeze": words.freeze}})
     config = _collect(words.config, overrides, folder, start)
     if words.print_config:
-        print(yaml.safe_dump(config, sort_keys=False), end="")
+        print(yaml_reader.dump(public(config)), end="")
         return 0
     if _FOLDER in os.environ:  # one of the other processes of a distributed run
         return _train(config, Path(os.environ[_FOLDER]))
@@ -271,23 +270,8 @@ def _collect(
         value = text if equals else next(words, None)
         if value is None:
             raise RasedError(f"--{key} needs a value: write --{key} VALUE.")
-        config = override(config, key, _value(key, value))
+        config = override(config, key, yaml_reader.parse(value.encode(), of=f"--{key}", own=True))
     return config
-
-
-def _value(key: str, text: str) -> Any:
-    """What a word after --KEY means: YAML.
-
-    Raises:
-        RasedError: it is not YAML.
-    """
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise RasedError(
-            f"--{key} '{cut(text, 80)}' is not YAML ({cut(str(error))}): write a number, a word, or a list such as "
-            "'[a, b]'."
-        ) from None
 
 
 def find_run(name: str, runs: Path) -> Path:

@@ -7,17 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rased.classes import packages
 from rased.config import load_yaml
 from rased.errors import ProblemsFound, RasedError
 from rased.evaluation.leaderboard import print_table
 from rased.evaluation.result import Result, file_name, mean_scores
 from rased.evaluation.run import evaluate, metric_names
 from rased.evaluation.testset import locate, read_testset
-from rased.evaluation.training import class_paths
 from rased.training.history import read_manifest
 from rased.training.tracking import log_files, log_table
 from rased.zoo.card import read_card
-from rased.zoo.loading import ALLOWED
 from rased.zoo.publish import publish
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def close(
 
     FOLDER/results gets the results, FOLDER/zoo/NAME the entry, whose card has the mean scores. Weights &
     Biases gets a table for each test set, its means, and the entry as an artifact of type model. What
-    cannot be an entry (an enhancer or a data module of the caller's own) goes there as checkpoint and
+    cannot be an entry (a data module of the caller's own) goes there as checkpoint and
     configuration. Tables are printed; what a run does not get, and why, is said on stderr.
 
     Args:
@@ -65,6 +64,7 @@ def close(
     Raises:
         ProblemsFound: parts of it failed, and the commands that do them by hand; the others are done.
     """
+    trusted = packages(load_yaml(folder / "config.yaml").get("model"))
     best = folder / "checkpoints" / "best.ckpt"
     if not best.is_file():
         print(f"no validation chose a best.ckpt in '{folder}': not evaluated.", file=sys.stderr)
@@ -80,7 +80,7 @@ def close(
         with _survived(failures, f"the evaluation on '{name}'", again):
             systems = [BASELINE, str(folder)]
             noisy, own = evaluate(
-                systems, locate(name), folder / RESULTS, metrics=metrics, jobs=jobs
+                systems, locate(name), folder / RESULTS, metrics=metrics, jobs=jobs, allow=trusted
             )
             print_table([noisy, own])
             rows.append((noisy, own))
@@ -93,7 +93,14 @@ def close(
         again = f"rased zoo publish {where} --name {shlex.quote(entry.name)} --out {where}/{ZOO} --replace"
         with _survived(failures, "the zoo entry", again):
             paths = tuple(folder / RESULTS / name for name in results)
-            publish(folder, entry.name, entry.parent, scores=mean_scores(paths), replace=True)
+            publish(
+                folder,
+                entry.name,
+                entry.parent,
+                scores=mean_scores(paths),
+                replace=True,
+                allow=trusted,
+            )
     if tracker is not None:
         again = f"rased train --resume {where}"
         with _survived(failures, "what goes to Weights & Biases at the end", again):
@@ -147,13 +154,6 @@ def _table(noisy: Result, own: Result) -> list[dict[str, Any]]:
 
 def _obstacle(folder: Path) -> str:
     """Why a run cannot be a zoo entry; "" where it can."""
-    enhancer = load_yaml(folder / "config.yaml")["model"]["init_args"]["enhancer"]
-    foreign = sorted(path for path in class_paths(enhancer) if not path.startswith(ALLOWED))
-    if foreign:
-        return (
-            f"a card builds classes of rased alone, and {foreign[0]} is none; "
-            "rased.training.base.load_run loads the run."
-        )
     if read_manifest(folder) is None:
         return "its data module does not say what it trained on."
     return ""

@@ -67,6 +67,7 @@ def evaluate(
     jobs: int = 1,
     save_audio: bool = False,
     align: bool = False,
+    allow: Sequence[str] = (),
 ) -> list[Result]:
     """Score systems on a test set and write `<system>--<testset>.json` for each into `out`.
 
@@ -82,6 +83,7 @@ def evaluate(
         save_audio: also write `out`/audio/<testset>/<system>/<id>.wav, 16 bits.
         align: take a delay of the estimate out before it is measured (it is measured and kept in any
             case); part of the protocol: rows with and without do not compare.
+        allow: packages besides rased whose classes the systems may name.
 
     Raises:
         RasedError: unknown system, metric or test set, or a place that cannot be written.
@@ -92,7 +94,7 @@ def evaluate(
     if jobs < 1:
         raise RasedError(f"{jobs} processes cannot evaluate: give 1 or more.")
     given = read_testset(testset)
-    found = [resolve(word, given) for word in dict.fromkeys(systems)]
+    found = [resolve(word, given, allow=allow) for word in dict.fromkeys(systems)]
     names = [system.name for system in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:

@@ -6,22 +6,27 @@ folder, or a folder of files that something else has enhanced.
 
 import hashlib
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from torch import Tensor
 
 from rased import zoo
-from rased.errors import RasedError, nearest
+from rased.disk import sha256
+from rased.errors import RasedError
 from rased.evaluation.testset import EvaluationSet, audio_files
 from rased.models.base import Enhancer
 from rased.models.classical import METHODS
 from rased.models.cost import count_parameters, macs_per_second
+from rased.names import component
 from rased.zoo.card import CARD, read_card
+from rased.zoo.pull import pull
+from rased.zoo.runs import checkpoint_path, is_run
 
-Kind = Literal["noisy", "target", "classical", "zoo", "run", "files"]
+Kind = Literal["noisy", "target", "classical", "zoo", "run", "url", "files"]
 
 
 @dataclass(frozen=True)
@@ -31,28 +36,29 @@ class System:
     Attributes:
         name: how results call it; fit for a file name.
         kind: where it comes from.
-        source: the name, or the folder.
+        source: the name, the folder, or the URL of a card.
+        allow: packages besides rased whose classes it may name.
     """
 
     name: str
     kind: Kind
     source: str
+    allow: tuple[str, ...] = ()
 
     def load(self) -> Enhancer | None:
         """The enhancer, in evaluation mode; None for noisy, target and enhanced files."""
-        if self.kind == "classical":
-            return METHODS[self.source]().eval()
-        if self.kind == "zoo":
-            return zoo.load(self.source)
-        if self.kind == "run":
-            from rased.training.base import load_run
-
-            return load_run(self.source)
-        return None
+        if self.kind in ("noisy", "target", "files"):
+            return None
+        return zoo.Source(cast(Any, self.kind), self.source).load(allow=self.allow)
 
 
-def resolve(word: str, testset: EvaluationSet) -> System:
+def resolve(word: str, testset: EvaluationSet, *, allow: Sequence[str] = ()) -> System:
     """Find out what a word on the command line means.
+
+    Args:
+        word: noisy, target, a folder of enhanced files, or what `rased.load` takes.
+        testset: that it is to be evaluated on.
+        allow: packages besides rased whose classes it may name.
 
     Raises:
         RasedError: nothing of that name (with the nearest), or files that do not fit the test set.
@@ -63,19 +69,29 @@ def resolve(word: str, testset: EvaluationSet) -> System:
         if any(item.target is None for item in testset.items):
             raise RasedError(f"the test set '{testset.name}' has no target to evaluate.")
         return System("target", "target", "target")
-    if word in METHODS:
-        return System(word, "classical", word)
     path = Path(word)
-    if path.is_dir():
-        return _folder(path, testset)
-    known = zoo.list_checkpoints()
-    if word in known:
-        return System(word, "zoo", word)
-    names = ["noisy", "target", *METHODS, *known]
-    raise RasedError(
-        f"there is no system '{word}'; {nearest(word, names)} A run folder or a folder of enhanced "
-        "files is named by its path."
-    )
+    if "://" not in word and word not in METHODS and path.is_dir() and not _holds_model(path):
+        if word not in zoo.list_checkpoints() or audio_files(path):
+            return _files(path, testset)
+    source = zoo.resolve(word, others=("noisy", "target"))
+    if source.kind == "url":
+        source = zoo.Source("zoo", str(pull(source.place)))
+    return System(_name(source), source.kind, source.place, tuple(allow))
+
+
+def _holds_model(folder: Path) -> bool:
+    return (folder / CARD).is_file() or is_run(folder)
+
+
+def _name(source: zoo.Source) -> str:
+    """How results call it."""
+    match source.kind:
+        case "zoo":
+            return str(read_card(Path(source.place))["name"])
+        case "run":
+            name = Path(source.place).resolve().name
+            return component(name, what=f"the name of the run '{source.place}'")
+    return source.place
 
 
 def describe(system: System, testset: EvaluationSet) -> dict[str, Any]:
@@ -132,16 +148,12 @@ def fingerprint(enhancer: Enhancer) -> str:
     return digest.hexdigest()
 
 
-def _folder(path: Path, testset: EvaluationSet) -> System:
-    name = path.resolve().name
-    if (path / "checkpoints").is_dir():
-        return System(name, "run", str(path))
-    if (path / CARD).is_file():
-        return System(str(read_card(path)["name"]), "zoo", str(path))
+def _files(path: Path, testset: EvaluationSet) -> System:
+    """A folder of files that something else has enhanced."""
     files = audio_files(path)
     if not files:
         raise RasedError(
-            f"the folder '{path}' is no system: it holds neither checkpoints/ (a run), card.yaml (a "
+            f"the folder '{path}' is not a system: it holds neither checkpoints/ (a run), card.yaml (a "
             "zoo entry) nor enhanced audio files."
         )
     absent = [item.id for item in testset.items if item.id not in files]
@@ -151,6 +163,7 @@ def _folder(path: Path, testset: EvaluationSet) -> System:
             f"the folder '{path}' lacks '{absent[0]}'{more} of the test set '{testset.name}': enhance "
             "all of noisy/ and keep the names."
         )
+    name = component(path.resolve().name, what=f"the name of the folder '{path}'")
     return System(name, "files", str(path))
 
 
@@ -167,9 +180,7 @@ def _files_sha256(system: System, testset: EvaluationSet) -> str:
 
 def _checkpoint_sha256(system: System, card: dict[str, Any]) -> str | None:
     if system.kind == "run":
-        path = Path(system.source) / "checkpoints" / "best.ckpt"
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(checkpoint_path(system.source))
     digest = card.get("files", {}).get("model.safetensors")
     return None if digest is None else str(digest)
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from rased.config import load_yaml
-from rased.data.manifest import splits, unknown
+from rased.config import load_yaml, portable
+from rased.data.manifest import read, splits, unknown
 from rased.data.schemas import Role
 from rased.errors import RasedError
 from rased.evaluation.systems import System
@@ -16,7 +16,6 @@ from rased.evaluation.testset import EvaluationSet
 from rased.tensors import read_checkpoint
 from rased.zoo.card import MANIFEST, read_card
 from rased.zoo.loading import check_manifest, verified_files
-from rased.zoo.publish import portable
 from rased.zoo.registry import find
 
 _SHOWN = 3
@@ -113,7 +112,7 @@ def _of_run(folder: Path) -> tuple[bytes | None, bool]:
 
 def _checks(content: bytes, testset: EvaluationSet) -> dict[str, Any]:
     """The comparison of a manifest with a test set, and how far it could go."""
-    manifest = json.loads(content)
+    manifest = read(content, of=Path(MANIFEST))
     told = {kind: name for kind, name in _KINDS.items() if kind not in testset.untold}
     missing = [f"{name}s" for kind, name in _KINDS.items() if kind not in told]
     unchecked = []

@@ -7,23 +7,20 @@ import random
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
-from pytorch_lightning.core.mixins.hparams_mixin import _given_hyperparameters_context
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from rased.config import build
+from rased.config import public
 from rased.data.sample import Mixture
 from rased.errors import RasedError
 from rased.losses.base import Domain, Loss
 from rased.models.base import Enhancer, Prediction
 from rased.signal.ratios import si_sdr
-from rased.tensors import read_checkpoint
 from rased.training.optimisation import budget, lr_factor, undo_buffers, update_average
 
 MANIFEST_SHA256 = "manifest_sha256"
@@ -37,7 +34,6 @@ MOST_SKIPPED_SHARE = 0.05
 _SKIPPED = "skipped_steps"
 _TOLD = 5
 """Skipped steps that are told on stderr; all are counted."""
-_INSTANTIATOR = "pytorch_lightning.cli.instantiate_module"
 
 
 class Enhancement(pl.LightningModule):
@@ -274,8 +270,11 @@ class Enhancement(pl.LightningModule):
         if not _is_plain(checkpoint.get("hyper_parameters")):
             raise RasedError(
                 "a module made by hand has no configuration to save: make it by "
-                "rased.training.base.build_module({'class_path': ..., 'init_args': {...}})."
+                "rased.training.checkpoint.build_module({'class_path': ..., 'init_args': {...}})."
             )
+        for part in ("hyper_parameters", "datamodule_hyper_parameters"):
+            if part in checkpoint:
+                checkpoint[part] = public(checkpoint[part])
         if self.manifest_sha256 is not None:
             checkpoint[MANIFEST_SHA256] = self.manifest_sha256
         if self.scores is not None:
@@ -308,54 +307,6 @@ class Enhancement(pl.LightningModule):
                 "not have: choose a loss on the waveform (rased.losses.spectral.OnSTFT wraps "
                 "spectral ones)."
             )
-
-
-def build_module(spec: Mapping[str, Any]) -> Enhancement:
-    """A training module from {"class_path": ..., "init_args": {...}}, as the command line makes it.
-
-    Raises:
-        RasedError: see `rased.config.build`.
-    """
-    arguments = {"_class_path": spec["class_path"], **spec.get("init_args", {})}
-    with _given_hyperparameters_context(copy.deepcopy(arguments), _INSTANTIATOR):
-        return build(Enhancement, spec)
-
-
-def load_module(path: str | Path) -> Enhancement:
-    """The training module of a checkpoint, rebuilt from the configuration in it, with its weights."""
-    content = read_checkpoint(path)
-    arguments = dict(content["hyper_parameters"])
-    spec = {"class_path": arguments.pop("_class_path"), "init_args": arguments}
-    arguments.pop("_instantiator", None)
-    module = build_module(spec)
-    module.load_state_dict(content["state_dict"])
-    return module
-
-
-def load_run(run: str | Path, checkpoint: str = "best") -> Enhancer:
-    """The enhancer that a run trained, with its average weights, ready to use.
-
-    Args:
-        run: folder with checkpoints/, such as runs/gtcrn.
-        checkpoint: "best" (on the validation set) or "last".
-
-    Raises:
-        RasedError: there is no such checkpoint, or it is not one of a run.
-    """
-    path = Path(run) / "checkpoints" / f"{checkpoint}.ckpt"
-    if not path.is_file():
-        raise RasedError(
-            f"'{run}' holds no checkpoints/{checkpoint}.ckpt: give the folder of a run that has been "
-            "validated at least once, such as runs/NAME."
-        )
-    content = read_checkpoint(path)
-    enhancer = build(Enhancer, content["hyper_parameters"]["enhancer"])
-    prefix = "average."
-    weights = content["state_dict"].items()
-    enhancer.load_state_dict(
-        {key.removeprefix(prefix): value for key, value in weights if key.startswith(prefix)}
-    )
-    return enhancer.eval()
 
 
 def _is_plain(value: Any) -> bool:

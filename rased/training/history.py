@@ -10,19 +10,21 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
+import msgspec
 import pytorch_lightning as pl
-import yaml
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from rased import documents, yaml_reader
 from rased.data import order
 from rased.data.datamodule import MixtureDataModule
-from rased.data.manifest import UNKNOWN, splits, unknown
+from rased.data.manifest import UNKNOWN, read, splits, unknown
 from rased.data.shards import DIGITS
 from rased.disk import on_disk, sha256, write_text
-from rased.errors import RasedError, cut
+from rased.documents import Count
+from rased.errors import RasedError
 from rased.training.base import MANIFEST_SHA256, Enhancement
 from rased.training.folder import LAUNCHES
 from rased.training.optimisation import budget
@@ -31,6 +33,8 @@ from rased.training.origin import read_origin
 MANIFEST = "manifest.json"
 _KEPT = "The checkpoints are untouched: make room, resume"
 _DAMAGED = "launches-damaged.yaml"
+_REPAIR = "Copy the run again from where it came."
+Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
 
 
 @dataclass(frozen=True)
@@ -51,17 +55,17 @@ class Launch:
         broke: the step in which an error or a signal ended it; None where it ran to its end, still runs, or was killed.
     """
 
-    step: int
-    epoch: int
-    position: int
-    batch: int
-    batches_per_epoch: int
-    batch_size: int | None
-    world_size: int
-    accumulate_grad_batches: int
+    step: Count
+    epoch: Count
+    position: Count
+    batch: Count
+    batches_per_epoch: Positive
+    batch_size: Positive | None
+    world_size: Positive
+    accumulate_grad_batches: Positive
     corpora: dict[str, str]
     config: dict[str, Any]
-    broke: int | None = None
+    broke: Count | None = None
 
     def batches(self, step: int, count: int) -> tuple[int, int, int]:
         """Where the batches of one optimiser step lie, in constant time.
@@ -101,16 +105,10 @@ def read_launches(run: Path) -> list[Launch]:
     path = run / LAUNCHES
     if not path.is_file():
         return []
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-        launches = [Launch(**entry) for entry in entries]
-        if not launches or not all(type(one.step) is int for one in launches):
-            raise ValueError("no launch in it")
-    except (OSError, ValueError, TypeError, yaml.YAMLError, RecursionError) as error:
-        raise RasedError(
-            f"'{path}' is damaged ({cut(str(error))}): copy it again from where the run came from."
-        ) from None
-    return launches
+    found = documents.fit(yaml_reader.read(path), list[Launch], of=path, repair=_REPAIR)
+    if not found:
+        raise RasedError(f"'{path}' is damaged: it names no launch. {_REPAIR}")
+    return cast(list[Launch], found)
 
 
 def launch_of(launches: list[Launch], step: int) -> Launch:
@@ -182,7 +180,7 @@ class History(Callback):
             return []
 
     def _write(self, launches: list[Launch]) -> None:
-        entries = yaml.safe_dump([asdict(launch) for launch in launches], sort_keys=False)
+        entries = yaml_reader.dump([asdict(launch) for launch in launches])
         with on_disk(self.folder / LAUNCHES, _KEPT):
             write_text(self.folder / LAUNCHES, entries)
 
@@ -210,15 +208,7 @@ def read_manifest(run: Path) -> dict[str, Any] | None:
         RasedError: manifest.json is damaged.
     """
     path = run / MANIFEST
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
-        raise RasedError(f"'{path}' is damaged: copy it again from where the run came from.")
-    return content
+    return read(path.read_bytes(), of=path) if path.is_file() else None
 
 
 def manifest_of(run: Path, checkpoint: Mapping[str, Any]) -> bytes | None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytorch_lightning as pl
-import yaml
 from jsonargparse import ArgumentError
 from pytorch_lightning.callbacks import Callback, EarlyStopping, Timer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -17,7 +16,10 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
-from rased.config import as_rased_error, check, check_arguments
+from rased import yaml_reader
+from rased.building import check_arguments, verify
+from rased.classes import OWN
+from rased.config import public
 from rased.disk import on_disk, write_text
 from rased.errors import RasedError, nearest
 from rased.training.base import Enhancement
@@ -32,6 +34,7 @@ from rased.training.callbacks import (
     progress_bar,
 )
 from rased.training.checks import check_progress, check_trainer
+from rased.training.complaints import as_rased_error
 from rased.training.folder import CONFIG
 from rased.training.history import History
 from rased.training.optimisation import budget
@@ -105,7 +108,8 @@ def check_config(config: dict[str, Any]) -> None:
     for part, example in (("model", "model/gru-mask"), ("data", "data/bundle")):
         if not config.get(part):
             raise RasedError(f"the configuration has no {part}: add one, such as -c {example}.")
-        check(config[part], where=part)
+        kind = Enhancement if part == "model" else pl.LightningDataModule
+        verify(kind, config[part], classes=OWN, where=part)
     check_arguments(pl.Trainer, config.get("trainer") or {}, where="trainer")
     check_trainer(config.get("trainer") or {})
     check_arguments(RunOptions, config.get("run") or {}, where="run")
@@ -166,6 +170,7 @@ class Launch(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Trainer with what every run has."""
         self._dump_config()
+        self.config_dump = public(self.config_dump)
         trainer = self.config_init.trainer
         terminal = sys.stderr.isatty() and trainer.enable_progress_bar is not False
         self.options: RunOptions = self.config_init.run
@@ -251,7 +256,7 @@ class Launch(LightningCLI):
     def _write_config(self) -> None:
         path = self.folder / CONFIG
         with on_disk(path, "Nothing was changed: make room"):
-            write_text(path, yaml.safe_dump(self.config_dump, sort_keys=False))
+            write_text(path, yaml_reader.dump(self.config_dump))
 
     @rank_zero_only
     def _write_origin(self) -> None:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import safetensors.torch
-import yaml
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from rased import yaml_reader
 from rased.config import load_yaml
 from rased.data.manifest import UNKNOWN
 from rased.errors import RasedError, nearest
@@ -72,7 +72,7 @@ class Origin:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         facts = {**self.facts, "settings": self.settings}
-        (partial / _FACTS).write_text(yaml.safe_dump(facts, sort_keys=False), encoding="utf-8")
+        (partial / _FACTS).write_text(yaml_reader.dump(facts), encoding="utf-8")
         weights = {name: value.contiguous() for name, value in self.weights.items()}
         safetensors.torch.save_file(weights, partial / _WEIGHTS)
         if self.manifest is not None:
@@ -91,7 +91,7 @@ def read_origin(run: Path) -> Origin | None:
     folder = run / FOLDER
     if not folder.is_dir():
         return None
-    facts = load_yaml(folder / _FACTS)
+    facts = load_yaml(folder / _FACTS, own=False)
     manifest = folder / _MANIFEST
     try:
         return Origin(

@@ -2,11 +2,12 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-import yaml
-
-from rased.errors import RasedError, nearest
+from rased import documents, names, yaml_reader
+from rased.building import check_size
+from rased.documents import Count, Number, SampleRate, Text, Word
+from rased.errors import RasedError, nearest, shown
 
 SCHEMA = 1
 CARD = "card.yaml"
@@ -16,28 +17,42 @@ MANIFEST = "manifest.json"
 MANIFEST_SHA256 = "manifest_sha256"
 """In the metadata of the weights: the manifest of the data that they were trained on."""
 
-FIELDS: dict[str, tuple[type | None, ...]] = {
-    "schema": (int,),
-    "name": (str,),
-    "summary": (str,),
-    "enhancer": (dict,),
-    "sample_rate": (int,),
-    "latency": (int, None),
-    "algorithmic_latency": (int, None),
-    "buffering": (int, None),
-    "causal": (bool,),
-    "parameters": (int,),
-    "macs_per_second": (int, None),
-    "files": (dict,),
-    "licence": (dict,),
-    "paper": (str,),
-    "training": (dict,),
-    "scores": (dict,),
+
+class _Training(TypedDict, total=False):
+    """What is known of the fields of `training`; others may stand beside them."""
+
+    audio_hours: Number | None
+    steps: Count | None
+    epochs: Count | None
+    command: Word
+    manifest: Word
+    versions: dict[Word, Word]
+    git: Word | None
+    imported: dict[Word, Text]
+
+
+FIELDS: dict[str, Any] = {
+    "schema": Count,
+    "name": Word,
+    "summary": Word,
+    "enhancer": dict[str, Any],
+    "sample_rate": SampleRate,
+    "latency": Count | None,
+    "algorithmic_latency": Count | None,
+    "buffering": Count | None,
+    "causal": bool,
+    "parameters": Count,
+    "macs_per_second": Count | None,
+    "files": dict[str, Any],
+    "licence": dict[Word, Any],
+    "paper": Text,
+    "training": _Training,
+    "scores": dict[Word, dict[Word, Number | None]],
 }
 """Every field that a card has, and what it may hold; None stands for an empty value.
 
 schema: version of this table. name: the name of the folder. summary: one line. enhancer: class_path
-below rased.models, and init_args. sample_rate: Hz. latency: samples by which a stream's output lags its
+and init_args. sample_rate: Hz. latency: samples by which a stream's output lags its
 input. algorithmic_latency: samples of window and look-ahead. buffering: samples of the hop; the two together are
 the latency of the DNS Challenge. All three are empty for a model that needs the whole utterance. parameters:
 numbers that training could move. macs_per_second:
@@ -46,37 +61,38 @@ file of the entry but the card. licence: of code, weights and data. paper: of th
 training: how the weights came about. scores: test set -> metric -> value.
 """
 
-_CLASSES = "rased.models."
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_Card: Any = TypedDict("_Card", FIELDS)
+
+RESERVED = (CARD, "source.txt")
+"""Names that no file of an entry has: they are ours."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_LARGEST_CARD = 1 << 20
+_LARGEST_CARD = 256 << 10
+_MOST_FILES = 100
+_LICENCE = dict[str, list[Word]]
+_REPAIR = "Get the checkpoint again, or publish it again."
 
 
 def read_card(folder: Path) -> dict[str, Any]:
     """Read and check FOLDER/card.yaml.
 
     Raises:
-        RasedError: no card, no YAML, or `check_card` refuses it.
+        RasedError: no card, not YAML, or `check_card` refuses it.
     """
     path = folder / CARD
     if not path.is_file():
         raise RasedError(f"there is no {CARD} in '{folder}'; name the folder of a zoo entry.")
-    if path.stat().st_size > _LARGEST_CARD:
-        raise RasedError(f"'{path}' is no card: it is larger than {_LARGEST_CARD >> 20} MB.")
-    return parse_card(path.read_bytes(), where=f"'{path}'")
+    content = documents.read_bytes(path, repair=_REPAIR, largest=_LARGEST_CARD)
+    return parse_card(content, where=f"'{path}'")
 
 
 def parse_card(content: bytes, *, where: str) -> dict[str, Any]:
     """Parse and check a card; `where` names it in messages.
 
     Raises:
-        RasedError: no YAML, or `check_card` refuses it.
+        RasedError: not YAML, or `check_card` refuses it.
     """
-    try:
-        card = yaml.safe_load(content.decode("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise RasedError(f"{where} is no YAML that can be read: {reason}") from None
+    card = yaml_reader.parse(content, of=where, largest=_LARGEST_CARD)
     check_card(card, where=where)
     return dict(card)
 
@@ -84,21 +100,20 @@ def parse_card(content: bytes, *, where: str) -> dict[str, Any]:
 def write_card(folder: Path, card: dict[str, Any]) -> None:
     """Check a card and write it as FOLDER/card.yaml."""
     check_card(card, where=f"the card of '{card.get('name')}'")
-    text = yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=100)
-    (folder / CARD).write_text(text, encoding="utf-8")
+    (folder / CARD).write_text(yaml_reader.dump(card), encoding="utf-8")
 
 
 def check_card(card: Any, *, where: str) -> None:
-    """Check schema, fields, types, the class and the names of the files.
+    """Check schema, fields, types, the sizes of what it holds, and the names of the files.
 
     Raises:
         RasedError: with the field and what it should hold.
     """
     if not isinstance(card, dict) or "schema" not in card:
-        raise RasedError(f"{where} is no card: it has no field 'schema'.")
+        raise RasedError(f"{where} is not a card: it has no field 'schema'.")
     schema = card["schema"]
-    if not isinstance(schema, int) or schema < 1:
-        raise RasedError(f"{where} has schema {schema!r}; it must be a number from 1.")
+    if type(schema) is not int or schema < 1:
+        raise RasedError(f"{where} has schema {shown(schema)}; it must be a number from 1.")
     if schema > SCHEMA:
         raise RasedError(
             f"{where} has schema {schema} and this rased reads up to {SCHEMA}; update it: "
@@ -109,44 +124,36 @@ def check_card(card: Any, *, where: str) -> None:
         raise RasedError(f"{where} lacks the field '{missing[0]}'; add it or publish again.")
     for field, value in card.items():
         if field not in FIELDS:
-            raise RasedError(f"{where} has a field '{field}'; {nearest(str(field), FIELDS)}")
-        _check_type(field, value, where)
-    if not _NAME.fullmatch(card["name"]):
-        raise RasedError(
-            f"{where} has the name '{card['name']}'; allowed: letters, digits, '.', '_' and '-'."
-        )
-    _check_class(card["enhancer"], where)
+            raise RasedError(f"{where} has a field {shown(field)}; {nearest(str(field), FIELDS)}")
+        check_size(value, f"{where}: field '{field}'")
+    documents.fit(card, _Card, of=where.strip("'"), repair=_REPAIR)
+    names.plain(card["name"], what=f"the name in {where}")
+    if not isinstance(card["enhancer"].get("class_path"), str):
+        raise RasedError(f"{where}: field 'enhancer' needs a class_path and init_args.")
+    _check_licence(card["licence"], where)
     _check_files(card["files"], where)
 
 
-def _check_type(field: str, value: Any, where: str) -> None:
-    allowed = FIELDS[field]
-    if value is None and None in allowed:
-        return
-    # A bool is an int to Python, and not to a card.
-    if any(kind is not None and type(value) is kind for kind in allowed):
-        return
-    names = " or ".join("nothing" if kind is None else kind.__name__ for kind in allowed)
-    raise RasedError(f"{where}: field '{field}' must hold {names}, and holds {value!r}.")
-
-
-def _check_class(enhancer: dict[str, Any], where: str) -> None:
-    path = enhancer.get("class_path")
-    if not isinstance(path, str):
-        raise RasedError(f"{where}: field 'enhancer' needs a class_path and init_args.")
-    if not path.startswith(_CLASSES):
-        raise RasedError(
-            f"{where} asks for the class '{path}'; only models below {_CLASSES.rstrip('.')} are "
-            f"built from a card."
-        )
+def _check_licence(licence: dict[str, Any], where: str) -> None:
+    """Each is a line, or a list of lines (a union that msgspec 0.22 cannot take)."""
+    for name, value in licence.items():
+        lines = value if isinstance(value, list) else [value]
+        documents.fit({f"licence.{name}": lines}, _LICENCE, of=where.strip("'"), repair=_REPAIR)
 
 
 def _check_files(files: dict[str, Any], where: str) -> None:
     for needed in (WEIGHTS, GOLDEN):
         if needed not in files:
             raise RasedError(f"{where}: field 'files' lacks '{needed}'.")
+    if len(files) > _MOST_FILES:
+        raise RasedError(
+            f"{where} names {len(files)} files, and an entry has at most {_MOST_FILES}."
+        )
     for name, digest in files.items():
-        if not _NAME.fullmatch(str(name)) or name == CARD:
-            raise RasedError(f"{where}: '{name}' is no name for a file of a zoo entry.")
-        if not _SHA256.fullmatch(str(digest)):
-            raise RasedError(f"{where}: the SHA-256 of '{name}' is not 64 hexadecimal digits.")
+        names.plain(name, what=f"a file's name in {where}")
+        if name in RESERVED:
+            raise RasedError(f"{where}: a file of an entry cannot be called '{name}'.")
+        if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+            raise RasedError(
+                f"{where}: the SHA-256 of '{name}' is {shown(digest)}, and not 64 hexadecimal digits."
+            )

@@ -1,36 +1,41 @@
-"""From a card to an enhancer: hashes first, then the class from the allow-list, then the weights."""
+"""From a card to an enhancer: hashes first, then the class from the table, then the weights."""
 
 import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 
-from rased.config import build
-from rased.data.manifest import splits
-from rased.errors import RasedError
+from rased.classes import allowing
+from rased.data.manifest import read, splits
+from rased.errors import RasedError, cut
 from rased.models.base import Enhancer
 from rased.models.cost import count_parameters
 from rased.streaming import CausalStream
+from rased.tensors import read_header, read_tensors
+from rased.zoo.assembly import assemble
 from rased.zoo.card import GOLDEN, MANIFEST, MANIFEST_SHA256, WEIGHTS, read_card
 
-ALLOWED = ("rased.",)
 TOLERANCE = 1e-4
+_LONGEST_GOLDEN = 60.0
+"""Seconds of a golden output."""
+_AGAIN = "Get the checkpoint again."
 
 
-def load_folder(folder: Path) -> Enhancer:
+def load_folder(folder: Path, *, allow: Sequence[str] = ()) -> Enhancer:
     """Read the card, verify the hash of every file, build the class, load the weights strictly.
 
     Nothing is built, and no weight is parsed, before all hashes agree, that of the manifest which the
     weights name among them. The enhancer is in evaluation mode; its `card` is the card.
+
+    Args:
+        folder: of the entry.
+        allow: packages besides rased whose classes may be built.
 
     Raises:
         RasedError: a card or a file that is not what it should be.
@@ -38,16 +43,13 @@ def load_folder(folder: Path) -> Enhancer:
     card = read_card(folder)
     files = verified_files(folder, card)
     check_manifest(folder, card, files)
-    enhancer = build(Enhancer, card["enhancer"], allow=ALLOWED)
-    weights = _tensors(files[WEIGHTS], folder / WEIGHTS)
-    try:
-        enhancer.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise RasedError(f"'{folder / WEIGHTS}' does not fit its card: {reason}") from None
+    weights = read_tensors(files[WEIGHTS], folder / WEIGHTS)
+    enhancer = assemble(
+        card["enhancer"], weights, classes=allowing(allow), where=f"'{folder / WEIGHTS}'"
+    )
     _check_facts(enhancer, card, folder)
     enhancer.card = card
-    return enhancer.eval()
+    return enhancer
 
 
 def verified_files(folder: Path, card: Mapping[str, Any]) -> dict[str, bytes]:
@@ -81,13 +83,13 @@ def check_manifest(folder: Path, card: Mapping[str, Any], files: Mapping[str, by
     """
     manifest = files.get(MANIFEST, b"")
     path = folder / MANIFEST
-    named = _metadata(files[WEIGHTS], folder / WEIGHTS).get(MANIFEST_SHA256)
+    named = read_header(files[WEIGHTS], folder / WEIGHTS).metadata.get(MANIFEST_SHA256)
     if named is not None and hashlib.sha256(manifest).hexdigest() != named:
         raise RasedError(
             f"'{path}' is not what the weights were trained on: {WEIGHTS} names another SHA-256 "
-            f"({named[:12]}...); get the checkpoint again."
+            f"({cut(named, 12)}); get the checkpoint again."
         )
-    if manifest and card["training"].get("data") != summed_up(json.loads(manifest)):
+    if manifest and card["training"].get("data") != summed_up(read(manifest, of=path)):
         raise RasedError(
             f"'{path}' is not what the card sums up under training.data: get the checkpoint again."
         )
@@ -120,30 +122,64 @@ class Check:
     detail: str
 
 
-def verify(folder: Path) -> list[Check]:
+def verify(folder: Path, *, allow: Sequence[str] = ()) -> list[Check]:
     """Hashes and facts of the card, the golden output, and the stream against the file.
 
     The golden output must be reproduced within 1e-4, and a causal model's stream must equal its
     `forward` within 1e-4. Stops at the first check that leaves nothing to go on with.
     """
     try:
-        enhancer = load_folder(folder)
+        enhancer = load_folder(folder, allow=allow)
+        noisy, wanted = _golden(folder, enhancer)
     except RasedError as error:
         return [Check("files", False, str(error))]
     assert enhancer.card is not None
     checks = [Check("files", True, f"{len(enhancer.card['files'])} SHA-256 agree")]
-    golden = _tensors((folder / GOLDEN).read_bytes(), folder / GOLDEN)
-    noisy, wanted = golden["noisy"], golden["estimate"]
-    with torch.inference_mode():
-        estimate = enhancer(noisy)
-    checks.append(_compared("golden output", estimate, wanted))
-    if enhancer.causal:
-        # Silence around it: a stream begins with silence, whatever a file is padded with.
-        quiet = functional.pad(noisy, (enhancer.sample_rate, enhancer.sample_rate))
+    try:
         with torch.inference_mode():
-            wanted = enhancer(quiet)
-        checks.append(_compared("stream equals file", streamed(enhancer, quiet), wanted))
+            estimate = enhancer(noisy)
+        checks.append(_compared("golden output", estimate, wanted))
+        if enhancer.causal:
+            # Silence around it: a stream begins with silence, whatever a file is padded with.
+            quiet = functional.pad(noisy, (enhancer.sample_rate, enhancer.sample_rate))
+            with torch.inference_mode():
+                wanted = enhancer(quiet)
+            checks.append(_compared("stream equals file", streamed(enhancer, quiet), wanted))
+    except Exception as error:  # whatever a network raises whose parts do not suit each other
+        reason = f"{type(error).__name__}: {cut(str(error))}"
+        return [*checks, Check("output", False, f"the network fails with {reason}")]
     return checks
+
+
+def _golden(folder: Path, enhancer: Enhancer) -> tuple[Tensor, Tensor]:
+    """The golden input and output of an entry.
+
+    Raises:
+        RasedError: they are not audio of a length.
+    """
+    path = folder / GOLDEN
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RasedError(f"'{path}' cannot be read: {error.strerror}.") from None
+    golden = read_tensors(content, path)
+    noisy, estimate = golden.get("noisy"), golden.get("estimate")
+    longest = round(_LONGEST_GOLDEN * enhancer.sample_rate)
+    if (
+        noisy is None
+        or estimate is None
+        or not all(_is_audio(t, longest) for t in (noisy, estimate))
+    ):
+        raise RasedError(
+            f"'{path}' does not hold `noisy` and `estimate`, each (1, time) in float32 and at most "
+            f"{_LONGEST_GOLDEN:g} s. {_AGAIN}"
+        )
+    return noisy, estimate
+
+
+def _is_audio(tensor: Tensor, longest: int) -> bool:
+    plain = tensor.dtype is torch.float32 and tensor.ndim == 2 and tensor.shape[0] == 1
+    return plain and 0 < tensor.shape[1] <= longest
 
 
 def streamed(enhancer: Enhancer, noisy: Float[Tensor, "1 time"]) -> Float[Tensor, "1 time"]:
@@ -175,19 +211,3 @@ def _check_facts(enhancer: Enhancer, card: Mapping[str, Any], folder: Path) -> N
                 f"the card in '{folder}' says {field} {card[field]} and the model has {fact}: the "
                 f"entry is damaged; get it again or publish it again."
             )
-
-
-def _metadata(content: bytes, path: Path) -> dict[str, str]:
-    """What a safetensors file says besides its tensors."""
-    try:
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    except ValueError as error:
-        raise RasedError(f"'{path}' is no safetensors file: {error}") from None
-    return dict(header.get("__metadata__", {}))
-
-
-def _tensors(content: bytes, path: Path) -> dict[str, Tensor]:
-    try:
-        return safetensors.torch.load(content)
-    except SafetensorError as error:
-        raise RasedError(f"'{path}' is no safetensors file: {error}") from None

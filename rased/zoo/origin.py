@@ -1,26 +1,26 @@
 """What `rased train --from` takes: a checkpoint of the zoo or a run, by name or folder, as an Origin."""
 
 import hashlib
-import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from rased.building import verify
+from rased.classes import STRANGERS
 from rased.config import load_yaml
+from rased.data.manifest import read as read_manifest
+from rased.disk import sha256
 from rased.errors import RasedError, nearest
-from rased.training.base import load_run
+from rased.tensors import read_checkpoint
+from rased.training.base import Enhancement
 from rased.training.history import manifest_of
 from rased.training.origin import Origin, read_origin, settings_of
 from rased.zoo.card import CARD, MANIFEST, WEIGHTS, read_card
 from rased.zoo.loading import check_manifest, load_folder, verified_files
 from rased.zoo.publish import CONFIG
 from rased.zoo.registry import entries
+from rased.zoo.runs import checkpoint_path, enhancer_of
 
-_PLAIN_WORD = re.compile(r"[\w-]*")
-_CLASS = re.compile(r"rased(\.\w+)+")
 _ANY_ENHANCER = "rased.training.waveform.WaveformEnhancement"
 
 
@@ -71,52 +71,49 @@ def _of_entry(folder: Path) -> tuple[Origin, dict[str, Any]]:
         weights=dict(enhancer.state_dict()),
         sha256=hashlib.sha256(files[WEIGHTS]).hexdigest(),
         steps=training.get("steps"),
-        manifest=json.loads(files[MANIFEST]) if MANIFEST in files else None,
+        manifest=read_manifest(files[MANIFEST], of=folder / MANIFEST)
+        if MANIFEST in files
+        else None,
         settings=settings_of(enhancer),
         earlier=training.get("from"),
     )
-    model: dict[str, Any] = {"class_path": _ANY_ENHANCER, "init_args": {}}
-    if (folder / CONFIG).is_file():
-        told = load_yaml(folder / CONFIG).get("model")
-        if isinstance(told, Mapping) and _builds_rased_alone(told):
-            model = {**told, "init_args": dict(told.get("init_args") or {})}
-    model["init_args"]["enhancer"] = card["enhancer"]
+    model = _recipe(folder, card["enhancer"])
+    if model is None:
+        model = {"class_path": _ANY_ENHANCER, "init_args": {"enhancer": card["enhancer"]}}
     return origin, model
 
 
+def _recipe(folder: Path, enhancer: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The part `model` of the recipe of an entry; None where it is not one that a stranger may give."""
+    try:
+        told = load_yaml(folder / CONFIG, own=False).get("model")
+        if not isinstance(told, Mapping) or not isinstance(told.get("init_args"), Mapping):
+            return None
+        model = {**told, "init_args": {**told["init_args"], "enhancer": enhancer}}
+        verify(Enhancement, model, classes=STRANGERS)
+    except RasedError:
+        return None
+    return model
+
+
 def _of_run(folder: Path) -> tuple[Origin, dict[str, Any]]:
-    enhancer = load_run(folder)
-    path = folder / "checkpoints" / "best.ckpt"
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    path = checkpoint_path(folder)
+    content = read_checkpoint(path)
+    enhancer = enhancer_of(content, path)
     manifest = manifest_of(folder, content)
     earlier = read_origin(folder)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     origin = Origin(
         name=folder.resolve().name,
         kind="run",
         weights=dict(enhancer.state_dict()),
-        sha256=digest,
+        sha256=sha256(path),
         steps=int(content["global_step"]),
-        manifest=None if manifest is None else json.loads(manifest),
+        manifest=None if manifest is None else read_manifest(manifest, of=folder / MANIFEST),
         settings=settings_of(enhancer),
         earlier=None if earlier is None else earlier.facts,
     )
     arguments = dict(content["hyper_parameters"])
     arguments.pop("_instantiator", None)
-    return origin, {"class_path": arguments.pop("_class_path"), "init_args": arguments}
-
-
-def _builds_rased_alone(value: Any) -> bool:
-    """Whether all strings of a stranger's configuration are plain words, and all classes are rased's."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if key == "class_path":
-                if not (isinstance(item, str) and _CLASS.fullmatch(item)):
-                    return False
-            elif not (_builds_rased_alone(str(key)) and _builds_rased_alone(item)):
-                return False
-        return True
-    if isinstance(value, list | tuple):
-        return all(map(_builds_rased_alone, value))
-    return not isinstance(value, str) or bool(_PLAIN_WORD.fullmatch(value))
+    model = {"class_path": arguments.pop("_class_path", None), "init_args": arguments}
+    verify(Enhancement, model, classes=STRANGERS, where=f"'{path}': model")
+    return origin, model

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import math
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -14,21 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
-import yaml
 from jaxtyping import Float
 from torch import Tensor
 
-from rased import audio
-from rased.config import build, load_yaml
+from rased import audio, disk, documents, names, yaml_reader
+from rased.building import build
+from rased.classes import STRANGERS, allowing
+from rased.config import load_yaml, portable
+from rased.data.manifest import read as read_manifest
 from rased.data.manifest import splits, unknown
 from rased.data.schemas import Role
 from rased.data.shards import INDEX, bundle, locate
+from rased.documents import Count
 from rased.errors import RasedError
 from rased.models.base import Enhancer
 from rased.models.cost import count_parameters, macs_per_second
 from rased.tensors import read_checkpoint
 from rased.zoo.card import GOLDEN, MANIFEST, MANIFEST_SHA256, SCHEMA, WEIGHTS, write_card
-from rased.zoo.loading import ALLOWED, summed_up, verify
+from rased.zoo.loading import summed_up, verify
+from rased.zoo.runs import checkpoint_path, enhancer_of, spec_of
 
 if TYPE_CHECKING:
     from rased.training.history import Launch
@@ -50,6 +52,7 @@ def publish(
     scores: Mapping[str, Mapping[str, float]] | None = None,
     attenuation_limit_db: float | None = None,
     replace: bool = False,
+    allow: Sequence[str] = (),
 ) -> Path:
     """Write OUT/NAME from the best checkpoint of a run, with its average weights; return it.
 
@@ -68,48 +71,46 @@ def publish(
         scores: test set -> metric -> mean, for the card.
         attenuation_limit_db: post-processing of the entry, where it is not the run's.
         replace: whether an entry of that name is replaced.
+        allow: packages besides rased whose classes the run may name, such as that of an architecture of one's own.
 
     Raises:
         RasedError: no such run, a name that is taken, an enhancer without such post-processing, or an entry
             that does not verify.
     """
     run = Path(run)
-    if not (run / "checkpoints" / "best.ckpt").is_file():
-        raise RasedError(
-            f"'{run}' holds no checkpoints/best.ckpt: give the folder of a run that has been "
-            f"validated at least once, such as runs/NAME."
-        )
+    path = checkpoint_path(run)
+    names.plain(name, what="the name of the entry")
     from rased.data.datamodule import MixtureDataModule
-    from rased.training.base import load_run
     from rased.training.history import LAUNCHES, as_json, manifest_of, read_launches
     from rased.training.origin import read_origin
 
-    enhancer: Enhancer = load_run(run)
-    checkpoint = read_checkpoint(run / "checkpoints" / "best.ckpt")
-    spec = _plain(checkpoint["hyper_parameters"]["enhancer"])
+    checkpoint = read_checkpoint(path)
+    enhancer = enhancer_of(checkpoint, path, allow=allow)
+    spec = _plain(spec_of(checkpoint, path))
     if attenuation_limit_db is not None:
-        enhancer, spec = _limited(enhancer, spec, attenuation_limit_db)
-    steps = int(checkpoint["global_step"])
+        enhancer, spec = _limited(enhancer, spec, attenuation_limit_db, allow)
+    steps = documents.fit(checkpoint.get("global_step"), Count, of=path, repair="Copy it again.")
     launches = [launch for launch in read_launches(run) if launch.step < steps]
     config = launches[-1].config if launches else load_yaml(run / "config.yaml")
     kept = manifest_of(run, checkpoint)
     if kept is None:
-        kept = as_json(build(MixtureDataModule, config["data"]).manifest()).encode()
-    manifest = json.loads(kept)
+        data = build(MixtureDataModule, config["data"], classes=allowing(allow), where="data")
+        kept = as_json(data.manifest()).encode()
+    manifest = read_manifest(kept, of=run / MANIFEST)
     files = {
         MANIFEST: kept,
-        CONFIG: yaml.safe_dump(portable(config), sort_keys=False).encode(),
+        CONFIG: yaml_reader.dump(portable(config)).encode(),
     }
     if len(launches) > 1:
         entries = [portable(asdict(launch)) for launch in launches]
-        files[LAUNCHES] = yaml.safe_dump(entries, sort_keys=False).encode()
+        files[LAUNCHES] = yaml_reader.dump(entries).encode()
     attributions = _attributions([launch.config for launch in launches] or [config])
     if attributions:
         files[ATTRIBUTIONS] = attributions.encode()
     training = {
         "command": f"rased train -c {CONFIG}",
         "steps": steps,
-        "epochs": int(checkpoint["epoch"]),
+        "epochs": documents.fit(checkpoint.get("epoch"), Count, of=path, repair="Copy it again."),
         "audio_hours": _audio_hours(launches, steps),
         "data": summed_up(manifest),
         "manifest": MANIFEST,
@@ -138,6 +139,7 @@ def publish(
         scores=scores,
         files=files,
         replace=replace,
+        allow=allow,
     )
 
 
@@ -153,6 +155,7 @@ def write_entry(
     scores: Mapping[str, Any] | None = None,
     files: Mapping[str, bytes] | None = None,
     replace: bool = False,
+    allow: Sequence[str] = (),
 ) -> Path:
     """Write an entry, verify it, and only then give it its name.
 
@@ -167,6 +170,7 @@ def write_entry(
         scores: test set -> metric -> mean.
         files: further files by name.
         replace: whether an existing entry is replaced.
+        allow: packages besides rased whose classes the spec may name.
 
     Raises:
         RasedError: the folder exists, or what was written does not verify.
@@ -202,29 +206,25 @@ def write_entry(
         "training": _plain(training),
         "scores": _plain(scores or {}),
     }
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     try:
-        temporary.mkdir(parents=True)
-        for key, content in contents.items():
-            (temporary / key).write_bytes(content)
-        write_card(temporary, card)
-        failed = [check for check in verify(temporary) if not check.passed]
-        if failed:
-            raise RasedError(
-                f"'{folder.name}' was not published: {failed[0].name}: {failed[0].detail}."
-            )
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
+        with disk.new_folder(folder, replace=replace) as part:
+            for key, content in contents.items():
+                (part / key).write_bytes(content)
+            write_card(part, card)
+            failed = [check for check in verify(part, allow=allow) if not check.passed]
+            if failed:
+                raise RasedError(
+                    f"'{folder.name}' was not published: {failed[0].name}: {failed[0].detail.rstrip('.')}."
+                )
+    except FileExistsError:
+        raise RasedError(f"'{folder}' exists; choose another name or add --replace.") from None
     except OSError as error:
         raise RasedError(f"cannot write '{folder}': {error.strerror}.") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
 def _limited(
-    enhancer: Enhancer, spec: dict[str, Any], limit_db: float
+    enhancer: Enhancer, spec: dict[str, Any], limit_db: float, allow: Sequence[str]
 ) -> tuple[Enhancer, dict[str, Any]]:
     """The same weights behind another attenuation limit."""
     if not hasattr(enhancer, "post_processing"):
@@ -232,7 +232,7 @@ def _limited(
     settings = spec["init_args"].get("post_processing") or {}
     changed = {**settings, "attenuation_limit_db": limit_db}
     spec = {**spec, "init_args": {**spec["init_args"], "post_processing": changed}}
-    limited = build(Enhancer, spec)
+    limited = build(Enhancer, spec, classes=allowing(allow))
     limited.load_state_dict(enhancer.state_dict())
     return limited.eval(), spec
 
@@ -253,7 +253,7 @@ def import_weights(architecture: str, file: Path, folder: Path, *, replace: bool
     if not file.is_file():
         raise RasedError(f"there is no file '{file}'.")
     spec, weights, facts = IMPORTERS[architecture](file)
-    enhancer = build(Enhancer, spec, allow=ALLOWED)
+    enhancer = build(Enhancer, spec, classes=STRANGERS)
     enhancer.load_state_dict(weights)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return write_entry(
@@ -316,15 +316,6 @@ def _audio_hours(launches: "Sequence[Launch]", steps: int) -> float | None:
         samples = launch.batch_size * launch.world_size * launch.accumulate_grad_batches
         hours += (end - launch.step) * samples * segment / 3600
     return round(hours, 2)
-
-
-def portable(value: Any) -> Any:
-    """Configuration without the folders of one machine: an absolute path keeps its last part."""
-    if isinstance(value, Mapping):
-        return {key: portable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [portable(item) for item in value]
-    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
 
 
 def _plain(value: Any) -> Any:

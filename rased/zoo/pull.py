@@ -1,110 +1,132 @@
-"""Fetch a checkpoint by the URL of its card: hashed while it arrives, kept in the user's cache."""
+"""Fetch a checkpoint by the URL of its card: checked while it arrives, kept in the user's cache."""
 
 import hashlib
-import http.client
-import os
-import shutil
-import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from rased.errors import RasedError
+from rased import disk, fetch
+from rased.errors import RasedError, cut
 from rased.zoo.card import CARD, parse_card
 from rased.zoo.registry import cache
 
 SOURCE = "source.txt"
-_BLOCK = 1 << 16
+"""In a pulled entry: the URL of its card, without credentials."""
 _LARGEST_CARD = 1 << 20
 _LARGEST_FILE = 4 << 30
-_SECONDS = 30.0
+_LARGEST_SOURCE = 1 << 14
 
 Progress = Callable[[str, int], None]
 """Called with the name of a file and the bytes of it that have arrived."""
 
 
 def pull(url: str, *, folder: Path | None = None, progress: Progress | None = None) -> Path:
-    """Download the entry whose card lies at `url`; return its folder.
+    """Download the entry whose card is at `url`; return its folder.
 
-    A fragment `#sha256=...` on the URL pins the card itself. The files lie beside the card and must
-    have the hashes that it says. What was pulled from this URL before is not fetched again.
+    A fragment `#sha256=...` on the URL pins the card itself. The files are beside the card and must
+    have the hashes that it says. What was pulled from this URL before is not fetched again. An entry appears
+    when it is whole; of several pulls at once the first to be ready stays, and all return it.
 
     Args:
         url: http or https URL of a card.yaml.
         folder: where entries go; the user's cache where None.
-        progress: told of each block that arrives.
+        progress: called at each block that arrives.
 
     Raises:
         RasedError: the URL cannot be read, the card is refused, a hash disagrees, or another
             checkpoint of that name is there already. Nothing half fetched is kept.
     """
     shelf = cache() if folder is None else folder
-    address, _, pin = url.partition("#sha256=")
-    if urllib.parse.urlsplit(address).scheme not in ("http", "https"):
-        raise RasedError(f"'{url}' is no http or https URL of a {CARD}.")
-    for source in shelf.glob(f"*/{SOURCE}"):
-        if source.read_text(encoding="utf-8") == url:
-            return source.parent
-
-    content = _fetch(address, _LARGEST_CARD)
+    address, _, fragment = url.partition("#")
+    pin = _pin(fragment, url)
+    if not fetch.is_url(address):
+        raise RasedError(f"'{cut(url)}' is not an http or https URL of a {CARD}.")
+    fetch.checked_url(address)
+    found = _pulled(shelf, address, pin)
+    if found is not None:
+        return found
+    content = fetch.read(address, largest=_LARGEST_CARD)
+    shown = cut(fetch.without_credentials(address))
     if pin and hashlib.sha256(content).hexdigest() != pin:
-        raise RasedError(f"the card at '{address}' does not have the SHA-256 that was asked for.")
-    card = parse_card(content, where=f"the card at '{address}'")
+        raise RasedError(f"the card at '{shown}' does not have the SHA-256 that was asked for.")
+    card = parse_card(content, where=f"the card at '{shown}'")
     place = shelf / card["name"]
-    if place.exists():
-        raise RasedError(
-            f"'{place}' is there already and came from elsewhere; remove or rename it first."
-        )
-    temporary = shelf / f".{card['name']}.{os.getpid()}.part"
+    _refuse_other(place, address, pin)
     try:
-        temporary.mkdir(parents=True)
-        (temporary / CARD).write_bytes(content)
-        (temporary / SOURCE).write_text(url, encoding="utf-8")
-        for name, wanted in card["files"].items():
-            _download(urllib.parse.urljoin(address, name), temporary / name, wanted, progress)
-        temporary.rename(place)
+        with disk.new_folder(place) as part:
+            (part / CARD).write_bytes(content)
+            for name, wanted in card["files"].items():
+                _download(urllib.parse.urljoin(address, name), part / name, wanted, progress)
+            (part / SOURCE).write_text(fetch.without_credentials(address), encoding="utf-8")
+    except FileExistsError:
+        _refuse_other(place, address, pin)
     except OSError as error:
-        raise RasedError(f"cannot write '{place}': {error.strerror}.") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        raise RasedError(f"cannot write '{place}': {error.strerror or error}.") from None
     return place
 
 
-def _download(url: str, path: Path, wanted: str, progress: Progress | None) -> None:
-    digest, done = hashlib.sha256(), 0
-    with path.open("wb") as file:
-        for block in _blocks(url, _LARGEST_FILE):
-            digest.update(block)
-            file.write(block)
-            done += len(block)
-            if progress is not None:
-                progress(path.name, done)
-    if digest.hexdigest() != wanted:
+def _pin(fragment: str, url: str) -> str:
+    """The SHA-256 in the fragment of a URL; "" where there is none."""
+    kind, _, digest = fragment.partition("=")
+    if kind != "sha256":
+        return ""
+    if len(digest) != 64 or set(digest.lower()) - set("0123456789abcdef"):
+        raise RasedError(f"'{cut(url)}': a pin is #sha256= and 64 hexadecimal digits.")
+    return digest.lower()
+
+
+def _pulled(shelf: Path, address: str, pin: str) -> Path | None:
+    """The entry that was pulled from an address before.
+
+    Raises:
+        RasedError: its card is not the one that the pin wants.
+    """
+    try:
+        folders = sorted(path for path in shelf.iterdir() if not path.name.startswith("."))
+    except OSError:
+        return None
+    for folder in folders:
+        if _source(folder) == fetch.without_credentials(address) and (folder / CARD).is_file():
+            _check_pin(folder, pin)
+            return folder
+    return None
+
+
+def _source(folder: Path) -> str | None:
+    try:
+        with (folder / SOURCE).open(encoding="utf-8") as file:
+            return file.read(_LARGEST_SOURCE)
+    except (OSError, ValueError):
+        return None
+
+
+def _check_pin(folder: Path, pin: str) -> None:
+    if pin and disk.sha256(folder / CARD) != pin:
         raise RasedError(
-            f"'{url}' does not have the SHA-256 that its card says: it was changed or cut; try "
-            f"again, or tell its publisher."
+            f"the card in '{folder}' came from this URL before and does not have the SHA-256 that was asked "
+            "for; remove that folder to fetch it again."
         )
 
 
-def _fetch(url: str, limit: int) -> bytes:
-    return b"".join(_blocks(url, limit))
+def _refuse_other(place: Path, address: str, pin: str) -> None:
+    """Refuse an entry of that name that came from elsewhere."""
+    if not place.exists():
+        return
+    if _source(place) != fetch.without_credentials(address):
+        raise RasedError(
+            f"'{place}' is there already and came from elsewhere; remove or rename it first."
+        )
+    _check_pin(place, pin)
 
 
-def _blocks(url: str, limit: int) -> Iterator[bytes]:
-    done = 0
-    try:
-        with urllib.request.urlopen(url, timeout=_SECONDS) as answer:
-            while block := answer.read(_BLOCK):
-                done += len(block)
-                if done > limit:
-                    raise RasedError(f"'{url}' is larger than {limit >> 20} MB; not fetched.")
-                yield block
-    except (
-        urllib.error.URLError,
-        http.client.HTTPException,
-        TimeoutError,
-        ConnectionError,
-    ) as error:
-        reason = getattr(error, "reason", None) or error
-        raise RasedError(f"'{url}' cannot be fetched: {reason}.") from None
+def _download(url: str, path: Path, wanted: str, progress: Progress | None) -> None:
+    def told(done: int, total: int) -> None:
+        if progress is not None:
+            progress(path.name, done)
+
+    fetch.download(url, path, largest=_LARGEST_FILE, progress=told)
+    if disk.sha256(path) != wanted:
+        raise RasedError(
+            f"'{cut(fetch.without_credentials(url))}' does not have the SHA-256 that its card says: it was "
+            "changed or cut; try again, or tell its publisher."
+        )

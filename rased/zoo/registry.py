@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from rased.config import cache_folder
-from rased.errors import RasedError, nearest
+from rased.errors import RasedError, cut, nearest
 from rased.zoo.card import CARD
 
 _PACKAGE = Path(__file__).parent.parent
@@ -30,9 +30,21 @@ def entries() -> dict[str, Path]:
     """Folder of each checkpoint by name, sorted."""
     found: dict[str, Path] = {}
     for shelf in shelves():
-        for card in shelf.glob(f"*/{CARD}"):
+        for card in _cards(shelf):
             found.setdefault(card.parent.name, card.parent)
     return dict(sorted(found.items()))
+
+
+def _cards(shelf: Path) -> list[Path]:
+    """Cards of the entries on a shelf; hidden folders hold what is being written."""
+    try:
+        return [
+            folder / CARD
+            for folder in sorted(shelf.iterdir())
+            if not folder.name.startswith(".") and (folder / CARD).is_file()
+        ]
+    except OSError:
+        return []
 
 
 def list_checkpoints(pattern: str = "*") -> list[str]:
@@ -46,14 +58,20 @@ def find(name: str | Path) -> Path:
     Raises:
         RasedError: there is none; with the nearest names.
     """
-    path = Path(name)
-    if path.name == CARD and path.is_file():
-        return path.parent
-    if (path / CARD).is_file():
-        return path
-    known = entries()
-    if str(name) in known:
-        return known[str(name)]
-    if path.is_dir():
-        raise RasedError(f"the folder '{path}' holds no {CARD}; name the folder of a zoo entry.")
-    raise RasedError(f"there is no checkpoint '{name}' in the zoo; {nearest(str(name), known)}")
+    path, known = Path(name), entries()
+    try:
+        if path.name == CARD and path.is_file():
+            return path.parent
+        if (path / CARD).is_file():
+            return path
+        if str(name) in known:
+            return known[str(name)]
+        if path.is_dir():
+            raise RasedError(
+                f"the folder '{path}' holds no {CARD}; name the folder of a zoo entry."
+            )
+    except (OSError, UnicodeError):  # a name that no file can have
+        pass
+    raise RasedError(
+        f"there is no checkpoint '{cut(str(name))}' in the zoo; {nearest(str(name), known)}"
+    )

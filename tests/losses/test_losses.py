@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rased.config import build
+from rased.building import build
 from rased.errors import RasedError
 from rased.losses.base import Loss, WeightedSum
 from rased.losses.mask import OutputMSE, PhaseSensitiveApproximation

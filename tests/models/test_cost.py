@@ -4,7 +4,8 @@ from functools import partial
 
 import pytest
 
-from rased.config import build, config_folder, load_yaml
+from rased.building import build
+from rased.config import config_folder, load_yaml
 from rased.models.base import Enhancer
 from rased.models.conv_tasnet import ConvTasNet
 from rased.models.cost import count_parameters, macs_per_second

@@ -11,8 +11,9 @@ import pytest
 import torch
 import yaml
 
+from rased.building import build
 from rased.cli.train import train
-from rased.config import build, merge
+from rased.config import merge
 from rased.data.frame_sources import MixtureRecipe, Mixtures
 from rased.data.frame_writer import write_frames
 from rased.data.frames import FrameFile, Framing
@@ -24,7 +25,7 @@ from rased.errors import RasedError
 from rased.layers.frontend import Features, Moments
 from rased.models.base import Enhancer
 from rased.signal.stft import STFT
-from rased.training.base import load_run
+from rased.zoo.runs import load_run
 from tests.data.conftest import RATE, corpora  # noqa: F401
 
 ROOT = Path(__file__).parents[2]

@@ -17,9 +17,9 @@ from rased.errors import RasedError
 from rased.evaluation.systems import System
 from rased.evaluation.testset import BUNDLE, read_testset
 from rased.evaluation.training import training_of
-from rased.training.base import load_run
 from rased.zoo.card import read_card
 from rased.zoo.publish import publish, write_entry
+from rased.zoo.runs import load_run
 
 SHORT = {
     "trainer": {"accelerator": "cpu", "max_epochs": -1, "max_steps": 2, "log_every_n_steps": 1},

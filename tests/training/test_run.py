@@ -14,12 +14,14 @@ import soundfile
 import torch
 import yaml
 
+from rased.building import build
 from rased.cli.train import main, train
-from rased.config import build
 from rased.errors import RasedError
-from rased.training.base import Enhancement, build_module, load_module, load_run
+from rased.training.base import Enhancement
+from rased.training.checkpoint import build_module, load_module
 from rased.training.resume import WholeCheckpoints
 from rased.training.tracking import MetricsCSV
+from rased.zoo.runs import load_run
 from tests.training.synthetic import mixture
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +41,9 @@ CONFIG = {
     "data": {"class_path": "tests.training.synthetic.Tones"},
     "run": {"examples": 2, "examples_every": 2},
 }
+
+
+OWN = ["tests"]
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +81,17 @@ def test_configuration_rebuilds_the_module(run: Path) -> None:
     assert saved["trainer"]["max_epochs"] == 3
 
 
+def test_what_a_checkpoint_names_is_not_imported_unless_allowed(run: Path) -> None:
+    for load in (load_run, lambda run: load_module(run / "checkpoints" / "best.ckpt")):
+        with pytest.raises(RasedError, match=r"TinyMask' is not a class .* --allow tests"):
+            load(run)
+
+
 @pytest.mark.parametrize("name", ["best", "last"])
 def test_checkpoint_is_plain_data_and_loads_by_weights_only(run: Path, name: str) -> None:
     path = run / "checkpoints" / f"{name}.ckpt"
     content = torch.load(path, weights_only=True)
-    module = load_module(path)
+    module = load_module(path, allow=OWN)
     again = module.state_dict()
     assert content["state_dict"].keys() == again.keys()
     assert all(torch.equal(value, again[key]) for key, value in content["state_dict"].items())
@@ -92,7 +103,7 @@ def test_checkpoint_is_plain_data_and_loads_by_weights_only(run: Path, name: str
 
 def test_load_run_gives_the_average_weights(run: Path) -> None:
     content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    loaded = load_run(run, "last")
+    loaded = load_run(run, "last", allow=OWN)
     assert not loaded.training
     for key, value in loaded.state_dict().items():
         assert torch.equal(value, content[f"average.{key}"])
@@ -103,7 +114,7 @@ def test_examples_are_what_the_average_gives(run: Path) -> None:
     """The validation of the last epoch was by the weights that last.ckpt holds."""
     noisy = mixture(4, 2000, seed=100)["noisy"][:2]
     with torch.no_grad():
-        expected = load_run(run, "last")(noisy)
+        expected = load_run(run, "last", allow=OWN)(noisy)
     for item in range(2):
         heard, rate = soundfile.read(run / "audio" / f"{item}-epoch-0003.wav", dtype="float32")
         assert rate == 16_000
@@ -144,11 +155,11 @@ def test_a_rerun_of_a_finished_run_changes_nothing(run: Path) -> None:
         (["-c", "model/gru-mask", "-c", "data/bundle", "--run.patince={}"], "'patience'"),
         (
             ["-c", "model/gru-mask", "-c", "data/bundle", "--model.enhancer.target", "ratio"],
-            r"^model\.enhancer\.target is ratio, .* one of .*'ratio_mask'",
+            r"^model\.enhancer\.target is 'ratio', .* one of .*'ratio_mask'",
         ),
         (
             ["-c", "model/gru-mask", "-c", "data/bundle", "--model.lr", "fast"],
-            r"^model\.lr is fast, and must be float\.$",
+            r"^model\.lr is 'fast', and must be a number\.$",
         ),
         (["-c", "model/gru-mask", "-c", "data/bundle", "--model.lr"], "needs a value"),
         (["-c", "model/gru-mask", "-c", "data/bundle", "epochs"], "'epochs' is not understood"),

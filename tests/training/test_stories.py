@@ -9,7 +9,8 @@ import yaml
 
 from rased.config import config_folder
 from rased.errors import RasedError
-from rased.training.base import Enhancement, build_module
+from rased.training.base import Enhancement
+from rased.training.checkpoint import build_module
 from rased.training.optimisation import Budget, lr_factor, update_average
 from tests.training.synthetic import TinyMask, TinyWaveform, mixture
 

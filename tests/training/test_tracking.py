@@ -23,7 +23,7 @@ from rased.data.shards import bundle
 from rased.errors import ProblemsFound
 from rased.evaluation import closing
 from rased.evaluation.result import load
-from rased.training.base import load_run
+from rased.zoo.runs import load_run
 
 SMALL = (
     *("-c", "model/gru-mask", "-c", "data/bundle", "-c", "trainer/cpu"),
@@ -266,17 +266,6 @@ def test_an_end_that_cannot_be_is_said_before_the_training(
     assert main([*words, "--run.metrics", "[quikc]"]) == 2
     assert "did you mean 'quick'" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_class_of_ones_own_is_no_entry_and_no_failure(
-    copy: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = yaml.safe_load((copy / "config.yaml").read_text())
-    config["model"]["init_args"]["enhancer"]["init_args"]["network"]["class_path"] = "mine.Net"
-    (copy / "config.yaml").write_text(yaml.safe_dump(config))
-    closing.close(copy, testsets=[], metrics=[], jobs=1, tracker=None)
-    assert "a card builds classes of rased alone, and mine.Net is none" in capsys.readouterr().err
-    assert not (copy / "zoo").exists()
 
 
 def test_a_run_that_was_never_validated_is_left_as_it_is(

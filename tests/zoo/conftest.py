@@ -4,7 +4,7 @@ import pytest
 import torch
 import yaml
 
-from rased.config import build
+from rased.building import build
 from rased.models.base import Enhancer
 from rased.zoo.card import CARD
 from rased.zoo.publish import write_entry

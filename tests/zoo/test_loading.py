@@ -46,12 +46,12 @@ def test_names_are_listed_by_pattern(entry, shelf, put):
 
 
 def test_an_unknown_name_brings_the_nearest(entry):
-    with pytest.raises(RasedError, match=r"no checkpoint .tinny. in the zoo; did you mean .tiny."):
+    with pytest.raises(RasedError, match=r"no checkpoint or method .tinny.; did you mean .tiny."):
         rased.load("tinny")
 
 
 def test_a_folder_that_is_no_entry_is_refused(tmp_path):
-    with pytest.raises(RasedError, match=r"holds no card\.yaml"):
+    with pytest.raises(RasedError, match=r"holds neither card\.yaml"):
         rased.load(tmp_path)
 
 
@@ -71,7 +71,7 @@ def test_a_changed_cut_or_missing_file_is_refused_before_anything_is_built(
     def built(*_, **__):
         raise AssertionError("built before verified")
 
-    monkeypatch.setattr("rased.zoo.loading.build", built)
+    monkeypatch.setattr("rased.zoo.assembly.build", built)
     said = "cannot be read" if damage == "missing" else "it was changed or cut"
     with pytest.raises(RasedError, match=said):
         rased.load("tiny")
@@ -85,22 +85,22 @@ def test_weights_that_do_not_fit_the_class_are_refused(entry):
 
 def test_what_is_no_safetensors_file_is_refused(entry):
     resign(entry, WEIGHTS, b"\x80\x04 a pickle, say")
-    with pytest.raises(RasedError, match="is no safetensors file"):
+    with pytest.raises(RasedError, match="is not a safetensors file"):
         rased.load("tiny")
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"class_path": "rased.models.frequency.Nothing"}, "there is no class"),
+        ({"class_path": "rased.models.frequency.Nothing"}, "may name; did you mean"),
         ({"init_args": {**SPEC["init_args"], "targett": "x"}}, "did you mean 'target'"),
         (
             {"init_args": {**SPEC["init_args"], "network": {"class_path": "os.system"}}},
-            "'os.system' is not allowed here",
+            "'os.system' is not a class that a file of others may name",
         ),
         (
             {"init_args": {**SPEC["init_args"], "network": {"class_path": "torch.nn.Linear"}}},
-            "'torch.nn.Linear' is not allowed here",
+            "'torch.nn.Linear' is not a class that a file of others may name",
         ),
     ],
 )

@@ -81,16 +81,16 @@ def test_a_card_may_not_write_elsewhere(site):
     card = yaml.safe_load((source / CARD).read_text())
     card["files"]["../../escaped"] = "0" * 64
     (source / CARD).write_text(yaml.safe_dump(card))
-    with pytest.raises(RasedError, match="is no name for a file"):
+    with pytest.raises(RasedError, match="it must be a name of at most"):
         pull(url)
 
 
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("file:///etc/card.yaml", "is no http or https URL"),
+        ("file:///etc/card.yaml", "is not an http or https URL"),
         ("http://127.0.0.1:1/card.yaml", "cannot be fetched"),
-        ("http:///card.yaml", "cannot be fetched"),
+        ("http:///card.yaml", "is not an address that can be fetched"),
     ],
 )
 def test_a_bad_url_is_one_sentence(url, said):

@@ -3,7 +3,8 @@
 import pytest
 from pytorch_lightning import LightningDataModule
 
-from rased.config import build, config_folder, load_configs
+from rased.building import build
+from rased.config import config_folder, load_configs
 from rased.data.corpora import CORPORA
 from rased.data.datamodule import MixtureDataModule
 

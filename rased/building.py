@@ -1,0 +1,387 @@
+"""Specs in, objects out: typed values go to typed parameters, and nothing is parsed a second time.
+
+A spec is {"class_path": "package.module.Class", "init_args": {...}}. Which classes it may name is for
+`rased.classes` to say. A value must have the type that the parameter's annotation names: where a class is expected
+stands a spec, never a string; text stays text.
+"""
+
+import dataclasses
+import inspect
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+from rased.classes import OWN, Classes
+from rased.errors import RasedError, cut, nearest, shown
+
+T = TypeVar("T")
+Spec = Mapping[str, Any]
+"""An object as data: {"class_path": "package.module.Class", "init_args": {...}}."""
+
+_SPEC_KEYS = ("class_path", "init_args")
+_MOST = 10_000
+"""Values in a spec."""
+_DEEPEST = 32
+_LONGEST = 10_000
+"""Characters of a text."""
+_LARGEST = 2**53
+"""The largest whole number."""
+_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    type(None): "null",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Way:
+    """How values become objects.
+
+    Attributes:
+        classes: which classes a spec may name.
+        dry: check only.
+    """
+
+    classes: Classes
+    dry: bool = False
+
+
+class _UnfitError(Exception):
+    """A value that does not fit an annotation; says what would."""
+
+
+def build(
+    kind: type[T], spec: Spec, *, classes: Classes = OWN, where: str = "the configuration"
+) -> T:
+    """Make the object that a spec describes, nested specs and dataclasses included.
+
+    Args:
+        kind: class that the object must be an instance of.
+        spec: {"class_path": ..., "init_args": {...}}.
+        classes: which classes it may name; `OWN` is for what the user wrote himself.
+        where: names the spec in messages.
+
+    Raises:
+        RasedError: a class or key that does not exist (with the nearest name) or is not allowed, a value of the
+            wrong type, a class that is not a `kind`, or values that the class does not take.
+
+    >>> from rased.signal.stft import STFT
+    >>> spec = {"class_path": "rased.signal.stft.STFT", "init_args": {"hop_length": 128}}
+    >>> build(STFT, spec).latency
+    384
+    """
+    check_size(spec, where)
+    return cast(T, _built(spec, kind, _Way(classes), where)())
+
+
+def verify(kind: type, spec: Spec, *, classes: Classes, where: str = "the configuration") -> None:
+    """Check all that `build` checks, values included, and build nothing.
+
+    Raises:
+        RasedError: see `build`.
+    """
+    check_size(spec, where)
+    _built(spec, kind, _Way(classes, dry=True), where)
+
+
+def check(spec: Spec, *, classes: Classes = OWN, where: str = "") -> type:
+    """Check the class and the keys of a spec, nested ones too, and return the class.
+
+    The values are for `build` to check.
+
+    Args:
+        spec: {"class_path": ..., "init_args": {...}}.
+        classes: which classes it may name.
+        where: dotted place of the spec in its file, for the message.
+
+    Raises:
+        RasedError: see `build`.
+    """
+    cls = _class_of(spec, _Way(classes), where or "the configuration")
+    check_arguments(cls, spec.get("init_args") or {}, classes=classes, where=where)
+    return cls
+
+
+def check_arguments(cls: type, arguments: Spec, *, classes: Classes = OWN, where: str = "") -> None:
+    """Check the names of a class's arguments, and what is nested in their values.
+
+    Raises:
+        RasedError: with the nearest name.
+    """
+    annotations = _arguments(cls, arguments, where)
+    for key, value in arguments.items():
+        _check_value(value, annotations[key], f"{where}.{key}".removeprefix("."), classes)
+
+
+def check_size(spec: Any, where: str) -> None:
+    """Refuse what is too large to be a spec, however its parts are shared.
+
+    Raises:
+        RasedError: too many values, too deep, a text that is too long, a number that is too large.
+    """
+    count = 0
+    waiting = [(spec, 0)]
+    while waiting:
+        item, depth = waiting.pop()
+        count += 1
+        if count > _MOST or depth > _DEEPEST:
+            raise RasedError(f"{where} holds too many values, or values too deep in each other.")
+        if isinstance(item, Mapping):
+            waiting += [(one, depth + 1) for pair in item.items() for one in pair]
+        elif isinstance(item, list | tuple):
+            waiting += [(one, depth + 1) for one in item]
+        elif isinstance(item, str) and len(item) > _LONGEST:
+            raise RasedError(f"{where} holds a text of {len(item)} characters.")
+        elif isinstance(item, int) and abs(item) > _LARGEST:
+            raise RasedError(f"{where} holds {shown(item)}, and numbers may be at most 2^53.")
+
+
+def _built(spec: Any, kind: Any, way: _Way, where: str) -> Callable[..., Any]:
+    """What makes the object of a spec, its arguments made already."""
+    cls = _class_of(spec, way, where)
+    if isinstance(kind, type) and not issubclass(cls, kind):
+        raise RasedError(
+            f"{where}: '{cut(spec['class_path'])}' is not a {kind.__name__}, and one is needed here."
+        )
+    return _call(cls, spec.get("init_args") or {}, way, where)
+
+
+def _call(cls: type, arguments: Any, way: _Way, where: str) -> Callable[..., Any]:
+    """What makes an instance: the class with its keyword arguments, its errors as one sentence."""
+    annotations = _arguments(cls, arguments, where)
+    given = {}
+    for key, value in arguments.items():
+        place = f"{where}.{key}" if where != "the configuration" else str(key)
+        try:
+            given[key] = _convert(value, annotations[key], way, place)
+        except _UnfitError as unfit:
+            raise RasedError(f"{place} is {shown(value)}, and must be {unfit}.") from None
+    return partial(_make, cls, where, **given) if not way.dry else _make_nothing
+
+
+def _make_nothing(*_: Any, **__: Any) -> None:
+    """What a dry run makes."""
+
+
+def _make(cls: type, where: str, /, *positional: Any, **given: Any) -> Any:
+    try:
+        return cls(*positional, **given)
+    except RasedError:
+        raise
+    except Exception as error:  # whatever a class raises for values that do not suit each other
+        lines = str(error).splitlines() or [""]
+        reason = cut(lines[0].replace(f"{cls.__name__}.__init__() ", ""))
+        raise RasedError(
+            f"{where}: {cls.__name__} cannot be built from these values ({type(error).__name__}: {reason})."
+        ) from error
+
+
+def _class_of(spec: Any, way: _Way, where: str) -> type:
+    if not isinstance(spec, Mapping) or "class_path" not in spec:
+        found = "" if isinstance(spec, Mapping) else f", and is {shown(spec)}"
+        raise RasedError(
+            f"{where} needs a class_path{found}: write class_path: package.module.Class and init_args: "
+            "below it."
+        )
+    _check_keys(spec, _SPEC_KEYS, where)
+    return way.classes.find(spec["class_path"], where=where)
+
+
+def _arguments(cls: type, arguments: Any, where: str) -> dict[str, Any]:
+    """Annotations of what a class can be given; what it is given must be among them."""
+    if not isinstance(arguments, Mapping):
+        raise RasedError(
+            f"{where or cls.__name__} must hold a mapping, and holds {shown(arguments)}."
+        )
+    annotations = _parameters(cls)
+    place = where or "the configuration"
+    _check_keys(arguments, annotations, f"{place} ({cls.__name__})")
+    return annotations
+
+
+def _check_keys(given: Mapping[Any, Any], known: Collection[str], where: str) -> None:
+    for key in given:
+        if key not in known:
+            raise RasedError(f"{where} has no key {shown(key)}; {nearest(str(key), known)}")
+
+
+def _check_value(value: Any, annotation: Any, where: str, classes: Classes) -> None:
+    """Follow nested specs, lists of them, and dataclasses given by their fields."""
+    if isinstance(value, Mapping):
+        if "class_path" in value:
+            check(value, classes=classes, where=where)
+            return
+        for cls in _classes(annotation):
+            if issubclass(cls, Mapping):
+                return
+            if dataclasses.is_dataclass(cls):
+                check_arguments(cls, value, classes=classes, where=where)
+                return
+        if _classes(annotation):
+            raise _needs_class(where)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            if isinstance(item, Mapping) and "class_path" in item:
+                check(item, classes=classes, where=f"{where}[{index}]")
+
+
+def _needs_class(where: str) -> RasedError:
+    return RasedError(
+        f"{where} holds a mapping without a class_path: write class_path: package.module.Class and "
+        "init_args: below it, or a plain value."
+    )
+
+
+def _parameters(cls: type) -> dict[str, Any]:
+    """Names and annotations of what a class can be given, through **kwargs to its bases."""
+    found: dict[str, Any] = {}
+    for base in inspect.getmro(cls):
+        if base is object or "__init__" not in vars(base):
+            continue
+        try:
+            signature = inspect.signature(base.__init__, eval_str=True)
+        except Exception:  # an annotation in quotes that names nothing
+            signature = inspect.signature(base.__init__)
+        open_ended = False
+        for name, parameter in list(signature.parameters.items())[1:]:
+            if parameter.kind is parameter.VAR_KEYWORD:
+                open_ended = True
+            elif parameter.kind is not parameter.VAR_POSITIONAL:
+                found.setdefault(name, parameter.annotation)
+        if not open_ended:
+            break
+    return found
+
+
+def _classes(annotation: Any) -> list[type]:
+    """The classes that an annotation names: those of a union, of a list's items and so on."""
+    if isinstance(annotation, type) and not typing.get_args(annotation):
+        return [] if annotation in _WORDS or annotation is inspect.Parameter.empty else [annotation]
+    origin = typing.get_origin(annotation)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return [dict]
+    return [cls for item in typing.get_args(annotation) for cls in _classes(item)]
+
+
+def _convert(value: Any, annotation: Any, way: _Way, where: str) -> Any:
+    """A value as the annotation wants it.
+
+    Raises:
+        _UnfitError: it does not fit; what would.
+        RasedError: a nested spec is wrong.
+    """
+    origin, inside = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation in (Any, object, inspect.Parameter.empty) or isinstance(
+        annotation, TypeVar | str
+    ):
+        return value
+    if annotation is None or annotation in _WORDS:
+        return _scalar(value, type(None) if annotation is None else annotation)
+    if origin is typing.Annotated:
+        return _convert(value, inside[0], way, where)
+    if origin is Literal:
+        if any(type(value) is type(one) and value == one for one in inside):
+            return value
+        raise _UnfitError("one of " + ", ".join(repr(one) for one in inside))
+    if origin in (typing.Union, types.UnionType):
+        return _one_of(value, inside, way, where)
+    if origin is Callable or annotation is Callable:
+        return _maker(value, inside, way, where)
+    if (origin or annotation) is type:
+        raise _UnfitError("left out (a class itself cannot be given)")
+    if isinstance(origin or annotation, type):
+        return _of_class(value, origin or annotation, inside, way, where)
+    raise _UnfitError("left out")
+
+
+def _scalar(value: Any, kind: type) -> Any:
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind or (kind is float and value != value):
+        raise _UnfitError(_WORDS[kind])
+    return value
+
+
+def _one_of(value: Any, kinds: Sequence[Any], way: _Way, where: str) -> Any:
+    """The first kind of a union that a value fits; whole numbers before others."""
+    wanted: list[str] = []
+    refusals: list[RasedError] = []
+    for kind in sorted(kinds, key=lambda kind: kind is float):
+        try:
+            return _convert(value, kind, way, where)
+        except _UnfitError as unfit:
+            wanted.append(str(unfit))
+        except RasedError as refusal:
+            refusals.append(refusal)
+    if refusals and isinstance(value, Mapping | list | tuple):
+        raise refusals[0]
+    raise _UnfitError(" or ".join(dict.fromkeys(wanted)))
+
+
+def _maker(value: Any, inside: Sequence[Any], way: _Way, where: str) -> Callable[..., Any]:
+    """A class that will be called with more arguments: Callable[[int, int], Network] takes the spec of a Network."""
+    made = inside[1] if len(inside) == 2 else None
+    if not isinstance(made, type):
+        raise _UnfitError("left out (a function cannot be given)")
+    if not isinstance(value, Mapping):
+        raise _UnfitError(f"a mapping with the class_path of a {made.__name__}")
+    return _built(value, made, way, where)
+
+
+def _of_class(value: Any, kind: type, inside: Sequence[Any], way: _Way, where: str) -> Any:
+    """A list, a mapping, a path, a dataclass by its fields, or an object by its spec."""
+    if issubclass(kind, Mapping):
+        if not isinstance(value, Mapping):
+            raise _UnfitError("a mapping")
+        of = inside[1] if len(inside) == 2 else Any
+        return {key: _convert(one, of, way, f"{where}.{key}") for key, one in value.items()}
+    if issubclass(kind, Path):
+        return Path(_scalar(value, str))
+    if issubclass(kind, Enum):
+        if value not in kind.__members__:
+            raise _UnfitError("one of " + ", ".join(kind.__members__))
+        return kind[value]
+    if issubclass(kind, tuple) or (issubclass(kind, Iterable) and kind in _LISTS):
+        return _items(value, kind, inside, way, where)
+    if not isinstance(value, Mapping):
+        raise _UnfitError(f"a mapping with the class_path of a {kind.__name__}")
+    if "class_path" in value:
+        return _built(value, kind, way, where)()
+    if dataclasses.is_dataclass(kind):
+        return _call(kind, value, way, where)()
+    raise _needs_class(where)
+
+
+_LISTS: tuple[type, ...] = (
+    list,
+    set,
+    frozenset,
+    Sequence,
+    Collection,
+    Iterable,
+)
+
+
+def _items(value: Any, kind: type, inside: Sequence[Any], way: _Way, where: str) -> Any:
+    """A list or a tuple, each item as its annotation wants it."""
+    if not isinstance(value, list | tuple):
+        raise _UnfitError("a list")
+    fixed = issubclass(kind, tuple) and bool(inside) and inside[-1] is not Ellipsis
+    if fixed and len(inside) != len(value):
+        raise _UnfitError(f"a list of {len(inside)}")
+    kinds = inside if fixed else [inside[0] if inside else Any] * len(value)
+    items = []
+    for index, (item, annotation) in enumerate(zip(value, kinds, strict=True)):
+        try:
+            items.append(_convert(item, annotation, way, f"{where}[{index}]"))
+        except _UnfitError as unfit:
+            raise _UnfitError(f"a list; item {index} must be {unfit}") from None
+    if issubclass(kind, tuple):
+        return tuple(items)
+    return kind(items) if kind in (set, frozenset) else items

@@ -1,0 +1,213 @@
+"""Which classes a file may name: a closed table for what others wrote, any importable class for one's own files.
+
+Cards, checkpoints of runs and configurations inside them come from strangers. What they name is looked up in a
+table; nothing is imported because a file says so. `allow` adds packages that the user trusts.
+"""
+
+import ast
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from rased.errors import RasedError, cut, nearest, shown
+
+_PACKAGE = Path(__file__).parent
+_DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}(?:\.[A-Za-z_][A-Za-z0-9_]{0,99}){1,9}")
+
+_TABLE = {
+    "rased.models.frequency": ("FrequencyDomainEnhancer", "Phase", "PostProcessing"),
+    "rased.models.conv_tasnet": ("ConvTasNet",),
+    "rased.models.dnn": ("DNN",),
+    "rased.models.gcrn": ("GCRN",),
+    "rased.models.gru": ("NSNet2",),
+    "rased.models.gtcrn": ("GTCRN",),
+    "rased.models.lstm": ("LSTM",),
+    "rased.models.classical.log_mmse": ("LogMMSE",),
+    "rased.models.classical.mmse_stsa": ("MMSESTSA",),
+    "rased.models.classical.omlsa": ("OMLSA",),
+    "rased.models.classical.spectral_subtraction": ("SpectralSubtraction",),
+    "rased.models.classical.wiener": ("Wiener",),
+    "rased.models.classical.wpe": ("WPE",),
+    "rased.models.classical.wpe_omlsa": ("WPEOMLSA",),
+    "rased.layers.frontend": ("Features", "Inputs"),
+    "rased.signal.stft": ("STFT",),
+    "rased.losses.base": ("WeightedSum",),
+    "rased.losses.mask": ("OutputMSE", "PhaseSensitiveApproximation"),
+    "rased.losses.spectral": (
+        "ComplexMSE",
+        "CompressedSpectrum",
+        "LogMagnitude",
+        "LogPower",
+        "Magnitude",
+        "MultiResolutionSTFT",
+        "OnSTFT",
+    ),
+    "rased.losses.waveform": ("L1", "SISDR", "SNR"),
+    "rased.training.base": ("Enhancement",),
+    "rased.training.complex": ("ComplexEnhancement",),
+    "rased.training.mapping": ("MappingEnhancement",),
+    "rased.training.mask": ("MaskEnhancement",),
+    "rased.training.waveform": ("WaveformEnhancement",),
+    "rased.data.datamodule": ("MixtureDataModule",),
+    "rased.data.frames_datamodule": ("FramesDataModule",),
+    "rased.data.frame_sources": ("MixtureRecipe",),
+    "rased.data.distortions": ("Distortions",),
+    "rased.data.mixing": ("Mixing",),
+    "rased.data.plan": ("Scene",),
+}
+"""Module -> classes that any file may name; a file may also leave out what is between `rased.models` and the class."""
+
+KNOWN = {f"{module}.{name}": module for module, names in _TABLE.items() for name in names}
+"""Dotted name of each class of the table -> its module."""
+
+_SHORT = {
+    ".".join([*module.split(".")[:2], name]): f"{module}.{name}"
+    for module, names in _TABLE.items()
+    for name in names
+}
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What a file may name.
+
+    Attributes:
+        own: the user wrote the file: any importable class, those of the working directory included.
+        allow: packages that others' files may name besides the table, such as ("my_package",).
+    """
+
+    own: bool = False
+    allow: tuple[str, ...] = ()
+
+    def find(self, path: Any, *, where: str = "the configuration") -> type:
+        """Find the class that a dotted name stands for.
+
+        Args:
+            path: what the file says.
+            where: place in the file, for the message.
+
+        Raises:
+            RasedError: not a dotted name, not in the table and not allowed, or there is no such class.
+        """
+        if not isinstance(path, str) or not _DOTTED.fullmatch(path):
+            same = [name for name in KNOWN if name.rpartition(".")[2] == path]
+            raise RasedError(
+                f"{where}: class_path is {shown(path)}; write a dotted name, such as "
+                f"{same[0] if same else 'rased.models.gtcrn.GTCRN'}."
+            )
+        name = _SHORT.get(path, path)
+        if name in KNOWN:
+            found: type = getattr(importlib.import_module(KNOWN[name]), name.rpartition(".")[2])
+            return found
+        if self.own:
+            return _import(path, where)
+        package = path.partition(".")[0]
+        if not any(path.startswith(f"{name}.") for name in self.allow):
+            raise RasedError(
+                f"{where}: '{cut(path)}' is not a class that a file of others may name; "
+                f"{_hint(path, package)}"
+            )
+        imported = _import(path, where)
+        if not any(f"{imported.__module__}.".startswith(f"{name}.") for name in self.allow):
+            raise RasedError(
+                f"{where}: '{cut(path)}' is not allowed: it comes from {imported.__module__}."
+            )
+        return imported
+
+    def knows(self, cls: type) -> bool:
+        """Whether a class is one of the table: its sizes can be tried out without memory."""
+        return f"{cls.__module__}.{cls.__qualname__}" in KNOWN
+
+
+OWN = Classes(own=True)
+"""For files that the user wrote."""
+STRANGERS = Classes()
+"""For files of others."""
+
+
+def allowing(allow: Sequence[str]) -> Classes:
+    """Others' files, with packages that the user trusts.
+
+    Raises:
+        RasedError: a word that is not the name of a package.
+    """
+    for name in (allow,) if isinstance(allow, str) else allow:
+        if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", str(name)):
+            raise RasedError(
+                f"allow names packages, such as my_package, and {shown(name)} is not a name of one."
+            )
+    return Classes(allow=(allow,) if isinstance(allow, str) else tuple(allow))
+
+
+def packages(spec: Any) -> tuple[str, ...]:
+    """The packages, other than rased, that the class paths of a configuration name."""
+    found: dict[str, None] = {}
+    waiting = [spec]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            path = item.get("class_path")
+            if isinstance(path, str) and "." in path:
+                found[path.partition(".")[0]] = None
+            waiting += item.values()
+        elif isinstance(item, list | tuple):
+            waiting += item
+    return tuple(name for name in sorted(found) if name != "rased")
+
+
+def _hint(path: str, package: str) -> str:
+    near = nearest(path, KNOWN)
+    if package == "rased":
+        return near if near.startswith("did") else "see `rased models` for those of rased."
+    return (
+        f"if you trust the package '{package}', allow it: rased.load(..., allow=['{package}']), or "
+        f"--allow {package} on the command line."
+    )
+
+
+def _import(path: str, where: str) -> type:
+    """Import a class of the user's choice; the working directory counts as a place of packages."""
+    module_name, _, name = path.rpartition(".")
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path and not _has_module(path.partition(".")[0]):
+        sys.path.append(here)
+    found = None
+    if _has_module(module_name):
+        try:
+            found = getattr(importlib.import_module(module_name), name, None)
+        except Exception as error:  # whatever that module raises when it is imported
+            raise RasedError(
+                f"{where}: importing '{module_name}' fails with {type(error).__name__}: {cut(str(error))}."
+            ) from error
+    if not isinstance(found, type):
+        hint = nearest(path, _class_paths())
+        if hint.startswith("known"):
+            hint = "see `rased models` for models, and the API pages for the rest."
+        raise RasedError(f"{where}: there is no class '{cut(path)}'; {hint}")
+    return found
+
+
+def _has_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError, AttributeError):
+        return False
+
+
+@cache
+def _class_paths() -> tuple[str, ...]:
+    """Dotted paths of every public class in rased, read without importing anything."""
+    paths = []
+    for file in sorted(_PACKAGE.rglob("*.py")):
+        parts = file.relative_to(_PACKAGE.parent).with_suffix("").parts
+        module = ".".join(part for part in parts if part != "__init__")
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                paths.append(f"{module}.{node.name}")
+    return tuple(paths)

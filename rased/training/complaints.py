@@ -1,0 +1,33 @@
+"""What the parser of Lightning's command line complains of, in one sentence."""
+
+import re
+
+from rased.errors import RasedError
+
+
+def as_rased_error(error: Exception) -> RasedError:
+    """What went wrong inside jsonargparse: the RasedError of ours that it wraps, or its own words.
+
+    Its own words come without the values that it repeats and the types that it tried.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, RasedError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return RasedError(_sentence(str(error)))
+
+
+def _sentence(report: str) -> str:
+    """What jsonargparse reports over many lines, in one: the key, its value, what it must be."""
+    keys = re.findall(r'Parser key "([^"]+)"', report)
+    reasons = re.findall(r"Expected a (.+?)(?:\. Got value: (.*))?$", report, re.MULTILINE)
+    if not keys or not reasons:
+        return " ".join(report.split())
+    exact = next(((kind, value) for kind, value in reasons if value), None)
+    if exact is None:
+        given = re.findall(r"Given value: (.*)$", report, re.MULTILINE)
+        exact = (" or ".join(kind for kind, _ in reasons), given[-1] if given else "something else")
+    kind = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", exact[0]).replace("NoneType", "null")
+    kind = re.sub(r"typing\.Literal\[(.*)\]", r"one of \1", kind)
+    return f"{'.'.join(keys).removeprefix('object.')} is {exact[1]}, and must be {kind}."

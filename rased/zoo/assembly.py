@@ -1,0 +1,105 @@
+"""From a spec and weights of others to an enhancer: nothing is built that is larger than the weights."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as registration
+
+from rased.building import build
+from rased.classes import Classes
+from rased.errors import RasedError, cut
+from rased.models.base import Enhancer
+
+_SPARE_NUMBERS = 10_000
+_SPARE_PARTS = 10_000
+"""Parameters, buffers and modules that a network may have beyond a few for each tensor of its weights."""
+
+
+def assemble(
+    spec: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    *,
+    classes: Classes,
+    where: str,
+) -> Enhancer:
+    """Build an enhancer and give it its weights, every one of them; it is in evaluation mode.
+
+    The classes of rased are built without memory first (on torch's "meta" device), within bounds that the weights
+    set, and compared with the weights; only then in earnest.
+
+    Args:
+        spec: class_path and init_args of the enhancer.
+        weights: its state.
+        classes: which classes the spec may name.
+        where: names the file in messages.
+
+    Raises:
+        RasedError: a class, key or value that is refused, or weights that do not fit.
+    """
+    for name, tensor in weights.items():
+        if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided:
+            raise RasedError(f"{where}: '{cut(str(name))}' is not a plain tensor.")
+    cls = classes.find(spec.get("class_path"), where=f"{where}: enhancer")
+    if classes.knows(cls):
+        with _bounded(weights, where), torch.device("meta"):
+            sketch = build(Enhancer, spec, classes=classes, where=f"{where}: enhancer")
+        _check_shapes(sketch, weights, where)
+    with _bounded(weights, where):
+        enhancer = build(Enhancer, spec, classes=classes, where=f"{where}: enhancer")
+    _check_shapes(enhancer, weights, where)
+    try:
+        enhancer.load_state_dict(dict(weights), strict=True)
+    except Exception as error:  # whatever torch raises for tensors that do not suit
+        raise RasedError(f"{where} does not fit its card: {cut(str(error))}") from None
+    return enhancer.eval()
+
+
+def _check_shapes(enhancer: Enhancer, weights: Mapping[str, Tensor], where: str) -> None:
+    wanted = {name: tuple(tensor.shape) for name, tensor in enhancer.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    for name in [*wanted, *given]:
+        if wanted.get(name) != given.get(name):
+            raise RasedError(
+                f"{where} does not fit its card: '{cut(name, 80)}' has the shape {given.get(name, 'of nothing')} in "
+                f"the weights and {wanted.get(name, 'of nothing')} in {type(enhancer).__name__}."
+            )
+
+
+@contextmanager
+def _bounded(weights: Mapping[str, Tensor], where: str) -> Iterator[None]:
+    """Stop the building of modules, in this thread, that grow far beyond the weights.
+
+    Raises:
+        RasedError: they do.
+    """
+    numbers = 4 * sum(tensor.numel() for tensor in weights.values()) + _SPARE_NUMBERS
+    parts = 50 * len(weights) + _SPARE_PARTS
+    here, seen = threading.get_ident(), [0, 0]
+
+    def count(module: nn.Module, name: str, part: Any) -> None:
+        if threading.get_ident() != here:
+            return
+        seen[0] += part.numel() if isinstance(part, Tensor) else 0
+        seen[1] += 1
+        if seen[0] > numbers or seen[1] > parts:
+            raise RasedError(
+                f"{where}: the network that its card describes is much larger than its weights."
+            )
+
+    hooks = [
+        register(count)
+        for register in (
+            registration.register_module_parameter_registration_hook,
+            registration.register_module_buffer_registration_hook,
+            registration.register_module_module_registration_hook,
+        )
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
