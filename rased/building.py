@@ -57,7 +57,7 @@ class _UnfitError(Exception):
 
 
 def build(
-    kind: type[T], spec: Spec, *, classes: Classes = OWN, where: str = "the configuration"
+    kind: type[T], spec: Any, *, classes: Classes = OWN, where: str = "the configuration"
 ) -> T:
     """Make the object that a spec describes, nested specs and dataclasses included.
 
@@ -80,7 +80,7 @@ def build(
     return cast(T, _built(spec, kind, _Way(classes), where)())
 
 
-def verify(kind: type, spec: Spec, *, classes: Classes, where: str = "the configuration") -> None:
+def verify(kind: type, spec: Any, *, classes: Classes, where: str = "the configuration") -> None:
     """Check all that `build` checks, values included, and build nothing.
 
     Raises:
@@ -90,7 +90,7 @@ def verify(kind: type, spec: Spec, *, classes: Classes, where: str = "the config
     _built(spec, kind, _Way(classes, dry=True), where)
 
 
-def check(spec: Spec, *, classes: Classes = OWN, where: str = "") -> type:
+def check(spec: Any, *, classes: Classes = OWN, where: str = "") -> type:
     """Check the class and the keys of a spec, nested ones too, and return the class.
 
     The values are for `build` to check.

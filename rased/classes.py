@@ -165,6 +165,8 @@ def _hint(path: str, package: str) -> str:
     near = nearest(path, KNOWN)
     if package == "rased":
         return near if near.startswith("did") else "see `rased models` for those of rased."
+    if package in sys.stdlib_module_names or package == "torch":
+        return "no enhancer needs it: do not trust this file."
     return (
         f"if you trust the package '{package}', allow it: rased.load(..., allow=['{package}']), or "
         f"--allow {package} on the command line."

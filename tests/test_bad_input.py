@@ -207,7 +207,7 @@ def test_dev_null_is_not_replaced(capsys, tmp_path):
 
 def test_an_unknown_model_brings_the_nearest_names(capsys, tmp_path):
     words = ["enhance", good(tmp_path / "in.wav"), "-o", tmp_path / "out.wav", "--model", "tinny"]
-    assert "no checkpoint 'tinny' in the zoo; did you mean 'tiny'?" in complaint(capsys, words)
+    assert "no checkpoint or method 'tinny'; did you mean 'tiny'?" in complaint(capsys, words)
     assert not (tmp_path / "out.wav").exists()
 
 
@@ -244,9 +244,15 @@ def damage(kind, entry):
         ("truncated", "it was changed or cut; get the checkpoint again"),
         ("missing weights", "cannot be read: No such file"),
         ("newer schema", "has schema 99 and this rased reads up to 1; update it"),
-        ("unknown class", "there is no class 'rased.models.gru.Nothing'"),
-        ("foreign class", "asks for the class 'subprocess.Popen'; only models below rased.models"),
-        ("no card", "is no YAML that can be read"),
+        (
+            "unknown class",
+            "'rased.models.gru.Nothing' is not a class that a file of others may name",
+        ),
+        (
+            "foreign class",
+            "'subprocess.Popen' is not a class that a file of others may name; no enhancer needs it",
+        ),
+        ("no card", "is not YAML that can be read"),
     ],
 )
 def test_a_damaged_checkpoint_is_refused(capsys, tmp_path, shelf, kind, said):

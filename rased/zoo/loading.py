@@ -44,9 +44,7 @@ def load_folder(folder: Path, *, allow: Sequence[str] = ()) -> Enhancer:
     files = verified_files(folder, card)
     check_manifest(folder, card, files)
     weights = read_tensors(files[WEIGHTS], folder / WEIGHTS)
-    enhancer = assemble(
-        card["enhancer"], weights, classes=allowing(allow), where=f"'{folder / WEIGHTS}'"
-    )
+    enhancer = assemble(card["enhancer"], weights, classes=allowing(allow), where=f"'{folder}'")
     _check_facts(enhancer, card, folder)
     enhancer.card = card
     return enhancer

@@ -43,7 +43,7 @@ def import_nsnet2(path: Path) -> FrequencyDomainEnhancer:
     Raises:
         RasedError: the file is not that network.
     """
-    from rased.config import build
+    from rased.building import build
 
     enhancer = build(FrequencyDomainEnhancer, SPEC)
     wanted = enhancer.state_dict()

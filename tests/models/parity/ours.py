@@ -7,7 +7,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from rased.config import build, config_folder, load_yaml
+from rased.building import build
+from rased.config import config_folder, load_yaml
 from rased.models.base import Enhancer
 from rased.models.conv_tasnet import ConvTasNet
 from rased.models.gtcrn import GTCRN
