@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 
+from rased.building import build
 from rased.cli.train import main, train
-from rased.config import build
 from rased.errors import RasedError
 from rased.losses.base import Loss
 from rased.tensors import read_checkpoint
-from rased.training.base import MOST_SKIPPED, load_run
+from rased.training.base import MOST_SKIPPED
 from rased.training.best import KeepBest, measure
+from rased.zoo.runs import load_run
 from tests.training.synthetic import Killed, Tones
 
 LOSSES = [
