@@ -356,6 +356,7 @@ def _verb(verbs: Any, name: str, summary: str, examples: str) -> argparse.Argume
 
 
 def _pack(arguments: argparse.Namespace) -> int:
+    from rased.audio import printable
     from rased.data.pack import VALID_SHARE, pack
 
     valid_share = arguments.valid_share
@@ -378,7 +379,7 @@ def _pack(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(
             {
-                "folder": str(packed.folder),
+                "folder": printable(packed.folder),
                 "samples": packed.samples,
                 "seconds": round(packed.seconds, 3),
                 "bytes": packed.bytes,
@@ -390,7 +391,7 @@ def _pack(arguments: argparse.Namespace) -> int:
         )
     else:
         print(
-            f"{packed.folder}: {packed.samples} samples, {duration(packed.seconds)}, "
+            f"{printable(packed.folder)}: {packed.samples} samples, {duration(packed.seconds)}, "
             f"{packed.bytes / 1e6:.1f} MB{_resumed(packed.resumed, packed.samples)}"
         )
         if packed.division:
