@@ -11,8 +11,9 @@ import rased
 from rased import audio
 from rased.cli import enhance as cli_enhance
 from rased.errors import RasedError
-from rased.files import DEFAULT_MODEL, enhance, enhanced_blocks
+from rased.files import DEFAULT_MODEL, enhance, enhanced_blocks, resolve
 from rased.models.base import Enhancer, Prediction, SpectralEnhancer, SpectralPrediction
+from rased.models.classical import METHODS
 from rased.signal.stft import STFT
 
 
@@ -222,3 +223,77 @@ def test_what_a_killed_writer_left_is_removed_and_what_is_being_written_is_not(t
         assert len(list(tmp_path.iterdir())) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["out.wav"]
     assert audio.inspect(target).frames == 1_600
+
+
+def unusual_signals():
+    generator = np.random.default_rng(0)
+    return {
+        "one sample": np.full(1, 0.5),
+        "two samples": np.array([0.5, -0.5]),
+        "100 samples": 0.1 * generator.standard_normal(100),
+        "zeros": np.zeros(9_000),
+        "constant": np.full(9_000, 0.3),
+        "clipped": np.sign(generator.standard_normal(9_000)),
+        "one click": np.eye(1, 9_000, 4_000)[0],
+        "tiny": 1e-30 * generator.standard_normal(9_000),
+    }
+
+
+@pytest.mark.parametrize("model", [*METHODS, DEFAULT_MODEL])
+def test_unusual_signals_keep_their_length_and_stay_finite(tmp_path, model):
+    enhancer = resolve(model)
+    for name, signal in unusual_signals().items():
+        waveform = signal.astype(np.float32)[None]
+        audio.write(tmp_path / "in.wav", waveform, 16_000, coding="FLOAT")
+        enhance(tmp_path / "in.wav", tmp_path / "out.wav", model=enhancer)
+        found = audio.read(tmp_path / "out.wav")[0]
+        assert found.shape == waveform.shape, name
+        assert np.isfinite(found).all(), name
+        if name == "zeros":
+            assert not found.any()
+
+
+@pytest.mark.parametrize("model", ["log-mmse", DEFAULT_MODEL])
+def test_an_odd_number_of_float_samples_in_stereo_keeps_its_end(tmp_path, model):
+    generator = np.random.default_rng(2)
+    waveform = (0.1 * generator.standard_normal((2, 202_507))).astype(np.float32)
+    audio.write(tmp_path / "in.wav", waveform, 44_100, coding="FLOAT")
+    enhance(tmp_path / "in.wav", tmp_path / "out.wav", model=model)
+    info = audio.inspect(tmp_path / "out.wav")
+    assert (info.frames, info.channels, info.subtype) == (202_507, 2, "FLOAT")
+    assert np.abs(audio.read(tmp_path / "out.wav")[0][:, -50:]).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("suffix", "rate"),
+    [(".mp3", 44_100), (".ogg", 44_100), (".flac", 44_100), (".opus", 48_000), (".opus", 16_000)],
+)
+def test_a_lossy_output_keeps_length_and_place(tmp_path, suffix, rate):
+    generator = np.random.default_rng(3)
+    waveform = generator.standard_normal((2, rate))
+    waveform += np.roll(waveform, 1, axis=1) + np.roll(waveform, 2, axis=1)
+    waveform = (0.05 * waveform).astype(np.float32)
+    audio.write(tmp_path / "in.wav", waveform, rate)
+    enhance(tmp_path / "in.wav", tmp_path / f"out{suffix}", model=Identity())
+    found = audio.read(tmp_path / f"out{suffix}")[0]
+    assert found.shape == waveform.shape
+    product = np.fft.irfft(np.fft.rfft(found[0]) * np.fft.rfft(waveform[0]).conj())
+    assert np.argmax(product) == 0
+
+
+@pytest.mark.parametrize(
+    ("container", "coding"),
+    [
+        *(("WAV", coding) for coding in ("ALAW", "ULAW", "IMA_ADPCM", "MS_ADPCM", "GSM610")),
+        *(("WAV", coding) for coding in ("PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")),
+        *((container, "PCM_24") for container in ("WAVEX", "RF64", "W64", "AIFF", "AU", "CAF")),
+    ],
+)
+def test_every_coding_comes_back_with_its_length_and_at_least_16_bits(tmp_path, container, coding):
+    path = tmp_path / "in.wav"
+    soundfile.write(path, tone(0.5, 16_000)[0], 16_000, format=container, subtype=coding)
+    enhance(path, tmp_path / "out.wav", model=Identity())
+    before, after = audio.inspect(path), audio.inspect(tmp_path / "out.wav")
+    assert (after.frames, after.channels) == (before.frames, 1)
+    wide = coding in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")
+    assert after.subtype == (coding if wide else "PCM_16")

@@ -22,7 +22,7 @@ PACK_EXAMPLES = """\
 examples:
   rased data pack recordings/ --out shards/speech --role speech
   rased data pack corpus/manifest.csv --out shards/noise --role noise --codec pcm16 --jobs 4
-  rased data pack a.wav b.m4a --out shards/mine --role speech --split test
+  rased data pack a.wav b.flac --out shards/mine --role speech --split test
 
 Folders are read as [role/][train|valid|test/][label/]...; a manifest.csv in a folder is used
 instead, with the columns path and, where known, role, split, label (speaker, noise type, room),

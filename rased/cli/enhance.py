@@ -24,7 +24,7 @@ examples:
   rased enhance noisy.wav                                  writes noisy.enhanced.wav beside it
   rased enhance noisy.mp3 -o clean.flac                    another name and format
   rased enhance recordings/ -o enhanced/ --model NAME      a folder and all folders in it, with another model
-  rased enhance a.wav b.m4a -o enhanced/                   several files
+  rased enhance a.wav b.flac -o enhanced/                  several files
   arecord -t raw -f S16_LE -r 16000 | rased enhance - -o - | aplay -t raw -f S16_LE -r 16000
                                                            live: 16-bit mono PCM at the model's rate
 

@@ -207,8 +207,9 @@ def test_the_name_of_the_output_says_the_container(tmp_path, coding, name, wante
     ],
 )
 def test_an_output_that_cannot_hold_the_audio_is_refused(tmp_path, name, channels, said):
-    with pytest.raises(RasedError, match=said):
+    with pytest.raises(RasedError, match=said) as caught:
         audio.write(tmp_path / name, tone(0.1, 44_100, channels), 44_100)
+    assert "<" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,6 +13,7 @@ import soundfile
 from rased import audio
 from rased.data.waveform import decode
 from rased.errors import RasedError
+from rased.evaluation.testset import read_audio
 from rased.files import enhance
 from rased.models.base import Enhancer, Prediction
 from tests.audio import material
@@ -48,7 +49,7 @@ def judgement(read):
 
 
 def three_judgements(path):
-    """How the reader, packing and enhancing judge a file."""
+    """How the reader, packing and enhancing judge a file; evaluation judges as the reader does."""
     output = path.with_name("out.wav")
     output.unlink(missing_ok=True)
     found = (
@@ -57,6 +58,14 @@ def three_judgements(path):
         judgement(lambda: enhance(path, output, model=Same())),
     )
     assert output.exists() == (found[2] is None)
+    try:
+        read_audio(path, sample_rate=RATE)
+    except RasedError as error:
+        evaluated = str(error)
+        assert found[0] or "evaluation takes one" in evaluated
+        assert found[0] is None or found[0] in evaluated
+    else:
+        assert found[0] is None
     return found
 
 
