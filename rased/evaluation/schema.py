@@ -21,6 +21,7 @@ class SystemFacts(msgspec.Struct, forbid_unknown_fields=True):
     sha256: Hash
     sample_rate: SampleRate
     latency: Samples | None
+    buffering: Samples | None
     look_ahead: Samples | None
     causal: bool | None
     checkpoint_sha256: Hash | None
