@@ -108,7 +108,7 @@ def check(spec: Any, *, classes: Classes = OWN, where: str = "") -> type:
     return cls
 
 
-def check_arguments(cls: type, arguments: Spec, *, classes: Classes = OWN, where: str = "") -> None:
+def check_arguments(cls: type, arguments: Any, *, classes: Classes = OWN, where: str = "") -> None:
     """Check the names of a class's arguments, and what is nested in their values.
 
     Raises:

@@ -6,6 +6,7 @@ LightningCLI reads, defines `main(argv) -> int` instead.
 
 import argparse
 import importlib
+import io
 import os
 import re
 import sys
@@ -98,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code; every RasedError becomes one sentence on stderr."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
+    _tolerate_encodings()
     try:
         return _dispatch([word for word in words if word != "--debug"])
     except KeyboardInterrupt:
@@ -124,6 +126,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         what = f"{type(error).__name__}: {error}"
         _complain(f"internal error, {what} (add --debug for the traceback)", debug)
         return INTERNAL
+
+
+def _tolerate_encodings() -> None:
+    """Let a character that the terminal's encoding lacks become a question mark, not an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _dispatch(words: list[str]) -> int:

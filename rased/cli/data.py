@@ -232,10 +232,11 @@ def _info(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(found)
         return 0
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from rased.terminal import open_console
+
+    console = open_console()
     for folder in found:
         table = Table(title=f"{folder['folder']}: {folder['what']}", title_justify="left")
         for column in ("split", "files", "length", "labels", "MB", "licences"):

@@ -128,8 +128,9 @@ def _described(corpus: Any) -> dict[str, Any]:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from rased.terminal import open_console
 
     table = Table()
     for column in ("corpus", "role", "hours", "kHz", "licence", "how to get it"):
@@ -148,7 +149,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             row["licence"],
             row["how"],
         )
-    Console().print(table)
+    open_console().print(table)
 
 
 def run_prepare(arguments: argparse.Namespace) -> int:
@@ -218,13 +219,15 @@ def _print_json(done: Any) -> None:
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
     """Give a function (what, done, total) that moves one bar a task; silent without a terminal."""
-    from rich.console import Console
     from rich.progress import Progress, TaskID, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    from rased.terminal import PlainColumn, open_console
+
+    console = open_console(stderr=True)
     tasks: dict[str, TaskID] = {}
     with Progress(
-        *Progress.get_default_columns()[:3],
+        PlainColumn(),
+        *Progress.get_default_columns()[1:3],
         TimeRemainingColumn(),
         console=console,
         transient=True,

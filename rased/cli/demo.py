@@ -15,6 +15,7 @@ from rased.parallel import cores
 if TYPE_CHECKING:
     from rich.console import Console
 
+
 EXAMPLES = """\
 examples:
   rased demo                            about 7 minutes on 2 cores; then open demo/index.html
@@ -56,12 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, evaluate, compare, show."""
-    from rich.console import Console
+    from rased.terminal import open_console
 
     if arguments.steps < 1:
         raise RasedError(f"--steps is {arguments.steps}; give 1 or more.")
     out: Path = arguments.out
-    console = Console(highlight=False)
+    console = open_console()
     _header(console, arguments.steps)
 
     console.rule("1. train")

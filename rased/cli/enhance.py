@@ -115,20 +115,20 @@ def _enhance_all(
     pairs: list[tuple[Path, Path]], enhancer: "Enhancer", *, quiet: bool
 ) -> tuple[list["Report"], list[str]]:
     """Enhance one file after the other; return what was done and what could not be."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
     from rased import audio
     from rased.files import enhance
+    from rased.terminal import PlainColumn, open_console
 
     reports: list[Report] = []
     failures: list[str] = []
     said: set[str] = set()
-    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+    console = open_console(stderr=True, soft_wrap=True)
     with Progress(
-        TextColumn("{task.description}", markup=False),
+        PlainColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
+        PlainColumn("{task.percentage:3.0f} %"),
         TimeRemainingColumn(),
         console=console,
         transient=True,

@@ -48,8 +48,9 @@ def describe(name: str) -> dict[str, Any]:
 
 def print_table(rows: list[dict[str, Any]]) -> None:
     """Print one line a metric, then what to do for those that are not here."""
-    from rich.console import Console
     from rich.table import Table
+
+    from rased.terminal import open_console
 
     table = Table(box=None, pad_edge=False, expand=True)
     for title in ("name", "unit", "better", "range", "Hz", "against", "here"):
@@ -68,7 +69,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
             row["version"],
             style="dim" if row["install"] else None,
         )
-    console = Console(width=max(120, Console().width))
+    console = open_console(width=max(120, open_console().width))
     console.print(table)
     for row in rows:
         if row["install"]:

@@ -119,8 +119,9 @@ def _row(enhancer: Enhancer, *, name: str, story: str, domain: str, macs: int | 
 
 def print_table(rows: list[Row]) -> None:
     """Print one line each, the paper cut to the width of the terminal."""
-    from rich.console import Console
     from rich.table import Table
+
+    from rased.terminal import open_console
 
     table = Table(box=None, pad_edge=False, expand=True)
     for title in ("name", "story", "domain"):
@@ -139,7 +140,7 @@ def print_table(rows: list[Row]) -> None:
             "" if row.macs_per_second is None else _short(row.macs_per_second),
             row.paper,
         )
-    Console(width=max(100, Console().width)).print(table)
+    open_console(width=max(100, open_console().width)).print(table)
 
 
 def _latency(row: Row) -> str:

@@ -27,17 +27,17 @@ def print_json(content: Any) -> None:
 @contextmanager
 def progress_bar(what: str) -> Iterator[Any]:
     """Give a function (done, total) that moves a bar on stderr; silent when that is no terminal."""
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
-        TextColumn,
         TimeRemainingColumn,
     )
 
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
+    from rased.terminal import PlainColumn, open_console
+
+    columns = (PlainColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = open_console(stderr=True)
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:

@@ -44,8 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """List or compare."""
-    from rich.console import Console
-
+    from rased.terminal import open_console
     from rased.training.runs import differences, draw_curves, list_runs, read_run
 
     folder: Path = arguments.runs
@@ -69,9 +68,9 @@ def run(arguments: argparse.Namespace) -> int:
         ]
         print(json.dumps(rows, indent=1))
         return 0
-    console = Console(highlight=False)
+    console = open_console()
     if not console.is_terminal:
-        console = Console(highlight=False, width=160)
+        console = open_console(width=160)
     _print(found, unlike, console)
     if arguments.png is not None:
         console.print(f"curves: {arguments.png}", soft_wrap=True)

@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rased.errors import ProblemsFound
+from rased.cli.options import add_allow
+from rased.errors import ProblemsFound, RasedError
 
 EXAMPLES = """\
 examples:
   rased zoo list                                    names, sizes, latency
   rased zoo list --markdown                         the table of the README
-  rased zoo info NAME                               the card
+  rased zoo info NAME                               what it is for, how good, how fast, its licence
   rased zoo verify                                  hashes, golden output, stream of every entry
   rased zoo pull https://.../card.yaml              fetch an entry by the URL of its card
   rased zoo publish runs/mine --name mine-16k       a run becomes an entry below zoo/
@@ -34,12 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--json", action="store_true", help="the cards as JSON")
     form.add_argument("--markdown", action="store_true", help="the table of the README")
 
-    info = verbs.add_parser("info", help="the card of an entry", epilog=EXAMPLES)
+    info = verbs.add_parser(
+        "info", help="what an entry is for, how good, its licence", epilog=EXAMPLES
+    )
     info.add_argument("name", help="name, folder or card")
-    info.add_argument("--json", action="store_true", help="the card as JSON")
+    info.add_argument("--json", action="store_true", help="the whole card as JSON")
 
     verify = verbs.add_parser("verify", help="hashes, golden output and stream", epilog=EXAMPLES)
     verify.add_argument("names", nargs="*", metavar="NAME", help="names or folders; none: all")
+    add_allow(verify)
     verify.add_argument("--json", action="store_true", help="print the checks as JSON")
 
     pull = verbs.add_parser("pull", help="fetch an entry by the URL of its card", epilog=EXAMPLES)
@@ -66,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DB",
         help="let the entry take away no more than this (default: as the run)",
     )
+    add_allow(publish)
     publish.add_argument("--replace", action="store_true", help="replace an entry of that name")
 
     importing = verbs.add_parser("import", help="authors' weights become an entry", epilog=EXAMPLES)
@@ -92,7 +97,12 @@ def _list(arguments: argparse.Namespace) -> int:
     from rased.zoo.card import read_card
     from rased.zoo.registry import find, list_checkpoints
 
-    cards = [read_card(find(name)) for name in list_checkpoints(arguments.pattern)]
+    cards = []
+    for name in list_checkpoints(arguments.pattern):
+        try:
+            cards.append(read_card(find(name)))
+        except RasedError as error:  # one bad entry does not hide the others
+            print(f"rased: left out: {error}", file=sys.stderr)
     if arguments.json:
         print(json.dumps(cards, indent=1))
     elif arguments.markdown:
@@ -127,6 +137,8 @@ def rows(cards: list[dict[str, Any]]) -> list[tuple[str, ...]]:
 
 def markdown(cards: list[dict[str, Any]]) -> str:
     """The table of the README."""
+    from rased.terminal import markdown_cell, markdown_name
+
     scored = sorted({testset for card in cards for testset in card["scores"]})
     metrics = {
         testset: [
@@ -135,18 +147,19 @@ def markdown(cards: list[dict[str, Any]]) -> str:
         for testset in scored
     }
     columns = [(testset, metric) for testset in scored for metric in metrics[testset]]
-    header = [*COLUMNS, *(f"{metric} ({testset})" for testset, metric in columns)]
+    header = [*COLUMNS, *(markdown_cell(f"{metric} ({testset})") for testset, metric in columns)]
     lines = [header, ["---"] * len(header)]
     for card, row in zip(cards, rows(cards), strict=True):
         values = [card["scores"].get(testset, {}).get(metric) for testset, metric in columns]
         scores = ["" if value is None else f"{value:.2f}" for value in values]
-        lines.append([f"`{row[0]}`", *row[1:], *scores])
+        lines.append([markdown_name(row[0]), *map(markdown_cell, row[1:]), *scores])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _print_table(cards: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from rased.terminal import open_console
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in COLUMNS:
@@ -154,7 +167,7 @@ def _print_table(cards: list[dict[str, Any]]) -> None:
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows(cards):
         table.add_row(*row)
-    Console().print(table)
+    open_console().print(table)
 
 
 def _thousands(count: int | None) -> str:
@@ -180,17 +193,73 @@ def _hours(card: dict[str, Any]) -> str:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    import yaml
-
+    from rased.terminal import open_console
     from rased.zoo.card import read_card
     from rased.zoo.registry import find
 
-    card = read_card(find(arguments.name))
+    folder = find(arguments.name)
+    card = read_card(folder)
     if arguments.json:
         print(json.dumps(card, indent=1))
-    else:
-        print(yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=100), end="")
+        return 0
+    console = open_console(soft_wrap=True)
+    console.print(f"{card['name']}: {card['summary']}")
+    for title, lines in about(card, folder).items():
+        for line in lines:
+            console.print(f"  {title:10}{line}")
+            title = ""
     return 0
+
+
+def about(card: dict[str, Any], folder: Path) -> dict[str, list[str]]:
+    """What a person wants to know of a checkpoint, a few lines under each title."""
+    licence = {name: _listed(value) for name, value in card["licence"].items()}
+    kind = "streams and files" if card["causal"] else "whole files only"
+    place = str(folder) if folder.name != card["name"] else card["name"]
+    latency = _latency(card) + (" ms: window and look-ahead + hop" if card["causal"] else "")
+    return {
+        "for": [f"{card['sample_rate']} Hz; {kind}; latency {latency}"],
+        "size": [
+            f"{_thousands(card['parameters'])} parameters, {_thousands(card['macs_per_second'])} "
+            "multiply-accumulates a second of audio"
+        ],
+        "scores": [
+            f"on {testset}: " + ", ".join(f"{name} {mean:.2f}" for name, mean in means.items())
+            for testset, means in _headline(card["scores"]).items()
+        ]
+        or ["none in its card; score it with `rased evaluate`"],
+        "training": [", ".join(_training(card["training"])) or "not told"],
+        "licence": [f"{name}: {value}" for name, value in licence.items()] or ["not told"],
+        "paper": [card["paper"]] if card["paper"] else [],
+        "try": [f"rased enhance noisy.wav --model {place}"],
+        "more": [f"rased zoo info {place} --json; files in {folder}"],
+    }
+
+
+def _headline(scores: dict[str, dict[str, float | None]]) -> dict[str, dict[str, float]]:
+    """The scores that the README shows, or the first few where a test set has none of them."""
+    found = {}
+    for testset, means in scores.items():
+        there = {name: value for name, value in means.items() if value is not None}
+        chosen = [name for name in HEADLINE if name in there] or list(there)[: len(HEADLINE)]
+        if chosen:
+            found[testset] = {name: there[name] for name in chosen}
+    return found
+
+
+def _training(training: dict[str, Any]) -> list[str]:
+    told = []
+    if training.get("audio_hours") is not None:
+        told.append(f"{training['audio_hours']:g} h of audio heard")
+    if training.get("steps") is not None:
+        told.append(f"{training['steps']} steps")
+    if isinstance(training.get("from"), dict):
+        told.append(f"begun with the weights of {training['from'].get('name', 'another')}")
+    return told
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -198,7 +267,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     from rased.zoo.registry import find, list_checkpoints
 
     names = arguments.names or list_checkpoints()
-    found = {name: verify(find(name)) for name in names}
+    found = {name: verify(find(name), allow=arguments.allow) for name in names}
     if arguments.json:
         plain = {name: [vars(check) for check in checks] for name, checks in found.items()}
         print(json.dumps(plain, indent=1))
@@ -213,16 +282,17 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _pull(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
+    from rich.text import Text
 
+    from rased.terminal import open_console
     from rased.zoo.pull import pull
 
-    console = Console(stderr=True)
-    with console.status("fetching") as status:
+    console = open_console(stderr=True)
+    with console.status(Text("fetching")) as status:
         folder = pull(
             arguments.url,
             folder=arguments.out,
-            progress=lambda name, done: status.update(f"{name}  {done / 1e6:.1f} MB"),
+            progress=lambda name, done: status.update(Text(f"{name}  {done / 1e6:.1f} MB")),
         )
     print(folder)
     return 0
@@ -241,6 +311,7 @@ def _publish(arguments: argparse.Namespace) -> int:
         scores=mean_scores(arguments.results),
         attenuation_limit_db=arguments.attenuation_limit_db,
         replace=arguments.replace,
+        allow=arguments.allow,
     )
     print(folder)
     print(f"verified; try: rased enhance IN -o OUT --model {folder}", file=sys.stderr)

@@ -17,6 +17,7 @@ from rased.evaluation.result import Result
 from rased.evaluation.statistics import Interval
 from rased.metrics import METRICS
 from rased.models.cost import Latency
+from rased.terminal import open_console
 
 VERDICTS = (
     "▲ better, ▼ worse than {baseline} (paired sign-flip test, p < {alpha} after Holm over the systems of a "
@@ -75,8 +76,8 @@ def print_table(
 
 def terminal() -> Console:
     """Standard output, wide where it is no terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_PIPE_WIDTH)
+    console = open_console()
+    return console if console.is_terminal else open_console(width=_PIPE_WIDTH)
 
 
 def _marks(board: Board) -> list[str]:

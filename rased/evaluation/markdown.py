@@ -6,6 +6,7 @@ from rased.evaluation.board import ALPHA, BASELINE, Board, boards, showing
 from rased.evaluation.leaderboard import LEGEND, VERDICTS, costs, decimals, processor_of, rank_of
 from rased.evaluation.result import Result
 from rased.metrics import METRICS
+from rased.terminal import markdown_cell, markdown_name
 
 _COSTS = ("parameters", "MACs/s", "RTF", "latency (ms)", "memory (MB)")
 _SIGNS = {"better": " ▲", "worse": " ▼", "": ""}
@@ -54,14 +55,23 @@ def _table(board: Board) -> str:
             shown = shown if cell.comparable else f"~~{shown}~~"
             sign = _SIGNS[cell.verdict if row.kind else ""]
             cells.append(f"{shown} ±{cell.interval.half:.{digits}f}{sign}")
-        lines.append([f"`{row.name}`", rank_of(row), *cells, *(price[place] for place in kept)])
-    notes = {f"{row.name}: {mark.sentence}" for row in board.rows for mark in row.marks}
+        lines.append(
+            [markdown_name(row.name), rank_of(row), *cells, *(price[place] for place in kept)]
+        )
+    notes = {
+        markdown_cell(f"{row.name}: {mark.sentence}") for row in board.rows for mark in row.marks
+    }
     facts = board.testset
     return "\n".join(
         [
-            f"**{board.name}**, {facts['count']} utterances, target: {facts['target']}",
+            f"**{markdown_cell(board.name)}**, {facts['count']} utterances, target: "
+            f"{markdown_cell(str(facts['target']))}",
             "",
             *(f"| {' | '.join(line)} |" for line in lines),
-            *(["", " ".join([*sorted(notes), *board.notes])] if notes or board.notes else []),
+            *(
+                ["", " ".join([*sorted(notes), *map(markdown_cell, board.notes)])]
+                if notes or board.notes
+                else []
+            ),
         ]
     )

@@ -8,12 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
@@ -32,6 +30,7 @@ from rased.evaluation.testset import EvaluationSet, Item, read_testset
 from rased.evaluation.training import training_of
 from rased.evaluation.workers import one_thread, work
 from rased.metrics import METRICS
+from rased.terminal import PlainColumn, open_console
 
 _SAVE_EVERY = 15.0
 
@@ -283,13 +282,13 @@ class _Writer:
 
 @contextmanager
 def _progress(total: int) -> Iterator[Any]:
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
     columns = (
-        TextColumn("evaluating {task.description}"),
+        PlainColumn("evaluating {task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        PlainColumn("left"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

@@ -13,7 +13,6 @@ from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCL
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
-from rich.console import Console
 from rich.table import Table
 
 from rased import yaml_reader
@@ -22,6 +21,7 @@ from rased.classes import OWN
 from rased.config import public
 from rased.disk import on_disk, write_text
 from rased.errors import RasedError, nearest
+from rased.terminal import open_console
 from rased.training.base import Enhancement
 from rased.training.best import KeepBest
 from rased.training.callbacks import (
@@ -250,7 +250,7 @@ class Launch(LightningCLI):
         for best in self.trainer.checkpoint_callbacks:
             if isinstance(best, KeepBest) and best.score is not None:
                 table.add_row(f"best {best.monitor}", f"{best.score:.4g}")
-        Console().print(table)
+        open_console().print(table)
 
     @rank_zero_only
     def _write_config(self) -> None:

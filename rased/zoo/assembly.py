@@ -21,7 +21,7 @@ _SPARE_PARTS = 10_000
 
 def assemble(
     spec: Mapping[str, Any],
-    weights: Mapping[str, Tensor],
+    weights: Mapping[str, Any],
     *,
     classes: Classes,
     where: str,

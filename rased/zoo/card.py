@@ -130,6 +130,12 @@ def check_card(card: Any, *, where: str) -> None:
     names.plain(card["name"], what=f"the name in {where}")
     if not isinstance(card["enhancer"].get("class_path"), str):
         raise RasedError(f"{where}: field 'enhancer' needs a class_path and init_args.")
+    times = {name: card[name] for name in ("latency", "algorithmic_latency", "buffering")}
+    if len({value is None for value in times.values()} | {not card["causal"]}) > 1:
+        raise RasedError(
+            f"{where}: latency, algorithmic_latency and buffering are numbers where causal is true, and empty where "
+            "it is false."
+        )
     _check_licence(card["licence"], where)
     _check_files(card["files"], where)
 

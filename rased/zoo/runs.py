@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from rased.building import check_size
 from rased.classes import allowing
 from rased.errors import RasedError
@@ -63,7 +61,7 @@ def enhancer_of(
     spec, state = spec_of(checkpoint, path), checkpoint.get("state_dict")
     if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
         raise _no_run(path)
-    weights: dict[str, Tensor] = {
+    weights = {
         name.removeprefix(_AVERAGE): value
         for name, value in state.items()
         if name.startswith(_AVERAGE)
