@@ -166,7 +166,9 @@ def test_another_rate_is_resampled_and_said(tmp_path):
 
 
 def test_wrong_words(folder, tmp_path):
-    with pytest.raises(RasedError, match="there is no checkpoint or method 'log-mse'; did you mean 'log-mmse'"):
+    with pytest.raises(
+        RasedError, match="there is no checkpoint or method 'log-mse'; did you mean 'log-mmse'"
+    ):
         evaluate(["log-mse"], folder, tmp_path)
     with pytest.raises(RasedError, match="did you mean 'stoi' or 'estoi'"):
         evaluate(["noisy"], folder, tmp_path, metrics=("stoii",))
