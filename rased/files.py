@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Float32
 
 from rased import audio
-from rased.audio.reading import CHANNELS, RATES
+from rased.audio import CHANNELS, RATES
 from rased.errors import RasedError, shown
 from rased.models.base import Enhancer
 from rased.streaming import open_stream

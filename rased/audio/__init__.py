@@ -10,6 +10,8 @@ from rased.audio.outputs import Plan, enhanced_name, plan
 from rased.audio.problems import BadAudioError, printable
 from rased.audio.reading import (
     BLOCK_SECONDS,
+    CHANNELS,
+    RATES,
     AudioInfo,
     Recording,
     blocks,
@@ -22,8 +24,10 @@ from rased.audio.writing import AudioWriter, output_coding, write
 
 __all__ = [
     "BLOCK_SECONDS",
+    "CHANNELS",
     "FORMATS",
     "LOSSY",
+    "RATES",
     "SUFFIXES",
     "AudioInfo",
     "AudioWriter",

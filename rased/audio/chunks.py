@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from rased.audio.problems import DamagedError
 from rased.audio.views import Piece, Source
 
 _UNKNOWN_32 = ((1 << 31) - (1 << 16), (1 << 31) + (1 << 16)), ((1 << 32) - (1 << 16), 1 << 32)
@@ -18,6 +19,8 @@ _MPEG_TAGS = (0x50, 0x55)
 _HEADER = 1 << 16
 """Bytes in which a header of this kind has said all but chunks of text."""
 _CHUNKS = 10_000
+_FILES = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"OggS", b"fLaC", b"caff", b".snd", b"NIST")
+"""What another file begins with that was joined to the first."""
 _W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 
 
@@ -32,7 +35,7 @@ class Payload:
         patches: bytes by position that let libsndfile read all of it, where the header does not know the length.
         unfinished: whether the header has a length of nothing, as that of a recorder that died.
         mpeg: whether the audio is an MPEG stream.
-        chunks: the order of the bytes of chunk lengths behind the audio; None where there are no chunks.
+        chunks: what may follow the audio: chunks with lengths of this order of bytes, nothing, or who knows.
     """
 
     start: int
@@ -41,7 +44,7 @@ class Payload:
     patches: dict[int, bytes]
     unfinished: bool = False
     mpeg: bool = False
-    chunks: Literal["little", "big"] | None = None
+    chunks: Literal["little", "big", "none", "unknown"] = "unknown"
 
     @property
     def cut(self) -> bool:
@@ -79,13 +82,23 @@ def patched(source: Source, patches: dict[int, bytes]) -> list[Piece]:
 
 
 def left_over(source: Source, payload: Payload) -> int:
-    """Bytes behind the announced audio that are no chunks of text or marks; 0 where all is in order."""
-    if payload.announced is None or payload.chunks is None:
+    """Return how many bytes after the announced audio are no chunks of text or marks; 0 where all is in order.
+
+    Raises:
+        DamagedError: they are another file that was joined to the first.
+    """
+    if payload.announced is None or payload.chunks == "unknown":
         return 0
     at = payload.start + payload.announced + payload.announced % 2
     rest = source.size - at
     for _ in range(_CHUNKS):
         header = source.read(at, 8)
+        if header[:4] in _FILES:
+            raise DamagedError(
+                f"holds another file after the first, at byte {at}: split it, or join the audio with ffmpeg instead"
+            )
+        if payload.chunks == "none":
+            return max(0, rest)
         if len(header) < 8:
             return 0
         if not re.fullmatch(rb"[ -~]{4}", header[:4]):
@@ -161,7 +174,7 @@ def _form(source: Source) -> Payload | None:
 def _au(source: Source, head: bytes) -> Payload | None:
     order: Literal["little", "big"] = "big" if head[:4] == b".snd" else "little"
     start, size = (int.from_bytes(head[at : at + 4], order) for at in (4, 8))
-    return Payload(start, _known(size), source.size - start, {8: b"\xff" * 4})
+    return Payload(start, _known(size), source.size - start, {8: b"\xff" * 4}, chunks="none")
 
 
 def _caf(source: Source) -> Payload | None:
@@ -209,7 +222,7 @@ def _nist(source: Source, head: bytes) -> Payload | None:
         return None
     if b"shorten" in said.get(b"sample_coding", b""):
         return None
-    return Payload(start, frames * width * channels, source.size - start, {})
+    return Payload(start, frames * width * channels, source.size - start, {}, chunks="none")
 
 
 def _voc(source: Source, head: bytes) -> Payload | None:

@@ -5,6 +5,7 @@ import re
 from rased.audio.views import Source
 
 _TAIL = 1 << 18
+_BLOCK = 1 << 20
 _POLYNOMIAL = 0x8005
 
 
@@ -14,9 +15,26 @@ def announced_samples(head: bytes) -> int | None:
     return count or None
 
 
-def ends_with_a_frame(source: Source) -> bool:
-    """Whether the last bytes of the file are a whole frame: only its checksum can tell where no length is known."""
-    tail = source.read(max(0, source.size - _TAIL), _TAIL)
+def streams(source: Source) -> list[range]:
+    """Return the streams of a file, several where files were joined: libsndfile reads the first alone.
+
+    None where the beginning of the file is damaged.
+    """
+    starts = []
+    at = 0
+    while at < source.size:
+        block = source.read(at, _BLOCK)
+        starts += [at + found.start() for found in re.finditer(rb"fLaC[\x00\x80]\0\0\x22", block)]
+        at += max(1, len(block) - 7) if at + len(block) < source.size else len(block)
+    if starts[:1] != [0]:
+        return []
+    return [range(a, b) for a, b in zip(starts, [*starts[1:], source.size], strict=True)]
+
+
+def ends_with_a_frame(source: Source, stream: range) -> bool:
+    """Whether the last bytes of a stream are a whole frame: only its checksum can tell where no length is known."""
+    start = max(stream.start, stream.stop - _TAIL)
+    tail = source.read(start, stream.stop - start)
     if tail[-128:-125] == b"TAG":
         tail = tail[:-128]
     starts = [found.start() for found in re.finditer(rb"\xff[\xf8\xf9]", tail)]

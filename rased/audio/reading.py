@@ -18,7 +18,7 @@ from jaxtyping import Float32
 from rased.audio import ffmpeg
 from rased.audio.chunks import Payload, find_payload, left_over, patched
 from rased.audio.decoders import Decoder, Part, SoundfileDecoder, UndecodableError
-from rased.audio.flac import announced_samples, ends_with_a_frame
+from rased.audio.flac import announced_samples, ends_with_a_frame, streams
 from rased.audio.mpeg import find_segments, looks_like_mpeg
 from rased.audio.ogg import find_links
 from rased.audio.problems import BadAudioError, DamagedError
@@ -206,7 +206,10 @@ def _decoder(path: Path, source: Source) -> tuple[Decoder, str]:
     head = source.read(0, _HEAD)
     try:
         parts, note = _parts(path, source, head)
-        return SoundfileDecoder(source, parts), note
+        decoder = SoundfileDecoder(source, parts)
+        if decoder.format == "MP3" and parts == [Part()]:
+            return _counted(source, decoder), note
+        return decoder, note
     except UndecodableError as error:
         reason = str(error)
     kind = ffmpeg.kind_of(head)
@@ -218,6 +221,17 @@ def _decoder(path: Path, source: Source) -> tuple[Decoder, str]:
             "`brew install ffmpeg`), or convert the file to WAV or FLAC"
         )
     return ffmpeg.FfmpegDecoder(path.absolute()), ""
+
+
+def _counted(source: Source, decoder: SoundfileDecoder) -> Decoder:
+    """Count the frames of an MPEG stream that does not look like one at its beginning: libsndfile only guesses."""
+    decoder.close()
+    parts = _mpeg_parts(source, 0, source.size)
+    if not parts:
+        raise DamagedError(
+            "is MPEG audio whose frames cannot be counted (free format, or damaged): convert it to WAV or FLAC"
+        )
+    return SoundfileDecoder(source, parts)
 
 
 def _parts(path: Path, source: Source, head: bytes) -> tuple[list[Part], str]:
@@ -236,11 +250,7 @@ def _parts(path: Path, source: Source, head: bytes) -> tuple[list[Part], str]:
             raise UndecodableError("a codec that libsndfile does not read")
         return [Part([range(link.start, link.stop)]) for link in links], ""
     if head.startswith(b"fLaC"):
-        if announced_samples(head) is None and not ends_with_a_frame(source):
-            raise DamagedError(
-                "is cut short: its last FLAC frame is incomplete; get the whole file again"
-            )
-        return [Part()], ""
+        return _flac_parts(source), ""
     if looks_like_mpeg(source, head) or path.suffix.lower() in (".mp3", ".mp2", ".mp1", ".mpga"):
         parts = _mpeg_parts(source, 0, source.size)
         if parts:
@@ -268,13 +278,24 @@ def _payload_parts(source: Source, payload: Payload) -> tuple[list[Part], str]:
     rest = left_over(source, payload)
     if rest:
         note = f"its header leaves out {rest} bytes at its end, which were not read"
-        return [Part()], note
+        return [Part([range(source.size - rest)])], note
     return [Part()], ""
 
 
 def _note_of_length(payload: Payload) -> str:
     """Say it where a recorder died; programs that write to a pipe mark the length as unknown instead."""
     return "its header gives no length: read to the end of the file" if payload.unfinished else ""
+
+
+def _flac_parts(source: Source) -> list[Part]:
+    parts = streams(source)
+    for part in parts:
+        head = source.read(part.start, _HEAD)
+        if announced_samples(head) is None and not ends_with_a_frame(source, part):
+            raise DamagedError(
+                "is cut short: its last FLAC frame is incomplete; get the whole file again"
+            )
+    return [Part([part]) for part in parts] or [Part()]
 
 
 def _mpeg_parts(source: Source, start: int, stop: int) -> list[Part]:

@@ -84,6 +84,7 @@ class AudioWriter:
         size = (frames or 0) * channels * _BITS.get(coding, 64) // 8
         if container == "WAV" and size > _WAV_LIMIT:
             container = "RF64"
+        self._most = _WAV_LIMIT * 8 // _BITS.get(coding, 64) if container == "WAV" else None
         self._refuse_bad_place()
         self._samples = self._over = 0
         self._place = ExitStack()
@@ -118,6 +119,11 @@ class AudioWriter:
         """Append a block; integer codings are rounded and clipped at full scale."""
         columns = rearrange(block, "channel time -> time channel")
         self._samples += columns.size
+        if self._most is not None and self._samples > self._most:
+            raise RasedError(
+                f"cannot write '{printable(self._named)}': it exceeds 4 GB, which WAV cannot hold; name a .rf64 or "
+                ".flac file."
+            )
         if self._coding not in ("FLOAT", "DOUBLE"):
             self._over += int((np.abs(columns) > _FULL_SCALE).sum())
         with suppress(AssertionError, soundfile.LibsndfileError):

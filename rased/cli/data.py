@@ -388,6 +388,7 @@ def _pack(arguments: argparse.Namespace) -> int:
                 "skipped": [{"path": s.path, "reason": s.reason} for s in packed.skipped],
                 "passed_over": packed.passed_over,
                 "division": packed.division,
+                "remarks": packed.remarks,
             }
         )
     else:
@@ -399,6 +400,10 @@ def _pack(arguments: argparse.Namespace) -> int:
             print(f"split: {packed.division} (--valid-share)")
         for reason, count in packed.passed_over.items():
             print(f"passed over: {count} {reason}")
+        for remark in packed.remarks[:10]:
+            print(f"packed, but look at it: {remark}")
+        if len(packed.remarks) > 10:
+            print(f"packed, but look at it: {len(packed.remarks) - 10} more")
         for skipped in packed.skipped[:10]:
             print(f"skipped: '{skipped.path}' {skipped.reason}")
         if len(packed.skipped) > 10:

@@ -42,7 +42,11 @@ _MAGIC = {
     b"OggS": "Ogg",
     b"ID3": "MP3",
     b"FORM": "AIFF",
+    b"caff": "CAF",
+    b".snd": "AU",
+    b"\x1a\x45\xdf\xa3": "WebM",
 }
+"""First bytes of files, by kind."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -134,7 +138,8 @@ def _enhance_all(
         transient=True,
         disable=not console.is_terminal,
     ) as bar:
-        task = bar.add_task("enhancing", total=_seconds([source for source, _ in pairs]))
+        total = _seconds([source for source, _ in pairs]) if console.is_terminal else None
+        task = bar.add_task("enhancing", total=total)
         for source, target in pairs:
             bar.update(task, description=audio.printable(source.name))
             try:
@@ -186,8 +191,10 @@ def _raw(source: BufferedReader, count: int) -> Iterator[bytes]:
     Raises:
         RasedError: it is a file with a header, not raw samples.
     """
-    first = source.read(4)
+    first = source.read(12)
     kind = next((kind for magic, kind in _MAGIC.items() if first.startswith(magic)), None)
+    if first[4:8] == b"ftyp":
+        kind = "MPEG-4"
     if kind is not None:
         raise RasedError(
             f"the stream from stdin begins like a {kind} file; it must be raw 16-bit mono PCM at the model's rate: "

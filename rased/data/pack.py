@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from rased.audio import BadAudioError, printable
+from rased.audio import RATES, BadAudioError, printable
 from rased.data.corpora.base import VOICEBANK_TEST_SPEAKERS
 from rased.data.folder import SKIPPED, Skipped, Writer, begin, read_skipped, recover, writing
 from rased.data.responses import describe
@@ -52,6 +52,7 @@ class Packed:
         resumed: how many samples an earlier run had packed already.
         skipped: the files left out.
         passed_over: entries left aside on purpose, by reason.
+        remarks: what is unusual about files that were packed in this run, a sentence with the name of each.
         division: how recordings came into the split valid, as a sentence; "" where folders or a manifest say it.
     """
 
@@ -63,6 +64,7 @@ class Packed:
     skipped: tuple[Skipped, ...]
     passed_over: dict[str, int]
     division: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 def pack(
@@ -178,9 +180,9 @@ def _check(
     for what, given, known in (("role", role, ROLES), ("codec", codec, CODECS)):
         if given not in known:
             raise RasedError(f"Unknown {what} '{given}': {nearest(given, known)}")
-    if not 1000 <= sample_rate <= 768_000:
+    if not RATES[0] <= sample_rate <= RATES[1]:
         raise RasedError(
-            f"The sample rate is {sample_rate} Hz; allowed: 1000 to 768000, usual: 16000."
+            f"The sample rate is {sample_rate} Hz; allowed: {RATES[0]} to {RATES[1]}, usual: 16000."
         )
     if not shard_mb > 0:
         raise RasedError(
@@ -222,7 +224,9 @@ def _pack(
     skipped: list[Skipped] = []
     progress(resumed, total)
 
-    def prepare(source: Source) -> tuple[Details, bytes] | Skipped:
+    remarks: list[str] = []
+
+    def prepare(source: Source) -> tuple[Details, bytes, str] | Skipped:
         try:
             return _sample(source, role, codec, sample_rate)
         except BadAudioError as error:
@@ -234,7 +238,9 @@ def _pack(
             if isinstance(result, Skipped):
                 skipped.append(result)
             else:
-                writer.write(*result)
+                details, data, remark = result
+                writer.write(details, data)
+                remarks += [f"'{details['path']}': {remark}"] if remark else []
             if len(skipped) > limit:
                 write_json(out / SKIPPED, [asdict(entry) for entry in skipped])
                 raise ProblemsFound(
@@ -268,6 +274,7 @@ def _pack(
         skipped=tuple(skipped),
         passed_over=dict(listing.passed_over),
         division=listing.division,
+        remarks=tuple(remarks),
     )
 
 
@@ -287,7 +294,10 @@ def _summary(out: Path, listing: Listing) -> Packed:
     )
 
 
-def _sample(source: Source, role: Role, codec: Codec, sample_rate: int) -> tuple[Details, bytes]:
+def _sample(
+    source: Source, role: Role, codec: Codec, sample_rate: int
+) -> tuple[Details, bytes, str]:
+    """Return what a shard holds of a recording, and what is unusual about its file."""
     try:
         if source.sha256 and sha256(source.file) != source.sha256:
             raise BadAudioError(
@@ -314,7 +324,7 @@ def _sample(source: Source, role: Role, codec: Codec, sample_rate: int) -> tuple
     }
     if role == "rir":
         details |= describe(decoded.samples, sample_rate=sample_rate)
-    return details, data
+    return details, data, decoded.remark
 
 
 def _attribute(out: Path, licence_files: Sequence[Path]) -> str | None:

@@ -30,6 +30,7 @@ class Decoded:
         frames: number of samples.
         gain_db: the part of scale that keeps them from clipping (0: untouched).
         note: what was done to channels and level, and how the file was read; "" for nothing.
+        remark: the part of the note that says how the file was read: something is unusual about it.
     """
 
     waveform: IO[bytes]
@@ -37,6 +38,7 @@ class Decoded:
     frames: int
     gain_db: float
     note: str
+    remark: str = ""
 
     def blocks(self) -> Iterator[NDArray[np.int16]]:
         """The samples, some at a time."""
@@ -77,7 +79,7 @@ def decode(file: Path, *, sample_rate: int, role: Role = "speech") -> Decoded:
         waveform.close()
         raise
     gain_db = round(20 * float(np.log10(gain)), 3)
-    decoded = Decoded(waveform, scale, frames, gain_db, _note(info, role, gain_db))
+    decoded = Decoded(waveform, scale, frames, gain_db, _note(info, role, gain_db), info.note)
     weakref.finalize(decoded, waveform.close)
     return decoded
 

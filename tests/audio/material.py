@@ -108,6 +108,15 @@ def mp3_in_wav() -> bytes:
     return b"RIFF" + (len(chunks) + 4).to_bytes(4, "little") + b"WAVE" + chunks
 
 
+def vbri_tag(frames: int) -> bytes:
+    """A first frame with the tag of Fraunhofer's encoder."""
+    head = mpeg_frames(mp3_without_tag())[0][:4]
+    length = 72 * 64_000 // RATE
+    tag = b"VBRI" + bytes(6) + (length + len(mp3_without_tag())).to_bytes(4, "big")
+    content = bytes((head[0], head[1] | 1, 8 << 4 | head[2] & 0x0C, head[3])) + bytes(32) + tag
+    return (content + frames.to_bytes(4, "big")).ljust(length, b"\0")
+
+
 def frames_of_mp3() -> int:
     return 576 * len(mpeg_frames(mp3_without_tag()))
 
@@ -162,6 +171,13 @@ WHOLE: dict[str, tuple[Callable[[], bytes], int | None]] = {
     "aiff piped": (unfinished_aiff, LENGTH),
     "au piped": (unfinished_au, LENGTH),
     "flac piped": (unfinished_flac, LENGTH),
+    "mp3 vbri": (
+        lambda: vbri_tag(len(mpeg_frames(mp3_without_tag()))) + mp3_without_tag(),
+        frames_of_mp3(),
+    ),
+    "mp3 after junk": (lambda: b"\0junk" * 99 + mp3(), LENGTH),
+    "flac joined": (lambda: encoded("FLAC", "PCM_16") * 2, 2 * LENGTH),
+    "flac piped joined": (lambda: unfinished_flac() * 2, 2 * LENGTH),
     "vorbis chained": (lambda: encoded("OGG", "VORBIS") * 2, 2 * LENGTH),
     "opus chained": (lambda: encoded("OGG", "OPUS") * 3, 3 * LENGTH),
     "opus tagged": (lambda: encoded("OGG", "OPUS") + b"TAG" + bytes(125), LENGTH),

@@ -110,7 +110,7 @@ def test_a_file_cut_anywhere_is_never_read_as_if_it_were_whole(tmp_path, name):
         except audio.BadAudioError:
             continue
         complete = np.array_equal(found, whole)
-        joined = name.endswith("chained") or name in ("mp3 joined", "mp3 no tag")
+        joined = name.endswith(("chained", "joined")) or name == "mp3 no tag"
         at_a_joint = joined and np.array_equal(found, whole[:, : found.shape[1]])
         assert complete or at_a_joint, f"cut at {place} of {len(data)}: {found.shape}"
 
@@ -199,6 +199,15 @@ def test_what_a_recorder_left_when_it_died_is_read_and_said(tmp_path):
     path.write_bytes(material.wav_with_length(bytes(4)))
     np.testing.assert_allclose(audio.read(path)[0][0], bursts()[:, 0], atol=4e-5)
     assert audio.inspect(path).note == "its header gives no length: read to the end of the file"
+
+
+def test_files_that_were_joined_are_refused_where_only_the_first_could_be_read(tmp_path):
+    for container in ("WAV", "WAVEX", "RF64", "AIFF", "AU", "NIST"):
+        path = tmp_path / "a.wav"
+        path.write_bytes(encoded(container, "PCM_16") * 2)
+        judgements = three_judgements(path)
+        assert len(set(judgements)) == 1, container
+        assert "holds another file after the first" in judgements[0], container
 
 
 def test_text_behind_the_audio_is_no_audio(tmp_path):

@@ -210,6 +210,23 @@ class TestWhatIsPacked:
         )
         assert done.returncode == 0, done.stderr
 
+    def test_what_is_unusual_about_a_file_is_said(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ):
+        (tmp_path / "in").mkdir()
+        (tmp_path / "in" / "a.wav").write_bytes(WHOLE["wav recorder died"][0]())
+        words = [
+            "data",
+            "pack",
+            str(tmp_path / "in"),
+            "--out",
+            str(tmp_path / "p"),
+            "--role",
+            "noise",
+        ]
+        assert main(words) == 0
+        assert "'a.wav': its header gives no length: read to the end" in capsys.readouterr().out
+
     def test_links_to_folders_bring_nothing_twice(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ):
