@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Cache = Literal["ram", "device"]
 FULL_SCALE = 2**15
 _READY = 1
-_TOO_FINE = 2
+_LEFT = 2
 
 
 class Kept:
@@ -65,7 +65,7 @@ class Kept:
 
     def takes(self, number: int) -> bool:
         """Whether a recording is to be kept."""
-        return number < len(self.ends) and self.state[number] != _TOO_FINE
+        return number < len(self.ends) and self.state[number] != _LEFT
 
     def has(self, number: int) -> bool:
         """Whether a recording is there."""
@@ -91,8 +91,12 @@ class Kept:
         samples = scaled.astype(np.int16)
         if np.array_equal(samples, scaled):
             return samples
-        self.state[number] = _TOO_FINE
+        self.state[number] = _LEFT
         return None
+
+    def leave(self, number: int) -> None:
+        """Never keep a recording."""
+        self.state[number] = _LEFT
 
     def upload(self, number: int, samples: Int16[Tensor, " samples"]) -> None:
         """Keep a recording on the device that its samples lie on."""

@@ -312,11 +312,34 @@ def names(distortions: Sequence[Distortion]) -> str:
     return "+".join(_NAMES[type(distortion)] for distortion in distortions)
 
 
-def distort(waveform: Waveform, distortions: Sequence[Distortion], *, sample_rate: int) -> Waveform:
-    """Apply all in order; what then exceeds full scale is cut off, as a converter does. None: untouched."""
-    for distortion in distortions:
+def distort(
+    waveform: Waveform, distortions: Sequence[Distortion], *, sample_rate: int, peak: float
+) -> tuple[Waveform, Float[Tensor, ""]]:
+    """Apply all in order; none: untouched.
+
+    Args:
+        waveform: a mixture.
+        distortions: in the order of the signal's way.
+        sample_rate: Hz.
+        peak: amplitude that must not be exceeded behind wind and microphone: a mixture that would is turned down as
+            a whole, as somebody sets a level. What exceeds full scale behind all is cut off, as a converter does.
+
+    Returns:
+        What is heard, and the gain that it was turned down by, which every part of the mixture must get.
+    """
+    gain = waveform.new_ones(())
+    if not distortions:
+        return waveform, gain
+    outside = [one for one in distortions if isinstance(one, Wind | Microphone)]
+    for distortion in outside:
         waveform = distortion.apply(waveform, sample_rate)
-    return waveform.clamp(-1, 1) if distortions else waveform
+    highest = waveform.abs().amax()
+    if highest > peak:
+        gain = peak / highest
+        waveform = waveform * gain
+    for distortion in distortions[len(outside) :]:
+        waveform = distortion.apply(waveform, sample_rate)
+    return waveform.clamp(-1, 1), gain
 
 
 def _in(ends: tuple[float, float], chance: float) -> float:

@@ -289,9 +289,18 @@ def mix(drawn: Drawn, recipe: Recipe, sources: Sources) -> tuple[Mixture, dict[s
         recording = sources.noise.read(drawn.noise).astype(np.float64)
         noise_start = _eventful(recording, frames, random)
         noise = np.resize(np.roll(recording, -noise_start), frames)
+        if levels.rms(torch.from_numpy(noise)) < levels.SILENT:
+            raise RasedError(
+                f"The noise '{sources.noise.key[drawn.noise]}' is silent: leave it out."
+            )
     rir, t60, drr_db = np.ones(1), None, None
     if drawn.rir is not None and sources.rir is not None:
-        rir = sources.rir.read(drawn.rir).astype(np.float64)
+        stored = torch.from_numpy(sources.rir.read(drawn.rir).astype(np.float64))
+        rir = room.from_direct_path(stored, sample_rate=sample_rate)[0].numpy()
+        if not rir.any():
+            raise RasedError(
+                f"The response '{sources.rir.key[drawn.rir]}' is silent: leave it out."
+            )
         t60 = room.t60(torch.from_numpy(rir), sample_rate=sample_rate)
         drr_db = room.direct_to_reverberant_ratio_db(torch.from_numpy(rir), sample_rate=sample_rate)
     mixer = Mixer(Mixing(target=recipe.target, early_ms=recipe.early_ms, sample_rate=sample_rate))
@@ -409,12 +418,16 @@ def _quiet_ends(
 def _eventful(noise: NDArray[np.float64], frames: int, random: np.random.Generator) -> int:
     """Return the first of some drawn places where the noise is at most 6 dB below its own mean power.
 
-    A shorter recording goes round and may start anywhere. Where no place is loud enough, the loudest.
+    A shorter recording goes round and may start anywhere. Where no place is loud enough, the loudest; where all are
+    silent, the loudest place of the recording.
     """
     if len(noise) <= frames:
         return int(random.integers(len(noise)))
     starts = random.integers(len(noise) - frames + 1, size=_CANDIDATES).tolist()
     power = [float(np.square(noise[start : start + frames]).mean()) for start in starts]
+    if max(power) < levels.SILENT**2:
+        energy = np.concatenate([[0.0], np.square(noise).cumsum()])
+        return int(np.argmax(energy[frames:] - energy[:-frames]))
     enough = 0.25 * float(np.square(noise).mean())
     return int(
         next(

@@ -35,11 +35,14 @@ class Mixing:
         early_ms: where early reflections end and late reverberation begins, in milliseconds behind
         the direct path.
         sample_rate: Hz.
+        snr_of: the speech that the SNR of a mixture is of: "reverberant", all that arrives of it, or "target", what
+            the enhancer should give (in a room the noise is then less loud).
     """
 
     target: Target = "early"
     early_ms: float = 50.0
     sample_rate: int = 16_000
+    snr_of: Literal["reverberant", "target"] = "reverberant"
 
     def __post_init__(self) -> None:
         """Check once."""
@@ -88,8 +91,8 @@ class Mixer:
 
         The parts add up: `noisy == early + late + noise` to float precision, unless `distorted`
         tells what happened to noisy afterwards. The noise lies `snr_db` below the active level of
-        the reverberant speech; the mixture has the level `level_dbfs` (rms) unless it would clip,
-        then its peak is 0.99. An infinite snr_db means no noise. Silence stays silence.
+        the speech (`Mixing.snr_of`); the mixture has the level `level_dbfs` (rms) unless it would clip, by itself or
+        with wind and a microphone, then its peak is 0.99. An infinite snr_db means no noise. Silence stays silence.
         """
         batch = _shaped(batch)
         early, late, noisy = (torch.empty_like(batch["clean"]) for _ in range(3))
@@ -97,8 +100,11 @@ class Mixer:
         targets = [None] * len(noisy) if target is None else target.unbind()
         for row, parts in enumerate(zip(early.unbind(), late.unbind(), targets, strict=True)):
             self._speak(batch, row, *parts)
+        speech = torch.add(early, late, out=noisy)
+        if self.mixing.snr_of == "target" and self.mixing.target != "reverberant":
+            speech = early if target is None else target
         noise_gain = levels.gain_for_snr(
-            speech=torch.add(early, late, out=noisy), noise=batch["noise"], snr_db=batch["snr_db"]
+            speech=speech, noise=batch["noise"], snr_db=batch["snr_db"]
         )
         noise = batch["noise"] * _column(noise_gain)
         gain = _column(_gain(noisy.add_(noise), batch["level_dbfs"]))
@@ -109,9 +115,13 @@ class Mixer:
         else:
             target = early.clone() if self.mixing.target == "early" else early + late
         torch.add(early, late, out=noisy).add_(noise)
-        for heard, distortions in zip(noisy, batch["distortions"], strict=True):
-            if distortions:
-                heard.copy_(distort(heard, distortions, sample_rate=self.mixing.sample_rate))
+        sample_rate = self.mixing.sample_rate
+        for row, distortions in enumerate(batch["distortions"]):
+            if not distortions:
+                continue
+            noisy[row], gain = distort(noisy[row], distortions, sample_rate=sample_rate, peak=PEAK)
+            for part in (early, late, noise, target) if gain < 1 else ():
+                part[row] *= gain
         return Mixture(
             noisy=noisy,
             target=target,

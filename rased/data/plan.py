@@ -17,7 +17,7 @@ from rased.data.distortions import Distortion, Distortions
 from rased.data.remote import BlockCache
 from rased.data.schemas import Role
 from rased.errors import RasedError
-from rased.signal import room
+from rased.signal import levels, room
 
 Samples = Float[np.ndarray, " samples"]
 Shuffle = Literal["auto", "samples", "blocks"]
@@ -30,6 +30,9 @@ ROOMS_MB = 64.0
 
 SHORTEST = 0.01
 """Seconds of a segment or a room."""
+
+_OTHERS = 16
+"""Recordings that are tried in place of a silent one before a mixture is given up."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Scene:
         noises: probabilities of one, two, ... noises at once, where there is noise; they add up to 1.
         noise_level_db: range of the level of each further noise over that of the first.
         pause: range of the seconds between utterances, where several of one speaker fill a segment.
-        rir_seconds: longest impulse response that is used; longer ones are faded out before it.
+        rir_seconds: longest impulse response that is used, from its direct path on; longer ones are faded out
+            before it. What lies 5 ms and more before the direct path is left out.
         shaping_probability: share of mixtures whose speech and whose noise go through random filters of second order
         before they are mixed, (1 + a z^-1 + b z^-2) / (1 + c z^-1 + d z^-2) with all four uniform in [-3/8, 3/8]: other
         voices, microphones and noises than there are recordings of (Valin, "A hybrid DSP/deep learning approach
@@ -106,6 +110,7 @@ class Drawn:
     for the speech and the noise, or nothing.
     """
 
+    epoch: int
     index: int
     speech: tuple[Piece, ...]
     noise: tuple[Piece, ...]
@@ -160,10 +165,13 @@ class Nearby:
 
 
 class Rooms:
-    """Impulse responses, decoded once, cut to a length; at most `limit` bytes are kept, in each process its own."""
+    """Impulse responses, decoded once, in `taps` samples, of which `tail` count from the direct path.
 
-    def __init__(self, rir: Corpus, taps: int, *, limit: int) -> None:
-        self.rir, self.taps, self.limit = rir, taps, limit
+    At most `limit` bytes are kept, in each process its own.
+    """
+
+    def __init__(self, rir: Corpus, taps: int, tail: int, *, limit: int) -> None:
+        self.rir, self.taps, self.tail, self.limit = rir, taps, tail, limit
         self._kept: OrderedDict[int, tuple[Samples, int]] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -176,21 +184,33 @@ class Rooms:
         return len(self._kept) * self.taps * np.dtype(np.float32).itemsize
 
     def __getitem__(self, number: int) -> tuple[Samples, int]:
-        """Response (taps,), zero-padded or faded out over its last 50 ms, and its direct path."""
+        """Response (taps,), zero-padded or faded out over its last 50 ms, and its direct path.
+
+        Raises:
+            RasedError: it cannot be read, or is silent.
+        """
         found = self._kept.pop(number, None)
         if found is None:
-            stored = self.rir.read(number)
-            response = np.zeros(self.taps, np.float32)
-            response[: len(stored)] = stored[: self.taps]
-            if len(stored) > self.taps:
-                fade = min(self.taps, self.rir.sample_rate // 20)
-                response[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
-            while self._kept and (len(self._kept) + 1) * response.nbytes > self.limit:
+            found = self._cut(number)
+            while self._kept and (len(self._kept) + 1) * found[0].nbytes > self.limit:
                 self._kept.popitem(last=False)
-            direct = room.direct_path(torch.from_numpy(response), sample_rate=self.rir.sample_rate)
-            found = (response, int(direct))
         self._kept[number] = found
         return found
+
+    def _cut(self, number: int) -> tuple[Samples, int]:
+        stored = torch.from_numpy(self.rir.read(number))
+        if not bool(stored.any()):
+            raise RasedError(
+                f"the impulse response '{self.rir.key[number]}' is silent; leave it out."
+            )
+        heard, direct = room.from_direct_path(stored, sample_rate=self.rir.sample_rate)
+        end = min(len(heard), direct + self.tail)
+        response = np.zeros(self.taps, np.float32)
+        response[:end] = heard[:end].numpy()
+        if end < len(heard):
+            fade = min(self.tail // 2, self.rir.sample_rate // 20)
+            response[end - fade : end] *= np.linspace(1, 0, fade, dtype=np.float32)
+        return response, direct
 
 
 class Plan:
@@ -255,7 +275,6 @@ class Plan:
         self.sample_rate = rates.pop()
         scene.distortions.check(self.sample_rate)
         self.frames = round(scene.segment * self.sample_rate)
-        self.taps = round(scene.rir_seconds * self.sample_rate)
         _, self._group = np.unique(speech.label.encoded, return_inverse=True)
         in_order: Callable[[int, int], np.ndarray] = partial(
             order.permutation, seed, count=len(speech)
@@ -269,7 +288,11 @@ class Plan:
             elsewhere = [corpus for corpus in self.corpora if corpus.remote]
             BlockCache().hold(sum(corpus.in_use(window) for corpus in elsewhere))
         self._utterance = Turns(in_order, len(speech))
-        self.rooms = None if rir is None else Rooms(rir, self.taps, limit=round(rooms_mb * 1e6))
+        self.tail = round(scene.rir_seconds * self.sample_rate)
+        self.taps = round(room.BEFORE_MS * self.sample_rate / 1000) + self.tail
+        self.rooms = None
+        if rir is not None:
+            self.rooms = Rooms(rir, self.taps, self.tail, limit=round(rooms_mb * 1e6))
         by_group = np.argsort(self._group, kind="stable")
         _, starts = np.unique(self._group[by_group], return_index=True)
         self._fillers = np.split(by_group, starts[1:])
@@ -313,6 +336,7 @@ class Plan:
                     tuple(map(float, filters.uniform(-0.375, 0.375, 4))) for _ in range(2)
                 )
         return Drawn(
+            epoch=epoch,
             index=index,
             speech=speech,
             noise=tuple(piece for piece, _ in noises if noisy),
@@ -335,6 +359,25 @@ class Plan:
         start = int(random.integers(length if length < self.frames else length - self.frames + 1))
         return Piece(recording, start, self.frames, 0)
 
+    def elsewhere(self, drawn: Drawn, number: int) -> Piece | None:
+        """Where to take noise `number` of a mixture from, where it is silent in the place that was drawn.
+
+        A place where it sounds in the same recording, else in one of some others: a function of what was drawn,
+        whoever reads it. None where all of them are silent.
+
+        Raises:
+            RasedError: one cannot be read.
+        """
+        random = order.generator(self.seed, drawn.epoch, drawn.index, 4 + number)
+        recording = drawn.noise[number].recording
+        for _ in range(1 + _OTHERS):
+            audible = _audible(self.noise.read(recording), self.frames)
+            if len(audible):
+                start = int(audible[random.integers(len(audible))])
+                return Piece(recording, start, self.frames, 0)
+            recording = self._any(self.noise, drawn.epoch, drawn.index, random)
+        return None
+
     def _further(self, epoch: int, index: int) -> list[tuple[Piece, float]]:
         """The noises behind the first and their levels."""
         random = order.generator(self.seed, epoch, index, 1)
@@ -356,3 +399,11 @@ class Plan:
             at += length + round(random.uniform(*self.scene.pause) * self.sample_rate)
             utterance = int(fillers[random.integers(len(fillers))])
         return tuple(pieces)
+
+
+def _audible(waveform: Samples, frames: int) -> np.ndarray:
+    """First samples of the segments of a recording that are not silent; a shorter one goes round from its start."""
+    length = min(frames, len(waveform))
+    energy = np.concatenate([[0.0], np.square(waveform, dtype=np.float64).cumsum()])
+    power = (energy[length:] - energy[: len(energy) - length]) / length
+    return np.flatnonzero(power >= 4 * levels.SILENT**2)

@@ -1,6 +1,7 @@
 """The stages between an order and a batch, each a generator function: what is drawn, read and put together."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Literal, TypedDict
 
 import numpy as np
@@ -17,6 +18,7 @@ from rased.data.remote import RemoteError
 from rased.data.sample import Batch, Place, Stored
 from rased.data.shards import ShardError
 from rased.errors import RasedError
+from rased.signal import levels
 
 SHAPING_TAPS = 64
 """Samples in the response of a shaping filter; its slowest pole, .83, is 100 dB down there."""
@@ -68,7 +70,7 @@ def fetch(batches: Iterable[list[Drawn]], *, plan: Plan) -> Iterator[Sources]:
         for row, drawn in enumerate(batch):
             try:
                 _speak(drawn.speech, plan.speech, clean[row], row, device)
-                _make_noise(drawn, plan.noise, noise[row], row, device)
+                batch[row] = drawn = _make_noise(drawn, plan, noise[row], row, device)
                 if drawn.rir is None or plan.rooms is None:
                     rir[row], rir[row, 0] = 0.0, 1.0
                 else:
@@ -136,8 +138,8 @@ class OnDevice:
         self._fresh: dict[tuple[Literal["speech", "noise"], int], np.ndarray] = {}
         self._streamed: set[str] = set()
 
-    def read(self, corpus: Corpus, piece: Piece, out: Samples, row: int) -> None:
-        """Write a crop as `stream` does, or note that it lies on the device.
+    def read(self, corpus: Corpus, piece: Piece, out: Samples, row: int) -> bool:
+        """Write a crop as `stream` does, or note that it lies on the device; whether it does.
 
         Raises:
             RasedError: it cannot be read.
@@ -147,13 +149,24 @@ class OnDevice:
             if kept.has(number):
                 self._found.append(Place(role, row, piece.at, number, piece.start, piece.frames))
                 out[:] = 0
-                return
+                return True
             if kept.takes(number) and (role, number) not in self._fresh:
                 whole = corpus.whole(number)
+                if role == "noise" and whole is not None and self._has_silence(whole):
+                    kept.leave(number)  # whoever draws from it must see whether it is silent there
+                    whole = None
                 samples = None if whole is None else kept.exact(number, whole)
                 if samples is not None:
                     self._fresh[role, number] = samples
         self.stream(corpus, piece, out)
+        return False
+
+    def _has_silence(self, waveform: Samples) -> bool:
+        """Whether a segment may be silent in it; one that goes round holds all of it, and less than twice."""
+        frames = min(self.plan.frames, len(waveform))
+        energy = np.concatenate([[0.0], np.square(waveform, dtype=np.float64).cumsum()])
+        quietest = float((energy[frames:] - energy[: len(energy) - frames]).min())
+        return quietest < 2.1 * frames * levels.SILENT**2
 
     def stream(self, corpus: Corpus, piece: Piece, out: Samples) -> None:
         """Write a crop that goes round where its recording is shorter."""
@@ -194,26 +207,50 @@ def _speak(
         device.read(corpus, piece, out[piece.at : piece.at + piece.frames], row)
 
 
-def _make_noise(drawn: Drawn, corpus: Corpus, out: Samples, row: int, device: OnDevice) -> None:
-    """Write the noise: the first one, and others at their levels over it.
+def _make_noise(drawn: Drawn, plan: Plan, out: Samples, row: int, device: OnDevice) -> Drawn:
+    """Write the noise: the first one, and others at their levels over it; return what it was made of.
 
-    Silent ones add nothing, behind a silent one neither. Several are summed where they are read, none
-    of them on the device.
+    Several are summed where they are read, none of them on the device. One that is silent where it was drawn is
+    taken from another place, so that every mixture has the ratio that it tells.
+
+    Raises:
+        RasedError: it is silent in all the places that were tried.
     """
     if not drawn.noise:
         out[:] = 0
-        return
+        return drawn
     if len(drawn.noise) == 1:
-        device.read(corpus, drawn.noise[0], out, row)
-        return
-    device.stream(corpus, drawn.noise[0], out)
-    wanted = float(np.square(out).mean()) ** 0.5
+        if device.read(plan.noise, drawn.noise[0], out, row):
+            return drawn  # on the device lies nothing that is silent anywhere
+        return replace(drawn, noise=(_audible(drawn, 0, plan, out, device),))
+    device.stream(plan.noise, drawn.noise[0], out)
+    pieces = [_audible(drawn, 0, plan, out, device)]
+    wanted = _rms(out)
     noise = np.empty_like(out)
-    for piece, level_db in zip(drawn.noise[1:], drawn.noise_db[1:], strict=True):
-        device.stream(corpus, piece, noise)
-        level = float(np.square(noise).mean()) ** 0.5
-        if level > 0:
-            out += noise * np.float32(wanted / level * 10 ** (level_db / 20))
+    for number, level_db in enumerate(drawn.noise_db[1:], 1):
+        device.stream(plan.noise, drawn.noise[number], noise)
+        pieces.append(_audible(drawn, number, plan, noise, device))
+        out += noise * np.float32(wanted / _rms(noise) * 10 ** (level_db / 20))
+    return replace(drawn, noise=tuple(pieces))
+
+
+def _audible(drawn: Drawn, number: int, plan: Plan, out: Samples, device: OnDevice) -> Piece:
+    """The piece of a noise that sounds: what `out` holds, or what is written to it from another place."""
+    piece = drawn.noise[number]
+    if _rms(out) >= levels.SILENT:
+        return piece
+    other = plan.elsewhere(drawn, number)
+    if other is not None:
+        device.stream(plan.noise, other, out)
+        return other
+    raise RasedError(
+        f"the noise '{plan.noise.key[piece.recording]}' is silent, and so are the others that were tried; leave "
+        "silent recordings out."
+    )
+
+
+def _rms(samples: Samples) -> float:
+    return float(np.square(samples).mean()) ** 0.5
 
 
 def _filters(

@@ -146,7 +146,10 @@ class MultiResolutionSTFT(Loss):
     """Spectral convergence and log-magnitude, averaged over several transforms.
 
     R. Yamamoto, E. Song, J.-M. Kim, "Parallel WaveGAN", ICASSP 2020 (arXiv 1910.11480). The window here is Hann
-    and the transform this project's; each resolution is (n_fft, hop_length, win_length) in samples.
+    and the transform this project's; each resolution is (n_fft, hop_length, win_length) in samples. The convergence
+    is the distance of the magnitudes over the norm of the louder of the two, of the target in the paper: the same
+    where the estimate is not louder, and never more than 1 where the target is silent. What is quieter than 1e-6 in
+    its mean power counts as that.
 
     Args:
         resolutions: [n_fft, hop_length, win_length] of each.
@@ -186,12 +189,14 @@ class MultiResolutionSTFT(Loss):
         target: Complex[Tensor, "batch freq frames"],
     ) -> Float[Tensor, ""]:
         difference = (_magnitude(estimate) - _magnitude(target)).square().sum((1, 2))
-        energy = _magnitude(target).square().sum((1, 2))
+        energies = [_magnitude(one).square().sum((1, 2)) for one in (estimate, target)]
+        energy = torch.maximum(*energies).clamp(min=_QUIETEST * target[0].numel())
         convergence = ((difference + FLOOR) / energy).sqrt().mean()
         return convergence + self.log_magnitude(estimate=estimate, target=target)
 
 
 _QUIETEST = 1e-6
+"""Mean power of a spectrum below which its level is not made up for."""
 
 
 def _power(spectrum: Complex[Tensor, "batch freq frames"]) -> Float[Tensor, "batch freq frames"]:

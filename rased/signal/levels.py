@@ -6,6 +6,8 @@ from torch import Tensor
 
 FLOOR = 1e-10
 """Smallest amplitude (-200 dBFS) that levels distinguish from silence."""
+SILENT = 3e-5
+"""A root mean square below that (-90 dBFS, a step of 16 bits) is no sound that could be brought to a level."""
 _BLOCK = 512
 
 

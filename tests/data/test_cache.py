@@ -125,8 +125,9 @@ def test_sizes_are_told_smallest_corpus_first(corpora):
 def test_what_is_kept_is_told_once_and_holds(corpora, monkeypatch, rooms):
     told = []
     monkeypatch.setattr(datamodule, "_say", told.append)
-    responses = Mixing().responses(torch.zeros(RATE), 0, grid_length(2 * RATE))
-    room, spectra = 4 * RATE / 1e6, responses.nbytes / 1e6
+    taps = RATE + RATE // 200  # a second from the direct path on, and 5 ms before it
+    responses = Mixing().responses(torch.zeros(taps), 0, grid_length(RATE + taps))
+    room, spectra = 4 * taps / 1e6, responses.nbytes / 1e6
     data = _module(corpora, cache="ram", rooms_mb=rooms * room, spectra_mb=rooms * spectra)
     for epoch in range(2):
         _mixtures(data, epoch=epoch)

@@ -23,7 +23,7 @@ from rased.data.distortions import (
     distort,
     names,
 )
-from rased.data.mixing import Mixer, Mixing
+from rased.data.mixing import PEAK, Mixer, Mixing
 from rased.data.plan import Plan, Scene
 from rased.data.stream import stream
 from rased.errors import RasedError
@@ -162,14 +162,14 @@ def test_silence_stays_silence_and_short_sounds_stay_finite(distortion, time):
     silence = distortion.apply(torch.zeros(time), RATE)
     assert silence.shape == (time,)
     assert silence.abs().max() < 1e-6
-    heard = distort(10 * sound(time), [distortion], sample_rate=RATE)
+    heard, _ = distort(10 * sound(time), [distortion], sample_rate=RATE, peak=PEAK)
     assert heard.isfinite().all()
     assert heard.abs().max() <= 1
 
 
 def test_without_distortions_nothing_is_touched():
     waveform = 3 * sound()
-    assert distort(waveform, (), sample_rate=RATE) is waveform
+    assert distort(waveform, (), sample_rate=RATE, peak=PEAK) == (waveform, 1.0)
 
 
 CHEAP = [name for name in TABLE if name != "codec"]
@@ -196,14 +196,14 @@ def test_distortions_touch_noisy_alone(seed, target, direct, snr_db, level_dbfs,
     drawn = [table.draw(random) for _ in range(4)]
     mixer = Mixer(Mixing(target=target))
     before, after = mixer(plain), mixer({**plain, "distortions": drawn})
-    for name in ("target", "early", "late", "noise"):
-        assert torch.equal(before[name], after[name])
-    mixed = after["early"] + after["late"] + after["noise"]
-    torch.testing.assert_close(before["noisy"], mixed, rtol=0, atol=1e-7)
     for row, distortions in enumerate(drawn):
         assert after["distorted"][row] == names(distortions)
-        expected = distort(before["noisy"][row], distortions, sample_rate=RATE)
+        expected, gain = distort(before["noisy"][row], distortions, sample_rate=RATE, peak=PEAK)
         assert torch.equal(after["noisy"][row], expected)
+        for name in ("target", "early", "late", "noise"):
+            assert torch.equal(before[name][row] * gain, after[name][row])
+    mixed = before["early"] + before["late"] + before["noise"]
+    torch.testing.assert_close(before["noisy"], mixed, rtol=0, atol=1e-7)
     assert after["noisy"].isfinite().all()
     assert after["noisy"].abs().max() <= 1
 

@@ -66,6 +66,48 @@ EDGES = {
 }
 
 
+SOUND, SILENCE = noise(0, batch=1, time=8_000), torch.zeros(1, 8_000)
+HARD = {
+    "silent target": (SOUND, SILENCE),
+    "loud estimate of silence": ((100 * SOUND).clamp(-1, 1), SILENCE),
+    "near silence": (1e-6 * SOUND, SILENCE),
+    "quiet estimate of silence": (1e-4 * SOUND, SILENCE),
+    "silent estimate": (SILENCE, SOUND),
+    "silence": (SILENCE, SILENCE),
+    "one sample": (torch.tensor([[0.3]]), torch.tensor([[0.0]])),
+    "one sample of silence": (torch.tensor([[0.0]]), torch.tensor([[0.3]])),
+    "constant": (torch.full((1, 8_000), 0.5), torch.full((1, 8_000), -0.5)),
+    "constant and silence": (torch.full((1, 8_000), 0.5), SILENCE),
+    "clipping": ((100 * SOUND).clamp(-1, 1), (-100 * SOUND).clamp(-1, 1)),
+}
+LARGEST, STEEPEST = 500.0, 1000.0
+"""Bounds of a loss of one item, and of the length of its gradient: the log-power of sound over silence has 279."""
+
+
+@pytest.mark.parametrize("name", [*LOSSES, "multi_resolution_default"])
+@pytest.mark.parametrize("edge", HARD)
+def test_values_and_gradients_are_bounded(name: str, edge: str) -> None:
+    loss = LOSSES.get(name) or MultiResolutionSTFT()
+    estimate, target = (as_domain(loss, waveform) for waveform in HARD[edge])
+    estimate = estimate.clone().requires_grad_(True)
+    value = loss(estimate=estimate, target=target)
+    (gradient,) = torch.autograd.grad(value, estimate)
+    assert abs(float(value.detach())) <= LARGEST
+    assert float(gradient.abs().square().sum().sqrt()) <= STEEPEST
+
+
+def test_convergence_is_the_papers_where_the_estimate_is_not_louder() -> None:
+    loss, target = MultiResolutionSTFT([(64, 16, 64)]), noise(1)
+    stft = loss.transforms[0]
+    for size in (0.2, 0.9, 1.0):
+        estimate = size * noise(1) * (1 + 0.05 * noise(3))
+        e, t = (stft.analysis(one).abs() for one in (estimate, target))
+        paper = ((e - t).norm(dim=(1, 2)) / t.norm(dim=(1, 2))).mean()
+        paper += (e.log() - t.log()).abs().mean()
+        value = loss(estimate=estimate, target=target)
+        torch.testing.assert_close(value, paper, rtol=2e-2, atol=1e-3)
+
+
 @pytest.mark.parametrize("name", LOSSES)
 class TestEveryLoss:
     def test_smallest_at_the_target(self, name: str) -> None:

@@ -225,6 +225,9 @@ def test_drr_of_a_known_ratio():
     rir[1000:1100] = 0.1
     assert room.direct_to_reverberant_ratio_db(rir) == pytest.approx(0, abs=1e-5)
     assert room.direct_to_reverberant_ratio_db(rir[:500]) == math.inf
+    rir[150] = 1.0  # 3.1 ms behind the direct path: within 8 ms, not within 2.5
+    assert room.direct_to_reverberant_ratio_db(rir) == pytest.approx(-3.01, abs=0.01)
+    assert room.direct_to_reverberant_ratio_db(rir, direct_ms=8.0) == pytest.approx(3.01, abs=0.01)
     assert math.isnan(room.t60(torch.zeros(500)))
 
 
