@@ -105,6 +105,24 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         os.close(lock)
 
 
+def take_lock(file: int, *, wait: bool = False) -> bool:
+    """Lock an open file or folder for this process; False where another process holds it.
+
+    Some file systems (NFS without a lock server, for one) have no locks: there it is True for everybody.
+
+    Args:
+        file: descriptor; the lock ends when it is closed.
+        wait: until the other process lets go, instead of returning False.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a small file in one step; see `replacing`."""
     with replacing(path) as part:
@@ -172,10 +190,7 @@ def _begin(path: Path, *, folder: bool = False) -> tuple[Path, int]:
                 continue
         else:
             lock = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError:
-            pass  # a file system without locks: nobody removes what cannot be locked
+        take_lock(lock, wait=True)  # without locks nobody removes what is unfinished
         if part.exists():  # nobody has taken it for abandoned before it was locked
             return part, lock
         os.close(lock)

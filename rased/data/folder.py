@@ -1,6 +1,5 @@
 """A folder of shards while it is written: begun, taken up where a run was cut off, filled, or refused."""
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from rased import documents
 from rased.data.schemas import Codec, Shard
 from rased.data.shards import INDEX
 from rased.data.tars import Details, Rows, ShardWriter, read_shard, room_for
-from rased.disk import PART, on_disk, sha256, write_json
+from rased.disk import PART, on_disk, sha256, take_lock, write_json
 from rased.documents import Text
 from rased.errors import RasedError, shown
 
@@ -57,21 +56,13 @@ def writing(
         out.mkdir(parents=True, exist_ok=True)
         folder = os.open(out, os.O_RDONLY)
         try:
-            _lock(folder, out)
+            if not take_lock(folder):
+                raise RasedError(
+                    f"Another process is writing into '{out}': wait for it, or choose another folder."
+                )
             yield
         finally:
             os.close(folder)
-
-
-def _lock(folder: int, out: Path) -> None:
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise RasedError(
-            f"Another process is writing into '{out}': wait for it, or choose another folder."
-        ) from error
-    except OSError:
-        return  # a file system that locks no folders
 
 
 def begin(out: Path, request: dict[str, Any]) -> bool:

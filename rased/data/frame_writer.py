@@ -5,7 +5,6 @@ whatever, continues at its last commit and gives the same content. Mean and vari
 as they are stored, utterance by utterance.
 """
 
-import errno
 import json
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,18 +19,20 @@ from einops import rearrange
 from jaxtyping import Float
 
 from rased import __version__
+from rased.data import frame_probe
+from rased.data.frame_probe import CHUNK
 from rased.data.frame_sources import Item, Position, Samples, Source
 from rased.data.frames import (
-    CHUNK,
     SCHEMA,
     UTTERANCE,
     FrameFile,
     Framing,
+    read_configuration,
     read_moments,
     write_moments,
 )
 from rased.data.journal import SUFFIX, JournalledFile
-from rased.disk import PART
+from rased.disk import NO_ROOM, PART
 from rased.errors import ProblemsFound, RasedError
 from rased.layers.frontend import Moments
 
@@ -41,7 +42,6 @@ COMMIT = 1 << 17
 """Frames between two commits: half an hour of audio, seconds of work."""
 _FEW = 10
 """Bad utterances that never stop a run."""
-_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM)
 _METADATA = 1 << 20
 """Bytes of its own bookkeeping that HDF5 may keep, else 32 times as many in a long run."""
 _COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
@@ -110,11 +110,14 @@ def write_frames(
     except Exception as error:
         known = isinstance(error, OSError) and error.errno  # HDF5 raises OSErrors that tell nothing
         failure = error if known else getattr(journal, "failure", None)
-        if not isinstance(failure, OSError) or failure.errno not in _CANNOT_WRITE:
+        if not isinstance(failure, OSError) or failure.errno not in NO_ROOM:
             raise
+        kept = (
+            f"What was committed is kept in '{part.name}'" if part.is_file() else "Nothing is kept"
+        )
         raise RasedError(
-            f"Cannot write to '{out}': {str(failure.strerror).lower()}. What was committed is kept in '{part.name}': "
-            "make room, and run the same command again."
+            f"Cannot write to '{out}': {str(failure.strerror).lower()}. {kept}: make room or choose another --out, "
+            "and run the same command again."
         ) from error
     return _written(out, resumed=resumed)
 
@@ -175,14 +178,14 @@ class _Writer:
     ) -> None:
         """Take up an unfinished file, or lay out a new one."""
         self._journal, self._framing = journal, framing
-        self._file = h5py.File(journal, "w" if journal.new else "r+")
         try:
+            self._file = h5py.File(journal, "w" if journal.new else "r+")
             cache = self._file.id.get_mdc_config()
             cache.initial_size = cache.max_size = _METADATA
             self._file.id.set_mdc_config(cache)
             if journal.new:
                 self._lay_out(streams, configuration)
-            stored = json.loads(self._file.attrs["configuration"])
+            stored = read_configuration(self._file.attrs["configuration"], journal.path)
             _refuse_other(journal.path.with_suffix(""), stored, configuration)
             part, number = json.loads(self._file.attrs["position"])
             self.position: Position = (part, number)
@@ -193,6 +196,14 @@ class _Writer:
             self._moments = {name: read_moments(self._file["statistics"][name]) for name in streams}
             self._rows: list[tuple[str, str, str, int, int, str]] = []
             self._committed = self.length
+        except Exception as error:
+            self.__exit__()
+            known = isinstance(error, RasedError) or journal.failure is not None
+            if known or journal.new:
+                raise
+            raise RasedError(  # h5py raises almost anything of a damaged file
+                f"'{journal.path}', of a run that was cut off, is damaged: remove it and begin again."
+            ) from error
         except BaseException:
             self.__exit__()
             raise
@@ -266,6 +277,7 @@ class _Writer:
         self._file.close()
         self._journal.commit()
         self._journal.finish(out)
+        frame_probe.trust(out)
 
     def _splits(self) -> list[tuple[str, int, int]]:
         """First and end of each run of utterances of one split."""

@@ -18,21 +18,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import h5py
+import msgspec
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from rased.errors import RasedError, nearest
+from rased import documents
+from rased.data import frame_probe
+from rased.data.frame_probe import CHUNK
+from rased.documents import Count, Number, SampleRate, Word
+from rased.errors import RasedError, cut, nearest, shown
 from rased.layers.frontend import Features, Moments
 from rased.signal.stft import STFT
 
 SCHEMA = 1
-CHUNK = 128
-"""Frames that are compressed, checked and read together."""
 _WIDE = {"magnitude", "power", "complex"}
 """Features whose range float16 does not hold."""
 UTTERANCE = np.dtype(
@@ -45,6 +48,35 @@ UTTERANCE = np.dtype(
         ("sha256", "S64"),
     ]
 )
+
+
+_AGAIN = "Write it again with `rased data frames`."
+_Size = Annotated[int, msgspec.Meta(ge=1, le=1 << 17)]
+_Splits = list[tuple[Word, Count, Count]]
+
+
+class _Features(msgspec.Struct, forbid_unknown_fields=True):
+    kinds: Annotated[list[Word], msgspec.Meta(min_length=1, max_length=20)]
+    bands: Annotated[int, msgspec.Meta(ge=1, le=1 << 12)] = 40
+    coefficients: _Size = 20
+    floor: Number = 0.0
+
+
+class _Stft(msgspec.Struct):
+    n_fft: _Size
+    hop_length: _Size
+    win_length: _Size
+
+
+class _Framing(msgspec.Struct):
+    features: _Features
+    stft: _Stft
+    sample_rate: SampleRate
+
+
+class _Configuration(msgspec.Struct):
+    framing: _Framing
+    source: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -85,9 +117,9 @@ class Framing:
     @classmethod
     def from_plain(cls, stored: dict[str, Any]) -> "Framing":
         """Inverse of `plain`."""
-        kinds = tuple(stored["features"].pop("kinds"))
+        features = {**stored["features"], "kinds": tuple(stored["features"]["kinds"])}
         return cls(
-            features=Features(kinds=kinds, **stored["features"]),
+            features=Features(**features),
             stft=STFT(**stored["stft"]),
             sample_rate=stored["sample_rate"],
         )
@@ -122,6 +154,7 @@ class FrameFile:
         self._file: h5py.File | None = None
         self._process = -1
         with self._guarded():
+            frame_probe.check(self.path)
             with self._open() as file:
                 self._read_head(file)
 
@@ -259,26 +292,40 @@ class FrameFile:
         return h5py.File(self.path, "r", locking=False)
 
     def _read_head(self, file: h5py.File) -> None:
-        if file.attrs.get("schema", 0) > SCHEMA:
+        schema = int(file.attrs["schema"])
+        if schema > SCHEMA:
             raise RasedError(
-                f"'{self.path}' has schema {file.attrs['schema']} and this rased reads up to {SCHEMA}: upgrade "
-                "rased, or write the file again."
+                f"'{self.path}' has schema {schema} and this rased reads up to {SCHEMA}: upgrade rased, or write "
+                "the file again."
             )
-        configuration = json.loads(file.attrs["configuration"])
+        configuration = read_configuration(file.attrs["configuration"], self.path)
         self.framing = Framing.from_plain(configuration["framing"])
         self.source: dict[str, Any] = configuration["source"]
         self.streams = tuple(file["frames"])
+        if self.streams not in (("clean",), ("noisy", "target")):
+            raise ValueError(f"it holds the streams {', '.join(self.streams)}")
         self.statistics = {name: read_moments(file["statistics"][name]) for name in self.streams}
         utterances = file["utterances"]
+        if utterances.dtype != UTTERANCE:
+            raise ValueError("its utterances have other columns")
         self.offset: NDArray[np.int64] = utterances.fields("offset")[:]
         self.frames: NDArray[np.int64] = utterances.fields("frames")[:]
-        self.splits = {
-            name: (first, last) for name, first, last in json.loads(file.attrs["splits"])
-        }
+        splits = documents.fit(
+            _json(file.attrs["splits"], self.path), _Splits, of=self.path, repair=_AGAIN
+        )
+        self.splits = {name: (first, last) for name, first, last in splits}
         self.skipped = tuple(sentence.decode() for sentence in file["skipped"][:])
+        ends = np.cumsum(self.frames)
+        if (self.frames < 0).any() or (self.offset != ends - self.frames).any():
+            raise ValueError("its utterances do not follow one another")
+        if any(not 0 <= first < last <= len(self) for first, last in self.splits.values()):
+            raise ValueError("its splits are not among its utterances")
         self._silence = self.framing.silence
-        if any(len(file["frames"][name]) != self.count for name in self.streams):
-            raise OSError("frames and utterances do not agree")
+        for name in self.streams:
+            frames = file["frames"][name]
+            kind = str(self.framing.dtype).removeprefix("torch.")
+            if frames.shape != (self.count, self.framing.size) or frames.dtype != kind:
+                raise ValueError("frames, utterances and features do not agree")
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -289,19 +336,43 @@ class FrameFile:
             raise RasedError(
                 f"There is no file of frames '{self.path}': write it with `rased data frames`."
             ) from error
-        except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
-            if isinstance(error, RasedError):
+        except RasedError as error:
+            if str(self.path) in str(error):
                 raise
-            reason = str(error).strip("'\"").partition("\n")[0]
-            raise RasedError(
-                f"'{self.path}' is damaged or no file of frames ({reason}): write it again with "
-                "`rased data frames`."
-            ) from error
+            raise self._damaged(error) from error
+        except Exception as error:  # h5py raises almost anything
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> RasedError:
+        reason = cut(str(error).strip("'\"").partition("\n")[0] or type(error).__name__).rstrip(".")
+        return RasedError(f"'{self.path}' is damaged or no file of frames ({reason}). {_AGAIN}")
+
+
+def read_configuration(stored: Any, path: Path) -> dict[str, Any]:
+    """What frames are and were made from, out of the attribute `configuration`.
+
+    Raises:
+        RasedError: it is damaged.
+    """
+    plain: dict[str, Any] = _json(stored, path)
+    documents.fit(plain, _Configuration, of=path, repair=_AGAIN)
+    return plain
+
+
+def _json(stored: Any, path: Path) -> Any:
+    """The plain values of an attribute that holds JSON."""
+    if not isinstance(stored, str):
+        raise RasedError(
+            f"'{path}' is damaged: an attribute is {shown(stored)}; expected text. {_AGAIN}"
+        )
+    return documents.plain(stored, of=path, repair=_AGAIN)
 
 
 def read_moments(group: h5py.Group) -> Moments:
     """The statistics that `write_moments` wrote."""
     mean, variance = (torch.from_numpy(group[name][:]) for name in ("mean", "variance"))
+    if not (mean.isfinite().all() and variance.isfinite().all() and (variance >= 0).all()):
+        raise ValueError("its statistics are not finite")
     return Moments(int(group.attrs["count"]), mean, variance)
 
 

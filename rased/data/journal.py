@@ -6,7 +6,6 @@ in memory; `commit` writes it to a journal beside the file, and only then into t
 repeats the last commit and cuts off what came after it.
 """
 
-import fcntl
 import hashlib
 import io
 import json
@@ -14,10 +13,23 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from rased import documents
+from rased.disk import take_lock
+from rased.documents import Count, Hash
 from rased.errors import RasedError
 
 PAGE = 4096
 SUFFIX = ".journal"
+
+
+class _Head(msgspec.Struct):
+    """The first line of a journal: size of the committed file, and which of its pages follow."""
+
+    size: Count
+    pages: list[Count]
+    sha256: Hash
 
 
 class JournalledFile(io.RawIOBase):
@@ -35,21 +47,22 @@ class JournalledFile(io.RawIOBase):
             RasedError: another process is writing it, or the journal is damaged.
         """
         self.path, self.journal = path, path.with_name(path.name + SUFFIX)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(self._file)
-            raise RasedError(
-                f"Another process is writing '{path}': wait for it, or choose another --out."
-            ) from error
         self._pages: dict[int, bytearray] = {}
         self._position = self._size = self._committed = 0
         self._abandoned = False
         self.failure: OSError | None = None
-        if self.journal.is_file():
-            self._apply(*self._read_journal())
-        os.ftruncate(self._file, self._committed)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            if not take_lock(self._file):
+                raise RasedError(
+                    f"Another process is writing '{path}': wait for it, or choose another --out."
+                )
+            if self.journal.is_file():
+                self._apply(*self._read_journal())
+            os.ftruncate(self._file, self._committed)
+        except BaseException:
+            self.close()
+            raise
         self.new = not self._committed
 
     def readable(self) -> bool:
@@ -173,17 +186,14 @@ class JournalledFile(io.RawIOBase):
 
     def _read_journal(self) -> tuple[int, dict[int, bytearray]]:
         line, _, content = self.journal.read_bytes().partition(b"\n")
-        try:
-            head = json.loads(line)
-            whole = hashlib.sha256(content).hexdigest() == head["sha256"]
-            size, numbers = head["size"], head["pages"]
-        except (ValueError, KeyError, TypeError):
-            whole = False
-        if not whole:
+        repair = f"Remove it and '{self.path}', and begin again."
+        head = documents.parse(line, _Head, of=self.journal, repair=repair)
+        pages = len(head.pages)
+        if hashlib.sha256(content).hexdigest() != head.sha256 or len(content) != pages * PAGE:
             raise RasedError(
-                f"{self.journal} is damaged: remove it and '{self.path}', and begin again."
+                f"'{self.journal}' is damaged: its content is not what was written. {repair}"
             )
-        return size, {
+        return head.size, {
             page: bytearray(content[place * PAGE : (place + 1) * PAGE])
-            for place, page in enumerate(numbers)
+            for place, page in enumerate(head.pages)
         }

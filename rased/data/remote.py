@@ -17,7 +17,6 @@ Settings: RASED_CACHE, the folder (`config.cache_folder`), and RASED_CACHE_GB, t
 (default 20, least recently used out first).
 """
 
-import fcntl
 import functools
 import hashlib
 import json
@@ -35,6 +34,7 @@ from numpy.typing import NDArray
 from rased.config import cache_folder
 from rased.data.columns import hexadecimal
 from rased.data.transfer import RefusedError, RemoteError, transfer, whole
+from rased.disk import take_lock
 from rased.errors import RasedError
 
 BLOCK_MB = 8.0
@@ -378,7 +378,7 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+b")
-        fcntl.flock(file, fcntl.LOCK_EX)
+        take_lock(file.fileno(), wait=True)
     with file:
         file.seek(0)
         yield file

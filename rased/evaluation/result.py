@@ -171,13 +171,13 @@ def load(path: Path) -> Result:
     del content["schema"]
     utterances = [
         Utterance(
-            row["id"],
-            row["seconds"],
-            row["facts"],
-            {name: Score(**score) for name, score in row["scores"].items()},
-            row["measured"],
+            str(row.id),
+            row.seconds,
+            {name: getattr(row.facts, name) for name in given["facts"]},
+            {name: Score(score.value, score.status) for name, score in row.scores.items()},
+            row.measured,
         )
-        for row in content.pop("utterances")
+        for row, given in zip(fields.utterances, content.pop("utterances"), strict=True)
     ]
     return Result(**content, utterances=utterances)
 

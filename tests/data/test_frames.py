@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import gc
 import hashlib
 import multiprocessing
 import os
@@ -16,10 +17,12 @@ import pytest
 import soundfile
 import torch
 
+from rased import disk
 from rased.cli import main
 from rased.data import frame_writer, order, stages
 from rased.data.columns import hexadecimal
 from rased.data.corpus import Corpus
+from rased.data.folder import writing
 from rased.data.frame_sources import BATCH, MixtureRecipe, Mixtures, Recordings
 from rased.data.frame_writer import write_frames
 from rased.data.frames import CHUNK, FrameFile, Framing
@@ -539,3 +542,71 @@ def test_batches_are_laid_out_by_order(pairs):
     assert batch["noise"].shape == batch["target"].shape == (100, 129)
     centre = FrameFile(pairs).windows("noisy", frame_plan(pairs).numbers(0, 0, 100))[:, 0]
     assert (batch["windows"][:, 2].numpy() == centre).all()
+
+
+def test_a_refused_writer_closes_its_descriptor_once(tmp_path, monkeypatch):
+    """Whoever got the number of a closed descriptor in between keeps his file."""
+    first, closed, close = JournalledFile(tmp_path / "x"), [], os.close
+
+    def counted(descriptor):
+        closed.append(descriptor)
+        close(descriptor)
+
+    monkeypatch.setattr(os, "close", counted)
+    with pytest.raises(RasedError, match="Another process is writing"):
+        JournalledFile(tmp_path / "x")
+    gc.collect()
+    assert len(closed) == 1
+    first.close()
+    first.close()
+    assert len(closed) == 2
+
+
+def test_a_file_system_without_locks_is_written_to(shards, clean, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    write_frames(Recordings([shards]), FRAMING, tmp_path / "out.h5")
+    assert content(tmp_path / "out.h5") == content(clean)
+    with writing(tmp_path / "folder"):
+        assert disk.take_lock(os.open(tmp_path, os.O_RDONLY))
+
+
+def test_a_disk_closed_to_us_keeps_nothing_and_says_so(shards, tmp_path, monkeypatch):
+    def refuse(*_arguments, **_options):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(RasedError, match=r"read-only file system\. Nothing is kept"):
+        write_frames(Recordings([shards]), FRAMING, tmp_path / "out.h5")
+
+
+JOURNALS = [
+    b"",
+    b"{}\n",
+    b"[]\n",
+    b'{"size": -1, "pages": [], "sha256": "' + b"0" * 64 + b'"}\n',
+    b'{"size": 1e999, "pages": [], "sha256": ""}\n',
+    b'{"size": 4096, "pages": [0], "sha256": "'
+    + hashlib.sha256(b"").hexdigest().encode()
+    + b'"}\n',
+]
+
+
+@pytest.mark.parametrize("journal", JOURNALS)
+def test_a_damaged_journal_is_one_sentence(tmp_path, journal):
+    (tmp_path / "x.journal").write_bytes(journal)
+    with pytest.raises(RasedError, match=r"x\.journal' is damaged"):
+        JournalledFile(tmp_path / "x")
+
+
+def test_an_unfinished_file_that_is_damaged_is_one_sentence(shards, tmp_path):
+    out = tmp_path / "out.h5"
+    digest = hashlib.sha256(b"").hexdigest()
+    (tmp_path / "out.h5.part").write_bytes(b"x" * 9000)
+    (tmp_path / "out.h5.part.journal").write_text(
+        f'{{"size": 9000, "pages": [], "sha256": "{digest}"}}\n'
+    )
+    with pytest.raises(RasedError, match="of a run that was cut off, is damaged"):
+        write_frames(Recordings([shards]), FRAMING, out)

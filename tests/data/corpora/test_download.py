@@ -123,7 +123,7 @@ class TestFetch:
     def test_goes_on_in_another_run(self, server, tmp_path):
         place = server.places["/a"] = Place(DATA, drops=[100_000, 0, 0, 0, 0])
         given = archive(server.url("/a"), checksum=md5(DATA))
-        with pytest.raises(RasedError, match="the connection broke"):
+        with pytest.raises(RasedError, match=r"was cut|the connection broke"):
             get(given, tmp_path)
         assert (tmp_path / "corpus.zip.part").stat().st_size == 100_000
         get(given, tmp_path)
@@ -160,16 +160,16 @@ class TestFetch:
     )
     def test_goes_on_after_an_error_within_the_body(self, server, tmp_path, monkeypatch, error):
         server.places["/a"] = place = Place(DATA)
-        read, errors = http.client.HTTPResponse.read, [error]
+        read, errors = http.client.HTTPResponse.read1, [error]
 
-        def broken(answer, amount=None):
+        def broken(answer, amount=-1):
             if errors and not answer.headers.get("Content-Range"):
                 block = read(answer, 1000)
-                answer.read = lambda amount: (_ for _ in ()).throw(errors.pop())
+                answer.read1 = lambda amount: (_ for _ in ()).throw(errors.pop())
                 return block
             return read(answer, amount)
 
-        monkeypatch.setattr(http.client.HTTPResponse, "read", broken)
+        monkeypatch.setattr(http.client.HTTPResponse, "read1", broken)
         get(archive(server.url("/a"), checksum=md5(DATA)), tmp_path)
         assert place.asked == [None, "bytes=1000-"]
         assert (tmp_path / "corpus.zip").read_bytes() == DATA
@@ -306,8 +306,8 @@ class TestObtain:
             for number in range(50):
                 tar.addfile(tarfile.TarInfo(f"corpus/{number}.wav"))
 
-        def watched(*words):
-            tar = opened(*words)
+        def watched(*words, **options):
+            tar = opened(*words, **options)
             following = tar.next
             tar.next = lambda: (held.append(len(tar.members)), following())[1]
             return tar

@@ -1,0 +1,128 @@
+"""Whether a file of frames can be read, found out in a process of its own: HDF5's library hangs or dies on some.
+
+The process may use a bounded time of the processor and a bounded memory. It reads all of the file but the frames
+themselves, of which it looks at the place, size and shape of each chunk: what passes can be opened here.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+
+from rased.errors import RasedError, cut
+
+CHUNK = 128
+"""Frames that are compressed, checked and read together."""
+_SECONDS = 5
+"""Of the processor, and one more for each of `_BYTES`."""
+_BYTES = 50_000_000
+_MEMORY = 4 << 30
+_WIDEST = 1 << 16
+"""Numbers in a frame."""
+_ROWS = 1 << 16
+_known: set[tuple[int, int, int, int]] = set()
+
+
+def check(path: Path) -> None:
+    """Refuse a file that h5py cannot read; what was read once by this process is not looked at again.
+
+    Raises:
+        OSError: it is not there.
+        RasedError: it is damaged; the sentence says how.
+    """
+    key = _key(path)
+    if key in _known:
+        return
+    if not path.is_file():
+        raise RasedError("it is not a file")
+    words = [sys.executable, "-m", __name__, str(path)]
+    alone = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=alone)
+    if done.returncode:
+        said = done.stdout.strip().splitlines()
+        raise RasedError(cut(said[-1]) if said else "HDF5's library hangs or fails on it")
+    _known.add(key)
+
+
+def trust(path: Path) -> None:
+    """Note a file that this process wrote itself."""
+    _known.add(_key(path))
+
+
+def _key(path: Path) -> tuple[int, int, int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _look(path: Path) -> None:
+    """Read what `FrameFile` reads, and where the frames are.
+
+    Raises:
+        Exception: whatever h5py says of a damaged file.
+    """
+    size = path.stat().st_size
+    with h5py.File(path, "r", locking=False) as file:
+        for value in file.attrs.values():
+            assert isinstance(value, object)
+        for name in ("utterances", "skipped"):
+            table = file[name]
+            row = max(table.dtype.itemsize, 8)
+            if table.ndim != 1 or len(table) * row > size:
+                raise ValueError(f"'{name}' promises {table.shape} rows in {size} bytes")
+            for start in range(0, len(table), _ROWS):
+                table[start : start + _ROWS]
+        for stream in file["frames"]:
+            _look_at_frames(file["frames"][stream], size, f"frames/{stream}")
+            statistics = file["statistics"][stream]
+            int(statistics.attrs["count"])
+            for moment in ("mean", "variance"):
+                if statistics[moment].shape != file["frames"][stream].shape[1:]:
+                    raise ValueError(
+                        f"'statistics/{stream}/{moment}' has another size than a frame"
+                    )
+                statistics[moment][:]
+
+
+def _look_at_frames(frames: h5py.Dataset, size: int, name: str) -> None:
+    """Refuse chunks of another shape than they were written in, or that are not where they are said to be."""
+    if frames.ndim != 2 or frames.dtype.kind != "f" or frames.dtype.itemsize > 4:
+        raise ValueError(f"'{name}' is not a table of numbers")
+    if not 0 < frames.shape[1] <= _WIDEST or frames.chunks != (CHUNK, frames.shape[1]):
+        raise ValueError(f"'{name}' has chunks of another shape")
+    raw = CHUNK * frames.shape[1] * frames.dtype.itemsize
+    wanted = -(-frames.shape[0] // CHUNK)
+    if wanted > size:
+        raise ValueError(f"'{name}' promises {frames.shape[0]} frames in {size} bytes")
+    seen = 0
+
+    def note(chunk: h5py.h5d.StoreInfo) -> None:
+        nonlocal seen
+        seen += 1
+        if chunk.size > raw + 1024 or chunk.byte_offset + chunk.size > size:
+            raise ValueError(f"'{name}' has a chunk of {chunk.size} bytes that cannot be")
+
+    frames.id.chunk_iter(note)
+    if seen != wanted:
+        raise ValueError(f"'{name}' holds {seen} of {wanted} chunks")
+
+
+def main(path: Path) -> int:
+    """Look at a file within bounds; print why it cannot be read."""
+    seconds = _SECONDS + path.stat().st_size // _BYTES
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        _look(path)
+    except BaseException as error:
+        print(str(error).strip("'\"").partition("\n")[0] or type(error).__name__)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
