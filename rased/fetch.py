@@ -20,7 +20,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPMessage
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 from rased.errors import RasedError, cut
 
@@ -38,7 +38,7 @@ _SECRETS = (
     "x-amz-(?:credential|security-token|signature)|x-goog-(?:credential|signature)"
 )
 _USER = re.compile(r"(?<![\w+.-])([A-Za-z][A-Za-z0-9+.-]{0,31}://)[^/?#\s'\"]*@")
-_PARAMETER = re.compile(rf"([?&])(?:{_SECRETS})=[^&#\s'\"]*", re.IGNORECASE)
+_PARAMETER = re.compile(rf"([?&])(?:{_SECRETS})=[^&#\s'\"]*(&?)", re.IGNORECASE)
 
 
 class FetchError(RasedError):
@@ -73,11 +73,15 @@ def without_credentials(text: str) -> str:
     'https://host/a?v=1'
     """
     text = _USER.sub(r"\1", text)
-    if "?" in text:
-        text = _PARAMETER.sub(r"\1", text)
-        text = re.sub(r"\?&+", "?", re.sub(r"&&+", "&", text))
-        text = re.sub(r"[?&](?=$|[#\s'\"])", "", text)
+    before = ""
+    while before != text:
+        before, text = text, _PARAMETER.sub(_left_out, text)
     return text
+
+
+def _left_out(found: re.Match[str]) -> str:
+    """What stands in place of a parameter: the mark before it, where another parameter follows a `?`."""
+    return "?" if found[1] == "?" and found[2] else found[2]
 
 
 def is_url(word: str) -> bool:
@@ -266,16 +270,21 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self,
         req: urllib.request.Request,
-        fp: IO[bytes],
+        fp: Any,
         code: int,
         msg: str,
         headers: HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
         """Check where the server sends us."""
-        newurl = checked_url(newurl)
+        try:
+            newurl = checked_url(newurl)
+        except RefusedError:
+            fp.close()
+            raise
         old, new = urllib.parse.urlsplit(req.full_url), urllib.parse.urlsplit(newurl)
         if (old.scheme, new.scheme) == ("https", "http") or "@" in new.netloc:
+            fp.close()
             raise RefusedError(
                 f"'{_named(req.full_url)}' leads to '{_named(newurl)}', without encryption or with a "
                 "password in it: not followed."

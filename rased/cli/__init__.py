@@ -183,7 +183,8 @@ def _verbs() -> str:
 def _complain(message: str, debug: bool) -> None:
     if debug:
         traceback.print_exc()
-    print(f"rased: {' '.join(message.split())}", file=sys.stderr)
+    line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(message.split()))
+    print(f"rased: {line}", file=sys.stderr)
 
 
 def _missing_package(error: ModuleNotFoundError, verb: str) -> str:

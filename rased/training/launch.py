@@ -20,7 +20,7 @@ from rased.building import check_arguments, verify
 from rased.classes import OWN
 from rased.config import public
 from rased.disk import on_disk, write_text
-from rased.errors import RasedError, nearest
+from rased.errors import RasedError, nearest, shown
 from rased.terminal import open_console
 from rased.training.base import Enhancement
 from rased.training.best import KeepBest
@@ -104,7 +104,9 @@ def check_config(config: dict[str, Any]) -> None:
     """
     for key in config:
         if key not in PARTS:
-            raise RasedError(f"the configuration has no part '{key}'; {nearest(key, PARTS)}")
+            raise RasedError(
+                f"the configuration has no part {shown(key)}; {nearest(str(key), PARTS)}"
+            )
     for part, example in (("model", "model/gru-mask"), ("data", "data/bundle")):
         if not config.get(part):
             raise RasedError(f"the configuration has no {part}: add one, such as -c {example}.")
