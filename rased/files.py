@@ -181,6 +181,19 @@ def _enhance_array(
 ) -> np.ndarray | torch.Tensor:
     tensor = torch.as_tensor(signal)
     shape = tuple(tensor.shape)
+    _refuse_array(tensor, sample_rate)
+    channels = tensor.detach().reshape(-1, shape[-1]).to("cpu", torch.float32).numpy()
+    info = audio.AudioInfo(
+        Path("array"), int(sample_rate), channels.shape[0], shape[-1], "", "FLOAT"
+    )
+    estimate = np.concatenate(list(enhanced_blocks(resolve(model), [channels], info)), axis=1)
+    result = torch.from_numpy(estimate).reshape(shape).to(tensor.device, tensor.dtype)
+    return result.numpy() if isinstance(signal, np.ndarray) else result
+
+
+def _refuse_array(tensor: torch.Tensor, sample_rate: Any) -> None:
+    """Check what an array must be."""
+    shape = tuple(tensor.shape)
     if isinstance(sample_rate, bool) or not isinstance(sample_rate, int | np.integer):
         raise RasedError(
             f"the sample rate of the array is {shown(sample_rate)}; give it in Hz: enhance(array, 48000)."
@@ -205,13 +218,6 @@ def _enhance_array(
         )
     if not bool(torch.isfinite(tensor).all()):
         raise RasedError("the array holds NaN or infinite samples; repair it first.")
-    channels = tensor.detach().reshape(-1, shape[-1]).to("cpu", torch.float32).numpy()
-    info = audio.AudioInfo(
-        Path("array"), int(sample_rate), channels.shape[0], shape[-1], "", "FLOAT"
-    )
-    estimate = np.concatenate(list(enhanced_blocks(resolve(model), [channels], info)), axis=1)
-    result = torch.from_numpy(estimate).reshape(shape).to(tensor.device, tensor.dtype)
-    return result.numpy() if isinstance(signal, np.ndarray) else result
 
 
 def resolve(model: str | Path | Enhancer) -> Enhancer:

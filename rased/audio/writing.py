@@ -92,13 +92,16 @@ class AudioWriter:
             self._sink = _Sink(self._place.enter_context(replacing(self.path)))
         except OSError as error:
             raise RasedError(f"cannot write '{printable(path)}': {error.strerror}.") from None
+        self._file = self._opened(sample_rate, channels, container)
+
+    def _opened(self, sample_rate: int, channels: int, container: str) -> soundfile.SoundFile:
         try:
-            self._file = soundfile.SoundFile(
+            return soundfile.SoundFile(
                 self._sink,
                 "w",
                 samplerate=sample_rate,
                 channels=channels,
-                subtype=coding,
+                subtype=self._coding,
                 format=container,
             )
         except (soundfile.LibsndfileError, ValueError) as error:
@@ -106,8 +109,8 @@ class AudioWriter:
             self._refuse_full_disk()
             reason = getattr(error, "error_string", str(error)).strip().rstrip(".")
             raise RasedError(
-                f"cannot write '{printable(path)}': {container} with {coding} does not hold {channels} "
-                f"channels at {sample_rate} Hz ({reason}); name a .wav file instead."
+                f"cannot write '{printable(self._named)}': {container} with {self._coding} does not hold "
+                f"{channels} channels at {sample_rate} Hz ({reason}); name a .wav file instead."
             ) from None
 
     @property

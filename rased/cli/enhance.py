@@ -16,6 +16,8 @@ from rased.cli.options import add_allow
 from rased.errors import ProblemsFound, RasedError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from rased.files import Report
     from rased.models.base import Enhancer
 
@@ -119,26 +121,15 @@ def _enhance_all(
     pairs: list[tuple[Path, Path]], enhancer: "Enhancer", *, quiet: bool
 ) -> tuple[list["Report"], list[str]]:
     """Enhance one file after the other; return what was done and what could not be."""
-    from rich.progress import BarColumn, Progress, TimeRemainingColumn
-
     from rased import audio
     from rased.files import enhance
-    from rased.terminal import PlainColumn, open_console
 
     reports: list[Report] = []
     failures: list[str] = []
     said: set[str] = set()
-    console = open_console(stderr=True, soft_wrap=True)
-    with Progress(
-        PlainColumn("{task.description}"),
-        BarColumn(),
-        PlainColumn("{task.percentage:3.0f} %"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
-        total = _seconds([source for source, _ in pairs]) if console.is_terminal else None
+    with _progress() as bar:
+        terminal = bar.console.is_terminal
+        total = _seconds([source for source, _ in pairs]) if terminal else None
         task = bar.add_task("enhancing", total=total)
         for source, target in pairs:
             bar.update(task, description=audio.printable(source.name))
@@ -153,19 +144,45 @@ def _enhance_all(
                 if len(pairs) == 1:
                     raise
                 failures.append(str(error))
-                console.print(f"rased: {error}")
+                bar.console.print(f"rased: {error}")
                 continue
             reports.append(report)
-            for note in report.notes:
-                if note not in said:
-                    console.print(f"rased: '{audio.printable(report.output)}': {note}.")
-                said |= {note} if note.startswith("the model") else set()
-            if not quiet:
-                console.print(
-                    f"{audio.printable(report.output)}  {report.seconds:.1f} s, real-time factor "
-                    f"{report.real_time_factor:.3f}"
-                )
+            for line in _lines(report, said, quiet=quiet):
+                bar.console.print(line)
     return reports, failures
+
+
+def _progress() -> "Progress":
+    """A bar on stderr; silent when that is no terminal."""
+    from rich.progress import BarColumn, Progress, TimeRemainingColumn
+
+    from rased.terminal import PlainColumn, open_console
+
+    console = open_console(stderr=True, soft_wrap=True)
+    return Progress(
+        PlainColumn("{task.description}"),
+        BarColumn(),
+        PlainColumn("{task.percentage:3.0f} %"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _lines(report: "Report", said: set[str], *, quiet: bool) -> Iterator[str]:
+    """What is printed of a file; a note that holds for all files of a rate comes once."""
+    from rased import audio
+
+    name = audio.printable(report.output)
+    for note in report.notes:
+        if note not in said:
+            yield f"rased: '{name}': {note}."
+        if note.startswith("the model"):
+            said.add(note)
+    if not quiet:
+        factor = report.real_time_factor
+        yield f"{name}  {report.seconds:.1f} s, real-time factor {factor:.3f}"
 
 
 def _say(sentence: str) -> None:

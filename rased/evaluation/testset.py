@@ -208,8 +208,7 @@ def audio_files(folder: Path) -> dict[str, Path]:
     """
     files: dict[str, Path] = {}
     for path in sorted(folder.glob("*")):
-        hidden = path.name.startswith(".")
-        if hidden or path.suffix.lower() not in audio.FORMATS or not path.is_file():
+        if not audio.looks_like_audio(path) or not path.is_file():
             continue
         if path.stem in files:
             raise RasedError(

@@ -12,7 +12,7 @@ from rased.data import verify
 from rased.data.testset import list_sha256
 from rased.errors import RasedError
 from rased.evaluation import run
-from rased.evaluation.testset import BUNDLE, read_audio, read_testset
+from rased.evaluation.testset import BUNDLE, audio_files, read_audio, read_testset
 from tests.evaluation.conftest import NAMES, write_set
 
 
@@ -224,3 +224,9 @@ def test_files_of_several_rates_are_told(folder, tmp_path):
     assert found.sample_rates == (16_000, 48_000)
     assert "48000 to 16000 Hz" in run._resampler(found.sample_rates)
     assert run._resampler(read_testset(folder).sample_rates) == "none"
+
+
+def test_every_file_that_looks_like_audio_is_an_utterance_and_hidden_ones_are_none(tmp_path):
+    for name in ("a.wav", "b.WAVE", "c.m4a", "._a.wav", ".d.wav", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    assert list(audio_files(tmp_path)) == ["a", "b", "c"]
