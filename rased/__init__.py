@@ -9,14 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rased.files import enhance as enhance
+    from rased.models.registry import create_model as create_model
+    from rased.models.registry import list_models as list_models
     from rased.zoo import list_checkpoints as list_checkpoints
     from rased.zoo import load as load
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "enhance", "list_checkpoints", "load"]
+__all__ = ["__version__", "create_model", "enhance", "list_checkpoints", "list_models", "load"]
 
-_HOMES = {"enhance": "rased.files", "list_checkpoints": "rased.zoo", "load": "rased.zoo"}
+_HOMES = {
+    "create_model": "rased.models.registry",
+    "enhance": "rased.files",
+    "list_checkpoints": "rased.zoo",
+    "list_models": "rased.models.registry",
+    "load": "rased.zoo",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "rased"
 FOUNDATION = {
+    "exports",
     "yaml_reader",
     "classes",
     "building",

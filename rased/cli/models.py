@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 import torch
 
 from rased.building import build
-from rased.config import config_folder, load_yaml
 from rased.models.base import Enhancer, SpectralEnhancer
 from rased.models.classical import METHODS
 from rased.models.cost import Latency, count_parameters, macs_per_second
+from rased.models.registry import list_models, model_config
 
 EXAMPLES = """\
 examples:
@@ -66,8 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Build every architecture and every method, and print what it is."""
-    names = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
-    rows = [*map(describe, names), *map(describe_method, METHODS)]
+    rows = [*map(describe, list_models()), *map(describe_method, METHODS)]
     if arguments.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     else:
@@ -81,7 +80,7 @@ def describe(name: str) -> Row:
     Raises:
         RasedError: the YAML does not describe an enhancer.
     """
-    model = load_yaml(config_folder() / "model" / f"{name}.yaml")["model"]
+    model = model_config(name)
     with torch.device("meta"):  # shapes only: nothing is initialised
         enhancer = build(Enhancer, model["init_args"]["enhancer"])
     return _row(

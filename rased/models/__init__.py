@@ -1,1 +1,58 @@
+"""Networks and methods: waveform in, waveform out; `create_model` makes one of configs/model."""
 
+from typing import Any
+
+from rased.exports import Homes, fetch, names_of
+
+_HOMES: Homes = {
+    "base": (
+        "Enhancer",
+        "Prediction",
+        "SpectralEnhancer",
+        "SpectralPrediction",
+    ),
+    "frequency": (
+        "Features",
+        "FrequencyDomainEnhancer",
+        "Inputs",
+        "Level",
+        "Phase",
+        "PostProcessing",
+    ),
+    "conv_tasnet": ("ConvTasNet",),
+    "dnn": ("DNN",),
+    "gcrn": ("GCRN",),
+    "gru": ("NSNet2",),
+    "gtcrn": ("GTCRN",),
+    "lstm": ("LSTM",),
+    "classical": (
+        "METHODS",
+        "MMSESTSA",
+        "OMLSA",
+        "WPE",
+        "WPEOMLSA",
+        "LogMMSE",
+        "SpectralSubtraction",
+        "Wiener",
+    ),
+    "cost": (
+        "Latency",
+        "count_parameters",
+        "macs_per_second",
+    ),
+    "registry": (
+        "create_model",
+        "list_models",
+    ),
+}
+__all__ = names_of(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first used."""
+    return fetch(__name__, name, _HOMES)
+
+
+def __dir__() -> list[str]:
+    """What there is."""
+    return names_of(_HOMES)
