@@ -42,7 +42,15 @@ _PARAMETER = re.compile(rf"([?&])(?:{_SECRETS})=[^&#\s'\"]*(&?)", re.IGNORECASE)
 
 
 class FetchError(RasedError):
-    """A file that cannot be had over the net now."""
+    """A file that cannot be had over the net now.
+
+    Attributes:
+        reason: why, in a few words.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or message
 
 
 class RefusedError(FetchError):
@@ -349,8 +357,10 @@ def _answered(url: str, error: urllib.error.HTTPError, start: int) -> Answer | N
     if error.code == 416 and total:
         return Answer("", int(total[1]), start, iter(()))
     kind = RefusedError if error.code < 500 and error.code not in _LATER else FetchError
+    reason = f"{error.code} {cut(str(error.reason), 80)}"
+    login = " (a name and a password go into ~/.netrc)" if error.code == 401 else ""
     raise kind(
-        f"'{_named(url)}' cannot be fetched: the server answers {error.code} {cut(str(error.reason), 80)}."
+        f"'{_named(url)}' cannot be fetched: the server answers {reason}{login}.", reason.lower()
     ) from None
 
 
@@ -436,7 +446,8 @@ def _failed(url: str, error: Exception) -> FetchError:
     reason = str(inner) or type(inner).__name__
     lasting = isinstance(inner, ssl.SSLCertVerificationError | ValueError)
     kind = RefusedError if lasting else FetchError
-    return kind(f"'{_named(url)}' cannot be fetched: {cut(without_credentials(reason), 120)}.")
+    reason = cut(without_credentials(reason), 120)
+    return kind(f"'{_named(url)}' cannot be fetched: {reason}.", reason)
 
 
 def _too_large(url: str, largest: int) -> FetchError:

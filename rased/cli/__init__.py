@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from rased.errors import ProblemsFound, RasedError, nearest
 from rased.extras import install_command
+from rased.fetch import without_credentials
 
 SUCCESS, PROBLEMS, USAGE, INTERNAL, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 70, 130, 141
 
@@ -183,7 +184,8 @@ def _verbs() -> str:
 def _complain(message: str, debug: bool) -> None:
     if debug:
         traceback.print_exc()
-    line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(message.split()))
+    line = without_credentials(" ".join(message.split()))
+    line = "".join(letter if letter.isprintable() else "?" for letter in line)
     print(f"rased: {line}", file=sys.stderr)
 
 

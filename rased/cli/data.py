@@ -226,9 +226,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _info(arguments: argparse.Namespace) -> int:
+    from rased.config import public
     from rased.data.verify import summary
 
-    found = summary(arguments.folder)
+    found = public(summary(arguments.folder))
     if arguments.json:
         print_json(found)
         return 0

@@ -1,15 +1,15 @@
 """Files at any address that fsspec reads, piece by piece: what breaks off goes on where it stopped."""
 
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from rased import fetch
 from rased.config import cache_folder
-from rased.errors import RasedError
+from rased.errors import RasedError, cut
+from rased.fetch import Answer
 
 _PIECE = 2 << 20
 _ATTEMPTS = 8
@@ -30,23 +30,6 @@ class RemoteError(RasedError):
 
 class RefusedError(RemoteError):
     """The other side answers that there is no such file, or that it is not for us."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the other side gives.
-
-    Attributes:
-        version: of the file, "" where it does not say.
-        total: bytes in the file, None where it does not say.
-        start: where the pieces begin; 0 from a server that knows no ranges.
-        pieces: the bytes as they come.
-    """
-
-    version: str
-    total: int | None
-    start: int
-    pieces: Iterator[bytes]
 
 
 def whole(url: str, *, known: str = "") -> tuple[bytes, str]:
@@ -84,17 +67,18 @@ def transfer(
         RefusedError: there is no such file, or not for us.
         RemoteError: too many attempts failed, or the file has another length.
     """
-    system, path = _file_system(url)
+    ask = partial(_ask_http, url) if fetch.is_url(url) else partial(_ask, *_file_system(url))
     at = reached = start
+    shown = fetch.without_credentials(url)
     failures = 0
     while True:
         try:
-            with _ask(system, path, at, stop, known) as answer:
+            with ask(at, stop, known) as answer:
                 if answer is None:
                     return
                 if total is not None and answer.total not in (None, total):
                     raise RemoteError(
-                        f"'{url}' has {answer.total} bytes and its index says {total}: it was changed, or copied in "
+                        f"'{shown}' has {answer.total} bytes and its index says {total}: it was changed, or copied in "
                         "part. Copy the folder there again as `rased data pack` wrote it, index.json last."
                     )
                 if answer.start != at:
@@ -108,18 +92,24 @@ def transfer(
                 if end is None or at >= end:
                     return
                 reason = "the connection broke"
+        except fetch.RefusedError as error:
+            raise RefusedError(
+                f"'{shown}' cannot be read ({error.reason}): check the address and the credentials."
+            ) from error
+        except fetch.FetchError as error:
+            reason = error.reason
         except RasedError:
             raise
         except Exception as error:  # whatever the file system of that address raises
             reason = _reason(error)
             if _lasting(error):
                 raise RefusedError(
-                    f"'{url}' cannot be read ({reason}): check the address and the credentials."
+                    f"'{shown}' cannot be read ({reason}): check the address and the credentials."
                 ) from error
         failures += 1
         if failures == attempts:
             raise RemoteError(
-                f"'{url}' cannot be read after {attempts} attempts ({reason}): check the connection and the "
+                f"'{shown}' cannot be read after {attempts} attempts ({reason}): check the connection and the "
                 f"address, then run again. What came is kept in '{cache_folder()}'."
             )
         time.sleep(_PAUSE * 2 ** (failures - 1))
@@ -151,10 +141,12 @@ def _file_system(url: str) -> tuple[Any, str]:
         return fsspec.url_to_fs(url)
     except ImportError as error:
         raise RemoteError(
-            f"Reading '{url}' needs more packages ({error}): pip install 'rased[remote]'."
+            f"Reading '{fetch.without_credentials(url)}' needs more packages ({error}): pip install 'rased[remote]'."
         ) from error
     except ValueError as error:
-        raise RemoteError(f"'{url}' is no address that fsspec reads ({error}).") from error
+        raise RemoteError(
+            f"'{fetch.without_credentials(url)}' is no address that fsspec reads ({cut(str(error))})."
+        ) from error
 
 
 @contextmanager
@@ -162,10 +154,6 @@ def _ask(
     system: Any, path: str, start: int, stop: int | None, known: str
 ) -> Iterator[Answer | None]:
     """Ask for bytes [start, stop) of a file; None where it is of the known version."""
-    if "https" in system.protocol:
-        with _ask_http(system, path, start, stop, known) as answer:
-            yield answer
-        return
     info = system.info(path)
     version = str(next((info[name] for name in _VERSIONS if info.get(name)), ""))
     end = info["size"] if stop is None else min(stop, info["size"])
@@ -177,50 +165,7 @@ def _ask(
 
 
 @contextmanager
-def _ask_http(
-    system: Any, path: str, start: int, stop: int | None, known: str
-) -> Iterator[Answer | None]:
-    """One request, whose answer can be read up to the byte at which it breaks off."""
-    from aiohttp import ClientError, ClientResponseError, ClientTimeout
-    from fsspec.asyn import sync
-
-    headers = {**system.kwargs.get("headers", {}), "Accept-Encoding": "identity"}
-    if start or stop is not None:
-        headers["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
-    if known:
-        quoted = known.startswith(('"', "W/"))
-        headers["If-None-Match" if quoted else "If-Modified-Since"] = known
-    timeout = ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)
-    try:
-        file = system.open(path, block_size=0, size=1, headers=headers, timeout=timeout)
-    except ClientResponseError as error:
-        real = re.fullmatch(r"bytes \*/(\d+)", dict(error.headers or {}).get("Content-Range", ""))
-        if error.status != 416 or not real:
-            raise
-        yield Answer("", int(real[1]), start, iter(()))
-        return
-
-    async def read() -> bytes:
-        piece = bytearray()
-        try:
-            while len(piece) < _PIECE and (some := await file.r.content.readany()):
-                piece += some
-        except (ClientError, TimeoutError):  # the next read meets it again, with nothing to lose
-            if not piece:
-                raise
-        return bytes(piece)
-
-    with file:
-        said = file.r.headers
-        span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", said.get("Content-Range", ""))
-        length = span[2] if span else said.get("Content-Length", "*")
-        yield (
-            None
-            if file.r.status == 304
-            else Answer(
-                version=said.get("ETag") or said.get("Last-Modified", ""),
-                total=None if length == "*" else int(length),
-                start=int(span[1]) if span else 0,
-                pieces=iter(partial(sync, system.loop, read), b""),
-            )
-        )
+def _ask_http(url: str, start: int, stop: int | None, known: str) -> Iterator[Answer | None]:
+    """The same over HTTP, in one request."""
+    with fetch.ask(url, start=start, stop=stop, known=known, silence=_SILENCE) as answer:
+        yield answer

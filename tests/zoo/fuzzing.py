@@ -376,6 +376,8 @@ def main() -> int:
         signal.signal(signal.SIGALRM, _too_long)
         outcomes: dict[str, collections.Counter[str]] = {}
         for number in range(words.count):
+            if number and number % 100 == 0:
+                print(f"{number} of each", flush=True)
             for key, target in targets.items():
                 signal.alarm(words.seconds)
                 outcome = attempt(target, f"{words.seed}/{key}/{number}")
