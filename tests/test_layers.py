@@ -13,6 +13,7 @@ FOUNDATION = {
     "classes",
     "building",
     "terminal",
+    "construction",
     "errors",
     "extras",
     "parallel",

@@ -300,6 +300,7 @@ def _pull(arguments: argparse.Namespace) -> int:
 
 def _publish(arguments: argparse.Namespace) -> int:
     from rased.evaluation.result import mean_scores
+    from rased.zoo.card import read_card
     from rased.zoo.publish import publish
 
     folder = publish(
@@ -314,6 +315,9 @@ def _publish(arguments: argparse.Namespace) -> int:
         allow=arguments.allow,
     )
     print(folder)
+    reason = read_card(folder)["training"].get("not_repeatable")
+    if reason:
+        print(f"no command repeats its training: {reason}", file=sys.stderr)
     print(f"verified; try: rased enhance IN -o OUT --model {folder}", file=sys.stderr)
     return 0
 

@@ -191,7 +191,7 @@ class MixtureDataModule(pl.LightningDataModule):
         self._plans: dict[str, Plan] = {}
         self._loader: Loader | None = None
         self._resume = (0, 0)
-        self._first_batch = 0
+        self._first_batch = self._plain_batches = 0
 
     def setup(self, stage: str | None = None) -> None:
         """Open the shards and refuse splits that overlap."""
@@ -270,6 +270,26 @@ class MixtureDataModule(pl.LightningDataModule):
             batch = complete(batch, self._corpora())
         return self.mixer(batch)
 
+    def mixtures(self, split: str = "train") -> Iterator[Mixture]:
+        """Mixtures of an epoch, for a loop of your own; each call on `train` is the next epoch, `valid` stays the same.
+
+        Args:
+            split: `train` or `valid`.
+
+        Raises:
+            RasedError: there is no such split, or too much cannot be read.
+
+        >>> data = MixtureDataModule(samples_per_epoch=2, batch_size=2)
+        >>> [batch["noisy"].shape[0] for batch in data.mixtures("train")]
+        [2]
+        """
+        if split not in ("train", "valid"):
+            raise RasedError(f"there is no split '{split}'; known: train, valid.")
+        self.setup()
+        loader = self.train_dataloader() if split == "train" else self.val_dataloader()
+        for batch in loader:
+            yield self.on_after_batch_transfer(batch, 0)
+
     def kept_bytes(self) -> dict[str, int]:
         """What the caches of this rank take now.
 
@@ -286,10 +306,13 @@ class MixtureDataModule(pl.LightningDataModule):
 
     def state_dict(self) -> dict[str, int]:
         """The position: two integers, whatever the number of workers, ranks or samples a batch."""
-        if self._loader is None or self.trainer is None:
-            return {"epoch": self._resume[0], "position": self._resume[1]}
         loader = self._loader
-        done = self._progress().processed - self._first_batch
+        if loader is None or (self.trainer is None and not self._plain_batches):
+            return {"epoch": self._resume[0], "position": self._resume[1]}
+        if self.trainer is None:
+            done = self._plain_batches
+        else:
+            done = self._progress().processed - self._first_batch
         position = order.consumed(
             max(0, done),
             loader.position,
@@ -362,13 +385,17 @@ class MixtureDataModule(pl.LightningDataModule):
         )
 
     def _begin(self, loader: Loader) -> None:
-        """Set epoch and position when the trainer begins an epoch; it asks twice for its first one.
+        """Set epoch and position when an epoch begins; the trainer asks twice for its first one.
+
+        Without a trainer, every loop over the batches is the next epoch.
 
         The trainer takes the batch whose number is the length of the loader for the last one. Within
         an epoch its count therefore goes on as if this launch, whose batches may have another size,
         had made those before.
         """
         if self.trainer is None:
+            loader.epoch, loader.position = self._resume
+            self._resume, self._plain_batches = (loader.epoch + 1, 0), 0
             return
         loader.epoch = self.trainer.current_epoch
         resume_epoch, resume_position = self._resume
@@ -378,6 +405,13 @@ class MixtureDataModule(pl.LightningDataModule):
             for state in ("ready", "started", "processed", "completed"):
                 setattr(progress, state, loader.begun)
         self._first_batch = progress.processed
+
+    def _counted(self, loader: Loader) -> Iterator[Batch]:
+        """Batches without a trainer; the position goes on with each that is given."""
+        for batch in loader:
+            self._plain_batches += 1
+            yield batch
+        self._plain_batches = 0
 
     def _progress(self) -> Any:
         """The trainer's count of the batches of the running epoch; `processed`: those whose step is done."""
@@ -398,6 +432,8 @@ class _Epochs:
     def __iter__(self) -> Iterator[Batch]:
         """Batches of the running epoch."""
         self.data._begin(self.loader)
+        if self.data.trainer is None:
+            return self.data._counted(self.loader)
         return iter(self.loader)
 
 

@@ -1,5 +1,6 @@
 """The end of a training: the run is scored, becomes a zoo entry, and both go to Weights & Biases."""
 
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -84,7 +85,7 @@ def close(
             )
             print_table([noisy, own])
             rows.append((noisy, own))
-    entry = folder / ZOO / folder.resolve().name
+    entry = folder / ZOO / plain_name(folder.resolve().name)
     obstacle = _obstacle(folder)
     if obstacle:
         print(f"no zoo entry of '{folder}': {obstacle}", file=sys.stderr)
@@ -101,6 +102,9 @@ def close(
                 replace=True,
                 allow=trusted,
             )
+            reason = read_card(entry)["training"].get("not_repeatable")
+            if reason:
+                print(f"no command repeats '{folder}': {reason}.", file=sys.stderr)
     if tracker is not None:
         again = f"rased train --resume {where}"
         with _survived(failures, "what goes to Weights & Biases at the end", again):
@@ -116,6 +120,15 @@ def close(
     if failures:
         listed = " ".join(sentence for sentence, _ in failures)
         raise ProblemsFound(f"'{folder}' is trained and kept, but {listed}") from failures[0][1]
+
+
+def plain_name(name: str) -> str:
+    """A name that a card allows, made of that of a folder.
+
+    >>> plain_name("Exp#3 (äö)")
+    'Exp-3'
+    """
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-") or "run"
 
 
 def means(noisy: Result, own: Result) -> dict[str, float]:

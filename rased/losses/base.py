@@ -6,12 +6,13 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rased.errors import RasedError
+from rased.construction import Remembered
+from rased.errors import RasedError, cut
 
 Domain = Literal["waveform", "spectrum", "output"]
 
 
-class Loss(nn.Module):
+class Loss(Remembered, nn.Module):
     """Base of every loss: smallest at `estimate == target`, finite in value and gradient.
 
     Attributes:
@@ -27,6 +28,39 @@ class Loss(nn.Module):
     def forward(self, *, estimate: Tensor, target: Tensor) -> Float[Tensor, ""]:
         """The loss, averaged over the batch."""
         raise NotImplementedError(f"{type(self).__name__} must define forward(estimate=, target=)")
+
+
+class OnWaveforms(Loss):
+    """Any module that compares two waveforms, such as `torch.nn.L1Loss`: called with (estimate, target).
+
+    Args:
+        module: gives one number for two tensors (batch, time).
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *, estimate: Tensor, target: Tensor) -> Float[Tensor, ""]:
+        """What the module gives.
+
+        Raises:
+            RasedError: it cannot be called so, or gives something else than one number.
+        """
+        name = type(self.module).__name__
+        try:
+            value = self.module(estimate, target)
+        except (TypeError, RuntimeError, ValueError, IndexError) as error:
+            raise RasedError(
+                f"the loss {name} cannot compare two waveforms (it is called with estimate and target, both of shape "
+                f"{tuple(target.shape)}): {cut(str(error))}. Derive from rased.losses.base.Loss for other inputs."
+            ) from error
+        if not isinstance(value, Tensor) or value.ndim:
+            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise RasedError(
+                f"the loss {name} gives {shape} and must give one number: reduce it, by reduction='mean', say."
+            )
+        return value
 
 
 class WeightedSum(Loss):

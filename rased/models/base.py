@@ -6,6 +6,7 @@ from typing import Any
 from jaxtyping import Complex, Float, Shaped
 from torch import Tensor, nn
 
+from rased.construction import Remembered
 from rased.errors import RasedError
 from rased.signal.stft import STFT
 
@@ -33,7 +34,7 @@ class Prediction:
     output: Tensor | None = None
 
 
-class Enhancer(nn.Module):
+class Enhancer(Remembered, nn.Module):
     """Base of every enhancer.
 
     Attributes:

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from rased.config import public
+from rased.construction import spec_of
 from rased.data.sample import Mixture
 from rased.errors import RasedError
-from rased.losses.base import Domain, Loss
+from rased.losses.base import Domain, Loss, OnWaveforms
 from rased.models.base import Enhancer, Prediction
 from rased.signal.ratios import si_sdr
 from rased.training.optimisation import budget, lr_factor, undo_buffers, update_average
@@ -57,7 +58,7 @@ class Enhancement(pl.LightningModule):
     def __init__(
         self,
         enhancer: Enhancer,
-        loss: Loss | None = None,
+        loss: nn.Module | None = None,
         lr: float = 1e-3,
         weight_decay: float = 1e-2,
         warmup_steps: int = 100,
@@ -69,7 +70,8 @@ class Enhancement(pl.LightningModule):
 
         Args:
             enhancer: what is trained.
-            loss: what is minimised; None: the story's own.
+            loss: what is minimised: a `Loss`, or any module that is called with (estimate, target), two waveforms;
+                None: the story's own.
             lr: learning rate of AdamW after the warm-up.
             weight_decay: of AdamW, on matrices and kernels only (no bias, no norm).
             warmup_steps: steps in which the learning rate rises from zero; a tenth of the budget at most.
@@ -86,8 +88,14 @@ class Enhancement(pl.LightningModule):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Attribute '\\w+' is an instance of")
             self.save_hyperparameters(logger=False)  # configuration where built from it
+        self._unwritten: RasedError | None = None
+        if not _is_plain(dict(self.hparams)):
+            self._write_down()
         self.enhancer = enhancer
-        self.loss = self.default_loss() if loss is None else loss
+        if loss is None:
+            self.loss = self.default_loss()
+        else:
+            self.loss = loss if isinstance(loss, Loss) else OnWaveforms(loss)
         self.lr, self.weight_decay = lr, weight_decay
         self.warmup_steps, self.final_lr = warmup_steps, final_lr
         self.ema_decay, self.statistics_batches = ema_decay, statistics_batches
@@ -178,7 +186,15 @@ class Enhancement(pl.LightningModule):
         )
 
     def on_fit_start(self) -> None:
-        """Let the enhancer take its statistics, unless its checkpoint brought them."""
+        """Refuse what cannot be trained or saved; let the enhancer take its statistics, unless its checkpoint has them.
+
+        Raises:
+            RasedError: the data have another sample rate, or no checkpoint could hold the configuration.
+        """
+        self._check_rate(cast(Any, self.trainer).datamodule)
+        if self._unwritten is not None:
+            raise self._unwritten
+        self._check_plain(dict(self.hparams))
         if not getattr(self.enhancer, "needs_statistics", False):
             return
         self.fit_statistics()
@@ -265,13 +281,9 @@ class Enhancement(pl.LightningModule):
         """Name the data and what was skipped, and refuse to write what `weights_only=True` could not read back.
 
         Raises:
-            RasedError: the module was made by hand, so that its configuration is unknown.
+            RasedError: the module was made by hand, of parts that cannot be written down.
         """
-        if not _is_plain(checkpoint.get("hyper_parameters")):
-            raise RasedError(
-                "a module made by hand has no configuration to save: make it by "
-                "rased.training.checkpoint.build_module({'class_path': ..., 'init_args': {...}})."
-            )
+        self._check_plain(checkpoint.get("hyper_parameters"))
         for part in ("hyper_parameters", "datamodule_hyper_parameters"):
             if part in checkpoint:
                 checkpoint[part] = public(checkpoint[part])
@@ -292,6 +304,37 @@ class Enhancement(pl.LightningModule):
             mixture = self.trainer.strategy.batch_to_device(batch)
             if len(mixture["noisy"]):
                 yield mixture["noisy"], mixture["target"]
+
+    def _write_down(self) -> None:
+        """Find the configuration of a module that was made by hand, as a checkpoint holds it."""
+        given = dict(self.hparams)
+        try:
+            for name, value in given.items():
+                given[name] = spec_of(value) if isinstance(value, nn.Module) else value
+        except RasedError as error:
+            self._unwritten = error  # it is refused where it is to be trained
+            return
+        path = f"{type(self).__module__}.{type(self).__qualname__}"
+        self.save_hyperparameters({"_class_path": path, **given}, logger=False)
+
+    def _check_plain(self, configuration: Any) -> None:
+        if not _is_plain(configuration):
+            raise RasedError(
+                f"the configuration of this {type(self).__name__} cannot be saved: make it by "
+                "rased.training.checkpoint.build_module({'class_path': ..., 'init_args': {...}})."
+            )
+
+    def _check_rate(self, data: Any) -> None:
+        from rased.data.datamodule import MixtureDataModule
+
+        rate = self.enhancer.sample_rate
+        if isinstance(data, MixtureDataModule) and data.mixing.sample_rate != rate:
+            theirs = data.mixing.sample_rate
+            raise RasedError(
+                f"the enhancer works at {rate} Hz and the data have {theirs} Hz: set model.enhancer.sample_rate to "
+                f"{theirs} where the model allows it, or pack the data with --sample-rate {rate} and set "
+                f"data.mixing.sample_rate to {rate}."
+            )
 
     def _check_loss(self) -> None:
         domain, name = self.loss.domain, type(self.loss).__name__

@@ -41,7 +41,7 @@ def read_metrics(path: Path) -> tuple[list[Row], list[str]]:
         return [], [*KEYS]
     except OSError as error:
         raise RasedError(f"'{path}' cannot be read: {error.strerror}.") from None
-    lines = text.splitlines()
+    lines = text.splitlines(keepends=True)
     columns = next(csv.reader(lines[:1]), [])
     if not {*KEYS} <= {*columns}:
         if text.strip("\0\r\n "):
@@ -49,7 +49,7 @@ def read_metrics(path: Path) -> tuple[list[Row], list[str]]:
         return [], [*KEYS]
     rows, torn = [], 0
     for line in lines[1:]:
-        row = _row(line, columns)
+        row = _row(line, columns) if line.endswith("\n") else None  # a row is whole with its end
         if row is not None:
             rows.append(row)
         elif line.strip():

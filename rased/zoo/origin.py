@@ -17,7 +17,7 @@ from rased.training.history import manifest_of
 from rased.training.origin import Origin, read_origin, settings_of
 from rased.zoo.card import CARD, MANIFEST, WEIGHTS, read_card
 from rased.zoo.loading import check_manifest, load_folder, verified_files
-from rased.zoo.publish import CONFIG
+from rased.zoo.recipe import CONFIG
 from rased.zoo.registry import entries
 from rased.zoo.runs import checkpoint_path, enhancer_of
 

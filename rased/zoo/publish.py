@@ -30,12 +30,12 @@ from rased.models.cost import count_parameters, macs_per_second
 from rased.tensors import read_checkpoint
 from rased.zoo.card import GOLDEN, MANIFEST, MANIFEST_SHA256, SCHEMA, WEIGHTS, write_card
 from rased.zoo.loading import summed_up, verify
+from rased.zoo.recipe import Recipe, recipe
 from rased.zoo.runs import checkpoint_path, enhancer_of, spec_of
 
 if TYPE_CHECKING:
     from rased.training.history import Launch
 
-CONFIG = "training.yaml"
 ATTRIBUTIONS = "ATTRIBUTIONS.md"
 GOLDEN_SECONDS = 2.0
 CODE_LICENCE = "Apache-2.0"
@@ -58,9 +58,10 @@ def publish(
 
     Beside card, weights and golden output lie manifest.json (keys, contents, speakers, noise types and
     rooms of the train and valid data, for the overlap check of the leaderboard; the weights name it by
-    its SHA-256), training.yaml (the configuration of the launch that made the checkpoint), launches.yaml
-    (all launches up to it, where there were several) and ATTRIBUTIONS.md (what the licences of the data
-    ask for).
+    its SHA-256), training.yaml (the configuration of the launch that made the checkpoint; training-1.yaml and
+    so on of those before it), launches.yaml (all launches up to it, where there were several) and
+    ATTRIBUTIONS.md (what the licences of the data ask for). The card gives the commands that make the same
+    weights again from these files and the same data, or says why there are none.
 
     Args:
         run: folder of a run.
@@ -97,10 +98,10 @@ def publish(
         data = build(MixtureDataModule, config["data"], classes=allowing(allow), where="data")
         kept = as_json(data.manifest()).encode()
     manifest = read_manifest(kept, of=run / MANIFEST)
-    files = {
-        MANIFEST: kept,
-        CONFIG: yaml_reader.dump(portable(config)).encode(),
-    }
+    again = recipe(launches, steps, name, config)
+    files = {MANIFEST: kept}
+    for file, leg in again.configs.items():
+        files[file] = yaml_reader.dump(portable(leg)).encode()
     if len(launches) > 1:
         entries = [portable(asdict(launch)) for launch in launches]
         files[LAUNCHES] = yaml_reader.dump(entries).encode()
@@ -108,7 +109,7 @@ def publish(
     if attributions:
         files[ATTRIBUTIONS] = attributions.encode()
     training = {
-        "command": f"rased train -c {CONFIG}",
+        **_told(again, name, attenuation_limit_db),
         "steps": steps,
         "epochs": documents.fit(checkpoint.get("epoch"), Count, of=path, repair="Copy it again."),
         "audio_hours": _audio_hours(launches, steps),
@@ -301,6 +302,15 @@ def _licence_texts(names: Sequence[str], role: Role) -> Iterator[str]:
             if path.is_file():
                 yield path.read_text(encoding="utf-8").strip()
                 break
+
+
+def _told(again: Recipe, name: str, limit_db: float | None) -> dict[str, Any]:
+    """What a card says about how its weights can be made again."""
+    if again.obstacle:
+        return {"command": None, "not_repeatable": again.obstacle}
+    limit = "" if limit_db is None else f" --attenuation-limit-db {limit_db:g}"
+    entry = f"rased zoo publish runs/{name} --name {name}{limit}"
+    return {"command": " && ".join([*again.commands, entry])}
 
 
 def _audio_hours(launches: "Sequence[Launch]", steps: int) -> float | None:
