@@ -24,7 +24,9 @@ class _Training(TypedDict, total=False):
     audio_hours: Number | None
     steps: Count | None
     epochs: Count | None
-    command: Word
+    command: Text
+    not_repeatable: Text
+    data_unknown_of: list[Word]
     manifest: Word
     versions: dict[Word, Word]
     git: Word | None

@@ -307,7 +307,7 @@ def _licence_texts(names: Sequence[str], role: Role) -> Iterator[str]:
 def _told(again: Recipe, name: str, limit_db: float | None) -> dict[str, Any]:
     """What a card says about how its weights can be made again."""
     if again.obstacle:
-        return {"command": None, "not_repeatable": again.obstacle}
+        return {"not_repeatable": again.obstacle}
     limit = "" if limit_db is None else f" --attenuation-limit-db {limit_db:g}"
     entry = f"rased zoo publish runs/{name} --name {name}{limit}"
     return {"command": " && ".join([*again.commands, entry])}
