@@ -75,6 +75,15 @@ LONGEST_FIELD = 100_000
 """Characters of a field of a table."""
 
 
+def one_line(text: str) -> str:
+    r"""Words of others as `Word` holds them: what ends a line or steers a terminal becomes a space.
+
+    >>> one_line("two\nlines")
+    'two lines'
+    """
+    return re.sub(rf"[{NOT_IN_A_LINE}]+", " ", text[:1000])
+
+
 def read(path: Path, schema: type[T], *, repair: str, largest: int = LARGEST) -> T:
     """Read a JSON file.
 
@@ -167,7 +176,7 @@ def fit(content: Any, schema: Any, *, of: Path | str, repair: str) -> Any:
         return msgspec.convert(content, schema, strict=True, dec_hook=_name)
     except (msgspec.ValidationError, OverflowError, RecursionError) as error:
         reason = _explained(str(error), content, schema)
-        raise RasedError(f"'{of}' is damaged: {reason}. {repair}") from None
+        raise RasedError(f"'{of}' is damaged: {cut(reason, 500)}. {repair}") from None
 
 
 def rows(path: Path, *, needed: Sequence[str], repair: str) -> Iterator[dict[str, str]]:
@@ -235,12 +244,14 @@ def _explained(error: str, content: Any, schema: Any) -> str:
     wrong, _, place = error.partition(" - at `")
     parts = _located(error, place.partition("`")[0], content, schema)
     named = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)[1:]
-    inner = re.fullmatch(r"Object (missing required|contains unknown) field `(.*)`", wrong)
+    inner = re.fullmatch(
+        r"Object (missing required|contains unknown) field `(.*)`", wrong, re.DOTALL
+    )
     if inner:
         field = ".".join(part for part in (named, cut(inner[2], 60)) if part)
         missing = inner[1] == "missing required"
         return f"it lacks the field `{field}`" if missing else f"there is no field `{field}`"
-    expected = re.match(r"Expected (.*?)(?:, got .*)?$", wrong)
+    expected = re.match(r"Expected (.*?)(?:, got .*)?\Z", wrong, re.DOTALL)
     said = f"expected {_in_words(expected[1])}" if expected else wrong[:1].lower() + wrong[1:]
     found = _at(content, parts)
     return f"{f'`{cut(named)}`' if named else 'the document'} is {shown(found)}; {said}"

@@ -153,16 +153,32 @@ def mutated_json(content: Any, random: np.random.Generator) -> Any:
         inner = out
         for part in way[:-1]:
             inner = inner[part]
-        kind = int(random.integers(5))
+        kind = int(random.integers(8))
         if kind == 0:
             del inner[way[-1]]
         elif kind == 1 and isinstance(inner, list):
             inner.extend(copy.deepcopy(inner[:3]))
         elif kind == 2 and isinstance(inner, dict):
             inner[str(PAYLOADS[int(random.integers(len(PAYLOADS)))])[:50]] = inner[way[-1]]
+        elif kind > 4:
+            inner[way[-1]] = _alike(inner[way[-1]], random)
         else:
             inner[way[-1]] = copy.deepcopy(PAYLOADS[int(random.integers(len(PAYLOADS)))])
     return out
+
+
+def _alike(value: Any, random: np.random.Generator) -> Any:
+    """Another value of the same type."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        factor = (0, -1, 1e-9, 0.5, 2, 1000, 1e6)[int(random.integers(7))]
+        return type(value)(value * factor)
+    if isinstance(value, str):
+        return ("a", "b", "noisy", "target", "files", "ok", "undefined: x", "none", value[::-1])[
+            int(random.integers(9))
+        ]
+    return value
 
 
 def is_clean(use: Callable[[], object], root: Path) -> bool:

@@ -1,6 +1,5 @@
 """What is to be packed: audio files with split, label and licence, out of folders and manifests."""
 
-import csv
 import hashlib
 import os
 import re
@@ -9,10 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from rased import documents
 from rased.audio import audio_below, printable
 from rased.data.schemas import ROLES, Role
 from rased.data.tables import temporary_table
-from rased.errors import RasedError
+from rased.documents import one_line
+from rased.errors import RasedError, shown
 
 SPLITS = ("train", "valid", "test")
 UNDECIDED = "undecided"
@@ -20,6 +21,10 @@ UNDECIDED = "undecided"
 
 _LONGEST_KEY = 80
 """Characters; the name of a tar member ends at 100 with its extension."""
+
+
+_SAID = ("label", "licence", "source", "note")
+"""What others say of a file: one line each in index and shards."""
 
 
 class Source(NamedTuple):
@@ -170,7 +175,12 @@ class Listing:
         """Paths are kept as bytes: names of files need not be UTF-8."""
         if not self._roots or self._roots[-1] != source.root:
             self._roots.append(source.root)
-        return (len(self._roots) - 1, os.fsencode(source.path), *source[2:])
+        said = {name: one_line(printable(getattr(source, name))) for name in _SAID}
+        return (
+            len(self._roots) - 1,
+            os.fsencode(source.path),
+            *source._replace(**said)[2:],
+        )
 
     def _source(self, row: Sequence[Any]) -> Source:
         return Source(self._roots[row[0]], os.fsdecode(row[1]), *row[2:])
@@ -251,40 +261,38 @@ def _from_manifest(manifest: Path, role: Role, split: str, listing: Listing) -> 
     root = manifest.parent
     if (root / "LICENSES.md").is_file() and root / "LICENSES.md" not in listing.licence_files:
         listing.licence_files.append(root / "LICENSES.md")
-    with manifest.open(newline="", encoding="utf-8-sig") as lines:
-        rows = csv.DictReader(lines)
-        try:
-            if "path" not in (rows.fieldnames or ()):
-                raise RasedError(
-                    f"'{manifest}' has no column 'path'; its first line must name the columns, for "
-                    "example path,role,split,label,licence,source,note."
-                )
-            for row in rows:
-                if (row.get("role") or role) != role:
-                    listing.passed_over["rows of other roles"] += 1
-                    continue
-                path = (row["path"] or "").strip()
-                if not path:
-                    raise RasedError(
-                        f"'{manifest}' line {rows.line_num}: the column 'path' is empty."
-                    )
-                in_split, label = split_and_label(path, root.name, role, split)
-                in_split = row.get("split") or in_split
-                check_split(in_split)
-                yield Source(
-                    root=root,
-                    path=path,
-                    key=key_of(path, role),
-                    split=in_split,
-                    label=row.get("label") or label,
-                    licence=row.get("licence") or row.get("license") or "unknown",
-                    source=row.get("source") or "",
-                    note=row.get("note") or "",
-                    sha256=(row.get("sha256") or "").lower(),
-                    bytes=size_of(root / path),
-                )
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise RasedError(f"'{manifest}' is not a CSV file in UTF-8: {error}.") from error
+    example = (
+        "Its first line names the columns, for example path,role,split,label,licence,source,note."
+    )
+    for row in documents.rows(manifest, needed=["path"], repair=example):
+        if (row.get("role") or role) != role:
+            listing.passed_over["rows of other roles"] += 1
+            continue
+        if not row["path"]:
+            raise RasedError(f"'{manifest}' has a row whose column 'path' is empty: {shown(row)}.")
+        path = _as_here(root, row["path"])
+        in_split, label = split_and_label(path, root.name, role, split)
+        in_split = row.get("split") or in_split
+        check_split(in_split)
+        yield Source(
+            root=root,
+            path=path,
+            key=key_of(path, role),
+            split=in_split,
+            label=row.get("label") or label,
+            licence=row.get("licence") or row.get("license") or "unknown",
+            source=row.get("source") or "",
+            note=row.get("note") or "",
+            sha256=(row.get("sha256") or "").lower(),
+            bytes=size_of(root / path),
+        )
+
+
+def _as_here(root: Path, path: str) -> str:
+    """A path of Windows with slashes, where no file has the name as it is written."""
+    if "\\" in path and not (root / path).exists():
+        return path.replace("\\", "/")
+    return path
 
 
 def _from_folder(root: Path, role: Role, split: str, listing: Listing) -> Iterator[Source]:
@@ -303,7 +311,7 @@ def _from_file(file: Path, split: str) -> Iterator[Source]:
 def _plain(root: Path, path: str, role: Role | None, split: str, label: str) -> Source:
     size = size_of(root / path)
     key = key_of(path, role)
-    return Source(root, path, key, split, printable(label), "unknown", "", "", "", size)
+    return Source(root, path, key, split, label, "unknown", "", "", "", size)
 
 
 def size_of(file: Path) -> int:

@@ -347,7 +347,7 @@ class TestSources:
         [
             ("file,role\na.wav,speech\n", "no column 'path'"),
             ("path,split\na.wav,../x\n", "cannot be called '../x'"),
-            ("path,role\n,speech\n", "line 2: the column 'path' is empty"),
+            ("path,role\n,speech\n", "a row whose column 'path' is empty"),
             ("path,role\na.wav,noise\n", "No speech to pack"),
             ("", "no column 'path'"),
         ],
@@ -355,6 +355,25 @@ class TestSources:
     def test_manifests_that_cannot_be_used(self, tmp_path: Path, manifest: str, sentence: str):
         (tmp_path / "manifest.csv").write_text(manifest)
         with pytest.raises(RasedError, match=sentence):
+            collect([tmp_path], role="speech")
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+    @pytest.mark.parametrize("mark", [",", ";", "\t"])
+    def test_manifests_of_other_programs(self, tmp_path: Path, encoding: str, mark: str):
+        """Any separator and encoding of a spreadsheet, capital letters, paths of Windows, lines in a label."""
+        (tmp_path / "spk").mkdir()
+        soundfile.write(tmp_path / "spk" / "x.wav", np.sin(np.arange(1600)) / 9, RATE)
+        text = 'Path,Label,Note\nspk\\x.wav,"é\n\x1b[31m",\0\n'.replace("\0", "").replace(",", mark)
+        (tmp_path / "manifest.csv").write_bytes(text.encode(encoding))
+        (source,) = collect([tmp_path], role="speech").sources
+        assert (source.path, source.label) == ("spk/x.wav", "é [31m")
+        pack([tmp_path], tmp_path / "out", role="speech", jobs=1)
+        assert read_index(tmp_path / "out").columns["label"].tolist() == ["é [31m"]
+
+    @pytest.mark.parametrize("content", [b"path\n\xe9.wav\n", b"path\n" + b"x" * 140_000])
+    def test_a_manifest_that_is_no_table_is_one_sentence(self, tmp_path: Path, content: bytes):
+        (tmp_path / "manifest.csv").write_bytes(content)
+        with pytest.raises(RasedError, match=r"manifest\.csv' is not (text in UTF-8|a table)"):
             collect([tmp_path], role="speech")
 
     def test_nothing_there(self, tmp_path: Path):
