@@ -96,13 +96,17 @@ def load_configs(names: Sequence[str]) -> dict[str, Any]:
 
 
 def merge(under: Spec, over: Spec) -> dict[str, Any]:
-    """Lay `over` on `under`: mappings merge; a new class_path drops old init_args.
+    """Lay `over` on `under`: mappings merge; a new class_path drops old init_args, which may be left out otherwise.
 
     >>> merge({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}})
     {'a': {'b': 1, 'c': 3}}
     >>> merge({"class_path": "x.A", "init_args": {"b": 1}}, {"class_path": "x.C"})
     {'class_path': 'x.C'}
+    >>> merge({"class_path": "x.A", "init_args": {"b": 1}}, {"c": 2})
+    {'class_path': 'x.A', 'init_args': {'b': 1, 'c': 2}}
     """
+    if "class_path" in under and over and not _SPEC_KEYS & over.keys():
+        over = {"init_args": over}
     if "class_path" in over and over["class_path"] != under.get("class_path"):
         return dict(over)
     merged = dict(under)

@@ -22,11 +22,12 @@ from rased.config import load_yaml
 from rased.data.manifest import UNKNOWN
 from rased.errors import RasedError, nearest
 from rased.models.base import Enhancer
+from rased.signal.stft import STFT
 from rased.training.base import Enhancement
 
 FOLDER = "origin"
 _FACTS, _WEIGHTS, _MANIFEST = "origin.yaml", "model.safetensors", "manifest.json"
-_FREE = {"training", "card", "post_processing"}
+_FREE = {"training", "card", "post_processing", "latency", "chunk_length"}
 """Attributes that may differ between a checkpoint and the model that starts from it."""
 _PLAIN = (bool, int, float, str)
 
@@ -163,11 +164,19 @@ def _is_fixed_norm(part: nn.Module) -> bool:
 
 
 def settings_of(enhancer: Enhancer) -> dict[str, str]:
-    """Class and plain settings of every part of an enhancer by its name: equal for one architecture."""
+    """Class and plain settings of every part of an enhancer by its name: equal for one architecture.
+
+    How a transform pads the ends of a file is left out: it shapes the first and the last frames alone, so weights
+    that were trained with reflected ends may go on in a model that streams.
+    """
     found: dict[str, str] = {}
     for name, part in enhancer.named_modules():
         found[name or "its class"] = type(part).__name__
         for key, value in sorted(vars(part).items()):
+            if (
+                isinstance(value, STFT) and value.win_length == value.n_fft
+            ):  # else phases differ too
+                value = dataclasses.replace(value, pad_mode="constant")
             kept = isinstance(value, _PLAIN) or dataclasses.is_dataclass(value)
             if kept and key not in _FREE and not key.startswith("_"):
                 found[f"{name}.{key}".removeprefix(".")] = repr(value)
