@@ -1,12 +1,12 @@
 """What a system was trained on, and whether the test set was part of it."""
 
 import hashlib
-import importlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from rased.classes import STRANGERS
 from rased.config import load_yaml, portable
 from rased.data.manifest import read, splits, unknown
 from rased.data.schemas import Role
@@ -149,7 +149,7 @@ def _config(folder: Path) -> dict[str, Any]:
     for name in ("config.yaml", "training.yaml"):
         if (folder / name).is_file():
             try:
-                return dict(load_yaml(folder / name))
+                return dict(load_yaml(folder / name, own=False))
             except RasedError:
                 return {}
     return {}
@@ -160,26 +160,29 @@ def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
     if not config:
         return {"recipe_sha256": None, "seed": None, "optimised": []}
     plain = {name: config[name] for name in _PARTS if name in config}
-    run = config.get("run") or {}
+    run = _mapping(config.get("run"))
     plain |= {name: run[name] for name in ("start_from", "freeze") if run.get(name)}
     seedless = json.loads(json.dumps(plain))
-    data = seedless.get("data", {}).get("init_args", {})
+    data = _mapping(_mapping(seedless.get("data")).get("init_args"))
     seeds = (config.get("seed_everything"), data.pop("seed", None))
     digest = hashlib.sha256(json.dumps(seedless, sort_keys=True).encode()).hexdigest()
-    losses = class_paths(plain.get("model", {}).get("init_args", {}).get("loss"))
+    losses = class_paths(_mapping(_mapping(plain.get("model")).get("init_args")).get("loss"))
     optimised = sorted({metric for loss in losses for metric in _optimised(loss)})
     return {"recipe_sha256": digest, "seed": "/".join(map(str, seeds)), "optimised": optimised}
 
 
 def _optimised(path: str) -> tuple[str, ...]:
     """Metrics that a class of loss declares; none for what is no loss of this installation."""
-    module, _, name = path.rpartition(".")
-    if not module.startswith("rased.losses."):
-        return ()
     try:
-        return tuple(getattr(importlib.import_module(module), name).optimises)
-    except (ImportError, AttributeError):
+        found = STRANGERS.find(path)
+    except RasedError:
         return ()
+    return tuple(getattr(found, "optimises", ()))
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """A part of a configuration of others; nothing where it is not a mapping."""
+    return value if isinstance(value, dict) else {}
 
 
 def class_paths(spec: Any) -> set[str]:

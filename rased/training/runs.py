@@ -61,7 +61,7 @@ def read_run(folder: Path) -> Run:
             f"'{folder}' is not a run: {CONFIG} is missing"
             + (f"; {nearest(folder.name, known)}" if known else ".")
         )
-    config = dict(load_yaml(folder / CONFIG))
+    config = dict(load_yaml(folder / CONFIG, own=False))
     curves, times = _curves(folder / METRICS)
     model = _below(config, "model", "init_args")
     if not model:

@@ -92,7 +92,7 @@ def publish(
         enhancer, spec = _limited(enhancer, spec, attenuation_limit_db, allow)
     steps = documents.fit(checkpoint.get("global_step"), Count, of=path, repair="Copy it again.")
     launches = [launch for launch in read_launches(run) if launch.step < steps]
-    config = launches[-1].config if launches else load_yaml(run / "config.yaml")
+    config = launches[-1].config if launches else load_yaml(run / "config.yaml", own=False)
     kept = manifest_of(run, checkpoint)
     if kept is None:
         data = build(MixtureDataModule, config["data"], classes=allowing(allow), where="data")
