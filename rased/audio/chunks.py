@@ -16,6 +16,22 @@ _UNKNOWN_32 = ((1 << 31) - (1 << 16), (1 << 31) + (1 << 16)), ((1 << 32) - (1 <<
 """Lengths that programs write into 32 bits where they cannot know: sox, arecord, ffmpeg and others."""
 _UNKNOWN_64 = 1 << 62
 _MPEG_TAGS = (0x50, 0x55)
+_FOREIGN_TAGS = (
+    0x45,
+    0x64,
+    0x65,
+    0xFF,
+    0x160,
+    0x161,
+    0x162,
+    0x163,
+    0x270,
+    0x1600,
+    0x1610,
+    0x2000,
+    0x2001,
+)
+"""Codings in a WAV that ffmpeg reads and libsndfile does not: G.726, AAC, Windows Media, ATRAC, AC-3, DTS."""
 _HEADER = 1 << 16
 """Bytes in which a header of this kind has said all but chunks of text."""
 _CHUNKS = 10_000
@@ -35,6 +51,7 @@ class Payload:
         patches: bytes by position that let libsndfile read all of it, where the header does not know the length.
         unfinished: whether the header has a length of nothing, as that of a recorder that died.
         mpeg: whether the audio is an MPEG stream.
+        foreign: whether it has a coding that libsndfile does not read.
         chunks: what may follow the audio: chunks with lengths of this order of bytes, nothing, or who knows.
     """
 
@@ -44,6 +61,7 @@ class Payload:
     patches: dict[int, bytes]
     unfinished: bool = False
     mpeg: bool = False
+    foreign: bool = False
     chunks: Literal["little", "big", "none", "unknown"] = "unknown"
 
     @property
@@ -149,6 +167,7 @@ def _riff(source: Source, order: Literal["little", "big"]) -> Payload | None:
                 patches,
                 unfinished=size == 0,
                 mpeg=tag in _MPEG_TAGS,
+                foreign=tag in _FOREIGN_TAGS,
                 chunks=order,
             )
     return None
@@ -226,17 +245,12 @@ def _nist(source: Source, head: bytes) -> Payload | None:
 
 
 def _voc(source: Source, head: bytes) -> Payload | None:
-    """The last block of a Creative Voice file: those before it are whole."""
+    """The first block of a Creative Voice file; sox counts too few bytes in it, so that others cannot be found."""
     at = int.from_bytes(head[20:22], "little")
-    last = None
-    for _ in range(_CHUNKS):
-        header = source.read(at, 4)
-        if not header or header[0] == 0:
-            return last
-        size = int.from_bytes(header[1:].ljust(3, b"\xff"), "little")
-        last = Payload(at + 4, size, source.size - at - 4, {})
-        at += 4 + size
-    return last
+    header = source.read(at, 4)
+    if len(header) < 4:
+        return None
+    return Payload(at + 4, int.from_bytes(header[1:], "little"), source.size - at - 4, {})
 
 
 def _known(size: int) -> int | None:

@@ -14,9 +14,7 @@ from jaxtyping import Float32
 
 from rased.audio.problems import DamagedError
 
-_DEMUXERS = (
-    "mov,matroska,webm,aac,asf,amr,avi,caf,flv,ac3,eac3,mpeg,mpegts,ogg,ape,wv,tta,dts,aiff,w64"
-)
+_DEMUXERS = "mov,wav,matroska,webm,aac,asf,amr,avi,caf,flv,ac3,eac3,mpeg,mpegts,ogg,ape,wv,tta,dts,aiff,w64,sox"
 """Containers alone: no playlists, which would name other files and addresses."""
 _PATIENCE = 60
 """Seconds without a byte after which ffmpeg is given up."""
@@ -33,6 +31,7 @@ _MAGIC = (
     (re.compile(rb"\x00\x00\x01\xba"), "MPEG video"),
     (re.compile(rb"FLV\x01"), "Flash video"),
     (re.compile(rb"\x0b\x77"), "AC-3"),
+    (re.compile(rb"\.SoX|XoS\."), "a file of sox"),
     (re.compile(rb"MAC "), "Monkey's Audio"),
     (re.compile(rb"wvpk"), "WavPack"),
     (re.compile(rb"TTA1"), "True Audio"),

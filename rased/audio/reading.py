@@ -213,6 +213,9 @@ def _decoder(path: Path, source: Source) -> tuple[Decoder, str]:
     except UndecodableError as error:
         reason = str(error)
     kind = ffmpeg.kind_of(head)
+    payload = find_payload(source, head) if kind is None else None
+    if payload is not None and payload.foreign:
+        kind = "WAV with a coding that libsndfile does not read"
     if kind is None:
         raise DamagedError(_unreadable(head, reason))
     if not ffmpeg.available():
@@ -269,6 +272,8 @@ def _payload_parts(source: Source, payload: Payload) -> tuple[list[Part], str]:
         parts = _mpeg_parts(source, payload.start, payload.start + length)
         if parts:
             return parts, ""
+    if payload.foreign:
+        raise UndecodableError("a coding that libsndfile does not read")
     if payload.announced is None:
         return [Part(patched(source, payload.patches))], _note_of_length(payload)
     if payload.announced == payload.there and payload.announced % 2:

