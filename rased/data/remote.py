@@ -28,13 +28,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from rased import documents
 from rased.config import cache_folder
 from rased.data.columns import hexadecimal
+from rased.data.schemas import read_index_head
 from rased.data.transfer import RefusedError, RemoteError, transfer, whole
 from rased.disk import take_lock
+from rased.documents import Text
 from rased.errors import RasedError
 
 BLOCK_MB = 8.0
@@ -93,24 +97,25 @@ def mirror(url: str) -> Path:
     address = f"{url}/{INDEX}"
     with _locked(folder / "lock"):
         kept = _origin(folder)
-        data, version = whole(address, known=kept.get("version", ""))
-        if data or not kept:
+        data, version = whole(address, known=kept.version)
+        if data or not kept.url:
+            unread = folder / f"{INDEX}.new"
+            _keep(unread, data)
             try:
-                attribution = json.loads(data).get("attribution")
-            except (ValueError, AttributeError) as error:
-                raise RemoteError(
-                    f"'{address}' is no index of shards ({error}): copy the one that `rased data pack` wrote."
-                ) from error
-            if attribution and Path(attribution).name == attribution:
-                _fetch_attribution(url, attribution, folder)
-            _keep(folder / INDEX, data)
+                head = read_index_head(unread, repair="Copy the one that `rased data pack` wrote.")
+            except RasedError as error:
+                unread.unlink()
+                raise RemoteError(str(error).replace(f"'{unread}'", f"'{address}'")) from error
+            if head.attribution:
+                _fetch_attribution(url, head.attribution, folder)
+            unread.replace(folder / INDEX)
             _keep(folder / ORIGIN, json.dumps({"url": url, "version": version}).encode())
     return folder
 
 
 def origin(folder: Path) -> str:
     """URL that the index in a folder was fetched from, "" where the shards lie in that folder."""
-    return str(_origin(folder).get("url", ""))
+    return _origin(folder).url
 
 
 @dataclass(frozen=True)
@@ -346,12 +351,21 @@ class BlockCache:
         return used
 
 
-def _origin(folder: Path) -> dict[str, str]:
+class _Origin(msgspec.Struct):
+    """Where an index in the cache comes from, and which version it is."""
+
+    url: Text = ""
+    version: Text = ""
+
+
+def _origin(folder: Path) -> _Origin:
+    """What is known of the index in a folder; nothing where it was not fetched, or where the note is damaged."""
+    if not (folder / ORIGIN).is_file():
+        return _Origin()
     try:
-        stored: dict[str, str] = json.loads((folder / ORIGIN).read_bytes())
-    except FileNotFoundError:
-        return {}
-    return stored
+        return documents.read(folder / ORIGIN, _Origin, repair="")
+    except RasedError:
+        return _Origin()
 
 
 def _fetch_attribution(url: str, name: str, folder: Path) -> None:

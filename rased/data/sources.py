@@ -23,10 +23,6 @@ _LONGEST_KEY = 80
 """Characters; the name of a tar member ends at 100 with its extension."""
 
 
-_SAID = ("label", "licence", "source", "note")
-"""What others say of a file: one line each in index and shards."""
-
-
 class Source(NamedTuple):
     """One file to pack.
 
@@ -175,12 +171,10 @@ class Listing:
         """Paths are kept as bytes: names of files need not be UTF-8."""
         if not self._roots or self._roots[-1] != source.root:
             self._roots.append(source.root)
-        said = {name: one_line(printable(getattr(source, name))) for name in _SAID}
-        return (
-            len(self._roots) - 1,
-            os.fsencode(source.path),
-            *source._replace(**said)[2:],
-        )
+        said = (source.label, source.licence, source.source, source.note)
+        label, licence, origin, note = (one_line(printable(words)) for words in said)
+        clean = source._replace(label=label, licence=licence, source=origin, note=note)
+        return (len(self._roots) - 1, os.fsencode(source.path), *clean[2:])
 
     def _source(self, row: Sequence[Any]) -> Source:
         return Source(self._roots[row[0]], os.fsdecode(row[1]), *row[2:])

@@ -187,7 +187,10 @@ def _begin(
     for name, declared in earlier.protocol["metrics"].items():
         if name in METRICS and declared["version"] == METRICS[name].version:
             fresh.protocol["metrics"].setdefault(name, declared)
+    there = {item.id for item in testset.items}
     for utterance in earlier.utterances:
+        if utterance.id not in there:
+            continue
         kept = {
             name: score
             for name, score in utterance.scores.items()

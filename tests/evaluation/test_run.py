@@ -10,6 +10,7 @@ import torch
 
 from rased.errors import RasedError
 from rased.evaluation import evaluate, jobs, run, workers
+from rased.evaluation import result as results
 from rased.evaluation.result import processor
 from rased.evaluation.systems import fingerprint, resolve
 from rased.evaluation.testset import read_testset
@@ -258,3 +259,13 @@ def test_the_protocol_holds_what_each_metric_declares(tmp_path):
     stored = json.loads((tmp_path / "noisy--tiny.json").read_text())
     assert stored["protocol"]["metrics"]["lsd"]["range"] == [0.0, None]
     assert stored["protocol"]["metrics"]["si-sdr"]["blind_to"] == ["level", "offset"]
+
+
+def test_an_earlier_result_with_utterances_of_nowhere_keeps_none_of_them(folder, tmp_path):
+    evaluate(["noisy"], folder, tmp_path, metrics=["si-sdr"])
+    path = tmp_path / "noisy--tiny.json"
+    row = results.load(path)
+    row.utterances[0].id = "elsewhere"
+    results.save(row, path)
+    (again,) = evaluate(["noisy"], folder, tmp_path, metrics=["si-sdr"])
+    assert sorted(u.id for u in again.utterances) == NAMES
