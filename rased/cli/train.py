@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rased import yaml_reader
+from rased.classes import packages
+from rased.cli.options import add_allow
 from rased.config import load_configs, load_yaml, merge, override, public
 from rased.errors import RasedError, nearest
 from rased.parallel import cores
@@ -94,6 +96,7 @@ def main(argv: list[str]) -> int:
         metavar="GLOB",
         help="parameters of the enhancer that are kept fixed, by name",
     )
+    add_allow(parser)
     parser.add_argument("--print-config", action="store_true", help="print the merged YAML, leave")
     try:
         words, overrides = parser.parse_known_args(argv)
@@ -103,7 +106,7 @@ def main(argv: list[str]) -> int:
     if words.resume and words.source:
         raise RasedError("--resume continues with the weights of the run: leave --from out.")
     folder = find_run(words.resume, words.runs) if words.resume else None
-    start = _start(words.source, words.runs)
+    start = _start(words.source, words.runs, words.allow)
     if words.freeze:
         start = merge(start, {"run": {"freeze": words.freeze}})
     config = _collect(words.config, overrides, folder, start)
@@ -224,14 +227,14 @@ def _close(launch: "Launch") -> int:
     return 0
 
 
-def _start(source: str | None, runs: Path) -> dict[str, Any]:
+def _start(source: str | None, runs: Path, allow: list[str]) -> dict[str, Any]:
     """The parts of a config that a checkpoint gives: its model, and that the run starts from it."""
     if source is None:
         return {}
     from rased.zoo import origin
 
     folder = origin.find(source, runs)
-    found, model = origin.read(folder)
+    found, model = origin.read(folder, allow=allow)
     name = found.name if found.kind == "zoo" and not Path(source).exists() else str(folder)
     return {"model": model, "run": {"start_from": name}}
 
@@ -244,7 +247,8 @@ def _origin(config: dict[str, Any], folder: Path) -> "Origin | None":
     from rased.training.origin import read_origin
     from rased.zoo import origin
 
-    return read_origin(folder) or origin.read(origin.find(str(source)))[0]
+    trusted = packages(config.get("model"))  # what the configuration names, the user has allowed
+    return read_origin(folder) or origin.read(origin.find(str(source)), allow=trusted)[0]
 
 
 def _collect(

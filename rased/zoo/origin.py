@@ -1,15 +1,17 @@
 """What `rased train --from` takes: a checkpoint of the zoo or a run, by name or folder, as an Origin."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rased import documents
 from rased.building import verify
-from rased.classes import STRANGERS
+from rased.classes import allowing
 from rased.config import load_yaml
 from rased.data.manifest import read as read_manifest
 from rased.disk import sha256
+from rased.documents import Count
 from rased.errors import RasedError, nearest
 from rased.tensors import read_checkpoint
 from rased.training.base import Enhancement
@@ -47,8 +49,12 @@ def find(source: str, runs: Path = Path("runs")) -> Path:
     raise RasedError(f"there is no checkpoint or run '{source}'; {nearest(source, names)}")
 
 
-def read(folder: Path) -> tuple[Origin, dict[str, Any]]:
+def read(folder: Path, *, allow: Sequence[str] = ()) -> tuple[Origin, dict[str, Any]]:
     """Read and verify the checkpoint in a folder.
+
+    Args:
+        folder: of the entry or the run.
+        allow: packages besides rased whose classes it may name.
 
     Returns:
         The origin, and the part `model` of the configuration that trains it.
@@ -56,11 +62,12 @@ def read(folder: Path) -> tuple[Origin, dict[str, Any]]:
     Raises:
         RasedError: no checkpoint, or one that is not what it says.
     """
-    return _of_entry(folder) if (folder / CARD).is_file() else _of_run(folder)
+    given = _of_entry if (folder / CARD).is_file() else _of_run
+    return given(folder, allow)
 
 
-def _of_entry(folder: Path) -> tuple[Origin, dict[str, Any]]:
-    enhancer = load_folder(folder)
+def _of_entry(folder: Path, allow: Sequence[str]) -> tuple[Origin, dict[str, Any]]:
+    enhancer = load_folder(folder, allow=allow)
     card = read_card(folder)
     files = verified_files(folder, card)
     check_manifest(folder, card, files)
@@ -77,29 +84,31 @@ def _of_entry(folder: Path) -> tuple[Origin, dict[str, Any]]:
         settings=settings_of(enhancer),
         earlier=training.get("from"),
     )
-    model = _recipe(folder, card["enhancer"])
+    model = _recipe(folder, card["enhancer"], allow)
     if model is None:
         model = {"class_path": _ANY_ENHANCER, "init_args": {"enhancer": card["enhancer"]}}
     return origin, model
 
 
-def _recipe(folder: Path, enhancer: Mapping[str, Any]) -> dict[str, Any] | None:
+def _recipe(
+    folder: Path, enhancer: Mapping[str, Any], allow: Sequence[str]
+) -> dict[str, Any] | None:
     """The part `model` of the recipe of an entry; None where it is not one that a stranger may give."""
     try:
         told = load_yaml(folder / CONFIG, own=False).get("model")
         if not isinstance(told, Mapping) or not isinstance(told.get("init_args"), Mapping):
             return None
         model = {**told, "init_args": {**told["init_args"], "enhancer": enhancer}}
-        verify(Enhancement, model, classes=STRANGERS)
+        verify(Enhancement, model, classes=allowing(allow))
     except RasedError:
         return None
     return model
 
 
-def _of_run(folder: Path) -> tuple[Origin, dict[str, Any]]:
+def _of_run(folder: Path, allow: Sequence[str]) -> tuple[Origin, dict[str, Any]]:
     path = checkpoint_path(folder)
     content = read_checkpoint(path)
-    enhancer = enhancer_of(content, path)
+    enhancer = enhancer_of(content, path, allow=allow)
     manifest = manifest_of(folder, content)
     earlier = read_origin(folder)
     origin = Origin(
@@ -107,7 +116,7 @@ def _of_run(folder: Path) -> tuple[Origin, dict[str, Any]]:
         kind="run",
         weights=dict(enhancer.state_dict()),
         sha256=sha256(path),
-        steps=int(content["global_step"]),
+        steps=documents.fit(content.get("global_step"), Count, of=path, repair="Copy it again."),
         manifest=None if manifest is None else read_manifest(manifest, of=folder / MANIFEST),
         settings=settings_of(enhancer),
         earlier=None if earlier is None else earlier.facts,
@@ -115,5 +124,5 @@ def _of_run(folder: Path) -> tuple[Origin, dict[str, Any]]:
     arguments = dict(content["hyper_parameters"])
     arguments.pop("_instantiator", None)
     model = {"class_path": arguments.pop("_class_path", None), "init_args": arguments}
-    verify(Enhancement, model, classes=STRANGERS, where=f"'{path}': model")
+    verify(Enhancement, model, classes=allowing(allow), where=f"'{path}': model")
     return origin, model

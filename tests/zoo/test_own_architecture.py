@@ -121,6 +121,17 @@ def test_the_command_line_takes_allow(
     assert main(["zoo", "verify", "runs/own/zoo/own", "--allow", "my_package"]) == 0
 
 
+@pytest.mark.parametrize("place", PLACES[:2])
+def test_training_starts_from_it_where_it_is_allowed(
+    stranger: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    words = ["train", "--from", place, "-c", "data/bundle", "--print-config"]
+    assert main(words) == 2
+    assert "--allow my_package" in capsys.readouterr().err
+    assert main([*words, "--allow", "my_package"]) == 0
+    assert "class_path: my_package.nets.Gain" in capsys.readouterr().out
+
+
 def test_one_resolver_for_every_name(stranger: Path, shelf: Path, entry: Path) -> None:
     found = {
         "tiny": "zoo",
