@@ -330,14 +330,14 @@ def distort(
     gain = waveform.new_ones(())
     if not distortions:
         return waveform, gain
-    outside = [one for one in distortions if isinstance(one, Wind | Microphone)]
-    for distortion in outside:
+    outside = sum(isinstance(one, Wind | Microphone) for one in distortions)
+    for distortion in distortions[:outside]:
         waveform = distortion.apply(waveform, sample_rate)
     highest = waveform.abs().amax()
     if highest > peak:
         gain = peak / highest
         waveform = waveform * gain
-    for distortion in distortions[len(outside) :]:
+    for distortion in distortions[outside:]:
         waveform = distortion.apply(waveform, sample_rate)
     return waveform.clamp(-1, 1), gain
 

@@ -49,10 +49,19 @@ class Latency:
         >>> Latency(512, 256, 16_000).shown("all"), Latency(None, None, 16_000).shown("all")
         ('48 (32 + 16)', 'all')
         """
-        if self.total_ms is None or self.algorithmic is None or self.buffering is None:
-            return whole
-        parts = (self.milliseconds(samples) for samples in (self.algorithmic, self.buffering))
-        return f"{self.total_ms:.3g} ({' + '.join(f'{part:.3g}' for part in parts)})"
+        return whole if self.total_ms is None else f"{self.total_ms:.3g} ({self.parts})"
+
+    @property
+    def parts(self) -> str:
+        """Both in ms for a reader; "" for a system that needs the whole file.
+
+        >>> Latency(512, 256, 16_000).parts
+        '32 + 16'
+        """
+        if self.algorithmic is None or self.buffering is None:
+            return ""
+        both = (self.algorithmic, self.buffering)
+        return " + ".join(f"{self.milliseconds(samples):.3g}" for samples in both)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -52,7 +52,8 @@ def create_model(name: str, **overrides: Any) -> Enhancer:
     """
     spec = model_config(name)["init_args"]["enhancer"]
     for key, value in overrides.items():
-        value = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            value = dataclasses.asdict(value)
         spec = _laid_over(spec, key, value)
     return build(Enhancer, spec, where=f"the model {name}")
 

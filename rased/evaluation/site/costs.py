@@ -48,6 +48,12 @@ def costs_of(row: Row) -> dict[str, int | float | None]:
     }
 
 
+def latency_parts(row: Row) -> str:
+    """Window and look-ahead, and the hop, in ms; "" where there is no latency to tell."""
+    latency = latency_of(row.result)
+    return "" if row.result.system["parameters"] is None else latency.parts
+
+
 def columns(board: Board) -> list[str]:
     """Costs that any system has."""
     priced = [costs_of(row) for row in board.rows]

@@ -16,7 +16,7 @@ from rased.evaluation.site.about import copy_results, sections
 from rased.evaluation.site.bars import chart
 from rased.evaluation.site.chips import chips, notes
 from rased.evaluation.site.columns import at_first, padded
-from rased.evaluation.site.costs import COSTS, axes, columns, costs_of, shown
+from rased.evaluation.site.costs import COSTS, axes, columns, costs_of, latency_parts, shown
 from rased.evaluation.site.figures import facts_known, figure_data
 from rased.evaluation.site.listening import WORST, facts_of, listen_to
 from rased.metrics import METRICS
@@ -70,6 +70,7 @@ def write_page(
         ALPHA=ALPHA,
         chips=chips,
         costs_of=costs_of,
+        latency_parts=latency_parts,
         decimals=decimals,
         facts_of=facts_of,
         padded=padded,

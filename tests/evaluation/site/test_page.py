@@ -86,6 +86,8 @@ def test_cost_stands_in_the_table_with_the_processor(page, tiny):
     assert f"{method.cost['real_time_factor']:.3f}</td>" in text
     assert f"on one thread of {method.cost['processor']}." in text
     assert "Memory <small>MB</small>" in text
+    assert '>40 <span class="letter">(32 + 8)</span></td>' in text
+    assert "Latency: window and look-ahead + hop" in text
 
 
 def test_what_has_no_value_is_null_not_zero(tiny):
