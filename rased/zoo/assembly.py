@@ -9,12 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as registration
 
-from rased.building import build
+from rased.building import build, check_size
 from rased.classes import Classes
 from rased.errors import RasedError, cut
 from rased.models.base import Enhancer
 
 _SPARE_NUMBERS = 10_000
+_LARGEST = 65_536
+"""The largest size in a spec of others."""
+_HIGHEST = 768_000
+"""The highest sample rate, in Hz."""
 _SPARE_PARTS = 10_000
 """Parameters, buffers and modules that a network may have beyond a few for each tensor of its weights."""
 
@@ -41,8 +45,9 @@ def assemble(
         RasedError: a class, key or value that is refused, or weights that do not fit.
     """
     for name, tensor in weights.items():
-        if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided:
+        if not _is_plain(tensor):
             raise RasedError(f"{where}: '{cut(str(name))}' is not a plain tensor.")
+    _check_numbers(spec, where)
     cls = classes.find(spec.get("class_path"), where=f"{where}: enhancer")
     if classes.knows(cls):
         with _bounded(weights, where), torch.device("meta"):
@@ -56,6 +61,33 @@ def assemble(
     except Exception as error:  # whatever torch raises for tensors that do not suit
         raise RasedError(f"{where} does not fit its card: {cut(str(error))}") from None
     return enhancer.eval()
+
+
+def _is_plain(tensor: Any) -> bool:
+    """Whether all numbers of a tensor are there, each once."""
+    if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided or tensor.is_meta:
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+
+
+def _check_numbers(spec: Any, where: str) -> None:
+    """Refuse sizes that no enhancer has, before a window or a filter bank of that size is made.
+
+    Raises:
+        RasedError: a whole number beyond them.
+    """
+    check_size(spec, f"{where}: enhancer")
+    waiting = [("", spec)]
+    while waiting:
+        key, item = waiting.pop()
+        if isinstance(item, Mapping):
+            waiting += [(str(name), one) for name, one in item.items()]
+        elif isinstance(item, list | tuple):
+            waiting += [(key, one) for one in item]
+        elif isinstance(item, int) and abs(item) > (_HIGHEST if key == "sample_rate" else _LARGEST):
+            raise RasedError(
+                f"{where}: enhancer: '{cut(key, 60)}' is {item}, and may be {_LARGEST}."
+            )
 
 
 def _check_shapes(enhancer: Enhancer, weights: Mapping[str, Tensor], where: str) -> None:
@@ -76,7 +108,8 @@ def _bounded(weights: Mapping[str, Tensor], where: str) -> Iterator[None]:
     Raises:
         RasedError: they do.
     """
-    numbers = 4 * sum(tensor.numel() for tensor in weights.values()) + _SPARE_NUMBERS
+    stored = {tensor.data_ptr(): tensor.numel() for tensor in weights.values()}
+    numbers = 4 * sum(stored.values()) + _SPARE_NUMBERS
     parts = 50 * len(weights) + _SPARE_PARTS
     here, seen = threading.get_ident(), [0, 0]
 

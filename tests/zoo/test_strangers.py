@@ -233,6 +233,38 @@ def test_a_network_larger_than_its_weights_is_not_built(
     assert max(sizes, default=0) < 1_000_000
 
 
+@pytest.mark.parametrize(
+    "enhancer",
+    [
+        {"class_path": "rased.models.gtcrn.GTCRN", "init_args": {"stft": {"n_fft": 10**9}}},
+        {"class_path": "rased.models.gtcrn.GTCRN", "init_args": {"erb_bands": 10**9}},
+        {"class_path": "rased.models.classical.omlsa.OMLSA", "init_args": {"n_fft": 2**40}},
+        {
+            "class_path": SPEC["class_path"],
+            "init_args": {
+                **SPEC["init_args"],
+                "network": {"class_path": "rased.models.dnn.DNN", "init_args": {"layers": 10**9}},
+            },
+        },
+    ],
+    ids=range(4),
+)
+def test_sizes_beyond_any_enhancer_are_refused_before_a_window_is_made(
+    bench: Bench, enhancer: dict[str, Any]
+) -> None:
+    with pytest.raises(RasedError, match=r"is \d+, and may be 65536"):
+        card_with(bench, enhancer)
+
+
+def test_weights_that_repeat_one_number_are_refused(bench: Bench) -> None:
+    """They would let a network of any size pass as no larger than its weights."""
+    state = dict(bench.checkpoint["state_dict"])
+    name = next(iter(state))
+    state[name] = torch.zeros(1).expand(10**9)
+    with pytest.raises(RasedError, match="is not a plain tensor"):
+        bench._run(bench._saved({**bench.checkpoint, "state_dict": state}))
+
+
 def test_aliases_are_refused_before_they_grow(bench: Bench) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
