@@ -19,6 +19,8 @@ from rased.disk import replacing
 from rased.errors import RasedError
 
 _WAV_LIMIT = (1 << 32) - (1 << 16)
+_AT_ONCE = 1 << 16
+"""Samples per channel that libsndfile gets at once: millions of them crash its Vorbis encoder."""
 _FULL_SCALE = 1 + 2**-17
 """Beyond it a sample is clipped: full scale and what rounding to 16 bits hides."""
 _BITS = {"PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
@@ -130,7 +132,9 @@ class AudioWriter:
         if self._coding not in ("FLOAT", "DOUBLE"):
             self._over += int((np.abs(columns) > _FULL_SCALE).sum())
         with suppress(AssertionError, soundfile.LibsndfileError):
-            self._file.write(_quantised(columns, self._coding))
+            for start in range(0, len(columns), _AT_ONCE):
+                part = columns[start : start + _AT_ONCE]
+                self._file.write(_quantised(part, self._coding))
         self._refuse_full_disk()
 
     def __enter__(self) -> "AudioWriter":

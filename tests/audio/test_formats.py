@@ -221,3 +221,11 @@ def test_a_read_only_output_is_kept(tmp_path):
     with pytest.raises(RasedError, match="exists and is read-only"):
         audio.write(path, tone(0.2), 16_000)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", [".ogg", ".flac"])
+def test_millions_of_samples_are_written_at_once(tmp_path, suffix):
+    """libsndfile's Vorbis encoder crashes the process where it gets them in one piece."""
+    signal = np.tile(tone(1.0, 16_000), 400)
+    audio.write(tmp_path / f"long{suffix}", signal, 16_000)
+    assert audio.inspect(tmp_path / f"long{suffix}").frames == signal.shape[1]
