@@ -4,6 +4,7 @@ A member is a plain file with a relative name; links, devices and folders are pa
 bounded by the size of the archive and by the room on the disk.
 """
 
+import lzma
 import shutil
 import struct
 import tarfile
@@ -32,11 +33,14 @@ _DAMAGED = (
     zipfile.BadZipFile,
     tarfile.TarError,
     zlib.error,
+    lzma.LZMAError,
     EOFError,
     struct.error,
     LookupError,
+    TypeError,
     ValueError,
 )
+"""What the readers of the standard library raise of damaged archives."""
 
 
 class _Member(NamedTuple):

@@ -574,7 +574,11 @@ import resource, sys
 from pathlib import Path
 from rased.data.pack import pack
 pack([Path(sys.argv[1])], Path(sys.argv[2]), role="speech", codec="pcm16", jobs=1)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+if sys.platform == "linux":
+    with open("/proc/self/status") as status:  # ru_maxrss begins at that of the parent
+        print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")))
+else:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 

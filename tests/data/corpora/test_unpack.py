@@ -138,6 +138,23 @@ def test_a_tar_that_ends_between_members_is_not_whole(tmp_path, kind):
     assert not path.exists()
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"x",
+        b"\x1f\x8b",
+        b"\x1f\x8b\x08\0",
+        b"\x1f\x8b\x08\x0c" + b"\0" * 7,
+        b"\xfd7zXZ\0",
+        b"BZh9",
+    ],
+)
+def test_what_is_hardly_begun_is_one_sentence_with_a_reason(tmp_path, data):
+    with pytest.raises(RasedError, match=r"is damaged \(.+\) and was removed"):
+        unpack([put(tmp_path, data)], tmp_path / "out")
+
+
 def test_what_is_in_the_way_is_named(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "corpus").write_bytes(b"a file, not a folder")
