@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         return code
 
     console.rule("2. evaluate")
-    _evaluate(console, out)
+    _evaluate(console, out, arguments.steps)
 
     console.print(NEXT.format(out=out, run=RUN), soft_wrap=True)
     return 0
@@ -116,7 +116,7 @@ def _train(out: Path, steps: int) -> int:
     return train.main(words)
 
 
-def _evaluate(console: "Console", out: Path) -> None:
+def _evaluate(console: "Console", out: Path, steps: int) -> None:
     """The bundled test set: noisy, classical, the zoo, and what was just trained."""
     from rased.evaluation import evaluate, print_table, write_page
     from rased.evaluation.testset import BUNDLE
@@ -127,6 +127,10 @@ def _evaluate(console: "Console", out: Path) -> None:
     rows = evaluate(systems, BUNDLE, results, jobs=cores(), save_audio=True)
     console.rule("3. compare")
     print_table(rows)
-    page = write_page(rows, out, audio_folder=results / "audio")
+    story = (
+        f"This run took the network {START} of the zoo and trained it for {steps} steps more on mixtures of the "
+        "bundled corpus. The voices, noises and rooms below are ones that it has never heard."
+    )
+    page = write_page(rows, out, audio_folder=results / "audio", trained=(RUN, story))
     console.print(f"\nPage with audio and spectrograms: {page}", soft_wrap=True)
     console.print(f"All enhanced files: {results / 'audio'}", soft_wrap=True)

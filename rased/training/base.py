@@ -91,6 +91,14 @@ class Enhancement(pl.LightningModule):
         self._unwritten: RasedError | None = None
         if not _is_plain(dict(self.hparams)):
             self._write_down()
+        _check_numbers(
+            lr=(lr, 0, None),
+            weight_decay=(weight_decay, 0, None),
+            warmup_steps=(warmup_steps, 0, None),
+            final_lr=(final_lr, 0, 1),
+            ema_decay=(ema_decay, 0, 1),
+            statistics_batches=(statistics_batches, 1, None),
+        )
         self.enhancer = enhancer
         if loss is None:
             self.loss = self.default_loss()
@@ -350,6 +358,18 @@ class Enhancement(pl.LightningModule):
                 "not have: choose a loss on the waveform (rased.losses.spectral.OnSTFT wraps "
                 "spectral ones)."
             )
+
+
+def _check_numbers(**given: tuple[Any, Any, Any]) -> None:
+    """Check (value, least, most) of settings by name.
+
+    Raises:
+        RasedError: one is out of its range.
+    """
+    for name, (value, least, most) in given.items():
+        if not (least <= value < float("inf") and (most is None or value <= most)):
+            allowed = f"{least} or more" if most is None else f"a number from {least} to {most}"
+            raise RasedError(f"model.{name} is {value}; give {allowed}.")
 
 
 def _is_plain(value: Any) -> bool:

@@ -22,7 +22,7 @@ def trained(monkeypatch):
 
     trained.calls, trained.codes = calls, codes
     monkeypatch.setattr("rased.cli.train.main", train)
-    monkeypatch.setattr("rased.cli.demo._evaluate", lambda console, out: None)
+    monkeypatch.setattr("rased.cli.demo._evaluate", lambda console, out, steps: None)
     return trained
 
 

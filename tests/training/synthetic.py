@@ -5,6 +5,8 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -243,3 +245,35 @@ class Normed(TinyMask):
         frames = rearrange(self.norm(log_power(spectrum)), "batch freq frames -> batch frames freq")
         mask = rearrange(self.network(frames), "batch frames freq -> batch freq frames").sigmoid()
         return SpectralPrediction(spectrum * mask, mask, mask), state
+
+
+class Stuck(Tones):
+    """Tones whose batch number `stuck` (from 1) of one split never comes; `own` sends the signal meanwhile."""
+
+    def __init__(self, split: str, stuck: int, number: int = 15, batches: int = 3):
+        super().__init__(batches=batches)
+        self.split, self.stuck, self.number = split, stuck, number
+        self.come = 0
+
+    def train_dataloader(self) -> Any:
+        return _Waits(self, "train", super().train_dataloader())
+
+    def val_dataloader(self) -> Any:
+        return _Waits(self, "valid", super().val_dataloader())
+
+
+class _Waits:
+    def __init__(self, data: Stuck, split: str, batches: _Batches):
+        self.data, self.split, self.batches = data, split, batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Mixture]:
+        for batch in self.batches:
+            if self.split == self.data.split:
+                self.data.come += 1
+                if self.data.come == self.data.stuck:
+                    threading.Timer(0.2, os.kill, (os.getpid(), self.data.number)).start()
+                    time.sleep(600)
+            yield batch

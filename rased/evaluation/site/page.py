@@ -19,6 +19,7 @@ from rased.evaluation.site.columns import at_first, padded
 from rased.evaluation.site.costs import COSTS, axes, columns, costs_of, latency_parts, shown
 from rased.evaluation.site.figures import facts_known, figure_data
 from rased.evaluation.site.listening import WORST, facts_of, listen_to
+from rased.evaluation.site.opening import opening
 from rased.metrics import METRICS
 
 ASSETS = Path(__file__).parent / "assets"
@@ -33,6 +34,7 @@ def write_page(
     audio_folder: str | Path | None = None,
     examples: int = EXAMPLES,
     baseline: str = BASELINE,
+    trained: tuple[str, str] | None = None,
 ) -> Path:
     """Write FOLDER/index.html with its assets, audio and pictures; return its path.
 
@@ -43,6 +45,7 @@ def write_page(
             FOLDER/audio where None. Without it there is nothing to listen to.
         examples: utterances to listen to, for each test set; up to as many again that went worst.
         baseline: system that the others are held against.
+        trained: a system and a sentence on what was trained: the page opens with it, before and after.
 
     Raises:
         RasedError: no results, or a place that cannot be written.
@@ -90,7 +93,10 @@ def write_page(
             copies = {row.name: copy_results(row, rows, folder) for row in board.rows}
             part = _part(board, anchor, others) | {"examples": heard, "copies": copies}
             parts.append(part)
-        text = templates.get_template("page.html.j2").render(parts=parts)
+        first = None
+        if trained is not None:
+            first = opening(rows, *trained, source=source, folder=folder)
+        text = templates.get_template("page.html.j2").render(parts=parts, opening=first)
         for asset in (*ASSETS.glob("*.css"), *ASSETS.glob("*.js")):
             shutil.copyfile(asset, folder / asset.name)
         (folder / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
