@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  rased demo                            about 7 minutes on 2 cores; then open demo/index.html
+  rased demo                            then open demo/index.html
   rased demo --steps 1000               train longer; continues what is there
   rased demo --out elsewhere
 """
