@@ -22,11 +22,10 @@ from rased.evaluation.marks import Mark, facts_to_know
 from rased.evaluation.result import Result
 from rased.evaluation.seeds import folded, mean_of
 from rased.evaluation.statistics import (
-    ENOUGH_SPEAKERS,
-    ENOUGH_TO_TURN,
+    ENOUGH_VOICES,
     Interval,
-    bootstrap,
     holm,
+    interval,
     overall_rank,
     paired,
     ranks,
@@ -44,8 +43,8 @@ class Cell:
     """One metric of one system.
 
     Attributes:
-        interval: mean and 95 % interval, over the utterances that all comparable rows have; of a row that does
-            not compare, over those with a value; None without any.
+        interval: mean and 95 % interval (see `statistics`), over the utterances that all comparable rows have;
+            of a row that does not compare, over those with a value; None without any.
         change: paired difference to the baseline, positive where it is better; None for the baseline itself,
             without it, and where one of the two does not compare.
         p: of that difference, corrected (Holm) for the number of systems that are held against the baseline in
@@ -71,13 +70,8 @@ class Cell:
 
     @property
     def verdict(self) -> str:
-        """How it compares with the baseline: "better", "worse", or "" where chance may have done it.
-
-        Test and interval must agree: with five to eleven speakers only the interval speaks of other voices.
-        """
+        """How it compares with the baseline: "better", "worse", or "" where chance may have done it."""
         if self.change is None or self.p is None or self.p >= ALPHA:
-            return ""
-        if not self.change.excludes_zero:
             return ""
         return "better" if self.change.mean > 0 else "worse"
 
@@ -259,9 +253,7 @@ def _cell(
     if comparable:
         values = {name: v for name, v in values.items() if name in norm.utterances[metric]}
     speakers = {utterance.id: utterance.facts.get("speaker") for utterance in row.utterances}
-    interval = None
-    if values:
-        interval = bootstrap(list(values.values()), [speakers[name] for name in values])
+    mean = interval(list(values.values()), [speakers[n] for n in values]) if values else None
     change, p = None, None
     if comparable and held is not None and held is not row and _can_be_held(held, metric, norm):
         sign = 1 if METRICS[metric].direction == "higher" else -1
@@ -274,7 +266,7 @@ def _cell(
     each = [[v for name, v in seed.values(metric).items() if name in values] for seed in seeds]
     means = [np.mean(own) for own in each if own]
     return Cell(
-        interval=interval,
+        interval=mean,
         change=change,
         p=p,
         spread=float(np.std(means, ddof=1)) if len(means) > 1 else None,
@@ -399,11 +391,10 @@ def _notes(
         found.append(
             "The test set does not say who speaks: intervals and tests take its utterances as independent."
         )
-    elif len(speakers) < ENOUGH_SPEAKERS:
+    elif len(speakers) < ENOUGH_VOICES:
         voices = f"{len(speakers)} voice{'s' * (len(speakers) > 1)}"
         found.append(
-            f"{voices}: intervals and tests speak of {'these' if len(speakers) > 1 else 'this'} alone."
+            f"{voices}: nothing is claimed about other voices, so that means have no interval; "
+            "what is called better, worse or best is so on these recordings."
         )
-    elif len(speakers) < ENOUGH_TO_TURN:
-        found.append(f"{len(speakers)} voices: p values speak of these alone.")
     return tuple(found)

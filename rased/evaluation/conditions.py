@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rased.errors import RasedError, nearest
 from rased.evaluation.board import Board
 from rased.evaluation.result import Utterance
-from rased.evaluation.statistics import Interval, bootstrap
+from rased.evaluation.statistics import Interval, interval
 from rased.evaluation.testset import KNOWN
 from rased.metrics import METRICS
 
@@ -83,7 +83,7 @@ def by_condition(board: Board, metric: str, fact: str) -> list[Group]:
             here = [name for name in names if name in own]
             if here:
                 speakers = [known[name].get("speaker") for name in here]
-                means[row.name] = bootstrap([own[name] for name in here], speakers)
+                means[row.name] = interval([own[name] for name in here], speakers)
         found.append(Group(label, len(names), means))
     return found
 

@@ -20,15 +20,15 @@ from rased.models.cost import Latency
 from rased.terminal import open_console
 
 VERDICTS = (
-    "▲ better, ▼ worse than {baseline} (paired sign-flip test, p < {alpha} after Holm over the systems of a "
-    "column, and the paired interval without zero); "
+    "▲ better, ▼ worse than {baseline} (t test of the difference over voices, p < {alpha} after Holm over the "
+    "systems of a column); "
 )
 LEGEND = (
-    "± half of the 95 % bootstrap interval; {verdicts}bold: the best, and what cannot be told from it; struck "
-    "through: does not compare; rank: places averaged as in the URGENT challenges, one vote a family of metrics; "
-    "RTF: processor seconds for a second of audio, one file at a time on one thread of {processor}; memory: what "
-    "loading and enhancing 10 s adds; latency: window and look-ahead + hop, as the DNS Challenge counts, all: needs "
-    "the whole file"
+    "± half of the 95 % interval for voices like these (cluster-robust t); {verdicts}bold: the best, and what "
+    "cannot be told from it; struck through: does not compare; rank: places averaged as in the URGENT challenges, "
+    "one vote a family of metrics; RTF: processor seconds for a second of audio, one file at a time on one thread "
+    "of {processor}; memory: what loading and enhancing 10 s adds; latency: window and look-ahead + hop, as the "
+    "DNS Challenge counts, all: needs the whole file"
 )
 _PIPE_WIDTH = 200
 _ENDLESS = 10_000
@@ -161,7 +161,7 @@ def _shown(board: Board, row: Row, metric: str, intervals: bool) -> Text:
     digits = decimals(metric)
     text = f"{cell.interval.mean:.{digits}f}"
     if intervals and row.result.system["kind"] != "target":
-        text += f" ±{cell.interval.half:.{digits}f}"
+        text += plus_minus(cell.interval, digits)
     if intervals and cell.spread is not None:
         text += f" (seeds ±{cell.spread:.{digits}f})"
     if intervals and cell.count < cell.total:
@@ -185,7 +185,7 @@ def print_conditions(board: Board, metric: str, fact: str, console: Console) -> 
     digits = decimals(metric)
     for row in board.rows:
         means = [group.means.get(row.name) for group in groups]
-        shown = ["" if m is None else f"{m.mean:.{digits}f} ±{m.half:.{digits}f}" for m in means]
+        shown = ["" if m is None else f"{m.mean:.{digits}f}{plus_minus(m, digits)}" for m in means]
         table.add_row(row.name, *shown, style=None if row.kind else "dim")
     console.print(table)
 
@@ -227,6 +227,11 @@ def print_worst(
     for path in heard:
         if path.is_file():
             console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+
+
+def plus_minus(interval: Interval, digits: int) -> str:
+    """Half of an interval for a reader; "" where nothing is claimed beyond the recordings."""
+    return "" if interval.half is None else f" ±{interval.half:.{digits}f}"
 
 
 def rank_of(row: Row) -> str:
@@ -288,7 +293,10 @@ def as_plain(
     """The boards as plain data, for programs; `baseline` and `published` as in `print_table`."""
 
     def plain(interval: Interval | None) -> dict[str, Any] | None:
-        return None if interval is None else vars(interval)
+        if interval is None:
+            return None
+        ends = {} if interval.half is not None else {"low": None, "high": None}
+        return vars(interval) | ends
 
     return [
         {

@@ -3,7 +3,15 @@
 from collections.abc import Sequence
 
 from rased.evaluation.board import ALPHA, BASELINE, Board, boards, showing
-from rased.evaluation.leaderboard import LEGEND, VERDICTS, costs, decimals, processor_of, rank_of
+from rased.evaluation.leaderboard import (
+    LEGEND,
+    VERDICTS,
+    costs,
+    decimals,
+    plus_minus,
+    processor_of,
+    rank_of,
+)
 from rased.evaluation.result import Result
 from rased.metrics import METRICS
 from rased.terminal import markdown_cell, markdown_name
@@ -54,7 +62,7 @@ def _table(board: Board) -> str:
             shown = f"**{shown}**" if cell.best and row.kind else shown
             shown = shown if cell.comparable else f"~~{shown}~~"
             sign = _SIGNS[cell.verdict if row.kind else ""]
-            cells.append(f"{shown} ±{cell.interval.half:.{digits}f}{sign}")
+            cells.append(f"{shown}{plus_minus(cell.interval, digits)}{sign}")
         lines.append(
             [markdown_name(row.name), rank_of(row), *cells, *(price[place] for place in kept)]
         )

@@ -1,24 +1,28 @@
 """How sure a mean is, alone and against a baseline: intervals and tests that respect who speaks, and ranks.
 
-Utterances of one voice are not independent. With five speakers or more, whole speakers are drawn,
-so that an interval speaks of voices like these. With fewer, that is hopeless: utterances are drawn
-within each speaker, and the interval speaks of these voices alone.
+Utterances of one voice are not independent. With five voices or more an interval speaks of voices like
+these: a t interval whose standard error comes from the sums over voices (cluster-robust, CR2), with the
+degrees of freedom that the unequal numbers of utterances leave. `experiments/0005-intervals` compares it with
+others by simulation: the bootstrap of whole voices covered 81 to 93 % where 95 % was said. With fewer voices
+nothing is claimed of other voices: what is computed then speaks of these recordings alone.
+
+R. M. Bell and D. F. McCaffrey, "Bias reduction in standard errors for linear regression with multi-stage
+samples", Survey Methodology 28(2), 2002; G. W. Imbens and M. Kolesár, "Robust standard errors in small
+samples: some practical advice", Review of Economics and Statistics 98(4), 2016.
 """
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
+from scipy.stats import t as student
 
-DRAWS = 2000
-FLIPS = 99_999
-"""Turns that are drawn where all of them are too many: the smallest p is 1e-5."""
-ENUMERATED = 16
-"""Speakers or utterances of which all turns are taken (2 ** 16 at most): p is exact."""
-ENOUGH_SPEAKERS = 5
-ENOUGH_TO_TURN = 12
+CONFIDENCE = 0.95
+ENOUGH_VOICES = 5
+"""With fewer, nothing is said of other voices."""
 
 
 @dataclass(frozen=True)
@@ -27,22 +31,30 @@ class Interval:
 
     Attributes:
         mean: of the values.
-        low: lower end of the interval.
+        low: lower end of the interval; minus infinity where the values do not tell.
         high: upper end.
         count: number of values.
-        method: what was drawn: "speakers" or "utterances".
+        method: what the interval speaks of: "voices" like these, "utterances" like these (nobody knows who
+            speaks), or these "recordings" alone (fewer than five voices).
     """
 
     mean: float
     low: float
     high: float
     count: int
-    method: str
+    method: Literal["voices", "utterances", "recordings"]
 
     @property
-    def half(self) -> float:
-        """Half of the width."""
+    def half(self) -> float | None:
+        """Half of the width; None where nothing is claimed beyond these recordings."""
+        if self.method == "recordings" or math.isinf(self.high):
+            return None
         return (self.high - self.low) / 2
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Of what is claimed, for a drawing: both are the mean where nothing is."""
+        return (self.mean, self.mean) if self.half is None else (self.low, self.high)
 
     @property
     def excludes_zero(self) -> bool:
@@ -50,35 +62,24 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
-def bootstrap(
+def interval(
     values: Sequence[float],
     speakers: Sequence[Hashable] | None = None,
     *,
-    confidence: float = 0.95,
-    seed: int = 0,
+    confidence: float = CONFIDENCE,
 ) -> Interval:
-    """Percentile bootstrap of the mean, blocked by speaker; equal input gives equal digits.
+    """Interval of the mean, see above.
 
     Args:
         values: one an utterance, at least one.
-        speakers: who speaks in each; None where nobody knows: all utterances are drawn alike.
-        confidence: share of the draws inside the interval.
-        seed: of the draws.
+        speakers: who speaks in each; None where nobody knows: each utterance counts as a voice.
+        confidence: chance that the interval holds the mean over all voices like these.
     """
-    assert len(values) > 0, "there is no mean of nothing"
-    data = np.asarray(values, dtype=np.float64)
-    group = _numbered(speakers, len(data))
-    whole = int(group.max()) + 1 >= ENOUGH_SPEAKERS
-    means = _whole_speakers(data, group, seed) if whole else _within(data, group, seed)
-    tail = 100 * (1 - confidence) / 2
-    low, high = np.percentile(means, [tail, 100 - tail])
-    return Interval(
-        float(data.mean()),
-        float(low),
-        float(high),
-        len(data),
-        "speakers" if whole else "utterances",
-    )
+    found = _estimate(values, speakers)
+    half = 0.0
+    if found.error > 0:
+        half = found.error * float(student.ppf((1 + confidence) / 2, found.freedom))
+    return Interval(found.mean, found.mean - half, found.mean + half, len(values), found.method)
 
 
 def paired(
@@ -86,8 +87,7 @@ def paired(
     baseline: Mapping[str, float],
     speakers: Mapping[str, Hashable] | None = None,
     *,
-    confidence: float = 0.95,
-    seed: int = 0,
+    confidence: float = CONFIDENCE,
 ) -> Interval | None:
     """Interval of the mean difference to a baseline over the utterances that both have.
 
@@ -96,49 +96,24 @@ def paired(
     common = [name for name in values if name in baseline]
     if not common:
         return None
-    return bootstrap(
+    return interval(
         [values[name] - baseline[name] for name in common],
         None if speakers is None else [speakers[name] for name in common],
         confidence=confidence,
-        seed=seed,
     )
 
 
-def significance(
-    differences: Sequence[float],
-    speakers: Sequence[Hashable] | None = None,
-    *,
-    seed: int = 0,
-) -> float:
-    """Two-sided p of "the mean difference is zero": a paired sign-flip test, blocked like the intervals.
-
-    Where nothing changed, each difference might as well have come with the other sign. With twelve
-    speakers or more all utterances of a speaker turn together (fewer have too few turns to tell anything,
-    and utterances turn alone: p then speaks of these voices). The share of such turns that reach the
-    mean that was found is p (Fisher 1935): of all turns where sixteen or fewer turn, of 99 999 that are
-    drawn and the found one where there are more (Phipson and Smyth, "Permutation p-values should never
-    be zero", 2010).
+def significance(differences: Sequence[float], speakers: Sequence[Hashable] | None = None) -> float:
+    """Two-sided p of "the mean difference is zero": below .05 where the 95 % interval leaves out zero.
 
     Args:
         differences: one an utterance, at least one.
         speakers: who speaks in each.
-        seed: of the turns; equal input gives equal digits.
     """
-    assert len(differences) > 0, "there is no difference between nothing"
-    given = np.asarray(differences, dtype=np.float64)
-    group = _numbered(speakers, len(given))
-    whole = int(group.max()) + 1 >= ENOUGH_TO_TURN
-    data = np.bincount(group, weights=given) if whole else given
-    enough = abs(data.sum()) - 1e-9 * np.abs(data).sum()
-    if len(data) <= ENUMERATED:
-        return float(np.mean(np.abs(_all_sums(data)) >= enough))
-    tables = np.stack(
-        [_all_sums(part) for part in np.pad(data, (0, -len(data) % 8)).reshape(-1, 8)]
-    )
-    sums = np.zeros(FLIPS)
-    for table, drawn in zip(tables, _turns(len(tables), seed), strict=True):
-        sums += table[drawn]
-    return float((1 + np.sum(np.abs(sums) >= enough)) / (1 + FLIPS))
+    found = _estimate(differences, speakers)
+    if found.error == 0:
+        return float(found.mean == 0)
+    return float(2 * student.sf(abs(found.mean) / found.error, found.freedom))
 
 
 def holm(values: Mapping[Hashable, float]) -> dict[Hashable, float]:
@@ -208,46 +183,74 @@ def overall_rank(
     return {system: mean(system) for system in systems}
 
 
-def _numbered(speakers: Sequence[Hashable] | None, count: int) -> np.ndarray:
-    """Speakers as numbers in order of appearance; all utterances by one where nobody knows."""
+@dataclass(frozen=True)
+class _Estimate:
+    """A mean, its standard error and the degrees of freedom of that."""
+
+    mean: float
+    error: float
+    freedom: float
+    method: Literal["voices", "utterances", "recordings"]
+
+
+def _estimate(values: Sequence[float], speakers: Sequence[Hashable] | None) -> _Estimate:
+    assert len(values) > 0, "there is no mean of nothing"
+    data = np.asarray(values, dtype=np.float64)
+    known = speakers is not None and any(name is not None for name in speakers)
+    voice = _numbered(speakers) if speakers is not None and known else np.arange(len(data))
+    voices = int(voice.max()) + 1
+    if known and voices < ENOUGH_VOICES:
+        return _of_recordings(data, voice, voices)
+    if voices == 1:
+        return _Estimate(float(data.mean()), math.inf, 1.0, "utterances")
+    return _of_voices(data, voice, "voices" if known else "utterances")
+
+
+def _of_recordings(data: Float[np.ndarray, " count"], voice: np.ndarray, voices: int) -> _Estimate:
+    """Of utterances like these by just these voices: what differs inside a voice."""
+    within = data - (np.bincount(voice, weights=data) / np.bincount(voice))[voice]
+    freedom = len(data) - voices
+    error = math.sqrt(np.square(within).sum() / freedom / len(data)) if freedom else math.inf
+    return _Estimate(float(data.mean()), error, max(1.0, float(freedom)), "recordings")
+
+
+def _of_voices(
+    data: Float[np.ndarray, " count"], voice: np.ndarray, method: Literal["voices", "utterances"]
+) -> _Estimate:
+    """Cluster-robust (CR2), for the share of the variance between voices that the data show."""
+    counts = np.bincount(voice)
+    means = np.bincount(voice, weights=data) / counts
+    weight = counts / len(data)
+    mean = float(weight @ means)
+    parts = weight**2 / (1 - weight)
+    square = float(parts @ np.square(means - mean))
+    if len(counts) == len(data):
+        return _Estimate(mean, math.sqrt(square), len(data) - 1.0, method)
+    share = _share_between(data, means[voice], counts)
+    spread = share + (1 - share) / counts
+    # The quadratic form `square` = means' A means; A = P' diag(parts) P with P = 1 - (its weighted mean).
+    form = np.diag(parts) - np.outer(parts, weight) - np.outer(weight, parts)
+    form += parts.sum() * np.outer(weight, weight)
+    scaled = form * spread
+    trace = float(np.trace(scaled))
+    freedom = trace**2 / float((scaled * scaled.T).sum())
+    unbiased = float(weight**2 @ spread) / trace
+    return _Estimate(mean, math.sqrt(square * unbiased), freedom, method)
+
+
+def _share_between(
+    data: Float[np.ndarray, " count"], of_its_voice: Float[np.ndarray, " count"], counts: np.ndarray
+) -> float:
+    """Share of the variance that lies between voices, 0 to 1: analysis of variance."""
+    voices, count = len(counts), len(data)
+    within = float(np.square(data - of_its_voice).sum()) / (count - voices)
+    between = float(np.square(of_its_voice - data.mean()).sum()) / (voices - 1)
+    usual = (count - float(np.square(counts).sum()) / count) / (voices - 1)
+    shared = max(0.0, (between - within) / usual)
+    return shared / (shared + within) if shared else 0.0
+
+
+def _numbered(speakers: Sequence[Hashable]) -> np.ndarray:
+    """Speakers as numbers in order of appearance."""
     order: dict[Hashable, int] = {}
-    return np.array([order.setdefault(name, len(order)) for name in speakers or [None] * count])
-
-
-def _whole_speakers(
-    data: Float[np.ndarray, " count"], group: np.ndarray, seed: int
-) -> Float[np.ndarray, " draws"]:
-    totals, counts = np.bincount(group, weights=data), np.bincount(group)
-    (times,) = _times((len(counts),), seed)
-    return (times @ totals) / (times @ counts)
-
-
-def _within(
-    data: Float[np.ndarray, " count"], group: np.ndarray, seed: int
-) -> Float[np.ndarray, " draws"]:
-    total = np.zeros(DRAWS)
-    for member, times in enumerate(_times(tuple(np.bincount(group).tolist()), seed)):
-        total += times @ data[group == member]
-    return total / len(data)
-
-
-@lru_cache(maxsize=2)
-def _times(sizes: tuple[int, ...], seed: int) -> list[Float[np.ndarray, "draws size"]]:
-    """How often each member of each group is drawn; one board asks for the same again and again."""
-    random = np.random.default_rng(seed)
-    return [random.multinomial(n, np.full(n, 1 / n), size=DRAWS).astype(float) for n in sizes]
-
-
-@lru_cache(maxsize=2)
-def _turns(count: int, seed: int) -> UInt8[np.ndarray, "count flips"]:
-    """Signs of eight members in each byte."""
-    random = np.random.default_rng(seed)
-    return random.integers(0, 256, (count, FLIPS), dtype=np.uint8)
-
-
-def _all_sums(data: Float[np.ndarray, " count"]) -> Float[np.ndarray, " turns"]:
-    """The sums under all choices of signs, 2 ** count of them."""
-    sums = np.zeros(1)
-    for value in data:
-        sums = np.concatenate([sums + value, sums - value])
-    return sums
+    return np.array([order.setdefault(name, len(order)) for name in speakers])

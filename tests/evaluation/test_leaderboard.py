@@ -15,7 +15,7 @@ from rased.evaluation import result as results
 from rased.evaluation.board import boards
 from rased.evaluation.conditions import by_condition, worst
 from rased.evaluation.leaderboard import as_plain, compact
-from rased.evaluation.statistics import bootstrap
+from rased.evaluation.statistics import interval
 from rased.metrics import Score
 from tests.evaluation.conftest import grown, named, sentences, shifted
 
@@ -39,7 +39,7 @@ def test_means_intervals_and_order(rows):
     values = named(rows, "noisy").values("si-sdr")
     speakers = [f"speaker{int(name[1]) % 2}" for name in values]
     cell = next(row for row in board.rows if row.name == "noisy").cells["si-sdr"]
-    assert cell.interval == bootstrap(list(values.values()), speakers)
+    assert cell.interval == interval(list(values.values()), speakers)
     assert cell.interval.mean == pytest.approx(np.mean(list(values.values())))
     assert (cell.count, cell.total, cell.change) == (6, 6, None)
 
@@ -50,19 +50,31 @@ def test_the_verdict_is_paired(rows):
     cell = next(row for row in board.rows if row.name == "better").cells["stoi"]
     assert cell.verdict == "better"
     assert cell.change.mean == pytest.approx(0.01)
-    assert cell.change.half < 1e-9 < cell.interval.half
-    assert cell.p == pytest.approx(1e-5)
+    assert cell.change.high - cell.change.low < 1e-9 < cell.interval.high - cell.interval.low
+    assert cell.p < 1e-5
     assert "▲" in printed([noisy, shifted(noisy, "better", stoi=0.01, si_sdr=0.1)])
 
 
-def test_five_utterances_are_too_few_for_a_verdict(rows):
-    noisy = copy.deepcopy(named(rows, "noisy"))
-    del noisy.utterances[5:]
-    noisy.testset["count"] = 5
-    (board,) = boards([noisy, shifted(noisy, "better", stoi=0.01)])
-    cell = next(row for row in board.rows if row.name == "better").cells["stoi"]
-    assert cell.change.excludes_zero
-    assert (cell.p, cell.verdict) == (2 / 32, "")
+def test_few_voices_get_no_interval_and_a_note(rows):
+    (board,) = boards(rows)
+    (note,) = [note for note in board.notes if "voices" in note]
+    assert note.startswith("2 voices: nothing is claimed about other voices")
+    text = printed(rows)
+    assert "nothing is claimed about other voices" in " ".join(text.split())
+    assert "±" not in text.partition("± half")[0]
+    (plain,) = as_plain(rows)
+    for row in plain["rows"]:
+        for cell in row["metrics"].values():
+            assert (cell["mean"]["method"], cell["mean"]["low"]) == ("recordings", None)
+
+
+def test_five_voices_get_intervals(rows):
+    grown_rows = [grown(named(rows, "noisy"))]
+    for row in grown_rows:
+        for place, utterance in enumerate(row.utterances):
+            utterance.facts["speaker"] = f"speaker{place % 5}"
+    assert "±" in printed(grown_rows).partition("± half")[0]
+    assert not any("voices" in note for note in boards(grown_rows)[0].notes)
 
 
 def test_any_system_can_be_the_baseline(rows):

@@ -63,7 +63,7 @@ def chart(board: Board, metric: str) -> Chart:
         and cell.comparable
         and row.result.system["kind"] != "target"
     ]
-    ends = [end for _, interval in drawn for end in (interval.low, interval.high)]
+    ends = [end for _, interval in drawn for end in interval.ends]
     floor = METRICS[metric].range[0] if METRICS[metric].unit == "MOS" else 0.0
     low, high = min([floor, *ends]), max([floor, *ends])
     scale = (_WIDTH - _LABEL - _VALUE) / ((high - low) or 1.0)
@@ -79,12 +79,16 @@ def chart(board: Board, metric: str) -> Chart:
             kind=row.result.system["kind"] if not row.kind else "",
             top=_TOP + number * _LINE,
             end=place(interval.mean),
-            low=place(interval.low),
-            high=place(interval.high),
+            low=place(interval.ends[0]),
+            high=place(interval.ends[1]),
             label=f"{interval.mean:.{digits}f}",
             tip=(
                 f"{row.name}: {interval.mean:.{digits}f} {unit}".rstrip()
-                + f", 95 % interval {interval.low:.{digits}f} to {interval.high:.{digits}f}"
+                + (
+                    f", 95 % interval {interval.low:.{digits}f} to {interval.high:.{digits}f}"
+                    if interval.half is not None
+                    else ""
+                )
             ),
         )
         for number, (row, interval) in enumerate(drawn)

@@ -79,8 +79,8 @@ def _system(row: Row, board: Board, ids: Sequence[str]) -> dict[str, Any]:
         "means": {
             metric: {
                 "mean": cell.interval.mean,
-                "low": cell.interval.low,
-                "high": cell.interval.high,
+                "low": cell.interval.ends[0],
+                "high": cell.interval.ends[1],
                 "comparable": cell.comparable,
             }
             for metric, cell in row.cells.items()

@@ -176,7 +176,7 @@ def _protocol(board: Board) -> list[tuple[str, str]]:
         ("Resampler", common(lambda row: row.protocol["resampler"])),
         ("Alignment", common(lambda row: row.protocol["alignment"])),
         *((METRICS[name].title, _common(own)) for name, own in versions.items()),
-        ("Intervals", f"95 % bootstrap, drawn: {', '.join(methods)}"),
+        ("Intervals", f"95 %, cluster-robust t; they speak of: {', '.join(methods)}"),
         (
             "Measured on",
             common(lambda row: f"{row.environment['processor']}, {row.environment['cores']} cores"),
