@@ -1,6 +1,7 @@
 """Results side by side: means with 95 % intervals, and what each system costs.
 
-RESULTS are files or folders that `rased evaluate` wrote (default: results). Rows that do not
+RESULTS are files or folders that `rased evaluate` wrote; without any: results/ where there is such a
+folder, else the project's own board. Rows that do not
 compare (another version of a metric, another protocol than most, incomplete, no value where others
 have one) are marked, and have neither rank nor verdict; marked is also what scores do not tell: a
 metric that rises while others fall, an output that is louder or late. Files of another schema or
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  rased leaderboard                                 the results in results/
+  rased leaderboard                                 results/, else the project's own board
   rased leaderboard results zoo/leaderboard         several places
   rased leaderboard results --html page             and a page: open page/index.html
   rased leaderboard results --baseline log-mmse     who is better than that, and how surely
@@ -42,7 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the words of `rased leaderboard`."""
     parser.epilog = EXAMPLES
     parser.add_argument(
-        "results", nargs="*", type=Path, default=[Path("results")], metavar="RESULTS"
+        "results",
+        nargs="*",
+        type=Path,
+        metavar="RESULTS",
+        help="files or folders (default: results/ where there is one, else the project's own board)",
     )
     parser.add_argument("--html", type=Path, metavar="DIR", help="write a page into DIR")
     parser.add_argument(
@@ -96,10 +101,11 @@ def run(arguments: argparse.Namespace) -> int:
     from rased.evaluation.markdown import markdown
 
     refused: list[RasedError] = []
-    rows = collect(arguments.results, refused)
+    places = arguments.results or [default_results()]
+    rows = collect(places, refused)
     if refused and not rows:
         raise refused[0]
-    folders = [place if place.is_dir() else place.parent for place in arguments.results]
+    folders = [place if place.is_dir() else place.parent for place in places]
     sounds = next((f / "audio" for f in folders if (f / "audio").is_dir()), None)
     baseline = arguments.baseline
     if arguments.json:
@@ -131,6 +137,27 @@ def run(arguments: argparse.Namespace) -> int:
     if refused:
         raise ProblemsFound("\n".join(f"refused: {error}" for error in refused))
     return 0
+
+
+def default_results() -> Path:
+    """results/ of the working directory where it holds results, else the project's own.
+
+    Raises:
+        RasedError: neither is there.
+    """
+    from rased.zoo.registry import shelves
+
+    here = Path("results")
+    if any(here.glob("*--*.json")):
+        return here
+    for folder in shelves():
+        if any((folder / "leaderboard").glob("*--*.json")):
+            print(
+                "rased: no results/ here: the project's own board. Make yours with `rased evaluate`.",
+                file=sys.stderr,
+            )
+            return folder / "leaderboard"
+    raise RasedError("there is no folder results/ here: make one with `rased evaluate`.")
 
 
 def _recheck(rows: "list[Result]", on: list[str], count: int) -> None:

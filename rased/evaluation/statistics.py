@@ -3,7 +3,7 @@
 Utterances of one voice are not independent. With five voices or more an interval speaks of voices like
 these: a t interval whose standard error comes from the sums over voices (cluster-robust, CR2), with the
 degrees of freedom that the unequal numbers of utterances leave. `experiments/0005-intervals` compares it with
-others by simulation: the bootstrap of whole voices covered 81 to 93 % where 95 % was said. With fewer voices
+others by simulation: the bootstrap of whole voices covered 82 to 94 % where 95 % was said. With fewer voices
 nothing is claimed of other voices: what is computed then speaks of these recordings alone.
 
 R. M. Bell and D. F. McCaffrey, "Bias reduction in standard errors for linear regression with multi-stage

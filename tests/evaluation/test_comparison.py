@@ -23,8 +23,7 @@ def test_thirteen_speakers_and_twenty_systems_keep_verdicts(noisy):
     noisy = said_by(noisy, 13)
     (board,) = boards([noisy, *(shifted(noisy, f"s{k}", stoi=0.01, si_sdr=1.0) for k in range(20))])
     cells = [row.cells["stoi"] for row in board.rows if row.kind]
-    # Two of 2 ** 13 turns, twenty systems.
-    assert [cell.p for cell in cells] == pytest.approx([20 * 2 / 2**13] * 20)
+    assert max(cell.p for cell in cells) < 1e-6
     assert {cell.verdict for cell in cells} == {"better"}
 
 
@@ -222,17 +221,15 @@ def test_who_has_seen_the_test_has_no_rank(noisy):
 
 
 @pytest.mark.parametrize(
-    ("speakers", "note"),
-    [
-        (1, ["1 voice: intervals and tests speak of this alone."]),
-        (2, ["2 voices: intervals and tests speak of these alone."]),
-        (7, ["7 voices: p values speak of these alone."]),
-        (12, []),
-    ],
+    ("speakers", "said"),
+    [(1, "1 voice: "), (2, "2 voices: "), (4, "4 voices: "), (5, ""), (12, "")],
 )
-def test_few_voices_are_said_to_be_few(noisy, speakers, note):
+def test_few_voices_are_said_to_be_few(noisy, speakers, said):
     (board,) = boards([said_by(noisy, speakers)])
-    assert list(board.notes) == note
+    assert len(board.notes) == (said != "")
+    assert all(
+        note.startswith(f"{said}nothing is claimed about other voices") for note in board.notes
+    )
     for utterance in noisy.utterances:
         utterance.facts["speaker"] = None
     assert boards([noisy])[0].notes == (

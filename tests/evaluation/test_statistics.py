@@ -15,7 +15,7 @@ from rased.evaluation.statistics import (
     significance,
 )
 
-TRIALS = 500
+TRIALS = 300
 SETTINGS = [
     (share, equal, skewed)
     for share in (0.0, 0.1, 0.3, 0.58)
@@ -48,8 +48,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say(voices):
     for setting in SETTINGS:
         found = [interval(*draw(voices, *setting, random)) for _ in range(TRIALS)]
         held[setting] = np.mean([not mean.excludes_zero for mean in found])
-    # One setting: 500 trials scatter by .01. All of them: 8000 trials, by .0024.
-    assert all(0.91 <= share <= 0.985 for share in held.values()), held
+    # One setting: 300 trials scatter by .013. All of them: 4800 trials, by .003.
+    assert all(0.9 <= share <= 0.985 for share in held.values()), held
     assert 0.93 <= np.mean(list(held.values())) <= 0.97
 
 
@@ -148,7 +148,7 @@ def test_many_utterances_of_few_voices_are_no_evidence():
 
 def test_no_difference_at_all_is_no_verdict_and_the_same_one_everywhere_is():
     assert significance([0.0] * 12, list(range(6)) * 2) == 1.0
-    assert significance([0.5] * 12, list(range(6)) * 2) == 0.0
+    assert significance([0.5] * 12, list(range(6)) * 2) < 1e-9
 
 
 def test_holm_by_hand():
