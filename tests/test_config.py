@@ -141,11 +141,11 @@ def test_a_wrong_value_is_named() -> None:
 
 
 def test_an_error_of_ours_comes_through_as_it_is() -> None:
-    spec = {"class_path": STFT_PATH, "init_args": {"hop_length": 100}}
+    spec = {"class_path": STFT_PATH, "init_args": {"hop_length": 600}}
     with pytest.raises(RasedError, match=r"^STFT lengths do not fit"):
         build(STFT, spec)
     with pytest.raises(RasedError, match=r"^STFT lengths do not fit"):
-        build(Outer, outer(stft={"hop_length": 100}))
+        build(Outer, outer(stft={"hop_length": 600}))
 
 
 @pytest.mark.parametrize(
