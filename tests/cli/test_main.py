@@ -39,7 +39,7 @@ def test_version(capsys):
         (["--vresion"], "'--vresion' is not understood here; did you mean '--version'?"),
         (["enhance", "a.wav", "-o", "b.wav", "--modle", "x"], "--model"),
         (["enhance", "a.wav", "-o", "b.wav", "--model", "x", "--josn"], "did you mean '--json'?"),
-        (["enhance"], "the following arguments are required: IN, -o/--output, -m/--model"),
+        (["enhance"], "the following arguments are required: IN"),
         (["zoo", "lsit"], "'lsit' is not one of the choices; did you mean 'list'?"),
         (["zoo"], "the following arguments are required: VERB (see `rased zoo --help`)"),
     ],
