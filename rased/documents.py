@@ -60,6 +60,7 @@ _EXPECTED = (
     (r"\\A\[\^\\x00\]\*\\Z", "text without zero bytes"),
     (r"\\A\[\^.*\]\*\\Z", "one line of text"),
     (r"\\A\[0-9a-f\]\{64\}\\Z", "64 hexadecimal digits"),
+    (r"\\Ahttps\?://.*", "an address without spaces that begins with https:// or http://"),
 )
 _WORDS = {
     "`int`": "a whole number",
@@ -166,8 +167,17 @@ def plain(data: bytes | str, *, of: Path | str, repair: str) -> Any:
     return found
 
 
-def fit(content: Any, schema: Any, *, of: Path | str, repair: str) -> Any:
+def fit(
+    content: Any, schema: Any, *, of: Path | str, repair: str, verdict: str = "is damaged"
+) -> Any:
     """Plain values into the types of a schema, which may be any type that `msgspec.convert` takes.
+
+    Args:
+        content: plain values.
+        schema: what they must be.
+        of: file, or another name of the document, for the message.
+        repair: a sentence that says what to do where it does not fit.
+        verdict: what the document then is, for the message; what a person wrote by hand is not damaged.
 
     Raises:
         RasedError: a field that is missing or holds something else; the sentence names it.
@@ -176,7 +186,7 @@ def fit(content: Any, schema: Any, *, of: Path | str, repair: str) -> Any:
         return msgspec.convert(content, schema, strict=True, dec_hook=_name)
     except (msgspec.ValidationError, OverflowError, RecursionError) as error:
         reason = _explained(str(error), content, schema)
-        raise RasedError(f"'{of}' is damaged: {cut(reason, 500)}. {repair}") from None
+        raise RasedError(f"'{of}' {verdict}: {cut(reason, 500)}. {repair}") from None
 
 
 def rows(path: Path, *, needed: Sequence[str], repair: str) -> Iterator[dict[str, str]]:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from rased.evaluation.board import ALPHA, BASELINE, WITHOUT_ENHANCER, Board, Row, boards, showing
 from rased.evaluation.conditions import by_condition, described, worst
+from rased.evaluation.marks import STATED
 from rased.evaluation.published import NOTICE, Published, published_beside
 from rased.evaluation.result import Result
 from rased.evaluation.statistics import Interval
@@ -245,10 +246,17 @@ def decimals(metric: str) -> int:
 
 
 def costs(row: Result) -> tuple[str, str, str, str, str]:
-    """Parameters, MACs per second, real-time factor, latency in ms and memory in MB, for a reader."""
+    """Parameters, MACs per second, real-time factor, latency in ms and memory in MB, for a reader.
+
+    What a submitter states of enhanced files has a dagger.
+    """
     system, latency = row.system, latency_of(row)
     if system["kind"] in (*WITHOUT_ENHANCER, "files"):
-        return "", "", "", "", ""
+        told = [compact(row.stated.get(name)) for name in ("parameters", "macs_per_second")]
+        counted, macs, late = (
+            f"{text}{STATED}" if text else "" for text in (*told, latency.shown(""))
+        )
+        return counted, macs, "", late, ""
     factor, memory = row.cost["real_time_factor"], row.cost["peak_memory_mb"]
     return (
         compact(system["parameters"]),
@@ -261,7 +269,9 @@ def costs(row: Result) -> tuple[str, str, str, str, str]:
 
 def latency_of(row: Result) -> Latency:
     """Of the system of a result; nothing is known of the parts where it does not say its hop."""
-    system = row.system
+    system, stated = row.system, row.stated
+    if "buffering_ms" in stated:
+        return Latency.of_milliseconds(stated["algorithmic_latency_ms"], stated["buffering_ms"])
     late, hop = system["latency"], system.get("buffering")
     window = None if late is None or hop is None else late + hop
     return Latency(window, hop, system["sample_rate"])

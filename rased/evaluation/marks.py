@@ -1,11 +1,20 @@
 """What a reader must know of a row before comparing it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from rased.evaluation.result import Result
 from rased.metrics import METRICS
 
+STATED = "†"
+"""Behind a figure that a submitter states and nobody here measured."""
+
+_COSTS = {
+    "parameters": "parameters",
+    "macs_per_second": "MACs/s",
+    "algorithmic_latency_ms": "latency",
+}
 _LOUDER_DB = 1.0
 _LATE_MS = 1.0
 _MANY = 0.1
@@ -51,6 +60,7 @@ def _facts(row: Result) -> list[Mark]:
         if scored:
             text = f"trained with {' and '.join(scored)}"
             marks.append(Mark(text, f"{text} in its loss."))
+    marks += _stated(row.stated)
     if row.system["causal"] is False:
         marks.append(Mark("not causal", "not causal: needs the whole utterance."))
     if row.system["look_ahead"]:
@@ -67,6 +77,20 @@ def _facts(row: Result) -> list[Mark]:
         if len(beyond) > _MANY * len(found):
             count = f"{len(beyond)} of {len(found)} outputs"
             marks.append(Mark(word, f"{count} {word}{than}, by up to {max(beyond):.1f} {unit}."))
+    return marks
+
+
+def _stated(stated: Mapping[str, Any]) -> list[Mark]:
+    """What a submitter states of a system, and that nobody here measured it."""
+    marks = []
+    costs = [word for name, word in _COSTS.items() if name in stated]
+    if costs:
+        text = f"{STATED} {', '.join(costs)}: stated by the submitter, not measured."
+        marks.append(Mark(f"{STATED} stated", text))
+    words = (("trained on", "training_data"), ("paper:", "paper"), ("see", "url"))
+    said = [f"{word} {stated[name]}" for word, name in words if name in stated]
+    if said:
+        marks.append(Mark("stated origin", f"the submitter states: {'; '.join(said)}."))
     return marks
 
 

@@ -58,6 +58,7 @@ class Result:
         system: name, kind, sha256 (of weights and settings), checkpoint_sha256, parameters,
             macs_per_second, sample_rate, latency (samples that a stream's output lags by; None: whole utterances),
             buffering (samples of a hop), look_ahead (samples of the latency that are not the transform's), causal.
+            Of enhanced files that come with a system.yaml also stated: what the submitter says, not measured.
         testset: name, count, sample_rate, target, list_sha256.
         training: what the system was trained on and how, what of that was compared with the test set, and
             its configuration (`training.training_of`); None where nothing was trained.
@@ -91,6 +92,11 @@ class Result:
         """Metrics that any utterance has, in the order of METRICS."""
         present = {name for utterance in self.utterances for name in utterance.scores}
         return [name for name in METRICS if name in present]
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """What the submitter of enhanced files states of the system; see `stated.read_stated`."""
+        return dict(self.system.get("stated") or {})
 
     def missing(self, metric: str) -> int:
         """Utterances for which the metric has not been computed."""

@@ -4,13 +4,30 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from rased.documents import Count, Hash, Line, Name, Number, SampleRate, Word
+from rased.documents import NOT_IN_A_LINE, Count, Hash, Line, Name, Number, SampleRate, Word
 
 Kind = Literal["noisy", "target", "classical", "zoo", "run", "files"]
 Samples = Annotated[int, msgspec.Meta(ge=-(2**40), le=2**40)]
 """A delay."""
 Positive = Annotated[float, msgspec.Meta(ge=0, le=1e18)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+Said = Annotated[str, msgspec.Meta(max_length=300, pattern=rf"\A[^{NOT_IN_A_LINE}]*\Z")]
+"""A short line of words, of a submitter."""
+Url = Annotated[str, msgspec.Meta(max_length=300, pattern=r"\Ahttps?://[!-~]+\Z")]
+"""An address of the web."""
+
+
+class StatedFacts(msgspec.Struct, forbid_unknown_fields=True):
+    """What the submitter of enhanced files states; see `Result.system`."""
+
+    parameters: Count | None = None
+    macs_per_second: Positive | None = None
+    algorithmic_latency_ms: Milliseconds | None = None
+    buffering_ms: Milliseconds | None = None
+    training_data: Said | None = None
+    paper: Said | None = None
+    url: Url | None = None
 
 
 class SystemFacts(msgspec.Struct, forbid_unknown_fields=True):
@@ -27,6 +44,7 @@ class SystemFacts(msgspec.Struct, forbid_unknown_fields=True):
     checkpoint_sha256: Hash | None
     parameters: Count | None
     macs_per_second: Positive | None
+    stated: StatedFacts | None = None
 
 
 class TestsetFacts(msgspec.Struct, forbid_unknown_fields=True):

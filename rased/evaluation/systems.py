@@ -1,7 +1,7 @@
 """What can be evaluated: a name or a folder, resolved into something that enhances.
 
 SYSTEM is `noisy`, `target`, a classical method, a checkpoint of the zoo (by name or folder), a run
-folder, or a folder of files that something else has enhanced.
+folder, or a folder of files that something else has enhanced (with what `system.yaml` there states of it).
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from torch import Tensor
 from rased import zoo
 from rased.disk import sha256
 from rased.errors import RasedError
+from rased.evaluation.stated import read_stated
 from rased.evaluation.testset import EvaluationSet, audio_files
 from rased.models.base import Enhancer
 from rased.models.classical import METHODS
@@ -98,6 +99,7 @@ def describe(system: System, testset: EvaluationSet) -> dict[str, Any]:
     """What a result keeps of a system; see `Result.system`."""
     enhancer = system.load()
     if enhancer is None:
+        stated = read_stated(Path(system.source)) if system.kind == "files" else None
         return {
             "name": system.name,
             "kind": system.kind,
@@ -110,6 +112,7 @@ def describe(system: System, testset: EvaluationSet) -> dict[str, Any]:
             "buffering": None,
             "look_ahead": None,
             "causal": None,
+            **({} if stated is None else {"stated": stated}),
         }
     card = enhancer.card or {}
     return {

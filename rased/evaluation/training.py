@@ -11,6 +11,7 @@ from rased.config import load_yaml, portable
 from rased.data.manifest import read, splits, unknown
 from rased.data.schemas import Role
 from rased.errors import RasedError
+from rased.evaluation.stated import read_stated
 from rased.evaluation.systems import System
 from rased.evaluation.testset import EvaluationSet
 from rased.tensors import read_checkpoint
@@ -21,6 +22,7 @@ from rased.zoo.registry import find
 _SHOWN = 3
 _PARTS = ("data", "model", "trainer")
 _UNKNOWN = "what it was trained on is not known: it may have seen this test"
+_STATED = "what it was trained on is stated and cannot be checked: it may have seen this test"
 _KINDS: dict[tuple[Role, str], str] = {
     ("speech", "keys"): "utterance",
     ("speech", "labels"): "speaker",
@@ -45,8 +47,11 @@ def training_of(system: System, testset: EvaluationSet) -> dict[str, Any] | None
         RasedError: the manifest is not the one that the weights name.
     """
     if system.kind == "files":
+        stated = read_stated(Path(system.source)) or {}
+        late = "" if "buffering_ms" in stated else ", and how late,"
+        trained = _STATED if "training_data" in stated else _UNKNOWN
         return {
-            **_no_manifest(_UNKNOWN, "whether it is causal, and how late, is not known"),
+            **_no_manifest(trained, f"whether it is causal{late} is not known"),
             **_recipe({}),
             "config": {},
         }

@@ -32,6 +32,15 @@ class Latency:
         """Of an enhancer."""
         return cls(enhancer.algorithmic_latency, enhancer.buffering, enhancer.sample_rate)
 
+    @classmethod
+    def of_milliseconds(cls, algorithmic: float, buffering: float) -> "Latency":
+        """Of a system that is known by its delays alone; kept in microseconds.
+
+        >>> Latency.of_milliseconds(32, 16).shown("all")
+        '48 (32 + 16)'
+        """
+        return cls(round(1000 * algorithmic), round(1000 * buffering), 1_000_000)
+
     @property
     def total_ms(self) -> float | None:
         """Both together: the latency of the DNS Challenge, which allows 40 ms."""

@@ -129,7 +129,9 @@ def _flat(content: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def _line(section: str, name: str, value: Any) -> Line:
     if section in _VERBATIM:
         return Line(name, json.dumps(value) if value is None else str(value))
-    title = _NAMES.get(name, name.replace("_", " ").replace(".", ", "))
+    own = name.removeprefix("stated.")
+    title = _NAMES.get(own, own.replace("_", " ").replace(".", ", "))
+    title += ", as its submitter states" if own != name else ""
     unit = _UNITS.get(name, "") if isinstance(value, int | float) else ""
     return Line(title, f"{_shown(value)} {unit}".rstrip())
 

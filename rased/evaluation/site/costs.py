@@ -48,15 +48,23 @@ def costs_of(row: Row) -> dict[str, int | float | None]:
     }
 
 
+def stated_of(row: Row) -> dict[str, int | float | None]:
+    """Costs that the submitter of enhanced files states, by name; no figure is drawn from them."""
+    stated = row.result.stated
+    told = {name: stated.get(name) for name in ("parameters", "macs_per_second")}
+    if stated:
+        told["latency"] = latency_of(row.result).total_ms
+    return {name: value for name, value in told.items() if value is not None}
+
+
 def latency_parts(row: Row) -> str:
     """Window and look-ahead, and the hop, in ms; "" where there is no latency to tell."""
-    latency = latency_of(row.result)
-    return "" if row.result.system["parameters"] is None else latency.parts
+    return latency_of(row.result).parts
 
 
 def columns(board: Board) -> list[str]:
-    """Costs that any system has."""
-    priced = [costs_of(row) for row in board.rows]
+    """Costs that any system has, or is stated to have."""
+    priced = [costs_of(row) | stated_of(row) for row in board.rows]
     return [name for name in COSTS if any(own[name] for own in priced)]
 
 

@@ -16,7 +16,15 @@ from rased.evaluation.site.about import copy_results, sections
 from rased.evaluation.site.bars import chart
 from rased.evaluation.site.chips import chips, notes
 from rased.evaluation.site.columns import at_first, padded
-from rased.evaluation.site.costs import COSTS, axes, columns, costs_of, latency_parts, shown
+from rased.evaluation.site.costs import (
+    COSTS,
+    axes,
+    columns,
+    costs_of,
+    latency_parts,
+    shown,
+    stated_of,
+)
 from rased.evaluation.site.figures import facts_known, figure_data
 from rased.evaluation.site.listening import WORST, facts_of, listen_to
 from rased.evaluation.site.opening import opening
@@ -80,6 +88,7 @@ def write_page(
         rank_of=rank_of,
         sections=sections,
         shown=shown,
+        stated_of=stated_of,
         tags=_tags,
     )
     try:
