@@ -2,9 +2,13 @@
 
 SYSTEM is `noisy`, `target`, a classical method (log-mmse, om-lsa and others: see `rased models`), a
 checkpoint of the zoo by name or folder, a run folder, or a folder of files that something else has
-enhanced (with the names of the test set). TESTSET is a folder with noisy/ and target/ (or clean/),
+enhanced (with the names of the test set; what a system.yaml there states, such as parameters and
+latency, stands in the table, marked as stated). TESTSET is a folder with noisy/ and target/ (or clean/),
 or `bundle`. An interrupted evaluation continues where it stopped; what is finished is not computed
 again (estimates are: saved audio has 16 bits and would score otherwise).
+
+system.yaml may hold parameters, macs_per_second, algorithmic_latency_ms and buffering_ms (or
+algorithmic_latency and buffering in samples, with sample_rate), training_data, paper and url.
 
 Utterances of similar length are enhanced together where that is faster on this machine, with the
 scores of one at a time. Before that, cost is measured once for each system: the real-time factor on
@@ -24,6 +28,7 @@ examples:
   rased evaluate noisy gru-mask-16k runs/mine --on bundle --out results --save-audio
   rased evaluate noisy other-toolkit/enhanced --on voicebank/test --out results
   rased evaluate noisy om-lsa wpe --on bundle --out results --metrics quick --jobs 4
+  rased evaluate noisy log-mmse --on bundle --out results --metrics stoi my_metric.py:MyMetric
   rased leaderboard results --html page                             then compare
 """
 
@@ -39,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=["default"],
         metavar="NAME",
-        help="metrics (see `rased metrics`), or a list in configs/eval: default, quick, full",
+        help="metrics (see `rased metrics`), a list in configs/eval (default, quick, full), or FILE.py:CLASS: "
+        "a class of your own, derived from rased.metrics.Metric",
     )
     parser.add_argument(
         "--jobs",

@@ -84,7 +84,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for --recheck: folders of test sets, or `bundle` (the default)",
     )
     parser.add_argument(
-        "--columns", nargs="+", default=[], metavar="NAME", help="show these metrics alone"
+        "--columns",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="show these metrics alone (FILE.py:CLASS for one of your own)",
     )
     parser.add_argument("--markdown", action="store_true", help="print tables for a README")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
@@ -99,7 +103,10 @@ def run(arguments: argparse.Namespace) -> int:
     from rased.evaluation.board import boards
     from rased.evaluation.leaderboard import as_plain, print_conditions, print_worst, terminal
     from rased.evaluation.markdown import markdown
+    from rased.evaluation.own_metrics import metric_of
 
+    columns = [metric_of(word) for word in arguments.columns]
+    chosen = arguments.metric and metric_of(arguments.metric)
     refused: list[RasedError] = []
     places = arguments.results or [default_results()]
     rows = collect(places, refused)
@@ -113,7 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
             json.dumps(as_plain(rows, baseline=baseline, published=arguments.published), indent=1)
         )
     elif arguments.markdown:
-        print(markdown(rows, baseline=baseline, columns=arguments.columns))
+        print(markdown(rows, baseline=baseline, columns=columns))
     else:
         console = terminal()
         print_table(
@@ -121,10 +128,12 @@ def run(arguments: argparse.Namespace) -> int:
             console,
             baseline=baseline,
             published=arguments.published,
-            columns=arguments.columns,
+            columns=columns,
         )
         for board in boards(rows, baseline=baseline):
-            metric = arguments.metric or board.metrics[0]
+            metric = chosen or next(iter(board.metrics), None)
+            if metric is None:
+                continue
             for fact in arguments.by:
                 print_conditions(board, metric, fact, console)
             if arguments.worst:

@@ -14,6 +14,7 @@ from rased.evaluation.comparison import (
     differences,
     metric_compares,
     norm_of,
+    not_shown,
     plain_name,
     row_compares,
     version,
@@ -371,7 +372,7 @@ def _notes(
     rows: Sequence[Row], held: Result | None, noisy: Result | None, norm: Norm
 ) -> tuple[str, ...]:
     """What must be known of all rows."""
-    found = []
+    found = not_shown([row.result for row in rows])
     if held is not None and not row_compares(held, norm):
         found.append(f"{held.name} does not compare: nothing is held against it.")
     systems = [row for row in rows if row.kind]

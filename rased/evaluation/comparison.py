@@ -89,8 +89,8 @@ def differences(row: Result, norm: Norm) -> list[Mark]:
             text = f"{title} by {ours}, other rows by {usual}: not comparable."
             marks.append(Mark(f"other {title}", text, grave=True))
     marks += _statuses(row, norm)
-    everything = int(row.testset["count"])
-    if missing := max((row.missing(metric) for metric in row.metrics), default=everything):
+    empty = int(row.testset["count"]) - sum(bool(u.scores) for u in row.utterances)
+    if missing := max((row.missing(metric) for metric in row.metrics), default=empty):
         text = f"incomplete, {missing} utterances to go: run the evaluation again."
         marks.append(Mark("incomplete", text, grave=True))
     for key, value in conduct(row).items():
@@ -99,6 +99,18 @@ def differences(row: Result, norm: Norm) -> list[Mark]:
             text = f"{word}: {value}, other rows: {norm.conduct.get(key)}; not comparable."
             marks.append(Mark(f"other {word}", text, grave=True))
     return marks
+
+
+def not_shown(rows: Sequence[Result]) -> list[str]:
+    """A sentence where results hold metrics that are not known here, such as those out of a file of one's own."""
+    held = {name for row in rows for u in row.utterances for name in u.scores}
+    names = sorted(held - METRICS.keys())
+    if not names:
+        return []
+    return [
+        f"Not shown, since this rased does not know {'it' if len(names) == 1 else 'them'}: {', '.join(names)} "
+        "(--columns FILE.py:CLASS shows a metric of your own)."
+    ]
 
 
 def plain_name(testset: str) -> str:

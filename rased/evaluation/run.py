@@ -24,6 +24,7 @@ from rased.evaluation.batches import company, plan
 from rased.evaluation.cost import UNKNOWN, measure
 from rased.evaluation.jobs import DELAY_LIMIT, SCORING_RATE, Job, Outcome, loaded
 from rased.evaluation.memory import MemoryOf
+from rased.evaluation.own_metrics import is_own, own_among, register_file
 from rased.evaluation.result import Result, Utterance
 from rased.evaluation.systems import System, describe, resolve
 from rased.evaluation.testset import EvaluationSet, Item, read_testset
@@ -36,17 +37,19 @@ _SAVE_EVERY = 15.0
 
 
 def metric_names(words: Sequence[str]) -> tuple[str, ...]:
-    """Names of metrics from names of metrics and of lists in configs/eval, in order, once each.
+    """Names of metrics from names of metrics and of lists in configs/eval, and files; in order, once each.
 
-    Of `where_installed` in a list only what can be measured here is taken.
+    Of `where_installed` in a list only what can be measured here is taken. FILE.py:CLASS joins METRICS.
 
     Raises:
-        RasedError: a word that is neither; with the nearest.
+        RasedError: a word that is neither, with the nearest; or a file without such a metric.
     """
     lists = [name.partition("/")[2] for name in config_names() if name.startswith("eval/")]
     names: list[str] = []
     for word in words:
-        if word in lists:
+        if is_own(word):
+            names.append(register_file(word, taken=tuple(lists)))
+        elif word in lists:
             listed = load_yaml(find_config(f"eval/{word}"))
             optional = listed.get("where_installed", [])
             names += [*listed["metrics"], *(m for m in optional if not METRICS[m].unavailable())]
@@ -77,7 +80,7 @@ def evaluate(
         systems: see `systems.resolve`.
         testset: see `testset.read_testset`.
         out: folder of the results.
-        metrics: names in METRICS and of lists in configs/eval.
+        metrics: names in METRICS and of lists in configs/eval, and FILE.py:CLASS for metrics of one's own.
         jobs: processes, each with one thread.
         save_audio: also write `out`/audio/<testset>/<system>/<id>.wav, 16 bits.
         align: take a delay of the estimate out before it is measured (it is measured and kept in any
@@ -123,7 +126,7 @@ def evaluate(
         }
         batches = plan(todo, companies)
         with MemoryOf([system for system in found if _unweighed(by_name[system.name])]) as memory:
-            for job, outcome in work(batches, jobs):
+            for job, outcome in work(batches, jobs, own_among(wanted)):
                 _enter(by_name[job.system.name], job.item, outcome)
                 writer.tick(job.system.name)
                 advance(job.system.name)

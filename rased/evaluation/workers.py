@@ -13,17 +13,25 @@ from threadpoolctl import threadpool_limits
 
 from rased.errors import RasedError
 from rased.evaluation.jobs import Batch, Job, Outcome, perform
+from rased.evaluation.own_metrics import OwnMetric, register
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def work(batches: Sequence[Batch], jobs: int) -> Iterator[tuple[Job, Outcome]]:
+def work(
+    batches: Sequence[Batch], jobs: int, own: Sequence[OwnMetric] = ()
+) -> Iterator[tuple[Job, Outcome]]:
     """Outcomes as they come, from `jobs` processes with this one among them.
+
+    Args:
+        batches: what there is to do.
+        jobs: processes.
+        own: metrics out of files, which the other processes must know too.
 
     Raises:
         RasedError: a process died, or what one of them raised.
     """
-    with _Helpers(batches, min(jobs, len(batches)) - 1) as helpers:
+    with _Helpers(batches, min(jobs, len(batches)) - 1, own) as helpers:
         while (batch := helpers.take()) is not None:
             for job, outcome in zip(batch, perform(batch), strict=True):
                 yield job, outcome
@@ -56,7 +64,7 @@ def one_thread() -> Iterator[None]:
 class _Helpers:
     """Other processes at the same batches; who is free counts up and takes the next."""
 
-    def __init__(self, batches: Sequence[Batch], count: int) -> None:
+    def __init__(self, batches: Sequence[Batch], count: int, own: Sequence[OwnMetric]) -> None:
         context = get_context("spawn")
         self._batches = batches
         self._taken = context.Value("q", 0)
@@ -64,7 +72,7 @@ class _Helpers:
         for _ in range(count):
             ours, theirs = context.Pipe(duplex=False)
             process = context.Process(
-                target=_help, args=(batches, self._taken, theirs), daemon=True
+                target=_help, args=(batches, self._taken, theirs, own), daemon=True
             )
             process.start()
             theirs.close()
@@ -126,11 +134,13 @@ def _number(count: int, taken: Any) -> int | None:
     return number if number < count else None
 
 
-def _help(batches: Sequence[Batch], taken: Any, pipe: Connection) -> None:
+def _help(batches: Sequence[Batch], taken: Any, pipe: Connection, own: Sequence[OwnMetric]) -> None:
     """In a new process: one thread, and Ctrl-C is the parent's business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     try:
+        for metric in own:
+            register(metric)
         while (number := _number(len(batches), taken)) is not None:
             for place, outcome in enumerate(perform(batches[number])):
                 pipe.send((number, place, outcome))

@@ -59,7 +59,8 @@ class Metric:
     """Base of every metric. Subclasses define the class attributes and `measure`.
 
     A metric of another package joins by an entry point of the group `rased.metrics` that names its
-    class; nothing else is needed for it to be listed, measured and shown. What may bring a process down
+    class; nothing else is needed for it to be listed, measured and shown. `rased evaluate --metrics
+    my_metric.py:MyMetric` takes one from a file. What may bring a process down
     (compiled code) is measured by `rased.native.call`: it then costs the utterance its value at most.
 
     Attributes:

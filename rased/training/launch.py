@@ -60,7 +60,7 @@ class RunOptions:
         examples_every: epochs between two sets of audio and spectrogram examples.
         examples: items in a set.
         evaluate: test sets that the best checkpoint is scored on at the end: folders, or `bundle`.
-        metrics: names of metrics, and of lists in configs/eval, for that.
+        metrics: names of metrics, and of lists in configs/eval, for that; FILE.py:CLASS for one of your own.
         start_from: checkpoint whose weights the run begins with: of the zoo, or folder of a run (`--from`).
         stop_after: steps after which this launch stops and saves, as at a signal; the learning rate goes by the budget.
         freeze: patterns of names of the enhancer's parameters that are kept fixed (`--freeze`).

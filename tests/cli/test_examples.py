@@ -15,6 +15,8 @@ import soundfile
 
 from rased import audio
 from rased.cli import VERBS, main
+from rased.evaluation import own_metrics
+from rased.metrics import METRICS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -50,6 +52,18 @@ SHORT = (
     *("--data.batch_size", "2", "--data.scene.segment", "1.0", "--run.examples", "0"),
 )
 """Behind every `rased train`: two steps."""
+
+
+MY_METRIC = """
+from rased.metrics import Metric
+
+
+class MyMetric(Metric):
+    name, title, range = "my-metric", "Mine", (0.0, 1.0)
+
+    def measure(self, estimate, target):
+        return 1.0 - (estimate - target).abs().mean()
+"""
 
 
 def commands_of_help(words):
@@ -153,6 +167,7 @@ def desk(tmp_path_factory):
         )
         shutil.copytree(here / "runs", here / "elsewhere")
         shutil.copy(ROOT / "configs/model/gru-mask.yaml", here / "my-model.yaml")
+        (here / "my_metric.py").write_text(MY_METRIC)
     return here
 
 
@@ -178,7 +193,15 @@ def _recordings(here):
 
 @pytest.fixture
 def here(desk, tmp_path, monkeypatch):
-    """A copy of the desk to work in."""
+    """A copy of the desk to work in; metrics out of files are forgotten afterwards."""
+    monkeypatch.setattr(own_metrics, "_REGISTERED", {})
+    before = dict(METRICS)
+    yield _copied(desk, tmp_path, monkeypatch)
+    for name in METRICS.keys() - before:
+        del METRICS[name]
+
+
+def _copied(desk, tmp_path, monkeypatch):
     folder = tmp_path / "desk"
     shutil.copytree(desk, folder)
     monkeypatch.chdir(folder)

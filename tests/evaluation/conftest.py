@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from rased.evaluation import evaluate
+from rased.evaluation import evaluate, own_metrics
+from rased.metrics import METRICS as METRICS_BY_NAME
 from rased.metrics import Score
 
 METRICS = ("si-sdr", "stoi")
@@ -45,6 +46,16 @@ def write_set(folder, names=NAMES, reference="target", sample_rate=16_000):
 def folder(tmp_path_factory):
     """A plain test set called "tiny"."""
     return write_set(tmp_path_factory.mktemp("sets") / "tiny")
+
+
+@pytest.fixture
+def own(monkeypatch):
+    """Metrics out of files are forgotten after the test."""
+    monkeypatch.setattr(own_metrics, "_REGISTERED", {})
+    before = dict(METRICS_BY_NAME)
+    yield
+    for name in METRICS_BY_NAME.keys() - before:
+        del METRICS_BY_NAME[name]
 
 
 @pytest.fixture(scope="session")
