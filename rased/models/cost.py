@@ -36,7 +36,7 @@ class Latency:
     def of_milliseconds(cls, algorithmic: float, buffering: float) -> "Latency":
         """Of a system that is known by its delays alone; kept in microseconds.
 
-        >>> Latency.of_milliseconds(32, 16).shown("all")
+        >>> Latency.of_milliseconds(32.0, 16.0).shown("all")
         '48 (32 + 16)'
         """
         return cls(round(1000 * algorithmic), round(1000 * buffering), 1_000_000)
