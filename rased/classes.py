@@ -37,7 +37,7 @@ _TABLE = {
     "rased.models.classical.wpe_omlsa": ("WPEOMLSA",),
     "rased.layers.frontend": ("Features", "Inputs"),
     "rased.signal.stft": ("STFT",),
-    "rased.losses.base": ("WeightedSum",),
+    "rased.losses.base": ("OnWaveforms", "WeightedSum"),
     "rased.losses.mask": ("OutputMSE", "PhaseSensitiveApproximation"),
     "rased.losses.spectral": (
         "ComplexMSE",

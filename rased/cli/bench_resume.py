@@ -79,6 +79,7 @@ def _write(folder: Path, samples: int) -> None:
     for name, column in stored["columns"].items():
         stored["columns"][name] = [column[row] for row in rows]
     stored["columns"]["key"] = [f"{number:09d}" for number in range(samples)]
+    stored["samples"] = samples
     for shard in stored["shards"]:
         (folder / shard["name"]).symlink_to(speech / shard["name"])
     (folder / INDEX).write_text(json.dumps(stored, separators=(",", ":")), encoding="utf-8")

@@ -7,6 +7,7 @@ from rased.exports import Homes, fetch, names_of
 _HOMES: Homes = {
     "base": (
         "Loss",
+        "OnWaveforms",
         "WeightedSum",
     ),
     "mask": (

@@ -47,7 +47,7 @@ def test_an_invented_score_is_found(scored, folder, tmp_path, capsys):
     ("change", "why"),
     [
         (lambda row: row.system.update(kind="files"), "its files were made by something else"),
-        (lambda row: row.system.update(name="gone"), "there is no system 'gone'"),
+        (lambda row: row.system.update(name="gone"), "there is no checkpoint or method 'gone'"),
         (lambda row: row.system.update(sha256="0" * 64), "other weights, settings or code"),
         (lambda row: row.testset.update(list_sha256="0"), "is not among those of --on"),
         (lambda row: row.protocol.update(resampler="other"), "under another protocol"),

@@ -14,10 +14,8 @@ import soundfile
 import torch
 import yaml
 
-from rased.building import build
 from rased.cli.train import main, train
 from rased.errors import RasedError
-from rased.training.base import Enhancement
 from rased.training.checkpoint import build_module, load_module
 from rased.training.resume import WholeCheckpoints
 from rased.training.tracking import MetricsCSV
@@ -280,13 +278,6 @@ def test_metrics_of_steps_that_are_done_again_are_dropped(tmp_path: Path) -> Non
         ("1", "0.1", ""),
         ("2", "0.7", "5.0"),
     ]
-
-
-def test_a_module_made_by_hand_cannot_be_saved() -> None:
-    spec = MODEL["init_args"]["enhancer"]
-    by_hand = build(Enhancement, {**MODEL, "init_args": {"enhancer": spec}})
-    with pytest.raises(RasedError, match="build_module"):
-        by_hand.on_save_checkpoint({"hyper_parameters": dict(by_hand.hparams)})
 
 
 @pytest.mark.parametrize(

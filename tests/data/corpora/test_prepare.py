@@ -4,6 +4,9 @@ import hashlib
 import json
 import zipfile
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -290,7 +293,15 @@ class TestDownload:
                 packed.write(file, file.relative_to(source))
         data = (tmp_path / "Audio.zip").read_bytes()
         digest = hashlib.sha256(data).hexdigest()
-        url = (tmp_path / "Audio.zip").as_uri()
+        handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+        with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            Thread(target=server.serve_forever, daemon=True).start()
+            self.prepared(
+                f"http://127.0.0.1:{server.server_port}/Audio.zip", data, digest, tmp_path
+            )
+            server.shutdown()
+
+    def prepared(self, url, data, digest, tmp_path):
         given = Archive("all", "Audio.zip", (url,), holds="Audio", checksum=f"sha256:{digest}")
         corpus = replace(CORPORA["mit-ir"], archives=(given,))
         done = prepare(corpus, tmp_path / "root", tmp_path / "out", download=True)
