@@ -21,7 +21,7 @@ Block = Float32[np.ndarray, "channel time"]
 Progress = Callable[[float], None]
 """Called with the seconds of audio that were just read."""
 
-DEFAULT_MODEL = "gru-mask-16k"
+DEFAULT_MODEL = "gtcrn-tuned-16k"
 """The checkpoint that enhances where none is named: the best of the zoo for general use."""
 
 

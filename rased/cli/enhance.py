@@ -34,7 +34,7 @@ WAV, FLAC, MP3, Ogg Vorbis, Opus, AIFF and others are read as they are; M4A, AAC
 ffmpeg, where it is installed. A file that cannot be read to its end is named, and the exit code is 1.
 """
 
-DEFAULT_MODEL = "gru-mask-16k"
+DEFAULT_MODEL = "gtcrn-tuned-16k"
 """As `rased.files.DEFAULT_MODEL`, without importing torch for a help text."""
 
 _MAGIC = {

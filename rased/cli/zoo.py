@@ -71,6 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="let the entry take away no more than this (default: as the run)",
     )
     add_allow(publish)
+    publish.add_argument(
+        "--not-repeatable",
+        action="store_true",
+        help="publish a run whose weights no command makes again; the card says why",
+    )
     publish.add_argument("--replace", action="store_true", help="replace an entry of that name")
 
     importing = verbs.add_parser("import", help="authors' weights become an entry", epilog=EXAMPLES)
@@ -313,6 +318,7 @@ def _publish(arguments: argparse.Namespace) -> int:
         attenuation_limit_db=arguments.attenuation_limit_db,
         replace=arguments.replace,
         allow=arguments.allow,
+        repeatable_only=not arguments.not_repeatable,
     )
     print(folder)
     reason = read_card(folder)["training"].get("not_repeatable")

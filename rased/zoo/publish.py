@@ -53,6 +53,7 @@ def publish(
     attenuation_limit_db: float | None = None,
     replace: bool = False,
     allow: Sequence[str] = (),
+    repeatable_only: bool = False,
 ) -> Path:
     """Write OUT/NAME from the best checkpoint of a run, with its average weights; return it.
 
@@ -73,6 +74,7 @@ def publish(
         attenuation_limit_db: post-processing of the entry, where it is not the run's.
         replace: whether an entry of that name is replaced.
         allow: packages besides rased whose classes the run may name, such as that of an architecture of one's own.
+        repeatable_only: refuse a run whose weights no command makes again.
 
     Raises:
         RasedError: no such run, a name that is taken, an enhancer without such post-processing, or an entry
@@ -99,6 +101,11 @@ def publish(
         kept = as_json(data.manifest()).encode()
     manifest = read_manifest(kept, of=run / MANIFEST)
     again = recipe(launches, steps, name, config)
+    if repeatable_only and again.obstacle:
+        raise RasedError(
+            f"no command makes the weights of '{run}' again: {again.obstacle}. Train it anew without that, or "
+            "publish it with --not-repeatable; its card then says so."
+        )
     files = {MANIFEST: kept}
     for file, leg in again.configs.items():
         files[file] = yaml_reader.dump(portable(leg)).encode()

@@ -109,3 +109,22 @@ def test_what_nothing_repeats_says_why(launches: list[Launch], message: str) -> 
     assert found.commands == []
     assert message in found.obstacle
     assert found.configs == {"training.yaml": {"a": 1}}
+
+
+def test_a_run_that_nothing_repeats_is_published_only_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**SHORT, "model": SMALL}))
+    assert main(["train", "-c", "config.yaml", "--name", "mine"]) == 0
+    (tmp_path / "runs/mine/launches.yaml").unlink()
+    words = ["zoo", "publish", "runs/mine", "--name", "mine"]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "no command makes the weights of 'runs/mine' again" in said
+    assert "--not-repeatable" in said
+    assert not (tmp_path / "zoo/mine").exists()
+    assert main([*words, "--not-repeatable"]) == 0
+    told = read_card(tmp_path / "zoo/mine")["training"]
+    assert "command" not in told
+    assert told["not_repeatable"] in said
