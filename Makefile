@@ -26,7 +26,7 @@ test-all: lint
 	$(BIN)/python -m pytest -q -n $(JOBS)
 
 examples: install
-	$(BIN)/python -m pytest -q -n $(JOBS) tests/cli/test_examples.py
+	$(BIN)/python -m pytest -q -n $(JOBS) tests/cli/test_examples.py tests/test_extras.py
 
 lint: install
 	$(BIN)/ruff check .

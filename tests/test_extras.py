@@ -130,6 +130,7 @@ def test_a_plain_installation_enhances(folder):
     assert soundfile.info(folder / "out.wav").frames == 16_000
 
 
+@pytest.mark.slow
 def test_the_extra_train_trains_and_scores_what_it_trained(folder):
     words = [
         "train",
@@ -164,6 +165,7 @@ def test_the_extra_train_trains_and_scores_what_it_trained(folder):
     assert list((folder / "runs/mine/results").glob("*.json"))
 
 
+@pytest.mark.slow
 def test_the_extra_eval_scores(folder):
     words = [
         "evaluate",

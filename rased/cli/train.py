@@ -38,7 +38,7 @@ examples:
   rased train -c my-model.yaml -c data/bundle --run.evaluate '[bundle, my/testset]' --run.metrics '[default]'
   rased train -c my-model.yaml -c data/bundle --run.evaluate '[]'               no evaluation
   rased train --from gru-mask-16k -c data/bundle                                from a checkpoint's weights
-  rased train --from runs/mine -c data/bundle --model.lr 1e-4 --freeze 'network.gru*'
+  rased train --from runs/mine -c data/bundle --model.lr 1e-4 --freeze 'network.decoder.*'
   rased train --resume runs/mine                                                where it stopped
   rased train --resume runs/mine --trainer.max_epochs 100                       for longer
 

@@ -8,6 +8,7 @@ not torch. One at a time: a call waits for its answer, so that a process and its
 (2, 1)
 """
 
+import atexit
 import os
 import signal
 import subprocess
@@ -82,6 +83,15 @@ class _Child:
         self._pipe.close()
         _CHILD = None
 
+    def leave(self) -> None:
+        """End the process, and wait until it has ended."""
+        self.end()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
 
 _LOCK = threading.Lock()
 _CHILD: _Child | None = None
@@ -93,6 +103,13 @@ def _child() -> _Child:
     if _CHILD is None or _CHILD.owner != os.getpid():
         _CHILD = _Child()
     return _CHILD
+
+
+@atexit.register
+def _leave() -> None:
+    """A child of this very process ends with it."""
+    if _CHILD is not None and _CHILD.owner == os.getpid():
+        _CHILD.leave()
 
 
 def _ending(code: int) -> str:

@@ -60,6 +60,7 @@ def test_speed_of_a_checkpoint(entry, capsys):
     assert 0 < figures["stream"]
 
 
+@pytest.mark.slow
 def test_speed_of_an_evaluation(tmp_path, capsys):
     testset = write_set(tmp_path / "tiny", names=["a", "b"])
     words = ["bench", "evaluate", "--on", str(testset), "--system", "noisy", "wiener"]

@@ -31,8 +31,8 @@ PARSED = {
     r"rased zoo import": "needs weights from elsewhere: tests/zoo/test_importers.py",
     r"rased train .*data/(dns|librispeech-musan|voicebank-demand)": "needs a corpus",
 }
-MINUTES = r"rased (train|evaluate|replay|models)\b|.* --recheck"
-"""These take seconds each: `.ci/run` runs them behind the fast tests."""
+pytestmark = pytest.mark.slow
+"""`make examples` runs them, and so does `.ci/run`, behind the fast tests."""
 
 NEW = {
     r"rased train .*--name mine": "runs/mine",
@@ -217,16 +217,7 @@ def test_the_commands_are_found():
     }
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        pytest.param(
-            one, marks=pytest.mark.slow if re.match(MINUTES, one) and "--help" not in one else ()
-        )
-        for one in ALL
-        if why_not_run(one) is None
-    ],
-)
+@pytest.mark.parametrize("command", [one for one in ALL if why_not_run(one) is None])
 def test_a_command_runs_as_it_is_written(command, here, capsys):
     for pattern, folder in NEW.items():
         if re.match(pattern, command):

@@ -99,3 +99,15 @@ def test_it_ends_with_its_parent():
             return
         subprocess.run(["sleep", "0.05"], check=True)
     pytest.fail("the child outlived its parent")
+
+
+def test_a_program_that_ends_leaves_nothing_running():
+    """Not even a warning of a process that is still there."""
+    code = "from rased.native import call; print(call(divmod, 7, 3))"
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "(2, 1)\n", "")

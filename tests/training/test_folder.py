@@ -100,7 +100,7 @@ def test_a_start_that_failed_keeps_no_name(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     runs = tmp_path / "runs"
     path.write_text(yaml.safe_dump(config(epochs=1)))
-    words = ["-c", str(path), "--runs", str(runs), "--name", "mine"]
+    words = ["-c", str(path), "--runs", str(runs), "--name", "mine", "--run.evaluate", "[]"]
     for bad in (
         ["--trainer.val_check_interval", "1000"],
         ["--model.enhancer.channels", "0"],
