@@ -63,7 +63,8 @@ def test_verdicts_are_false_as_seldom_as_they_say(voices):
         drawn = [draw(voices, *setting, random) for _ in range(4)]
         p = holm({str(place): significance(*own) for place, own in enumerate(drawn)})
         false += min(p.values()) < 0.05
-    assert false / TRIALS <= 0.06
+    # 300 trials scatter by .013: no more than a share of .06 gives once in a hundred runs.
+    assert stats.binomtest(false, TRIALS, 0.06, alternative="greater").pvalue > 0.01
 
 
 def test_equal_numbers_give_the_t_interval_of_the_means_of_voices():
