@@ -33,6 +33,58 @@ def spec_of(part: Any) -> dict[str, Any]:
         RasedError: an argument cannot be written down.
     """
     cls = type(part)
+    return {
+        "class_path": f"{cls.__module__}.{cls.__qualname__}",
+        "init_args": {name: _plain(value, cls, name) for name, value in _given(part).items()},
+    }
+
+
+def settings_of(part: Any) -> dict[str, Any]:
+    """What tells an object from others of its class: {class: arguments that differ from their defaults}.
+
+    It does not say where the class lies, and a new argument that nobody gives changes nothing.
+
+    Raises:
+        RasedError: an argument cannot be written down.
+    """
+    return _telling(type(part), _given(part))
+
+
+def _telling(cls: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    told = {name: _value(value, cls, name) for name, value in sorted(given.items())}
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if name in told and parameter.default is not parameter.empty:
+            if told[name] == _value(parameter.default, cls, name):
+                del told[name]
+    return {cls.__qualname__: told}
+
+
+def _value(value: Any, cls: type, name: str) -> Any:
+    """An argument in what `settings_of` tells."""
+    if isinstance(value, nn.Module):
+        return settings_of(value)
+    if isinstance(value, functools.partial) and not value.args:
+        return _telling(value.func, value.keywords)
+    if isinstance(value, type):
+        return _telling(value, {})
+    if dataclasses.is_dataclass(value):
+        return _telling(type(value), _fields(value))
+    if isinstance(value, Mapping):
+        return {str(key): _value(item, cls, name) for key, item in sorted(value.items())}
+    if isinstance(value, list | tuple):
+        return [_value(item, cls, name) for item in value]
+    return _plain(value, cls, name)
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {
+        field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init
+    }
+
+
+def _given(part: Any) -> dict[str, Any]:
+    """The arguments that an object was made with."""
+    cls = type(part)
     signature = inspect.signature(cls.__init__)
     if _GIVEN in vars(part):
         arguments, options = vars(part)[_GIVEN]
@@ -49,11 +101,7 @@ def spec_of(part: Any) -> dict[str, Any]:
                 parameter.VAR_KEYWORD,
             ):
                 raise _cannot(cls, name)
-    path = f"{cls.__module__}.{cls.__qualname__}"
-    return {
-        "class_path": path,
-        "init_args": {name: _plain(value, cls, name) for name, value in given.items()},
-    }
+    return given
 
 
 def _plain(value: Any, cls: type, name: str) -> Any:
@@ -66,8 +114,7 @@ def _plain(value: Any, cls: type, name: str) -> Any:
     if isinstance(value, type):
         return {"class_path": f"{value.__module__}.{value.__qualname__}"}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return {field: _plain(item, cls, name) for field, item in fields.items()}
+        return {field: _plain(item, cls, name) for field, item in _fields(value).items()}
     if isinstance(value, Mapping):
         return {str(key): _plain(item, cls, name) for key, item in value.items()}
     if isinstance(value, list | tuple):

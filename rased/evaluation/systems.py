@@ -5,16 +5,14 @@ folder, or a folder of files that something else has enhanced (with what `system
 """
 
 import hashlib
-import inspect
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
 from typing import Any, Literal, cast
 
-from torch import Tensor
-
 from rased import zoo
+from rased.construction import settings_of
 from rased.disk import sha256
 from rased.errors import RasedError
 from rased.evaluation.stated import read_stated
@@ -131,21 +129,17 @@ def describe(system: System, testset: EvaluationSet) -> dict[str, Any]:
 
 
 def fingerprint(enhancer: Enhancer) -> str:
-    """SHA-256 over class, settings and weights; where there are none, over the sources beside it as well."""
-    state: dict[str, Tensor] = enhancer.state_dict()
-    parts = [enhancer] if state else list(enhancer.modules())
+    """SHA-256 over classes, versions, settings that differ from their defaults, and weights.
+
+    Where a class lies, and what else its file holds, has no part in it: who changes what a class computes raises
+    its `version`, and tests hold the outputs of each version.
+    """
     digest = hashlib.sha256()
-    for part in parts:
-        kind = type(part)
-        digest.update(f"{kind.__module__}.{kind.__qualname__}\n".encode())
-        for name, value in sorted(vars(part).items()):
-            plain = isinstance(value, bool | int | float | str | NoneType) or is_dataclass(value)
-            if not name.startswith("_") and plain:
-                digest.update(f"{name}={value!r}\n".encode())
-    if not state:
-        for source in sorted(Path(inspect.getfile(type(enhancer))).parent.glob("*.py")):
-            digest.update(source.read_bytes())
-    for name, tensor in sorted(state.items()):
+    settings = json.dumps(settings_of(enhancer), sort_keys=True)
+    parts = [part for part in enhancer.modules() if isinstance(part, Enhancer)]
+    versions = sorted({f"{type(part).__qualname__} {part.version}" for part in parts})
+    digest.update("\n".join([settings, *versions, ""]).encode())
+    for name, tensor in sorted(enhancer.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -5,7 +5,7 @@ what a file is.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from rased.errors import RasedError
 from rased.signal import features as feature
-from rased.signal.settings import Settings
 
 State = Any
 
@@ -24,8 +23,8 @@ FeatureKind = Literal[
 LOG_FEATURES = {"log_power", "log_mel", "log_erb"}
 
 
-@dataclass(frozen=True, repr=False)
-class Features(Settings):
+@dataclass(frozen=True)
+class Features:
     """What the network sees of a frame.
 
     Attributes:
@@ -34,8 +33,6 @@ class Features(Settings):
         coefficients: number of coefficients of mfcc.
         floor: power under the logarithm of log_power.
     """
-
-    later: ClassVar[tuple[str, ...]] = ("floor",)
 
     kinds: tuple[FeatureKind, ...] = ("log_power",)
     bands: int = 40

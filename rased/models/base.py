@@ -1,7 +1,7 @@
 """The contract of every enhancer: waveform in, waveform out, equal length, and a stream that equals the file."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Complex, Float, Shaped
 from torch import Tensor, nn
@@ -43,8 +43,11 @@ class Enhancer(Remembered, nn.Module):
             that needs the whole utterance.
         chunk_length: `step` takes and gives any multiple of so many samples: the hop; None where latency is None.
         card: the zoo card that the weights came with; None for a fresh model.
+        version: of what the class computes; raise it when equal settings and weights give another output, so that
+            results of before and after are told apart.
     """
 
+    version: ClassVar[int] = 1
     sample_rate: int = 16_000
     latency: int | None = None
     chunk_length: int | None = None

@@ -132,8 +132,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         )
         self.target = target
         self.residual = residual
-        if level is not None:  # else nothing: fingerprints of older systems stay as they are
-            self.level = level
+        self.level = level
         self.phase = phase
         self.post_processing = post_processing
         self.paper = self.network.paper

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from einops import rearrange
@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from rased.errors import RasedError
-from rased.signal.settings import Settings
 
 Window = Literal["sqrt_hann", "hann", "hamming", "sine", "vorbis", "rectangular"]
 PadMode = Literal["constant", "reflect", "centred"]
@@ -19,8 +18,8 @@ _THIN = 0.01
 """Smallest share of the largest sum of windows with which samples still come back well."""
 
 
-@dataclass(frozen=True, repr=False)
-class STFT(Settings):
+@dataclass(frozen=True)
+class STFT:
     """Analysis and synthesis with windows that end with the newest sample, so that a stream is cut exactly like a file.
 
     Frame k covers the samples [(k + 1) * hop_length - win_length, (k + 1) * hop_length): it is
@@ -48,8 +47,6 @@ class STFT(Settings):
     Raises:
         RasedError: lengths that do not fit together, or windows that leave samples out.
     """
-
-    later: ClassVar[tuple[str, ...]] = ("synthesis_window", "periodic")
 
     n_fft: int = 512
     hop_length: int = 256

@@ -1,7 +1,17 @@
 """What identifies a system in a result."""
 
+import functools
+import inspect
+
+import torch
+
 from rased.evaluation.systems import fingerprint
+from rased.layers.frontend import Features
+from rased.layers.level import Level
 from rased.models.classical import METHODS, OMLSA, WPEOMLSA
+from rased.models.frequency import FrequencyDomainEnhancer, PostProcessing
+from rased.models.lstm import LSTM
+from rased.signal.stft import STFT
 
 
 def test_every_setting_of_a_method_is_in_its_fingerprint():
@@ -19,3 +29,35 @@ def test_every_setting_of_a_method_is_in_its_fingerprint():
 
 def test_methods_differ_from_each_other():
     assert len({fingerprint(kind()) for kind in METHODS.values()}) == len(METHODS)
+
+
+def test_where_a_class_lies_and_arguments_that_nobody_gives_change_nothing():
+    moved = type("OMLSA", (OMLSA,), {"__module__": "elsewhere", "__qualname__": "OMLSA"})
+    assert fingerprint(moved()) == fingerprint(OMLSA())
+    default = inspect.signature(OMLSA).parameters["smoothing"].default
+    assert fingerprint(OMLSA(smoothing=default)) == fingerprint(OMLSA())
+
+
+def test_another_version_is_another_system(monkeypatch):
+    before = fingerprint(OMLSA()), fingerprint(WPEOMLSA())
+    monkeypatch.setattr(OMLSA, "version", OMLSA.version + 1)
+    assert fingerprint(OMLSA()) != before[0]
+    assert fingerprint(WPEOMLSA()) != before[1]  # a part of it
+
+
+def test_settings_of_parts_count_wherever_they_are_held():
+    def frequency(**options):
+        torch.manual_seed(0)
+        network = functools.partial(LSTM, **options.pop("network", {"hidden": 8}))
+        return fingerprint(FrequencyDomainEnhancer(network, **options))
+
+    changed = [
+        {"stft": STFT(window="hann")},
+        {"stft": STFT(pad_mode="reflect")},
+        {"features": Features(floor=1e-3)},
+        {"level": Level(kind="rms")},
+        {"post_processing": PostProcessing(attenuation_limit_db=12.0)},
+        {"network": {"hidden": 8, "dropout": 0.5}},
+    ]
+    assert len({frequency(), *(frequency(**one) for one in changed)}) == 1 + len(changed)
+    assert frequency(stft=STFT()) == frequency()

@@ -96,14 +96,6 @@ def test_the_vorbis_window_keeps_the_power():
     torch.testing.assert_close(halves, torch.ones(480))
 
 
-def test_a_setting_that_came_later_is_told_only_where_it_is_used():
-    assert repr(STFT()) == (
-        "STFT(n_fft=512, hop_length=256, win_length=512, window='sqrt_hann', pad_mode='constant')"
-    )
-    other = STFT(periodic=False, synthesis_window="hann")
-    assert eval(repr(other), {"STFT": STFT}) == other
-
-
 def test_analysis_equals_the_usual_centred_transform():
     waveform = torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0))
     window = torch.hann_window(512).sqrt()
