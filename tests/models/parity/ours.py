@@ -10,8 +10,11 @@ from torch import Tensor
 from rased.building import build
 from rased.config import config_folder, load_yaml
 from rased.models.base import Enhancer
+from rased.models.bsrnn import BSRNN
 from rased.models.conv_tasnet import ConvTasNet
 from rased.models.gtcrn import GTCRN
+from rased.signal.features import complex_parts
+from rased.signal.stft import STFT
 from tests.models.parity import weights
 
 Shapes = Mapping[str, Sequence[int]]
@@ -52,6 +55,31 @@ def conv_tasnet(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tens
     return found
 
 
+BSRNN_STFT = STFT(n_fft=960, hop_length=480, win_length=960)
+BSRNN_SHOWN = (..., slice(None, None, 3), slice(None))
+"""Bins that are kept of (frames, freq, part)."""
+
+
+def bsrnn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
+    """48 kHz, both ways with norms of the utterance, and forwards with norms of a frame."""
+    parts = complex_parts(BSRNN_STFT.analysis(tensors["noisy"]))
+    frames, found = rearrange(parts, "batch number frames -> batch frames number"), {}
+    for scope in ("utterance", "frame"):
+        size, both = frames.shape[-1], scope == "utterance"
+        settings: dict[str, Any] = {"channels": 8, "layers": 2, "sample_rate": 48_000}
+        model = BSRNN(size, size, bidirectional=both, norm=scope, **settings).eval()  # type: ignore[arg-type]
+        own = {
+            name.partition("/")[2]: weights.seeded(name.partition("/")[2], tuple(shape))
+            for name, shape in shapes.items()
+            if name.startswith(f"{scope}/")
+        }
+        model.load_state_dict(weights.bsrnn(own))
+        output, _ = model(frames, model.initial_state(2, frames))
+        spectrum = rearrange(output, "batch frames (part freq) -> batch frames freq part", part=2)
+        found[scope] = spectrum[BSRNN_SHOWN]
+    return found
+
+
 def gcrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     """configs/model/gcrn.yaml, but with the level of the whole utterance."""
     spec = load_yaml(config_folder() / "model" / "gcrn.yaml")["model"]["init_args"]["enhancer"]
@@ -74,6 +102,7 @@ def gtcrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
 
 
 OURS: dict[str, Callable[[Mapping[str, Tensor], Shapes], dict[str, Tensor]]] = {
+    "bsrnn": torch.no_grad()(bsrnn),
     "conv-tasnet": torch.no_grad()(conv_tasnet),
     "gcrn": torch.no_grad()(gcrn),
     "gtcrn": gtcrn,

@@ -1,5 +1,6 @@
 """Run the authors' modules on seeded weights and keep what they put out.
 
+    python -m tests.models.parity.record bsrnn FOLDER          # the release of espnet on PyPI, unpacked
     python -m tests.models.parity.record conv-tasnet FOLDER    # a checkout of naplab/Conv-TasNet
     python -m tests.models.parity.record gcrn FOLDER           # of JupiterEthan/GCRN-complex
     python -m tests.models.parity.record gtcrn FOLDER          # of Xiaobin-Rong/gtcrn
@@ -11,6 +12,7 @@ metadata. Their code runs in this process: look at it first.
 import importlib
 import json
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import numpy as np
 import safetensors.torch
 import scipy.signal
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from tests.models.parity import ours
@@ -51,6 +54,27 @@ def main(name: str, folder: str) -> None:
     }
     safetensors.torch.save_file(tensors, HERE / f"{name}.safetensors", metadata)
     print(name, metadata["source"], commit, metadata["versions"], f"{difference:.2g}")
+
+
+def bsrnn(folder: Path) -> Recorded:
+    """Both ways with norms of the utterance, and forwards with norms of a frame; the layers alone are imported."""
+    for name in ("espnet2", "espnet2.enh", "espnet2.enh.layers"):
+        package = types.ModuleType(name)
+        package.__path__ = [str(folder / name.replace(".", "/"))]
+        sys.modules[name] = package
+    sys.modules.setdefault("librosa", types.ModuleType("librosa"))  # for other bands
+    network = importlib.import_module("espnet2.enh.layers.bsrnn").BSRNN
+    noisy, outputs, state = sound(4_000), {}, {}
+    spectrum = rearrange(ours.BSRNN_STFT.analysis(noisy), "batch freq frames -> batch frames freq")
+    for scope, norm in (("utterance", "GN"), ("frame", "cfLN")):
+        theirs = network(
+            481, num_channel=8, num_layer=2, causal=scope == "frame", norm_type=norm
+        ).eval()
+        theirs.load_state_dict(fill(theirs.state_dict()))
+        heard = theirs(torch.view_as_real(spectrum.contiguous()))[:, 0]
+        outputs[scope] = heard[ours.BSRNN_SHOWN].contiguous()
+        state |= {f"{scope}/{key}": value for key, value in theirs.state_dict().items()}
+    return {"noisy": noisy}, outputs, state
 
 
 def conv_tasnet(folder: Path) -> Recorded:
@@ -95,6 +119,7 @@ def gtcrn(folder: Path) -> Recorded:
 
 
 SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
+    "bsrnn": ("espnet/espnet", "v.202511", bsrnn),
     "conv-tasnet": ("naplab/Conv-TasNet", "e66d82a", conv_tasnet),
     "gcrn": ("JupiterEthan/GCRN-complex", "cdce610", gcrn),
     "gtcrn": ("Xiaobin-Rong/gtcrn", "3862c44", gtcrn),

@@ -5,6 +5,7 @@ import zlib
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 
@@ -93,3 +94,48 @@ def gcrn(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 _LAYERS = {"1": "first", "2": "second"}
+
+
+_PATHS = {"time": "along", "freq": "across"}
+_HEADS = ("mlp_mask", "mlp_residual")
+
+
+def bsrnn(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """State of ESPnet's BSRNN as ours: the layers of all bands are one tensor here, with a row for each number."""
+    theirs = {
+        name.replace(".gamma", ".weight").replace(".beta", ".bias"): tensor
+        for name, tensor in theirs.items()
+    }
+    ours: dict[str, Tensor] = {}
+    for name, tensor in theirs.items():
+        if match := re.fullmatch(r"(norm|rnn|fc)_(time|freq)\.(\d)\.(\w+)", name):
+            part = {"norm": "norm", "rnn": "recurrent", "fc": "linear"}[match[1]]
+            ours[f"{_PATHS[match[2]]}.{match[3]}.{part}.{match[4]}"] = (
+                tensor.flatten() if part == "norm" else tensor
+            )
+    bands = range(sum(name.startswith("band_split.fc.") for name in theirs) // 2)
+
+    def of(template: str) -> list[Tensor]:
+        return [theirs[template.format(band)] for band in bands]
+
+    ours["split.norm_weight"] = torch.cat([t.flatten() for t in of("band_split.norm.{}.weight")])
+    ours["split.norm_bias"] = torch.cat([t.flatten() for t in of("band_split.norm.{}.bias")])
+    ours["split.weight"] = torch.cat([t[..., 0].T for t in of("band_split.fc.{}.weight")])
+    ours["split.bias"] = torch.stack(of("band_split.fc.{}.bias"))
+    merge: dict[str, list[Tensor]] = {}
+    for head in _HEADS:
+        at = f"mask_decoder.{head}.{{}}"
+        gates = [rearrange(t, "(gate o) ... -> o gate ...", gate=2) for t in of(f"{at}.3.weight")]
+        biases = [rearrange(t, "(gate o) -> o gate", gate=2) for t in of(f"{at}.3.bias")]
+        for name, tensor in {
+            "norm_weight": torch.stack([t.flatten() for t in of(f"{at}.0.weight")]),
+            "norm_bias": torch.stack([t.flatten() for t in of(f"{at}.0.bias")]),
+            "hidden_weight": torch.stack([t[..., 0].T for t in of(f"{at}.1.weight")]),
+            "hidden_bias": torch.stack(of(f"{at}.1.bias")),
+            "weight": torch.cat(gates)[..., 0],
+            "bias": torch.cat(biases),
+        }.items():
+            merge.setdefault(name, []).append(tensor)
+    for name, heads in merge.items():
+        ours[f"merge.{name}"] = torch.stack(heads, dim=1 if name in ("weight", "bias") else 0)
+    return ours

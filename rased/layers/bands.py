@@ -1,0 +1,214 @@
+"""Bands of different widths as equal channels, and back: every band at once, whatever its width.
+
+Yu and Luo, "Music source separation with band-split RNN", IEEE/ACM TASLP 31, 2023, arXiv:2209.15174. Weights are kept
+as they are, one row for each number of a spectrum; in use they are padded to the widest band, so that one batched
+product serves all bands. Tensors are (band, batch, frames, channel): a band is a batch of that product, the bands
+are a sequence without a copy.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rased.layers.network import State
+
+Scope = Literal["utterance", "past", "frame"]
+"""What a norm takes its mean and variance from; all but "utterance" stream."""
+
+EPSILON = torch.finfo(torch.float32).eps
+
+
+def standardisation(
+    bands: Float[Tensor, "band batch frames channel"],
+    state: State,
+    *,
+    scope: Scope,
+    joint: bool,
+    numbers: Float[Tensor, " band"] | None = None,
+) -> tuple[
+    Float[Tensor, "some_bands batch some_frames 1"],
+    Float[Tensor, "some_bands batch some_frames 1"],
+    State,
+]:
+    """Scale and shift that give zero mean and unit variance, and the state behind the last frame.
+
+    Args:
+        bands: the values; where a band has fewer than the widest, zeros stand behind.
+        state: sum, sum of squares and number of the values of the past (`initial_moments`); None for other scopes.
+        scope: the frames that are taken together.
+        joint: whether all bands are taken together, instead of each by itself.
+        numbers: values in a frame of each band; None: all channels.
+    """
+    together = (0, 3) if joint else (3,)
+    sums, squares = bands.sum(together), bands.square().sum(together)
+    count = bands.new_full((), bands[:, 0, 0].numel() if joint else bands.shape[3])
+    if numbers is not None:
+        count = numbers.sum() if joint else numbers[:, None, None]
+    moments = torch.stack([sums, squares, count.expand_as(sums)], dim=-1).double()
+    if scope == "utterance":
+        moments = moments.sum(-2, keepdim=True)
+    elif scope == "past":
+        moments = state[..., None, :] + moments.cumsum(-2)
+        state = moments[..., -1, :].clone()
+    total, square, number = moments.unbind(-1)
+    mean = total / number
+    scale = (square / number - mean.square()).clamp(min=0.0).add(EPSILON).rsqrt()
+    shift = (-mean * scale).to(bands)[..., None]
+    scale = scale.to(bands)[..., None]
+    return (scale[None], shift[None], state) if joint else (scale, shift, state)
+
+
+def initial_moments(scope: Scope, shape: Sequence[int], like: Tensor) -> State:
+    """Nothing heard; None where the scope needs no past."""
+    return like.new_zeros(*shape, 3, dtype=torch.float64) if scope == "past" else None
+
+
+class JointNorm(nn.Module):
+    """Zero mean and unit variance of all bands together, then a weight and a bias for each channel."""
+
+    def __init__(self, channels: int, scope: Scope) -> None:
+        super().__init__()
+        self.scope = scope
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(
+        self, bands: Float[Tensor, "band batch frames channel"], state: State
+    ) -> tuple[Float[Tensor, "band batch frames channel"], State]:
+        """Normalise from `state`."""
+        scale, shift, state = standardisation(bands, state, scope=self.scope, joint=True)
+        return torch.addcmul(shift * self.weight + self.bias, bands, scale * self.weight), state
+
+    def initial_state(self, batch: int, like: Tensor) -> State:
+        """Nothing heard."""
+        return initial_moments(self.scope, (batch,), like)
+
+
+class _Bands(nn.Module):
+    """Which number of a spectrum stands where in bands that are padded to the widest.
+
+    A spectrum has `parts` numbers a bin, those of a bin beside each other.
+    """
+
+    place: Int[Tensor, " number"]
+    numbers: Float[Tensor, " band"]
+
+    def __init__(self, widths: Sequence[int], parts: int) -> None:
+        super().__init__()
+        self.count, self.widest, self.parts = len(widths), parts * max(widths), parts
+        numbers = [parts * width for width in widths]
+        place = [i * self.widest + j for i, number in enumerate(numbers) for j in range(number)]
+        self.register_buffer("place", torch.tensor(place), persistent=False)
+        self.register_buffer("numbers", torch.tensor(numbers).float(), persistent=False)
+
+    def pad(self, rows: Float[Tensor, "number ..."]) -> Float[Tensor, "band widest ..."]:
+        """Rows of all numbers as rows of each band, zeros behind."""
+        padded = rows.new_zeros(self.count * self.widest, *rows.shape[1:])
+        return padded.index_copy(0, self.place, rows).unflatten(0, (self.count, self.widest))
+
+
+class BandSplit(_Bands):
+    """Each band normalised, then to `channels` by a linear layer of its own.
+
+    Args:
+        widths: bins of each band, from the lowest.
+        channels: that each band becomes.
+        scope: what the norms take their mean and variance from.
+        parts: numbers in a bin.
+    """
+
+    def __init__(
+        self, widths: Sequence[int], channels: int, *, scope: Scope, parts: int = 2
+    ) -> None:
+        super().__init__(widths, parts)
+        self.scope = scope
+        size = parts * sum(widths)
+        self.norm_weight = nn.Parameter(torch.ones(size))
+        self.norm_bias = nn.Parameter(torch.zeros(size))
+        reach = torch.cat(
+            [torch.full((parts * width, 1), (parts * width) ** -0.5) for width in widths]
+        )
+        self.weight = nn.Parameter(reach * (2 * torch.rand(size, channels) - 1))
+        self.bias = nn.Parameter(torch.zeros(len(widths), channels))
+
+    def forward(
+        self, bins: Float[Tensor, "batch frames freq part"], state: State
+    ) -> tuple[Float[Tensor, "band batch frames channel"], State]:
+        """Pad, normalise, weight: the norm is part of the weights."""
+        numbers = rearrange(bins, "n t f part -> (f part) n t")  # batch, t frames, freq
+        bands = rearrange(self.pad(numbers), "b i n t -> b n t i")  # band, number i
+        scale, shift, state = standardisation(
+            bands, state, scope=self.scope, joint=False, numbers=self.numbers
+        )
+        normal = rearrange(torch.addcmul(shift, bands, scale), "b n t i -> b (n t) i")
+        weight = self.pad(self.norm_weight[:, None] * self.weight)
+        bias = self.bias + self.pad(self.norm_bias[:, None] * self.weight).sum(1)
+        split = torch.baddbmm(bias[:, None], normal, weight)
+        return rearrange(split, "b (n t) c -> b n t c", n=bins.shape[0]), state
+
+    def initial_state(self, batch: int, like: Tensor) -> State:
+        """Nothing heard."""
+        return initial_moments(self.scope, (self.count, batch), like)
+
+
+class BandMerge(_Bands):
+    """The numbers of each band from its channels: norm, linear layer, tanh, linear layer, gate; any number of heads.
+
+    Args:
+        widths: bins of each band, from the lowest.
+        channels: of each band.
+        hidden: width between the linear layers.
+        heads: answers for each number, each from layers of its own.
+        scope: what the norms take their mean and variance from.
+        parts: numbers in a bin.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        channels: int,
+        hidden: int,
+        *,
+        heads: int,
+        scope: Scope,
+        parts: int = 2,
+    ) -> None:
+        super().__init__(widths, parts)
+        self.scope, self.heads = scope, heads
+        size, bands = parts * sum(widths), len(widths)
+        self.norm_weight = nn.Parameter(torch.ones(heads, bands, channels))
+        self.norm_bias = nn.Parameter(torch.zeros(heads, bands, channels))
+        self.hidden_weight = nn.Parameter(torch.empty(heads, bands, channels, hidden))
+        self.hidden_bias = nn.Parameter(torch.zeros(heads, bands, hidden))
+        self.weight = nn.Parameter(torch.empty(size, heads, 2, hidden))
+        self.bias = nn.Parameter(torch.zeros(size, heads, 2))
+        nn.init.uniform_(self.hidden_weight, -(channels**-0.5), channels**-0.5)
+        nn.init.uniform_(self.weight, -(hidden**-0.5), hidden**-0.5)
+
+    def forward(
+        self, bands: Float[Tensor, "band batch frames channel"], state: State
+    ) -> tuple[Float[Tensor, "head batch frames freq part"], State]:
+        """Normalise once, all heads and bands in two products: the norms are part of the weights."""
+        batch, frames = bands.shape[1:3]
+        scale, shift, state = standardisation(bands, state, scope=self.scope, joint=False)
+        normal = rearrange(torch.addcmul(shift, bands, scale), "b n t c -> b (n t) c")
+        weight = self.norm_weight[..., None] * self.hidden_weight
+        bias = self.hidden_bias + (self.norm_bias[..., None] * self.hidden_weight).sum(2)
+        bias = rearrange(bias, "head b hidden -> b 1 (head hidden)")
+        hidden = torch.baddbmm(bias, normal, rearrange(weight, "head b c i -> b c (head i)")).tanh()
+        hidden = rearrange(hidden, "b nt (head i) -> (b head) nt i", head=self.heads)
+        weight = rearrange(self.pad(self.weight), "b o head gate i -> (b head) i (gate o)")
+        bias = rearrange(self.pad(self.bias), "b o head gate -> (b head) 1 (gate o)")
+        padded = functional.glu(torch.baddbmm(bias, hidden, weight), dim=-1)
+        padded = rearrange(padded, "(b head) nt o -> head nt (b o)", head=self.heads)
+        numbers = padded.index_select(-1, self.place).unflatten(1, (batch, frames))
+        return rearrange(numbers, "head n t (f part) -> head n t f part", part=self.parts), state
+
+    def initial_state(self, batch: int, like: Tensor) -> State:
+        """Nothing heard."""
+        return initial_moments(self.scope, (self.count, batch), like)

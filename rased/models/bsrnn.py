@@ -1,0 +1,147 @@
+"""BSRNN: the spectrum in bands, LSTMs along frames and across bands in turn, a complex mask and a residual.
+
+Paper: Yu, Chen, Luo, Gu and Weng, "High fidelity speech enhancement with band-split RNN", Interspeech 2023,
+arXiv:2212.00406; bands by Yu and Luo, "Efficient monaural speech enhancement with
+universal sample rate band-split RNN", ICASSP 2023, doi:10.1109/ICASSP49357.2023.10096020: 200 Hz wide to 4 kHz,
+500 Hz to 7 kHz, 2 kHz to 21 kHz, and the rest. The authors published no code.
+Here: as ESPnet's BSRNN (espnet2/enh/layers/bsrnn.py), which is held to its output: both ways along the frames with
+norms of the whole utterance ("GN" there), and forwards with norms of a frame ("cfLN"). New here: norms of the past,
+which stream and keep the level; compressed input; masks that begin at 1. The LSTMs across bands read all bands both
+ways; the paper reads the high ones of its 48 kHz one way. GitHub sungwon23/BSRNN is another network: all layers along
+the frames before all across the bands, and a filter over three bins.
+Parameters and MACs, with bands padded to the widest, at 16 kHz and 62.5 frames a second: 4.05 M and 4.5 G/s for 64
+channels and 6 layers both ways (bsrnn-offline), 1.06 M and 0.97 G/s for 32 and 5 (bsrnn-offline-small); forwards 1.00 M
+and 0.88 G/s for 32 and 6 (bsrnn), 0.53 M and 0.36 G/s for 24 and 4 (bsrnn-small). The papers have other sizes.
+"""
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from rased.errors import RasedError
+from rased.layers.bands import BandMerge, BandSplit, Scope
+from rased.layers.dual_path import ResidualLSTM
+from rased.layers.network import Network, State
+
+_EDGES = [*range(200, 4_001, 200), *range(4_500, 7_001, 500), *range(9_000, 21_001, 2_000)]
+"""Upper ends of the bands, in Hz."""
+
+
+def band_widths(freq: int, sample_rate: int) -> list[int]:
+    """Bins of each band: those above the end of the one before, up to its own; the last has the rest.
+
+    >>> band_widths(257, 16_000)
+    [7, 6, 7, 6, 7, 6, 6, 7, 6, 7, 6, 6, 7, 6, 7, 6, 6, 7, 6, 7, 16, 16, 16, 16, 16, 16, 32]
+    """
+    nyquist = sample_rate / 2
+    inner = [int(edge * (freq - 1) / nyquist) + 1 for edge in _EDGES if edge < nyquist]
+    return [upper - lower for lower, upper in pairwise([0, *inner, freq]) if upper > lower]
+
+
+class BSRNN(Network):
+    """Split, LSTMs along and across, merge.
+
+    Args:
+        inputs: real parts of all bins, then imaginary parts (features: [complex]).
+        outputs: the same (target: complex).
+        channels: of each band.
+        hidden: of each LSTM and direction; None: twice the channels.
+        layers: pairs of LSTMs, one along the frames and one across the bands.
+        bidirectional: whether the frames are also read backwards (not causal).
+        norm: what the norms take their mean and variance from: the whole utterance (not causal), the past, a frame.
+        residual: whether a spectrum is added to the masked one.
+        compression: exponent of the magnitudes that the bands are made from; 1: as they are.
+        sample_rate: Hz, for the edges of the bands.
+    """
+
+    paper = (
+        "Yu, Chen, Luo, Gu, Weng: High fidelity speech enhancement with band-split RNN. Interspeech 2023, "
+        "arXiv:2212.00406"
+    )
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        channels: int = 64,
+        hidden: int | None = None,
+        layers: int = 6,
+        bidirectional: bool = True,
+        norm: Scope = "utterance",
+        residual: bool = True,
+        compression: float = 1.0,
+        sample_rate: int = 16_000,
+    ) -> None:
+        super().__init__()
+        if inputs != outputs or outputs % 2:
+            raise RasedError(
+                f"BSRNN maps complex spectra to complex spectra, and sees {inputs} numbers for {outputs}: choose "
+                "features: {kinds: [complex]}, no context, no noise estimate, and target: complex."
+            )
+        self.causal = not bidirectional and norm != "utterance"
+        self.compression = compression
+        self.widths = band_widths(outputs // 2, sample_rate)
+        hidden = 2 * channels if hidden is None else hidden
+        self.split = BandSplit(self.widths, channels, scope=norm)
+        self.along = nn.ModuleList(
+            ResidualLSTM(channels, hidden, across=False, bidirectional=bidirectional, scope=norm)
+            for _ in range(layers)
+        )
+        self.across = nn.ModuleList(
+            ResidualLSTM(channels, hidden, across=True, bidirectional=True, scope=norm)
+            for _ in range(layers)
+        )
+        heads = 2 if residual else 1
+        self.merge = BandMerge(self.widths, channels, 4 * channels, heads=heads, scope=norm)
+        with torch.no_grad():  # half open gates: the mask begins near 1
+            self.merge.bias[::2, 0, 0] = 2.0
+
+    def forward(
+        self, frames: Float[Tensor, "batch frames inputs"], state: State
+    ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
+        """Split, alternate, merge, mask and add."""
+        noisy = rearrange(frames.float(), "n t (part f) -> n t f part", part=2).contiguous()
+        split, along, across, merge = state
+        bands, split = self.split(self._compressed(noisy), split)
+        bands, along, across = self._alternate(bands, along, across)
+        heads, merge = self.merge(bands, merge)
+        mask, *residual = torch.view_as_complex(heads.float().contiguous())
+        spectrum = sum(residual, mask * torch.view_as_complex(noisy))
+        output = torch.cat([spectrum.real, spectrum.imag], dim=-1)
+        return output, (split, along, across, merge)
+
+    def initial_state(self, batch: int, like: Tensor) -> State:
+        """Of the norms, and of the LSTMs along the frames."""
+        split, merge = self.split.initial_state(batch, like), self.merge.initial_state(batch, like)
+        along, across = (self._initial(paths, batch, like) for paths in (self.along, self.across))
+        return split, along, across, merge
+
+    def _initial(self, paths: Iterable[Any], batch: int, like: Tensor) -> State:
+        return tuple(path.initial_state(batch, len(self.widths), like) for path in paths)
+
+    def _alternate(
+        self, bands: Float[Tensor, "band batch frames channel"], along: State, across: State
+    ) -> tuple[Float[Tensor, "band batch frames channel"], State, State]:
+        """One LSTM along the frames, one across the bands, and so on."""
+        after_along, after_across = [], []
+        for i, (path, other) in enumerate(zip(self.along, self.across, strict=True)):
+            bands, after = path(bands, along[i])
+            after_along.append(after)
+            bands, after = other(bands, across[i])
+            after_across.append(after)
+        return bands, tuple(after_along), tuple(after_across)
+
+    def _compressed(
+        self, noisy: Float[Tensor, "batch frames freq 2"]
+    ) -> Float[Tensor, "batch frames freq 2"]:
+        """Magnitudes to the power of `compression`, phases as they are."""
+        if self.compression == 1.0:
+            return noisy
+        power = noisy.square().sum(-1, keepdim=True) + 1e-12
+        return noisy * power ** ((self.compression - 1.0) / 2)
