@@ -24,6 +24,7 @@ _TABLE = {
     "rased.models.frequency": ("FrequencyDomainEnhancer", "Phase", "PostProcessing"),
     "rased.models.bsrnn": ("BSRNN",),
     "rased.models.conv_tasnet": ("ConvTasNet",),
+    "rased.models.crn": ("CRN",),
     "rased.models.dnn": ("DNN",),
     "rased.models.gcrn": ("GCRN",),
     "rased.models.gru": ("NSNet2",),

@@ -80,6 +80,25 @@ def bsrnn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     return found
 
 
+CRN_FRAMES = slice(5, None)
+"""The frames that do not see the zeros which the authors' decoder starts with."""
+
+
+def crn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
+    """configs/model/crn.yaml, but with the level of the whole utterance."""
+    spec = load_yaml(config_folder() / "model" / "crn.yaml")["model"]["init_args"]["enhancer"]
+    spec["init_args"]["level"]["running"] = False
+    model = build(Enhancer, spec).eval()
+    own = {name: weights.seeded(name, tuple(shape)) for name, shape in shapes.items()}
+    missing = model.network.load_state_dict(weights.crn(own), strict=False)  # type: ignore[union-attr,operator]
+    assert not missing.unexpected_keys
+    assert all(name.endswith("num_batches_tracked") for name in missing.missing_keys)
+    magnitude = model.predict(tensors["noisy"]).output
+    return {
+        "magnitude": rearrange(magnitude, "batch freq frames -> batch frames freq")[:, CRN_FRAMES]
+    }
+
+
 def gcrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     """configs/model/gcrn.yaml, but with the level of the whole utterance."""
     spec = load_yaml(config_folder() / "model" / "gcrn.yaml")["model"]["init_args"]["enhancer"]
@@ -104,6 +123,7 @@ def gtcrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
 OURS: dict[str, Callable[[Mapping[str, Tensor], Shapes], dict[str, Tensor]]] = {
     "bsrnn": torch.no_grad()(bsrnn),
     "conv-tasnet": torch.no_grad()(conv_tasnet),
+    "crn": torch.no_grad()(crn),
     "gcrn": torch.no_grad()(gcrn),
     "gtcrn": gtcrn,
 }

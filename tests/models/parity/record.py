@@ -2,6 +2,7 @@
 
     python -m tests.models.parity.record bsrnn FOLDER          # the release of espnet on PyPI, unpacked
     python -m tests.models.parity.record conv-tasnet FOLDER    # a checkout of naplab/Conv-TasNet
+    python -m tests.models.parity.record crn FOLDER            # of JupiterEthan/CRN-causal
     python -m tests.models.parity.record gcrn FOLDER           # of JupiterEthan/GCRN-complex
     python -m tests.models.parity.record gtcrn FOLDER          # of Xiaobin-Rong/gtcrn
 
@@ -90,17 +91,24 @@ def conv_tasnet(folder: Path) -> Recorded:
     return {"noisy": noisy}, outputs, state
 
 
+def crn(folder: Path) -> Recorded:
+    """The magnitude of a mixture at rms 1, behind the frames that see the zeros of the decoder's start."""
+    network, pipeline = _of_tan(folder)
+    network.load_state_dict(fill(network.state_dict()))
+    noisy = sound(3_200)
+    scale = (noisy.shape[-1] / noisy.square().sum(-1, keepdim=True)).sqrt()
+    features, _ = pipeline.NetFeeder(torch.device("cpu"))(noisy * scale, noisy * scale)
+    magnitude = network(features)[:, ours.CRN_FRAMES].contiguous()
+    return {"noisy": noisy}, {"magnitude": magnitude}, network.state_dict()
+
+
 def gcrn(folder: Path) -> Recorded:
     """A mixture at rms 1 through transform, network and inverse, and back to its level.
 
     The authors divide by the window sum in an order that is not that of the samples: `estimate` is theirs to the
     0.3 % by which the sum of symmetric Hamming windows varies; `spectrum`, what the network puts out, is not touched.
     """
-    sys.path.insert(0, str(folder / "scripts"))
-    hamming = scipy.signal.windows.hamming
-    importlib.import_module("scipy").hamming = hamming  # where it was in the authors' SciPy
-    network = importlib.import_module("utils.networks").Net().eval()
-    pipeline: Any = importlib.import_module("utils.pipeline_modules")
+    network, pipeline = _of_tan(folder)
     network.load_state_dict(fill(network.state_dict()))
     noisy = sound(4_000)
     scale = (noisy.shape[-1] / noisy.square().sum(-1, keepdim=True)).sqrt()
@@ -109,6 +117,15 @@ def gcrn(folder: Path) -> Recorded:
     mapped = network(features)
     estimate = pipeline.Resynthesizer(cpu)(mapped, noisy) / scale
     return {"noisy": noisy}, {"estimate": estimate, "spectrum": mapped}, network.state_dict()
+
+
+def _of_tan(folder: Path) -> tuple[Any, Any]:
+    """Network and transforms of a repository of JupiterEthan."""
+    sys.path.insert(0, str(folder / "scripts"))
+    hamming = scipy.signal.windows.hamming
+    importlib.import_module("scipy").hamming = hamming  # where it was in the authors' SciPy
+    network = importlib.import_module("utils.networks").Net().eval()
+    return network, importlib.import_module("utils.pipeline_modules")
 
 
 def gtcrn(folder: Path) -> Recorded:
@@ -121,6 +138,7 @@ def gtcrn(folder: Path) -> Recorded:
 SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "bsrnn": ("espnet/espnet", "v.202511", bsrnn),
     "conv-tasnet": ("naplab/Conv-TasNet", "e66d82a", conv_tasnet),
+    "crn": ("JupiterEthan/CRN-causal", "a50799a", crn),
     "gcrn": ("JupiterEthan/GCRN-complex", "cdce610", gcrn),
     "gtcrn": ("Xiaobin-Rong/gtcrn", "3862c44", gtcrn),
 }

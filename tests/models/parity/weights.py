@@ -139,3 +139,16 @@ def bsrnn(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     for name, heads in merge.items():
         ours[f"merge.{name}"] = torch.stack(heads, dim=1 if name in ("weight", "bias") else 0)
     return ours
+
+
+def crn(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """State of JupiterEthan/CRN-causal as ours."""
+    ours = {}
+    for name, tensor in theirs.items():
+        if match := re.fullmatch(r"(conv|bn)(\d)(_t)?\.(\w+)", name):
+            part = ("up" if match[3] else "down") + ("_norms" if match[1] == "bn" else "")
+            index = 5 - int(match[2]) if match[3] else int(match[2]) - 1
+            ours[f"{part}.{index}.{match[4]}"] = tensor
+        else:
+            ours[name.replace("lstm.", "recurrent.")] = tensor
+    return ours

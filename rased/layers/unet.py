@@ -1,0 +1,109 @@
+"""Convolutions down and up the frequencies that look back in time, and carry what they look back at."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class DownConv(nn.Conv2d):
+    """Convolution over (batch, channel, frames, freq) whose newest tap is the current frame.
+
+    Args:
+        channels: channels in.
+        outputs: channels out.
+        kernel_size: frames and bins.
+        stride: bins between outputs.
+        padding: bins of zeros below and above.
+        bias: whether there is one.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        outputs: int,
+        kernel_size: tuple[int, int],
+        *,
+        stride: int = 2,
+        padding: tuple[int, int] = (0, 0),
+        bias: bool = True,
+    ) -> None:
+        super().__init__(channels, outputs, kernel_size, (1, stride), bias=bias)
+        self.around, self.memory = padding, kernel_size[0] - 1
+
+    def forward(  # type: ignore[override]
+        self,
+        frames: Float[Tensor, "batch channel frames freq"],
+        state: Float[Tensor, "batch channel memory freq"],
+    ) -> tuple[
+        Float[Tensor, "batch outputs frames low_freq"], Float[Tensor, "batch channel memory freq"]
+    ]:
+        """Convolve from `state`; return the frames that the next one looks back at."""
+        extended = torch.cat([state, frames], dim=2)
+        padded = functional.pad(extended, self.around) if any(self.around) else extended
+        return super().forward(padded), extended[:, :, extended.shape[2] - self.memory :]
+
+    def initial_state(
+        self, batch: int, freq: int, like: Tensor
+    ) -> Float[Tensor, "batch channel memory freq"]:
+        """Silence."""
+        return like.new_zeros(batch, self.in_channels, self.memory, freq)
+
+    def size(self, freq: int) -> int:
+        """Bins out for so many bins in."""
+        return (freq + sum(self.around) - self.kernel_size[1]) // self.stride[1] + 1
+
+
+class UpConv(nn.ConvTranspose2d):
+    """The same, transposed: frame k of the output is made of the frames up to k.
+
+    Args:
+        channels: channels in.
+        outputs: channels out.
+        kernel_size: frames and bins.
+        stride: bins out for each bin in.
+        crop: bins left out below and above; what is negative above is added.
+        bias: whether there is one.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        outputs: int,
+        kernel_size: tuple[int, int],
+        *,
+        stride: int = 2,
+        crop: tuple[int, int] = (0, 0),
+        bias: bool = True,
+    ) -> None:
+        memory, more = kernel_size[0] - 1, max(0, -crop[1])
+        super().__init__(
+            channels,
+            outputs,
+            kernel_size,
+            (1, stride),
+            padding=(memory, 0),
+            output_padding=(0, more),
+            bias=bias,
+        )
+        self.crop, self.memory = (crop[0], max(0, crop[1])), memory
+
+    def forward(  # type: ignore[override]
+        self,
+        frames: Float[Tensor, "batch channel frames freq"],
+        state: Float[Tensor, "batch channel memory freq"],
+    ) -> tuple[
+        Float[Tensor, "batch outputs frames high_freq"], Float[Tensor, "batch channel memory freq"]
+    ]:
+        """Convolve from `state`; return the frames that the next one looks back at."""
+        extended = torch.cat([state, frames], dim=2)
+        bins = super().forward(extended)
+        low, high = self.crop
+        cropped = bins[..., low : bins.shape[-1] - high]
+        return cropped, extended[:, :, extended.shape[2] - self.memory :]
+
+    def initial_state(
+        self, batch: int, freq: int, like: Tensor
+    ) -> Float[Tensor, "batch channel memory freq"]:
+        """Silence."""
+        return like.new_zeros(batch, self.in_channels, self.memory, freq)

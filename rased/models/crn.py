@@ -1,0 +1,133 @@
+"""CRN: convolutions down the frequencies, two LSTMs over the frames, convolutions back up, for magnitudes or masks.
+
+Paper: Tan and Wang, "A convolutional recurrent neural network for real-time speech enhancement", Interspeech 2018,
+doi:10.21437/Interspeech.2018-1405.
+Here: as the authors' code (GitHub JupiterEthan/CRN-causal), where a skip is activated again beside what comes up; any
+number of bins and channels, of which the paper has 161 and five layers of 16 to 256. There the first frame that comes
+out of each transposed convolution is zero; here it is made of silence and the first frame, so that the first five
+frames differ. The softplus at the end stands in the target (magnitude); the same network gives masks. Around it, in
+configs/model/crn.yaml: as GCRN, whose authors these are.
+Parameters: 17.6 M at the paper's sizes; MACs: 2.15 G/s at 100 frames a second.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rased.errors import RasedError
+from rased.layers.network import Network, State
+from rased.layers.unet import DownConv, UpConv
+
+KERNEL = (2, 3)
+
+
+class CRN(Network):
+    """Encoder, two LSTMs, decoder; causal.
+
+    Args:
+        inputs: magnitudes of all bins (features: [magnitude]).
+        outputs: the same number.
+        channels: of the encoder's layers, each of which halves the bins.
+    """
+
+    paper = (
+        "Tan, Wang: A convolutional recurrent neural network for real-time speech enhancement. "
+        "Interspeech 2018, doi:10.21437/Interspeech.2018-1405"
+    )
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        channels: tuple[int, ...] = (16, 32, 64, 128, 256),
+    ) -> None:
+        super().__init__()
+        if inputs != outputs:
+            raise RasedError(
+                f"CRN maps bins to as many bins, and sees {inputs} numbers for {outputs}: choose features: "
+                "{kinds: [magnitude]}, no context, no noise estimate, and a real target."
+            )
+        self.sizes = [outputs]
+        for _ in channels:
+            self.sizes.append((self.sizes[-1] - 1) // 2)
+        if self.sizes[-1] < 1:
+            raise RasedError(
+                f"CRN: {len(channels)} layers of channels are too many for {outputs} bins."
+            )
+        wide = [1, *channels]
+        self.down = nn.ModuleList(
+            DownConv(*pair, KERNEL) for pair in zip(wide, channels, strict=False)
+        )
+        self.down_norms = nn.ModuleList(nn.BatchNorm2d(outside) for outside in channels)
+        size = channels[-1] * self.sizes[-1]
+        self.recurrent = nn.LSTM(size, size, 2, batch_first=True)
+        self.up = nn.ModuleList(
+            UpConv(2 * inside, outside, KERNEL, crop=(0, 2 * small + 1 - big))
+            for inside, outside, small, big in zip(
+                channels[::-1], wide[-2::-1], self.sizes[:0:-1], self.sizes[-2::-1], strict=True
+            )
+        )
+        self.up_norms = nn.ModuleList(nn.BatchNorm2d(outside) for outside in wide[-2::-1])
+
+    def forward(
+        self, frames: Float[Tensor, "batch frames inputs"], state: State
+    ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
+        """Encode, remember, decode."""
+        down, recurrent, up = state
+        skips, down = self._encode(frames[:, None], down)
+        remembered, recurrent = self.recurrent(
+            rearrange(skips[-1], "n c t f -> n t (c f)"), recurrent
+        )
+        bins = rearrange(remembered, "n t (c f) -> n c t f", f=self.sizes[-1])
+        output, up = self._decode(bins, skips, up)
+        return output, (down, recurrent, up)
+
+    def initial_state(self, batch: int, like: Tensor) -> State:
+        """Silence, and zeros for the LSTMs."""
+        hidden = (self.recurrent.num_layers, batch, self.recurrent.hidden_size)
+        return (
+            _silence(self.down, batch, self.sizes[:-1], like),
+            (like.new_zeros(hidden), like.new_zeros(hidden)),
+            _silence(self.up, batch, self.sizes[:0:-1], like),
+        )
+
+    def _encode(
+        self, bins: Float[Tensor, "batch 1 frames freq"], state: State
+    ) -> tuple[list[Tensor], State]:
+        """Output of every layer."""
+        skips, after = [], []
+        for conv, norm, memory in zip(self.down, self.down_norms, state, strict=True):
+            bins, memory = conv(bins, memory)
+            bins = functional.elu(norm(bins))
+            skips.append(bins)
+            after.append(memory)
+        return skips, tuple(after)
+
+    def _decode(
+        self,
+        bins: Float[Tensor, "batch channel frames low_freq"],
+        skips: list[Tensor],
+        state: State,
+    ) -> tuple[Float[Tensor, "batch frames freq"], State]:
+        """One layer for each skip, from the innermost; the last is not activated."""
+        after = []
+        bins = torch.cat([bins, skips[-1]], dim=1)
+        for i, (conv, norm) in enumerate(zip(self.up, self.up_norms, strict=True)):
+            bins, memory = conv(bins, state[i])
+            bins = norm(bins)
+            if i + 1 < len(skips):
+                bins = functional.elu(torch.cat([bins, skips[-2 - i]], dim=1))
+            after.append(memory)
+        return bins[:, 0], tuple(after)
+
+
+def _silence(layers: nn.ModuleList, batch: int, sizes: Sequence[int], like: Tensor) -> State:
+    return tuple(
+        layer.initial_state(batch, size, like)  # type: ignore[operator]
+        for layer, size in zip(layers, sizes, strict=True)
+    )
