@@ -21,6 +21,7 @@ _HOMES: Homes = {
         "magnitude",
         "mfcc",
         "power",
+        "power_law",
         "rising_minimum",
         "running_cmvn",
         "scale_to_hertz",

@@ -43,6 +43,16 @@ def compressed_magnitude(
     return (power(spectrum) + FLOOR) ** (exponent / 2)
 
 
+def power_law(
+    spectrum: Complex[Tensor, "*shape"], exponent: float, floor: float = 1e-5
+) -> Complex[Tensor, "*shape"]:
+    """|X|^exponent at the phase of X; the inverse is that of 1 / exponent.
+
+    Magnitudes below `floor` are scaled as `floor` is, so that value and gradient are finite at silence.
+    """
+    return spectrum * power(spectrum).clamp_min(floor**2) ** ((exponent - 1.0) / 2.0)
+
+
 def complex_parts(
     spectrum: Complex[Tensor, "batch freq frames"],
 ) -> Float[Tensor, "batch twice_freq frames"]:

@@ -29,6 +29,20 @@ def test_power_is_the_square_of_the_magnitude_and_the_exponential_of_its_logarit
     torch.testing.assert_close(compressed**4, power + features.FLOOR, rtol=1e-4, atol=1e-6)
 
 
+def test_a_power_law_keeps_the_phase_and_has_an_inverse():
+    some = torch.randn(2, 3, 4, dtype=torch.complex64)
+    found = features.power_law(some, 0.3)
+    torch.testing.assert_close(found.abs(), some.abs() ** 0.3)
+    torch.testing.assert_close(found.angle(), some.angle())
+    torch.testing.assert_close(features.power_law(found, 1 / 0.3), some)
+    quiet = 1e-6 * some / some.abs()
+    torch.testing.assert_close(features.power_law(quiet, 0.3), quiet * 1e-5**-0.7)
+    for exponent in (0.3, 1.0, 1 / 0.3):
+        silence = torch.zeros(1, 1, 1, dtype=torch.complex64, requires_grad=True)
+        features.power_law(silence, exponent).real.sum().backward()
+        assert silence.grad.isfinite().all()
+
+
 def test_complex_parts_come_back():
     some = spectrum()
     assert torch.equal(features.from_complex_parts(features.complex_parts(some)), some)

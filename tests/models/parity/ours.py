@@ -13,8 +13,10 @@ from rased.models.base import Enhancer
 from rased.models.bsrnn import BSRNN
 from rased.models.conv_tasnet import ConvTasNet
 from rased.models.gtcrn import GTCRN
+from rased.models.registry import create_model
 from rased.signal.features import complex_parts
 from rased.signal.stft import STFT
+from rased.zoo.importers.fastenhancer import convert as convert_fastenhancer
 from tests.models.parity import weights
 
 Shapes = Mapping[str, Sequence[int]]
@@ -99,6 +101,28 @@ def crn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     }
 
 
+FASTENHANCER = ("t", "b", "s", "m", "l")
+"""The sizes that the authors publish."""
+
+
+def fastenhancer(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
+    """configs/model/fastenhancer-SIZE.yaml, but with the centred transform; and the bands of a fresh one."""
+    found = {}
+    for size in FASTENHANCER:
+        model = create_model(f"fastenhancer-{size}", stft={"pad_mode": "centred"}).eval()
+        found[f"{size}/bands"] = model.compress.weights.clone()  # type: ignore[union-attr]
+        own = {
+            name.partition("/")[2]: weights.seeded(name.partition("/")[2], tuple(shape))
+            for name, shape in shapes.items()
+            if name.startswith(f"{size}/")
+        }
+        missing = model.load_state_dict(convert_fastenhancer(own), strict=False)
+        assert not missing.unexpected_keys
+        assert all(name.endswith("num_batches_tracked") for name in missing.missing_keys)
+        found[size] = model(tensors["noisy"])[:, : tensors[size].shape[-1]]  # theirs ends at a hop
+    return found
+
+
 def gcrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     """configs/model/gcrn.yaml, but with the level of the whole utterance."""
     spec = load_yaml(config_folder() / "model" / "gcrn.yaml")["model"]["init_args"]["enhancer"]
@@ -124,6 +148,7 @@ OURS: dict[str, Callable[[Mapping[str, Tensor], Shapes], dict[str, Tensor]]] = {
     "bsrnn": torch.no_grad()(bsrnn),
     "conv-tasnet": torch.no_grad()(conv_tasnet),
     "crn": torch.no_grad()(crn),
+    "fastenhancer": torch.no_grad()(fastenhancer),
     "gcrn": torch.no_grad()(gcrn),
     "gtcrn": gtcrn,
 }

@@ -3,6 +3,7 @@
     python -m tests.models.parity.record bsrnn FOLDER          # the release of espnet on PyPI, unpacked
     python -m tests.models.parity.record conv-tasnet FOLDER    # a checkout of naplab/Conv-TasNet
     python -m tests.models.parity.record crn FOLDER            # of JupiterEthan/CRN-causal
+    python -m tests.models.parity.record fastenhancer FOLDER   # of aask1357/fastenhancer, with librosa in the venv
     python -m tests.models.parity.record gcrn FOLDER           # of JupiterEthan/GCRN-complex
     python -m tests.models.parity.record gtcrn FOLDER          # of Xiaobin-Rong/gtcrn
 
@@ -25,6 +26,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from rased.config import load_yaml
 from tests.models.parity import ours
 from tests.models.parity.weights import fill, sound
 
@@ -102,6 +104,21 @@ def crn(folder: Path) -> Recorded:
     return {"noisy": noisy}, {"magnitude": magnitude}, network.state_dict()
 
 
+def fastenhancer(folder: Path) -> Recorded:
+    """All five sizes, waveform to waveform; the authors' `rf_pre_post_lin` and weight norms as in training."""
+    sys.path.insert(0, str(folder))
+    model = importlib.import_module("models.fastenhancer.default.model").Model
+    noisy, outputs, state = sound(2_560), {}, {}
+    for size in ours.FASTENHANCER:
+        settings = load_yaml(folder / "configs" / "fastenhancer" / f"{size}.yaml")
+        theirs = model(**settings["model_kwargs"]).eval()
+        outputs[f"{size}/bands"] = theirs.rf_pre[0].weight.clone()
+        theirs.load_state_dict(fill(theirs.state_dict()))
+        outputs[size] = theirs(noisy)[0].contiguous()
+        state |= {f"{size}/{key}": value for key, value in theirs.state_dict().items()}
+    return {"noisy": noisy}, outputs, state
+
+
 def gcrn(folder: Path) -> Recorded:
     """A mixture at rms 1 through transform, network and inverse, and back to its level.
 
@@ -139,6 +156,7 @@ SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "bsrnn": ("espnet/espnet", "v.202511", bsrnn),
     "conv-tasnet": ("naplab/Conv-TasNet", "e66d82a", conv_tasnet),
     "crn": ("JupiterEthan/CRN-causal", "a50799a", crn),
+    "fastenhancer": ("aask1357/fastenhancer", "f6f51f1", fastenhancer),
     "gcrn": ("JupiterEthan/GCRN-complex", "cdce610", gcrn),
     "gtcrn": ("Xiaobin-Rong/gtcrn", "3862c44", gtcrn),
 }
