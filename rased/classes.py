@@ -62,7 +62,7 @@ _TABLE = {
     "rased.data.frame_sources": ("MixtureRecipe",),
     "rased.data.distortions": ("Distortions",),
     "rased.data.mixing": ("Mixing",),
-    "rased.data.plan": ("Scene",),
+    "rased.data.scene": ("Scene",),
 }
 """Module -> classes that any file may name; a file may also leave out what is between `rased.models` and the class."""
 

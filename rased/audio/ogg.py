@@ -138,6 +138,22 @@ def _page(block: bytes, here: int, at: int) -> Page | None:
     return Page(at, at + stop - here, header[5], serial, number, begins)
 
 
+def serial_zero(data: bytes) -> bytes:
+    """Give the one stream of an Ogg file, page behind page, the serial number 0: writers choose it by chance."""
+    pages, at = [], 0
+    while at < len(data):
+        table = data[at + 27 : at + 27 + data[at + 26]]
+        stop = at + 27 + len(table) + sum(table)
+        head, content = (
+            data[at : at + 14] + bytes(4) + data[at + 18 : at + 22],
+            data[at + 26 : stop],
+        )
+        checksum = _checksum(head + bytes(4) + content).to_bytes(4, "little")
+        pages += [head, checksum, content]
+        at = stop
+    return b"".join(pages)
+
+
 def _checksum(content: bytes) -> int:
     """Return the checksum of Ogg: zlib's polynomial, most significant bit first, without inversion."""
     reflected = zlib.crc32(content.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF

@@ -81,8 +81,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pack.add_argument(
         "--codec",
         default="flac",
-        choices=("flac", "pcm16"),
-        help="flac (half the size) or pcm16 (fast to read); default flac",
+        choices=("flac", "pcm16", "opus"),
+        help="flac (half the size), pcm16 (fast to read) or opus (a tenth, lossy); default flac",
+    )
+    pack.add_argument(
+        "--kbits", type=float, default=32.0, metavar="N", help="kbit/s of opus; default 32"
     )
     pack.add_argument(
         "--sample-rate",
@@ -370,6 +373,7 @@ def _pack(arguments: argparse.Namespace) -> int:
             arguments.out,
             role=arguments.role,
             codec=arguments.codec,
+            kbits=arguments.kbits,
             sample_rate=arguments.sample_rate,
             split=arguments.split or "train",
             valid_share=valid_share,

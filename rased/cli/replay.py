@@ -178,10 +178,14 @@ def _drawn(plan: "Plan", epoch: int, batch: "Batch", row: int) -> dict[str, Any]
             for p in pieces
         ]
 
+    babble = [crops(voice, plan.speech.key) for voice in drawn.babble]
     noise = crops(drawn.noise, plan.noise.key)
     return {
         "index": drawn.index,
         "speech": crops(drawn.speech, plan.speech.key),
+        **({} if plan.scene.speed == (1, 1) else {"speed": drawn.speed}),
+        **({} if drawn.speaking else {"speaking": False}),
+        **({"babble": babble} if babble else {}),
         "noise": [
             {**crop, "level_db": level} for crop, level in zip(noise, drawn.noise_db, strict=True)
         ],

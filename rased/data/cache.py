@@ -15,7 +15,8 @@ from jaxtyping import Float, Int16
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rased.data.sample import Batch
+from rased.data.batched import to_device
+from rased.data.sample import Batch, Place
 from rased.errors import RasedError
 
 if TYPE_CHECKING:
@@ -166,12 +167,44 @@ def complete(batch: Batch, corpora: Sequence["Corpus"]) -> Batch:
     rows = len(batch["key"])
     for part in ("clean", "noise"):
         if not batch[part].shape[-1]:
-            batch[part] = batch["snr_db"].new_zeros(rows, stored["frames"])
-    for found in stored["found"]:
-        holder = kept[found.role]
-        assert holder is not None
-        recording = holder.find_stored(found.recording)
-        out = batch["clean" if found.role == "speech" else "noise"][found.row, found.at :]
-        for at, start, frames in runs(found.start, found.frames, len(recording)):
-            torch.mul(recording[start : start + frames], 1 / FULL_SCALE, out=out[at : at + frames])
+            batch[part] = batch["snr_db"].new_zeros(rows, stored["frames"][part])
+    for role, part in (("speech", "clean"), ("noise", "noise")):
+        places = [place for place in stored["found"] if place.role == role]
+        if places:
+            holder = kept[role]
+            assert holder is not None
+            crop = _crop if batch[part].device.type == "cpu" else crop_at_once
+            crop(holder, places, batch[part])
     return batch
+
+
+def _crop(kept: Kept, places: Sequence[Place], out: Float[Tensor, "batch time"]) -> None:
+    """Write crops of kept recordings where they belong."""
+    for place in places:
+        recording = kept.find_stored(place.recording)
+        row = out[place.row, place.at :]
+        for at, start, frames in runs(place.start, place.frames, len(recording)):
+            torch.mul(recording[start : start + frames], 1 / FULL_SCALE, out=row[at : at + frames])
+
+
+def crop_at_once(kept: Kept, places: Sequence[Place], out: Float[Tensor, "batch time"]) -> None:
+    """The same in a few calls, whatever the number of crops: a call a crop is what costs on a device."""
+    assert kept.store is not None
+    time = out.shape[-1]
+    numbers = [place.recording for place in places]
+    frames = np.array([place.frames for place in places])
+    lengths = kept.frames[numbers]
+    columns = {
+        "first": np.cumsum(frames) - frames,  # of each crop, all of them one behind the other
+        "source": kept.ends[numbers] - lengths,
+        "start": np.array([place.start for place in places]),
+        "length": lengths,
+        "target": np.array([place.row * time + place.at for place in places]),
+    }
+    table = to_device(np.concatenate(list(columns.values())).tolist(), out).view(len(columns), -1)
+    count = int(frames.sum())
+    crop = torch.repeat_interleave(to_device(frames.tolist(), out), output_size=count)
+    first, source, start, length, target = table[:, crop]
+    within = torch.arange(count, device=out.device) - first
+    samples = kept.store[source + (start + within) % length]
+    out.view(-1).index_copy_(0, target + within, samples.to(out.dtype) * (1 / FULL_SCALE))

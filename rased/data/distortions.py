@@ -1,15 +1,15 @@
 """What microphones, converters and networks do to a mixture: one table of shares, drawn by the sample's own generator.
 
 A distortion is drawn where the other draws are made (plain numbers and a seed) and applied to the
-mixed waveform, row by row, on the device it lies on; only codecs go through the host. The order is
-that of the signal's way: wind and microphone, converter, bandwidth, codec, network.
+mixed waveform on the device it lies on; codecs, wind and lost packets go through the host, which waits for the device.
+The order is that of the signal's way: wind and microphone, converter, bandwidth, codec, network.
 """
 
 import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import soundfile
@@ -18,12 +18,14 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rased.data.batched import to_device
 from rased.errors import RasedError
 from rased.signal.convolution import fft_length
 
 Format = Literal["mp3", "vorbis", "opus"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 Waveform = Float[Tensor, " time"]
+Waveforms = Float[Tensor, "batch time"]
 _OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
 _CHANCES = 5
 """Uniform numbers that each kind may use."""
@@ -70,13 +72,8 @@ class Microphone(NamedTuple):
     a2: float
 
     def apply(self, waveform: Waveform, sample_rate: int) -> Waveform:
-        """Filter by the transform of an impulse response that has died away (its poles lie below 0.83)."""
-
-        def response(delay: Tensor) -> Tensor:
-            above = 1 + self.b1 * delay + self.b2 * delay.square()
-            return above / (1 + self.a1 * delay + self.a2 * delay.square())
-
-        return _filtered(waveform, response, ringing=512)
+        """Filter."""
+        return _microphones(waveform[None], [self], sample_rate)[0]
 
 
 class Clipping(NamedTuple):
@@ -110,16 +107,7 @@ class BandLimit(NamedTuple):
 
     def apply(self, waveform: Waveform, sample_rate: int) -> Waveform:
         """Filter."""
-        nyquist = sample_rate / 2
-
-        def response(delay: Tensor) -> Tensor:
-            hertz = torch.linspace(
-                0, nyquist, delay.shape[-1], dtype=waveform.dtype, device=waveform.device
-            )
-            place = (hertz / self.cutoff_hz - 1 + self.width) / self.width
-            return 0.5 + 0.5 * (math.pi * place.clamp(0, 1)).cos()
-
-        return _filtered(waveform, response, ringing=4096)
+        return _band_limits(waveform[None], [self], sample_rate)[0]
 
 
 class Codec(NamedTuple):
@@ -313,33 +301,107 @@ def names(distortions: Sequence[Distortion]) -> str:
 
 
 def distort(
-    waveform: Waveform, distortions: Sequence[Distortion], *, sample_rate: int, peak: float
-) -> tuple[Waveform, Float[Tensor, ""]]:
-    """Apply all in order; none: untouched.
+    waveforms: Waveforms,
+    distortions: Sequence[Sequence[Distortion]],
+    *,
+    sample_rate: int,
+    peak: float,
+    by_rows: bool = True,
+) -> tuple[Waveforms, Float[Tensor, " batch"]]:
+    """Apply to each mixture what happens to it, in order; those to which nothing happens are untouched.
 
     Args:
-        waveform: a mixture.
-        distortions: in the order of the signal's way.
+        waveforms: mixtures.
+        distortions: of each, in the order of the signal's way.
         sample_rate: Hz.
         peak: amplitude that must not be exceeded behind wind and microphone: a mixture that would is turned down as
             a whole, as somebody sets a level. What exceeds full scale behind all is cut off, as a converter does.
+        by_rows: one mixture at a time, so that its bits do not depend on the others; else all to which the same
+            happens together.
 
     Returns:
-        What is heard, and the gain that it was turned down by, which every part of the mixture must get.
+        What is heard, and the gains that they were turned down by, which every part of a mixture must get.
     """
-    gain = waveform.new_ones(())
-    if not distortions:
-        return waveform, gain
-    outside = sum(isinstance(one, Wind | Microphone) for one in distortions)
-    for distortion in distortions[:outside]:
-        waveform = distortion.apply(waveform, sample_rate)
-    highest = waveform.abs().amax()
-    if highest > peak:
-        gain = peak / highest
-        waveform = waveform * gain
-    for distortion in distortions[outside:]:
-        waveform = distortion.apply(waveform, sample_rate)
-    return waveform.clamp(-1, 1), gain
+    heard, gains = waveforms.clone(), waveforms.new_ones(len(waveforms))
+    touched = [row for row, several in enumerate(distortions) if several]
+    for rows in [[row] for row in touched] if by_rows else [touched] if touched else []:
+        place = to_device(rows, heard)
+        some, several = heard[place], [distortions[row] for row in rows]
+        some = _apply(some, several, _OUTSIDE, sample_rate)
+        gain = (peak / some.abs().amax(-1)).clamp_max(1.0)
+        some = _apply(some * gain[:, None], several, _INSIDE, sample_rate)
+        heard.index_copy_(0, place, some.clamp(-1, 1))
+        gains.index_copy_(0, place, gain)
+    return heard, gains
+
+
+def _apply(
+    waveforms: Waveforms,
+    distortions: Sequence[Sequence[Distortion]],
+    kinds: Sequence[type],
+    sample_rate: int,
+) -> Waveforms:
+    """Apply the distortions of some kinds, kind by kind, the filters to all rows of a kind at once."""
+    for kind in kinds:
+        found = {
+            row: one
+            for row, several in enumerate(distortions)
+            for one in several
+            if type(one) is kind
+        }
+        if not found:
+            continue
+        place = to_device(list(found), waveforms)
+        some, many = waveforms[place], list(found.values())
+        if kind in _FILTERS:
+            some = _FILTERS[kind](some, many, sample_rate)
+        else:
+            applied = [
+                one.apply(waveform, sample_rate) for one, waveform in zip(many, some, strict=True)
+            ]
+            some = torch.stack(applied)
+        waveforms = waveforms.index_copy(0, place, some)
+    return waveforms
+
+
+def _microphones(waveforms: Waveforms, many: Sequence[Microphone], sample_rate: int) -> Waveforms:
+    """Filter by the transforms of impulse responses that have died away (their poles lie below 0.83)."""
+    b1, b2, a1, a2 = _columns(many, waveforms)
+
+    def response(delay: Tensor) -> Tensor:
+        square = delay.square()
+        return (1 + b1 * delay + b2 * square) / (1 + a1 * delay + a2 * square)
+
+    return _filtered(waveforms, response, ringing=512)
+
+
+def _band_limits(waveforms: Waveforms, many: Sequence[BandLimit], sample_rate: int) -> Waveforms:
+    cutoff_hz, width = _columns(many, waveforms)
+
+    def response(delay: Tensor) -> Tensor:
+        hertz = torch.linspace(
+            0, sample_rate / 2, delay.shape[-1], dtype=waveforms.dtype, device=waveforms.device
+        )
+        place = (hertz / cutoff_hz - 1 + width) / width
+        return 0.5 + 0.5 * (math.pi * place.clamp(0, 1)).cos()
+
+    return _filtered(waveforms, response, ringing=4096)
+
+
+_FILTERS: dict[type, Callable[[Waveforms, Any, int], Waveforms]] = {
+    Microphone: _microphones,
+    BandLimit: _band_limits,
+}
+_OUTSIDE = (Wind, Microphone)
+_INSIDE = (Clipping, BandLimit, Codec, PacketLoss)
+
+
+def _columns(many: Sequence[tuple[float, ...]], like: Tensor) -> Sequence[Float[Tensor, "rows 1"]]:
+    """The numbers of several distortions of a kind, each as a column."""
+    numbers = torch.tensor(many, dtype=like.dtype)
+    if like.device.type == "cuda":
+        numbers = numbers.pin_memory()
+    return numbers.to(like.device, non_blocking=True).T[..., None].unbind()
 
 
 def _in(ends: tuple[float, float], chance: float) -> float:
@@ -359,14 +421,14 @@ def _shaped(
 
 
 def _filtered(
-    waveform: Waveform, response: Callable[[Tensor], Tensor], *, ringing: int
-) -> Waveform:
-    """Filter by a transfer function, given as a function of z^-1 on the unit circle; `ringing` samples may follow."""
-    time = waveform.shape[-1]
+    waveforms: Waveforms, response: Callable[[Tensor], Tensor], *, ringing: int
+) -> Waveforms:
+    """Filter by transfer functions, given as a function of z^-1 on the unit circle; `ringing` samples may follow."""
+    time = waveforms.shape[-1]
     length = fft_length(time + ringing)
-    spectrum = torch.fft.rfft(waveform, n=length)
+    spectra = torch.fft.rfft(waveforms, n=length)
     angle = torch.linspace(
-        0, -math.pi, spectrum.shape[-1], dtype=waveform.dtype, device=waveform.device
+        0, -math.pi, spectra.shape[-1], dtype=waveforms.dtype, device=waveforms.device
     )
     delay = torch.polar(torch.ones_like(angle), angle)
-    return torch.fft.irfft(spectrum * response(delay), n=length)[:time]
+    return torch.fft.irfft(spectra * response(delay), n=length)[..., :time]

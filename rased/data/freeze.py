@@ -21,7 +21,7 @@ from rased.data.corpus import Corpus
 from rased.data.mixing import PEAK, Mixer, Mixing, Target
 from rased.data.pack import encode
 from rased.data.sample import Batch, Mixture
-from rased.data.schemas import CODECS
+from rased.data.schemas import LOSSLESS
 from rased.data.shards import DIGITS
 from rased.data.testset import SCHEMA, TESTSET, list_sha256, put_in_place
 from rased.disk import on_disk
@@ -225,7 +225,7 @@ def _contents(corpus: Corpus | None, drawn: Iterable[int | None]) -> dict[str, l
     for number in sorted(number for number in drawn if number is not None):
         assert corpus is not None
         samples = np.rint(corpus.read(number) * np.float32(32768)).astype(np.int16)
-        packed = (encode(samples, codec, corpus.sample_rate) for codec in CODECS)
+        packed = (encode(samples, codec, corpus.sample_rate) for codec in LOSSLESS)
         digests = {hashlib.sha256(content).hexdigest() for content in packed}
         digests |= set(hexadecimal(corpus.sha256[number : number + 1]))
         found[corpus.key[number]] = sorted(digest[:DIGITS] for digest in digests)

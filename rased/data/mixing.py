@@ -1,4 +1,8 @@
-"""x = r * s + n as batched tensor code: the same on the CPU and on an accelerator, one gain for all parts."""
+"""x = r * s + n as tensor code: the same on the CPU and on an accelerator, one gain for all parts.
+
+On a CPU filters and rooms go row by row, with the spectra of rooms kept: a mixture has the same bits whatever else is
+in its batch. Elsewhere all rows go at once (see `batched`), where a row by itself would be many small calls.
+"""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -8,8 +12,10 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from rased.data import batched
 from rased.data.distortions import distort, names
 from rased.data.sample import Batch, Mixture
+from rased.data.speed import at_speed
 from rased.errors import RasedError
 from rased.signal import convolution, levels, room
 
@@ -71,11 +77,17 @@ _APART: tuple[Target, ...] = ("anechoic", "direct")
 
 
 class Mixer:
-    """Turns batches into mixtures on the device they lie on; keeps the spectra of the rooms it has met."""
+    """Turns batches into mixtures on the device they lie on; on a CPU keeps the spectra of the rooms it has met."""
 
-    def __init__(self, mixing: Mixing, *, limit: int = round(SPECTRA_MB * 1e6)) -> None:
-        """Keep at most `limit` bytes of spectra."""
-        self.mixing, self.limit = mixing, limit
+    def __init__(
+        self,
+        mixing: Mixing,
+        *,
+        limit: int = round(SPECTRA_MB * 1e6),
+        by_rows: bool | None = None,
+    ) -> None:
+        """Keep at most `limit` bytes of spectra; go row by row or not, None: on a CPU alone."""
+        self.mixing, self.limit, self.by_rows = mixing, limit, by_rows
         self._kept: OrderedDict[tuple[str, int, torch.device], tuple[Tensor, Tensor]] = (
             OrderedDict()
         )
@@ -92,20 +104,24 @@ class Mixer:
         The parts add up: `noisy == early + late + noise` to float precision, unless `distorted`
         tells what happened to noisy afterwards. The noise lies `snr_db` below the active level of
         the speech (`Mixing.snr_of`); the mixture has the level `level_dbfs` (rms) unless it would clip, by itself or
-        with wind and a microphone, then its peak is 0.99. An infinite snr_db means no noise. Silence stays silence.
+        with wind and a microphone, then its peak is 0.99. An infinite snr_db means no noise. Where there is no speech,
+        there is the noise alone. Silence stays silence.
         """
-        batch = _shaped(batch)
-        early, late, noisy = (torch.empty_like(batch["clean"]) for _ in range(3))
-        target = noisy.new_empty(noisy.shape) if self.mixing.target in _APART else None
-        targets = [None] * len(noisy) if target is None else target.unbind()
-        for row, parts in enumerate(zip(early.unbind(), late.unbind(), targets, strict=True)):
-            self._speak(batch, row, *parts)
-        speech = torch.add(early, late, out=noisy)
+        by_rows = self.by_rows
+        if by_rows is None:
+            by_rows = batch["clean"].device.type == "cpu"
+        batch = _shaped(_at_speed(batch, by_rows=by_rows), by_rows=by_rows)
+        early, late, target = self._by_rows(batch) if by_rows else self._at_once(batch)
+        noisy = speech = early + late
         if self.mixing.snr_of == "target" and self.mixing.target != "reverberant":
             speech = early if target is None else target
         noise_gain = levels.gain_for_snr(
             speech=speech, noise=batch["noise"], snr_db=batch["snr_db"]
         )
+        silent = (
+            levels.rms(speech) == 0
+        )  # nothing to hold the noise against: it keeps its own level
+        noise_gain = torch.where(silent & batch["snr_db"].isfinite(), 1.0, noise_gain)
         noise = batch["noise"] * _column(noise_gain)
         gain = _column(_gain(noisy.add_(noise), batch["level_dbfs"]))
         for part in (early, late, noise):
@@ -115,13 +131,16 @@ class Mixer:
         else:
             target = early.clone() if self.mixing.target == "early" else early + late
         torch.add(early, late, out=noisy).add_(noise)
-        sample_rate = self.mixing.sample_rate
-        for row, distortions in enumerate(batch["distortions"]):
-            if not distortions:
-                continue
-            noisy[row], gain = distort(noisy[row], distortions, sample_rate=sample_rate, peak=PEAK)
-            for part in (early, late, noise, target) if gain < 1 else ():
-                part[row] *= gain
+        if any(batch["distortions"]):
+            noisy, heard = distort(
+                noisy,
+                batch["distortions"],
+                sample_rate=self.mixing.sample_rate,
+                peak=PEAK,
+                by_rows=by_rows,
+            )
+            for part in (early, late, noise, target):
+                part.mul_(_column(heard))
         return Mixture(
             noisy=noisy,
             target=target,
@@ -135,6 +154,39 @@ class Mixer:
             rir_key=batch["rir_key"],
             distorted=[names(distortions) for distortions in batch["distortions"]],
         )
+
+    def _by_rows(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Early, late and, where it is no sum of them, the target of each row before any gain."""
+        early, late = torch.empty_like(batch["clean"]), torch.empty_like(batch["clean"])
+        target = torch.empty_like(early) if self.mixing.target in _APART else None
+        targets = [None] * len(early) if target is None else target.unbind()
+        for row, parts in enumerate(zip(early.unbind(), late.unbind(), targets, strict=True)):
+            self._speak(batch, row, *parts)
+        return early, late, target
+
+    def _at_once(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The same, all rows in a room together."""
+        early, late = batch["clean"].clone(), torch.zeros_like(batch["clean"])
+        target = early.clone() if self.mixing.target in _APART else None
+        inside = [row for row, key in enumerate(batch["rir_key"]) if key]
+        if not inside:
+            return early, late, target
+        rows = batched.to_device(inside, early)
+        clean, rir, direct = (batch[name][rows] for name in ("clean", "rir", "direct_path"))
+        rate = self.mixing.sample_rate
+        times = [self.mixing.early_ms]
+        if self.mixing.target == "direct":
+            times.append(room.DIRECT_MS)
+        ends = [round(milliseconds * rate / 1000) for milliseconds in times]
+        parts = batched.speak(clean, rir, direct, ends)
+        early.index_copy_(0, rows, parts[0])
+        late.index_copy_(0, rows, parts[-1])
+        if target is not None and self.mixing.target == "direct":
+            target.index_copy_(0, rows, parts[1])
+        elif target is not None:
+            amplitude = batched.direct_amplitude(rir, direct, rate // 2000)
+            target.index_copy_(0, rows, clean * _column(amplitude))
+        return early, late, target
 
     def _speak(
         self,
@@ -179,10 +231,28 @@ class Mixer:
         return found
 
 
-def _shaped(batch: Batch) -> Batch:
+def _at_speed(batch: Batch, *, by_rows: bool) -> Batch:
+    """Speech at its speed."""
+    if "speed" not in batch:
+        return batch
+    frames, rows = batch["noise"].shape[-1], len(batch["noise"])
+    clean, speed = batch["clean"], batch["speed"]
+    if by_rows and rows > 1:
+        each = [at_speed(clean[n : n + 1], speed[n : n + 1], frames) for n in range(rows)]
+        clean = torch.cat(each)
+    else:
+        clean = at_speed(clean, speed, frames)
+    return {**batch, "clean": clean}
+
+
+def _shaped(batch: Batch, *, by_rows: bool) -> Batch:
     """Speech and noise behind their filters."""
     if not batch["shaping"].shape[-1]:
         return batch
+    if not by_rows:
+        both = torch.stack([batch["clean"], batch["noise"]])
+        clean, noise = batched.shape(both, batch["shaping"].transpose(0, 1))
+        return {**batch, "clean": clean, "noise": noise}
     clean, noise = torch.empty_like(batch["clean"]), torch.empty_like(batch["noise"])
     for row, (for_clean, for_noise) in enumerate(batch["shaping"]):
         clean[row] = convolution.convolve(batch["clean"][row], for_clean, 0)

@@ -18,6 +18,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from rased.audio import RATES, BadAudioError, printable
+from rased.data import opus
 from rased.data.corpora.base import VOICEBANK_TEST_SPEAKERS
 from rased.data.folder import SKIPPED, Skipped, Writer, begin, read_skipped, recover, writing
 from rased.data.responses import describe
@@ -74,6 +75,7 @@ def pack(
     role: Role,
     codec: Codec = "flac",
     sample_rate: int = 16_000,
+    kbits: float = opus.USUAL,
     split: str = "train",
     valid_share: float = 0.0,
     shard_mb: float = 256.0,
@@ -89,8 +91,9 @@ def pack(
         given: folders, manifests and files (see `sources.collect`).
         out: folder of the shards; made where it is missing.
         role: speech, noise or rir. A rir keeps its first channel, the others are mixed to one.
-        codec: "flac", or "pcm16" (raw: larger, several times faster to read).
+        codec: "flac", "pcm16" (raw: larger, several times faster to read) or "opus" (lossy: a tenth of the size).
         sample_rate: Hz to resample to.
+        kbits: kbit/s of opus; the others take no notice.
         split: for files whose split neither manifest nor folder names.
         valid_share: of the labels of these files in the split valid (see `sources.Listing.divide`).
         shard_mb: a shard ends before it exceeds this many megabytes (a larger sample gets its own).
@@ -103,13 +106,14 @@ def pack(
             space left (complete shards stay).
         ProblemsFound: too many bad files, or nothing but bad files.
     """
-    _check(role, codec, sample_rate, shard_mb, jobs, max_bad)
+    _check(role, codec, sample_rate, kbits, shard_mb, jobs, max_bad)
     return pack_listing(
         collect(given, role=role, split=split, valid_share=valid_share),
         out,
         role=role,
         codec=codec,
         sample_rate=sample_rate,
+        kbits=kbits,
         shard_mb=shard_mb,
         jobs=jobs,
         max_bad=max_bad,
@@ -124,6 +128,7 @@ def pack_listing(
     role: Role,
     codec: Codec = "flac",
     sample_rate: int = 16_000,
+    kbits: float = opus.USUAL,
     shard_mb: float = 256.0,
     jobs: int = 0,
     max_bad: float = 0.1,
@@ -134,7 +139,7 @@ def pack_listing(
     Raises:
         RasedError: as `pack`; and the test speech of VoiceBank+DEMAND outside the split test.
     """
-    _check(role, codec, sample_rate, shard_mb, jobs, max_bad)
+    _check(role, codec, sample_rate, kbits, shard_mb, jobs, max_bad)
     _refuse_test_speakers(listing)
     request = {
         "schema": 1,
@@ -144,6 +149,7 @@ def pack_listing(
         "shard_mb": shard_mb,
         "files": len(listing),
         "listing_sha256": listing.digest(),
+        **({"kbits": kbits} if codec == "opus" else {}),
     }
     with writing(out):
         if begin(out, request):
@@ -151,21 +157,30 @@ def pack_listing(
         return _pack(out, listing, recover(out), request, jobs, max_bad, progress)
 
 
-def encode(samples: NDArray[np.int16], codec: Codec, sample_rate: int) -> bytes:
-    """Return the samples as they lie in a shard: a FLAC file, or raw little-endian 16-bit.
+def encode(
+    samples: NDArray[np.int16], codec: Codec, sample_rate: int, kbits: float = opus.USUAL
+) -> bytes:
+    """Return the samples as they lie in a shard: a FLAC file, raw little-endian 16-bit, or Opus in Ogg.
 
     FLAC of the level that decodes fastest: a fifth less time than the highest, for 2 to 6 % more bytes.
     """
-    return encode_blocks([samples], codec, sample_rate)
+    return encode_blocks([samples], codec, sample_rate, kbits)
 
 
-def encode_blocks(blocks: Iterable[NDArray[np.int16]], codec: Codec, sample_rate: int) -> bytes:
+def encode_blocks(
+    blocks: Iterable[NDArray[np.int16]],
+    codec: Codec,
+    sample_rate: int,
+    kbits: float = opus.USUAL,
+) -> bytes:
     """As `encode`, of samples that come some at a time."""
     data = io.BytesIO()
     if codec == "pcm16":
         for samples in blocks:
             data.write(samples.astype("<i2").tobytes())
         return data.getvalue()
+    if codec == "opus":
+        return opus.encode(blocks, sample_rate, kbits)
     with soundfile.SoundFile(
         data, "w", sample_rate, 1, "PCM_16", format="FLAC", compression_level=0.0
     ) as file:
@@ -175,7 +190,13 @@ def encode_blocks(blocks: Iterable[NDArray[np.int16]], codec: Codec, sample_rate
 
 
 def _check(
-    role: str, codec: str, sample_rate: int, shard_mb: float, jobs: int, max_bad: float
+    role: str,
+    codec: str,
+    sample_rate: int,
+    kbits: float,
+    shard_mb: float,
+    jobs: int,
+    max_bad: float,
 ) -> None:
     for what, given, known in (("role", role, ROLES), ("codec", codec, CODECS)):
         if given not in known:
@@ -184,6 +205,8 @@ def _check(
         raise RasedError(
             f"The sample rate is {sample_rate} Hz; allowed: {RATES[0]} to {RATES[1]}, usual: 16000."
         )
+    if codec == "opus":
+        opus.check(sample_rate, kbits)
     if not shard_mb > 0:
         raise RasedError(
             f"The shards are to hold {shard_mb} MB; give a number above 0, usual: 256."
@@ -228,7 +251,7 @@ def _pack(
 
     def prepare(source: Source) -> tuple[Details, bytes, str] | Skipped:
         try:
-            return _sample(source, role, codec, sample_rate)
+            return _sample(source, role, codec, sample_rate, request.get("kbits", opus.USUAL))
         except BadAudioError as error:
             return Skipped(printable(source.path), error.reason)
 
@@ -295,7 +318,7 @@ def _summary(out: Path, listing: Listing) -> Packed:
 
 
 def _sample(
-    source: Source, role: Role, codec: Codec, sample_rate: int
+    source: Source, role: Role, codec: Codec, sample_rate: int, kbits: float
 ) -> tuple[Details, bytes, str]:
     """Return what a shard holds of a recording, and what is unusual about its file."""
     try:
@@ -307,7 +330,7 @@ def _sample(
     except OSError:
         pass  # decoding says why it cannot be read
     decoded = decode(source.file, sample_rate=sample_rate, role=role)
-    data = encode_blocks(decoded.blocks(), codec, sample_rate)
+    data = encode_blocks(decoded.blocks(), codec, sample_rate, kbits)
     details = {
         "key": source.key,
         "role": role,

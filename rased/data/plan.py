@@ -1,6 +1,5 @@
 """What mixtures are drawn from and how: everything that chance decides about one, before anything is read."""
 
-import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,14 +12,18 @@ from jaxtyping import Float
 
 from rased.data import order
 from rased.data.corpus import Corpus
-from rased.data.distortions import Distortion, Distortions
+from rased.data.distortions import Distortion
 from rased.data.remote import BlockCache
+from rased.data.scene import Scene as Scene
 from rased.data.schemas import Role
+from rased.data.speed import source_frames
 from rased.errors import RasedError
 from rased.signal import levels, room
 
 Samples = Float[np.ndarray, " samples"]
 Shuffle = Literal["auto", "samples", "blocks"]
+_SPEED, _BABBLE, _SPEECH = (1 << 16) + 1, (1 << 16) + 2, (1 << 16) + 3
+"""Streams of a sample's generator, apart from those of its noises, which count up from 4."""
 _STREAMS: dict[Role, int] = {"speech": 0, "noise": 1, "rir": 2}
 """Of the generators that orders are drawn from."""
 
@@ -28,68 +31,8 @@ ROOMS_MB = 64.0
 """Megabytes of decoded rooms that a process keeps, where nothing else is said."""
 
 
-SHORTEST = 0.01
-"""Seconds of a segment or a room."""
-
 _OTHERS = 16
 """Recordings that are tried in place of a silent one before a mixture is given up."""
-
-
-@dataclass(frozen=True)
-class Scene:
-    """How mixtures are drawn; ranges are uniform, both ends included.
-
-    Attributes:
-        segment: seconds in a mixture.
-        snr_db: range of the speech-to-noise ratio on the active level of the speech.
-        level_dbfs: range of the level of the mixture.
-        reverb_probability: share of mixtures in a room (where there are any).
-        noise_probability: share of mixtures with noise.
-        noises: probabilities of one, two, ... noises at once, where there is noise; they add up to 1.
-        noise_level_db: range of the level of each further noise over that of the first.
-        pause: range of the seconds between utterances, where several of one speaker fill a segment.
-        rir_seconds: longest impulse response that is used, from its direct path on; longer ones are faded out
-            before it. What lies 5 ms and more before the direct path is left out.
-        shaping_probability: share of mixtures whose speech and whose noise go through random filters of second order
-        before they are mixed, (1 + a z^-1 + b z^-2) / (1 + c z^-1 + d z^-2) with all four uniform in [-3/8, 3/8]: other
-        voices, microphones and noises than there are recordings of (Valin, "A hybrid DSP/deep learning approach
-        to real-time full-band speech enhancement", MMSP 2018).
-        distortions: what happens to the mixture behind the microphone, and how often.
-    """
-
-    segment: float = 4.0
-    snr_db: tuple[float, float] = (-5.0, 15.0)
-    level_dbfs: tuple[float, float] = (-38.0, -16.0)
-    reverb_probability: float = 0.5
-    noise_probability: float = 1.0
-    noises: tuple[float, ...] = (1.0,)
-    noise_level_db: tuple[float, float] = (-10.0, 0.0)
-    pause: tuple[float, float] = (0.1, 0.5)
-    rir_seconds: float = 1.0
-    shaping_probability: float = 0.0
-    distortions: Distortions = Distortions()  # noqa: RUF009 - a frozen value
-
-    def __post_init__(self) -> None:
-        """Check once, where the value is made."""
-        for name in ("snr_db", "level_dbfs", "pause", "noise_level_db"):
-            low, high = getattr(self, name)
-            if not (low <= high and math.isfinite(low) and math.isfinite(high)):
-                raise RasedError(
-                    f"{name} is [{low}, {high}]; the lower end comes first, both are finite."
-                )
-        if self.pause[0] < 0:
-            raise RasedError(f"pause is {list(self.pause)}; a pause takes 0 s or more.")
-        for name in ("reverb_probability", "noise_probability", "shaping_probability"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise RasedError(f"{name} is {getattr(self, name)}; a share lies between 0 and 1.")
-        if not self.noises or min(self.noises) < 0 or abs(sum(self.noises) - 1) > 1e-6:
-            raise RasedError(
-                f"noises is {list(self.noises)}; give the probabilities of one, two, ... noises, which "
-                "add up to 1, as [0.7, 0.2, 0.1]."
-            )
-        for name in ("segment", "rir_seconds"):
-            if not SHORTEST <= getattr(self, name) < math.inf:
-                raise RasedError(f"{name} is {getattr(self, name)}; it takes {SHORTEST} s or more.")
 
 
 @dataclass(frozen=True)
@@ -107,7 +50,8 @@ class Drawn:
     """All that chance decides about one mixture: a pure function of (seed, epoch, index); nothing is read yet.
 
     `noise_db` is the level of each noise over that of the first; `shaping` holds the coefficients
-    for the speech and the noise, or nothing.
+    for the speech and the noise, or nothing. `babble` holds the voices of the first noise, where that is babble; the
+    others are in `noise` then. Where nobody is `speaking`, the speech is silent.
     """
 
     epoch: int
@@ -120,6 +64,9 @@ class Drawn:
     level_dbfs: float
     shaping: tuple[tuple[float, float, float, float], ...]
     distortions: tuple[Distortion, ...]
+    speed: float = 1.0
+    babble: tuple[tuple[Piece, ...], ...] = ()
+    speaking: bool = True
 
 
 class Turns:
@@ -228,6 +175,7 @@ class Plan:
         scene: how to draw.
         seed: of everything.
         count: samples in an epoch; every utterance comes once before any comes again.
+        frames: samples of a mixture; `speech_frames`: of the speech in it, before it is brought to its speed.
     """
 
     def __init__(
@@ -274,7 +222,9 @@ class Plan:
             )
         self.sample_rate = rates.pop()
         scene.distortions.check(self.sample_rate)
-        self.frames = round(scene.segment * self.sample_rate)
+        self.frames = self.speech_frames = round(scene.segment * self.sample_rate)
+        if scene.speed != (1, 1):
+            self.speech_frames = source_frames(self.frames, scene.speed[1])
         _, self._group = np.unique(speech.label.encoded, return_inverse=True)
         in_order: Callable[[int, int], np.ndarray] = partial(
             order.permutation, seed, count=len(speech)
@@ -319,12 +269,20 @@ class Plan:
         """Draw mixture `index` of an epoch."""
         random = order.generator(self.seed, epoch, index)
         scene = self.scene
-        speech = self._speech(self._utterance(epoch, index), random)
+        utterance = self._utterance(epoch, index)
+        speech, speed = self._speech(utterance, random, self.frames), 1.0
+        if scene.speed != (1, 1):
+            voice = order.generator(self.seed, epoch, index, _SPEED)
+            speed = float(np.exp(voice.uniform(*np.log(scene.speed))))
+            speech = self._speech(utterance, voice, source_frames(self.frames, speed))
         in_room = self.rir is not None and random.random() < scene.reverb_probability
         noisy = random.random() < scene.noise_probability
         noises = [(self._noise(epoch, index, random), 0.0)]
         if scene.noises[0] < 1:
             noises += self._further(epoch, index)
+        babble = self._babble(epoch, index, utterance) if noisy else ()
+        if babble:
+            noises = noises[1:]
         distortions: tuple[Distortion, ...] = ()
         if scene.distortions.any:
             distortions = scene.distortions.draw(order.generator(self.seed, epoch, index, 2))
@@ -346,7 +304,30 @@ class Plan:
             level_dbfs=float(random.uniform(*scene.level_dbfs)),
             shaping=shaping,
             distortions=distortions,
+            speed=speed,
+            babble=babble,
+            speaking=not noisy or self._is_speaking(epoch, index),
         )
+
+    def _is_speaking(self, epoch: int, index: int) -> bool:
+        """Whether a noisy mixture has speech."""
+        share = self.scene.speech_probability
+        return share == 1 or order.generator(self.seed, epoch, index, _SPEECH).random() < share
+
+    def _babble(self, epoch: int, index: int, utterance: int) -> tuple[tuple[Piece, ...], ...]:
+        """Voices of others, as many as a babble has; none where the first noise is no babble."""
+        share = self.scene.babble_probability
+        if not share:
+            return ()
+        random = order.generator(self.seed, epoch, index, _BABBLE)
+        others = [group for group in range(len(self._fillers)) if group != self._group[utterance]]
+        if random.random() >= share or not others:
+            return ()
+        low, high = self.scene.babble_voices
+        count = int(random.integers(low, high + 1))
+        groups = random.choice(others, count, replace=count > len(others))
+        leads = [int(random.choice(self._fillers[group])) for group in groups]
+        return tuple(self._speech(lead, random, self.frames) for lead in leads)
 
     def _any(self, corpus: Corpus, epoch: int, index: int, random: np.random.Generator) -> int:
         """Draw a recording: near the sample, or anywhere."""
@@ -387,13 +368,13 @@ class Plan:
             for _ in range(count)
         ]
 
-    def _speech(self, utterance: int, random: np.random.Generator) -> tuple[Piece, ...]:
-        """A crop of the utterance, or the whole of it and more of the same speaker behind pauses."""
+    def _speech(self, utterance: int, random: np.random.Generator, reach: int) -> tuple[Piece, ...]:
+        """A crop of `reach` samples, or the whole utterance and more of the same speaker behind pauses."""
         pieces: list[Piece] = []
         fillers = self._fillers[self._group[utterance]]
         at = 0
-        while at < self.frames:
-            length, left = int(self.speech.frames[utterance]), self.frames - at
+        while at < reach:
+            length, left = int(self.speech.frames[utterance]), reach - at
             start = int(random.integers(length - left + 1)) if length > left and not pieces else 0
             pieces.append(Piece(utterance, start, min(length, left), at))
             at += length + round(random.uniform(*self.scene.pause) * self.sample_rate)

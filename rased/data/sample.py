@@ -29,14 +29,14 @@ class Stored(TypedDict):
             they come from there alone.
         fresh: recordings that the batch brings along, one behind the other in `samples`.
         samples: of 16 bits.
-        frames: samples of a mixture.
+        frames: samples of `clean` and `noise`.
     """
 
     split: str
     found: list[Place]
     fresh: list[tuple[Literal["speech", "noise"], int]]
     samples: Int16[Tensor, " samples"]
-    frames: int
+    frames: dict[str, int]
 
 
 class Batch(TypedDict):
@@ -45,8 +45,8 @@ class Batch(TypedDict):
     It has no row where none of its samples could be read.
 
     Attributes:
-        clean: dry speech.
-        noise: noise, already as long as the speech; several are added up.
+        clean: dry speech, before it is brought to its speed.
+        noise: noise, as long as the mixture; several are added up.
         rir: room impulse responses, zero-padded behind; a unit impulse where there is no room.
         direct_path: index in samples of the direct path in each rir.
         snr_db: wanted ratio of the active level of the reverberant speech to the noise level.
@@ -54,6 +54,7 @@ class Batch(TypedDict):
         index: global index of the sample in the epoch.
         key: key of the speech in its shard; with `noise_key` and
             `rir_key` ("" for none, several joined by "+") what was drawn.
+        speed: of the speech, only where the scene has speeds.
         shaping: filters of the speech and of the noise ahead of everything else; no taps where the
             scene shapes nothing.
         distortions: what happens to each mixture behind the microphone, in order.
@@ -62,7 +63,7 @@ class Batch(TypedDict):
         stored: only where recordings are kept on the device.
     """
 
-    clean: Float[Tensor, "batch time"]
+    clean: Float[Tensor, "batch source"]
     noise: Float[Tensor, "batch time"]
     rir: Float[Tensor, "batch taps"]
     direct_path: Int[Tensor, " batch"]
@@ -76,6 +77,7 @@ class Batch(TypedDict):
     distortions: list[Sequence[Distortion]]
     skipped: list[str]
     rooms_bytes: int
+    speed: NotRequired[Float[Tensor, " batch"]]
     stored: NotRequired[Stored]
 
 

@@ -14,9 +14,10 @@ from rased.documents import Count, Hash, Name, Number, SampleRate, Text, Word
 from rased.errors import RasedError, shown
 
 Role = Literal["speech", "noise", "rir"]
-Codec = Literal["flac", "pcm16"]
+Codec = Literal["flac", "pcm16", "opus"]
 ROLES: tuple[Role, ...] = get_args(Role)
 CODECS: tuple[Codec, ...] = get_args(Codec)
+LOSSLESS: tuple[Codec, ...] = ("flac", "pcm16")
 SCHEMA = 1
 """Of an index."""
 COLUMNS = ("key", "split", "label", "shard", "offset", "bytes", "frames", "licence", "sha256")
@@ -42,7 +43,7 @@ class Head(msgspec.Struct, frozen=True):
 
     Attributes:
         role: speech, noise or rir.
-        codec: flac, or pcm16 (raw little-endian 16-bit samples).
+        codec: flac, pcm16 (raw little-endian 16-bit samples) or opus (lossy).
         sample_rate: Hz.
         samples: rows.
         licences: the names that the column `licence` counts into.

@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from rased.data import remote
+from rased.data import opus, remote
 from rased.data.columns import Kind, Names, hexadecimal
 from rased.data.schemas import COLUMNS, SCHEMA, Codec, Role, Shard, read_index_parts
 from rased.errors import RasedError, nearest
@@ -74,7 +74,7 @@ class Index:
         folder: where index.json lies.
         origin: URL of the shards, "" where they lie in the folder.
         role: speech, noise or rir.
-        codec: flac, or pcm16 (raw little-endian 16-bit samples).
+        codec: flac, pcm16 (raw little-endian 16-bit samples) or opus (lossy).
         sample_rate: Hz.
         shards: the tar files.
         licences: the names that the column `licence` counts into.
@@ -237,6 +237,12 @@ def decode(
         audio = np.frombuffer(memoryview(data)[2 * start : 2 * (start + frames)], dtype="<i2")
         out = None if out is None else out[: len(audio)]
         return np.multiply(audio, np.float32(2**-15), out=out)
+    if codec == "opus":
+        heard = opus.decode(data, start, frames)
+        if out is None:
+            return heard
+        out[: len(heard)] = heard
+        return out[: len(heard)]
     with soundfile.SoundFile(io.BytesIO(data)) as file:
         if start:
             file.seek(start)

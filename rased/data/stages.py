@@ -16,6 +16,7 @@ from rased.data.order import Span
 from rased.data.plan import Drawn, Piece, Plan, Samples, Scene
 from rased.data.remote import RemoteError
 from rased.data.sample import Batch, Place, Stored
+from rased.data.schemas import Role
 from rased.data.shards import ShardError
 from rased.errors import RasedError
 from rased.signal import levels
@@ -63,13 +64,14 @@ def draw(batches: Iterable[Span], *, plan: Plan, epoch: int) -> Iterator[list[Dr
 def fetch(batches: Iterable[list[Drawn]], *, plan: Plan) -> Iterator[Sources]:
     """Read and decode just what was drawn. What cannot be read becomes a reason, never another sample."""
     for batch in batches:
-        clean, noise = (np.empty((len(batch), plan.frames), np.float32) for _ in range(2))
+        clean = np.empty((len(batch), plan.speech_frames), np.float32)
+        noise = np.empty((len(batch), plan.frames), np.float32)
         rir = np.empty((len(batch), plan.taps), np.float32)
         direct_path, bad = [0] * len(batch), [""] * len(batch)
         device = OnDevice(plan)
         for row, drawn in enumerate(batch):
             try:
-                _speak(drawn.speech, plan.speech, clean[row], row, device)
+                _speak(drawn, plan.speech, clean[row], row, device)
                 batch[row] = drawn = _make_noise(drawn, plan, noise[row], row, device)
                 if drawn.rir is None or plan.rooms is None:
                     rir[row], rir[row, 0] = 0.0, 1.0
@@ -113,8 +115,16 @@ def collate(batches: Iterable[Sources], *, plan: Plan) -> Iterator[Batch]:
             snr_db=torch.tensor([d.snr_db for d in drawn]),
             level_dbfs=torch.tensor([d.level_dbfs for d in drawn]),
             index=torch.tensor([d.index for d in drawn], dtype=torch.int64),
-            key=["+".join(str(plan.speech.key[p.recording]) for p in d.speech) for d in drawn],
-            noise_key=["+".join(str(plan.noise.key[p.recording]) for p in d.noise) for d in drawn],
+            key=[_names(plan.speech, d.speech) if d.speaking else "" for d in drawn],
+            noise_key=[
+                "+".join(
+                    [
+                        *(_names(plan.speech, pieces) for pieces in d.babble),
+                        *([_names(plan.noise, d.noise)] if d.noise else []),
+                    ]
+                )
+                for d in drawn
+            ],
             rir_key=[
                 "" if d.rir is None or plan.rir is None else str(plan.rir.key[d.rir]) for d in drawn
             ],
@@ -123,6 +133,8 @@ def collate(batches: Iterable[Sources], *, plan: Plan) -> Iterator[Batch]:
             skipped=[reason for reason in sources["bad"] if reason],
             rooms_bytes=sources["rooms_bytes"],
         )
+        if plan.scene.speed != (1, 1):
+            batch["speed"] = torch.tensor([d.speed for d in drawn], dtype=torch.float32)
         if sources["device"].used:
             sources["device"].hand_over(batch, good)
         yield batch
@@ -168,9 +180,9 @@ class OnDevice:
         quietest = float((energy[frames:] - energy[: len(energy) - frames]).min())
         return quietest < 2.1 * frames * levels.SILENT**2
 
-    def stream(self, corpus: Corpus, piece: Piece, out: Samples) -> None:
-        """Write a crop that goes round where its recording is shorter."""
-        self._streamed.add(corpus.role)
+    def stream(self, corpus: Corpus, piece: Piece, out: Samples, part: Role | None = None) -> None:
+        """Write a crop that goes round where its recording is shorter; `part`: what it is in the mixture."""
+        self._streamed.add(part or corpus.role)
         length = int(corpus.frames[piece.recording])
         if piece.start + piece.frames <= length:
             corpus.read(piece.recording, piece.start, piece.frames, out=out)
@@ -189,7 +201,7 @@ class OnDevice:
             samples=torch.from_numpy(
                 np.concatenate([np.empty(0, np.int16), *self._fresh.values()])
             ),
-            frames=self.plan.frames,
+            frames={"clean": self.plan.speech_frames, "noise": self.plan.frames},
         )
         if "speech" not in self._streamed:
             batch["clean"] = batch["clean"][:, :0].clone()
@@ -197,13 +209,11 @@ class OnDevice:
             batch["noise"] = batch["noise"][:, :0].clone()
 
 
-def _speak(
-    pieces: tuple[Piece, ...], corpus: Corpus, out: Samples, row: int, device: OnDevice
-) -> None:
+def _speak(drawn: Drawn, corpus: Corpus, out: Samples, row: int, device: OnDevice) -> None:
     """Write the pieces of a segment of speech, with silence around them."""
-    if pieces[0].frames < len(out):
+    if not drawn.speaking or drawn.speech[0].frames < len(out):
         out[:] = 0
-    for piece in pieces:
+    for piece in drawn.speech if drawn.speaking else ():
         device.read(corpus, piece, out[piece.at : piece.at + piece.frames], row)
 
 
@@ -216,6 +226,8 @@ def _make_noise(drawn: Drawn, plan: Plan, out: Samples, row: int, device: OnDevi
     Raises:
         RasedError: it is silent in all the places that were tried.
     """
+    if drawn.babble:
+        return _make_babble(drawn, plan, out, device)
     if not drawn.noise:
         out[:] = 0
         return drawn
@@ -224,14 +236,38 @@ def _make_noise(drawn: Drawn, plan: Plan, out: Samples, row: int, device: OnDevi
             return drawn  # on the device lies nothing that is silent anywhere
         return replace(drawn, noise=(_audible(drawn, 0, plan, out, device),))
     device.stream(plan.noise, drawn.noise[0], out)
-    pieces = [_audible(drawn, 0, plan, out, device)]
+    first = _audible(drawn, 0, plan, out, device)
+    return replace(drawn, noise=(first, *_add(drawn, 1, plan, out, device)))
+
+
+def _make_babble(drawn: Drawn, plan: Plan, out: Samples, device: OnDevice) -> Drawn:
+    """Write voices of equal level, and further noises at their levels over all of them.
+
+    Raises:
+        RasedError: all voices are silent.
+    """
+    out[:] = 0
+    for pieces in drawn.babble:
+        voice = np.zeros_like(out)
+        for piece in pieces:
+            device.stream(plan.speech, piece, voice[piece.at : piece.at + piece.frames], "noise")
+        out += voice / np.float32(max(_rms(voice), levels.SILENT))
+    if _rms(out) < levels.SILENT:
+        keys = ", ".join(str(plan.speech.key[pieces[0].recording]) for pieces in drawn.babble)
+        raise RasedError(f"the voices of a babble are silent ({keys}); leave them out.")
+    return replace(drawn, noise=_add(drawn, 0, plan, out, device))
+
+
+def _add(drawn: Drawn, start: int, plan: Plan, out: Samples, device: OnDevice) -> tuple[Piece, ...]:
+    """Add the noises from number `start` on at their levels over what is there; return what they were made of."""
     wanted = _rms(out)
-    noise = np.empty_like(out)
-    for number, level_db in enumerate(drawn.noise_db[1:], 1):
+    noise, pieces = np.empty_like(out), []
+    for number in range(start, len(drawn.noise)):
         device.stream(plan.noise, drawn.noise[number], noise)
         pieces.append(_audible(drawn, number, plan, noise, device))
-        out += noise * np.float32(wanted / _rms(noise) * 10 ** (level_db / 20))
-    return replace(drawn, noise=tuple(pieces))
+        scale = wanted / _rms(noise) * 10 ** (drawn.noise_db[number] / 20)
+        out += noise * np.float32(scale)
+    return tuple(pieces)
 
 
 def _audible(drawn: Drawn, number: int, plan: Plan, out: Samples, device: OnDevice) -> Piece:
@@ -247,6 +283,10 @@ def _audible(drawn: Drawn, number: int, plan: Plan, out: Samples, device: OnDevi
         f"the noise '{plan.noise.key[piece.recording]}' is silent, and so are the others that were tried; leave "
         "silent recordings out."
     )
+
+
+def _names(corpus: Corpus, pieces: Iterable[Piece]) -> str:
+    return "+".join(str(corpus.key[piece.recording]) for piece in pieces)
 
 
 def _rms(samples: Samples) -> float:

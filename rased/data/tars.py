@@ -1,6 +1,6 @@
 """Shards as tar files: written one sample behind the other, read back even where they are damaged.
 
-A sample is two members, {key}.flac or {key}.pcm16 and behind it {key}.json. Times and owners are
+A sample is two members, {key}.flac, {key}.pcm16 or {key}.opus and behind it {key}.json. Times and owners are
 fixed, so that equal samples give equal bytes. Plain tools and WebDataset read these files.
 """
 

@@ -8,10 +8,11 @@ import soundfile
 import torch
 
 from rased.data import datamodule
-from rased.data.cache import Kept, keep, runs
+from rased.data.cache import Kept, _crop, crop_at_once, keep, runs
 from rased.data.corpus import Corpus
 from rased.data.datamodule import MixtureDataModule
 from rased.data.mixing import Mixing
+from rased.data.sample import Place
 from rased.data.shards import Reader
 from rased.errors import RasedError
 from rased.signal.convolution import grid_length
@@ -22,7 +23,8 @@ NAMES = ("noisy", "target", "early", "late", "noise")
 
 
 def _module(corpora, **options):
-    scene = conftest.Scene(segment=1.0, noises=options.pop("noises", (1.0,)))
+    more = options.pop("scene", {})
+    scene = conftest.Scene(segment=1.0, noises=options.pop("noises", (1.0,)), **more)
     sources = [[str(corpora)]] * 3
     return MixtureDataModule(*sources, scene=scene, batch_size=4, seed=3, **options)
 
@@ -180,6 +182,29 @@ def test_a_crop_goes_round():
         ]
         expected = (start + np.arange(frames)) % length
         np.testing.assert_array_equal(np.concatenate(pieces), expected)
+
+
+def test_all_crops_at_once_are_the_crops_one_by_one():
+    """Bit for bit, with crops that go round and several in a row."""
+    random = np.random.default_rng(4)
+    kept = Kept(np.array([50, 7, 1, 300]), limit=10_000, device=True)
+    for number, frames in enumerate(kept.frames):
+        samples = random.integers(-32768, 32768, frames).astype(np.int16)
+        kept.upload(number, torch.from_numpy(samples))
+    places = []
+    for row in range(6):
+        at = 0
+        while at < 90:
+            number = int(random.integers(4))
+            frames = min(100 - at, int(random.integers(1, 60)))
+            start = int(random.integers(kept.frames[number]))
+            places.append(Place("speech", row, at, number, start, frames))
+            at += frames + int(random.integers(5))
+    expected, out = torch.zeros(7, 100), torch.zeros(7, 100)
+    _crop(kept, places, expected)
+    crop_at_once(kept, places, out)
+    assert torch.equal(out, expected)
+    assert expected[:6].abs().sum(-1).min() > 0
 
 
 def test_full_scale_survives():

@@ -162,14 +162,16 @@ def test_silence_stays_silence_and_short_sounds_stay_finite(distortion, time):
     silence = distortion.apply(torch.zeros(time), RATE)
     assert silence.shape == (time,)
     assert silence.abs().max() < 1e-6
-    heard, _ = distort(10 * sound(time), [distortion], sample_rate=RATE, peak=PEAK)
+    heard, _ = distort(10 * sound(time)[None], [[distortion]], sample_rate=RATE, peak=PEAK)
     assert heard.isfinite().all()
     assert heard.abs().max() <= 1
 
 
 def test_without_distortions_nothing_is_touched():
-    waveform = 3 * sound()
-    assert distort(waveform, (), sample_rate=RATE, peak=PEAK) == (waveform, 1.0)
+    waveforms = 3 * sound()[None]
+    heard, gains = distort(waveforms, [()], sample_rate=RATE, peak=PEAK)
+    assert torch.equal(heard, waveforms)
+    assert gains.tolist() == [1.0]
 
 
 CHEAP = [name for name in TABLE if name != "codec"]
@@ -198,8 +200,10 @@ def test_distortions_touch_noisy_alone(seed, target, direct, snr_db, level_dbfs,
     before, after = mixer(plain), mixer({**plain, "distortions": drawn})
     for row, distortions in enumerate(drawn):
         assert after["distorted"][row] == names(distortions)
-        expected, gain = distort(before["noisy"][row], distortions, sample_rate=RATE, peak=PEAK)
-        assert torch.equal(after["noisy"][row], expected)
+        heard, gain = distort(
+            before["noisy"][row : row + 1], [distortions], sample_rate=RATE, peak=PEAK
+        )
+        assert torch.equal(after["noisy"][row], heard[0])
         for name in ("target", "early", "late", "noise"):
             assert torch.equal(before[name][row] * gain, after[name][row])
     mixed = before["early"] + before["late"] + before["noise"]
@@ -273,6 +277,11 @@ def test_several_noises_are_summed_at_their_levels_and_named(plan):
         (lambda: Scene(noise_level_db=(3.0, -3.0)), "lower end comes first"),
         (lambda: Scene(snr_db=(-5.0, math.nan)), "lower end comes first"),
         (lambda: Scene(pause=(-1.0, 0.5)), "a pause takes 0 s or more"),
+        (lambda: Scene(speed=(1.2, 0.8)), "lower end comes first"),
+        (lambda: Scene(speed=(0.1, 1.0)), "speeds between 0.5 and 2"),
+        (lambda: Scene(babble_probability=2.0), "a share lies between 0 and 1"),
+        (lambda: Scene(babble_voices=(0, 2)), "1 voice or more"),
+        (lambda: Scene(speech_probability=-0.1), "a share lies between 0 and 1"),
         (lambda: Scene(segment=1e-6), "it takes 0.01 s or more"),
         (lambda: Scene(rir_seconds=0.0), "it takes 0.01 s or more"),
         (lambda: Distortions(clipping=1.5), "between 0 and 1"),
@@ -288,6 +297,42 @@ def test_several_noises_are_summed_at_their_levels_and_named(plan):
 def test_wrong_settings_are_named(make, sentence):
     with pytest.raises(RasedError, match=sentence):
         make()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("snr_of", ["reverberant", "target"])
+def test_rows_at_once_are_the_rows_one_by_one(target, snr_of):
+    """What a device does with a whole batch is what a CPU does row by row, to float precision."""
+    batch = batch_of(11, rows=6, direct=77)
+    batch["rir_key"][3] = ""  # not the first row alone is without a room
+    batch["rir"][3] = batch["rir"][0]
+    batch["direct_path"][3] = 0
+    batch["shaping"] = 0.1 * torch.randn(6, 2, 64, generator=torch.Generator().manual_seed(1))
+    batch["shaping"][..., 0] = 1
+    cheap = Distortions(**dict.fromkeys(CHEAP, 0.6))
+    batch["distortions"] = [cheap.draw(np.random.default_rng(row)) for row in range(6)]
+    batch["distortions"][2] = ()
+    mixing = Mixing(target=target, snr_of=snr_of)
+    alone = Mixer(mixing, by_rows=True)(batch)
+    together = Mixer(mixing, by_rows=False)(batch)
+    for name in ("noisy", "target", "early", "late", "noise"):
+        torch.testing.assert_close(together[name], alone[name], rtol=0, atol=2e-6)
+
+
+def test_a_batch_at_once_takes_as_many_calls_as_a_few_rows():
+    """On a device each call costs; their number does not grow with the rows, but for clipping's two a row."""
+    calls = []
+    for rows in (4, 32):
+        batch = batch_of(12, rows=rows)
+        table = Distortions(microphone=1.0, band_limit=1.0)
+        batch["distortions"] = [table.draw(np.random.default_rng(row)) for row in range(rows)]
+        batch["shaping"] = torch.randn(rows, 2, 64)
+        mixer = Mixer(Mixing(target="direct"), by_rows=False)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            mixer(batch)
+        calls.append(sum(event.count for event in profile.key_averages()))
+    assert calls[1] < calls[0] + 20
+    assert calls[1] < 1500
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,10 +19,13 @@ import webdataset
 
 from rased.audio import BadAudioError
 from rased.cli import main
+from rased.data.corpus import Corpus
 from rased.data.pack import encode, encode_blocks, pack
-from rased.data.shards import Reader, read_index
+from rased.data.shards import Reader, bundle, read_index
+from rased.data.shards import decode as stored
 from rased.data.sources import collect
 from rased.data.tars import read_shard
+from rased.data.verify import verify
 from rased.data.waveform import decode
 from rased.disk import PART
 from rased.errors import ProblemsFound, RasedError
@@ -427,6 +431,60 @@ class TestShards:
         flac, rate = soundfile.read(io.BytesIO(encode(samples, "flac", 8000)), dtype="int16")
         assert rate == 8000
         assert np.array_equal(flac, samples)
+
+    @pytest.mark.parametrize("rate", [8_000, 16_000, 48_000])
+    @pytest.mark.parametrize("length", [1, 319, 320, 321, 5000, 70_001])
+    def test_opus_keeps_the_length_and_gives_equal_bytes(self, rate: int, length: int):
+        samples = np.rint(32768 * tone(440, seconds=length / rate, rate=rate)).astype(np.int16)
+        coded = [encode(samples, "opus", rate) for _ in range(2)]
+        assert coded[0] == coded[1]
+        heard = stored(coded[0], "opus", 0, length)
+        assert len(heard) == length
+        assert np.array_equal(heard * 32768, np.rint(heard * 32768))
+        start = length // 3
+        assert np.array_equal(stored(coded[0], "opus", start, length - start), heard[start:])
+
+    def test_opus_shards_are_small_whole_and_close(self, tmp_path: Path):
+        """Verified, read at any place, smaller with fewer bits, and no worse than the codec is."""
+        samples = soundfile.read(bundle() / "frozen" / "target" / "m0000.flac", dtype="int16")[0]
+        sizes = []
+        for kbits in (48.0, 16.0):
+            folder = tmp_path / f"{kbits:g}"
+            (folder / "in").mkdir(parents=True)
+            soundfile.write(folder / "in" / "a.wav", samples, RATE)
+            packed = pack(
+                [folder / "in"],
+                folder / "out",
+                role="speech",
+                codec="opus",
+                kbits=kbits,
+            )
+            sizes.append(packed.bytes)
+            assert not verify([folder / "out"]).problems
+            corpus = Corpus([folder / "out"], role="speech", split="train")
+            heard = corpus.read(0)
+            assert np.array_equal(corpus.read(0, 999, 5000), heard[999:5999])
+            out = np.empty(5000, np.float32)
+            corpus.read(0, 999, 5000, out=out)
+            assert np.array_equal(out, heard[999:5999])
+            clean = samples / np.float32(32768)
+            error = np.square(heard - clean).mean() / np.square(clean).mean()
+            assert 10 * np.log10(error) < (-12 if kbits == 48 else -6)
+        assert sizes[1] < sizes[0] < 0.5 * 2 * len(samples)
+
+    @pytest.mark.parametrize(
+        ("settings", "sentence"),
+        [
+            ({"sample_rate": 44_100}, "Opus takes 8000, 12000, 16000, 24000, 48000 Hz, not 44100"),
+            ({"kbits": 500.0}, "Opus takes 6 to 256 kbit/s, not 500"),
+            ({"kbits": float("nan")}, "Opus takes 6 to 256 kbit/s, not nan"),
+        ],
+    )
+    def test_what_opus_cannot_do_is_named(self, tmp_path: Path, settings, sentence: str):
+        corpus(tmp_path / "in")
+        with pytest.raises(RasedError, match=re.escape(sentence)):
+            pack([tmp_path / "in"], tmp_path / "out", role="speech", codec="opus", **settings)
+        assert not (tmp_path / "out").exists()
 
 
 class TestRestart:

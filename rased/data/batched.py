@@ -1,0 +1,68 @@
+"""The work of the mixer on many rows at a time, for devices on which each call costs more than its arithmetic.
+
+On a processor rows go one by one, so that a mixture has the same bits whatever else is in its batch; see `mixing`.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rased.signal.convolution import fft_length
+
+
+def to_device(values: Sequence[int], like: Tensor) -> Int[Tensor, " values"]:
+    """Whole numbers of the host on the device of a tensor, without waiting for what that has to do."""
+    numbers = torch.tensor(values, dtype=torch.int64)
+    if like.device.type == "cuda":
+        numbers = numbers.pin_memory()
+    return numbers.to(like.device, non_blocking=True)
+
+
+def shape(
+    several: Float[Tensor, "several batch time"], filters: Float[Tensor, "several batch taps"]
+) -> Float[Tensor, "several batch time"]:
+    """Waveforms behind their filters."""
+    time = several.shape[-1]
+    length = fft_length(time + filters.shape[-1])
+    spectra = torch.fft.rfft(several, n=length) * torch.fft.rfft(filters, n=length)
+    return torch.fft.irfft(spectra, n=length)[..., :time]
+
+
+def speak(
+    clean: Float[Tensor, "rows time"],
+    rir: Float[Tensor, "rows taps"],
+    direct: Int[Tensor, " rows"],
+    ends: Sequence[int],
+) -> Float[Tensor, "parts rows time"]:
+    """Speech in rooms, aligned to the direct paths, by parts of the responses.
+
+    Args:
+        clean: dry speech.
+        rir: a response each.
+        direct: index of the direct path in each.
+        ends: samples behind the direct path where a part ends.
+
+    Returns:
+        What arrives before each end, and last what arrives behind the first one.
+    """
+    time, taps = clean.shape[-1], rir.shape[-1]
+    length = fft_length(time + taps)
+    place = torch.arange(length, device=rir.device)
+    turned = torch.nn.functional.pad(rir, (0, length - taps))
+    turned = turned.gather(1, (place + direct[:, None]) % length)  # the direct path at time 0
+    before = place >= length - direct[:, None]
+    parts = [turned * (before | (place < end)) for end in ends]
+    responses = torch.stack([*parts, turned - parts[0]])
+    spectra = torch.fft.rfft(responses) * torch.fft.rfft(clean, n=length)
+    return torch.fft.irfft(spectra, n=length)[..., :time]
+
+
+def direct_amplitude(
+    rir: Float[Tensor, "rows taps"], direct: Int[Tensor, " rows"], half: int
+) -> Float[Tensor, " rows"]:
+    """Signed amplitude of the direct paths: root of the energy within `half` samples, sign of the peak."""
+    distance = torch.arange(rir.shape[-1], device=rir.device) - direct[:, None]
+    energy = (rir.square() * (distance.abs() <= half)).sum(-1)
+    return energy.sqrt() * rir.gather(1, direct[:, None])[:, 0].sign()
