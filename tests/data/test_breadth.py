@@ -65,7 +65,7 @@ def test_a_single_speaker_gives_no_babble(tmp_path, plan):
 
     random = np.random.default_rng(0)
     one = [("train", "only", 0.1 * random.standard_normal(RATE)) for _ in range(2)]
-    speech = Corpus([write_corpus(tmp_path, "speech", one)], role="speech", split="train")
+    speech = Corpus([write_corpus(tmp_path / "one", "speech", one)], role="speech", split="train")
     scene = Scene(segment=1.0, babble_probability=1.0)
     alone = Plan(speech=speech, noise=plan.noise, rir=None, scene=scene, seed=0)
     drawn = alone.draw(0, 0)
