@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rased.data.batched import to_device
 from rased.data.sample import Batch, Place
+from rased.data.schemas import Role
 from rased.errors import RasedError
 
 if TYPE_CHECKING:
@@ -153,6 +154,12 @@ def runs(start: int, frames: int, length: int) -> Iterator[tuple[int, int, int]]
         at, start = at + here, 0
 
 
+_PARTS: tuple[tuple[Role, Literal["clean", "noise"]], ...] = (
+    ("speech", "clean"),
+    ("noise", "noise"),
+)
+
+
 def complete(batch: Batch, corpora: Sequence["Corpus"]) -> Batch:
     """Put into a batch, on the device it lies on, what is kept there, and keep what it brought along."""
     stored = batch["stored"]
@@ -168,7 +175,7 @@ def complete(batch: Batch, corpora: Sequence["Corpus"]) -> Batch:
     for part in ("clean", "noise"):
         if not batch[part].shape[-1]:
             batch[part] = batch["snr_db"].new_zeros(rows, stored["frames"][part])
-    for role, part in (("speech", "clean"), ("noise", "noise")):
+    for role, part in _PARTS:
         places = [place for place in stored["found"] if place.role == role]
         if places:
             holder = kept[role]
