@@ -162,24 +162,35 @@ def _call(cls: type, arguments: Any, way: _Way, where: str) -> Callable[..., Any
             given[key] = _convert(value, annotations[key], way, place)
         except _UnfitError as unfit:
             raise RasedError(f"{place} is {shown(value)}, and must be {unfit}.") from None
-    return partial(_make, cls, where, **given) if not way.dry else _make_nothing
+    if way.dry:
+        return _make_nothing
+    maker = _Maker(cls, **given)
+    maker.where = where
+    return maker
 
 
 def _make_nothing(*_: Any, **__: Any) -> None:
     """What a dry run makes."""
 
 
-def _make(cls: type, where: str, /, *positional: Any, **given: Any) -> Any:
-    try:
-        return cls(*positional, **given)
-    except RasedError:
-        raise
-    except Exception as error:  # whatever a class raises for values that do not suit each other
-        lines = str(error).splitlines() or [""]
-        reason = cut(lines[0].replace(f"{cls.__name__}.__init__() ", ""))
-        raise RasedError(
-            f"{where}: {cls.__name__} cannot be built from these values ({type(error).__name__}: {reason})."
-        ) from error
+class _Maker(partial[Any]):
+    """A class with its keyword arguments; what it raises for values that do not suit each other is one sentence."""
+
+    where: str
+
+    def __call__(self, /, *positional: Any, **given: Any) -> Any:
+        """Make an instance."""
+        try:
+            return super().__call__(*positional, **given)
+        except RasedError:
+            raise
+        except Exception as error:
+            name = cast(type, self.func).__name__
+            lines = str(error).splitlines() or [""]
+            reason = cut(lines[0].replace(f"{name}.__init__() ", ""))
+            raise RasedError(
+                f"{self.where}: {name} cannot be built from these values ({type(error).__name__}: {reason})."
+            ) from error
 
 
 def _class_of(spec: Any, way: _Way, where: str) -> type:

@@ -10,6 +10,7 @@ from rased import yaml_reader
 from rased.building import Spec
 from rased.errors import RasedError, nearest
 from rased.fetch import without_credentials
+from rased.machine import user
 
 _PACKAGE = Path(__file__).parent
 _SPEC_KEYS = {"class_path", "init_args"}
@@ -28,7 +29,7 @@ def cache_folder() -> Path:
     try:
         return Path.home() / ".cache" / "rased"
     except RuntimeError:
-        return Path(tempfile.gettempdir()) / f"rased-{os.getuid()}"
+        return Path(tempfile.gettempdir()) / f"rased-{user()}"
 
 
 def config_folder() -> Path:

@@ -5,18 +5,18 @@ such a file without a lock knows that its writer was killed, and may remove it.
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from rased.errors import RasedError
+from rased.machine import READ, WRITE, hold_lock, open_folder, take_lock
 
 PART = ".part"
 """Ends the name of a file that is being written."""
@@ -73,7 +73,7 @@ def replacing(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-        os.close(lock)
+        _close(lock)
 
 
 @contextmanager
@@ -102,25 +102,7 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
             _take_name(part, path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-        os.close(lock)
-
-
-def take_lock(file: int, *, wait: bool = False) -> bool:
-    """Lock an open file or folder for this process; False where another process holds it.
-
-    Some file systems (NFS without a lock server, for one) have no locks: there it is True for everybody.
-
-    Args:
-        file: descriptor; the lock ends when it is closed.
-        wait: until the other process lets go, instead of returning False.
-    """
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
+        _close(lock)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -157,20 +139,27 @@ def remove_abandoned(path: Path) -> None:
     except OSError:
         return
     for one in left:
-        try:
-            lock = os.open(one, os.O_RDONLY)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if one.is_dir():
-                shutil.rmtree(one, ignore_errors=True)
-            else:
-                one.unlink(missing_ok=True)
-        except OSError:
-            pass  # somebody writes it, or this file system knows no locks
-        finally:
-            os.close(lock)
+        with suppress(OSError):
+            _remove_unlocked(one)
+
+
+def _remove_unlocked(path: Path) -> None:
+    """Remove what nobody writes; where there are no locks nobody can tell, and it stays."""
+    lock = open_folder(path) if path.is_dir() else os.open(path, READ)
+    try:
+        if not hold_lock(lock):
+            return
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    finally:
+        _close(lock)
+
+
+def _close(lock: int | None) -> None:
+    if lock is not None:
+        os.close(lock)
 
 
 def _prefix(name: str) -> str:
@@ -178,22 +167,23 @@ def _prefix(name: str) -> str:
     return f".{kept}."
 
 
-def _begin(path: Path, *, folder: bool = False) -> tuple[Path, int]:
+def _begin(path: Path, *, folder: bool = False) -> tuple[Path, int | None]:
     """Make an unfinished file or folder; return it and the descriptor that holds its lock."""
+    lock: int | None
     while True:
         part = path.with_name(unfinished_name(path.name))
         if folder:
             part.mkdir()
             try:
-                lock = os.open(part, os.O_RDONLY)
+                lock = open_folder(part)
             except FileNotFoundError:  # taken for abandoned before it could be locked
                 continue
         else:
-            lock = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            lock = os.open(part, WRITE | os.O_EXCL, 0o666)
         take_lock(lock, wait=True)  # without locks nobody removes what is unfinished
         if part.exists():  # nobody has taken it for abandoned before it was locked
             return part, lock
-        os.close(lock)
+        _close(lock)
 
 
 def _take_name(part: Path, path: Path) -> None:

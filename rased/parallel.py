@@ -1,7 +1,6 @@
 """Work shared out over the cores of this machine, with results in the order of the items."""
 
 import multiprocessing
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -10,16 +9,10 @@ from itertools import islice
 from typing import Literal, TypeVar
 
 from rased.errors import RasedError
+from rased.machine import cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def cores() -> int:
-    """Number of cores that this process may use; Linux can give it fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def in_order(

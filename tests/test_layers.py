@@ -20,6 +20,7 @@ FOUNDATION = {
     "names",
     "documents",
     "disk",
+    "machine",
     "fetch",
     "tensors",
     "config",

@@ -7,7 +7,8 @@ import pytest
 
 from rased.cli import main
 from rased.errors import RasedError
-from rased.parallel import cores, in_order
+from rased.machine import cores
+from rased.parallel import in_order
 
 
 def square(number):

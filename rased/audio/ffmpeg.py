@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from rased.audio.problems import DamagedError
+from rased.machine import read_at
 
 _DEMUXERS = "mov,wav,matroska,webm,aac,asf,amr,avi,caf,flv,ac3,eac3,mpeg,mpegts,ogg,ape,wv,tta,dts,aiff,w64,sox"
 """Containers alone: no playlists, which would name other files and addresses."""
@@ -166,4 +167,4 @@ class FfmpegDecoder:
         return ""
 
     def _log(self) -> bytes:
-        return os.pread(self._said.fileno(), 1 << 20, 0)
+        return read_at(self._said.fileno(), 1 << 20, 0)

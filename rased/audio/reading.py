@@ -24,6 +24,7 @@ from rased.audio.ogg import find_links
 from rased.audio.problems import BadAudioError, DamagedError
 from rased.audio.resampling import resample
 from rased.audio.views import Source
+from rased.machine import READ
 
 BLOCK_SECONDS = 4.0
 RATES = (1_000, 768_000)
@@ -191,7 +192,7 @@ def _descriptor(path: Path) -> int:
             raise BadAudioError(
                 path, "is a pipe or device, not a file: write it to disk and give that file"
             )
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(path, READ)
     except FileNotFoundError:
         raise BadAudioError(path, "does not exist: there is no file of that name") from None
     except PermissionError:

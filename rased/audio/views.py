@@ -7,6 +7,8 @@ from io import SEEK_CUR, SEEK_END, SEEK_SET
 from itertools import accumulate
 from typing import Any
 
+from rased.machine import read_at
+
 Piece = bytes | range
 """Bytes, or the positions of a stretch of the file."""
 
@@ -28,7 +30,7 @@ class Source:
         parts: list[bytes] = []
         if not 0 <= start < self.size:
             return b""
-        while count > 0 and (part := os.pread(self.descriptor, min(count, 1 << 24), start)):
+        while count > 0 and (part := read_at(self.descriptor, min(count, 1 << 24), start)):
             parts.append(part)
             start, count = start + len(part), count - len(part)
         return b"".join(parts)

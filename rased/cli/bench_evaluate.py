@@ -1,13 +1,14 @@
 """What processes and batches gain in an evaluation: seconds with one and with two, alone and together."""
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from rased.machine import children_seconds
 
 if TYPE_CHECKING:
     from rased.evaluation.jobs import Batch, Waveform
@@ -79,7 +80,7 @@ def _processes(arguments: argparse.Namespace, rounds: range) -> dict[str, float]
 
 def _evaluation(arguments: argparse.Namespace, jobs: int) -> tuple[float, float]:
     """Seconds of the clock and of processors for `rased evaluate`."""
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    before, started = children_seconds(), time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="rased-bench-") as out:
         words = ["evaluate", *arguments.system, "--on", arguments.on, "--out", out]
         words += ["--metrics", *arguments.metrics, "--jobs", str(jobs)]
@@ -89,8 +90,7 @@ def _evaluation(arguments: argparse.Namespace, jobs: int) -> tuple[float, float]
     if done.returncode:
         raise RuntimeError(f"the measured evaluation failed: {done.stderr.strip()[-500:]}")
     seconds = time.perf_counter() - started
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds, children_seconds() - before
 
 
 def _batches(

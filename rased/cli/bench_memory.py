@@ -118,12 +118,8 @@ def _run(child: str, *words: str, of: Path) -> Figures:
 
 
 _HEAD = """
-import importlib, json, resource, sys
-def peak():  # Linux' ru_maxrss begins at what the process that started this one had
-    if sys.platform != "linux":
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1e-6
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024e-6
+import importlib, json, sys
+from rased.machine import peak_memory as peak
 """
 _ENHANCE = """
 for package in ("pytorch_lightning", "webdataset", "wandb", "torchmetrics"):

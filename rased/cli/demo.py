@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rased.errors import RasedError
-from rased.parallel import cores
+from rased.machine import cores
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -20,7 +20,7 @@ import argparse
 from pathlib import Path
 
 from rased.cli.options import add_allow
-from rased.parallel import cores
+from rased.machine import cores
 
 EXAMPLES = """\
 examples:

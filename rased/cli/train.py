@@ -16,7 +16,7 @@ from rased.classes import packages
 from rased.cli.options import add_allow
 from rased.config import load_configs, load_yaml, merge, override, public
 from rased.errors import RasedError, nearest
-from rased.parallel import cores
+from rased.machine import cores
 
 if TYPE_CHECKING:
     from rased.training.launch import Launch

@@ -12,9 +12,10 @@ from rased import documents
 from rased.data.schemas import Codec, Shard
 from rased.data.shards import INDEX
 from rased.data.tars import Details, Rows, ShardWriter, read_shard, room_for
-from rased.disk import PART, on_disk, sha256, take_lock, write_json
+from rased.disk import PART, on_disk, sha256, write_json
 from rased.documents import Text
 from rased.errors import RasedError, shown
+from rased.machine import open_folder, take_lock
 
 RECORD = "pack.json"
 """How a folder was packed; without an index beside it: a run that was cut off."""
@@ -54,7 +55,7 @@ def writing(
     """
     with on_disk(out, kept):
         out.mkdir(parents=True, exist_ok=True)
-        folder = os.open(out, os.O_RDONLY)
+        folder = open_folder(out)
         try:
             if not take_lock(folder):
                 raise RasedError(
@@ -62,7 +63,8 @@ def writing(
                 )
             yield
         finally:
-            os.close(folder)
+            if folder is not None:
+                os.close(folder)
 
 
 def begin(out: Path, request: dict[str, Any]) -> bool:

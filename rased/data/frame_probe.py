@@ -5,13 +5,13 @@ themselves, of which it looks at the place, size and shape of each chunk: what p
 """
 
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import h5py
 
+from rased import machine
 from rased.errors import RasedError, cut
 
 CHUNK = 128
@@ -112,10 +112,8 @@ def _look_at_frames(frames: h5py.Dataset, size: int, name: str) -> None:
 def main(path: Path) -> int:
     """Look at a file within bounds; print why it cannot be read."""
     seconds = _SECONDS + path.stat().st_size // _BYTES
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    if sys.platform == "linux":
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    machine.bound(seconds=seconds, memory=_MEMORY)
+    machine.no_core_dumps()
     try:
         _look(path)
     except BaseException as error:

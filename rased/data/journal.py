@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 
 from rased import documents
-from rased.disk import take_lock
 from rased.documents import Count, Hash
 from rased.errors import RasedError
+from rased.machine import WRITE, read_at, take_lock, write_at
 
 PAGE = 4096
 SUFFIX = ".journal"
@@ -51,7 +51,7 @@ class JournalledFile(io.RawIOBase):
         self._position = self._size = self._committed = 0
         self._abandoned = False
         self.failure: OSError | None = None
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._file = os.open(path, WRITE, 0o644)
         try:
             if not take_lock(self._file):
                 raise RasedError(
@@ -91,7 +91,7 @@ class JournalledFile(io.RawIOBase):
         """Fill the buffer from the file and what is held back; zeros where nothing was written."""
         view = memoryview(buffer).cast("B")
         start, stop = self._position, self._position + len(view)
-        data = os.pread(self._file, len(view), start)
+        data = read_at(self._file, len(view), start)
         view[: len(data)] = data
         view[len(data) :] = bytes(len(view) - len(data))
         for page in self._pages.keys() & set(range(start // PAGE, -(-stop // PAGE))):
@@ -117,7 +117,7 @@ class JournalledFile(io.RawIOBase):
             start, view = start + length, view[length:]
         try:
             while view:
-                written = os.pwrite(self._file, view, start)
+                written = write_at(self._file, view, start)
                 start, view = start + written, view[written:]
         except OSError as error:
             self.failure = error
@@ -171,16 +171,14 @@ class JournalledFile(io.RawIOBase):
 
     def _hold(self, page: int) -> bytearray:
         if page not in self._pages:
-            self._pages[page] = bytearray(
-                os.pread(self._file, PAGE, page * PAGE).ljust(PAGE, b"\0")
-            )
+            self._pages[page] = bytearray(read_at(self._file, PAGE, page * PAGE).ljust(PAGE, b"\0"))
         return self._pages[page]
 
     def _apply(self, size: int, pages: dict[int, bytearray]) -> None:
         """Write the pages of a commit; where that fails, the journal does it at the next opening."""
         self._size = self._committed = size
         for page, content in pages.items():
-            os.pwrite(self._file, content, page * PAGE)
+            write_at(self._file, content, page * PAGE)
         os.ftruncate(self._file, size)
         self._pages = {}
 

@@ -37,9 +37,9 @@ from rased.config import cache_folder
 from rased.data.columns import hexadecimal
 from rased.data.schemas import read_index_head
 from rased.data.transfer import RefusedError, RemoteError, transfer, whole
-from rased.disk import take_lock
 from rased.documents import Text
 from rased.errors import RasedError
+from rased.machine import read_at, take_lock
 
 BLOCK_MB = 8.0
 """Megabytes in a block, where nothing else is said."""
@@ -300,8 +300,8 @@ class BlockCache:
                 if there < length:  # cut short
                     return None
                 os.utime(file.fileno())
-                note = os.pread(file.fileno(), there - length, length) if there > length else b""
-                return os.pread(file.fileno(), size, at), note
+                note = read_at(file.fileno(), there - length, length) if there > length else b""
+                return read_at(file.fileno(), size, at), note
         except FileNotFoundError:
             return None
 

@@ -22,6 +22,7 @@ from rased.data import opus, remote
 from rased.data.columns import Kind, Names, hexadecimal
 from rased.data.schemas import COLUMNS, SCHEMA, Codec, Role, Shard, read_index_parts
 from rased.errors import RasedError, nearest
+from rased.machine import READ, read_at
 
 INDEX = remote.INDEX
 _KINDS: dict[str, Kind] = {
@@ -279,7 +280,7 @@ class Reader:
             return self._remote.read(row, first, size)
         shard, offset = int(columns["shard"][row]), int(columns["offset"][row])
         try:
-            data = os.pread(self._file(shard), size, offset + first)
+            data = read_at(self._file(shard), size, offset + first)
         except OSError as error:
             raise RasedError(
                 f"{self._name(row)} cannot be read ({(error.strerror or str(error)).lower()}): check the disk, then "
@@ -332,7 +333,7 @@ class Reader:
         if descriptor is None:
             path = self.index.folder / self.index.shards[shard].name
             try:
-                descriptor = os.open(path, os.O_RDONLY)
+                descriptor = os.open(path, READ)
             except OSError as error:
                 raise ShardError(
                     f"{path} cannot be opened ({(error.strerror or str(error)).lower()}): bring the shard back and "

@@ -9,8 +9,8 @@ import torch
 from einops import rearrange
 from jaxtyping import Float32
 
-from rased.evaluation.result import processor
 from rased.evaluation.testset import EvaluationSet, read_audio
+from rased.machine import processor
 from rased.models.base import Enhancer
 
 SECONDS = 10.0

@@ -1,19 +1,18 @@
 """Peak memory of systems: measured in fresh processes, beside an evaluation."""
 
 import json
-import os
-import resource
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.connection import Connection
+from typing import Any
 
 import torch
 
 from rased.evaluation.systems import System
+from rased.machine import kill_family, peak_memory
 
 SECONDS = 10.0
 """Of audio that is enhanced."""
@@ -47,7 +46,7 @@ class MemoryOf:
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
             if self._process.poll() is None:
-                os.killpg(self._process.pid, signal.SIGKILL)
+                kill_family(self._process)
             with self._process:  # closes its pipe, waits for its end
                 pass
 
@@ -61,26 +60,23 @@ class MemoryOf:
         return dict(zip((system.name for system in self._systems), found, strict=True))
 
 
-def _peak() -> float:
-    unit = 1e-6 if sys.platform == "darwin" else 1024e-6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
 @torch.inference_mode()
 def _growth(system: System, pipe: Connection) -> None:
-    """Megabytes that loading and enhancing take, in the process that this is called in."""
+    """Megabytes that loading and enhancing take, in the process that this is called in; None: not known."""
     torch.set_num_threads(1)
-    before = _peak()
+    before = peak_memory()
     enhancer = system.load()
     assert enhancer is not None, "only what enhances is measured"
     generator = torch.Generator().manual_seed(0)
     enhancer(0.1 * torch.randn(1, round(SECONDS * enhancer.sample_rate), generator=generator))
-    pipe.send(round(_peak() - before, 1))
+    after = peak_memory()
+    pipe.send(None if before is None or after is None else round(after - before, 1))
 
 
 def tell(words: str) -> None:
     """Print the megabytes of systems, given as JSON, one line each."""
-    context = get_context("fork")
+    # A fork has PyTorch loaded already.
+    context: Any = get_context("fork" if "fork" in get_all_start_methods() else "spawn")
     for plain in json.loads(words):
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=_growth, args=(System(**plain), theirs))

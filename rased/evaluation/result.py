@@ -6,13 +6,8 @@ computes it anew can write anything; scores are known to be true once they are c
 
 import hashlib
 import json
-import os
-import platform
-import subprocess
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -204,59 +199,8 @@ def mean_scores(paths: Iterable[Path]) -> dict[str, dict[str, float]]:
     return means
 
 
-def environment() -> dict[str, Any]:
-    """Versions, hardware and git state of this moment."""
-    import torch
-
-    from rased import __version__
-
-    return {
-        "rased": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "git": _git(),
-    }
-
-
-def now() -> str:
-    """UTC to the second, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 def _digest(content: dict[str, Any]) -> str:
     plain = json.dumps(
         content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
     )
     return hashlib.sha256(plain.encode()).hexdigest()
-
-
-def processor() -> str:
-    """Name of the processor, as well as the system tells."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-@lru_cache(maxsize=1)
-def _git() -> dict[str, Any] | None:
-    """Commit and whether files differ from it; None where rased is no checkout."""
-    folder = Path(__file__).resolve().parents[2]
-    if not (folder / ".git").exists():
-        return None
-    words = [["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]]
-    try:
-        commit, status = (
-            subprocess.run(
-                ["git", "-C", str(folder), *word], capture_output=True, text=True, check=True
-            ).stdout.strip()
-            for word in words
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return {"commit": commit, "dirty": bool(status)}

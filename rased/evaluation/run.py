@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from rased import audio
+from rased import audio, machine
 from rased.config import config_names, find_config, load_yaml
 from rased.errors import RasedError, nearest
 from rased.evaluation import result as results
@@ -162,8 +162,8 @@ def _begin(
             "metrics": {name: METRICS[name].declaration() for name in METRICS if name in metrics},
         },
         cost=dict(UNKNOWN),
-        environment=results.environment(),
-        created=results.now(),
+        environment=machine.environment(),
+        created=machine.now(),
         utterances=[],
     )
     path = folder / results.file_name(system.name, testset.name)

@@ -16,13 +16,15 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing.connection import Connection, Pipe
-from typing import Any, ParamSpec, TypeVar
+from multiprocessing.reduction import ForkingPickler
+from typing import IO, Any, ParamSpec, TypeVar, cast
+
+from rased import machine
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
-_START = "from rased.native import _serve; _serve(int(__import__('sys').argv[1]))"
+_START = "from rased.native import _serve; _serve()"
 
 
 class DiedError(Exception):
@@ -53,21 +55,21 @@ class _Child:
 
     def __init__(self) -> None:
         self.owner = os.getpid()
-        self._pipe, theirs = Pipe()
-        with theirs:
-            path = os.pathsep.join(entry or "." for entry in sys.path)
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": path},
-            )
+        path = os.pathsep.join(entry or "." for entry in sys.path)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _START],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        self._calls = cast(IO[bytes], self._process.stdin)
+        self._answers = cast(IO[bytes], self._process.stdout)
 
     def ask(self, function: Any, given: Any, named: Any) -> tuple[Any, Exception | None]:
         """The answer to one call, or what was raised."""
         try:
-            self._pipe.send((function, given, named))
-            answer: tuple[Any, Exception | None] = self._pipe.recv()
+            _send((function, given, named), self._calls)
+            answer: tuple[Any, Exception | None] = _receive(self._answers)
         except (EOFError, OSError):
             self.end()
             raise DiedError(_ending(self._process.wait())) from None
@@ -78,9 +80,11 @@ class _Child:
         return answer
 
     def end(self) -> None:
-        """Close the pipe: the process ends, and the next call starts another."""
+        """Close the pipes: the process ends, and the next call starts another."""
         global _CHILD
-        self._pipe.close()
+        for pipe in (self._calls, self._answers):
+            with suppress(OSError):  # what could not be sent any more
+                pipe.close()
         _CHILD = None
 
     def leave(self) -> None:
@@ -120,25 +124,44 @@ def _ending(code: int) -> str:
     return f"signal {-code}"
 
 
-def _serve(descriptor: int) -> None:
+def _serve() -> None:
     """In the child: answer calls until the parent is gone. Interrupts are the parent's business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    calls, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # libraries print where answers of the parent go
-    with suppress(ImportError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    pipe = Connection(descriptor)
+    machine.no_core_dumps()
     while True:
         try:
-            function, given, named = pipe.recv()
+            function, given, named = _receive(calls)
         except EOFError:
             return
         except Exception as error:
-            pipe.send((None, error))
-            continue
-        try:
-            answer: tuple[Any, Exception | None] = function(*given, **named), None
-        except Exception as error:
-            answer = None, error
-        pipe.send(answer)
+            answer: tuple[Any, Exception | None] = None, error
+        else:
+            try:
+                answer = function(*given, **named), None
+            except Exception as error:
+                answer = None, error
+        _send(answer, answers)
+
+
+def _send(what: Any, pipe: IO[bytes]) -> None:
+    """As multiprocessing sends between a process and its child, over any two pipes."""
+    content = bytes(ForkingPickler.dumps(what))
+    pipe.write(len(content).to_bytes(8, "little"))
+    pipe.write(content)
+    pipe.flush()
+
+
+def _receive(pipe: IO[bytes]) -> Any:
+    """What was sent.
+
+    Raises:
+        EOFError: the other end is closed, or was closed before all of it came.
+    """
+    length = int.from_bytes(head := pipe.read(8), "little")
+    content = pipe.read(length) if len(head) == 8 else b""
+    if len(head) < 8 or len(content) < length:
+        raise EOFError
+    return ForkingPickler.loads(content)

@@ -1,6 +1,5 @@
 """The folder of a run: taken by one training at a time, given back by a start that failed."""
 
-import fcntl
 import itertools
 import os
 import shutil
@@ -10,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rased.errors import RasedError
+from rased.machine import READ, WRITE, in_forked_children, take_lock, write_at
 from rased.names import plain
 
 CONFIG = "config.yaml"
@@ -26,7 +26,7 @@ def _let_go() -> None:
     _held.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+in_forked_children(_let_go)
 
 
 @contextmanager
@@ -70,18 +70,13 @@ def new(runs: Path, name: str | None, stem: str) -> Iterator[Path]:
 def is_held(folder: Path) -> bool:
     """Whether a process trains in this folder now."""
     try:
-        lock = os.open(folder / _LOCK, os.O_RDONLY)
+        lock = os.open(folder / _LOCK, READ)
     except OSError:
         return False
     try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # a file system without locks
-        return False
+        return not take_lock(lock, shared=True)
     finally:
         os.close(lock)
-    return False
 
 
 def _first_free(runs: Path, stem: str) -> tuple[Path, int]:
@@ -117,25 +112,21 @@ def _lock(folder: Path) -> int | None:
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            lock = os.open(folder / _LOCK, WRITE, 0o644)
         except FileNotFoundError:
             continue  # a start that failed removed the folder in between
         except OSError as error:
             raise RasedError(f"cannot write to '{folder}': {error.strerror}.") from None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not take_lock(lock):  # without locks, one training at a time is up to the user
             os.close(lock)
             return None
-        except OSError:
-            pass  # a file system without locks: one training at a time is then up to the user
         if _is_ours(folder, lock):
             break
         os.close(lock)
     _held.add(lock)
     with suppress(OSError):
         os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        write_at(lock, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
     return lock
 
 

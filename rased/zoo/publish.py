@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -25,6 +24,7 @@ from rased.data.schemas import Role
 from rased.data.shards import INDEX, bundle, locate
 from rased.documents import Count
 from rased.errors import RasedError
+from rased.machine import checkout
 from rased.models.base import Enhancer
 from rased.models.cost import count_parameters, macs_per_second
 from rased.tensors import read_checkpoint
@@ -123,7 +123,7 @@ def publish(
         "data": summed_up(manifest),
         "manifest": MANIFEST,
         "versions": {package: version(package) for package in ("torch", "pytorch-lightning")},
-        "git": _git(),
+        "git": _commit(),
     }
     origin = read_origin(run)
     if origin is not None:
@@ -342,22 +342,10 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _git() -> str | None:
+def _commit() -> str | None:
     """Commit of this checkout, with "+changes" where files differ; None outside one."""
-    folder = Path(__file__).parents[2]
-    if not (folder / ".git").exists():
+    found = checkout()
+    if found is None:
         return None
-    words = ("git", "-C", str(folder))
-    try:
-        commit = subprocess.run(
-            [*words, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changes = subprocess.run(
-            [*words, "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return f"{commit}+changes" if changes else commit
+    commit: str = found["commit"]
+    return f"{commit}+changes" if found["dirty"] else commit

@@ -17,7 +17,7 @@ import pytest
 import soundfile
 import torch
 
-from rased import disk
+from rased import machine
 from rased.cli import main
 from rased.data import frame_writer, order, stages
 from rased.data.columns import hexadecimal
@@ -570,7 +570,7 @@ def test_a_file_system_without_locks_is_written_to(shards, clean, tmp_path, monk
     write_frames(Recordings([shards]), FRAMING, tmp_path / "out.h5")
     assert content(tmp_path / "out.h5") == content(clean)
     with writing(tmp_path / "folder"):
-        assert disk.take_lock(os.open(tmp_path, os.O_RDONLY))
+        assert machine.take_lock(os.open(tmp_path, os.O_RDONLY))
 
 
 def test_a_disk_closed_to_us_keeps_nothing_and_says_so(shards, tmp_path, monkeypatch):

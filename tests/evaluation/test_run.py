@@ -11,9 +11,9 @@ import torch
 from rased.errors import RasedError
 from rased.evaluation import evaluate, jobs, run, workers
 from rased.evaluation import result as results
-from rased.evaluation.result import processor
 from rased.evaluation.systems import fingerprint, resolve
 from rased.evaluation.testset import read_testset
+from rased.machine import processor
 from rased.metrics import METRICS as ALL_METRICS
 from rased.models.classical import LogMMSE
 from rased.signal.ratios import si_sdr

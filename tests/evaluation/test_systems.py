@@ -5,11 +5,13 @@ import inspect
 
 import torch
 
+from rased import load
 from rased.evaluation.systems import fingerprint
-from rased.layers.frontend import Features
+from rased.layers.frontend import Features, Inputs
 from rased.layers.level import Level
 from rased.models.classical import METHODS, OMLSA, WPEOMLSA
 from rased.models.frequency import FrequencyDomainEnhancer, PostProcessing
+from rased.models.gru import NSNet2
 from rased.models.lstm import LSTM
 from rased.signal.stft import STFT
 
@@ -43,6 +45,20 @@ def test_another_version_is_another_system(monkeypatch):
     monkeypatch.setattr(OMLSA, "version", OMLSA.version + 1)
     assert fingerprint(OMLSA()) != before[0]
     assert fingerprint(WPEOMLSA()) != before[1]  # a part of it
+
+
+def test_a_checkpoint_of_the_zoo_is_what_its_parts_make_by_hand():
+    loaded = load("gru-mask-16k")
+    stft = STFT(n_fft=512, hop_length=256, win_length=512)
+    network = functools.partial(NSNet2, hidden=256, layers=2, expansion=256)
+    by_hand = FrequencyDomainEnhancer(
+        network,
+        inputs=Inputs(normalisation="global"),
+        stft=stft,
+        post_processing=PostProcessing(attenuation_limit_db=13.0),
+    )
+    by_hand.load_state_dict(loaded.state_dict())
+    assert fingerprint(by_hand) == fingerprint(loaded)
 
 
 def test_settings_of_parts_count_wherever_they_are_held():
