@@ -10,6 +10,20 @@ Imported = tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]
 """Spec of the enhancer, its weights, and facts for the card."""
 
 
+def _fastenhancer(path: Path) -> Imported:
+    from rased.zoo.importers.fastenhancer import import_fastenhancer
+
+    spec, model = import_fastenhancer(path)
+    facts = {
+        "summary": "FastEnhancer with its authors' weights",
+        "paper": model.paper,
+        "licence": {"code": "MIT", "weights": "MIT", "data": "see the authors' repository"},
+        "source": "https://github.com/aask1357/fastenhancer",
+        "training": {"data": Path(path).stem},
+    }
+    return spec, dict(model.state_dict()), facts
+
+
 def _gtcrn(path: Path) -> Imported:
     from rased.zoo.importers.gtcrn import STFT_OF_AUTHORS, import_gtcrn
 
@@ -39,5 +53,9 @@ def _nsnet2(path: Path) -> Imported:
     return SPEC, dict(model.state_dict()), facts
 
 
-IMPORTERS: dict[str, Callable[[Path], Imported]] = {"gtcrn": _gtcrn, "nsnet2": _nsnet2}
+IMPORTERS: dict[str, Callable[[Path], Imported]] = {
+    "fastenhancer": _fastenhancer,
+    "gtcrn": _gtcrn,
+    "nsnet2": _nsnet2,
+}
 """`rased zoo import ARCHITECTURE FILE`: file to spec, weights and facts; RasedError if it is not one."""

@@ -1,11 +1,22 @@
 """Weights of FastEnhancer as its authors have them (GitHub aask1357/fastenhancer, models/fastenhancer/default)."""
 
 import re
+from pathlib import Path
+from typing import Any
 
+import torch
 from einops import rearrange
 from torch import Tensor
 
+from rased.building import build
 from rased.errors import RasedError
+from rased.models.fastenhancer import FastEnhancer
+from rased.tensors import read_checkpoint
+
+HOPS = {24: 256, 48: 256, 64: 256, 96: 160, 128: 100}
+"""Channels -> hop of the published sizes at 16 kHz, which their weights do not say; twice as much at 48 kHz."""
+_RATES = {64: (16_000, 1), 128: (48_000, 2)}
+"""Bins behind the first convolution -> sample rate, and how much longer windows and hops are."""
 
 _NAMES = {
     r"enc_pre\.([01])\.": r"down.\1.",
@@ -34,6 +45,69 @@ _NAMES = {
     r"dec_post\.1\.": "merge.{last}.norm.",
     r"dec_post\.3\.": "up.",
 }
+
+
+def import_fastenhancer(path: Path) -> tuple[dict[str, Any], FastEnhancer]:
+    """Spec of the enhancer, and it with the authors' weights, in eval mode.
+
+    A file begins in silence, as in their stream, where their code for files mirrors its ends.
+
+    Raises:
+        RasedError: the file is not a checkpoint of their training, or of a size that they do not publish.
+    """
+    theirs = read_checkpoint(path).get("model")
+    if not isinstance(theirs, dict) or not all(
+        isinstance(item, Tensor) for item in theirs.values()
+    ):
+        raise RasedError(f"'{path}' holds no weights under the key 'model'.")
+    try:
+        weights = convert(theirs)
+        spec = _spec(weights)
+    except (RasedError, KeyError, ValueError, RuntimeError) as error:
+        raise RasedError(f"'{path}' is no checkpoint of FastEnhancer: {error}") from error
+    model = build(FastEnhancer, spec)
+    wanted = model.state_dict()
+    for name in sorted(weights.keys() | wanted.keys()):
+        found, needed = (part.get(name) for part in (weights, wanted))
+        if found is None or needed is None or found.shape != needed.shape:
+            shapes = [None if part is None else tuple(part.shape) for part in (found, needed)]
+            raise RasedError(
+                f"'{path}' is no checkpoint of FastEnhancer: {name} is {shapes[0]}, not {shapes[1]}."
+            )
+    model.load_state_dict(weights)
+    return spec, model.eval()
+
+
+def _spec(weights: dict[str, Tensor]) -> dict[str, Any]:
+    """The sizes that the shapes say; the rest is the same in all that the authors publish."""
+    channels, (bands, hidden) = len(weights["down.0.weight"]), weights["blocks.0.positions"].shape
+    bins = weights["compress.weights"].shape[1]
+    if channels not in HOPS or bins not in _RATES:
+        raise RasedError(f"{channels} channels and {bins} bins are none of the published sizes.")
+    sample_rate, longer = _RATES[bins]
+    sizes = {
+        "channels": channels,
+        "layers": sum(bool(re.fullmatch(r"encoder\.\d+\.0\.weight", name)) for name in weights),
+        "blocks": sum(name.endswith("scale_ih") for name in weights),
+        "hidden": hidden,
+        "bands": bands,
+    }
+    settings = {"n_fft": 512 * longer, "hop_length": HOPS[channels] * longer}
+    spec = {
+        "class_path": "rased.models.fastenhancer.FastEnhancer",
+        "init_args": {
+            **sizes,
+            "heads": 4,
+            "stft": {**settings, "win_length": 512 * longer, "window": "hann"},
+            "sample_rate": sample_rate,
+        },
+    }
+    fixed = build(FastEnhancer, spec).compress.weights
+    same = fixed.shape == weights["compress.weights"].shape and torch.allclose(
+        fixed, weights["compress.weights"], atol=1e-6
+    )
+    spec["init_args"]["learned_bands"] = not same
+    return spec
 
 
 def convert(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
