@@ -26,6 +26,7 @@ _TABLE = {
     "rased.models.conv_tasnet": ("ConvTasNet",),
     "rased.models.crn": ("CRN",),
     "rased.models.dnn": ("DNN",),
+    "rased.models.dpcrn": ("DPCRN",),
     "rased.models.fastenhancer": ("FastEnhancer",),
     "rased.models.gcrn": ("GCRN",),
     "rased.models.gru": ("NSNet2",),

@@ -13,7 +13,45 @@ from rased.layers.bands import JointNorm, Scope
 from rased.layers.network import State
 
 
-class ResidualLSTM(nn.Module):
+class _Path(nn.Module):
+    """LSTM and linear layer over one of the two sequences.
+
+    Args:
+        channels: of each band.
+        hidden: of each direction.
+        across: whether the sequence is the bands of a frame, instead of the frames of a band.
+        bidirectional: whether it is also read backwards.
+    """
+
+    def __init__(self, channels: int, hidden: int, *, across: bool, bidirectional: bool) -> None:
+        super().__init__()
+        self.across, self.hidden = across, hidden
+        self.goes_on = not across and not bidirectional
+        self.recurrent = nn.LSTM(
+            channels, hidden, batch_first=not across, bidirectional=bidirectional
+        )
+        self.linear = nn.Linear(hidden * (2 if bidirectional else 1), channels)
+
+    def recur(
+        self, bands: Float[Tensor, "band batch frames channel"], memory: State
+    ) -> tuple[Float[Tensor, "band batch frames channel"], State]:
+        """From `memory` where the sequence goes on from chunk to chunk; else from silence."""
+        folded = "b (n t) c" if self.across else "(b n) t c"  # band, n batch, t frames, channel
+        sequence = rearrange(bands, f"b n t c -> {folded}")
+        output, after = in_full_precision(self.recurrent, sequence, memory)
+        unfolded = f"{folded} -> b n t c"
+        linear = rearrange(self.linear(output), unfolded, b=bands.shape[0], n=bands.shape[1])
+        return linear, after if self.goes_on else None
+
+    def silence(self, batch: int, bands: int, like: Tensor) -> State:
+        """Zeros for the LSTM of every band where the sequence goes on."""
+        if not self.goes_on:
+            return None
+        shape = (1, bands * batch, self.hidden)
+        return like.new_zeros(shape), like.new_zeros(shape)
+
+
+class ResidualLSTM(_Path):
     """Norm, LSTM and linear layer, added to what comes in.
 
     Args:
@@ -27,36 +65,59 @@ class ResidualLSTM(nn.Module):
     def __init__(
         self, channels: int, hidden: int, *, across: bool, bidirectional: bool, scope: Scope
     ) -> None:
-        super().__init__()
-        self.across, self.hidden = across, hidden
-        self.goes_on = not across and not bidirectional
+        super().__init__(channels, hidden, across=across, bidirectional=bidirectional)
         self.norm = JointNorm(channels, scope)
-        self.recurrent = nn.LSTM(
-            channels, hidden, batch_first=not across, bidirectional=bidirectional
-        )
-        self.linear = nn.Linear(hidden * (2 if bidirectional else 1), channels)
 
     def forward(
         self, bands: Float[Tensor, "band batch frames channel"], state: State
     ) -> tuple[Float[Tensor, "band batch frames channel"], State]:
-        """From `state` where the sequence is the frames and read forwards; else each sequence from silence."""
+        """Of the norm, and of the LSTM."""
         heard, memory = state
         normal, heard = self.norm(bands, heard)
-        folded = "b (n t) c" if self.across else "(b n) t c"  # band, n batch, t frames, channel
-        sequence = rearrange(normal, f"b n t c -> {folded}")
-        output, after = in_full_precision(self.recurrent, sequence, memory)
-        added = rearrange(
-            self.linear(output), f"{folded} -> b n t c", b=bands.shape[0], n=bands.shape[1]
-        )
-        return bands + added, (heard, after if self.goes_on else None)
+        added, memory = self.recur(normal, memory)
+        return bands + added, (heard, memory)
 
     def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
-        """Of the norm, and zeros for the LSTM of every band where it goes on from chunk to chunk."""
-        heard = self.norm.initial_state(batch, like)
-        if not self.goes_on:
-            return heard, None
-        shape = (1, bands * batch, self.hidden)
-        return heard, (like.new_zeros(shape), like.new_zeros(shape))
+        """Nothing heard, and silence."""
+        return self.norm.initial_state(batch, like), self.silence(batch, bands, like)
+
+
+class NormedLSTM(_Path):
+    """LSTM, linear layer and a norm of each frame over its bands and channels, added to what comes in.
+
+    Args:
+        channels: of each band.
+        hidden: of each direction.
+        bands: how many there are.
+        across: whether the sequence is the bands of a frame, instead of the frames of a band.
+        bidirectional: whether it is also read backwards.
+        epsilon: of the norm.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        hidden: int,
+        bands: int,
+        *,
+        across: bool,
+        bidirectional: bool,
+        epsilon: float = 1e-5,
+    ) -> None:
+        super().__init__(channels, hidden, across=across, bidirectional=bidirectional)
+        self.norm = nn.LayerNorm((bands, channels), eps=epsilon)
+
+    def forward(
+        self, bands: Float[Tensor, "band batch frames channel"], state: State
+    ) -> tuple[Float[Tensor, "band batch frames channel"], State]:
+        """Of the LSTM."""
+        added, state = self.recur(bands, state)
+        normal = self.norm(rearrange(added, "b n t c -> n t b c"))
+        return bands + rearrange(normal, "n t b c -> b n t c"), state
+
+    def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
+        """Silence."""
+        return self.silence(batch, bands, like)
 
 
 def in_full_precision(layer: nn.RNNBase, sequence: Tensor, state: State) -> tuple[Tensor, State]:

@@ -23,6 +23,7 @@ _HOMES: Homes = {
     "conv_tasnet": ("ConvTasNet",),
     "crn": ("CRN",),
     "dnn": ("DNN",),
+    "dpcrn": ("DPCRN",),
     "fastenhancer": ("FastEnhancer",),
     "gcrn": ("GCRN",),
     "gru": ("NSNet2",),

@@ -6,9 +6,9 @@ universal sample rate band-split RNN", ICASSP 2023, doi:10.1109/ICASSP49357.2023
 500 Hz to 7 kHz, 2 kHz to 21 kHz, and the rest. The authors published no code.
 Here: as ESPnet's BSRNN (espnet2/enh/layers/bsrnn.py), which is held to its output: both ways along the frames with
 norms of the whole utterance ("GN" there), and forwards with norms of a frame ("cfLN"). New here: norms of the past,
-which stream and keep the level; compressed input; masks that begin at 1. The LSTMs across bands read all bands both
-ways; the paper reads the high ones of its 48 kHz one way. GitHub sungwon23/BSRNN is another network: all layers along
-the frames before all across the bands, and a filter over three bins.
+which stream and keep the level; compressed input; masks that begin near 1, and residuals at 0. The LSTMs across bands
+read all bands both ways; the paper reads the high ones of its 48 kHz one way. GitHub sungwon23/BSRNN is another
+network: all layers along the frames before all across the bands, and a filter over three bins.
 Parameters and MACs, with bands padded to the widest, at 16 kHz and 62.5 frames a second: 4.05 M and 4.5 G/s for 64
 channels and 6 layers both ways (bsrnn-offline), 1.06 M and 0.97 G/s for 32 and 5 (bsrnn-offline-small); forwards 1.00 M
 and 0.88 G/s for 32 and 6 (bsrnn), 0.53 M and 0.36 G/s for 24 and 4 (bsrnn-small). The papers have other sizes.
@@ -27,6 +27,7 @@ from rased.errors import RasedError
 from rased.layers.bands import BandMerge, BandSplit, Scope
 from rased.layers.dual_path import ResidualLSTM
 from rased.layers.network import Network, State
+from rased.signal.features import power_law
 
 _EDGES = [*range(200, 4_001, 200), *range(4_500, 7_001, 500), *range(9_000, 21_001, 2_000)]
 """Upper ends of the bands, in Hz."""
@@ -99,20 +100,25 @@ class BSRNN(Network):
         )
         heads = 2 if residual else 1
         self.merge = BandMerge(self.widths, channels, 4 * channels, heads=heads, scope=norm)
-        with torch.no_grad():  # half open gates: the mask begins near 1
+        with (
+            torch.no_grad()
+        ):  # behind half open gates the mask begins near 1, and the residual at 0
             self.merge.bias[::2, 0, 0] = 2.0
+            self.merge.weight[:, 1:, 0] = 0.0
 
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
         """Split, alternate, merge, mask and add."""
-        noisy = rearrange(frames.float(), "n t (part f) -> n t f part", part=2).contiguous()
+        parts = rearrange(frames.float(), "n t (part f) -> n t f part", part=2)
+        noisy = torch.view_as_complex(parts.contiguous())
         split, along, across, merge = state
-        bands, split = self.split(self._compressed(noisy), split)
+        seen = noisy if self.compression == 1.0 else power_law(noisy, self.compression)
+        bands, split = self.split(torch.view_as_real(seen), split)
         bands, along, across = self._alternate(bands, along, across)
         heads, merge = self.merge(bands, merge)
         mask, *residual = torch.view_as_complex(heads.float().contiguous())
-        spectrum = sum(residual, mask * torch.view_as_complex(noisy))
+        spectrum = sum(residual, mask * noisy)
         output = torch.cat([spectrum.real, spectrum.imag], dim=-1)
         return output, (split, along, across, merge)
 
@@ -136,12 +142,3 @@ class BSRNN(Network):
             bands, after = other(bands, across[i])
             after_across.append(after)
         return bands, tuple(after_along), tuple(after_across)
-
-    def _compressed(
-        self, noisy: Float[Tensor, "batch frames freq 2"]
-    ) -> Float[Tensor, "batch frames freq 2"]:
-        """Magnitudes to the power of `compression`, phases as they are."""
-        if self.compression == 1.0:
-            return noisy
-        power = noisy.square().sum(-1, keepdim=True) + 1e-12
-        return noisy * power ** ((self.compression - 1.0) / 2)

@@ -101,6 +101,22 @@ def crn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     }
 
 
+def dpcrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
+    """The network of configs/model/dpcrn.yaml on whole windows alone."""
+    spec = load_yaml(config_folder() / "model" / "dpcrn.yaml")["model"]["init_args"]["enhancer"]
+    model: Any = build(Enhancer, spec).eval()
+    own = {name: weights.seeded(name, tuple(shape)) for name, shape in shapes.items()}
+    missing = model.network.load_state_dict(weights.dpcrn(own), strict=False)
+    assert not missing.unexpected_keys
+    assert all(name.endswith("num_batches_tracked") for name in missing.missing_keys)
+    before = model.stft.latency // model.stft.hop_length
+    spectrum = model.stft.analysis(tensors["noisy"])[..., before:-before]
+    prediction, _ = model.process(spectrum, model.initial_process_state(len(spectrum)))
+    return {
+        "spectrum": rearrange(torch.view_as_real(prediction.spectrum), "n f t part -> n t f part")
+    }
+
+
 FASTENHANCER = ("t", "b", "s", "m", "l")
 """The sizes that the authors publish."""
 
@@ -148,6 +164,7 @@ OURS: dict[str, Callable[[Mapping[str, Tensor], Shapes], dict[str, Tensor]]] = {
     "bsrnn": torch.no_grad()(bsrnn),
     "conv-tasnet": torch.no_grad()(conv_tasnet),
     "crn": torch.no_grad()(crn),
+    "dpcrn": torch.no_grad()(dpcrn),
     "fastenhancer": torch.no_grad()(fastenhancer),
     "gcrn": torch.no_grad()(gcrn),
     "gtcrn": gtcrn,

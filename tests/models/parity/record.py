@@ -3,6 +3,8 @@
     python -m tests.models.parity.record bsrnn FOLDER          # the release of espnet on PyPI, unpacked
     python -m tests.models.parity.record conv-tasnet FOLDER    # a checkout of naplab/Conv-TasNet
     python -m tests.models.parity.record crn FOLDER            # of JupiterEthan/CRN-causal
+    python -m tests.models.parity.record dpcrn FOLDER          # of Le-Xiaohuai-speech/DPCRN_DNS3; TENSORFLOW names
+                                                               # a Python that has TensorFlow 2.15
     python -m tests.models.parity.record fastenhancer FOLDER   # of aask1357/fastenhancer, with librosa in the venv
     python -m tests.models.parity.record gcrn FOLDER           # of JupiterEthan/GCRN-complex
     python -m tests.models.parity.record gtcrn FOLDER          # of Xiaobin-Rong/gtcrn
@@ -13,7 +15,10 @@ metadata. Their code runs in this process: look at it first.
 
 import importlib
 import json
+import os
+import subprocess
 import sys
+import tempfile
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +33,7 @@ from torch import Tensor
 
 from rased.config import load_yaml
 from tests.models.parity import ours
-from tests.models.parity.weights import fill, sound
+from tests.models.parity.weights import fill, of_keras, seeded, sound
 
 HERE = Path(__file__).parent
 Recorded = tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]
@@ -104,6 +109,30 @@ def crn(folder: Path) -> Recorded:
     return {"noisy": noisy}, {"magnitude": magnitude}, network.state_dict()
 
 
+def dpcrn(folder: Path) -> Recorded:
+    """The enhanced spectrum, from TensorFlow in a process of its own."""
+    noisy = sound(2_000)
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch, "dpcrn.npz")
+
+        def call(**arrays: np.ndarray) -> dict[str, np.ndarray]:
+            np.savez(file, noisy=noisy.numpy(), **arrays)  # type: ignore[arg-type]
+            script = str(HERE / "keras_dpcrn.py")
+            subprocess.run([os.environ["TENSORFLOW"], script, str(folder), str(file)], check=True)
+            with np.load(file) as found:
+                return {name: found[name] for name in found if name != "noisy"}
+
+        shapes = {name: tuple(map(int, shape)) for name, shape in call().items()}
+        state = {name: seeded(of_keras(name), shape) for name, shape in shapes.items()}
+        parts = call(**{name: value.numpy() for name, value in state.items()})
+    spectrum = torch.from_numpy(np.stack([parts["real"], parts["imaginary"]], axis=-1))
+    return (
+        {"noisy": noisy},
+        {"spectrum": spectrum},
+        {of_keras(name): value for name, value in state.items()},
+    )
+
+
 def fastenhancer(folder: Path) -> Recorded:
     """All five sizes, waveform to waveform; the authors' `rf_pre_post_lin` and weight norms as in training."""
     sys.path.insert(0, str(folder))
@@ -156,6 +185,7 @@ SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "bsrnn": ("espnet/espnet", "v.202511", bsrnn),
     "conv-tasnet": ("naplab/Conv-TasNet", "e66d82a", conv_tasnet),
     "crn": ("JupiterEthan/CRN-causal", "a50799a", crn),
+    "dpcrn": ("Le-Xiaohuai-speech/DPCRN_DNS3", "c7fe17d", dpcrn),
     "fastenhancer": ("aask1357/fastenhancer", "f6f51f1", fastenhancer),
     "gcrn": ("JupiterEthan/GCRN-complex", "cdce610", gcrn),
     "gtcrn": ("Xiaobin-Rong/gtcrn", "3862c44", gtcrn),

@@ -154,3 +154,57 @@ def crn(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
         else:
             ours[name.replace("lstm.", "recurrent.")] = tensor
     return ours
+
+
+_KERAS = {
+    "kernel": "weight",
+    "recurrent_kernel": "weight_hh",
+    "gamma": "weight",
+    "beta": "bias",
+    "alpha": "weight",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
+
+def of_keras(name: str) -> str:
+    """The name of a weight of Keras with PyTorch's word for its kind."""
+    head, _, kind = name.rpartition("/")
+    return f"{head}.{_KERAS.get(kind, kind)}"
+
+
+def dpcrn(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """State of Le-Xiaohuai-speech/DPCRN_DNS3, by `of_keras`, as ours."""
+    ours: dict[str, Tensor] = {}
+    for name, tensor in theirs.items():
+        head, _, kind = name.rpartition(".")
+        if head == "input_norm":
+            ours[f"norm.{kind}"] = tensor.reshape(-1, 2)
+        elif match := re.fullmatch(r"model0_(d?)(conv|bn)_(\d)", head):
+            part = "conv" if match[2] == "conv" else "after.0"
+            kernel = tensor.permute(3, 2, 0, 1) if tensor.ndim == 4 else tensor
+            ours[f"{'up' if match[1] else 'down'}.{int(match[3]) - 1}.{part}.{kind}"] = kernel
+        elif match := re.fullmatch(r"p_re_lu_?(\d?)", head):
+            index = int(match[1] or 0)
+            block = f"down.{index}" if index < 5 else f"up.{index - 5}"
+            ours[f"{block}.after.1.weight"] = tensor.flatten()
+        elif match := re.fullmatch(r"dprnn_block_?(\d?)/(.+)", head):
+            block, part = 2 * int(match[1] or 0), match[2]
+            index = int(found[1]) if (found := re.search(r"_(\d)$", part.split("/")[0])) else 0
+            path = f"dual_path.{block + index % 2}"
+            if part.startswith("dense"):
+                ours[f"{path}.linear.{kind}"] = tensor.T if kind == "weight" else tensor
+            elif part.startswith("layer_norm"):
+                bands, channels = tensor.shape[::-1]
+                ours[f"{path}.norm.{kind}"] = tensor.reshape(bands, channels)
+            else:
+                along = not part.startswith("bidirectional")
+                path = f"dual_path.{block + along}.recurrent"
+                end = "l0_reverse" if "backward" in part else "l0"
+                if kind == "bias":
+                    ours[f"{path}.bias_ih_{end}"] = tensor
+                    ours[f"{path}.bias_hh_{end}"] = torch.zeros_like(tensor)
+                else:
+                    which = "hh" if kind == "weight_hh" else "ih"
+                    ours[f"{path}.weight_{which}_{end}"] = tensor.T
+    return ours

@@ -1,0 +1,172 @@
+"""DPCRN: convolutions down the frequencies, dual-path LSTMs, convolutions back up to a complex mask; causal.
+
+Paper: Le, Chen, Chen and Lu, "DPCRN: dual-path convolution recurrent network for single channel speech enhancement",
+Interspeech 2021, doi:10.21437/Interspeech.2021-296.
+Here: as the authors' code (GitHub Le-Xiaohuai-speech/DPCRN_DNS3, in TensorFlow), but for the gates of the LSTMs: theirs
+are Keras' hard sigmoids, ours are sigmoids, which cuDNN has; it is held to the output of their code with sigmoids.
+There a file begins with the first whole window, here a stream begins in silence.
+Parameters: 0.81 M at the authors' sizes (published 0.8 M), with the second biases of the LSTMs, which Keras has
+not; MACs: 3.0 G/s at 80 frames a second.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from rased.errors import RasedError
+from rased.layers.dual_path import NormedLSTM
+from rased.layers.network import Network, State
+from rased.layers.unet import DownConv, UpConv
+
+_SHAPES = [(5, 2, (0, 2)), (3, 2, (0, 1)), (3, 1, (1, 1)), (3, 1, (1, 1)), (3, 1, (1, 1))]
+"""Of each convolution down: bins of the kernel, stride, and bins of zeros below and above. Up: the same, left out."""
+EPSILON = 1e-3
+"""Of Keras' norms."""
+
+
+class ConvBlock(nn.Module):
+    """Convolution, batch normalisation, PReLU."""
+
+    def __init__(self, conv: DownConv | UpConv, *, last: bool = False) -> None:
+        super().__init__()
+        self.conv = conv
+        self.after = nn.Sequential()
+        if not last:
+            outputs = conv.out_channels
+            self.after = nn.Sequential(
+                nn.BatchNorm2d(outputs, eps=EPSILON), nn.PReLU(outputs, init=0.0)
+            )
+
+    def forward(
+        self, bins: Float[Tensor, "batch channel frames freq"], state: State
+    ) -> tuple[Float[Tensor, "batch outputs frames other_freq"], State]:
+        """From the frames of `state`."""
+        bins, state = self.conv(bins, state)
+        return self.after(bins), state
+
+    def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
+        """Silence."""
+        return self.conv.initial_state(batch, freq, like)
+
+
+class DPCRN(Network):
+    """Encoder, LSTMs across and along, decoder; causal.
+
+    Args:
+        inputs: real parts of all bins, then imaginary parts (features: [complex]); 4 n + 1 bins.
+        outputs: the same (target: complex_mask).
+        channels: of the encoder's five layers, of which the first two halve the bins.
+        blocks: pairs of LSTMs, one across the bands and one along the frames.
+    """
+
+    paper = (
+        "Le, Chen, Chen, Lu: DPCRN: dual-path convolution recurrent network for single channel speech "
+        "enhancement. Interspeech 2021, doi:10.21437/Interspeech.2021-296"
+    )
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        channels: tuple[int, int, int, int, int] = (32, 32, 32, 64, 128),
+        blocks: int = 2,
+    ) -> None:
+        super().__init__()
+        freq = outputs // 2
+        if inputs != outputs or outputs % 2 or freq % 4 != 1 or freq < 5:
+            raise RasedError(
+                f"DPCRN makes a complex mask of a complex spectrum with 4 n + 1 bins, and sees {inputs} numbers for "
+                f"{outputs}: choose features: {{kinds: [complex]}}, no context, target: complex_mask, and an n_fft "
+                "that 8 divides."
+            )
+        if len(channels) != len(_SHAPES):
+            raise RasedError(f"DPCRN has {len(_SHAPES)} layers, and channels are {list(channels)}.")
+        self.norm = nn.LayerNorm((freq, 2), eps=EPSILON)
+        downs = [
+            DownConv(*pair, (2, bins), stride=stride, padding=around)
+            for pair, (bins, stride, around) in zip(pairwise((2, *channels)), _SHAPES, strict=True)
+        ]
+        self.sizes = [freq]
+        for conv in downs:
+            self.sizes.append(conv.size(self.sizes[-1]))
+        self.down = nn.ModuleList(ConvBlock(conv) for conv in downs)
+        wide, bands = channels[-1], self.sizes[-1]
+        self.dual_path = nn.ModuleList(
+            NormedLSTM(
+                wide,
+                wide // 2 if across else wide,
+                bands,
+                across=across,
+                bidirectional=across,
+                epsilon=EPSILON,
+            )
+            for _ in range(blocks)
+            for across in (True, False)
+        )
+        ups = zip(pairwise((*channels[::-1], 2)), reversed(_SHAPES), strict=True)
+        self.up = nn.ModuleList(
+            ConvBlock(
+                UpConv(2 * inside, outside, (2, bins), stride=stride, crop=around), last=i == 4
+            )
+            for i, ((inside, outside), (bins, stride, around)) in enumerate(ups)
+        )
+        paper_sizes = (freq, tuple(channels), blocks) == (201, (32, 32, 32, 64, 128), 2)
+        self.published_parameters = 800_000 if paper_sizes else None
+
+    def forward(
+        self, frames: Float[Tensor, "batch frames inputs"], state: State
+    ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
+        """Normalise, encode, recur, decode."""
+        down, dual_path, up = state
+        normal = self.norm(rearrange(frames, "n t (part f) -> n t f part", part=2))
+        bins, skips, down = self._encode(rearrange(normal, "n t f part -> n part t f"), down)
+        bands = rearrange(bins, "n c t b -> b n t c")
+        after = []
+        for path, memory in zip(self.dual_path, dual_path, strict=True):
+            bands, memory = path(bands, memory)
+            after.append(memory)
+        bins, up = self._decode(rearrange(bands, "b n t c -> n c t b"), skips, up)
+        output = rearrange(bins, "n part t f -> n t (part f)")
+        return output, (down, tuple(after), up)
+
+    def initial_state(self, batch: int, like: Tensor) -> State:
+        """Silence."""
+        bands = [self.sizes[-1]] * len(self.dual_path)
+        return (
+            _silence(self.down, batch, self.sizes[:-1], like),
+            _silence(self.dual_path, batch, bands, like),
+            _silence(self.up, batch, self.sizes[:0:-1], like),
+        )
+
+    def _encode(
+        self, bins: Float[Tensor, "batch 2 frames freq"], state: State
+    ) -> tuple[Float[Tensor, "batch channel frames band"], list[Tensor], State]:
+        """Innermost features, and the output of every layer."""
+        skips, after = [], []
+        for block, memory in zip(self.down, state, strict=True):
+            bins, memory = block(bins, memory)
+            skips.append(bins)
+            after.append(memory)
+        return bins, skips, tuple(after)
+
+    def _decode(
+        self, bins: Float[Tensor, "batch channel frames band"], skips: list[Tensor], state: State
+    ) -> tuple[Float[Tensor, "batch 2 frames freq"], State]:
+        """One layer for each skip, from the innermost."""
+        after = []
+        for block, skip, memory in zip(self.up, reversed(skips), state, strict=True):
+            bins, memory = block(torch.cat([skip, bins], dim=1), memory)
+            after.append(memory)
+        return bins, tuple(after)
+
+
+def _silence(layers: Iterable[Any], batch: int, sizes: Sequence[int], like: Tensor) -> State:
+    return tuple(
+        layer.initial_state(batch, size, like) for layer, size in zip(layers, sizes, strict=True)
+    )
