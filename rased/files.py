@@ -13,8 +13,8 @@ from jaxtyping import Float, Float32
 from rased import audio
 from rased.audio import CHANNELS, RATES
 from rased.errors import RasedError, shown
-from rased.models.base import Enhancer
-from rased.streaming import open_stream
+from rased.models.base import Condition, Enhancer
+from rased.streaming import open_stream, output_channels
 from rased.zoo import load
 
 Block = Float32[np.ndarray, "channel time"]
@@ -55,19 +55,28 @@ def enhance(
     output: str | Path | None = None,
     *,
     model: str | Path | Enhancer = DEFAULT_MODEL,
+    condition: Condition | None = None,
     progress: Progress | None = None,
 ) -> Report: ...
 
 
 @overload
 def enhance(
-    input: np.ndarray, sample_rate: int, *, model: str | Path | Enhancer = DEFAULT_MODEL
+    input: np.ndarray,
+    sample_rate: int,
+    *,
+    model: str | Path | Enhancer = DEFAULT_MODEL,
+    condition: Condition | None = None,
 ) -> np.ndarray: ...
 
 
 @overload
 def enhance(
-    input: torch.Tensor, sample_rate: int, *, model: str | Path | Enhancer = DEFAULT_MODEL
+    input: torch.Tensor,
+    sample_rate: int,
+    *,
+    model: str | Path | Enhancer = DEFAULT_MODEL,
+    condition: Condition | None = None,
 ) -> torch.Tensor: ...
 
 
@@ -77,13 +86,15 @@ def enhance(
     sample_rate: int | None = None,
     *,
     model: str | Path | Enhancer = DEFAULT_MODEL,
+    condition: Condition | None = None,
     progress: Progress | None = None,
 ) -> Any:
     """Enhance a file, or an array: `enhance("in.wav")`, `enhance("in.wav", "out.wav")`, `enhance(array, 48000)`.
 
-    The output has the input's rate, length, channels and level. Channels are enhanced one by one. What
-    is above half the model's sample rate is not in the output. The name of an output file says its
-    format, and the input its bits (never fewer than 16). Memory does not grow with the length of a file.
+    The output has the input's rate, length, channels and level. Channels are enhanced one by one; a model of
+    several channels takes them together and gives one. What is above half the model's sample rate is not in the
+    output. The name of an output file says its format, and the input its bits (never fewer than 16). Memory does
+    not grow with the length of a file.
 
     Args:
         input: an audio file, or a NumPy array or PyTorch tensor of shape (time) or (channel, time), of a
@@ -93,6 +104,7 @@ def enhance(
         sample_rate: Hz, of an array.
         model: name, folder or card URL of a checkpoint, a classical method ("log-mmse"), the folder
             of a run, or an enhancer.
+        condition: the tensors that the model needs besides (`Enhancer.conditions`), one row for each output channel.
         progress: called with the seconds of audio just read.
 
     Returns:
@@ -103,11 +115,11 @@ def enhance(
     """
     if isinstance(input, np.ndarray | torch.Tensor):
         rate = output if sample_rate is None else sample_rate
-        return _enhance_array(input, rate, model)
+        return _enhance_array(input, rate, model, condition)
     if isinstance(input, str | Path):
         if sample_rate is not None or isinstance(output, int):
             raise RasedError("a file says its sample rate itself: leave out `sample_rate`.")
-        return _enhance_file(Path(input), output, model, progress)
+        return _enhance_file(Path(input), output, model, condition, progress)
     raise RasedError(
         f"cannot enhance {shown(input)}; give the name of a file, a NumPy array or a PyTorch tensor."
     )
@@ -117,6 +129,7 @@ def _enhance_file(
     source: Path,
     output: str | Path | None,
     model: str | Path | Enhancer,
+    condition: Condition | None,
     progress: Progress | None,
 ) -> Report:
     target = audio.enhanced_name(source) if output is None else Path(output)
@@ -132,13 +145,15 @@ def _enhance_file(
         with audio.AudioWriter(
             target,
             sample_rate=info.sample_rate,
-            channels=info.channels,
+            channels=output_channels(enhancer, info.channels),
             container=container,
             coding=coding,
             frames=info.frames,
         ) as writer:
             frames = 0
-            for block in enhanced_blocks(enhancer, recording.blocks(), info, progress):
+            for block in enhanced_blocks(
+                enhancer, recording.blocks(), info, progress, condition=condition
+            ):
                 writer.write(block)
                 frames += block.shape[1]
     notes = [info.note] if info.note else []
@@ -177,7 +192,10 @@ def _percent(share: float) -> str:
 
 
 def _enhance_array(
-    signal: np.ndarray | torch.Tensor, sample_rate: Any, model: str | Path | Enhancer
+    signal: np.ndarray | torch.Tensor,
+    sample_rate: Any,
+    model: str | Path | Enhancer,
+    condition: Condition | None,
 ) -> np.ndarray | torch.Tensor:
     tensor = torch.as_tensor(signal)
     shape = tuple(tensor.shape)
@@ -186,8 +204,11 @@ def _enhance_array(
     info = audio.AudioInfo(
         Path("array"), int(sample_rate), channels.shape[0], shape[-1], "", "FLOAT"
     )
-    estimate = np.concatenate(list(enhanced_blocks(resolve(model), [channels], info)), axis=1)
-    result = torch.from_numpy(estimate).reshape(shape).to(tensor.device, tensor.dtype)
+    enhancer = resolve(model)
+    parts = enhanced_blocks(enhancer, [channels], info, condition=condition)
+    estimate = torch.from_numpy(np.concatenate(list(parts), axis=1))
+    shape = shape if enhancer.channels == 1 else shape[-1:]
+    result = estimate.reshape(shape).to(tensor.device, tensor.dtype)
     return result.numpy() if isinstance(signal, np.ndarray) else result
 
 
@@ -230,15 +251,18 @@ def enhanced_blocks(
     blocks: Iterable[Block],
     info: audio.AudioInfo,
     progress: Progress | None = None,
+    *,
+    condition: Condition | None = None,
 ) -> Iterator[Block]:
     """Resample in, enhance, resample out; as many samples come out as went in, without delay.
 
     Raises:
-        RasedError: the model gave values that are not finite.
+        RasedError: the model gave values that are not finite, or does not take these channels or this condition.
     """
+    outputs = output_channels(enhancer, info.channels)
     inward = audio.Resampler(info.sample_rate, enhancer.sample_rate, info.channels)
-    outward = audio.Resampler(enhancer.sample_rate, info.sample_rate, info.channels)
-    stream = open_stream(enhancer, info.channels)
+    outward = audio.Resampler(enhancer.sample_rate, info.sample_rate, outputs)
+    stream = open_stream(enhancer, info.channels, condition=condition)
     taken = given = 0
 
     def checked(ready: Float[torch.Tensor, "channel time"]) -> Block:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rased.errors import RasedError
-from rased.models.base import Enhancer, State
+from rased.models.base import Condition, Enhancer, State
 
 BLOCK_SECONDS = 8.0
 WINDOW_SECONDS = 12.0
@@ -38,6 +38,7 @@ def open_stream(
     enhancer: Enhancer,
     channels: int,
     *,
+    condition: Condition | None = None,
     window_seconds: float = WINDOW_SECONDS,
     context_seconds: float = CONTEXT_SECONDS,
 ) -> Stream:
@@ -45,15 +46,45 @@ def open_stream(
 
     Args:
         enhancer: any enhancer.
-        channels: channels of the audio; each is enhanced on its own, as a batch.
+        channels: channels of the audio; a model of one channel enhances each on its own, as a batch.
+        condition: what the model needs besides (`Enhancer.conditions`), one row for each output.
         window_seconds: the longest piece that a model without a carried state sees at once.
         context_seconds: how much of it, on either side, is heard but not given out.
+
+    Raises:
+        RasedError: a model of several channels and audio of another number of them.
     """
     if enhancer.causal:
-        return CausalStream(enhancer, channels, at_least=BLOCK_SECONDS)
+        return CausalStream(enhancer, channels, at_least=BLOCK_SECONDS, condition=condition)
     return WindowStream(
-        enhancer, channels, window_seconds=window_seconds, context_seconds=context_seconds
+        enhancer,
+        channels,
+        condition=condition,
+        window_seconds=window_seconds,
+        context_seconds=context_seconds,
     )
+
+
+def output_channels(enhancer: Enhancer, channels: int) -> int:
+    """Channels that come out of so many: all of them, or one from a model of several.
+
+    Raises:
+        RasedError: the model takes another number.
+    """
+    if enhancer.channels == 1:
+        return channels
+    if enhancer.channels != channels:
+        raise RasedError(
+            f"{type(enhancer).__name__} takes {enhancer.channels} channels, and the audio has {channels}."
+        )
+    return 1
+
+
+def _as_batch(
+    enhancer: Enhancer, waveform: Float[Tensor, "channel time"]
+) -> Float[Tensor, "batch *channel time"]:
+    """A row for each channel, or one row with all of them."""
+    return waveform if enhancer.channels == 1 else waveform[None]
 
 
 class CausalStream:
@@ -64,14 +95,22 @@ class CausalStream:
 
     Args:
         enhancer: any causal enhancer.
-        channels: channels of the audio; each is enhanced on its own, as a batch.
+        channels: channels of the audio; a model of one channel enhances each on its own, as a batch.
         at_least: seconds to collect before a step; 0: whatever whole chunks there are.
+        condition: see `open_stream`.
 
     Raises:
-        RasedError: the enhancer is not causal.
+        RasedError: the enhancer is not causal, or takes another number of channels.
     """
 
-    def __init__(self, enhancer: Enhancer, channels: int = 1, *, at_least: float = 0.0) -> None:
+    def __init__(
+        self,
+        enhancer: Enhancer,
+        channels: int = 1,
+        *,
+        at_least: float = 0.0,
+        condition: Condition | None = None,
+    ) -> None:
         if enhancer.latency is None or enhancer.chunk_length is None:
             raise RasedError(
                 f"{type(enhancer).__name__} is not causal and cannot stream; enhance whole files "
@@ -82,7 +121,10 @@ class CausalStream:
         self._least = max(self.chunk_length, round(at_least * enhancer.sample_rate))
         self._most = max(self.chunk_length, round(BLOCK_SECONDS * enhancer.sample_rate))
         self._drop: int = enhancer.latency
-        self._state: State = enhancer.initial_state(channels)
+        self._rows = output_channels(enhancer, channels)
+        options = enhancer.options(self._rows, condition=condition)
+        options.pop("generator", None)
+        self._state: State = enhancer.initial_state(self._rows, **options)
         self._pending = torch.zeros(channels, 0)
         self._owed = 0
 
@@ -97,7 +139,7 @@ class CausalStream:
         """Flush with silence until as much has come out as came in."""
         owed = self._owed
         if not owed:
-            return self._pending[:, :0]
+            return self._pending[: self._rows, :0]
         chunks = -(-(owed + self._drop) // self.chunk_length)
         silence = chunks * self.chunk_length - self._pending.shape[-1]
         rest = self._through(torch.zeros(self._pending.shape[0], silence), self.chunk_length)
@@ -108,10 +150,11 @@ class CausalStream:
     ) -> Float[Tensor, "channel ready"]:
         """Steps of between `least` and 8 s, in whole chunks."""
         self._pending = torch.cat([self._pending, block], dim=-1)
-        ready = [self._pending[:, :0]]
+        ready = [self._pending[: self._rows, :0]]
         while (there := self._pending.shape[-1]) >= least:
             taken = min(there, self._most) // self.chunk_length * self.chunk_length
-            estimate, self._state = self.enhancer.step(self._pending[:, :taken], self._state)
+            chunk = _as_batch(self.enhancer, self._pending[:, :taken])
+            estimate, self._state = self.enhancer.step(chunk, self._state)
             self._pending = self._pending[:, taken:]
             ready.append(estimate)
         joined = torch.cat(ready, dim=-1)
@@ -124,13 +167,21 @@ class CausalStream:
 class WindowStream:
     """Any enhancer on windows that overlap by a context on both sides and a cross-fade.
 
-    The first window has no context before it and the last one none behind it.
+    The first window has no context before it and the last one none after it.
     """
 
     def __init__(
-        self, enhancer: Enhancer, channels: int, *, window_seconds: float, context_seconds: float
+        self,
+        enhancer: Enhancer,
+        channels: int,
+        *,
+        condition: Condition | None = None,
+        window_seconds: float,
+        context_seconds: float,
     ) -> None:
         rate = enhancer.sample_rate
+        self._rows = output_channels(enhancer, channels)
+        self._options = enhancer.options(self._rows, condition=condition)
         self.enhancer = enhancer
         self.context = round(context_seconds * rate)
         self.fade = round(FADE_SECONDS * rate)
@@ -148,9 +199,9 @@ class WindowStream:
     def push(self, block: Float[Tensor, "channel time"]) -> Float[Tensor, "channel ready"]:
         """Enhance as many whole windows as there are; the newest samples wait for their context."""
         self._pending = torch.cat([self._pending, block], dim=-1)
-        ready = [self._pending[:, :0]]
+        ready = [self._pending[: self._rows, :0]]
         while self._pending.shape[-1] > self.window:
-            estimate = self.enhancer(self._pending[:, : self.window])
+            estimate = self._estimate(self._pending[:, : self.window])
             start = 0 if self._tail is None else self.context
             stop = self.window - self.context - self.fade
             ready.append(self._faded(estimate, start)[:, : stop - start])
@@ -162,9 +213,13 @@ class WindowStream:
     def finish(self) -> Float[Tensor, "channel rest"]:
         """Enhance what is pending, to its last sample."""
         if self._pending.shape[-1] == 0:
-            return self._pending
-        estimate = self.enhancer(self._pending)
+            return self._pending[: self._rows]
+        estimate = self._estimate(self._pending)
         return self._faded(estimate, 0 if self._tail is None else self.context)
+
+    def _estimate(self, waveform: Float[Tensor, "channel time"]) -> Float[Tensor, "output time"]:
+        """Of a window; a model that samples goes on drawing where it stopped."""
+        return self.enhancer(_as_batch(self.enhancer, waveform), **self._options)
 
     def _faded(
         self, estimate: Float[Tensor, "channel time"], start: int

@@ -12,7 +12,7 @@ from rased import audio
 from rased.cli import enhance as cli_enhance
 from rased.errors import RasedError
 from rased.files import DEFAULT_MODEL, enhance, enhanced_blocks, resolve
-from rased.models.base import Enhancer, Prediction, SpectralEnhancer, SpectralPrediction
+from rased.models.base import Enhancer, Prediction, SpectralEnhancer
 from rased.models.classical import METHODS
 from rased.signal.stft import STFT
 
@@ -24,7 +24,7 @@ class Identity(SpectralEnhancer):
         super().__init__(stft=STFT())
 
     def process(self, spectrum, state):
-        return SpectralPrediction(spectrum), state
+        return Prediction.of_spectrum(spectrum), state
 
 
 class Broken(Enhancer):

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from rased.errors import RasedError
-from rased.models.base import Enhancer, Prediction, SpectralEnhancer, SpectralPrediction
+from rased.models.base import Enhancer, Prediction, SpectralEnhancer
 from rased.models.conv_tasnet import ConvTasNet
 from rased.signal.stft import STFT
 from rased.streaming import CausalStream, WindowStream, open_stream
@@ -22,19 +22,17 @@ class Recurrent(SpectralEnhancer):
         self.latency = stft.latency + late * stft.hop_length
 
     def initial_process_state(self, batch):
-        delay = torch.zeros(batch, self.stft.freq, self.late, dtype=torch.complex64)
-        return torch.zeros(1, batch, 16), delay
+        delay = torch.zeros(batch, self.stft.freq, self.late, 2)
+        return {"hidden": torch.zeros(1, batch, 16), **({"delay": delay} if self.late else {})}
 
     def process(self, spectrum, state):
-        hidden, delay = state
-        output, hidden = self.gru(spectrum.abs().transpose(1, 2), hidden)
-        extended = torch.cat([delay, spectrum], dim=-1)
-        frames = spectrum.shape[-1]
+        output, hidden = self.gru(spectrum.abs().transpose(1, 2), state["hidden"])
+        after, extended, frames = {"hidden": hidden}, spectrum, spectrum.shape[-1]
+        if self.late:
+            extended = torch.cat([torch.view_as_complex(state["delay"]), spectrum], dim=-1)
+            after["delay"] = torch.view_as_real(extended[..., frames:])
         mask = self.mask(output).sigmoid().transpose(1, 2)
-        return SpectralPrediction(mask * extended[..., :frames], mask), (
-            hidden,
-            extended[..., frames:],
-        )
+        return Prediction.of_spectrum(mask * extended[..., :frames], mask=mask), after
 
     def predict(self, noisy):
         noisy_spectrum = nn.functional.pad(self.stft.analysis(noisy), (0, self.late))

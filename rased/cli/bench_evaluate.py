@@ -120,7 +120,7 @@ def _batches(
         started = time.thread_time()
         for batch in batches:
             names = [job.item.id for job in batch]
-            estimates = together(enhancer, [heard[name] for name in names])
+            estimates = together(enhancer, [heard[name] for name in names], names)
             found.update(zip(names, estimates, strict=True))
         return time.thread_time() - started, found
 

@@ -110,9 +110,9 @@ def _row(enhancer: Enhancer, *, name: str, story: str, domain: str, macs: int | 
         buffering_ms=buffering,
         latency_ms=latency.total_ms,
         parameters=count_parameters(enhancer),
-        published_parameters=getattr(enhancer, "published_parameters", None),
+        published_parameters=enhancer.published_parameters,
         macs_per_second=macs,
-        paper=getattr(enhancer, "paper", ""),
+        paper=enhancer.paper,
     )
 
 

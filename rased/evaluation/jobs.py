@@ -17,7 +17,7 @@ from rased.errors import RasedError
 from rased.evaluation.systems import System
 from rased.evaluation.testset import Item, audio_files, read_audio
 from rased.metrics import METRICS, Score
-from rased.models.base import Enhancer
+from rased.models.base import Enhancer, generators
 from rased.signal.alignment import delay, undelay
 from rased.signal.levels import rms
 
@@ -80,21 +80,27 @@ def perform(batch: Batch) -> Iterator[Outcome]:
         yield from map(_outcome_of_file, batch)
         return
     waveforms = [read_audio(job.item.noisy, sample_rate=enhancer.sample_rate) for job in batch]
-    estimates = together(enhancer, waveforms)
+    estimates = together(enhancer, waveforms, [job.item.id for job in batch])
     for job, estimate in zip(batch, estimates, strict=True):
         at_rate = audio.resample(estimate[None], enhancer.sample_rate, SCORING_RATE)[0]
         yield _outcome(job, at_rate, _target(job))
 
 
 @torch.inference_mode()
-def together(enhancer: Enhancer, waveforms: Sequence[Waveform]) -> list[Waveform]:
+def together(
+    enhancer: Enhancer, waveforms: Sequence[Waveform], keys: Sequence[str]
+) -> list[Waveform]:
     """Estimates of waveforms in one pass, each what it is alone (within float precision).
 
-    Shorter ones end with zeros, which a causal enhancer does not see before they are cut off;
-    another one needs equal lengths.
+    Shorter ones end with zeros, which a causal enhancer does not see before they are cut off; another one needs
+    equal lengths. One that mirrors the ends of a file gets those of other lengths one by one. One that samples
+    draws from a generator seeded by the key of the utterance.
     """
+    if enhancer.mirrors and len({len(waveform) for waveform in waveforms}) > 1:
+        pairs = zip(waveforms, keys, strict=True)
+        return [together(enhancer, [waveform], [key])[0] for waveform, key in pairs]
     noisy = pad_sequence([torch.from_numpy(waveform) for waveform in waveforms], batch_first=True)
-    estimate = enhancer(noisy).numpy()
+    estimate = enhancer(noisy, generator=generators(keys)).numpy()
     return [row[: len(own)] for row, own in zip(estimate, waveforms, strict=True)]
 
 

@@ -186,8 +186,8 @@ def _look_ahead(enhancer: Enhancer) -> int | None:
     """Samples of latency beyond those of the transform; None where there is no latency to speak of."""
     if enhancer.latency is None:
         return None
-    stft = getattr(enhancer, "stft", None)
-    return enhancer.latency - stft.latency if stft is not None else 0
+    transform = enhancer.transform
+    return enhancer.latency - transform.latency if transform is not None else 0
 
 
 def _macs(system: System, enhancer: Enhancer) -> int | None:

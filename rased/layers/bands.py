@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rased.layers.network import State
+from rased.signal.state import State
 
 Scope = Literal["utterance", "past", "frame"]
 """What a norm takes its mean and variance from; all but "utterance" stream."""
@@ -35,11 +35,11 @@ def standardisation(
     Float[Tensor, "some_bands batch some_frames 1"],
     State,
 ]:
-    """Scale and shift that give zero mean and unit variance, and the state behind the last frame.
+    """Scale and shift that give zero mean and unit variance, and the state after the last frame.
 
     Args:
         bands: the values; where a band has fewer than the widest, zeros stand behind.
-        state: sum, sum of squares and number of the values of the past (`initial_moments`); None for other scopes.
+        state: `moments`, sum, sum of squares and number of the values of the past; empty for other scopes.
         scope: the frames that are taken together.
         joint: whether all bands are taken together, instead of each by itself.
         numbers: values in a frame of each band; None: all channels.
@@ -53,8 +53,8 @@ def standardisation(
     if scope == "utterance":
         moments = moments.sum(-2, keepdim=True)
     elif scope == "past":
-        moments = state[..., None, :] + moments.cumsum(-2)
-        state = moments[..., -1, :].clone()
+        moments = state["moments"][..., None, :] + moments.cumsum(-2)
+        state = {"moments": moments[..., -1, :].clone()}
     total, square, number = moments.unbind(-1)
     mean = total / number
     scale = (square / number - mean.square()).clamp(min=0.0).add(EPSILON).rsqrt()
@@ -64,8 +64,10 @@ def standardisation(
 
 
 def initial_moments(scope: Scope, shape: Sequence[int], like: Tensor) -> State:
-    """Nothing heard; None where the scope needs no past."""
-    return like.new_zeros(*shape, 3, dtype=torch.float64) if scope == "past" else None
+    """Nothing heard; empty where the scope needs no past."""
+    if scope != "past":
+        return {}
+    return {"moments": like.new_zeros(*shape, 3, dtype=torch.float64)}
 
 
 class JointNorm(nn.Module):

@@ -1,18 +1,16 @@
 """Convolutions that look back only, and carry what they look back at from chunk to chunk."""
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-State = Any
+from rased.signal.state import State
 
 
 class CausalConv1d(nn.Conv1d):
     """Convolution over (batch, channel, frames) whose newest tap is the current frame.
 
-    The memory holds the (kernel_size - 1) * dilation frames before the first; zeros for silence.
+    Its state is `memory`, the (kernel_size - 1) * dilation frames before the first; zeros for silence.
     """
 
     def __init__(
@@ -31,17 +29,15 @@ class CausalConv1d(nn.Conv1d):
         self.memory = (kernel_size - 1) * dilation
 
     def forward(  # type: ignore[override]
-        self,
-        frames: Float[Tensor, "batch channel frames"],
-        state: Float[Tensor, "batch channel memory"],
-    ) -> tuple[Float[Tensor, "batch outputs frames"], Float[Tensor, "batch channel memory"]]:
-        """Convolve from `state`; return the memory behind the last frame."""
-        extended = torch.cat([state, frames], dim=2)
-        return super().forward(extended), extended[:, :, extended.shape[2] - self.memory :]
+        self, frames: Float[Tensor, "batch channel frames"], state: State
+    ) -> tuple[Float[Tensor, "batch outputs frames"], State]:
+        """Convolve from `state`; return the memory after the last frame."""
+        extended, state = remembered(frames, state, self.memory)
+        return super().forward(extended), state
 
-    def initial_state(self, batch: int, like: Tensor) -> Float[Tensor, "batch channel memory"]:
+    def initial_state(self, batch: int, like: Tensor) -> State:
         """Silence."""
-        return like.new_zeros(batch, self.in_channels, self.memory)
+        return silent(like.new_zeros(batch, self.in_channels, self.memory))
 
 
 class CentredConv1d(nn.Conv1d):
@@ -74,14 +70,14 @@ class CentredConv1d(nn.Conv1d):
         return super().forward(frames), state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """None."""
-        return None
+        """Nothing."""
+        return {}
 
 
 class CausalConv2d(nn.Conv2d):
     """Convolution over (batch, channel, frames, freq): causal in frames, centred in frequency.
 
-    The memory holds the (kernel_size[0] - 1) * dilation frames before the first.
+    Its state is `memory`, the (kernel_size[0] - 1) * dilation frames before the first.
     """
 
     def __init__(
@@ -104,18 +100,27 @@ class CausalConv2d(nn.Conv2d):
         self.memory = (kernel_size[0] - 1) * dilation
 
     def forward(  # type: ignore[override]
-        self,
-        frames: Float[Tensor, "batch channel frames freq"],
-        state: Float[Tensor, "batch channel memory freq"],
-    ) -> tuple[
-        Float[Tensor, "batch outputs frames freq"], Float[Tensor, "batch channel memory freq"]
-    ]:
-        """Convolve from `state`; return the memory behind the last frame."""
-        extended = torch.cat([state, frames], dim=2)
-        return super().forward(extended), extended[:, :, extended.shape[2] - self.memory :]
+        self, frames: Float[Tensor, "batch channel frames freq"], state: State
+    ) -> tuple[Float[Tensor, "batch outputs frames freq"], State]:
+        """Convolve from `state`; return the memory after the last frame."""
+        extended, state = remembered(frames, state, self.memory)
+        return super().forward(extended), state
 
-    def initial_state(
-        self, batch: int, freq: int, like: Tensor
-    ) -> Float[Tensor, "batch channel memory freq"]:
+    def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
         """Silence."""
-        return like.new_zeros(batch, self.in_channels, self.memory, freq)
+        return silent(like.new_zeros(batch, self.in_channels, self.memory, freq))
+
+
+def remembered(
+    frames: Float[Tensor, "batch channel frames *freq"], state: State, memory: int
+) -> tuple[Float[Tensor, "batch channel longer *freq"], State]:
+    """The frames with the memory before them, and the memory after them."""
+    if not memory:
+        return frames, {}
+    extended = torch.cat([state["memory"], frames], dim=2)
+    return extended, {"memory": extended[:, :, extended.shape[2] - memory :]}
+
+
+def silent(memory: Tensor) -> State:
+    """The state of a memory; empty where it holds no frame."""
+    return {"memory": memory} if memory.numel() else {}

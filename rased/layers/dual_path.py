@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rased.layers.bands import JointNorm, Scope
-from rased.layers.network import State
+from rased.layers.recurrent import recur, silence
+from rased.signal.state import State, joined, parted
 
 
 class _Path(nn.Module):
@@ -25,7 +26,7 @@ class _Path(nn.Module):
 
     def __init__(self, channels: int, hidden: int, *, across: bool, bidirectional: bool) -> None:
         super().__init__()
-        self.across, self.hidden = across, hidden
+        self.across = across
         self.goes_on = not across and not bidirectional
         self.recurrent = nn.LSTM(
             channels, hidden, batch_first=not across, bidirectional=bidirectional
@@ -41,14 +42,11 @@ class _Path(nn.Module):
         output, after = in_full_precision(self.recurrent, sequence, memory)
         unfolded = f"{folded} -> b n t c"
         linear = rearrange(self.linear(output), unfolded, b=bands.shape[0], n=bands.shape[1])
-        return linear, after if self.goes_on else None
+        return linear, after
 
     def silence(self, batch: int, bands: int, like: Tensor) -> State:
         """Zeros for the LSTM of every band where the sequence goes on."""
-        if not self.goes_on:
-            return None
-        shape = (1, bands * batch, self.hidden)
-        return like.new_zeros(shape), like.new_zeros(shape)
+        return silence(self.recurrent, bands * batch, like) if self.goes_on else {}
 
 
 class ResidualLSTM(_Path):
@@ -72,14 +70,15 @@ class ResidualLSTM(_Path):
         self, bands: Float[Tensor, "band batch frames channel"], state: State
     ) -> tuple[Float[Tensor, "band batch frames channel"], State]:
         """Of the norm, and of the LSTM."""
-        heard, memory = state
-        normal, heard = self.norm(bands, heard)
-        added, memory = self.recur(normal, memory)
-        return bands + added, (heard, memory)
+        states = parted(state)
+        normal, norm = self.norm(bands, states["norm"])
+        added, recurrent = self.recur(normal, states["recurrent"])
+        return bands + added, joined({"norm": norm, "recurrent": recurrent})
 
     def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
         """Nothing heard, and silence."""
-        return self.norm.initial_state(batch, like), self.silence(batch, bands, like)
+        recurrent = self.silence(batch, bands, like)
+        return joined({"norm": self.norm.initial_state(batch, like), "recurrent": recurrent})
 
 
 class NormedLSTM(_Path):
@@ -127,8 +126,6 @@ def in_full_precision(layer: nn.RNNBase, sequence: Tensor, state: State) -> tupl
     scaled loss small gradients vanish there.
     """
     if not sequence.is_cuda:
-        output, state = layer(sequence, state)
-        return output, state
+        return recur(layer, sequence, state)
     with torch.autocast("cuda", enabled=False):
-        output, state = layer(sequence.float(), state)
-    return output, state
+        return recur(layer, sequence.float(), state)

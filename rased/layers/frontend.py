@@ -5,7 +5,7 @@ what a file is.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from einops import rearrange
@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from rased.errors import RasedError
 from rased.signal import features as feature
-
-State = Any
+from rased.signal.state import State
 
 FeatureKind = Literal[
     "magnitude", "power", "compressed", "log_power", "log_mel", "log_erb", "mfcc", "complex"
@@ -177,14 +176,15 @@ class InputStage(nn.Module):
         self, values: Float[Tensor, "batch feature frames"], state: State
     ) -> tuple[Float[Tensor, "batch frames inputs"], State]:
         """Inputs of the network, `future_frames` frames late."""
-        statistics, floor, memory = state
-        values, statistics = self.normalise(values, statistics)
-        noise, floor = self.estimate_noise(values, floor)
+        values, statistics = self.normalise(values, state)
+        noise, floor = self.estimate_noise(values, state)
+        memory = state.get("memory", values[..., :0])
         spliced, memory = feature.splice(values, memory, self.context)
+        after = {**statistics, **floor, **({"memory": memory} if memory.numel() else {})}
         inputs = rearrange(
             torch.cat([spliced, noise], dim=1), "batch inputs frames -> batch frames inputs"
         )
-        return inputs, (statistics, floor, memory)
+        return inputs, after
 
     def windows(
         self,
@@ -199,47 +199,52 @@ class InputStage(nn.Module):
         if self.settings.noise != "none":
             windows = torch.cat([windows, noise[:, None]], dim=1)
         values = rearrange(windows, "batch context feature -> batch feature context")
-        values, _ = self.normalise(values, None)
+        values, _ = self.normalise(values, {})
         return rearrange(values, "batch feature context -> batch 1 (context feature)")
 
     def normalise(
         self, values: Float[Tensor, "batch feature frames"], state: State
     ) -> tuple[Float[Tensor, "batch feature frames"], State]:
-        """Normalised features and the state of the running statistics."""
+        """Normalised features, and what of the state is the running `statistics`."""
         match self.settings.normalisation:
             case "none":
-                return values, state
+                return values, {}
             case "global":
-                return feature.standardise(values, self.mean, self.std), state
+                return feature.standardise(values, self.mean, self.std), {}
             case "utterance":
                 real_frames = values.shape[-1] - self.future_frames  # the rest is padding
-                return feature.utterance_cmvn(values, real_frames), state
+                return feature.utterance_cmvn(values, real_frames), {}
             case "running":
-                return feature.running_cmvn(values, state, self.decay)
+                values, statistics = feature.running_cmvn(values, state["statistics"], self.decay)
+                return values, {"statistics": statistics}
 
     def estimate_noise(
         self, values: Float[Tensor, "batch feature frames"], state: State
     ) -> tuple[Float[Tensor, "batch noise frames"], State]:
-        """Noise as of the newest frame seen; no rows (noise = 0) where none is asked for."""
+        """Noise as of the newest frame seen, no rows (noise = 0) where none is asked for; and its state."""
         match self.settings.noise:
             case "none":
-                return values[:, :0], state
+                return values[:, :0], {}
             case "static":
-                return feature.first_frames_mean(values, state, self.settings.noise_frames)
+                before, count = (state["noise"], state["count"]), self.settings.noise_frames
+                noise, (total, seen) = feature.first_frames_mean(values, before, count)
+                return noise, {"noise": total, "count": seen}
             case "dynamic":
-                return feature.rising_minimum(values, state, self.rise)
+                noise, floor = feature.rising_minimum(values, state["floor"], self.rise)
+                return noise, {"floor": floor}
 
     def initial_state(self, batch: int, like: Tensor) -> State:
         """State before the first frame: no statistics, no noise, silence in the memory."""
-        statistics: State = None
-        floor: State = None
+        state: State = {}
         if self.settings.normalisation == "running":
-            statistics = like.new_zeros(batch, 2 * self.size + 1)
+            state["statistics"] = like.new_zeros(batch, 2 * self.size + 1)
         if self.settings.noise == "static":
-            floor = (like.new_zeros(batch, self.size), like.new_zeros(()))
+            state["noise"], state["count"] = like.new_zeros(batch, self.size), like.new_zeros(())
         elif self.settings.noise == "dynamic":
-            floor = like.new_full((batch, self.size), torch.inf)
-        return statistics, floor, like.new_zeros(batch, self.size, self.context - 1)
+            state["floor"] = like.new_full((batch, self.size), torch.inf)
+        if self.context > 1:
+            state["memory"] = like.new_zeros(batch, self.size, self.context - 1)
+        return state
 
 
 class Moments:

@@ -11,12 +11,10 @@ from torch.nn import functional
 
 from rased.errors import RasedError
 from rased.signal.features import exponential_average
+from rased.signal.state import State
 
 FLOOR = 1e-4
 """Smallest level (-80 dBFS) that is brought to the wanted one: silence is not blown up."""
-
-LevelState = tuple[Float[Tensor, "batch moments"], Float[Tensor, " batch"]]
-"""Averages so far, and the last gain."""
 
 
 @dataclass(frozen=True)
@@ -50,22 +48,22 @@ class Level:
     def past(
         self,
         waveform: Float[Tensor, "batch time"],
-        state: LevelState,
+        state: State,
         *,
         hop_length: int,
         sample_rate: int,
-    ) -> tuple[Float[Tensor, "batch time"], LevelState]:
-        """A gain for each sample, by the chunks up to its own, and the state behind the last.
+    ) -> tuple[Float[Tensor, "batch time"], State]:
+        """A gain for each sample, by the chunks up to its own, and the state after the last.
 
         A gain falls at once and rises over a chunk, so that an onset is never too loud.
 
         Args:
             waveform: whole chunks.
-            state: before them.
+            state: before them: `averages` so far (batch, moments) and the last `gain` (batch).
             hop_length: samples in a chunk.
             sample_rate: Hz.
         """
-        averages, before = state
+        averages, before = state["averages"], state["gain"]
         chunks = rearrange(waveform, "batch (chunk hop) -> batch chunk hop", hop=hop_length)
         peaks = torch.cat([averages[:, 3:], chunks.abs().amax(-1)], dim=-1).cummax(-1).values
         decay = 1.0 - hop_length / (self.seconds * sample_rate)
@@ -76,7 +74,7 @@ class Level:
         start = torch.cat([before[:, None], gains[:, :-1]], dim=-1).minimum(gains)
         share = torch.arange(1, hop_length + 1, device=gains.device) / hop_length
         each = start[..., None] + (gains - start)[..., None] * share
-        state = (torch.cat([last, peaks[:, -1:]], dim=-1), gains[:, -1])
+        state = {"averages": torch.cat([last, peaks[:, -1:]], dim=-1), "gain": gains[:, -1]}
         return rearrange(each, "batch chunk hop -> batch (chunk hop)"), state
 
     def gains(
@@ -91,9 +89,12 @@ class Level:
         gains, _ = self.past(padded, state, hop_length=hop_length, sample_rate=sample_rate)
         return gains[:, :time]
 
-    def initial_state(self, batch: int, like: Tensor) -> LevelState:
+    def initial_state(self, batch: int, like: Tensor) -> State:
         """Nothing heard."""
-        return like.new_zeros(batch, 4), like.new_full((batch,), torch.inf)
+        return {
+            "averages": like.new_zeros(batch, 4),
+            "gain": like.new_full((batch,), torch.inf),
+        }
 
     def _measure(
         self, means: Float[Tensor, "batch 2 *rest"], peak: Float[Tensor, "*batch"]

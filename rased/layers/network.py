@@ -1,12 +1,9 @@
 """The contract of a network inside a frequency-domain enhancer: frames in, frames out, state."""
 
-from typing import Any
-
 from jaxtyping import Float
 from torch import Tensor, nn
 
-State = Any
-"""A nested tuple of tensors: what a network remembers between chunks of frames."""
+from rased.signal.state import State
 
 
 class Network(nn.Module):
@@ -27,9 +24,9 @@ class Network(nn.Module):
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
-        """Map any number of frames from `state`; return the state behind them."""
+        """Map any number of frames from `state`; return the state after them."""
         raise NotImplementedError(f"{type(self).__name__} must define forward(frames, state)")
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """State before the first frame, with device and type of `like`; None without memory."""
-        return None
+        """State before the first frame, with device and type of `like`; empty without memory."""
+        return {}

@@ -4,14 +4,12 @@ Both are from Luo and Mesgarani, "Conv-TasNet", IEEE/ACM TASLP 27(8), 2019 (gLN 
 one signature, so that a causal model and its non-causal twin are the same code.
 """
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-State = Any
+from rased.signal.state import State
 
 
 class GlobalLayerNorm(nn.Module):
@@ -31,8 +29,8 @@ class GlobalLayerNorm(nn.Module):
         return one_group, state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """None."""
-        return None
+        """Nothing."""
+        return {}
 
 
 class CumulativeLayerNorm(nn.Module):
@@ -48,19 +46,20 @@ class CumulativeLayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(
-        self, frames: Float[Tensor, "batch channel frames"], state: Float[Tensor, "batch 3"]
-    ) -> tuple[Float[Tensor, "batch channel frames"], Float[Tensor, "batch 3"]]:
-        """Normalise from `state`: sum, sum of squares and number of all values so far."""
+        self, frames: Float[Tensor, "batch channel frames"], state: State
+    ) -> tuple[Float[Tensor, "batch channel frames"], State]:
+        """Normalise from `sums` (batch, 3): sum, sum of squares and number of all values so far."""
         count = torch.full_like(frames[:, 0], frames.shape[1])
         new = torch.stack([frames.sum(1), frames.square().sum(1), count], dim=1)
-        sums = state[..., None] + new.cumsum(-1, dtype=torch.float64)
+        sums = state["sums"][..., None] + new.cumsum(-1, dtype=torch.float64)
         total, squares, number = sums.unbind(1)
         mean = total / number
         scale = (squares / number - mean.square()).clamp(min=0.0).add(self.epsilon).rsqrt()
         shift = (-mean * scale)[:, None].to(frames)
         normal = torch.addcmul(shift, frames, scale[:, None].to(frames))
-        return torch.addcmul(self.bias[:, None], normal, self.weight[:, None]), sums[..., -1]
+        outputs = torch.addcmul(self.bias[:, None], normal, self.weight[:, None])
+        return outputs, {"sums": sums[..., -1]}
 
-    def initial_state(self, batch: int, like: Tensor) -> Float[Tensor, "batch 3"]:
+    def initial_state(self, batch: int, like: Tensor) -> State:
         """Nothing seen."""
-        return like.new_zeros(batch, 3, dtype=torch.float64)
+        return {"sums": like.new_zeros(batch, 3, dtype=torch.float64)}

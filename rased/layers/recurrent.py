@@ -1,12 +1,12 @@
 """Recurrent layers cut into groups that do not see each other."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-State = Any
+from rased.signal.state import State, numbered, parted
 
 
 class GroupedRecurrent(nn.Module):
@@ -34,26 +34,45 @@ class GroupedRecurrent(nn.Module):
     ) -> None:
         super().__init__()
         layer = {"gru": nn.GRU, "lstm": nn.LSTM}[kind]
-        self.kind = kind
-        self.size = hidden // groups // (2 if bidirectional else 1)
+        size = hidden // groups // (2 if bidirectional else 1)
         self.cells = nn.ModuleList(
-            layer(inputs // groups, self.size, batch_first=True, bidirectional=bidirectional)
+            layer(inputs // groups, size, batch_first=True, bidirectional=bidirectional)
             for _ in range(groups)
         )
 
     def forward(
-        self, sequence: Float[Tensor, "batch frames inputs"], state: State = None
+        self, sequence: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames hidden"], State]:
-        """One pass; `state` has one entry a group, None for silence before the first frame."""
-        states = [None] * len(self.cells) if state is None else state
+        """One pass; `state` has a part for each group, and is empty for silence before the first frame."""
+        states, outputs, after = parted(state), [], []
         parts = sequence.chunk(len(self.cells), dim=-1)
-        pairs = [cell(*pair) for cell, *pair in zip(self.cells, parts, states, strict=True)]
-        outputs, states = zip(*pairs, strict=True)
-        return torch.cat(outputs, dim=-1), states
+        for index, (cell, part) in enumerate(zip(self.cells, parts, strict=True)):
+            output, remembered = recur(cell, part, states[str(index)])
+            outputs.append(output)
+            after.append(remembered)
+        return torch.cat(outputs, dim=-1), numbered(after)
 
     def initial_state(self, batch: int, like: Tensor) -> State:
         """Zeros for every group (one direction)."""
-        zeros = like.new_zeros(1, batch, self.size)
-        if self.kind == "lstm":
-            return tuple((zeros, zeros) for _ in self.cells)
-        return tuple(zeros for _ in self.cells)
+        return numbered(silence(cell, batch, like) for cell in self.cells)
+
+
+def recur(
+    layer: nn.Module, sequence: Float[Tensor, "batch frames inputs"], state: State
+) -> tuple[Float[Tensor, "batch frames hidden"], State]:
+    """A GRU or LSTM with its state by names; an empty one for silence before the first frame."""
+    if not state:
+        return layer(sequence)[0], {}
+    if "cell" in state:
+        outputs, (hidden, cell) = layer(sequence, (state["hidden"], state["cell"]))
+        return outputs, {"hidden": hidden, "cell": cell}
+    outputs, hidden = layer(sequence, state["hidden"])
+    return outputs, {"hidden": hidden}
+
+
+def silence(layer: nn.Module, batch: int, like: Tensor) -> State:
+    """Zeros for a GRU or LSTM: `hidden` (layers, batch, size), and `cell` of an LSTM."""
+    assert isinstance(layer, nn.RNNBase)
+    rows = layer.num_layers * (2 if layer.bidirectional else 1)
+    names = ("hidden", "cell") if isinstance(layer, nn.LSTM) else ("hidden",)
+    return {name: like.new_zeros(rows, batch, layer.hidden_size) for name in names}

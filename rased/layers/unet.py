@@ -1,9 +1,11 @@
 """Convolutions down and up the frequencies that look back in time, and carry what they look back at."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+
+from rased.layers.conv import remembered, silent
+from rased.signal.state import State
 
 
 class DownConv(nn.Conv2d):
@@ -34,20 +36,16 @@ class DownConv(nn.Conv2d):
     def forward(  # type: ignore[override]
         self,
         frames: Float[Tensor, "batch channel frames freq"],
-        state: Float[Tensor, "batch channel memory freq"],
-    ) -> tuple[
-        Float[Tensor, "batch outputs frames low_freq"], Float[Tensor, "batch channel memory freq"]
-    ]:
+        state: State,
+    ) -> tuple[Float[Tensor, "batch outputs frames low_freq"], State]:
         """Convolve from `state`; return the frames that the next one looks back at."""
-        extended = torch.cat([state, frames], dim=2)
+        extended, state = remembered(frames, state, self.memory)
         padded = functional.pad(extended, self.around) if any(self.around) else extended
-        return super().forward(padded), extended[:, :, extended.shape[2] - self.memory :]
+        return super().forward(padded), state
 
-    def initial_state(
-        self, batch: int, freq: int, like: Tensor
-    ) -> Float[Tensor, "batch channel memory freq"]:
+    def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
         """Silence."""
-        return like.new_zeros(batch, self.in_channels, self.memory, freq)
+        return silent(like.new_zeros(batch, self.in_channels, self.memory, freq))
 
     def size(self, freq: int) -> int:
         """Bins out for so many bins in."""
@@ -91,19 +89,15 @@ class UpConv(nn.ConvTranspose2d):
     def forward(  # type: ignore[override]
         self,
         frames: Float[Tensor, "batch channel frames freq"],
-        state: Float[Tensor, "batch channel memory freq"],
-    ) -> tuple[
-        Float[Tensor, "batch outputs frames high_freq"], Float[Tensor, "batch channel memory freq"]
-    ]:
+        state: State,
+    ) -> tuple[Float[Tensor, "batch outputs frames high_freq"], State]:
         """Convolve from `state`; return the frames that the next one looks back at."""
-        extended = torch.cat([state, frames], dim=2)
+        extended, state = remembered(frames, state, self.memory)
         bins = super().forward(extended)
         low, high = self.crop
         cropped = bins[..., low : bins.shape[-1] - high]
-        return cropped, extended[:, :, extended.shape[2] - self.memory :]
+        return cropped, state
 
-    def initial_state(
-        self, batch: int, freq: int, like: Tensor
-    ) -> Float[Tensor, "batch channel memory freq"]:
+    def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
         """Silence."""
-        return like.new_zeros(batch, self.in_channels, self.memory, freq)
+        return silent(like.new_zeros(batch, self.in_channels, self.memory, freq))

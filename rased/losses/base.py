@@ -1,15 +1,13 @@
 """The contract of a loss: keyword-only estimate and target in, a scalar to be minimised out."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from rased.construction import Remembered
 from rased.errors import RasedError, cut
-
-Domain = Literal["waveform", "spectrum", "output"]
+from rased.signal.domains import Domain
 
 
 class Loss(Remembered, nn.Module):

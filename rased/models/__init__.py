@@ -9,7 +9,6 @@ _HOMES: Homes = {
         "Enhancer",
         "Prediction",
         "SpectralEnhancer",
-        "SpectralPrediction",
     ),
     "frequency": (
         "Features",

@@ -1,17 +1,30 @@
 """The contract of every enhancer: waveform in, waveform out, equal length, and a stream that equals the file."""
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import torch
 from jaxtyping import Complex, Float, Shaped
 from torch import Tensor, nn
 
 from rased.construction import Remembered
 from rased.errors import RasedError
+from rased.signal.domains import Domain
+from rased.signal.state import State, joined, parted
 from rased.signal.stft import STFT
 
-State = Any
-"""A nested tuple of tensors: what a causal model remembers between chunks."""
+Condition = Mapping[str, Tensor]
+"""What a model is given besides the waveform, by name: an embedding of the speaker, say; each (batch, ...)."""
+Generators = Sequence[torch.Generator]
+"""One for each row of a batch, on the CPU: a model that samples draws there and moves the numbers to its device."""
+
+
+def generators(keys: Iterable[str]) -> list[torch.Generator]:
+    """Make one generator for each key; equal keys give equal numbers, on every machine."""
+    seeds = (int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big") for key in keys)
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
 @dataclass
@@ -30,8 +43,38 @@ class Prediction:
     estimate: Float[Tensor, "batch time"]
     spectrum: Complex[Tensor, "batch freq frames"] | None = None
     noisy_spectrum: Complex[Tensor, "batch freq frames"] | None = None
-    mask: Tensor | None = None
-    output: Tensor | None = None
+    mask: Float[Tensor, "batch freq frames"] | Complex[Tensor, "batch freq frames"] | None = None
+    output: (
+        Float[Tensor, "batch feature frames"] | Complex[Tensor, "batch feature frames"] | None
+    ) = None
+
+    @classmethod
+    def of_spectrum(
+        cls,
+        spectrum: Complex[Tensor, "batch freq frames"],
+        *,
+        mask: Float[Tensor, "batch freq frames"]
+        | Complex[Tensor, "batch freq frames"]
+        | None = None,
+        output: Float[Tensor, "batch feature frames"]
+        | Complex[Tensor, "batch feature frames"]
+        | None = None,
+    ) -> "Prediction":
+        """What frames say before they are a waveform: the estimate has no sample yet."""
+        return cls(spectrum.real.new_zeros(len(spectrum), 0), spectrum, mask=mask, output=output)
+
+    def of(self, domain: Domain) -> Tensor:
+        """The part that a loss in this domain compares; a waveform in float32."""
+        parts = {
+            "waveform": self.estimate.float(),
+            "spectrum": self.spectrum,
+            "output": self.output,
+        }
+        part = parts[domain]
+        assert part is not None, (
+            f"the model declares the domain {domain} and predicts nothing in it"
+        )
+        return part
 
 
 class Enhancer(Remembered, nn.Module):
@@ -39,9 +82,15 @@ class Enhancer(Remembered, nn.Module):
 
     Attributes:
         sample_rate: Hz of input and output.
+        channels: microphones that `predict` takes; it gives one waveform, whatever their number.
         latency: samples by which the concatenated output of `step` lags its input; None for a model
             that needs the whole utterance.
         chunk_length: `step` takes and gives any multiple of so many samples: the hop; None where latency is None.
+        conditions: names of the tensors that `predict` needs besides the waveform.
+        samples: whether `predict` draws random numbers, all of them from the `generator` that it is given.
+        domains: where a loss may compare: what `ideal` can give.
+        paper: authors, title, venue, DOI or arXiv; "" for none.
+        published_parameters: what the paper counts at these sizes; None where it does not say.
         card: the zoo card that the weights came with; None for a fresh model.
         version: of what the class computes; raise it when equal settings and weights give another output, so that
             results of before and after are told apart.
@@ -49,8 +98,14 @@ class Enhancer(Remembered, nn.Module):
 
     version: ClassVar[int] = 1
     sample_rate: int = 16_000
+    channels: int = 1
     latency: int | None = None
     chunk_length: int | None = None
+    conditions: tuple[str, ...] = ()
+    samples: bool = False
+    domains: tuple[Domain, ...] = ("waveform",)
+    paper: str = ""
+    published_parameters: int | None = None
     card: dict[str, Any] | None = None
 
     @property
@@ -85,33 +140,153 @@ class Enhancer(Remembered, nn.Module):
             return None
         return self.algorithmic_latency + self.buffering
 
-    def predict(self, noisy: Float[Tensor, "batch time"]) -> Prediction:
-        """Enhance a batch and keep what a loss may want; any length from one sample."""
-        raise NotImplementedError(f"{type(self).__name__} must define predict(noisy) -> Prediction")
+    @property
+    def transform(self) -> STFT | None:
+        """The transform whose spectra `Prediction` holds; None for a model without one."""
+        return None
 
-    def forward(self, noisy: Shaped[Tensor, "*batch time"]) -> Float[Tensor, "*batch time"]:
-        """Enhance: float32 in [-1, 1] at `sample_rate`, of shape (batch, time) or (time); same shape out.
+    @property
+    def mirrors(self) -> bool:
+        """Whether the ends of a file are mirrored: silence appended to it then changes what comes before."""
+        return False
+
+    @property
+    def needs_statistics(self) -> bool:
+        """Whether `fit_statistics` must be called before training."""
+        return False
+
+    def fit_statistics(
+        self,
+        batches: Iterable[tuple[Float[Tensor, "batch *channel time"], Float[Tensor, "batch time"]]],
+    ) -> None:
+        """Take what a model needs to know of (noisy, target) batches before it trains; most need nothing."""
+
+    def ideal(
+        self,
+        domain: Domain,
+        *,
+        noisy: Float[Tensor, "batch *channel time"],
+        target: Float[Tensor, "batch time"],
+    ) -> Tensor:
+        """What a perfect prediction would be: the estimate, the spectrum or the output for this target.
 
         Raises:
-            RasedError: another shape, or samples of another type.
+            RasedError: the domain is none of `domains`.
         """
+        if domain == "waveform":
+            return target
+        if domain == "spectrum" and self.transform is not None:
+            return self.transform.analysis(target)
+        raise RasedError(
+            f"{type(self).__name__} has no {domain} to compare; it has: {', '.join(self.domains)}."
+        )
+
+    def predict(
+        self,
+        noisy: Float[Tensor, "batch *channel time"],
+        *,
+        condition: Condition | None = None,
+        generator: Generators | None = None,
+    ) -> Prediction:
+        """Enhance a batch and keep what a loss may want; any length from one sample.
+
+        Args:
+            noisy: (batch, time) for one channel, (batch, channel, time) for a model of several.
+            condition: the tensors that `conditions` names, checked by `options`.
+            generator: one for each row where the model `samples`: a row gets the same numbers in any batch.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define predict(noisy) -> Prediction")
+
+    def options(
+        self,
+        rows: int,
+        *,
+        condition: Condition | None = None,
+        generator: Generators | None = None,
+    ) -> dict[str, Any]:
+        """Keyword arguments of `predict` for a batch of so many rows: those that this model declares, checked.
+
+        A model that samples and is given no generator gets one for each row, all alike: what it says of a
+        row does not change from call to call.
+
+        Raises:
+            RasedError: a condition is missing or unknown, or there are more or fewer generators than rows.
+        """
+        given = {**(condition or {})}
+        name = type(self).__name__
+        for word in given:
+            if word not in self.conditions:
+                known = (
+                    f"it takes {', '.join(self.conditions)}" if self.conditions else "it takes none"
+                )
+                raise RasedError(f"{name} has no condition '{word}'; {known}.")
+        for word in self.conditions:
+            if word not in given:
+                raise RasedError(
+                    f"{name} needs the condition '{word}': give condition={{'{word}': tensor}}."
+                )
+            if not given[word].ndim or len(given[word]) != rows:
+                raise RasedError(
+                    f"the condition '{word}' has the shape {tuple(given[word].shape)} for a batch of {rows}: "
+                    f"its first axis must have {rows}."
+                )
+        options: dict[str, Any] = {"condition": given} if self.conditions else {}
+        if self.samples:
+            drawn = generators([""] * rows) if generator is None else generator
+            if len(drawn) != rows:
+                raise RasedError(f"{len(drawn)} generators for a batch of {rows}: give one a row.")
+            options["generator"] = drawn
+        return options
+
+    def forward(
+        self,
+        noisy: Shaped[Tensor, "*given time"],
+        *,
+        condition: Condition | None = None,
+        generator: Generators | None = None,
+    ) -> Float[Tensor, "*batch time"]:
+        """Enhance: float32 in [-1, 1] at `sample_rate`; (batch, time) or (time) out.
+
+        Args:
+            noisy: (batch, time) or (time); for a model of several channels (batch, channel, time) or
+                (channel, time).
+            condition: see `predict`.
+            generator: see `predict`.
+
+        Raises:
+            RasedError: another shape, samples of another type, or a condition that does not fit.
+        """
+        self._check(noisy)
+        alone = noisy.ndim == (1 if self.channels == 1 else 2)
+        batch = noisy[None] if alone else noisy
+        options = self.options(len(batch), condition=condition, generator=generator)
+        estimate = self.predict(batch, **options).estimate
+        return estimate[0] if alone else estimate
+
+    def _check(self, noisy: Any) -> None:
         if not isinstance(noisy, Tensor) or not noisy.is_floating_point():
             kind = noisy.dtype if isinstance(noisy, Tensor) else type(noisy).__name__
             raise RasedError(
                 f"an enhancer takes a tensor of floating-point samples of full scale 1, not {kind}: "
                 "torch.as_tensor(array).float(), 16-bit samples divided by 32768."
             )
-        if noisy.ndim not in (1, 2) or not noisy.shape[-1]:
+        shape = tuple(noisy.shape)
+        if self.channels == 1:
+            if len(shape) not in (1, 2) or not shape[-1]:
+                raise RasedError(
+                    "an enhancer takes (time) or (batch, time), at least one sample, not the shape "
+                    f"{shape}; channels are a batch: give (channel, time)."
+                )
+        elif len(shape) not in (2, 3) or not shape[-1] or shape[-2] != self.channels:
             raise RasedError(
-                f"an enhancer takes (time) or (batch, time), at least one sample, not the shape "
-                f"{tuple(noisy.shape)}; channels are a batch: give (channel, time)."
+                f"{type(self).__name__} takes (channel, time) or (batch, channel, time) of {self.channels} channels, "
+                f"at least one sample, not the shape {shape}."
             )
-        if noisy.ndim == 1:
-            return self.predict(noisy[None]).estimate[0]
-        return self.predict(noisy).estimate
 
-    def initial_state(self, batch: int = 1) -> State:
-        """State before the first chunk of a stream: silence.
+    def initial_state(self, batch: int = 1, *, condition: Condition | None = None) -> State:
+        """State before the first chunk of a stream: silence, and what the condition says of it.
+
+        A model that remembers nothing from chunk to chunk holds {"nothing": zeros (batch, 1)}, and returns it as it is.
 
         Raises:
             RasedError: the model is not causal.
@@ -121,12 +296,12 @@ class Enhancer(Remembered, nn.Module):
         )
 
     def step(
-        self, chunk: Float[Tensor, "batch chunk"], state: State
+        self, chunk: Float[Tensor, "batch *channel chunk"], state: State
     ) -> tuple[Float[Tensor, "batch chunk"], State]:
         """Enhance the next samples of a stream: any multiple of chunk_length.
 
         The concatenated outputs are those of `forward`, `latency` samples later (within 1e-4), however the stream
-        is cut.
+        is cut. The state that is given stays as it is.
 
         Raises:
             RasedError: the model is not causal.
@@ -136,56 +311,64 @@ class Enhancer(Remembered, nn.Module):
         )
 
 
-@dataclass
-class SpectralPrediction:
-    """What the spectral part of a model says; the fields are those of `Prediction`."""
-
-    spectrum: Complex[Tensor, "batch freq frames"]
-    mask: Tensor | None = None
-    output: Tensor | None = None
-
-
 class SpectralEnhancer(Enhancer):
     """An enhancer that works on the STFT: subclasses define `process` and, where causal, `initial_process_state`.
 
     One code path serves files and streams: a file is one long chunk of frames from the initial
-    state.
+    state. Where the transform mirrors the ends of a file, a stream hears silence there instead: they differ in the
+    frames that reach beyond the ends.
     """
+
+    domains: tuple[Domain, ...] = ("waveform", "spectrum")
 
     def __init__(self, *, stft: STFT, sample_rate: int = 16_000, causal: bool = True) -> None:
         super().__init__()
         self.stft = stft
         self.sample_rate = sample_rate
-        causal = causal and stft.pad_mode == "constant"  # a stream cannot know what to reflect
-        self.latency = stft.latency if causal else None
+        self.latency = stft.latency + stft.delay if causal else None
         self.chunk_length = stft.hop_length if causal else None
+
+    @property
+    def transform(self) -> STFT:
+        """The transform around `process`."""
+        return self.stft
+
+    @property
+    def mirrors(self) -> bool:
+        """As the transform says."""
+        return self.stft.pad_mode != "constant"
 
     def process(
         self, spectrum: Complex[Tensor, "batch freq frames"], state: State
-    ) -> tuple[SpectralPrediction, State]:
-        """Enhance any number of frames from `state`; return the state behind them (ignored where not causal)."""
+    ) -> tuple[Prediction, State]:
+        """Enhance any number of frames from `state`: `Prediction.of_spectrum`, and the state after them."""
         raise NotImplementedError(f"{type(self).__name__} must define process(spectrum, state)")
 
     def initial_process_state(self, batch: int) -> State:
-        """State of `process` before the first frame; None where `process` needs none."""
-        return None
+        """State of `process` before the first frame; empty where `process` remembers nothing."""
+        return {}
 
-    def predict(self, noisy: Float[Tensor, "batch time"]) -> Prediction:
+    def predict(
+        self,
+        noisy: Float[Tensor, "batch time"],
+        *,
+        condition: Condition | None = None,
+        generator: Generators | None = None,
+    ) -> Prediction:
         """Analysis, `process`, synthesis."""
         noisy_spectrum = self.stft.analysis(noisy)
-        spectral, _ = self.process(noisy_spectrum, self.initial_process_state(noisy.shape[0]))
-        estimate = self.stft.synthesis(spectral.spectrum, noisy.shape[-1])
-        return Prediction(
-            estimate, spectral.spectrum, noisy_spectrum, spectral.mask, spectral.output
-        )
+        prediction, _ = self.process(noisy_spectrum, self.initial_process_state(noisy.shape[0]))
+        assert prediction.spectrum is not None
+        estimate = self.stft.synthesis(prediction.spectrum, noisy.shape[-1])
+        return replace(prediction, estimate=estimate, noisy_spectrum=noisy_spectrum)
 
-    def initial_state(self, batch: int = 1) -> State:
-        """Empty buffers and the initial state of `process`."""
+    def initial_state(self, batch: int = 1, *, condition: Condition | None = None) -> State:
+        """Empty buffers of the transform, and the initial state of `process`."""
         if not self.causal:
             return super().initial_state(batch)
         like = next(self.parameters(), next(self.buffers(), None))
-        analysis, synthesis = self.stft.initial_state(batch, like)
-        return analysis, self.initial_process_state(batch), synthesis
+        process = self.initial_process_state(batch)
+        return {**self.stft.initial_state(batch, like), **joined({"process": process})}
 
     def step(
         self, chunk: Float[Tensor, "batch chunk"], state: State
@@ -193,8 +376,9 @@ class SpectralEnhancer(Enhancer):
         """A frame for each hop: analysis, `process`, synthesis; see `Enhancer.step`."""
         if not self.causal:
             return super().step(chunk, state)
-        analysis, inner, synthesis = state
-        spectrum, analysis = self.stft.analysis_step(chunk, analysis)
-        spectral, inner = self.process(spectrum, inner)
-        frame, synthesis = self.stft.synthesis_step(spectral.spectrum, synthesis)
-        return frame, (analysis, inner, synthesis)
+        spectrum, analysis = self.stft.analysis_step(chunk, state["analysis"])
+        prediction, process = self.process(spectrum, parted(state)["process"])
+        assert prediction.spectrum is not None
+        ready, synthesis = self.stft.synthesis_step(prediction.spectrum, state["synthesis"])
+        after = {"analysis": analysis, "synthesis": synthesis, **joined({"process": process})}
+        return ready, after

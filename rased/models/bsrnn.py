@@ -28,6 +28,7 @@ from rased.layers.bands import BandMerge, BandSplit, Scope
 from rased.layers.dual_path import ResidualLSTM
 from rased.layers.network import Network, State
 from rased.signal.features import power_law
+from rased.signal.state import joined, numbered, parted
 
 _EDGES = [*range(200, 4_001, 200), *range(4_500, 7_001, 500), *range(9_000, 21_001, 2_000)]
 """Upper ends of the bands, in Hz."""
@@ -110,35 +111,42 @@ class BSRNN(Network):
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
         """Split, alternate, merge, mask and add."""
-        parts = rearrange(frames.float(), "n t (part f) -> n t f part", part=2)
-        noisy = torch.view_as_complex(parts.contiguous())
-        split, along, across, merge = state
+        numbers = rearrange(frames.float(), "n t (part f) -> n t f part", part=2)
+        noisy = torch.view_as_complex(numbers.contiguous())
         seen = noisy if self.compression == 1.0 else power_law(noisy, self.compression)
-        bands, split = self.split(torch.view_as_real(seen), split)
-        bands, along, across = self._alternate(bands, along, across)
-        heads, merge = self.merge(bands, merge)
+        parts, after = parted(state), {}
+        bands, after["split"] = self.split(torch.view_as_real(seen), parts["split"])
+        bands, after["along"], after["across"] = self._alternate(
+            bands, parts["along"], parts["across"]
+        )
+        heads, after["merge"] = self.merge(bands, parts["merge"])
         mask, *residual = torch.view_as_complex(heads.float().contiguous())
         spectrum = sum(residual, mask * noisy)
         output = torch.cat([spectrum.real, spectrum.imag], dim=-1)
-        return output, (split, along, across, merge)
+        return output, joined(after)
 
     def initial_state(self, batch: int, like: Tensor) -> State:
         """Of the norms, and of the LSTMs along the frames."""
-        split, merge = self.split.initial_state(batch, like), self.merge.initial_state(batch, like)
-        along, across = (self._initial(paths, batch, like) for paths in (self.along, self.across))
-        return split, along, across, merge
+        return joined(
+            {
+                "split": self.split.initial_state(batch, like),
+                "along": self._initial(self.along, batch, like),
+                "across": self._initial(self.across, batch, like),
+                "merge": self.merge.initial_state(batch, like),
+            }
+        )
 
     def _initial(self, paths: Iterable[Any], batch: int, like: Tensor) -> State:
-        return tuple(path.initial_state(batch, len(self.widths), like) for path in paths)
+        return numbered(path.initial_state(batch, len(self.widths), like) for path in paths)
 
     def _alternate(
         self, bands: Float[Tensor, "band batch frames channel"], along: State, across: State
     ) -> tuple[Float[Tensor, "band batch frames channel"], State, State]:
         """One LSTM along the frames, one across the bands, and so on."""
-        after_along, after_across = [], []
-        for i, (path, other) in enumerate(zip(self.along, self.across, strict=True)):
-            bands, after = path(bands, along[i])
-            after_along.append(after)
-            bands, after = other(bands, across[i])
-            after_across.append(after)
-        return bands, tuple(after_along), tuple(after_across)
+        along_parts, across_parts = parted(along), parted(across)
+        after_along, after_across = {}, {}
+        for index, (path, other) in enumerate(zip(self.along, self.across, strict=True)):
+            name = str(index)
+            bands, after_along[name] = path(bands, along_parts[name])
+            bands, after_across[name] = other(bands, across_parts[name])
+        return bands, joined(after_along), joined(after_across)

@@ -21,7 +21,8 @@ from torch.nn import functional
 from rased.errors import RasedError
 from rased.layers.conv import CausalConv1d, CentredConv1d
 from rased.layers.norm import CumulativeLayerNorm, GlobalLayerNorm
-from rased.models.base import Enhancer, Prediction, State
+from rased.models.base import Condition, Enhancer, Generators, Prediction, State
+from rased.signal.state import joined, parted
 
 
 class Block(nn.Module):
@@ -51,19 +52,22 @@ class Block(nn.Module):
     def forward(
         self, frames: Float[Tensor, "batch bottleneck frames"], state: State
     ) -> tuple[Float[Tensor, "batch bottleneck frames"], Float[Tensor, "batch skip frames"], State]:
-        """Frames for the next block, what goes to the mask, the state behind."""
-        first, memory, second = state
-        hidden, first = self.expand_norm(self.expand(frames), first)
-        hidden, memory = self.depthwise(hidden, memory)
-        hidden, second = self.depthwise_norm(self.activation(hidden), second)
-        return frames + self.residual(hidden), self.skip(hidden), (first, memory, second)
+        """Frames for the next block, what goes to the mask, the state after."""
+        parts, after = parted(state), {}
+        hidden, after["expand_norm"] = self.expand_norm(self.expand(frames), parts["expand_norm"])
+        hidden, after["depthwise"] = self.depthwise(hidden, parts["depthwise"])
+        hidden = self.activation(hidden)
+        hidden, after["depthwise_norm"] = self.depthwise_norm(hidden, parts["depthwise_norm"])
+        return frames + self.residual(hidden), self.skip(hidden), joined(after)
 
     def initial_state(self, batch: int, like: Tensor) -> State:
         """States of the norms and the convolution."""
-        return (
-            self.expand_norm.initial_state(batch, like),
-            self.depthwise.initial_state(batch, like),
-            self.depthwise_norm.initial_state(batch, like),
+        return joined(
+            {
+                "expand_norm": self.expand_norm.initial_state(batch, like),
+                "depthwise": self.depthwise.initial_state(batch, like),
+                "depthwise_norm": self.depthwise_norm.initial_state(batch, like),
+            }
         )
 
 
@@ -105,26 +109,24 @@ class Separator(nn.Module):
     def forward(
         self, encoded: Float[Tensor, "batch filter frames"], state: State
     ) -> tuple[Float[Tensor, "batch source filter frames"], State]:
-        """Masks between 0 and 1, and the state behind."""
-        norm_state, block_states = state
-        normal, norm_state = self.norm(encoded, norm_state)
+        """Masks between 0 and 1, and the state after."""
+        parts, after = parted(state), {}
+        normal, after["norm"] = self.norm(encoded, parts["norm"])
         frames = self.bottleneck(normal)
         total: Tensor | None = None
-        behind = []
-        for block, before in zip(self.blocks, block_states, strict=True):
-            frames, skip, after = block(frames, before)
+        for index, block in enumerate(self.blocks):
+            frames, skip, after[str(index)] = block(frames, parts[str(index)])
             total = skip if total is None else total + skip
-            behind.append(after)
         masks = rearrange(self.mask(total), "n (source f) t -> n source f t", source=self.sources)
-        return masks, (norm_state, tuple(behind))
+        return masks, joined(after)
 
     def initial_state(self, batch: int, like: Tensor) -> State:
         """States of the first norm and of every block."""
         blocks: Iterable[Any] = self.blocks
-        return (
-            self.norm.initial_state(batch, like),
-            tuple(block.initial_state(batch, like) for block in blocks),
-        )
+        states = {"norm": self.norm.initial_state(batch, like)}
+        for index, block in enumerate(blocks):
+            states[str(index)] = block.initial_state(batch, like)
+        return joined(states)
 
 
 class ConvTasNet(Enhancer):
@@ -151,7 +153,6 @@ class ConvTasNet(Enhancer):
         "Luo, Mesgarani: Conv-TasNet: surpassing ideal time-frequency magnitude masking for speech "
         "separation. IEEE/ACM TASLP 27(8), 2019, doi:10.1109/TASLP.2019.2915167"
     )
-    published_parameters: int | None = None
 
     def __init__(
         self,
@@ -193,7 +194,13 @@ class ConvTasNet(Enhancer):
         )
         self.decoder = nn.ConvTranspose1d(filters, 1, filter_length, hop, bias=False)
 
-    def predict(self, noisy: Float[Tensor, "batch time"]) -> Prediction:
+    def predict(
+        self,
+        noisy: Float[Tensor, "batch time"],
+        *,
+        condition: Condition | None = None,
+        generator: Generators | None = None,
+    ) -> Prediction:
         """The first of the sources."""
         return Prediction(estimate=self.separate(noisy)[:, 0])
 
@@ -210,13 +217,16 @@ class ConvTasNet(Enhancer):
         decoded, _ = self._frames(padded, state)
         return decoded[..., self.hop : self.hop + time]
 
-    def initial_state(self, batch: int = 1) -> State:
-        """Silence before the encoder and behind the decoder, and the separator's state."""
+    def initial_state(self, batch: int = 1, *, condition: Condition | None = None) -> State:
+        """Silence before the encoder and after the decoder, and the separator's state."""
         if not self.causal:
             return super().initial_state(batch)
         like = self.encoder.weight
-        heard = like.new_zeros(batch, self.hop)
-        return heard, self.separator.initial_state(batch, like), heard.clone()
+        return {
+            "heard": like.new_zeros(batch, self.hop),
+            "overlap": like.new_zeros(batch, self.hop),
+            **joined({"separator": self.separator.initial_state(batch, like)}),
+        }
 
     def step(
         self, chunk: Float[Tensor, "batch chunk"], state: State
@@ -224,13 +234,13 @@ class ConvTasNet(Enhancer):
         """A frame for each hop; see `Enhancer.step`."""
         if not self.causal:
             return super().step(chunk, state)
-        heard, inner, overlap = state
-        extended = torch.cat([heard, chunk], dim=-1)
-        decoded, inner = self._frames(extended, inner)
-        estimate = decoded[:, 0]
-        estimate = torch.cat([estimate[:, : self.hop] + overlap, estimate[:, self.hop :]], dim=-1)
+        extended = torch.cat([state["heard"], chunk], dim=-1)
+        decoded, separator = self._frames(extended, parted(state)["separator"])
+        first, rest = decoded[:, 0].tensor_split([self.hop], dim=-1)
+        estimate = torch.cat([first + state["overlap"], rest], dim=-1)
         ready, overlap = estimate.split([chunk.shape[-1], self.hop], dim=-1)
-        return ready, (extended[:, -self.hop :], inner, overlap)
+        after = {"heard": extended[:, -self.hop :], "overlap": overlap}
+        return ready, {**after, **joined({"separator": separator})}
 
     def _frames(
         self, padded: Float[Tensor, "batch padded"], state: State

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -101,38 +102,30 @@ def _macs(shadow: Enhancer, seconds: float) -> float:
     return counter.get_total_flops() / 2
 
 
-class _Products(nn.Module):
-    """The matrix products of a recurrent layer, all frames at once: its cost, not what it does."""
+def _products(
+    layer: nn.RNNBase, frames: Float[Tensor, "*batch inputs"], state: Any = None
+) -> tuple[Float[Tensor, "*batch hidden"], Any]:
+    """The matrix products of a recurrent layer, all frames at once: its cost, not what it does.
 
-    def __init__(self, layer: nn.RNNBase) -> None:
-        super().__init__()
-        self.num_layers, self.hidden_size = layer.num_layers, layer.hidden_size
-        self.weights = layer.all_weights
-        self.directions = 2 if layer.bidirectional else 1
-        self.projected = layer.proj_size > 0
-
-    def forward(
-        self, frames: Float[Tensor, "*batch inputs"], state: Any = None
-    ) -> tuple[Float[Tensor, "*batch hidden"], Any]:
-        """Input and hidden state times their weights, for each layer and direction; the projection of an LSTM."""
-        for index in range(0, len(self.weights), self.directions):
-            outputs = []
-            for weights in self.weights[index : index + self.directions]:
-                from_input, from_hidden = weights[:2]
-                functional.linear(frames, from_input)
-                hidden = frames.new_zeros(*frames.shape[:-1], from_hidden.shape[1])
-                functional.linear(hidden, from_hidden)
-                if self.projected:
-                    cell = frames.new_zeros(*frames.shape[:-1], self.hidden_size)
-                    hidden = functional.linear(cell, weights[-1])
-                outputs.append(hidden)
-            frames = torch.cat(outputs, dim=-1)
-        return frames, state
+    Input and hidden state times their weights, for each layer and direction; the projection of an LSTM.
+    """
+    weights, directions = layer.all_weights, 2 if layer.bidirectional else 1
+    for index in range(0, len(weights), directions):
+        outputs = []
+        for of_direction in weights[index : index + directions]:
+            from_input, from_hidden = of_direction[:2]
+            functional.linear(frames, from_input)
+            hidden = frames.new_zeros(*frames.shape[:-1], from_hidden.shape[1])
+            functional.linear(hidden, from_hidden)
+            if layer.proj_size > 0:
+                cell = frames.new_zeros(*frames.shape[:-1], layer.hidden_size)
+                hidden = functional.linear(cell, of_direction[-1])
+            outputs.append(hidden)
+        frames = torch.cat(outputs, dim=-1)
+    return frames, state
 
 
 def _replace_recurrent(module: nn.Module) -> None:
-    for name, child in module.named_children():
-        if isinstance(child, nn.RNNBase):
-            setattr(module, name, _Products(child))
-        else:
-            _replace_recurrent(child)
+    for layer in module.modules():
+        if isinstance(layer, nn.RNNBase):
+            layer.forward = partial(_products, layer)

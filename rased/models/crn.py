@@ -20,7 +20,9 @@ from torch.nn import functional
 
 from rased.errors import RasedError
 from rased.layers.network import Network, State
+from rased.layers.recurrent import recur, silence
 from rased.layers.unet import DownConv, UpConv
+from rased.signal.state import joined, numbered, parted
 
 KERNEL = (2, 3)
 
@@ -78,35 +80,34 @@ class CRN(Network):
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
         """Encode, remember, decode."""
-        down, recurrent, up = state
-        skips, down = self._encode(frames[:, None], down)
-        remembered, recurrent = self.recurrent(
-            rearrange(skips[-1], "n c t f -> n t (c f)"), recurrent
-        )
+        parts, after = parted(state), {}
+        skips, after["down"] = self._encode(frames[:, None], parts["down"])
+        inner = rearrange(skips[-1], "n c t f -> n t (c f)")
+        remembered, after["recurrent"] = recur(self.recurrent, inner, parts["recurrent"])
         bins = rearrange(remembered, "n t (c f) -> n c t f", f=self.sizes[-1])
-        output, up = self._decode(bins, skips, up)
-        return output, (down, recurrent, up)
+        output, after["up"] = self._decode(bins, skips, parts["up"])
+        return output, joined(after)
 
     def initial_state(self, batch: int, like: Tensor) -> State:
         """Silence, and zeros for the LSTMs."""
-        hidden = (self.recurrent.num_layers, batch, self.recurrent.hidden_size)
-        return (
-            _silence(self.down, batch, self.sizes[:-1], like),
-            (like.new_zeros(hidden), like.new_zeros(hidden)),
-            _silence(self.up, batch, self.sizes[:0:-1], like),
+        return joined(
+            {
+                "down": _silence(self.down, batch, self.sizes[:-1], like),
+                "recurrent": silence(self.recurrent, batch, like),
+                "up": _silence(self.up, batch, self.sizes[:0:-1], like),
+            }
         )
 
     def _encode(
         self, bins: Float[Tensor, "batch 1 frames freq"], state: State
     ) -> tuple[list[Tensor], State]:
         """Output of every layer."""
-        skips, after = [], []
-        for conv, norm, memory in zip(self.down, self.down_norms, state, strict=True):
-            bins, memory = conv(bins, memory)
+        skips, parts, after = [], parted(state), {}
+        for index, (conv, norm) in enumerate(zip(self.down, self.down_norms, strict=True)):
+            bins, after[str(index)] = conv(bins, parts[str(index)])
             bins = functional.elu(norm(bins))
             skips.append(bins)
-            after.append(memory)
-        return skips, tuple(after)
+        return skips, joined(after)
 
     def _decode(
         self,
@@ -115,19 +116,18 @@ class CRN(Network):
         state: State,
     ) -> tuple[Float[Tensor, "batch frames freq"], State]:
         """One layer for each skip, from the innermost; the last is not activated."""
-        after = []
+        parts, after = parted(state), {}
         bins = torch.cat([bins, skips[-1]], dim=1)
         for i, (conv, norm) in enumerate(zip(self.up, self.up_norms, strict=True)):
-            bins, memory = conv(bins, state[i])
+            bins, after[str(i)] = conv(bins, parts[str(i)])
             bins = norm(bins)
             if i + 1 < len(skips):
                 bins = functional.elu(torch.cat([bins, skips[-2 - i]], dim=1))
-            after.append(memory)
-        return bins[:, 0], tuple(after)
+        return bins[:, 0], joined(after)
 
 
 def _silence(layers: nn.ModuleList, batch: int, sizes: Sequence[int], like: Tensor) -> State:
-    return tuple(
+    return numbered(
         layer.initial_state(batch, size, like)  # type: ignore[operator]
         for layer, size in zip(layers, sizes, strict=True)
     )

@@ -22,6 +22,7 @@ from rased.errors import RasedError
 from rased.layers.dual_path import NormedLSTM
 from rased.layers.network import Network, State
 from rased.layers.unet import DownConv, UpConv
+from rased.signal.state import joined, numbered, parted
 
 _SHAPES = [(5, 2, (0, 2)), (3, 2, (0, 1)), (3, 1, (1, 1)), (3, 1, (1, 1)), (3, 1, (1, 1))]
 """Of each convolution down: bins of the kernel, stride, and bins of zeros below and above. Up: the same, left out."""
@@ -123,50 +124,57 @@ class DPCRN(Network):
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
         """Normalise, encode, recur, decode."""
-        down, dual_path, up = state
+        parts, after = parted(state), {}
         normal = self.norm(rearrange(frames, "n t (part f) -> n t f part", part=2))
-        bins, skips, down = self._encode(rearrange(normal, "n t f part -> n part t f"), down)
+        bins = rearrange(normal, "n t f part -> n part t f")
+        bins, skips, after["down"] = self._encode(bins, parts["down"])
         bands = rearrange(bins, "n c t b -> b n t c")
-        after = []
-        for path, memory in zip(self.dual_path, dual_path, strict=True):
-            bands, memory = path(bands, memory)
-            after.append(memory)
-        bins, up = self._decode(rearrange(bands, "b n t c -> n c t b"), skips, up)
-        output = rearrange(bins, "n part t f -> n t (part f)")
-        return output, (down, tuple(after), up)
+        bands, after["dual_path"] = self._recur(bands, parts["dual_path"])
+        bins = rearrange(bands, "b n t c -> n c t b")
+        bins, after["up"] = self._decode(bins, skips, parts["up"])
+        return rearrange(bins, "n part t f -> n t (part f)"), joined(after)
 
     def initial_state(self, batch: int, like: Tensor) -> State:
         """Silence."""
         bands = [self.sizes[-1]] * len(self.dual_path)
-        return (
-            _silence(self.down, batch, self.sizes[:-1], like),
-            _silence(self.dual_path, batch, bands, like),
-            _silence(self.up, batch, self.sizes[:0:-1], like),
+        return joined(
+            {
+                "down": _silence(self.down, batch, self.sizes[:-1], like),
+                "dual_path": _silence(self.dual_path, batch, bands, like),
+                "up": _silence(self.up, batch, self.sizes[:0:-1], like),
+            }
         )
 
     def _encode(
         self, bins: Float[Tensor, "batch 2 frames freq"], state: State
     ) -> tuple[Float[Tensor, "batch channel frames band"], list[Tensor], State]:
         """Innermost features, and the output of every layer."""
-        skips, after = [], []
-        for block, memory in zip(self.down, state, strict=True):
-            bins, memory = block(bins, memory)
+        skips, parts, after = [], parted(state), {}
+        for index, block in enumerate(self.down):
+            bins, after[str(index)] = block(bins, parts[str(index)])
             skips.append(bins)
-            after.append(memory)
-        return bins, skips, tuple(after)
+        return bins, skips, joined(after)
+
+    def _recur(
+        self, bands: Float[Tensor, "band batch frames channel"], state: State
+    ) -> tuple[Float[Tensor, "band batch frames channel"], State]:
+        """Across, along, across, along."""
+        parts, after = parted(state), {}
+        for index, path in enumerate(self.dual_path):
+            bands, after[str(index)] = path(bands, parts[str(index)])
+        return bands, joined(after)
 
     def _decode(
         self, bins: Float[Tensor, "batch channel frames band"], skips: list[Tensor], state: State
     ) -> tuple[Float[Tensor, "batch 2 frames freq"], State]:
         """One layer for each skip, from the innermost."""
-        after = []
-        for block, skip, memory in zip(self.up, reversed(skips), state, strict=True):
-            bins, memory = block(torch.cat([skip, bins], dim=1), memory)
-            after.append(memory)
-        return bins, tuple(after)
+        parts, after = parted(state), {}
+        for index, (block, skip) in enumerate(zip(self.up, reversed(skips), strict=True)):
+            bins, after[str(index)] = block(torch.cat([skip, bins], dim=1), parts[str(index)])
+        return bins, joined(after)
 
 
 def _silence(layers: Iterable[Any], batch: int, sizes: Sequence[int], like: Tensor) -> State:
-    return tuple(
+    return numbered(
         layer.initial_state(batch, size, like) for layer, size in zip(layers, sizes, strict=True)
     )

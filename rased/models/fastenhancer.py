@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from rased.errors import RasedError
 from rased.layers.weight_norm import WeightNormGRU, WeightNormLinear
-from rased.models.base import SpectralEnhancer, SpectralPrediction, State
+from rased.models.base import Prediction, SpectralEnhancer, State
 from rased.signal.features import power_law
 from rased.signal.masks import apply_mask
 from rased.signal.stft import STFT
@@ -239,7 +239,7 @@ class FastEnhancer(SpectralEnhancer):
 
     def process(
         self, spectrum: Complex[Tensor, "batch freq frames"], state: State
-    ) -> tuple[SpectralPrediction, State]:
+    ) -> tuple[Prediction, State]:
         """Compress, mask, expand; the highest bin is left out and stays silent."""
         compressed = power_law(spectrum[:, :-1], self.compression, self.floor)
         bins = rearrange(torch.view_as_real(compressed), "n f t part -> n part t f")
@@ -247,7 +247,7 @@ class FastEnhancer(SpectralEnhancer):
         parts = rearrange(parts.float(), "n part t f -> n f t part").contiguous()
         mask = power_law(torch.view_as_complex(parts), 1 / self.compression, self.floor)
         mask = functional.pad(mask, (0, 0, 0, 1))
-        return SpectralPrediction(apply_mask(mask, spectrum), mask=mask), state
+        return Prediction.of_spectrum(apply_mask(mask, spectrum), mask=mask), state
 
     def mask(
         self, bins: Float[Tensor, "batch 2 frames freq"], state: State
@@ -268,16 +268,16 @@ class FastEnhancer(SpectralEnhancer):
     def initial_process_state(self, batch: int) -> State:
         """Zeros for the GRUs of every band, of every block."""
         like = next(self.parameters())
-        return tuple(like.new_zeros(batch, self.bands, self.hidden) for _ in self.blocks)
+        shape = (batch, self.bands, self.hidden)
+        return {f"hidden.{index}": like.new_zeros(shape) for index in range(len(self.blocks))}
 
     def _recur(
         self, bands: Float[Tensor, "batch frames band channel"], state: State
     ) -> tuple[Float[Tensor, "batch frames band channel"], State]:
-        tokens, behind = rearrange(bands, "n t b c -> t n b c").contiguous(), []
-        for block, before in zip(self.blocks, state, strict=True):
-            tokens, after = block(tokens, before)
-            behind.append(after)
-        return rearrange(tokens, "t n b c -> n t b c"), tuple(behind)
+        tokens, after = rearrange(bands, "n t b c -> t n b c").contiguous(), {}
+        for index, block in enumerate(self.blocks):
+            tokens, after[f"hidden.{index}"] = block(tokens, state[f"hidden.{index}"])
+        return rearrange(tokens, "t n b c -> n t b c"), after
 
 
 def _check(

@@ -7,7 +7,7 @@ field it follows: H. Shi, "Research and analysis of speech enhancement or dereve
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -18,12 +18,14 @@ from torch.nn import functional
 
 from rased.errors import RasedError
 from rased.layers.frontend import LOG_FEATURES, Features, Inputs, InputStage, Moments
-from rased.layers.level import Level, LevelState
+from rased.layers.level import Level
 from rased.layers.network import Network
-from rased.models.base import Prediction, SpectralEnhancer, SpectralPrediction, State
+from rased.models.base import Condition, Generators, Prediction, SpectralEnhancer, State
 from rased.signal import features as feature
+from rased.signal.domains import Domain
 from rased.signal.masks import apply_mask, compress_mask, ideal_mask, mask_from_output
 from rased.signal.phase import griffin_lim, project_consistent, unit_phase
+from rased.signal.state import joined, parted
 from rased.signal.stft import STFT
 
 Target = Literal[
@@ -104,6 +106,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
     target_std: Float[Tensor, " freq"]
     fitted: Bool[Tensor, ""]
     level: Level | None = None
+    domains: tuple[Domain, ...] = ("waveform", "spectrum", "output")
 
     def __init__(
         self,
@@ -150,33 +153,40 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
 
     def process(
         self, spectrum: Complex[Tensor, "batch freq frames"], state: State
-    ) -> tuple[SpectralPrediction, State]:
+    ) -> tuple[Prediction, State]:
         """The five parts in a row; the result is `future_frames` frames late."""
-        inputs_state, network_state, delay = state
+        parts = parted(state)
         values = self.features(spectrum, self.sample_rate)
-        inputs, inputs_state = self.inputs(values, inputs_state)
-        output, network_state = self.network(inputs, network_state)
-        noisy, delay = _delay(spectrum, delay)
+        inputs, inputs_state = self.inputs(values, parts["inputs"])
+        output, network_state = self.network(inputs, parts["network"])
+        noisy, delay = delayed(spectrum, parts["delay"])
         prediction = self.interpret(
             rearrange(output.float(), "batch frames out -> batch out frames"), noisy
         )
-        prediction.spectrum = self.refine_phase(prediction.spectrum)
-        prediction.spectrum = self.post_processing(prediction.spectrum, noisy)
-        return prediction, (inputs_state, network_state, delay)
+        assert prediction.spectrum is not None
+        refined = self.post_processing(self.refine_phase(prediction.spectrum), noisy)
+        after = joined({"inputs": inputs_state, "network": network_state, "delay": delay})
+        return replace(prediction, spectrum=refined), after
 
     def initial_process_state(self, batch: int) -> State:
         """States of the inputs and the network, and silence in the delay."""
         like = next(self.parameters())
-        silence = like.new_zeros(
-            batch, self.stft.freq, self.inputs.future_frames, dtype=torch.complex64
-        )
-        return (
-            self.inputs.initial_state(batch, like),
-            self.network.initial_state(batch, like),
-            silence,
+        silence = like.new_zeros(batch, self.stft.freq, self.inputs.future_frames, 2)
+        return joined(
+            {
+                "inputs": self.inputs.initial_state(batch, like),
+                "network": self.network.initial_state(batch, like),
+                "delay": {"memory": silence} if silence.numel() else {},
+            }
         )
 
-    def predict(self, noisy: Float[Tensor, "batch time"]) -> Prediction:
+    def predict(
+        self,
+        noisy: Float[Tensor, "batch time"],
+        *,
+        condition: Condition | None = None,
+        generator: Generators | None = None,
+    ) -> Prediction:
         """As every `SpectralEnhancer`; silence stands behind the end.
 
         With a `level`, `output` is at that level, and `spectrum` is that of the estimate.
@@ -186,6 +196,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         noisy_spectrum = self.stft.analysis(noisy if gains is None else noisy * gains)
         padded = functional.pad(noisy_spectrum, (0, late))
         spectral, _ = self.process(padded, self.initial_process_state(noisy.shape[0]))
+        assert spectral.spectrum is not None
         spectrum = spectral.spectrum[..., late:]
         estimate = self.stft.synthesis(spectrum, time)
         if gains is not None:
@@ -197,13 +208,18 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         output = None if spectral.output is None else spectral.output[..., late:]
         return Prediction(estimate, spectrum, noisy_spectrum, mask, output)
 
-    def initial_state(self, batch: int = 1) -> State:
+    def initial_state(self, batch: int = 1, *, condition: Condition | None = None) -> State:
         """Of the level as well, and as much of its gains as the output is late."""
         state = super().initial_state(batch)
         if self.level is None:
             return state
         like = next(self.parameters())
-        return state, self.level.initial_state(batch, like), like.new_ones(batch, self.latency or 0)
+        level = self.level.initial_state(batch, like)
+        return {
+            **state,
+            **joined({"level": level}),
+            "gains": like.new_ones(batch, self.latency or 0),
+        }
 
     def step(
         self, chunk: Float[Tensor, "batch chunk"], state: State
@@ -211,16 +227,16 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         """The level, a frame for each hop, the level back."""
         if self.level is None or not self.causal:
             return super().step(chunk, state)
-        inner, heard, late = state
-        gains, heard = self._running_gains(chunk, heard)
-        estimate, inner = super().step(chunk * gains, inner)
-        late = torch.cat([late, gains], dim=-1)
+        gains, level = self._running_gains(chunk, parted(state)["level"])
+        estimate, after = super().step(chunk * gains, state)
+        late = torch.cat([state["gains"], gains], dim=-1)
         time = chunk.shape[-1]
-        return estimate / late[:, :time], (inner, heard, late[:, time:])
+        after |= {**joined({"level": level}), "gains": late[:, time:]}
+        return estimate / late[:, :time], after
 
     def _running_gains(
-        self, chunk: Float[Tensor, "batch chunk"], state: LevelState
-    ) -> tuple[Float[Tensor, "batch chunk"], LevelState]:
+        self, chunk: Float[Tensor, "batch chunk"], state: State
+    ) -> tuple[Float[Tensor, "batch chunk"], State]:
         assert self.level is not None
         hop_length, sample_rate = self.stft.hop_length, self.sample_rate
         return self.level.past(chunk, state, hop_length=hop_length, sample_rate=sample_rate)
@@ -234,25 +250,25 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
 
     def interpret(
         self, output: Float[Tensor, "batch out frames"], noisy: Complex[Tensor, "batch freq frames"]
-    ) -> SpectralPrediction:
+    ) -> Prediction:
         """What the network's output means: a mask to apply, or the spectrum itself."""
         match self.target:
             case "magnitude":
                 magnitude = functional.softplus(output)
-                return SpectralPrediction(magnitude * unit_phase(noisy), output=magnitude)
+                return Prediction.of_spectrum(magnitude * unit_phase(noisy), output=magnitude)
             case "log_power":
                 if self.residual:
                     output = output + self.ideal_log_power(feature.log_power(noisy))
                 log_power = feature.unstandardise(output, self.target_mean, self.target_std)
                 magnitude = (log_power.clamp(max=LOG_POWER_LIMIT) / 2).exp()
-                return SpectralPrediction(magnitude * unit_phase(noisy), output=output)
+                return Prediction.of_spectrum(magnitude * unit_phase(noisy), output=output)
             case "complex":
                 spectrum = feature.from_complex_parts(output)
-                return SpectralPrediction(spectrum, output=spectrum)
+                return Prediction.of_spectrum(spectrum, output=spectrum)
             case kind:
                 mask = mask_from_output(kind, output)
                 seen = compress_mask(mask) if kind == "complex_mask" else mask
-                return SpectralPrediction(apply_mask(mask, noisy), mask=mask, output=seen)
+                return Prediction.of_spectrum(apply_mask(mask, noisy), mask=mask, output=seen)
 
     def predict_windows(
         self,
@@ -269,7 +285,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
             noise: the static noise estimate of each frame.
         """
         assert self.level is None, "frames have no level of a waveform"
-        output, _ = self.network(self.inputs.windows(windows, noise), None)
+        output, _ = self.network(self.inputs.windows(windows, noise), {})
         output = rearrange(output.float(), "batch frames out -> batch out frames")
         if self.residual:
             now = windows[:, self.inputs.settings.past_frames]
@@ -290,14 +306,20 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         """A log-power in the domain of `Prediction.output`: standardised by the statistics of the training targets."""
         return feature.standardise(log_power, self.target_mean, self.target_std)
 
-    def ideal_output(
-        self, *, noisy: Float[Tensor, "batch time"], target: Float[Tensor, "batch time"]
-    ) -> Float[Tensor, "batch freq frames"] | Complex[Tensor, "batch freq frames"]:
-        """What `Prediction.output` would be if the network knew the target.
+    def ideal(
+        self,
+        domain: Domain,
+        *,
+        noisy: Float[Tensor, "batch time"],
+        target: Float[Tensor, "batch time"],
+    ) -> Tensor:
+        """See `Enhancer.ideal`; the output is what the network would put out if it knew the target.
 
         A real mask, the compressed complex mask, the magnitude, the log-power standardised by the
         statistics of the training targets, or the complex spectrum.
         """
+        if domain != "output":
+            return super().ideal(domain, noisy=noisy, target=target)
         noisy, target = self._at_level(noisy, target)
         noisy_spectrum, spectrum = self.stft.analysis(noisy), self.stft.analysis(target)
         match self.target:
@@ -368,13 +390,15 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         self.fitted.fill_(True)
 
 
-def _delay(
-    spectrum: Complex[Tensor, "batch freq frames"], memory: Complex[Tensor, "batch freq late"]
-) -> tuple[Complex[Tensor, "batch freq frames"], Complex[Tensor, "batch freq late"]]:
-    """The spectrum as many frames late as the memory holds."""
-    extended = torch.cat([memory, spectrum], dim=-1)
+def delayed(
+    spectrum: Complex[Tensor, "batch freq frames"], state: State
+) -> tuple[Complex[Tensor, "batch freq frames"], State]:
+    """The spectrum as many frames late as `memory` (batch, freq, late, 2) holds; no frame without one."""
+    if not state:
+        return spectrum.contiguous(), {}  # as after `cat`: sums later on round alike
+    extended = torch.cat([torch.view_as_complex(state["memory"]), spectrum], dim=-1)
     frames = spectrum.shape[-1]
-    return extended[..., :frames], extended[..., frames:]
+    return extended[..., :frames], {"memory": torch.view_as_real(extended[..., frames:])}
 
 
 def _refuse_nonsense(features: Features, inputs: Inputs, target: Target, phase: Phase) -> None:

@@ -21,6 +21,7 @@ from torch.nn import functional
 from rased.errors import RasedError
 from rased.layers.network import Network, State
 from rased.layers.recurrent import GroupedRecurrent
+from rased.signal.state import joined, parted
 
 
 class GatedConv(nn.Module):
@@ -65,17 +66,18 @@ class GroupedLSTM(nn.Module):
         self, frames: Float[Tensor, "batch frames size"], state: State
     ) -> tuple[Float[Tensor, "batch frames size"], State]:
         """First layer, interleave, second layer."""
-        first_state, second_state = state
-        frames, first_state = self.first(frames, first_state)
+        states = parted(state)
+        frames, first = self.first(frames, states["first"])
         frames = rearrange(
             frames, "batch frames (group size) -> batch frames (size group)", group=self.groups
         )
-        frames, second_state = self.second(self.first_norm(frames), second_state)
-        return self.second_norm(frames), (first_state, second_state)
+        frames, second = self.second(self.first_norm(frames), states["second"])
+        return self.second_norm(frames), joined({"first": first, "second": second})
 
     def initial_state(self, batch: int, like: Tensor) -> State:
         """Zeros."""
-        return self.first.initial_state(batch, like), self.second.initial_state(batch, like)
+        layers = {"first": self.first, "second": self.second}
+        return joined({name: each.initial_state(batch, like) for name, each in layers.items()})
 
 
 class Decoder(nn.Module):

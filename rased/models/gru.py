@@ -12,7 +12,8 @@ Parameters: 2,687,561 as released; 268 M MAC/s at 100 frames a second.
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rased.layers.network import Network
+from rased.layers.network import Network, State
+from rased.layers.recurrent import recur, silence
 
 
 class NSNet2(Network):
@@ -48,14 +49,12 @@ class NSNet2(Network):
         )
 
     def forward(
-        self,
-        frames: Float[Tensor, "batch frames inputs"],
-        state: Float[Tensor, "layers batch hidden"],
-    ) -> tuple[Float[Tensor, "batch frames outputs"], Float[Tensor, "layers batch hidden"]]:
+        self, frames: Float[Tensor, "batch frames inputs"], state: State
+    ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
         """Encode, remember, decode."""
-        remembered, state = self.recurrent(self.encoder(frames), state)
+        remembered, state = recur(self.recurrent, self.encoder(frames), state)
         return self.decoder(remembered), state
 
-    def initial_state(self, batch: int, like: Tensor) -> Float[Tensor, "layers batch hidden"]:
+    def initial_state(self, batch: int, like: Tensor) -> State:
         """Zeros."""
-        return like.new_zeros(self.recurrent.num_layers, batch, self.recurrent.hidden_size)
+        return silence(self.recurrent, batch, like)

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rased.layers.conv import CausalConv2d
-from rased.layers.recurrent import GroupedRecurrent
-from rased.models.base import SpectralEnhancer, SpectralPrediction, State
+from rased.layers.recurrent import GroupedRecurrent, recur, silence
+from rased.models.base import Prediction, SpectralEnhancer, State
 from rased.signal.features import hertz_to_scale, scale_to_hertz
 from rased.signal.masks import apply_mask
+from rased.signal.state import joined, numbered, parted
 from rased.signal.stft import STFT
 
 
@@ -79,7 +80,7 @@ class TemporalAttention(nn.Module):
     ) -> tuple[Float[Tensor, "batch channel frames band"], State]:
         """Weight the channels."""
         energy = rearrange(bands.square().mean(-1), "batch channel frames -> batch frames channel")
-        remembered, state = self.recurrent(energy, state)
+        remembered, state = recur(self.recurrent, energy, state)
         gain = self.gain(remembered).sigmoid()
         return bands * rearrange(gain, "batch frames channel -> batch channel frames 1"), state
 
@@ -124,22 +125,22 @@ class TemporalBlock(nn.Module):
         self, bands: Float[Tensor, "batch channel frames band"], state: State
     ) -> tuple[Float[Tensor, "batch channel frames band"], State]:
         """Work on the first half, keep the second."""
-        memory, remembered = state
+        states = parted(state)
         worked, kept = bands.chunk(2, dim=1)
         worked = self.expand(self.subbands(worked))
-        worked, memory = self.depthwise(worked, memory)
+        worked, depthwise = self.depthwise(worked, states["depthwise"])
         worked = self.reduce(self.activation(worked))
-        worked, remembered = self.attention(worked, remembered)
+        worked, attention = self.attention(worked, states["attention"])
         shuffled = rearrange(
             [worked, kept], "half batch channel frames band -> batch (channel half) frames band"
         )
-        return shuffled, (memory, remembered)
+        return shuffled, joined({"depthwise": depthwise, "attention": attention})
 
     def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
         """Silence for the convolution and for the attention."""
-        hidden = self.attention.recurrent.hidden_size
-        memory = self.depthwise.initial_state(batch, bands, like)
-        return memory, like.new_zeros(1, batch, hidden)
+        depthwise = self.depthwise.initial_state(batch, bands, like)
+        attention = silence(self.attention.recurrent, batch, like)
+        return joined({"depthwise": depthwise, "attention": attention})
 
 
 class DualPath(nn.Module):
@@ -160,7 +161,7 @@ class DualPath(nn.Module):
         """Each path adds to what comes in."""
         batch, _, frames, count = bands.shape
         features = rearrange(bands, "n c t b -> n t b c")  # batch, channel, t frames, band
-        across, _ = self.across(rearrange(features, "n t b c -> (n t) b c"))
+        across, _ = self.across(rearrange(features, "n t b c -> (n t) b c"), {})
         across = rearrange(self.across_linear(across), "(n t) b c -> n t b c", n=batch, t=frames)
         features = features + self.across_norm(across)
         along, state = self.along(rearrange(features, "n t b c -> (n b) t c"), state)
@@ -217,52 +218,52 @@ class GTCRN(SpectralEnhancer):
 
     def process(
         self, spectrum: Complex[Tensor, "batch freq frames"], state: State
-    ) -> tuple[SpectralPrediction, State]:
+    ) -> tuple[Prediction, State]:
         """Bands, encoder with skips, dual paths, decoder, mask."""
         bands = self.subbands(self.erb.compress(self._channels(spectrum)))
-        bands, skips, encoder = self._encode(bands, state[0])
-        bands, dual_path = self._recur(bands, state[1])
-        bands, decoder = self._decode(bands, skips, state[2])
+        states = parted(state)
+        bands, skips, encoder = self._encode(bands, states["encoder"])
+        bands, dual_path = self._recur(bands, states["dual_path"])
+        bands, decoder = self._decode(bands, skips, states["decoder"])
         parts = rearrange(self.erb.expand(bands).float(), "n part t f -> n f t part").contiguous()
         mask = torch.view_as_complex(parts)
-        prediction = SpectralPrediction(apply_mask(mask, spectrum), mask=mask)
-        return prediction, (encoder, dual_path, decoder)
+        after = joined({"encoder": encoder, "dual_path": dual_path, "decoder": decoder})
+        return Prediction.of_spectrum(apply_mask(mask, spectrum), mask=mask), after
 
     def initial_process_state(self, batch: int) -> State:
         """States of encoder, dual paths and decoder."""
         like = next(self.parameters())
-        return (
-            _initial_states(self.encoder, batch, self.inner_bands, like),
-            _initial_states(self.dual_path, batch, self.inner_bands, like),
-            _initial_states(self.decoder, batch, self.inner_bands, like),
+        parts = {"encoder": self.encoder, "dual_path": self.dual_path, "decoder": self.decoder}
+        return joined(
+            {
+                name: _initial_states(blocks, batch, self.inner_bands, like)
+                for name, blocks in parts.items()
+            }
         )
 
     def _encode(self, bands: Tensor, state: State) -> tuple[Tensor, list[Tensor], State]:
-        skips, behind = [], []
+        skips, states, after = [], parted(state), {}
         for block in self.down:
             bands = block(bands)
             skips.append(bands)
-        for block, before in zip(self.encoder, state, strict=True):
-            bands, after = block(bands, before)
+        for index, block in enumerate(self.encoder):
+            bands, after[str(index)] = block(bands, states[str(index)])
             skips.append(bands)
-            behind.append(after)
-        return bands, skips, tuple(behind)
+        return bands, skips, joined(after)
 
     def _recur(self, bands: Tensor, state: State) -> tuple[Tensor, State]:
-        behind = []
-        for block, before in zip(self.dual_path, state, strict=True):
-            bands, after = block(bands, before)
-            behind.append(after)
-        return bands, tuple(behind)
+        states, after = parted(state), {}
+        for index, block in enumerate(self.dual_path):
+            bands, after[str(index)] = block(bands, states[str(index)])
+        return bands, joined(after)
 
     def _decode(self, bands: Tensor, skips: list[Tensor], state: State) -> tuple[Tensor, State]:
-        behind = []
-        for block, before in zip(self.decoder, state, strict=True):
-            bands, after = block(bands + skips.pop(), before)
-            behind.append(after)
+        states, after = parted(state), {}
+        for index, block in enumerate(self.decoder):
+            bands, after[str(index)] = block(bands + skips.pop(), states[str(index)])
         for block in self.up:
             bands = block(bands + skips.pop())
-        return bands, tuple(behind)
+        return bands, joined(after)
 
     def _channels(
         self, spectrum: Complex[Tensor, "batch freq frames"]
@@ -274,7 +275,7 @@ class GTCRN(SpectralEnhancer):
 
 
 def _initial_states(blocks: Iterable[Any], batch: int, bands: int, like: Tensor) -> State:
-    return tuple(block.initial_state(batch, bands, like) for block in blocks)
+    return numbered(block.initial_state(batch, bands, like) for block in blocks)
 
 
 def _erb_triangles(kept: int, bands: int, freq: int, sample_rate: int) -> np.ndarray:

@@ -8,14 +8,11 @@ one direction by default, so that it streams. The papers give no parameter count
 Parameters: 1.12 M; MACs: 70 M/s at 257 bins and 62.5 frames a second.
 """
 
-from typing import Any
-
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rased.layers.network import Network
-
-State = Any
+from rased.layers.network import Network, State
+from rased.layers.recurrent import recur, silence
 
 
 class LSTM(Network):
@@ -57,11 +54,9 @@ class LSTM(Network):
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
         """Remember, decode."""
-        remembered, state = self.recurrent(frames, state)
+        remembered, state = recur(self.recurrent, frames, state)
         return self.decoder(remembered), state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
         """Zeros for hidden and cell state of every layer and direction."""
-        rows = self.recurrent.num_layers * (1 if self.causal else 2)
-        zeros = like.new_zeros(rows, batch, self.recurrent.hidden_size)
-        return zeros, zeros
+        return silence(self.recurrent, batch, like)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rased.errors import RasedError
+from rased.signal.state import State
 
 Window = Literal["sqrt_hann", "hann", "hamming", "sine", "vorbis", "rectangular"]
 PadMode = Literal["constant", "reflect", "centred"]
@@ -35,10 +36,11 @@ class STFT:
         win_length: samples in a window.
         window: the window of the analysis. "sine" is sin(pi (n + 0.5) / win_length), "vorbis"
             sin(pi / 2 sin^2(pi (n + 0.5) / win_length)), "rectangular" is none.
-        pad_mode: what stands before the first and behind the last sample. "constant" (zeros) is what a stream
-            sees; "reflect" mirrors the ends. "centred" has the frames and phases of torch.stft(center=True), for
-            weights trained with it: mirrored ends, 1 + time // hop_length frames. Where hop_length does not divide
-            the length, those cover the last samples thinly, and these come back less exactly.
+        pad_mode: what is before the first and after the last sample of a file; a stream has silence there in
+            any mode. "constant" is silence; "reflect" mirrors the ends. "centred" has the frames and phases of
+            torch.stft(center=True), for weights trained with it: mirrored ends, 1 + time // hop_length frames. Where
+            hop_length does not divide the length, those cover the last samples thinly, and these come back less
+            exactly.
         synthesis_window: the window of the synthesis; None for that of the analysis. "rectangular" divides the
             added frames by the sum of the analysis windows.
         periodic: whether windows are periodic, as transforms have them, or symmetric, as scipy.signal.windows has
@@ -78,8 +80,15 @@ class STFT:
 
     @property
     def latency(self) -> int:
-        """Samples by which a frame-by-frame output lags its input."""
+        """Samples by which a frame-by-frame output lags its input, where frames end with whole hops."""
         return self.win_length - self.hop_length
+
+    @property
+    def delay(self) -> int:
+        """Samples that a stream waits, so that its frames are those of a file: pad_mode "centred" may need some."""
+        if self.pad_mode != "centred":
+            return 0
+        return (self._before - self._left - self.win_length) % self.hop_length
 
     def frames(self, time: int) -> int:
         """Number of frames for `time` samples: `ceil((time + latency) / hop_length)`.
@@ -120,17 +129,23 @@ class STFT:
         sums = self._overlap_add(share.expand(1, frames.shape[1], -1))
         return added / functional.pad(sums, (0, self._span), value=1.0)[:, heard].clamp_min(1e-11)
 
-    def initial_state(self, batch: int, like: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Silence before the stream on the device of `like`: analysis and synthesis buffer, each (batch, latency)."""
-        zeros = torch.zeros(batch, self.latency, device=None if like is None else like.device)
-        return zeros, zeros.clone()
+    def initial_state(self, batch: int, like: Tensor | None = None) -> State:
+        """Silence before the stream on the device of `like`: the buffers of `analysis_step` and `synthesis_step`."""
+        device = None if like is None else like.device
+        return {
+            "analysis": torch.zeros(batch, self.latency + self.delay, device=device),
+            "synthesis": torch.zeros(batch, self.latency, device=device),
+        }
 
     def analysis_step(
-        self, chunk: Float[Tensor, "batch chunk"], buffer: Float[Tensor, "batch latency"]
-    ) -> tuple[Complex[Tensor, "batch freq frames"], Float[Tensor, "batch latency"]]:
+        self, chunk: Float[Tensor, "batch chunk"], buffer: Float[Tensor, "batch heard"]
+    ) -> tuple[Complex[Tensor, "batch freq frames"], Float[Tensor, "batch heard"]]:
         """A frame from each hop_length samples of the chunk, and the samples that the next frame needs."""
         heard = torch.cat([buffer, chunk], dim=-1)
-        frames = heard.unfold(-1, self.win_length, self.hop_length)
+        ready = heard[:, : heard.shape[-1] - self.delay]
+        frames = ready.unfold(-1, self.win_length, self.hop_length)
+        if self._span > self.win_length:
+            frames = functional.pad(frames, (self._left, self._span - self.win_length - self._left))
         return self._transform(frames), heard[:, chunk.shape[-1] :]
 
     def synthesis_step(
@@ -138,13 +153,20 @@ class STFT:
     ) -> tuple[Float[Tensor, "batch chunk"], Float[Tensor, "batch latency"]]:
         """The hop_length samples that each frame completes, and what later frames still add to."""
         complete = spectrum.shape[-1] * self.hop_length
-        added = self._overlap_add(self._inverse(spectrum)) + functional.pad(buffer, (0, complete))
+        heard = slice(self._left, self._left + complete + self.latency)
+        added = self._overlap_add(self._inverse(spectrum))[:, heard]
+        added = added + functional.pad(buffer, (0, complete))
         return added[:, :complete], added[:, complete:]
 
     @property
     def _span(self) -> int:
         """Samples in a frame: those of the window, or (centred) of the transform around it."""
         return self.n_fft if self.pad_mode == "centred" else self.win_length
+
+    @property
+    def _left(self) -> int:
+        """Zeros before the window in a frame."""
+        return (self._span - self.win_length) // 2
 
     @property
     def _before(self) -> int:
@@ -160,8 +182,7 @@ class STFT:
     def _named(self, name: Window, like: Tensor) -> Float[Tensor, " span"]:
         """A window, in the middle of its span."""
         window = _window(name, self.win_length, self.periodic, like.device)
-        before = (self._span - self.win_length) // 2
-        return functional.pad(window, (before, self._span - self.win_length - before))
+        return functional.pad(window, (self._left, self._span - self.win_length - self._left))
 
     def _window_sums(self, like: Tensor) -> Float[Tensor, " hop"]:
         """Sum of the products of both windows over all frames that cover a sample, for each place in a hop."""

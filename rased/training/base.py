@@ -127,17 +127,9 @@ class Enhancement(pl.LightningModule):
         """Compare in the domain of the loss; always in float32."""
         target = batch["target"].float()
         with torch.autocast(target.device.type, enabled=False):
-            if self.loss.domain == "waveform":
-                return self.loss(estimate=prediction.estimate.float(), target=target)
-            if self.loss.domain == "spectrum":
-                assert prediction.spectrum is not None
-                transform = cast(Any, self.enhancer).stft
-                return self.loss(estimate=prediction.spectrum, target=transform.analysis(target))
-            assert prediction.output is not None
-            ideal = cast(Any, self.enhancer).ideal_output(
-                noisy=batch["noisy"].float(), target=target
-            )
-            return self.loss(estimate=prediction.output, target=ideal)
+            domain, noisy = self.loss.domain, batch["noisy"].float()
+            ideal = self.enhancer.ideal(domain, noisy=noisy, target=target)
+            return self.loss(estimate=prediction.of(domain), target=ideal)
 
     def training_step(self, batch: Mixture, batch_idx: int) -> Float[Tensor, ""]:
         """One forward pass; a batch without a row gives zero, with a gradient of zero for every parameter."""
@@ -203,7 +195,7 @@ class Enhancement(pl.LightningModule):
         if self._unwritten is not None:
             raise self._unwritten
         self._check_plain(dict(self.hparams))
-        if not getattr(self.enhancer, "needs_statistics", False):
+        if not self.enhancer.needs_statistics:
             return
         self.fit_statistics()
         for buffer in self.enhancer.buffers():
@@ -212,7 +204,7 @@ class Enhancement(pl.LightningModule):
 
     def fit_statistics(self) -> None:
         """Take them from the first mixtures of the training stream."""
-        cast(Any, self.enhancer).fit_statistics(self._statistics())
+        self.enhancer.fit_statistics(self._statistics())
 
     def seconds(self, batch: Mixture) -> float:
         """Length of the audio in a batch."""
@@ -351,8 +343,7 @@ class Enhancement(pl.LightningModule):
                 f"the loss {name} compares the {domain}, and {type(self).__name__} trains on the "
                 f"{' or '.join(self.domains)}: choose another loss or another module."
             )
-        needed = {"spectrum": "stft", "output": "ideal_output"}.get(domain)
-        if needed is not None and not hasattr(self.enhancer, needed):
+        if domain not in self.enhancer.domains:
             raise RasedError(
                 f"the loss {name} compares the {domain}, which {type(self.enhancer).__name__} does "
                 "not have: choose a loss on the waveform (rased.losses.spectral.OnSTFT wraps "

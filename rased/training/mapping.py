@@ -104,7 +104,7 @@ class MappingEnhancement(Enhancement):
         if (
             inputs.normalisation != "global"
             or inputs.noise == "dynamic"
-            or network.initial_state(1, like) is not None
+            or network.initial_state(1, like)
             or not network.causal
         ):
             raise RasedError(

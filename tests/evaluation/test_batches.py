@@ -78,8 +78,12 @@ def test_together_is_alone():
     enhancer = OMLSA().eval()
     waveforms = [speechlike(index, 0.7 + 0.1 * index).astype("float32") for index in range(4)]
     with torch.inference_mode():
-        found = together(enhancer, waveforms)
-        alone = [together(enhancer, [waveform])[0] for waveform in waveforms]
+        keys = [str(index) for index in range(len(waveforms))]
+        found = together(enhancer, waveforms, keys)
+        alone = [
+            together(enhancer, [waveform], [key])[0]
+            for waveform, key in zip(waveforms, keys, strict=True)
+        ]
     for one, other in zip(found, alone, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
 

@@ -60,7 +60,7 @@ def test_split_and_merge_in_pieces_are_as_in_one(scope):
 def test_a_band_is_its_own_group_norm_and_linear_layer():
     split = scrambled(BandSplit(WIDTHS, 6, scope="utterance"))
     bins = torch.randn(2, 9, 8, 2)
-    found, _ = split(bins, None)
+    found, _ = split(bins, {})
     for band, (first, width) in enumerate(zip([0, 2, 3], WIDTHS, strict=True)):
         rows = slice(2 * first, 2 * (first + width))
         part = bins[:, :, first : first + width].flatten(2).transpose(1, 2)
@@ -75,11 +75,11 @@ def test_a_band_is_its_own_group_norm_and_linear_layer():
 def test_a_number_comes_from_its_own_band():
     merge = scrambled(BandMerge(WIDTHS, 6, 5, heads=2, scope="frame"))
     bands = torch.randn(3, 1, 4, 6)
-    before, _ = merge(bands, None)
+    before, _ = merge(bands, {})
     for band, (first, width) in enumerate(zip([0, 2, 3], WIDTHS, strict=True)):
         changed = bands.clone()
         changed[band] = torch.randn(1, 4, 6)
-        differs = (merge(changed, None)[0] != before).any(dim=2)[:, 0]  # head, freq, part
+        differs = (merge(changed, {})[0] != before).any(dim=2)[:, 0]  # head, freq, part
         expected = torch.zeros_like(differs)
         expected[:, first : first + width] = True
         assert torch.equal(differs, expected)
@@ -88,7 +88,7 @@ def test_a_number_comes_from_its_own_band():
 def test_gradients_of_norms_on_silence_are_finite():
     for scope in ("utterance", "past", "frame"):
         silence = torch.zeros(3, 1, 4, 6, requires_grad=True)
-        state = torch.zeros(1, 3, dtype=torch.float64)
+        state = {"moments": torch.zeros(1, 3, dtype=torch.float64)}
         scale, shift, _ = standardisation(silence, state, scope=scope, joint=True)
         (silence * scale + shift).sum().backward()
         assert silence.grad.isfinite().all()

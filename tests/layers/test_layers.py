@@ -40,7 +40,7 @@ def test_causal_conv_is_a_convolution_behind_zeros(dilation):
     padded = nn.functional.pad(frames, (2 * dilation, 0))
     expected = nn.functional.conv1d(padded, layer.weight, layer.bias, 1, 0, dilation, 2)
     torch.testing.assert_close(whole, expected)
-    assert torch.equal(after, frames[..., -2 * dilation :])
+    assert torch.equal(after["memory"], frames[..., -2 * dilation :])
     pieces = in_pieces(layer, frames, state, dim=2, sizes=[1, 12, 17])
     torch.testing.assert_close(pieces, whole)
 
@@ -61,7 +61,7 @@ def test_causal_conv_over_frames_and_frequencies_is_causal_in_frames_and_centred
 def test_centred_conv_sees_as_much_future_as_past():
     layer, frames = CentredConv1d(1, 1, 3, dilation=2), torch.zeros(1, 1, 11)
     frames[..., 5] = 1
-    output, _ = layer(frames, None)
+    output, _ = layer(frames, {})
     reached = (output - layer.bias).abs()[0, 0] > 0
     assert reached.nonzero().flatten().tolist() == [3, 5, 7]
 
@@ -69,7 +69,7 @@ def test_centred_conv_sees_as_much_future_as_past():
 @torch.no_grad()
 def test_global_norm_gives_zero_mean_and_unit_variance():
     layer = GlobalLayerNorm(5)
-    normal, _ = layer(3 + 2 * torch.randn(2, 5, 50), None)
+    normal, _ = layer(3 + 2 * torch.randn(2, 5, 50), {})
     torch.testing.assert_close(normal.mean((1, 2)), torch.zeros(2), rtol=0, atol=1e-5)
     torch.testing.assert_close(normal.var((1, 2), correction=0), torch.ones(2), rtol=0, atol=1e-4)
 
@@ -81,7 +81,7 @@ def test_cumulative_norm_is_the_global_norm_of_what_has_been_heard():
     state = causal.initial_state(2, frames)
     whole, _ = causal(frames, state)
     for count in (1, 2, 17, 40):
-        expected, _ = full(frames[..., :count], None)
+        expected, _ = full(frames[..., :count], {})
         torch.testing.assert_close(whole[..., count - 1], expected[..., -1], rtol=0, atol=1e-4)
     pieces = in_pieces(causal, frames, state, dim=2, sizes=[1, 9, 30])
     torch.testing.assert_close(pieces, whole)
@@ -92,8 +92,8 @@ def test_cumulative_norm_stays_exact_in_a_stream_of_hours():
     layer, hours = CumulativeLayerNorm(4), 2 * 3600 * 1000  # frames of 1 ms
     earlier = torch.tensor([[3.0 * 4 * hours, 13.0 * 4 * hours, 4.0 * hours]], dtype=torch.float64)
     frames = torch.full((1, 4, 1_000), 5.0)
-    normal, after = layer(frames, earlier)
-    assert after[0, 2].item() == 4 * (hours + 1_000)
+    normal, after = layer(frames, {"sums": earlier})
+    assert after["sums"][0, 2].item() == 4 * (hours + 1_000)
     torch.testing.assert_close(normal, torch.ones(1, 4, 1_000), rtol=0, atol=1e-3)  # (5 - 3) / 2
 
 
@@ -101,7 +101,7 @@ def test_cumulative_norm_stays_exact_in_a_stream_of_hours():
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
 def test_groups_are_layers_of_their_own_and_carry_their_state(kind):
     layer, frames = GroupedRecurrent(kind, 6, 8, groups=2), torch.randn(3, 20, 6)
-    whole, _ = layer(frames)
+    whole, _ = layer(frames, {})
     expected = [cell(part)[0] for cell, part in zip(layer.cells, frames.chunk(2, -1), strict=True)]
     torch.testing.assert_close(whole, torch.cat(expected, dim=-1))
     state = layer.initial_state(3, frames)
@@ -116,11 +116,11 @@ def test_groups_are_layers_of_their_own_and_carry_their_state(kind):
 def test_both_directions_share_the_outputs():
     layer = GroupedRecurrent("gru", 6, 8, groups=2, bidirectional=True)
     frames = torch.randn(1, 10, 6)
-    outputs, _ = layer(frames)
+    outputs, _ = layer(frames, {})
     assert outputs.shape == (1, 10, 8)
     changed = frames.clone()
     changed[:, -1] += 1
-    assert (layer(changed)[0] - outputs)[:, 0].abs().max() > 0
+    assert (layer(changed, {})[0] - outputs)[:, 0].abs().max() > 0
 
 
 @pytest.mark.parametrize("kind", ["rms", "std", "maximum"])

@@ -31,7 +31,7 @@ def make(name: str) -> Enhancer:
     torch.manual_seed(0)
     spec = load_yaml(CONFIGS[name])["model"]["init_args"]["enhancer"]
     enhancer = build(Enhancer, spec).eval()
-    if getattr(enhancer, "needs_statistics", False):
+    if enhancer.needs_statistics:
         enhancer.fit_statistics([(audio(8_000), audio(8_000, seed=1))])
         assert not enhancer.needs_statistics
     return enhancer
@@ -125,7 +125,7 @@ def test_latency_is_what_a_changed_future_shows_at_every_phase(name):
 
 def _unheard(enhancer: Enhancer) -> int:
     """Samples at the ends of a frame whose windows are zero: periodic ones begin so."""
-    stft = getattr(enhancer, "stft", None)
+    stft = enhancer.transform
     if stft is None:
         return 0
     like = torch.zeros(1)
@@ -141,7 +141,7 @@ def test_a_stream_equals_the_file(name):
         with pytest.raises(RasedError, match="cannot stream"):
             enhancer.initial_state()
         with pytest.raises(RasedError, match="cannot stream"):
-            enhancer.step(audio(100), None)
+            enhancer.step(audio(100), {})
         return
     noisy = audio(4_000)
     chunk, latency = enhancer.chunk_length, enhancer.latency
@@ -156,6 +156,29 @@ def test_a_stream_equals_the_file(name):
     torch.testing.assert_close(streamed, run(enhancer, noisy), rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_state_is_named_real_full_and_nobody_else_s(name):
+    enhancer = make(name)
+    if not enhancer.causal:
+        return
+    first = enhancer.initial_state(batch=2)
+    before = {leaf: tensor.clone() for leaf, tensor in first.items()}
+    with torch.no_grad():
+        _, after = enhancer.step(audio(3 * enhancer.chunk_length), first)
+        _, again = enhancer.step(audio(enhancer.chunk_length), after)
+    for state in (first, after, again):
+        assert state
+        assert list(state) == list(first)
+        for leaf, tensor in state.items():
+            assert isinstance(leaf, str)
+            assert tensor.numel()
+            assert tensor.dtype.is_floating_point
+            assert (tensor.shape, tensor.dtype) == (first[leaf].shape, first[leaf].dtype)
+        places = {tensor.untyped_storage().data_ptr() for tensor in state.values()}
+        assert len(places) == len(state)
+    assert all(torch.equal(before[leaf], first[leaf]) for leaf in first)
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_weights_make_the_same_enhancer_again(name):
     enhancer = make(name)
@@ -163,7 +186,7 @@ def test_the_weights_make_the_same_enhancer_again(name):
     again = build(Enhancer, spec, classes=STRANGERS).eval()
     again.load_state_dict(enhancer.state_dict())
     assert torch.equal(run(again, audio(1_500)), run(enhancer, audio(1_500)))
-    assert not getattr(again, "needs_statistics", False)
+    assert not again.needs_statistics
 
 
 @pytest.mark.parametrize("name", CONFIGS)

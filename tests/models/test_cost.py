@@ -43,12 +43,12 @@ class Layer(Enhancer):
 
     def __init__(self, layer, channels, call=None):
         super().__init__()
-        self.layer, self.channels = layer, channels
+        self.layer, self.width = layer, channels
         self.call = call or (lambda layer, frames: layer(frames))
 
     def predict(self, noisy):
         frames = rearrange(noisy, "batch (frames hop) -> batch frames hop", hop=10)[..., :1]
-        self.call(self.layer, frames.expand(-1, -1, self.channels))
+        self.call(self.layer, frames.expand(-1, -1, self.width))
         return Prediction(noisy)
 
 

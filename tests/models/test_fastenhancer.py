@@ -40,7 +40,7 @@ def test_a_fresh_one_passes_most_of_the_sound_on():
 
 
 def test_leaves_of_the_state_share_nothing_and_are_one_row_an_item():
-    leaves = small().initial_process_state(3)
+    leaves = small().initial_process_state(3).values()
     assert len({leaf.data_ptr() for leaf in leaves}) == len(leaves) == 3
     assert all(leaf.shape == (3, 6, 8) for leaf in leaves)
 

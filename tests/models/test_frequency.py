@@ -149,12 +149,12 @@ def test_statistics_make_the_training_data_standard_and_travel_with_the_weights(
     assert not enhancer.needs_statistics
     seen = torch.cat(
         [
-            enhancer.inputs.normalise(enhancer.features(SMALL.analysis(n), 16_000), None)[0]
+            enhancer.inputs.normalise(enhancer.features(SMALL.analysis(n), 16_000), {})[0]
             for n, _ in pairs
         ],
         dim=-1,
     )
-    ideal = torch.cat([enhancer.ideal_output(noisy=n, target=t) for n, t in pairs], dim=-1)
+    ideal = torch.cat([enhancer.ideal("output", noisy=n, target=t) for n, t in pairs], dim=-1)
     for values in (seen, ideal):
         torch.testing.assert_close(values.mean((0, 2)), torch.zeros(65), rtol=0, atol=1e-3)
         torch.testing.assert_close(values.std((0, 2)), torch.ones(65), rtol=0, atol=1e-2)
@@ -171,7 +171,7 @@ def test_the_output_of_a_prediction_is_comparable_with_the_ideal_one(target):
     enhancer = make(target=target, inputs=Inputs(future_frames=1))
     noisy, clean = audio(1_000), audio(1_000, seed=1)
     prediction = enhancer.predict(noisy)
-    ideal = enhancer.ideal_output(noisy=noisy, target=clean)
+    ideal = enhancer.ideal("output", noisy=noisy, target=clean)
     assert prediction.output.shape == ideal.shape
     assert prediction.output.dtype == ideal.dtype
     assert prediction.spectrum.shape == prediction.noisy_spectrum.shape
@@ -182,7 +182,7 @@ def test_the_output_of_a_prediction_is_comparable_with_the_ideal_one(target):
 def test_the_ideal_output_means_the_target(target):
     enhancer = make(target=target)
     noisy, clean = audio(1_000), audio(1_000, seed=1)
-    ideal = enhancer.ideal_output(noisy=noisy, target=clean)
+    ideal = enhancer.ideal("output", noisy=noisy, target=clean)
     if target == "complex":
         ideal = torch.cat([ideal.real, ideal.imag], dim=1)
     meant = enhancer.interpret(ideal, SMALL.analysis(noisy)).spectrum
@@ -217,11 +217,26 @@ def test_griffin_lim_needs_the_whole_utterance_and_changes_only_the_phase():
     assert (first.estimate - second.estimate).abs().max() > 1e-3
 
 
-def test_a_reflecting_transform_cannot_stream():
-    reflecting = STFT(n_fft=128, hop_length=64, win_length=128, pad_mode="reflect")
-    enhancer = FrequencyDomainEnhancer(NETWORK, stft=reflecting)
-    assert not enhancer.causal
-    assert enhancer(audio(1_000)).shape == (2, 1_000)
+@pytest.mark.parametrize(
+    "stft",
+    [
+        STFT(128, 64, 128, pad_mode="reflect"),
+        STFT(128, 64, 128, pad_mode="centred"),
+        STFT(128, 48, 120, "hann", pad_mode="centred"),
+        STFT(128, 40, 100, "hamming", pad_mode="centred"),
+        STFT(127, 50, 101, "hann", pad_mode="centred"),
+    ],
+)
+def test_a_transform_that_mirrors_the_ends_streams_with_silence_there(stft):
+    torch.manual_seed(0)
+    enhancer = FrequencyDomainEnhancer(
+        NETWORK, stft=stft, inputs=Inputs(normalisation="none", future_frames=1)
+    ).eval()
+    assert enhancer.causal
+    assert enhancer.mirrors
+    noisy = torch.nn.functional.pad(audio(3_000), (1_000, 1_000))
+    whole = enhancer(noisy).detach()
+    torch.testing.assert_close(stream(enhancer, noisy), whole, rtol=0, atol=1e-5)
 
 
 def test_consistency_changes_what_losses_see_and_not_what_is_heard():

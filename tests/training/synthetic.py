@@ -18,7 +18,8 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from rased.data.sample import Mixture
-from rased.models.base import Enhancer, Prediction, SpectralEnhancer, SpectralPrediction, State
+from rased.models.base import Enhancer, Prediction, SpectralEnhancer, State
+from rased.signal.domains import Domain
 from rased.signal.features import log_power
 from rased.signal.masks import ideal_mask
 from rased.signal.stft import STFT
@@ -38,14 +39,22 @@ class TinyMask(SpectralEnhancer):
 
     def process(
         self, spectrum: Complex[Tensor, "batch freq frames"], state: State
-    ) -> tuple[SpectralPrediction, State]:
+    ) -> tuple[Prediction, State]:
         frames = rearrange(log_power(spectrum) / 10, "batch freq frames -> batch frames freq")
         mask = rearrange(self.network(frames), "batch frames freq -> batch freq frames").sigmoid()
-        return SpectralPrediction(spectrum * mask, mask, mask), state
+        return Prediction.of_spectrum(spectrum * mask, mask=mask, output=mask), state
 
-    def ideal_output(
-        self, *, noisy: Float[Tensor, "batch time"], target: Float[Tensor, "batch time"]
-    ) -> Float[Tensor, "batch freq frames"]:
+    domains = ("waveform", "spectrum", "output")
+
+    def ideal(
+        self,
+        domain: Domain,
+        *,
+        noisy: Float[Tensor, "batch time"],
+        target: Float[Tensor, "batch time"],
+    ) -> Tensor:
+        if domain != "output":
+            return super().ideal(domain, noisy=noisy, target=target)
         return ideal_mask(
             "phase_sensitive_mask",
             noisy=self.stft.analysis(noisy),
@@ -241,10 +250,10 @@ class Normed(TinyMask):
 
     def process(
         self, spectrum: Complex[Tensor, "batch freq frames"], state: State
-    ) -> tuple[SpectralPrediction, State]:
+    ) -> tuple[Prediction, State]:
         frames = rearrange(self.norm(log_power(spectrum)), "batch freq frames -> batch frames freq")
         mask = rearrange(self.network(frames), "batch frames freq -> batch freq frames").sigmoid()
-        return SpectralPrediction(spectrum * mask, mask, mask), state
+        return Prediction.of_spectrum(spectrum * mask, mask=mask, output=mask), state
 
 
 class Stuck(Tones):

@@ -115,7 +115,7 @@ def test_frames_give_what_the_mixture_gives(
         output = enhancer.predict_windows(batch["windows"], batch["noise"])[..., 0]
         ideal = enhancer.ideal_log_power(enhancer.log_power_of(batch["target"])[..., None])
         prediction = enhancer.predict(mixture["noisy"])
-        expected = enhancer.ideal_output(noisy=mixture["noisy"], target=mixture["target"])
+        expected = enhancer.ideal("output", noisy=mixture["noisy"], target=mixture["target"])
     frames = int(file.frames[0])
     for item in range(2):
         for frame in range(frames):

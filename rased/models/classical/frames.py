@@ -6,13 +6,13 @@ from einops import rearrange
 from jaxtyping import Complex
 from torch import Tensor
 
-from rased.models.base import SpectralEnhancer, SpectralPrediction
+from rased.models.base import Prediction, SpectralEnhancer, State
 from rased.models.classical.gains import TINY, Row, decision_directed
 from rased.models.classical.noise import MMSEState, MMSETracker, Start
 from rased.signal.stft import STFT
 
-FrameState = tuple[np.ndarray, ...]
-"""What a method remembers between frames; axes before the batch are free: (..., batch, freq or 1)."""
+FrameState = dict[str, np.ndarray]
+"""What a method remembers between frames, by name; axes before the batch are free: (..., batch, freq or 1)."""
 
 
 class FrameGain(SpectralEnhancer):
@@ -26,8 +26,6 @@ class FrameGain(SpectralEnhancer):
         noise_start: seconds of sound at the beginning whose mean starts the noise; one frame at least.
         sample_rate: Hz.
     """
-
-    published_parameters = None
 
     def __init__(
         self, *, n_fft: int, hop_length: int, noise_start: float, sample_rate: int
@@ -45,33 +43,30 @@ class FrameGain(SpectralEnhancer):
         raise NotImplementedError(f"{type(self).__name__} must define initial_frame_state(batch)")
 
     def frame_gain(self, frame: Row, state: FrameState) -> tuple[Row, FrameState]:
-        """Gain in [0, 1] for a frame, from its power and what is known; and what is known behind it."""
+        """Gain in [0, 1] for a frame, from its power and what is known; and what is known after it."""
         raise NotImplementedError(f"{type(self).__name__} must define frame_gain(frame, state)")
 
-    def initial_process_state(self, batch: int) -> tuple[Tensor, ...]:
+    def initial_process_state(self, batch: int) -> State:
         """Nothing heard yet."""
-        return tuple(torch.from_numpy(part) for part in self.initial_frame_state(batch))
+        return _tensors(self.initial_frame_state(batch))
 
     @torch.no_grad()
     def process(
-        self, spectrum: Complex[Tensor, "batch freq frames"], state: tuple[Tensor, ...]
-    ) -> tuple[SpectralPrediction, tuple[Tensor, ...]]:
+        self, spectrum: Complex[Tensor, "batch freq frames"], state: State
+    ) -> tuple[Prediction, State]:
         """Frame after frame through `frame_gain`."""
         power = rearrange(spectrum.abs().square(), "batch freq frames -> frames batch freq")
-        known: FrameState = tuple(part.cpu().numpy() for part in state)
+        known: FrameState = {name: part.cpu().numpy() for name, part in state.items()}
         gains = np.empty(power.shape, dtype=np.float32)
         for index, frame in enumerate(power.cpu().numpy()):
             gains[index], after = self.frame_gain(frame, known)
             sounds = frame.mean(-1, keepdims=True) > TINY
             if not sounds.all():
-                after = tuple(
-                    np.where(sounds, new, old) for new, old in zip(after, known, strict=True)
-                )
+                after = {name: np.where(sounds, new, known[name]) for name, new in after.items()}
             known = after
         mask = rearrange(torch.from_numpy(gains), "frames batch freq -> batch freq frames")
         mask = mask.to(spectrum.device)
-        behind = tuple(torch.from_numpy(np.asarray(part, dtype=np.float32)) for part in known)
-        return SpectralPrediction(mask * spectrum, mask), behind
+        return Prediction.of_spectrum(mask * spectrum, mask=mask), _tensors(known)
 
 
 class DecisionDirected(FrameGain):
@@ -115,14 +110,21 @@ class DecisionDirected(FrameGain):
     def initial_frame_state(self, batch: int) -> FrameState:
         """Power of the last enhanced frame, and the tracker's state."""
         tracked = self.tracker.initial(batch, self.stft.freq)
-        return np.zeros_like(tracked.noise), *tracked
+        return {"clean": np.zeros_like(tracked.noise), **tracked._asdict()}
 
     def frame_gain(self, frame: Row, state: FrameState) -> tuple[Row, FrameState]:
         """Noise, prior SNR, gain."""
-        clean, *rest = state
-        tracked = self.tracker.update(frame, MMSEState(*rest))
+        known = {**state}
+        clean = known.pop("clean")
+        tracked = self.tracker.update(frame, MMSEState(**known))
         prior, posterior = decision_directed(
             frame, tracked.noise, clean, smoothing=self.smoothing, floor=self.prior_floor
         )
         gain = np.minimum(self.gain(prior, posterior), 1)
-        return np.maximum(gain, self.gain_floor), (gain * gain * frame, *tracked)
+        after = {"clean": gain * gain * frame, **tracked._asdict()}
+        return np.maximum(gain, self.gain_floor), after
+
+
+def _tensors(state: FrameState) -> State:
+    """Copies: no two share memory."""
+    return {name: torch.from_numpy(np.array(part, np.float32)) for name, part in state.items()}

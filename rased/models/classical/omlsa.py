@@ -97,12 +97,15 @@ class OMLSA(FrameGain):
         tracked = self.tracker.initial(batch, self.stft.freq)
         clean = np.zeros_like(tracked.noise)
         mean = np.zeros_like(tracked.heard)
-        return clean, clean, mean, mean + 10 ** (PEAK[0] / 10), *tracked
+        peak = mean + 10 ** (PEAK[0] / 10)
+        speech = {"clean": clean, "ratio": clean, "mean": mean, "peak": peak}
+        return {**speech, **tracked._asdict()}
 
     def frame_gain(self, frame: Row, state: FrameState) -> tuple[Row, FrameState]:
         """Prior SNR from the noise so far, gain with speech, its probability; then the noise."""
-        clean, ratio, mean, peak, *rest = state
-        tracked = IMCRAState(*rest)
+        known = {**state}
+        clean, ratio, mean, peak = (known.pop(name) for name in ("clean", "ratio", "mean", "peak"))
+        tracked = IMCRAState(**known)
         prior, posterior = decision_directed(
             frame,
             self.tracker.noise(frame, tracked),
@@ -117,13 +120,8 @@ class OMLSA(FrameGain):
         absence, mean, peak = self._absence(ratio, mean, peak)
         presence = presence_probability(prior, posterior, absence)
         weighed = gain**presence * self.gain_floor ** (1 - presence)  # G(k, l)
-        return np.maximum(weighed, self.gain_floor), (
-            gain * gain * frame,
-            ratio,
-            mean,
-            peak,
-            *tracked,
-        )
+        speech = {"clean": gain * gain * frame, "ratio": ratio, "mean": mean, "peak": peak}
+        return np.maximum(weighed, self.gain_floor), {**speech, **tracked._asdict()}
 
     def _absence(self, ratio: Row, mean: Column, peak: Column) -> tuple[Row, Column, Column]:
         """Prior probability of no speech q(k, l), mean and peak of the frame's SNR.

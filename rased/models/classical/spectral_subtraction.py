@@ -66,12 +66,13 @@ class SpectralSubtraction(FrameGain):
     def initial_frame_state(self, batch: int) -> FrameState:
         """The averaged power, and the tracker's state."""
         tracked = self.tracker.initial(batch, self.stft.freq)
-        return np.zeros_like(tracked.noise), *tracked
+        return {"power": np.zeros_like(tracked.noise), **tracked._asdict()}
 
     def frame_gain(self, frame: Row, state: FrameState) -> tuple[Row, FrameState]:
         """Noise, over-subtraction from the SNR of the frame, subtraction."""
-        power, *rest = state
-        tracked = self.tracker.update(frame, MMSEState(*rest))
+        known = {**state}
+        power = known.pop("power")
+        tracked = self.tracker.update(frame, MMSEState(**known))
         power = self.share * power + (1 - self.share) * frame
         total = tracked.noise.sum(-1, keepdims=True)
         snr = 10 * np.log10(
@@ -80,4 +81,4 @@ class SpectralSubtraction(FrameGain):
         over = np.maximum(self.over - SLOPE * np.clip(snr, -5, 20), 1)
         ratio = tracked.noise / np.maximum(power, TINY)
         gain = subtraction_gain(ratio, over, floor=self.floor, exponent=self.exponent)
-        return gain, (power, *tracked)
+        return gain, {"power": power, **tracked._asdict()}

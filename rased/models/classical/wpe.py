@@ -14,7 +14,7 @@ from einops import rearrange
 from jaxtyping import Complex
 from torch import Tensor
 
-from rased.models.base import SpectralEnhancer, SpectralPrediction, State
+from rased.models.base import Prediction, SpectralEnhancer, State
 from rased.signal.stft import STFT
 
 
@@ -35,7 +35,6 @@ class WPE(SpectralEnhancer):
         "variance-normalized delayed linear prediction, IEEE TASLP 18(7), 2010, "
         "10.1109/TASL.2010.2052251"
     )
-    published_parameters = None
 
     def __init__(
         self,
@@ -56,12 +55,12 @@ class WPE(SpectralEnhancer):
     @torch.no_grad()
     def process(
         self, spectrum: Complex[Tensor, "batch freq frames"], state: State
-    ) -> tuple[SpectralPrediction, State]:
+    ) -> tuple[Prediction, State]:
         """Predict and subtract; an utterance too short to predict anything stays as it is."""
         from nara_wpe.wpe import wpe_v8
 
         if spectrum.shape[-1] <= self.taps + self.delay:
-            return SpectralPrediction(spectrum), None
+            return Prediction.of_spectrum(spectrum), {}
         heard = spectrum.abs().square().sum(-1) > 0
         observed = rearrange(
             spectrum.to(torch.complex128), "batch freq frames -> batch freq 1 frames"
@@ -72,4 +71,4 @@ class WPE(SpectralEnhancer):
             result[rows], taps=self.taps, delay=self.delay, iterations=self.iterations
         )
         dry = torch.from_numpy(np.ascontiguousarray(result[:, :, 0])).to(spectrum)
-        return SpectralPrediction(dry), None
+        return Prediction.of_spectrum(dry), {}

@@ -8,7 +8,7 @@ No parameters.
 from jaxtyping import Float
 from torch import Tensor
 
-from rased.models.base import Enhancer, Prediction
+from rased.models.base import Condition, Enhancer, Generators, Prediction
 from rased.models.classical.omlsa import OMLSA
 from rased.models.classical.wpe import WPE
 
@@ -23,7 +23,6 @@ class WPEOMLSA(Enhancer):
     """
 
     paper = f"{WPE.paper}; {OMLSA.paper}"
-    published_parameters = None
 
     def __init__(self, *, taps: int = 30, delay: int = 4, sample_rate: int = 16_000) -> None:
         super().__init__()
@@ -31,6 +30,12 @@ class WPEOMLSA(Enhancer):
         self.wpe = WPE(taps=taps, delay=delay, sample_rate=sample_rate)
         self.omlsa = OMLSA(sample_rate=sample_rate)
 
-    def predict(self, noisy: Float[Tensor, "batch time"]) -> Prediction:
+    def predict(
+        self,
+        noisy: Float[Tensor, "batch time"],
+        *,
+        condition: Condition | None = None,
+        generator: Generators | None = None,
+    ) -> Prediction:
         """The estimate of the one is the input of the other."""
         return self.omlsa.predict(self.wpe(noisy))

@@ -145,7 +145,8 @@ def test_om_lsa_is_the_paper_s():
     power = spectrum[0].abs().square().T.numpy()
     state, noises, gains = enhancer.initial_frame_state(1), [], []
     for frame in power[:, None]:
-        noises.append(enhancer.tracker.noise(frame, IMCRAState(*state[4:]))[0])
+        tracked = IMCRAState(**{name: state[name] for name in IMCRAState._fields})
+        noises.append(enhancer.tracker.noise(frame, tracked)[0])
         gain, state = enhancer.frame_gain(frame, state)
         gains.append(gain[0])
     gains, noises = np.array(gains), np.maximum(noises, 1e-12)
