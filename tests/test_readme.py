@@ -1,4 +1,4 @@
-"""The README says what is so."""
+"""The README and the pages of docs/ say what is so."""
 
 import re
 from pathlib import Path
@@ -7,28 +7,46 @@ import pytest
 
 from rased.cli import VERBS, main
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {page: page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md"))}
 
 
 def test_the_zoo_table_is_the_generated_one(capsys):
-    table = README.split("<!-- zoo: rased zoo list --markdown -->")[1].split("<!-- /zoo -->")[0]
+    page = PAGES[ROOT / "docs" / "zoo.md"]
+    table = page.split("<!-- zoo: rased zoo list --markdown -->")[1].split("<!-- /zoo -->")[0]
     assert main(["zoo", "list", "--markdown"]) == 0
     assert table.strip() == capsys.readouterr().out.strip()
 
 
 def test_the_leaderboard_is_the_generated_one(capsys, monkeypatch):
-    monkeypatch.chdir(Path(__file__).parent.parent)
-    command = re.search(r"<!-- leaderboard: rased (.*) -->", README)
-    table = README[command.end() :].split("<!-- /leaderboard -->")[0]
+    monkeypatch.chdir(ROOT)
+    page = PAGES[ROOT / "docs" / "leaderboard.md"]
+    command = re.search(r"<!-- leaderboard: rased (.*) -->", page)
+    table = page[command.end() :].split("<!-- /leaderboard -->")[0]
     assert main(command[1].split()) == 0
     assert table.strip() == capsys.readouterr().out.strip()
 
 
 @pytest.mark.parametrize(
-    "verb", sorted(set(re.findall(r"\brased ([a-z]+)\b", README)) & set(VERBS))
+    "verb",
+    sorted(set(re.findall(r"\brased ([a-z]+)\b", "".join([README, *PAGES.values()]))) & set(VERBS)),
 )
 def test_verbs_explain_themselves_with_an_example(verb, capsys):
     assert main([verb, "--help"]) == 0
     said = capsys.readouterr().out
     assert "example" in said
     assert f"rased {verb}" in said
+
+
+def test_the_readme_is_short():
+    lines = README.splitlines()
+    assert len(lines) < 150
+    assert max(map(len, lines)) <= 120
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert missing == []

@@ -90,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="show these metrics alone (FILE.py:CLASS for one of your own)",
     )
-    parser.add_argument("--markdown", action="store_true", help="print tables for a README")
+    parser.add_argument("--markdown", action="store_true", help="print tables as Markdown")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
 
 

@@ -12,7 +12,7 @@ from rased.errors import ProblemsFound, RasedError
 EXAMPLES = """\
 examples:
   rased zoo list                                    names, sizes, latency
-  rased zoo list --markdown                         the table of the README
+  rased zoo list --markdown                         the table of docs/zoo.md
   rased zoo info NAME                               what it is for, how good, how fast, its licence
   rased zoo verify                                  hashes, golden output, stream of every entry
   rased zoo pull https://.../card.yaml              fetch an entry by the URL of its card
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("pattern", nargs="?", default="*", help='such as "*16k*"')
     form = listing.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="the cards as JSON")
-    form.add_argument("--markdown", action="store_true", help="the table of the README")
+    form.add_argument("--markdown", action="store_true", help="the table of docs/zoo.md")
 
     info = verbs.add_parser(
         "info", help="what an entry is for, how good, its licence", epilog=EXAMPLES

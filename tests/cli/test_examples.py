@@ -1,4 +1,4 @@
-"""Every example of a `--help` and every command of the README is typed once, in a folder that holds what it names.
+"""Every example of a `--help`, and every command of the README and of docs/, is typed once where what it names is.
 
 Long or remote ones are parsed and not run, each with its reason in `PARSED`. Training stops after two steps.
 """
@@ -19,7 +19,7 @@ from rased.evaluation import own_metrics
 from rased.metrics import METRICS
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 CHECKPOINT = "gru-mask-16k"
 
 PARSED = {
@@ -86,12 +86,13 @@ def commands_of_help(words):
         yield from commands_of_help([*words, name])
 
 
-def commands_of_readme():
-    for block in re.findall(r"^```\n(.*?)^```", README, re.S | re.M):
-        yield from (line for line in block.splitlines() if line.startswith("rased "))
+def commands_of_pages():
+    for page in PAGES:
+        for block in re.findall(r"^```\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M):
+            yield from (line for line in block.splitlines() if line.startswith("rased "))
 
 
-ALL = sorted({*commands_of_help([]), *commands_of_readme()})
+ALL = sorted({*commands_of_help([]), *commands_of_pages()})
 
 
 def why_not_run(command):
@@ -240,8 +241,14 @@ def test_a_command_that_is_too_long_to_run_is_understood(command, tmp_path, monk
     assert parsed or words[-1] == "--help"
 
 
-def test_the_lines_of_python_run(here, monkeypatch):
-    code = re.search(r"^```python\n(.*?)^```", README, re.S | re.M)[1]
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_lines_of_python_run(page, here):
+    for code in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M):
+        exec(compile(code, page.name, "exec"), {})
+
+
+def test_the_six_lines_enhance_a_file(here):
+    code = re.search(r"^```python\n(.*?)^```", PAGES[0].read_text(encoding="utf-8"), re.S | re.M)[1]
     exec(compile(code, "README.md", "exec"), {})
     noisy, enhanced = audio.inspect(Path("noisy.wav")), audio.inspect(Path("enhanced.wav"))
     assert (noisy.frames, noisy.sample_rate) == (enhanced.frames, enhanced.sample_rate)
