@@ -25,6 +25,7 @@ _TABLE = {
     "rased.models.bsrnn": ("BSRNN",),
     "rased.models.conv_tasnet": ("ConvTasNet",),
     "rased.models.crn": ("CRN",),
+    "rased.models.dccrn": ("DCCRN",),
     "rased.models.dnn": ("DNN",),
     "rased.models.dpcrn": ("DPCRN",),
     "rased.models.fastenhancer": ("FastEnhancer",),

@@ -4,7 +4,6 @@ Luo, Chen and Yoshioka, "Dual-path RNN", ICASSP 2020, arXiv:1910.06379, over ban
 Tensors are (band, batch, frames, channel).
 """
 
-import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -39,7 +38,7 @@ class _Path(nn.Module):
         """From `memory` where the sequence goes on from chunk to chunk; else from silence."""
         folded = "b (n t) c" if self.across else "(b n) t c"  # band, n batch, t frames, channel
         sequence = rearrange(bands, f"b n t c -> {folded}")
-        output, after = in_full_precision(self.recurrent, sequence, memory)
+        output, after = recur(self.recurrent, sequence, memory)
         unfolded = f"{folded} -> b n t c"
         linear = rearrange(self.linear(output), unfolded, b=bands.shape[0], n=bands.shape[1])
         return linear, after
@@ -117,15 +116,3 @@ class NormedLSTM(_Path):
     def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
         """Silence."""
         return self.silence(batch, bands, like)
-
-
-def in_full_precision(layer: nn.RNNBase, sequence: Tensor, state: State) -> tuple[Tensor, State]:
-    """A recurrent layer in float32 on CUDA, under autocast too.
-
-    PyTorch gives cuDNN's recurrent layers float16 whatever autocast asks for, bfloat16 included, and without a
-    scaled loss small gradients vanish there.
-    """
-    if not sequence.is_cuda:
-        return recur(layer, sequence, state)
-    with torch.autocast("cuda", enabled=False):
-        return recur(layer, sequence.float(), state)

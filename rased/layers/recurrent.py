@@ -1,5 +1,6 @@
 """Recurrent layers cut into groups that do not see each other."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -61,13 +62,24 @@ def recur(
     layer: nn.Module, sequence: Float[Tensor, "batch frames inputs"], state: State
 ) -> tuple[Float[Tensor, "batch frames hidden"], State]:
     """A GRU or LSTM with its state by names; an empty one for silence before the first frame."""
-    if not state:
-        return layer(sequence)[0], {}
-    if "cell" in state:
-        outputs, (hidden, cell) = layer(sequence, (state["hidden"], state["cell"]))
-        return outputs, {"hidden": hidden, "cell": cell}
-    outputs, hidden = layer(sequence, state["hidden"])
-    return outputs, {"hidden": hidden}
+    with full_precision(sequence):
+        sequence = sequence.float() if sequence.is_cuda else sequence
+        if not state:
+            return layer(sequence)[0], {}
+        if "cell" in state:
+            outputs, (hidden, cell) = layer(sequence, (state["hidden"], state["cell"]))
+            return outputs, {"hidden": hidden, "cell": cell}
+        outputs, hidden = layer(sequence, state["hidden"])
+        return outputs, {"hidden": hidden}
+
+
+def full_precision(sequence: Tensor) -> AbstractContextManager[object]:
+    """Where a recurrent layer runs on CUDA: in float32, under autocast too.
+
+    PyTorch gives cuDNN's recurrent layers float16 whatever autocast asks for, bfloat16 included, and without a
+    scaled loss small gradients vanish there.
+    """
+    return torch.autocast("cuda", enabled=False) if sequence.is_cuda else nullcontext()
 
 
 def silence(layer: nn.Module, batch: int, like: Tensor) -> State:

@@ -12,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rased.layers.recurrent import full_precision
+
 
 class WeightNormLinear(nn.Linear):
     """A linear layer without bias; each of its outputs has a length of its own."""
@@ -54,7 +56,9 @@ class WeightNormGRU(nn.GRU):
         pieces = flat.split([part.numel() for part in parts])
         weights = [piece.view_as(part) for piece, part in zip(pieces, parts, strict=True)]
         gru: Callable[..., tuple[Tensor, Tensor]] = torch.gru
-        return gru(sequence, state, weights, True, 1, 0.0, self.training, False, False)
+        with full_precision(sequence):
+            sequence = sequence.float() if sequence.is_cuda else sequence
+            return gru(sequence, state, weights, True, 1, 0.0, self.training, False, False)
 
 
 def scaled_rows(

@@ -21,6 +21,7 @@ _HOMES: Homes = {
     "bsrnn": ("BSRNN",),
     "conv_tasnet": ("ConvTasNet",),
     "crn": ("CRN",),
+    "dccrn": ("DCCRN",),
     "dnn": ("DNN",),
     "dpcrn": ("DPCRN",),
     "fastenhancer": ("FastEnhancer",),

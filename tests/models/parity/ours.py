@@ -101,6 +101,17 @@ def crn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     }
 
 
+def dccrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
+    """configs/model/dccrn.yaml, but with the authors' look-ahead."""
+    model: Any = create_model("dccrn", lookahead=True).eval()
+    own = {name: weights.seeded(name, tuple(shape)) for name, shape in shapes.items()}
+    missing = model.network.load_state_dict(weights.dccrn(own), strict=False)
+    assert not missing.unexpected_keys
+    assert all(name.endswith("num_batches_tracked") for name in missing.missing_keys)
+    spectrum = torch.view_as_real(model.predict(tensors["noisy"]).spectrum)
+    return {"spectrum": rearrange(spectrum, "n f t part -> n part f t")[..., ::3, :].contiguous()}
+
+
 def dpcrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     """The network of configs/model/dpcrn.yaml on whole windows alone."""
     spec = load_yaml(config_folder() / "model" / "dpcrn.yaml")["model"]["init_args"]["enhancer"]
@@ -164,6 +175,7 @@ OURS: dict[str, Callable[[Mapping[str, Tensor], Shapes], dict[str, Tensor]]] = {
     "bsrnn": torch.no_grad()(bsrnn),
     "conv-tasnet": torch.no_grad()(conv_tasnet),
     "crn": torch.no_grad()(crn),
+    "dccrn": torch.no_grad()(dccrn),
     "dpcrn": torch.no_grad()(dpcrn),
     "fastenhancer": torch.no_grad()(fastenhancer),
     "gcrn": torch.no_grad()(gcrn),

@@ -3,6 +3,7 @@
     python -m tests.models.parity.record bsrnn FOLDER          # the release of espnet on PyPI, unpacked
     python -m tests.models.parity.record conv-tasnet FOLDER    # a checkout of naplab/Conv-TasNet
     python -m tests.models.parity.record crn FOLDER            # of JupiterEthan/CRN-causal
+    python -m tests.models.parity.record dccrn FOLDER          # of huyanxin/DeepComplexCRN
     python -m tests.models.parity.record dpcrn FOLDER          # of Le-Xiaohuai-speech/DPCRN_DNS3; TENSORFLOW names
                                                                # a Python that has TensorFlow 2.15
     python -m tests.models.parity.record fastenhancer FOLDER   # of aask1357/fastenhancer, with librosa in the venv
@@ -109,6 +110,29 @@ def crn(folder: Path) -> Recorded:
     return {"noisy": noisy}, {"magnitude": magnitude}, network.state_dict()
 
 
+def dccrn(folder: Path) -> Recorded:
+    """DCCRN-CL, waveform to spectrum; a third of the bins.
+
+    Their way back is the pseudo-inverse of the transform of 400 samples, which weighs the lowest and the highest bin
+    otherwise than a Fourier transform. Nothing is silent: their magnitudes are at least 1e-4.
+    """
+    sys.path.insert(0, str(folder))
+    network = importlib.import_module("dc_crn").DCCRN
+    channels = [32, 64, 128, 256, 256, 256]
+    theirs = network(rnn_units=256, use_clstm=True, kernel_num=channels).eval()
+    state = {
+        name: value
+        for name, value in theirs.state_dict().items()
+        if not name.startswith(("stft.", "istft."))
+    }
+    theirs.load_state_dict(fill(state), strict=False)
+    noisy = sound(2_400) + 0.1 * sound(2_400).flip(0)
+    spectrum = rearrange(
+        theirs(noisy)[0], "batch (part freq) frames -> batch part freq frames", part=2
+    )
+    return {"noisy": noisy}, {"spectrum": spectrum[..., ::3, :].contiguous()}, state
+
+
 def dpcrn(folder: Path) -> Recorded:
     """The enhanced spectrum, from TensorFlow in a process of its own."""
     noisy = sound(2_000)
@@ -185,6 +209,7 @@ SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "bsrnn": ("espnet/espnet", "v.202511", bsrnn),
     "conv-tasnet": ("naplab/Conv-TasNet", "e66d82a", conv_tasnet),
     "crn": ("JupiterEthan/CRN-causal", "a50799a", crn),
+    "dccrn": ("huyanxin/DeepComplexCRN", "2e20e12", dccrn),
     "dpcrn": ("Le-Xiaohuai-speech/DPCRN_DNS3", "c7fe17d", dpcrn),
     "fastenhancer": ("aask1357/fastenhancer", "f6f51f1", fastenhancer),
     "gcrn": ("JupiterEthan/GCRN-complex", "cdce610", gcrn),

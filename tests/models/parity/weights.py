@@ -208,3 +208,28 @@ def dpcrn(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
                     which = "hh" if kind == "weight_hh" else "ih"
                     ours[f"{path}.weight_{which}_{end}"] = tensor.T
     return ours
+
+
+_DCCRN = {
+    r"encoder\.(\d)\.": r"down.\1.",
+    r"decoder\.(\d)\.0\.": r"up.\1.conv.",
+    r"decoder\.(\d)\.(\d)\.": lambda match: f"up.{match[1]}.after.{int(match[2]) - 1}.",
+    r"(down\.\d)\.0\.": r"\1.conv.",
+    r"(down\.\d)\.1\.": r"\1.norm.",
+    r"(down\.\d)\.2\.": r"\1.activation.",
+    r"enhance\.\d\.r_trans\.": "real_linear.",
+    r"enhance\.\d\.i_trans\.": "imaginary_linear.",
+    r"enhance\.": "recurrent.",
+    r"\.real_(conv|lstm)\.": ".real.",
+    r"\.imag_(conv|lstm)\.": ".imaginary.",
+}
+
+
+def dccrn(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """State of huyanxin/DeepComplexCRN as ours, whose kernels are frames by bins."""
+    ours = {}
+    for name, tensor in theirs.items():
+        for old, new in _DCCRN.items():
+            name = re.sub(old, new, name)
+        ours[name] = tensor.transpose(2, 3) if tensor.ndim == 4 else tensor
+    return ours

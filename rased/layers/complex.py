@@ -1,0 +1,81 @@
+"""Complex layers out of real ones: two of each, for the real and the imaginary part of the weights.
+
+Trabelsi et al., "Deep complex networks", ICLR 2018, arXiv:1705.09792. The channels of a tensor are the real parts, then
+the imaginary parts.
+"""
+
+from collections.abc import Callable
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from rased.layers.recurrent import recur, silence
+from rased.layers.unet import DownConv, UpConv
+from rased.signal.state import State, joined, parted
+
+
+def multiplied(real: Tensor, imaginary: Tensor) -> tuple[Tensor, Tensor]:
+    """Real and imaginary part of a product.
+
+    Args:
+        real: what the real weights make of the real parts and, further along the batch, of the imaginary parts.
+        imaginary: what the imaginary weights make of the same.
+    """
+    by_real, of_imaginary = real.chunk(2)
+    turned, back = imaginary.chunk(2)
+    return by_real - back, turned + of_imaginary
+
+
+class ComplexConv(nn.Module):
+    """A complex convolution down or up the frequencies.
+
+    Args:
+        make: makes one of the two real convolutions, on half of the channels each.
+    """
+
+    def __init__(self, make: Callable[[], DownConv | UpConv]) -> None:
+        super().__init__()
+        self.real, self.imaginary = make(), make()
+
+    def forward(
+        self, frames: Float[Tensor, "batch channel frames freq"], state: State
+    ) -> tuple[Float[Tensor, "batch outputs frames other_freq"], State]:
+        """Convolve from `state`; return the frames that the next one looks back at."""
+        parts = rearrange(frames, "n (part c) t f -> (part n) c t f", part=2)
+        real, after = self.real(parts, state)
+        imaginary, _ = self.imaginary(parts, state)
+        return torch.cat(multiplied(real, imaginary), dim=1), after
+
+    def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
+        """Silence."""
+        return self.real.initial_state(2 * batch, freq, like)
+
+
+class ComplexLSTM(nn.Module):
+    """An LSTM for the real part of the weights and one for the imaginary part.
+
+    Args:
+        inputs: complex features of a frame.
+        hidden: complex outputs of a frame.
+    """
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.real = nn.LSTM(inputs, hidden, batch_first=True)
+        self.imaginary = nn.LSTM(inputs, hidden, batch_first=True)
+
+    def forward(
+        self, parts: Float[Tensor, "twice_batch frames inputs"], state: State
+    ) -> tuple[Float[Tensor, "twice_batch frames hidden"], State]:
+        """The batch holds the real parts, then the imaginary parts."""
+        states, after = parted(state), {}
+        real, after["real"] = recur(self.real, parts, states["real"])
+        imaginary, after["imaginary"] = recur(self.imaginary, parts, states["imaginary"])
+        return torch.cat(multiplied(real, imaginary)), joined(after)
+
+    def initial_state(self, batch: int, like: Tensor) -> State:
+        """Zeros for both."""
+        zeros = [silence(layer, 2 * batch, like) for layer in (self.real, self.imaginary)]
+        return joined({"real": zeros[0], "imaginary": zeros[1]})
