@@ -28,6 +28,7 @@ _TABLE = {
     "rased.models.dccrn": ("DCCRN",),
     "rased.models.dnn": ("DNN",),
     "rased.models.dpcrn": ("DPCRN",),
+    "rased.models.dtln": ("DTLN",),
     "rased.models.fastenhancer": ("FastEnhancer",),
     "rased.models.gcrn": ("GCRN",),
     "rased.models.gru": ("NSNet2",),

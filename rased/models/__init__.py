@@ -24,6 +24,7 @@ _HOMES: Homes = {
     "dccrn": ("DCCRN",),
     "dnn": ("DNN",),
     "dpcrn": ("DPCRN",),
+    "dtln": ("DTLN",),
     "fastenhancer": ("FastEnhancer",),
     "gcrn": ("GCRN",),
     "gru": ("NSNet2",),

@@ -122,6 +122,7 @@ def test_conv_tasnet_is_that_of_the_paper():
     # published for GTCRN are 33.0 M, with norms, activations and element-wise gates; its products are 26.3 M
     [
         ("conv-tasnet", 5.0e9, 0.05),
+        ("dtln", 123e6, 0.01),
         ("fastenhancer-t", 60e6, 0.01),
         ("fastenhancer-b", 262e6, 0.01),
         ("fastenhancer-s", 664e6, 0.01),

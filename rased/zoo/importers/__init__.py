@@ -10,6 +10,20 @@ Imported = tuple[dict[str, Any], dict[str, Tensor], dict[str, Any]]
 """Spec of the enhancer, its weights, and facts for the card."""
 
 
+def _dtln(path: Path) -> Imported:
+    from rased.zoo.importers.dtln import import_dtln
+
+    spec, model = import_dtln(path)
+    facts = {
+        "summary": "DTLN with its authors' weights",
+        "paper": model.paper,
+        "licence": {"code": "MIT", "weights": "MIT", "data": "see the authors' repository"},
+        "source": "https://github.com/breizhn/DTLN",
+        "training": {"data": Path(path).stem},
+    }
+    return spec, dict(model.state_dict()), facts
+
+
 def _fastenhancer(path: Path) -> Imported:
     from rased.zoo.importers.fastenhancer import import_fastenhancer
 
@@ -54,6 +68,7 @@ def _nsnet2(path: Path) -> Imported:
 
 
 IMPORTERS: dict[str, Callable[[Path], Imported]] = {
+    "dtln": _dtln,
     "fastenhancer": _fastenhancer,
     "gtcrn": _gtcrn,
     "nsnet2": _nsnet2,

@@ -93,7 +93,7 @@ def _spec(weights: dict[str, Tensor]) -> dict[str, Any]:
         "bands": bands,
     }
     settings = {"n_fft": 512 * longer, "hop_length": HOPS[channels] * longer}
-    spec = {
+    spec: dict[str, Any] = {
         "class_path": "rased.models.fastenhancer.FastEnhancer",
         "init_args": {
             **sizes,

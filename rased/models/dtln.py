@@ -1,0 +1,131 @@
+"""DTLN: a mask on the magnitudes of a frame, then a mask on learned features of what is left of it; causal.
+
+Paper: Westhausen and Meyer, "Dual-signal transformation LSTM network for real-time noise suppression",
+Interspeech 2020, arXiv:2005.07551.
+Here: as the authors' code (GitHub breizhn/DTLN): frames have no window, and those that the network puts out are added
+as they are. So that they come from a spectrum as everywhere in this project, each is transformed once more and
+multiplied by the number of frames that lie over each other, which the synthesis divides by. `normalise` shows the
+first LSTMs normalised log-magnitudes, as the authors' models DTLN_norm_* have it, and not magnitudes, as the paper.
+LSTMs have the two biases of PyTorch where Keras has one.
+Parameters: 988,801 at the paper's sizes (published 986,753, with one bias), 989,315 with `normalise` (987,267).
+MACs: 123 M/s (published for the whole: 0.64 ms a frame on a processor).
+"""
+
+import torch
+from einops import rearrange
+from jaxtyping import Complex, Float
+from torch import Tensor, nn
+
+from rased.errors import RasedError
+from rased.models.base import SpectralEnhancer, SpectralPrediction, State
+from rased.signal.features import magnitude
+from rased.signal.stft import STFT
+
+_EPSILON = 1e-7
+"""Under logarithms and roots, as by the authors."""
+_PAPER = (512, 128, 128, 2, 256)
+"""n_fft, hop_length, hidden, layers, features."""
+
+Memory = tuple[Float[Tensor, "layers batch hidden"], Float[Tensor, "layers batch hidden"]]
+
+
+class MaskLSTM(nn.Module):
+    """LSTMs over the frames, and a sigmoid for each number that is to be masked."""
+
+    def __init__(self, inputs: int, *, hidden: int, layers: int, dropout: float) -> None:
+        super().__init__()
+        between = dropout if layers > 1 else 0.0
+        self.recurrent = nn.LSTM(inputs, hidden, layers, batch_first=True, dropout=between)
+        self.linear = nn.Linear(hidden, inputs)
+
+    def forward(
+        self, frames: Float[Tensor, "batch frames inputs"], state: Memory
+    ) -> tuple[Float[Tensor, "batch frames inputs"], Memory]:
+        """Remember, then mask."""
+        remembered, state = self.recurrent(frames, state)
+        return self.linear(remembered).sigmoid(), state
+
+    def initial_state(self, batch: int, like: Tensor) -> Memory:
+        """Zeros."""
+        shape = (self.recurrent.num_layers, batch, self.recurrent.hidden_size)
+        return like.new_zeros(shape), like.new_zeros(shape)
+
+
+class DTLN(SpectralEnhancer):
+    """Two masks in a row: on magnitudes with the noisy phase, and on learned features of the frame; causal.
+
+    Args:
+        hidden: size of the LSTMs.
+        layers: LSTMs in each of the two.
+        features: learned features of a frame.
+        normalise: whether the first LSTMs see normalised log-magnitudes.
+        dropout: between LSTMs, while training.
+        stft: the transform: no window, frames as long as the transform, every whole part of that.
+        sample_rate: Hz.
+
+    Raises:
+        RasedError: another kind of transform, or no sizes.
+    """
+
+    paper = (
+        "Westhausen, Meyer: Dual-signal transformation LSTM network for real-time noise suppression. "
+        "Interspeech 2020, arXiv:2005.07551"
+    )
+
+    def __init__(
+        self,
+        *,
+        hidden: int = 128,
+        layers: int = 2,
+        features: int = 256,
+        normalise: bool = True,
+        dropout: float = 0.25,
+        stft: STFT = STFT(512, 128, 512, "rectangular"),  # noqa: B008 (frozen)
+        sample_rate: int = 16_000,
+    ) -> None:
+        super().__init__(stft=stft, sample_rate=sample_rate)
+        if min(hidden, layers, features) < 1:
+            raise RasedError(
+                f"DTLN: hidden {hidden}, layers {layers} and features {features} must be at least 1."
+            )
+        windows = {stft.window, stft.synthesis_window or stft.window}
+        length = stft.win_length
+        if windows != {"rectangular"} or length != stft.n_fft or length % stft.hop_length:
+            raise RasedError(
+                "DTLN works on frames without a window: choose stft: {window: rectangular}, win_length as n_fft, and a "
+                f"hop_length that divides it; not {stft}."
+            )
+        paper_sizes = (stft.n_fft, stft.hop_length, hidden, layers, features) == _PAPER
+        published = 987_267 if normalise else 986_753
+        self.published_parameters = published if paper_sizes else None
+        self.overlap = length // stft.hop_length
+        sizes = {"hidden": hidden, "layers": layers}
+        self.norm = nn.LayerNorm(stft.freq, eps=_EPSILON) if normalise else None
+        self.first = MaskLSTM(stft.freq, **sizes, dropout=dropout)
+        self.encoder = nn.Linear(length, features, bias=False)
+        self.encoded_norm = nn.LayerNorm(features, eps=_EPSILON)
+        self.second = MaskLSTM(features, **sizes, dropout=dropout)
+        self.decoder = nn.Linear(features, length, bias=False)
+
+    def process(
+        self, spectrum: Complex[Tensor, "batch freq frames"], state: State
+    ) -> tuple[SpectralPrediction, State]:
+        """Mask the spectrum, then the features of the frame that it gives."""
+        first, second = state
+        noisy = rearrange(spectrum, "batch freq frames -> batch frames freq")
+        seen = magnitude(noisy)
+        if self.norm is not None:
+            seen = self.norm((seen + _EPSILON).log())
+        mask, first = self.first(seen, first)
+        frames = torch.fft.irfft(noisy * mask.float(), n=self.stft.n_fft)
+        features = self.encoder(frames)
+        mask, second = self.second(self.encoded_norm(features), second)
+        decoded = self.decoder(features * mask).float()
+        heard = torch.fft.rfft(self.overlap * decoded)
+        estimate = rearrange(heard, "batch frames freq -> batch freq frames")
+        return SpectralPrediction(estimate), (first, second)
+
+    def initial_process_state(self, batch: int) -> State:
+        """Zeros for both pairs of LSTMs."""
+        like = next(self.parameters())
+        return self.first.initial_state(batch, like), self.second.initial_state(batch, like)

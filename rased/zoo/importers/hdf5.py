@@ -1,0 +1,152 @@
+"""Tables of float32 out of an HDF5 file, as Keras writes weights: read here, byte by byte, with nothing run.
+
+Of the format (HDF5 File Format Specification, version 3.0) this knows what such files are made of: superblock 0,
+groups of symbol tables, object headers 1, contiguous data. Links to other files, filters and other types are no part
+of it, and a file of more is refused.
+"""
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rased.errors import RasedError
+
+LARGEST = 64 << 20
+"""Bytes of a file."""
+_MOST, _DEEPEST = 20_000, 16
+"""Pieces of a file that are looked at, and groups within each other."""
+_SPACE, _TYPE, _LAYOUT, _CONTINUED, _GROUP = 1, 3, 8, 16, 17
+"""Kinds of messages in the header of an object."""
+_REFUSED = {2: "new-style groups", 6: "links", 7: "data in other files", 11: "filters"}
+_SIGNATURE = b"\x89HDF\r\n\x1a\n\x00"
+
+
+def read_tables(path: Path) -> dict[str, Tensor]:
+    """All tables by their places, such as `lstm/lstm/kernel:0`.
+
+    Raises:
+        RasedError: not readable, too large, damaged, or of a kind that this does not know.
+    """
+    try:
+        size = path.stat().st_size
+        content = path.read_bytes() if size <= LARGEST else b""
+    except OSError as error:
+        raise RasedError(f"'{path}' cannot be read: {error.strerror or error}.") from error
+    if size > LARGEST:
+        raise RasedError(f"'{path}' has {size} bytes; files of weights have at most {LARGEST}.")
+    try:
+        return _File(content).tables()
+    except (ValueError, KeyError, IndexError, struct.error) as error:
+        raise RasedError(f"'{path}' is no HDF5 file of weights: {error}.") from error
+
+
+class _File:
+    """The bytes of a file, how often it was looked at, and how many bytes its tables may still have."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content, self.looked, self.left = content, 0, len(content)
+
+    def tables(self) -> dict[str, Tensor]:
+        """From the root down.
+
+        Raises:
+            ValueError: damaged, or of another kind.
+        """
+        if not self.content.startswith(_SIGNATURE):
+            raise ValueError("it does not begin as one of Keras does")
+        if self.content[13:15] != b"\x08\x08" or self._number(24):
+            raise ValueError("its addresses are not of 8 bytes from the beginning")
+        tables: dict[str, Tensor] = {}
+        waiting = [("", self._number(64))]
+        while waiting:
+            name, header = waiting.pop()
+            if name.count("/") > _DEEPEST:
+                raise ValueError("it goes round in circles")
+            messages = dict(self._messages(header))
+            for kind, what in _REFUSED.items():
+                if kind in messages:
+                    raise ValueError(f"'{name}' has {what}")
+            if _GROUP in messages:
+                tree, heap = struct.unpack_from("<QQ", messages[_GROUP])
+                waiting += [
+                    (f"{name}/{link}".lstrip("/"), target)
+                    for link, target in self._links(tree, heap)
+                ]
+            elif _LAYOUT in messages:
+                tables[name] = self._table(name, messages)
+        return tables
+
+    def _table(self, name: str, messages: dict[int, bytes]) -> Tensor:
+        shape, kind, layout = _shape(messages[_SPACE]), messages[_TYPE], messages[_LAYOUT]
+        if kind[:1] != b"\x11" or kind[1] & 1 or struct.unpack_from("<I", kind, 4)[0] != 4:
+            raise ValueError(f"'{name}' is not a table of little-endian float32")
+        if layout[:2] != b"\x03\x01":
+            raise ValueError(f"'{name}' does not lie in one piece")
+        place, length = struct.unpack_from("<QQ", layout, 2)
+        if length != 4 * int(np.prod(shape, dtype=object)):
+            raise ValueError(f"'{name}' has {length} bytes for the shape {shape}")
+        self.left -= length
+        if self.left < 0:
+            raise ValueError("its tables lie over each other")
+        values = np.frombuffer(self._piece(place, length), dtype="<f4")
+        return torch.from_numpy(values.reshape(shape).copy())
+
+    def _messages(self, header: int) -> Iterator[tuple[int, bytes]]:
+        version, _, count = struct.unpack("<BBH", self._piece(header, 4))
+        if version != 1:
+            raise ValueError(f"an object header of version {version}")
+        pieces = [(header + 16, self._number(header + 8) & 0xFFFFFFFF)]
+        while pieces and count:
+            place, end = pieces[0][0], sum(pieces.pop(0))
+            while place < end and count:
+                kind, size = struct.unpack("<HH", self._piece(place, 4))
+                body = self._piece(place + 8, size)
+                if kind == _CONTINUED:
+                    pieces.append(struct.unpack_from("<QQ", body))
+                yield kind, body
+                place, count = place + 8 + size, count - 1
+
+    def _links(self, tree: int, heap: int) -> Iterator[tuple[str, int]]:
+        if self._piece(heap, 4) != b"HEAP":
+            raise ValueError("a group without names")
+        names, waiting = self._number(heap + 24), [tree]
+        while waiting:
+            node = waiting.pop()
+            signature = self._piece(node, 4)
+            if signature == b"TREE":
+                entries = struct.unpack("<H", self._piece(node + 6, 2))[0]
+                waiting += [self._number(node + 32 + 16 * entry) for entry in range(entries)]
+            elif signature == b"SNOD":
+                entries = struct.unpack("<H", self._piece(node + 6, 2))[0]
+                for place in range(node + 8, node + 8 + 40 * entries, 40):
+                    yield self._text(names + self._number(place)), self._number(place + 8)
+            else:
+                raise ValueError("a group that is damaged")
+
+    def _text(self, place: int) -> str:
+        end = self.content.find(b"\0", place, place + 256)
+        if end < 0:
+            raise ValueError("a name without an end")
+        return self._piece(place, end - place).decode()
+
+    def _number(self, place: int) -> int:
+        return int(struct.unpack("<Q", self._piece(place, 8))[0])
+
+    def _piece(self, place: int, length: int) -> bytes:
+        self.looked += 1
+        if self.looked > _MOST:
+            raise ValueError("it goes round in circles")
+        if place + length > len(self.content):
+            raise ValueError("it is cut short")
+        return self.content[place : place + length]
+
+
+def _shape(space: bytes) -> tuple[int, ...]:
+    version, rank = space[0], space[1]
+    if version not in (1, 2) or rank > 8:
+        raise ValueError(f"a shape of version {version} and {rank} axes")
+    return struct.unpack_from(f"<{rank}Q", space, 8 if version == 1 else 4)

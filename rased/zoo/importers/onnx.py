@@ -1,0 +1,106 @@
+"""Weights out of an ONNX file: a protocol buffer, of which initial tensors and operators are read; nothing is run."""
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rased.errors import RasedError
+
+LARGEST = 64 << 20
+"""Bytes of a file."""
+
+
+def read_graph(path: Path, what: str) -> tuple[list[tuple[str, list[str]]], dict[str, Tensor]]:
+    """Operators (kind, names of their inputs) in order, and the initial tensors of float32 by name.
+
+    Args:
+        path: of the file.
+        what: the network that it should hold, for the message.
+
+    Raises:
+        RasedError: not readable, too large, or no ONNX file.
+    """
+    try:
+        size = path.stat().st_size
+        content = path.read_bytes() if size <= LARGEST else b""
+    except OSError as error:
+        raise RasedError(f"'{path}' cannot be read: {error.strerror or error}.") from error
+    if size > LARGEST:
+        raise RasedError(f"'{path}' has {size} bytes; a file of {what} has at most {LARGEST}.")
+    operators: list[tuple[str, list[str]]] = []
+    tensors: dict[str, Tensor] = {}
+    try:
+        for graph in _all(content, _GRAPH):
+            operators += [
+                (_text(node, _KIND), [bytes(name).decode() for name in _all(node, _INPUT)])
+                for node in _all(graph, _NODE)
+            ]
+            for tensor in _all(graph, _INITIAL):
+                if _FLOAT in _all(tensor, _TYPE):
+                    tensors[_text(tensor, _NAME)] = _tensor(tensor)
+    except (ValueError, IndexError, struct.error, TypeError) as error:
+        raise RasedError(f"'{path}' is no ONNX file of {what}: {error}.") from error
+    if not operators or not tensors:
+        raise RasedError(f"'{path}' is no ONNX file of {what}: it holds no network.")
+    return operators, tensors
+
+
+_GRAPH, _NODE, _INITIAL = 7, 1, 5
+_INPUT, _KIND = 1, 4
+_DIMS, _TYPE, _FLOATS, _NAME, _RAW = 1, 2, 4, 8, 9
+_FLOAT = 1
+"""Numbers of the fields of ModelProto, GraphProto, NodeProto and TensorProto (onnx.proto), and of a type."""
+
+
+def _tensor(content: memoryview) -> Tensor:
+    shape = [int(size) for size in _all(content, _DIMS)]
+    raw = b"".join(_all(content, _RAW)) or b"".join(_all(content, _FLOATS))
+    values = np.frombuffer(raw, dtype="<f4")
+    return torch.from_numpy(values.reshape(shape).copy())
+
+
+def _text(content: memoryview, field: int) -> str:
+    return b"".join(_all(content, field)).decode()
+
+
+def _all(content: bytes | memoryview, field: int) -> list[Any]:
+    return [value for number, value in _fields(memoryview(content)) if number == field]
+
+
+def _fields(content: memoryview) -> Iterator[tuple[int, Any]]:
+    """Numbers and values of the fields of a message: integers, or what a length stands before."""
+    place = 0
+    while place < len(content):
+        key, place = _integer(content, place)
+        number, wire = key >> 3, key & 7
+        if wire == 0:
+            value, place = _integer(content, place)
+            yield number, value
+            continue
+        if wire == 2:
+            length, place = _integer(content, place)
+        elif wire in (1, 5):
+            length = 8 if wire == 1 else 4
+        else:
+            raise ValueError(f"a field of kind {wire}")
+        if place + length > len(content):
+            raise ValueError("a field that ends after the file does")
+        yield number, content[place : place + length]
+        place += length
+
+
+def _integer(content: memoryview, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while shift < 64:
+        byte = content[place]
+        place += 1
+        value |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            return value, place
+    raise ValueError("an integer of more than 64 bits")
