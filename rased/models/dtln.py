@@ -17,16 +17,16 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from rased.errors import RasedError
-from rased.models.base import SpectralEnhancer, SpectralPrediction, State
+from rased.layers.recurrent import recur, silence
+from rased.models.base import Prediction, SpectralEnhancer, State
 from rased.signal.features import magnitude
+from rased.signal.state import joined, parted
 from rased.signal.stft import STFT
 
 _EPSILON = 1e-7
 """Under logarithms and roots, as by the authors."""
 _PAPER = (512, 128, 128, 2, 256)
 """n_fft, hop_length, hidden, layers, features."""
-
-Memory = tuple[Float[Tensor, "layers batch hidden"], Float[Tensor, "layers batch hidden"]]
 
 
 class MaskLSTM(nn.Module):
@@ -39,16 +39,15 @@ class MaskLSTM(nn.Module):
         self.linear = nn.Linear(hidden, inputs)
 
     def forward(
-        self, frames: Float[Tensor, "batch frames inputs"], state: Memory
-    ) -> tuple[Float[Tensor, "batch frames inputs"], Memory]:
+        self, frames: Float[Tensor, "batch frames inputs"], state: State
+    ) -> tuple[Float[Tensor, "batch frames inputs"], State]:
         """Remember, then mask."""
-        remembered, state = self.recurrent(frames, state)
+        remembered, state = recur(self.recurrent, frames, state)
         return self.linear(remembered).sigmoid(), state
 
-    def initial_state(self, batch: int, like: Tensor) -> Memory:
+    def initial_state(self, batch: int, like: Tensor) -> State:
         """Zeros."""
-        shape = (self.recurrent.num_layers, batch, self.recurrent.hidden_size)
-        return like.new_zeros(shape), like.new_zeros(shape)
+        return silence(self.recurrent, batch, like)
 
 
 class DTLN(SpectralEnhancer):
@@ -109,23 +108,24 @@ class DTLN(SpectralEnhancer):
 
     def process(
         self, spectrum: Complex[Tensor, "batch freq frames"], state: State
-    ) -> tuple[SpectralPrediction, State]:
+    ) -> tuple[Prediction, State]:
         """Mask the spectrum, then the features of the frame that it gives."""
-        first, second = state
+        states = parted(state)
         noisy = rearrange(spectrum, "batch freq frames -> batch frames freq")
         seen = magnitude(noisy)
         if self.norm is not None:
             seen = self.norm((seen + _EPSILON).log())
-        mask, first = self.first(seen, first)
+        mask, first = self.first(seen, states["first"])
         frames = torch.fft.irfft(noisy * mask.float(), n=self.stft.n_fft)
         features = self.encoder(frames)
-        mask, second = self.second(self.encoded_norm(features), second)
+        mask, second = self.second(self.encoded_norm(features), states["second"])
         decoded = self.decoder(features * mask).float()
         heard = torch.fft.rfft(self.overlap * decoded)
         estimate = rearrange(heard, "batch frames freq -> batch freq frames")
-        return SpectralPrediction(estimate), (first, second)
+        return Prediction.of_spectrum(estimate), joined({"first": first, "second": second})
 
     def initial_process_state(self, batch: int) -> State:
         """Zeros for both pairs of LSTMs."""
         like = next(self.parameters())
-        return self.first.initial_state(batch, like), self.second.initial_state(batch, like)
+        parts = {"first": self.first, "second": self.second}
+        return joined({name: part.initial_state(batch, like) for name, part in parts.items()})
