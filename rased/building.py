@@ -80,6 +80,21 @@ def build(
     return cast(T, _built(spec, kind, _Way(classes), where)())
 
 
+def maker(
+    kind: type[T], spec: Any, *, classes: Classes = OWN, where: str = "the configuration"
+) -> Callable[..., T]:
+    """What makes the object of a spec when it is called with the arguments that no spec can hold.
+
+    Raises:
+        RasedError: see `build`; it is raised when the object is made, too.
+
+    >>> from torch.optim import Optimizer
+    >>> make = maker(Optimizer, {"class_path": "torch.optim.SGD", "init_args": {"momentum": 0.9}})
+    """
+    check_size(spec, where)
+    return cast(Callable[..., T], _built(spec, kind, _Way(classes), where))
+
+
 def verify(kind: type, spec: Any, *, classes: Classes, where: str = "the configuration") -> None:
     """Check all that `build` checks, values included, and build nothing.
 

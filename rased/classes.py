@@ -60,6 +60,7 @@ _TABLE = {
     "rased.training.mapping": ("MappingEnhancement",),
     "rased.training.mask": ("MaskEnhancement",),
     "rased.training.waveform": ("WaveformEnhancement",),
+    "rased.training.schedules": ("Constant", "Cosine", "Exponential", "Plateau", "Step"),
     "rased.data.datamodule": ("MixtureDataModule",),
     "rased.data.frames_datamodule": ("FramesDataModule",),
     "rased.data.frame_sources": ("MixtureRecipe",),

@@ -107,7 +107,7 @@ def _given(part: Any) -> dict[str, Any]:
 def _plain(value: Any, cls: type, name: str) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, nn.Module):
+    if isinstance(value, nn.Module | Remembered):
         return spec_of(value)
     if isinstance(value, functools.partial) and not value.args:
         return {**_plain(value.func, cls, name), "init_args": _plain(value.keywords, cls, name)}

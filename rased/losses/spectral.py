@@ -135,6 +135,11 @@ class OnSTFT(Loss):
         super().__init__()
         self.loss, self.stft = loss, stft
 
+    @property
+    def label(self) -> str:
+        """That of the spectral loss."""
+        return self.loss.label
+
     def forward(
         self, *, estimate: Float[Tensor, "batch time"], target: Float[Tensor, "batch time"]
     ) -> Float[Tensor, ""]:

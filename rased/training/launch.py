@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytorch_lightning as pl
+import torch
 from jsonargparse import ArgumentError
 from pytorch_lightning.callbacks import Callback, EarlyStopping, Timer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -39,6 +40,7 @@ from rased.training.folder import CONFIG
 from rased.training.history import History
 from rased.training.optimisation import budget
 from rased.training.origin import FOLDER, Origin, freeze, start
+from rased.training.players import Team
 from rased.training.resume import KeepLast, WholeCheckpoints
 from rased.training.tracking import MetricsCSV, wandb_logger
 
@@ -112,6 +114,9 @@ def check_config(config: dict[str, Any]) -> None:
             raise RasedError(f"the configuration has no {part}: add one, such as -c {example}.")
         kind = Enhancement if part == "model" else pl.LightningDataModule
         verify(kind, config[part], classes=OWN, where=part)
+    optimizer = (config["model"].get("init_args") or {}).get("optimizer")
+    if optimizer is not None:  # the module holds it as data
+        verify(torch.optim.Optimizer, optimizer, classes=OWN, where="model.optimizer")
     check_arguments(pl.Trainer, config.get("trainer") or {}, where="trainer")
     check_trainer(config.get("trainer") or {})
     check_arguments(RunOptions, config.get("run") or {}, where="run")
@@ -160,6 +165,7 @@ class Launch(LightningCLI):
         if origin is not None:
             start(self.model, origin)
         freeze(self.model, self.options.freeze)
+        Team(self.model.players()).build()  # what cannot learn so is refused here
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The part that is ours."""

@@ -61,16 +61,19 @@ class MappingEnhancement(Enhancement):
             of_targets=Moments(target.count, target.mean[columns], target.variance[columns]),
         )
 
-    def training_step(self, batch: Mixture | FrameBatch, batch_idx: int) -> Float[Tensor, ""]:
+    def losses(self, batch: Mixture | FrameBatch, player: str) -> dict[str, Float[Tensor, ""]]:
         """One forward pass, from mixtures or from frames."""
         if "windows" not in batch:
-            return super().training_step(batch, batch_idx)
+            return super().losses(batch, player)
         frames = cast(FrameBatch, batch)
         output = self._mapping.predict_windows(frames["windows"], frames["noise"])
         target = self._mapping.log_power_of(frames["target"])
-        loss = self.loss(estimate=output, target=self._mapping.ideal_log_power(target[..., None]))
-        self.log("train/loss", loss, batch_size=len(output), prog_bar=True)
-        return loss
+        ideal = self._mapping.ideal_log_power(target[..., None])
+        return self.loss.terms({"output": (output, ideal)})
+
+    def rows(self, batch: Mixture | FrameBatch) -> int:
+        """Items or frames of a batch."""
+        return len(batch["windows"]) if "windows" in batch else super().rows(batch)
 
     def seconds(self, batch: Mixture | FrameBatch) -> float:
         """Length of the audio in a batch; of a frame its hop."""
@@ -89,9 +92,10 @@ class MappingEnhancement(Enhancement):
 
     def _check_frames(self, file: FrameFile) -> None:
         enhancer, framing = self.enhancer, file.framing
-        if self.loss.domain != "output":
+        others = [domain for domain in self.loss.domains if domain != "output"]
+        if others:
             raise RasedError(
-                f"the loss {type(self.loss).__name__} compares the {self.loss.domain}, and a file of frames has none: "
+                f"the loss {type(self.loss).__name__} compares the {others[0]}, and a file of frames has none: "
                 "add -c loss/output."
             )
         if not isinstance(enhancer, FrequencyDomainEnhancer) or enhancer.target != "log_power":

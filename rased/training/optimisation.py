@@ -1,6 +1,7 @@
-"""How weights move: one budget of steps that warm-up and cosine follow, and the moving average."""
+"""How weights move: one budget of steps that schedules follow, and the moving average."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -10,21 +11,22 @@ from torch import Tensor, nn
 
 from rased.errors import RasedError
 
-_MOST_WARMUP = 0.1
-"""Share of the budget that the warm-up may take, so that short runs reach their learning rate."""
-
 
 @dataclass(frozen=True)
 class Budget:
-    """Where a training stands in its budget; both are optimiser steps.
+    """Where a training stands, in steps: a step is what moves every player once, however many optimisers that takes.
 
     Attributes:
-        done: steps done.
-        total: steps in all.
+        done: steps done of the budget that runs out first.
+        total: steps in that budget.
+        step: steps done in all.
+        epoch: epochs done.
     """
 
     done: int
     total: int
+    step: int = 0
+    epoch: int = 0
 
 
 def budget(trainer: pl.Trainer) -> Budget:
@@ -37,15 +39,16 @@ def budget(trainer: pl.Trainer) -> Budget:
         RasedError: there is neither.
     """
     found = []
+    step, epoch = trainer.global_step, trainer.current_epoch
     if trainer.max_steps > 0:
-        found.append(Budget(trainer.global_step, trainer.max_steps))
+        found.append(Budget(step, trainer.max_steps, step, epoch))
     batches = trainer.num_training_batches
     if trainer.max_epochs is not None and trainer.max_epochs > 0 and math.isfinite(batches):
         every = trainer.accumulate_grad_batches
         per_epoch = math.ceil(batches / every)
         progress = cast(Any, trainer.fit_loop.epoch_loop).batch_progress.current
-        done = trainer.current_epoch * per_epoch + progress.processed // every
-        found.append(Budget(done, per_epoch * trainer.max_epochs))
+        done = epoch * per_epoch + progress.processed // every
+        found.append(Budget(done, per_epoch * trainer.max_epochs, step, epoch))
     if not found:
         raise RasedError(
             "the training has no budget of steps, which its learning rate follows: set trainer.max_steps"
@@ -56,22 +59,6 @@ def budget(trainer: pl.Trainer) -> Budget:
             )
         )
     return min(found, key=lambda one: one.total - one.done)
-
-
-def lr_factor(budget: Budget, *, warmup_steps: int, final: float) -> float:
-    """Share of the learning rate in the next step: a linear rise, times a cosine from 1 to `final` over the budget.
-
-    The rise takes `warmup_steps`, and a tenth of the budget at most.
-
-    >>> [round(lr_factor(Budget(done, 1000), warmup_steps=10, final=0.1), 3) for done in (100, 500, 1000)]
-    [0.978, 0.55, 0.1]
-    >>> round(lr_factor(Budget(2, 20), warmup_steps=100, final=0.1), 3)
-    0.978
-    """
-    warmup = max(1, min(warmup_steps, int(_MOST_WARMUP * budget.total)))
-    rise = min(1.0, (budget.done + 1) / warmup)
-    share = min(1.0, budget.done / max(1, budget.total))
-    return rise * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * share)))
 
 
 @torch.no_grad()
@@ -86,9 +73,9 @@ def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
 
 
 @torch.no_grad()
-def undo_buffers(model: nn.Module, average: nn.Module) -> None:
+def undo_buffers(model: nn.Module, before: Iterable[Tensor]) -> None:
     """Give buffers of `model` that are not finite the values that they had after the last step."""
-    for buffer, kept in zip(model.buffers(), average.buffers(), strict=True):
+    for buffer, kept in zip(model.buffers(), before, strict=True):
         if buffer.is_floating_point() and not bool(buffer.isfinite().all()):
             buffer.copy_(kept)
 

@@ -7,7 +7,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,15 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from rased.data.sample import Mixture
+from rased.losses.base import Loss
+from rased.losses.waveform import L1
 from rased.models.base import Enhancer, Prediction, SpectralEnhancer, State
-from rased.signal.domains import Domain
 from rased.signal.features import log_power
 from rased.signal.masks import ideal_mask
 from rased.signal.stft import STFT
+from rased.training.base import Enhancement
+from rased.training.players import Player
+from rased.training.schedules import Schedule
 
 
 class TinyMask(SpectralEnhancer):
@@ -75,6 +80,58 @@ class TinyWaveform(Enhancer):
 
     def predict(self, noisy: Float[Tensor, "batch time"]) -> Prediction:
         return Prediction(self.network(noisy[:, None])[:, 0])
+
+
+class Critic(nn.Module):
+    """Says how clean a waveform is; its norm keeps running statistics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv1d(1, 4, 32, stride=16), nn.BatchNorm1d(4), nn.LeakyReLU(0.2), nn.Conv1d(4, 1, 3)
+        )
+
+    def forward(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, " batch"]:
+        return self.layers(waveform[:, None]).mean((1, 2))
+
+
+class Adversarial(Enhancement):
+    """Two players: the enhancer is to please a critic, who is to tell its estimates from clean speech."""
+
+    def __init__(
+        self,
+        enhancer: Enhancer,
+        loss: nn.Module | None = None,
+        lr: float = 1e-3,
+        warmup_steps: int = 2,
+        ema_decay: float = 0.9,
+        optimizer: Mapping[str, Any] | None = None,
+        critic_lr: float = 2e-3,
+        critic_schedule: Schedule | None = None,
+        critic_first: bool = True,
+    ) -> None:
+        super().__init__(
+            enhancer, loss, lr, warmup_steps=warmup_steps, ema_decay=ema_decay, optimizer=optimizer
+        )
+        self.critic, self.critic_first = Critic(), critic_first
+        self.critic_optimisation = replace(
+            self.optimisation, lr=critic_lr, schedule=critic_schedule
+        )
+
+    def default_loss(self) -> Loss:
+        return L1()
+
+    def players(self) -> list[Player]:
+        critic = Player("critic", self.critic, self.critic_optimisation)
+        return [critic, *super().players()] if self.critic_first else [*super().players(), critic]
+
+    def losses(self, batch: Mixture, player: str) -> dict[str, Tensor]:
+        prediction = self.enhancer.predict(batch["noisy"])
+        if player == "enhancer":
+            pleasing = (self.critic(prediction.estimate) - 1).square().mean()
+            return {**self.terms_of(prediction, batch), "pleasing": pleasing}
+        clean, made = self.critic(batch["target"]), self.critic(prediction.estimate.detach())
+        return {"clean": (clean - 1).square().mean(), "made": made.square().mean()}
 
 
 class Tones(pl.LightningDataModule):

@@ -14,8 +14,8 @@ from rased.cli.train import main, train
 from rased.errors import RasedError
 from rased.losses.base import Loss
 from rased.tensors import read_checkpoint
-from rased.training.base import MOST_SKIPPED
 from rased.training.best import KeepBest, measure
+from rased.training.skipping import MOST_SKIPPED
 from rased.zoo.runs import load_run
 from tests.training.synthetic import Killed, Tones
 

@@ -17,7 +17,8 @@ import yaml
 
 from rased.cli.train import train
 from rased.evaluation.result import load
-from rased.training.optimisation import Budget, lr_factor
+from rased.training.optimisation import Budget
+from rased.training.schedules import Cosine, warm_up
 
 ROOT = Path(__file__).parents[2]
 BATCHES = 5
@@ -160,7 +161,8 @@ def test_another_batch_size_goes_on_with_the_same_samples(
     assert len(curve(run)["valid/loss"]) == 2
     steps = 2 * math.ceil(-(-2 * BATCHES // second) / trainer.get("accumulate_grad_batches", 1))
     rates = [float(rate) for rate in curve(run)["train/lr"].values()]
-    last = lr_factor(Budget(steps - 1, steps), warmup_steps=2, final=0.02)
+    now = Budget(steps - 1, steps)
+    last = warm_up(now, 2) * Cosine(0.02).share(now)
     assert rates[-1] == pytest.approx(1e-3 * last)
 
 

@@ -11,7 +11,8 @@ from rased.config import config_folder
 from rased.errors import RasedError
 from rased.training.base import Enhancement
 from rased.training.checkpoint import build_module
-from rased.training.optimisation import Budget, lr_factor, update_average
+from rased.training.optimisation import Budget, update_average
+from rased.training.schedules import Cosine, warm_up
 from tests.training.synthetic import TinyMask, TinyWaveform, mixture
 
 TINY_MASK = {"class_path": "tests.training.synthetic.TinyMask", "init_args": {"dropout": 0.0}}
@@ -128,8 +129,12 @@ def test_average_copies_buffers() -> None:
     assert int(one.num_batches_tracked) == 5
 
 
+def share(now: Budget, *, warmup_steps: int, final: float) -> float:
+    return warm_up(now, warmup_steps) * Cosine(final).share(now)
+
+
 def test_schedule_rises_then_falls_to_its_end() -> None:
-    factors = [lr_factor(Budget(n, 1000), warmup_steps=10, final=0.1) for n in range(1001)]
+    factors = [share(Budget(n, 1000), warmup_steps=10, final=0.1) for n in range(1001)]
     assert factors[0] == pytest.approx(0.1)
     assert factors[:10] == sorted(factors[:10])
     assert factors[9:] == sorted(factors[9:], reverse=True)
@@ -139,9 +144,7 @@ def test_schedule_rises_then_falls_to_its_end() -> None:
 @pytest.mark.parametrize("total", [1, 2, 5, 9, 10, 30, 100, 300, 999, 100_000])
 @pytest.mark.parametrize("warmup_steps", [0, 1, 100, 10**6])
 def test_every_training_reaches_its_learning_rate(total: int, warmup_steps: int) -> None:
-    factors = [
-        lr_factor(Budget(n, total), warmup_steps=warmup_steps, final=0.02) for n in range(total)
-    ]
+    factors = [share(Budget(n, total), warmup_steps=warmup_steps, final=0.02) for n in range(total)]
     assert max(factors) > 0.97
     assert min(factors) > 0
 
