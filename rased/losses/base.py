@@ -159,7 +159,7 @@ class WeightedSum(Loss):
         return total(self.terms({self.domain: (estimate, target)}))
 
     def _losses(self) -> Iterable[Loss]:
-        yield from self.losses  # type: ignore[misc]
+        yield from self.losses
 
     def _words(self) -> list[str]:
         return self.names or [""] * len(self.weights)
@@ -183,7 +183,8 @@ def _check_names(names: Sequence[str], count: int) -> None:
 
 def _free(name: str, taken: Mapping[str, Tensor]) -> str:
     """The name, or NAME_2, NAME_3 and so on."""
-    words = (name if count == 1 else f"{name}_{count}" for count in range(1, len(taken) + 2))
+    stem = re.sub(r"_\d+$", "", name)
+    words = [name, *(f"{stem}_{count}" for count in range(2, len(taken) + 3))]
     return next(word for word in words if word not in taken)
 
 

@@ -245,7 +245,8 @@ class Enhancement(pl.LightningModule):
         scores = self.validation_scores()
         for name, value in scores.items():
             self.log(name, value, prog_bar=name == "valid/si_sdr_improvement")
-        if self.team is not None and self.trainer.training and not self.trainer.sanity_checking:
+        fitting = self.trainer.state.fn == "fit" and not self.trainer.sanity_checking
+        if fitting and self.team is not None:
             self.team.observe(scores)
 
     def validation_scores(self) -> dict[str, float]:

@@ -73,7 +73,9 @@ class MappingEnhancement(Enhancement):
 
     def rows(self, batch: Mixture | FrameBatch) -> int:
         """Items or frames of a batch."""
-        return len(batch["windows"]) if "windows" in batch else super().rows(batch)
+        if "windows" not in batch:
+            return super().rows(batch)
+        return len(cast(FrameBatch, batch)["windows"])
 
     def seconds(self, batch: Mixture | FrameBatch) -> float:
         """Length of the audio in a batch; of a frame its hop."""

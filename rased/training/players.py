@@ -241,7 +241,7 @@ class Together(torch.optim.Optimizer):
         self.parts = dict(parts)
         self._gather()
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Step all of them by the gradients that are there."""
         loss = None if closure is None else closure()
         for part in self.parts.values():

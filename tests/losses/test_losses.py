@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rased.building import build
 from rased.errors import RasedError
-from rased.losses.base import Loss, WeightedSum
+from rased.losses.base import Domain, Loss, OnWaveforms, WeightedSum, total
 from rased.losses.mask import OutputMSE, PhaseSensitiveApproximation
 from rased.losses.spectral import (
     ComplexMSE,
@@ -254,18 +254,84 @@ def test_weighted_sum_from_a_configuration() -> None:
 
 
 @pytest.mark.parametrize(
-    ("losses", "weights", "message"),
+    ("losses", "weights", "names", "message"),
     [
-        ([], None, "at least one loss"),
-        ([L1()], [1.0, 2.0], "1 losses and 2 weights"),
-        ([L1(), Magnitude()], None, "spectrum and waveform"),
+        ([], None, None, "at least one loss"),
+        ([L1()], [1.0, 2.0], None, "1 losses and 2 weights"),
+        ([L1()], [math.nan], None, "the weight nan; give a number"),
+        ([L1(), SNR()], None, ["one"], "2 losses and the names one: give each loss a name"),
+        ([L1(), SNR()], None, ["one", "one"], "2 losses and the names one, one"),
+        ([L1()], None, ["a/b"], "a name of WeightedSum is 'a/b'"),
     ],
 )
 def test_weighted_sum_refuses(
-    losses: list[Loss], weights: list[float] | None, message: str
+    losses: list[Loss], weights: list[float] | None, names: list[str] | None, message: str
 ) -> None:
     with pytest.raises(RasedError, match=message):
-        WeightedSum(losses, weights)
+        WeightedSum(losses, weights, names)
+
+
+def pairs(*domains: Domain) -> dict[Domain, tuple[Tensor, Tensor]]:
+    waveforms = noise(0), noise(1)
+    return {
+        domain: waveforms
+        if domain == "waveform"
+        else (SMALL.analysis(waveforms[0]), SMALL.analysis(waveforms[1]))
+        for domain in domains
+    }
+
+
+def test_a_sum_joins_domains_and_its_terms_add_up() -> None:
+    loss = WeightedSum([L1(), ComplexMSE(), OutputMSE()], [10.0, 0.5, 2.0])
+    assert loss.domains == ("waveform", "spectrum", "output")
+    given = pairs(*loss.domains)
+    terms = loss.terms(given)
+    assert [*terms] == ["l1", "complex_mse", "output_mse"]
+    for weight, (name, part) in zip(
+        (10.0, 0.5, 2.0),
+        {"l1": L1(), "complex_mse": ComplexMSE(), "output_mse": OutputMSE()}.items(),
+        strict=True,
+    ):
+        estimate, target = given[part.domain]
+        assert torch.equal(terms[name], weight * part(estimate=estimate, target=target))
+    assert torch.equal(total(terms), sum([*terms.values()][1:], terms["l1"]))
+    with pytest.raises(RasedError, match="compares waveform and spectrum and output"):
+        loss(estimate=noise(0), target=noise(1))
+
+
+@pytest.mark.parametrize(
+    ("loss", "names"),
+    [
+        (WeightedSum([SNR(), L1()], names=["loud", "near"]), ["loud", "near"]),
+        (WeightedSum([L1(), L1(), L1()]), ["l1", "l1_2", "l1_3"]),
+        (WeightedSum([OnSTFT(Magnitude(), SMALL), SISDR()]), ["magnitude", "sisdr"]),
+        (WeightedSum([OnWaveforms(torch.nn.L1Loss()), SNR()]), ["l1_loss", "snr"]),
+        (WeightedSum([SNR(), WeightedSum([L1(), SISDR()])]), ["snr", "l1", "sisdr"]),
+        (
+            WeightedSum([SNR(), WeightedSum([L1(), SISDR()])], names=["level", "shape"]),
+            ["level", "shape/l1", "shape/sisdr"],
+        ),
+        (
+            WeightedSum([WeightedSum([L1(), SNR()], names=["a", "b"])], [3.0], names=["x"]),
+            ["x/a", "x/b"],
+        ),
+        (WeightedSum([L1(), WeightedSum([L1(), WeightedSum([L1()])])]), ["l1", "l1_2", "l1_3"]),
+    ],
+)
+def test_terms_have_names_that_read_well(loss: WeightedSum, names: list[str]) -> None:
+    given = pairs("waveform")
+    terms = loss.terms(given)
+    assert [*terms] == names
+    estimate, target = given["waveform"]
+    torch.testing.assert_close(total(terms), loss(estimate=estimate, target=target))
+
+
+def test_the_term_of_a_single_loss_is_the_loss() -> None:
+    for loss in LOSSES.values():
+        if not isinstance(loss, WeightedSum):
+            estimate, target = pairs(loss.domain)[loss.domain]
+            (value,) = loss.terms({loss.domain: (estimate, target)}).values()
+            assert torch.equal(value, loss(estimate=estimate, target=target))
 
 
 def test_si_sdr_threshold_limits_softly() -> None:
