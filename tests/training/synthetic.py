@@ -22,6 +22,7 @@ from rased.data.sample import Mixture
 from rased.losses.base import Loss
 from rased.losses.waveform import L1
 from rased.models.base import Enhancer, Prediction, SpectralEnhancer, State
+from rased.signal.domains import Domain
 from rased.signal.features import log_power
 from rased.signal.masks import ideal_mask
 from rased.signal.stft import STFT
