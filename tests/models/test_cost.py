@@ -15,6 +15,7 @@ from rased.models.dnn import DNN
 from rased.models.frequency import FrequencyDomainEnhancer
 from rased.models.gru import NSNet2
 from rased.models.lstm import LSTM
+from rased.models.registry import create_model
 
 FRAMES = 62.5  # a second at hop 256
 
@@ -115,6 +116,15 @@ def test_conv_tasnet_is_that_of_the_paper():
     paper = ConvTasNet(filter_length=16, sources=2)
     assert count_parameters(paper) == pytest.approx(5.1e6, rel=0.01)
     assert paper.published_parameters == 5_100_000
+
+
+def test_bsrnn_counts_lstms_both_ways_and_bands_padded_to_the_widest():
+    channels, hidden, layers, bands, widest = 32, 64, 5, 27, 2 * 32
+    split = bands * widest * channels
+    path = bands * (2 * 4 * hidden * (channels + hidden) + 2 * hidden * channels)
+    heads = 2 * bands * (channels * 4 * channels + 4 * channels * 2 * widest)
+    enhancer = create_model("bsrnn-offline-small")
+    assert macs_per_second(enhancer) == FRAMES * (split + layers * 2 * path + heads)
 
 
 @pytest.mark.parametrize(
