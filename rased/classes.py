@@ -33,6 +33,7 @@ _TABLE = {
     "rased.models.gcrn": ("GCRN",),
     "rased.models.gru": ("NSNet2",),
     "rased.models.gtcrn": ("GTCRN",),
+    "rased.models.lisennet": ("LiSenNet",),
     "rased.models.lstm": ("LSTM",),
     "rased.models.classical.log_mmse": ("LogMMSE",),
     "rased.models.classical.mmse_stsa": ("MMSESTSA",),

@@ -4,6 +4,8 @@ Luo, Chen and Yoshioka, "Dual-path RNN", ICASSP 2020, arXiv:1910.06379, over ban
 Tensors are (band, batch, frames, channel).
 """
 
+from typing import Literal
+
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,20 +16,30 @@ from rased.signal.state import State, joined, parted
 
 
 class _Path(nn.Module):
-    """LSTM and linear layer over one of the two sequences.
+    """Recurrent and linear layer over one of the two sequences.
 
     Args:
         channels: of each band.
         hidden: of each direction.
         across: whether the sequence is the bands of a frame, instead of the frames of a band.
         bidirectional: whether it is also read backwards.
+        kind: the recurrent layer.
     """
 
-    def __init__(self, channels: int, hidden: int, *, across: bool, bidirectional: bool) -> None:
+    def __init__(
+        self,
+        channels: int,
+        hidden: int,
+        *,
+        across: bool,
+        bidirectional: bool,
+        kind: Literal["gru", "lstm"] = "lstm",
+    ) -> None:
         super().__init__()
         self.across = across
         self.goes_on = not across and not bidirectional
-        self.recurrent = nn.LSTM(
+        layer = {"gru": nn.GRU, "lstm": nn.LSTM}[kind]
+        self.recurrent = layer(
             channels, hidden, batch_first=not across, bidirectional=bidirectional
         )
         self.linear = nn.Linear(hidden * (2 if bidirectional else 1), channels)
@@ -44,7 +56,7 @@ class _Path(nn.Module):
         return linear, after
 
     def silence(self, batch: int, bands: int, like: Tensor) -> State:
-        """Zeros for the LSTM of every band where the sequence goes on."""
+        """Zeros for every band where the sequence goes on."""
         return silence(self.recurrent, bands * batch, like) if self.goes_on else {}
 
 
@@ -80,8 +92,8 @@ class ResidualLSTM(_Path):
         return joined({"norm": self.norm.initial_state(batch, like), "recurrent": recurrent})
 
 
-class NormedLSTM(_Path):
-    """LSTM, linear layer and a norm of each frame over its bands and channels, added to what comes in.
+class FrameNormedPath(_Path):
+    """Recurrent and linear layer with a norm of each frame over its bands and channels, added to what comes in.
 
     Args:
         channels: of each band.
@@ -89,6 +101,8 @@ class NormedLSTM(_Path):
         bands: how many there are.
         across: whether the sequence is the bands of a frame, instead of the frames of a band.
         bidirectional: whether it is also read backwards.
+        kind: the recurrent layer.
+        before: whether the norm stands before it, instead of behind the linear layer.
         epsilon: of the norm.
     """
 
@@ -100,18 +114,26 @@ class NormedLSTM(_Path):
         *,
         across: bool,
         bidirectional: bool,
+        kind: Literal["gru", "lstm"] = "lstm",
+        before: bool = False,
         epsilon: float = 1e-5,
     ) -> None:
-        super().__init__(channels, hidden, across=across, bidirectional=bidirectional)
+        super().__init__(channels, hidden, across=across, bidirectional=bidirectional, kind=kind)
+        self.before = before
         self.norm = nn.LayerNorm((bands, channels), eps=epsilon)
 
     def forward(
         self, bands: Float[Tensor, "band batch frames channel"], state: State
     ) -> tuple[Float[Tensor, "band batch frames channel"], State]:
-        """Of the LSTM."""
-        added, state = self.recur(bands, state)
-        normal = self.norm(rearrange(added, "b n t c -> n t b c"))
-        return bands + rearrange(normal, "n t b c -> b n t c"), state
+        """Of the recurrent layer."""
+        added, state = self.recur(self._normal(bands) if self.before else bands, state)
+        return bands + (added if self.before else self._normal(added)), state
+
+    def _normal(
+        self, bands: Float[Tensor, "band batch frames channel"]
+    ) -> Float[Tensor, "band batch frames channel"]:
+        normal = self.norm(rearrange(bands, "b n t c -> n t b c"))
+        return rearrange(normal, "n t b c -> b n t c")
 
     def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
         """Silence."""

@@ -29,6 +29,7 @@ _HOMES: Homes = {
     "gcrn": ("GCRN",),
     "gru": ("NSNet2",),
     "gtcrn": ("GTCRN",),
+    "lisennet": ("LiSenNet",),
     "lstm": ("LSTM",),
     "classical": (
         "METHODS",

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rased.errors import RasedError
-from rased.layers.dual_path import NormedLSTM
+from rased.layers.dual_path import FrameNormedPath
 from rased.layers.network import Network, State
 from rased.layers.unet import DownConv, UpConv
 from rased.signal.state import joined, numbered, parted
@@ -99,7 +99,7 @@ class DPCRN(Network):
         self.down = nn.ModuleList(ConvBlock(conv) for conv in downs)
         wide, bands = channels[-1], self.sizes[-1]
         self.dual_path = nn.ModuleList(
-            NormedLSTM(
+            FrameNormedPath(
                 wide,
                 wide // 2 if across else wide,
                 bands,

@@ -201,4 +201,13 @@ def test_parameters_are_those_of_the_paper(name):
 def test_the_papers_that_count_their_parameters_are_matched_at_their_sizes():
     counted = {name for name in CONFIGS if make(name).published_parameters is not None}
     fastenhancers = {f"fastenhancer-{size}" for size in "tbsml"}
-    assert counted == {"dccrn", "dpcrn", "dtln", "gcrn", "gtcrn", "nsnet2", *fastenhancers}
+    assert counted == {
+        "dccrn",
+        "dpcrn",
+        "dtln",
+        "gcrn",
+        "gtcrn",
+        "lisennet",
+        "nsnet2",
+        *fastenhancers,
+    }

@@ -171,6 +171,17 @@ def gtcrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     return {"analysis": erb.analysis.detach(), "synthesis": erb.synthesis.detach()}
 
 
+def lisennet(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
+    """configs/model/lisennet.yaml on a spectrum of torch.stft; a third of the bins."""
+    model: Any = create_model("lisennet").eval()
+    own = {name: weights.seeded(name, tuple(shape)) for name, shape in shapes.items()}
+    model.network.load_state_dict(weights.lisennet(own))
+    window = torch.hann_window(512)
+    spectrum = torch.stft(tensors["noisy"], 512, 256, window=window, return_complex=True)
+    prediction, _ = model.process(spectrum, model.initial_process_state(len(spectrum)))
+    return {"magnitude": prediction.spectrum.abs()[:, ::3].contiguous()}
+
+
 OURS: dict[str, Callable[[Mapping[str, Tensor], Shapes], dict[str, Tensor]]] = {
     "bsrnn": torch.no_grad()(bsrnn),
     "conv-tasnet": torch.no_grad()(conv_tasnet),
@@ -180,4 +191,5 @@ OURS: dict[str, Callable[[Mapping[str, Tensor], Shapes], dict[str, Tensor]]] = {
     "fastenhancer": torch.no_grad()(fastenhancer),
     "gcrn": torch.no_grad()(gcrn),
     "gtcrn": gtcrn,
+    "lisennet": torch.no_grad()(lisennet),
 }

@@ -8,6 +8,7 @@
                                                                # a Python that has TensorFlow 2.15
     python -m tests.models.parity.record fastenhancer FOLDER   # of aask1357/fastenhancer, with librosa in the venv
     python -m tests.models.parity.record gcrn FOLDER           # of JupiterEthan/GCRN-complex
+    python -m tests.models.parity.record lisennet FOLDER       # of hyyan2k/LiSenNet
     python -m tests.models.parity.record gtcrn FOLDER          # of Xiaobin-Rong/gtcrn
 
 Writes NAME.safetensors beside this file, with source, commit, versions and the largest difference to ours in its
@@ -205,6 +206,26 @@ def gtcrn(folder: Path) -> Recorded:
     return {}, {"analysis": erb.erb_fc.weight, "synthesis": erb.ierb_fc.weight.contiguous()}, {}
 
 
+def lisennet(folder: Path) -> Recorded:
+    """The magnitude before Griffin-Lim, expanded; a third of the bins.
+
+    Ours gets the spectrum from the same transform: phases of symmetric frames lie on the edge where they wrap.
+    """
+    for name in ("model", "model.generator"):
+        package = types.ModuleType(name)
+        package.__path__ = [str(folder / name.replace(".", "/"))]
+        sys.modules[name] = package
+    for name in ("torchaudio", "torchaudio.functional"):
+        sys.modules.setdefault(name, types.ModuleType(name))  # for their detector of noise
+    sys.modules["torchaudio.functional"].melscale_fbanks = None  # type: ignore[attr-defined]
+    theirs = importlib.import_module("model.generator.generator").LiSenNet().eval()
+    theirs.load_state_dict(fill(theirs.state_dict()))
+    noisy = sound(4_000) + 0.1 * sound(4_000).flip(0)
+    magnitude = theirs(noisy)["est_mag"] ** (1 / 0.3)
+    shown = rearrange(magnitude, "batch frames freq -> batch freq frames")[:, ::3]
+    return {"noisy": noisy}, {"magnitude": shown.contiguous()}, theirs.state_dict()
+
+
 SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "bsrnn": ("espnet/espnet", "v.202511", bsrnn),
     "conv-tasnet": ("naplab/Conv-TasNet", "e66d82a", conv_tasnet),
@@ -214,6 +235,7 @@ SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "fastenhancer": ("aask1357/fastenhancer", "f6f51f1", fastenhancer),
     "gcrn": ("JupiterEthan/GCRN-complex", "cdce610", gcrn),
     "gtcrn": ("Xiaobin-Rong/gtcrn", "3862c44", gtcrn),
+    "lisennet": ("hyyan2k/LiSenNet", "df4e481", lisennet),
 }
 
 if __name__ == "__main__":

@@ -233,3 +233,39 @@ def dccrn(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
             name = re.sub(old, new, name)
         ours[name] = tensor.transpose(2, 3) if tensor.ndim == 4 else tensor
     return ours
+
+
+_LISENNET = {
+    r"encoder\.conv_1\.": "first.",
+    r"encoder\.conv_(\d)\.": lambda match: f"down.{int(match[1]) - 2}.",
+    r"(low|high)_conv\.1\.": r"\1.",
+    r"\.high_conv\.conv\.": ".high.",
+    r"\.act\.": ".activation.",
+    r"\.dp_rnn_attn\.intra_norm\.": ".across.norm.",
+    r"\.dp_rnn_attn\.inter_norm\.": ".along.norm.",
+    r"\.dp_rnn_attn\.intra_rnn_attn\.": ".across.",
+    r"\.dp_rnn_attn\.inter_rnn_attn\.": ".along.",
+    r"\.rnn\.": ".recurrent.",
+    r"\.dense\.": ".linear.",
+    r"\.conv_glu\.": ".gated.",
+    r"\.fc1\.": ".expand.",
+    r"\.dwconv\.1\.": ".depthwise.",
+    r"\.fc2\.": ".reduce.",
+    r"decoder\.up(\d)\.": lambda match: f"up.{int(match[1]) - 1}.",
+    r"decoder\.mask_conv\.1\.": "last.",
+    r"decoder\.mask_conv\.(\d)\.": lambda match: f"gain.{int(match[1]) - 2}.",
+    r"decoder\.lsigmoid\.": "",
+    r"\.gamma$": ".weight",
+    r"\.beta$": ".bias",
+}
+
+
+def lisennet(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """State of hyyan2k/LiSenNet as ours, whose norms have no axis for the batch."""
+    ours = {}
+    for name, tensor in theirs.items():
+        norm = name.endswith((".gamma", ".beta"))
+        for old, new in _LISENNET.items():
+            name = re.sub(old, new, name)
+        ours[name] = tensor[0] if norm else tensor.flatten() if name == "slope" else tensor
+    return ours

@@ -1,0 +1,259 @@
+"""LiSenNet: magnitude and two phase features, fine bands below and coarse above, dual-path GRUs, a gain; causal.
+
+Paper: Yan, Zhang, Fan, Zhou and Liu, "LiSenNet: lightweight sub-band and dual-path modeling for real-time speech
+enhancement", ICASSP 2025, arXiv:2409.13285.
+Here: as the authors' code (GitHub hyyan2k/LiSenNet), whose spectra it is held to. Their two rounds of Griffin-Lim
+behind the gain, which need the whole utterance, are the enhancer's (`phase: {griffin_lim_iterations: 2}`), theirs with
+momentum; their transform mirrors the ends of a file, ours begins in silence. They train against a metric discriminator.
+A silent bin has the phase 0 here; there the sign of a zero decides.
+Parameters: 36.8 K at the paper's sizes (published 37 K); MACs: 51 M/s in products and convolutions (published 56).
+"""
+
+import math
+
+import torch
+from einops import rearrange
+from jaxtyping import Complex, Float
+from torch import Tensor, nn
+
+from rased.errors import RasedError
+from rased.layers.conv import CausalConv2d
+from rased.layers.dual_path import FrameNormedPath
+from rased.layers.network import Network
+from rased.layers.unet import DownConv
+from rased.signal.features import power_law
+from rased.signal.state import State, joined, numbered, parted
+
+Bins = Float[Tensor, "batch channel frames freq"]
+Resized = Float[Tensor, "batch outputs frames other_freq"]
+
+
+class FrameNorm(nn.Module):
+    """Zero mean and unit variance of each frame over its channels and bins, then weights and biases.
+
+    Args:
+        channels: channels with weights of their own, or 1.
+        freq: bins, which all have.
+    """
+
+    def __init__(self, channels: int, freq: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels, 1, freq))
+        self.bias = nn.Parameter(torch.zeros(channels, 1, freq))
+
+    def forward(self, bins: Bins) -> Bins:
+        """In float32."""
+        bins = bins.float()
+        variance, mean = torch.var_mean(bins, dim=(1, 3), correction=0, keepdim=True)
+        return (bins - mean) * (variance + 1e-5).rsqrt() * self.weight + self.bias
+
+
+class Down(nn.Module):
+    """The lowest quarter of the bins as they are, the rest in steps of three: half of the bins; norm, PReLU."""
+
+    def __init__(self, channels: int, outputs: int, freq: int) -> None:
+        super().__init__()
+        self.fine = freq // 4
+        self.low = DownConv(channels, outputs, (2, 3), stride=1, padding=(1, 1))
+        self.high = DownConv(channels, outputs, (2, 5), stride=3, padding=(1, 1))
+        self.norm = FrameNorm(1, freq // 2)
+        self.activation = nn.PReLU(outputs)
+
+    def forward(self, bins: Bins, state: State) -> tuple[Resized, State]:
+        """Low bins, then high ones."""
+        parts, after = parted(state), {}
+        low, after["low"] = self.low(bins[..., : self.fine], parts["low"])
+        high, after["high"] = self.high(bins[..., self.fine :], parts["high"])
+        return self.activation(self.norm(torch.cat([low, high], dim=-1))), joined(after)
+
+    def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
+        """Silence."""
+        low = self.low.initial_state(batch, self.fine, like)
+        high = self.high.initial_state(batch, freq - self.fine, like)
+        return joined({"low": low, "high": high})
+
+
+class Up(nn.Module):
+    """The lower half of the bands as they are, three bins for each of the others: twice the bands."""
+
+    def __init__(self, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.low = nn.Conv2d(channels, outputs, (1, 3), padding=(0, 1))
+        self.high = nn.Conv2d(channels, 3 * outputs, (1, 3), padding=(0, 1))
+
+    def forward(self, bins: Bins) -> Resized:
+        """Low bins, then high ones."""
+        low, high = bins.chunk(2, dim=-1)
+        spread = rearrange(self.high(high), "n (bin c) t f -> n c t (f bin)", bin=3)
+        return torch.cat([self.low(low), spread], dim=-1)
+
+
+class GatedConv(nn.Module):
+    """Norm, a depthwise convolution that gates what goes beside it, added to what comes in."""
+
+    def __init__(self, channels: int, freq: int, dropout: float) -> None:
+        super().__init__()
+        hidden = 2 * channels
+        self.norm = FrameNorm(channels, freq)
+        self.expand = nn.Conv2d(channels, 2 * hidden, 1)
+        self.depthwise = CausalConv2d(hidden, hidden, (3, 3), groups=hidden)
+        self.activation = nn.Mish()
+        self.dropout = nn.Dropout(dropout)
+        self.reduce = nn.Conv2d(hidden, channels, 1)
+
+    def forward(self, bins: Bins, state: State) -> tuple[Bins, State]:
+        """From the frames of `state`."""
+        inner, gated = self.expand(self.norm(bins)).chunk(2, dim=1)
+        inner, state = self.depthwise(inner, state)
+        return bins + self.reduce(self.dropout(self.activation(inner) * gated)), state
+
+
+class Block(nn.Module):
+    """GRUs across the bands and along the frames, then the gated convolution."""
+
+    def __init__(self, channels: int, bands: int, dropout: float) -> None:
+        super().__init__()
+        hidden, self.bands = channels // 2 * 3, bands
+        self.across = FrameNormedPath(
+            channels, hidden // 2, bands, across=True, bidirectional=True, kind="gru", before=True
+        )
+        self.along = FrameNormedPath(
+            channels, hidden, bands, across=False, bidirectional=False, kind="gru", before=True
+        )
+        self.gated = GatedConv(channels, bands, dropout)
+
+    def forward(self, bins: Bins, state: State) -> tuple[Bins, State]:
+        """Frequency, time, both."""
+        parts, after = parted(state), {}
+        bands, _ = self.across(rearrange(bins, "n c t b -> b n t c"), {})
+        bands, after["along"] = self.along(bands, parts["along"])
+        bins, after["gated"] = self.gated(rearrange(bands, "b n t c -> n c t b"), parts["gated"])
+        return bins, joined(after)
+
+    def initial_state(self, batch: int, like: Tensor) -> State:
+        """Silence."""
+        along = self.along.initial_state(batch, self.bands, like)
+        gated = self.gated.depthwise.initial_state(batch, self.bands, like)
+        return joined({"along": along, "gated": gated})
+
+
+class LiSenNet(Network):
+    """Encoder, blocks, decoder; causal.
+
+    Args:
+        inputs: real parts of all bins, then imaginary parts (features: [complex]); 8 n + 1 bins.
+        outputs: the same (target: complex): the noisy spectrum times a gain.
+        channels: inside.
+        blocks: of GRUs and gated convolutions.
+        compression: exponent of the magnitudes that are seen and, on the compressed ones, gained.
+        hop_share: hop_length / n_fft, by which phases advance.
+        dropout: in the gated convolutions, while training.
+    """
+
+    paper = (
+        "Yan, Zhang, Fan, Zhou, Liu: LiSenNet: lightweight sub-band and dual-path modeling for real-time "
+        "speech enhancement. ICASSP 2025, arXiv:2409.13285"
+    )
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        channels: int = 16,
+        blocks: int = 2,
+        compression: float = 0.3,
+        hop_share: float = 0.5,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        freq = outputs // 2
+        sizes = [freq, freq // 2, freq // 4, freq // 8]
+        if inputs != outputs or freq % 8 != 1 or not all(_fits(size) for size in sizes[:3]):
+            raise RasedError(
+                f"LiSenNet gives gains to a complex spectrum, and sees {inputs} numbers for {outputs}: choose "
+                "features: {kinds: [complex]}, no context, target: complex, and an n_fft such as 512."
+            )
+        if channels % 4:
+            raise RasedError(f"LiSenNet needs channels that 4 divides, and channels is {channels}.")
+        self.freq, self.sizes = freq, sizes
+        self.compression, self.hop_share = compression, hop_share
+        widths = [channels // 4, channels // 2, channels // 4 * 3, channels]
+        self.first = nn.Sequential(
+            nn.Conv2d(3, widths[0], 1), FrameNorm(1, freq), nn.PReLU(widths[0])
+        )
+        self.down = nn.ModuleList(Down(widths[i], widths[i + 1], sizes[i]) for i in range(3))
+        self.blocks = nn.ModuleList(Block(channels, sizes[3], dropout) for _ in range(blocks))
+        self.up = nn.ModuleList(Up(2 * widths[3 - i], widths[2 - i]) for i in range(3))
+        self.last = DownConv(widths[0], 2, (2, 2), stride=1, padding=(1, 1))
+        self.gain = nn.Sequential(FrameNorm(1, freq), nn.PReLU(2), nn.Conv2d(2, 2, 1))
+        self.slope = nn.Parameter(torch.ones(freq))
+        if (freq, channels, blocks) == (257, 16, 2):
+            self.published_parameters = 37_000
+
+    def forward(
+        self, frames: Float[Tensor, "batch frames inputs"], state: State
+    ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
+        """Features, encoder, blocks, decoder, gain."""
+        noisy = frames.float()
+        parts, after = parted(state), {}
+        spectrum = torch.complex(*noisy.chunk(2, dim=-1))
+        features, phase = self._features(spectrum, state["phase"])
+        bins, skips, after["down"] = self._encode(self.first(features), parts["down"])
+        before, steps = parted(parts["blocks"]), []
+        for index, block in enumerate(self.blocks):
+            bins, memory = block(bins, before[str(index)])
+            steps.append(memory)
+        after["blocks"] = numbered(steps)
+        for layer, skip in zip(self.up, reversed(skips), strict=True):
+            bins = layer(torch.cat([bins, skip], dim=1))
+        bins, after["last"] = self.last(bins, parts["last"])
+        shares = (self.slope * self.gain(bins).float()).sigmoid() + 1e-8
+        gain = shares.sum(1) ** (1.0 / self.compression)
+        return torch.cat([gain, gain], dim=-1) * noisy, {**joined(after), "phase": phase}
+
+    def initial_state(self, batch: int, like: Tensor) -> State:
+        """Silence."""
+        down = numbered(
+            layer.initial_state(batch, size, like)  # type: ignore[operator]
+            for layer, size in zip(self.down, self.sizes, strict=False)
+        )
+        blocks = numbered(block.initial_state(batch, like) for block in self.blocks)  # type: ignore[operator]
+        last = self.last.initial_state(batch, self.freq - 1, like)
+        phase = like.new_zeros(batch, 1, self.freq)
+        return {**joined({"down": down, "blocks": blocks, "last": last}), "phase": phase}
+
+    def _features(
+        self,
+        spectrum: Complex[Tensor, "batch frames freq"],
+        before: Float[Tensor, "batch 1 freq"],
+    ) -> tuple[Float[Tensor, "batch 3 frames freq"], Float[Tensor, "batch 1 freq"]]:
+        """Compressed magnitude, phase difference to the bin below, and to the frame before beyond the usual advance."""
+        phase = (spectrum + 0.0).angle()  # of silence 0: no zero has a sign
+        phase = _wrapped(phase)  # -pi, not pi, as theirs behind their compression
+        below = phase.diff(dim=2, prepend=torch.zeros_like(phase[..., :1]))
+        bins = torch.arange(self.freq, device=phase.device)
+        since = phase.diff(dim=1, prepend=before) - 2 * math.pi * self.hop_share * bins
+        magnitude = power_law(spectrum, self.compression).abs()
+        wrapped = [_wrapped(difference) / math.pi for difference in (below, since)]
+        return torch.stack([magnitude, *wrapped], dim=1), phase[:, -1:]
+
+    def _encode(self, bins: Bins, state: State) -> tuple[Resized, list[Tensor], State]:
+        """Innermost features, and the output of every layer."""
+        skips, parts, after = [], parted(state), []
+        for index, layer in enumerate(self.down):
+            bins, memory = layer(bins, parts[str(index)])
+            skips.append(bins)
+            after.append(memory)
+        return bins, skips, numbered(after)
+
+
+def _wrapped(phase: Float[Tensor, "batch frames freq"]) -> Float[Tensor, "batch frames freq"]:
+    """Between -pi and pi."""
+    return torch.atan2(phase.sin(), phase.cos())
+
+
+def _fits(freq: int) -> bool:
+    """Whether a quarter of the bins and the rest in steps of three are half of the bins."""
+    fine = freq // 4
+    return fine > 0 and fine + (freq - fine - 3) // 3 + 1 == freq // 2
