@@ -165,8 +165,8 @@ def complete(batch: Batch, corpora: Sequence["Corpus"]) -> Batch:
     stored = batch["stored"]
     kept = {corpus.role: corpus.kept for corpus in corpora if corpus.split == stored["split"]}
     at = 0
-    for role, number in stored["fresh"]:
-        holder = kept[role]
+    for fresh, number in stored["fresh"]:
+        holder = kept[fresh]
         assert holder is not None
         frames = int(holder.frames[number])
         holder.upload(number, stored["samples"][at : at + frames])
