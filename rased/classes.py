@@ -35,6 +35,7 @@ _TABLE = {
     "rased.models.gtcrn": ("GTCRN",),
     "rased.models.lisennet": ("LiSenNet",),
     "rased.models.lstm": ("LSTM",),
+    "rased.models.ulunas": ("ULUNAS",),
     "rased.models.classical.log_mmse": ("LogMMSE",),
     "rased.models.classical.mmse_stsa": ("MMSESTSA",),
     "rased.models.classical.omlsa": ("OMLSA",),

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rased.layers.bands import JointNorm, Scope
-from rased.layers.recurrent import recur, silence
+from rased.layers.recurrent import GroupedRecurrent, recur, silence
 from rased.signal.state import State, joined, parted
 
 
@@ -138,3 +138,37 @@ class FrameNormedPath(_Path):
     def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
         """Silence."""
         return self.silence(batch, bands, like)
+
+
+class GroupedDualPath(nn.Module):
+    """Grouped GRUs: both ways over the bands of a frame, then forwards over the frames of a band.
+
+    Here tensors are (batch, channel, frames, band), and each norm takes all bands of a frame together.
+    """
+
+    def __init__(self, channels: int, bands: int) -> None:
+        super().__init__()
+        self.across = GroupedRecurrent("gru", channels, channels, bidirectional=True)
+        self.across_linear = nn.Linear(channels, channels)
+        self.across_norm = nn.LayerNorm((bands, channels), eps=1e-8)
+        self.along = GroupedRecurrent("gru", channels, channels)
+        self.along_linear = nn.Linear(channels, channels)
+        self.along_norm = nn.LayerNorm((bands, channels), eps=1e-8)
+
+    def forward(
+        self, bands: Float[Tensor, "batch channel frames band"], state: State
+    ) -> tuple[Float[Tensor, "batch channel frames band"], State]:
+        """Each path adds to what comes in."""
+        batch, _, frames, count = bands.shape
+        features = rearrange(bands, "n c t b -> n t b c")  # batch, channel, t frames, band
+        across, _ = self.across(rearrange(features, "n t b c -> (n t) b c"), {})
+        across = rearrange(self.across_linear(across), "(n t) b c -> n t b c", n=batch, t=frames)
+        features = features + self.across_norm(across)
+        along, state = self.along(rearrange(features, "n t b c -> (n b) t c"), state)
+        along = rearrange(self.along_linear(along), "(n b) t c -> n t b c", n=batch, b=count)
+        features = features + self.along_norm(along)
+        return rearrange(features, "n t b c -> n c t b"), state
+
+    def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
+        """Zeros for the GRU of every band."""
+        return self.along.initial_state(batch * bands, like)

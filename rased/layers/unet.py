@@ -17,6 +17,7 @@ class DownConv(nn.Conv2d):
         kernel_size: frames and bins.
         stride: bins between outputs.
         padding: bins of zeros below and above.
+        groups: of channels that do not see each other.
         bias: whether there is one.
     """
 
@@ -28,9 +29,10 @@ class DownConv(nn.Conv2d):
         *,
         stride: int = 2,
         padding: tuple[int, int] = (0, 0),
+        groups: int = 1,
         bias: bool = True,
     ) -> None:
-        super().__init__(channels, outputs, kernel_size, (1, stride), bias=bias)
+        super().__init__(channels, outputs, kernel_size, (1, stride), groups=groups, bias=bias)
         self.around, self.memory = padding, kernel_size[0] - 1
 
     def forward(  # type: ignore[override]
@@ -61,6 +63,7 @@ class UpConv(nn.ConvTranspose2d):
         kernel_size: frames and bins.
         stride: bins out for each bin in.
         crop: bins left out below and above; what is negative above is added.
+        groups: of channels that do not see each other.
         bias: whether there is one.
     """
 
@@ -72,6 +75,7 @@ class UpConv(nn.ConvTranspose2d):
         *,
         stride: int = 2,
         crop: tuple[int, int] = (0, 0),
+        groups: int = 1,
         bias: bool = True,
     ) -> None:
         memory, more = kernel_size[0] - 1, max(0, -crop[1])
@@ -82,6 +86,7 @@ class UpConv(nn.ConvTranspose2d):
             (1, stride),
             padding=(memory, 0),
             output_padding=(0, more),
+            groups=groups,
             bias=bias,
         )
         self.crop, self.memory = (crop[0], max(0, crop[1])), memory

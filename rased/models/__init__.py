@@ -31,6 +31,7 @@ _HOMES: Homes = {
     "gtcrn": ("GTCRN",),
     "lisennet": ("LiSenNet",),
     "lstm": ("LSTM",),
+    "ulunas": ("ULUNAS",),
     "classical": (
         "METHODS",
         "MMSESTSA",

@@ -12,45 +12,20 @@ MACs: 26 M/s in products and convolutions (published 33.0, norms, activations an
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rased.layers.attention import TemporalAttention
 from rased.layers.conv import CausalConv2d
-from rased.layers.recurrent import GroupedRecurrent, recur, silence
+from rased.layers.dual_path import GroupedDualPath
+from rased.layers.erb import ErbBands
 from rased.models.base import Prediction, SpectralEnhancer, State
-from rased.signal.features import hertz_to_scale, scale_to_hertz
 from rased.signal.masks import apply_mask
 from rased.signal.state import joined, numbered, parted
 from rased.signal.stft import STFT
-
-
-class ErbBands(nn.Module):
-    """The lowest bins as they are, the rest in overlapping triangles on the ERB-rate scale."""
-
-    def __init__(self, kept: int, bands: int, freq: int, sample_rate: int) -> None:
-        super().__init__()
-        self.kept = kept
-        triangles = torch.from_numpy(_erb_triangles(kept, bands, freq, sample_rate))
-        self.analysis = nn.Parameter(triangles, requires_grad=False)
-        self.synthesis = nn.Parameter(triangles.T.contiguous(), requires_grad=False)
-
-    def compress(
-        self, bins: Float[Tensor, "batch channel frames freq"]
-    ) -> Float[Tensor, "batch channel frames band"]:
-        """Bins to bands."""
-        low, high = bins[..., : self.kept], bins[..., self.kept :]
-        return torch.cat([low, functional.linear(high, self.analysis)], dim=-1)
-
-    def expand(
-        self, bands: Float[Tensor, "batch channel frames band"]
-    ) -> Float[Tensor, "batch channel frames freq"]:
-        """Bands to bins."""
-        low, high = bands[..., : self.kept], bands[..., self.kept :]
-        return torch.cat([low, functional.linear(high, self.synthesis)], dim=-1)
 
 
 class SubbandFeatures(nn.Module):
@@ -65,24 +40,6 @@ class SubbandFeatures(nn.Module):
             neighbours,
             "batch channel frames band neighbour -> batch (channel neighbour) frames band",
         )
-
-
-class TemporalAttention(nn.Module):
-    """TRA: a GRU over the energy of each channel gives its gain, frame by frame."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.recurrent = nn.GRU(channels, 2 * channels, batch_first=True)
-        self.gain = nn.Linear(2 * channels, channels)
-
-    def forward(
-        self, bands: Float[Tensor, "batch channel frames band"], state: State
-    ) -> tuple[Float[Tensor, "batch channel frames band"], State]:
-        """Weight the channels."""
-        energy = rearrange(bands.square().mean(-1), "batch channel frames -> batch frames channel")
-        remembered, state = recur(self.recurrent, energy, state)
-        gain = self.gain(remembered).sigmoid()
-        return bands * rearrange(gain, "batch frames channel -> batch channel frames 1"), state
 
 
 class ConvBlock(nn.Module):
@@ -139,39 +96,8 @@ class TemporalBlock(nn.Module):
     def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
         """Silence for the convolution and for the attention."""
         depthwise = self.depthwise.initial_state(batch, bands, like)
-        attention = silence(self.attention.recurrent, batch, like)
+        attention = self.attention.initial_state(batch, like)
         return joined({"depthwise": depthwise, "attention": attention})
-
-
-class DualPath(nn.Module):
-    """Grouped GRUs: both ways over the bands of a frame, then forwards over the frames of a band."""
-
-    def __init__(self, channels: int, bands: int) -> None:
-        super().__init__()
-        self.across = GroupedRecurrent("gru", channels, channels, bidirectional=True)
-        self.across_linear = nn.Linear(channels, channels)
-        self.across_norm = nn.LayerNorm((bands, channels), eps=1e-8)
-        self.along = GroupedRecurrent("gru", channels, channels)
-        self.along_linear = nn.Linear(channels, channels)
-        self.along_norm = nn.LayerNorm((bands, channels), eps=1e-8)
-
-    def forward(
-        self, bands: Float[Tensor, "batch channel frames band"], state: State
-    ) -> tuple[Float[Tensor, "batch channel frames band"], State]:
-        """Each path adds to what comes in."""
-        batch, _, frames, count = bands.shape
-        features = rearrange(bands, "n c t b -> n t b c")  # batch, channel, t frames, band
-        across, _ = self.across(rearrange(features, "n t b c -> (n t) b c"), {})
-        across = rearrange(self.across_linear(across), "(n t) b c -> n t b c", n=batch, t=frames)
-        features = features + self.across_norm(across)
-        along, state = self.along(rearrange(features, "n t b c -> (n b) t c"), state)
-        along = rearrange(self.along_linear(along), "(n b) t c -> n t b c", n=batch, b=count)
-        features = features + self.along_norm(along)
-        return rearrange(features, "n t b c -> n c t b"), state
-
-    def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
-        """Zeros for the GRU of every band."""
-        return self.along.initial_state(batch * bands, like)
 
 
 class GTCRN(SpectralEnhancer):
@@ -207,7 +133,9 @@ class GTCRN(SpectralEnhancer):
         self.subbands = SubbandFeatures()
         self.down = nn.ModuleList([ConvBlock(9, channels), ConvBlock(channels, channels, groups=2)])
         self.encoder = nn.ModuleList(TemporalBlock(channels, dilation=d) for d in (1, 2, 5))
-        self.dual_path = nn.ModuleList(DualPath(channels, self.inner_bands) for _ in range(2))
+        self.dual_path = nn.ModuleList(
+            GroupedDualPath(channels, self.inner_bands) for _ in range(2)
+        )
         self.decoder = nn.ModuleList(TemporalBlock(channels, dilation=d) for d in (5, 2, 1))
         self.up = nn.ModuleList(
             [
@@ -276,18 +204,3 @@ class GTCRN(SpectralEnhancer):
 
 def _initial_states(blocks: Iterable[Any], batch: int, bands: int, like: Tensor) -> State:
     return numbered(block.initial_state(batch, bands, like) for block in blocks)
-
-
-def _erb_triangles(kept: int, bands: int, freq: int, sample_rate: int) -> np.ndarray:
-    """Triangles between neighbouring centres, summing to 1 in every bin: (band, freq - kept).
-
-    Centres are whole bins, rounded as by the authors.
-    """
-    nyquist = sample_rate / 2
-    lowest = kept / (freq - 1) * nyquist
-    first, last = hertz_to_scale(np.array([lowest, nyquist]), "erb")
-    hertz = scale_to_hertz(np.linspace(first, last, bands), "erb")
-    centres = np.round(hertz / nyquist * (freq - 1))
-    bins = np.arange(kept, freq)
-    triangles = [np.interp(bins, centres, row) for row in np.eye(bands)]
-    return np.stack(triangles).astype(np.float32)

@@ -209,5 +209,6 @@ def test_the_papers_that_count_their_parameters_are_matched_at_their_sizes():
         "gtcrn",
         "lisennet",
         "nsnet2",
+        "ul-unas",
         *fastenhancers,
     }

@@ -137,6 +137,7 @@ def test_bsrnn_counts_lstms_both_ways_and_bands_padded_to_the_widest():
         ("fastenhancer-b", 262e6, 0.01),
         ("fastenhancer-s", 664e6, 0.01),
         ("gtcrn", 26.3e6, 0.01),
+        ("ul-unas", 27.4e6, 0.01),
         ("gcrn", 1.64e9, 0.01),
         ("nsnet2", 268e6, 0.01),
     ],

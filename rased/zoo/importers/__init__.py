@@ -67,10 +67,29 @@ def _nsnet2(path: Path) -> Imported:
     return SPEC, dict(model.state_dict()), facts
 
 
+def _ul_unas(path: Path) -> Imported:
+    from rased.zoo.importers.ulunas import STFT_OF_AUTHORS, import_ulunas
+
+    model = import_ulunas(path)
+    spec = {
+        "class_path": "rased.models.ulunas.ULUNAS",
+        "init_args": {"stft": dict(STFT_OF_AUTHORS)},
+    }
+    facts = {
+        "summary": "UL-UNAS with its authors' weights",
+        "paper": model.paper,
+        "licence": {"code": "MIT", "weights": "MIT", "data": "see the authors' repository"},
+        "source": "https://github.com/Xiaobin-Rong/ul-unas",
+        "training": {"data": Path(path).stem},
+    }
+    return spec, dict(model.state_dict()), facts
+
+
 IMPORTERS: dict[str, Callable[[Path], Imported]] = {
     "dtln": _dtln,
     "fastenhancer": _fastenhancer,
     "gtcrn": _gtcrn,
     "nsnet2": _nsnet2,
+    "ul-unas": _ul_unas,
 }
 """`rased zoo import ARCHITECTURE FILE`: file to spec, weights and facts; RasedError if it is not one."""

@@ -31,7 +31,7 @@ _TEMPORAL = {
     "tra.att_fc": "attention.gain",
 }
 _CONV = {"conv": "conv", "bn": "norm", "act": "activation"}
-_DUAL_PATH = {
+DUAL_PATH = {
     "intra_rnn.rnn1": "across.cells.0",
     "intra_rnn.rnn2": "across.cells.1",
     "intra_fc": "across_linear",
@@ -48,8 +48,8 @@ _BLOCKS = {
     **{f"decoder.de_convs.{i}": (f"decoder.{i}", _TEMPORAL) for i in range(3)},
     "decoder.de_convs.3": ("up.0", _CONV),
     "decoder.de_convs.4": ("up.1", _CONV),
-    "dpgrnn1": ("dual_path.0", _DUAL_PATH),
-    "dpgrnn2": ("dual_path.1", _DUAL_PATH),
+    "dpgrnn1": ("dual_path.0", DUAL_PATH),
+    "dpgrnn2": ("dual_path.1", DUAL_PATH),
     "erb": ("erb", {"erb_fc.weight": "analysis", "ierb_fc.weight": "synthesis"}),
 }
 

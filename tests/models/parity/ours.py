@@ -17,6 +17,7 @@ from rased.models.registry import create_model
 from rased.signal.features import complex_parts
 from rased.signal.stft import STFT
 from rased.zoo.importers.fastenhancer import convert as convert_fastenhancer
+from rased.zoo.importers.ulunas import convert as convert_ul_unas
 from tests.models.parity import weights
 
 Shapes = Mapping[str, Sequence[int]]
@@ -182,6 +183,16 @@ def lisennet(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]
     return {"magnitude": prediction.spectrum.abs()[:, ::3].contiguous()}
 
 
+def ul_unas(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
+    """configs/model/ul-unas.yaml, but with the centred transform."""
+    model = create_model("ul-unas", stft={"pad_mode": "centred"}).eval()
+    own = {name: weights.seeded(name, tuple(shape)) for name, shape in shapes.items()}
+    missing = model.load_state_dict(convert_ul_unas(own), strict=False)
+    assert not missing.unexpected_keys
+    assert all(name.endswith("num_batches_tracked") for name in missing.missing_keys)
+    return {"estimate": model(tensors["noisy"])}
+
+
 OURS: dict[str, Callable[[Mapping[str, Tensor], Shapes], dict[str, Tensor]]] = {
     "bsrnn": torch.no_grad()(bsrnn),
     "conv-tasnet": torch.no_grad()(conv_tasnet),
@@ -192,4 +203,5 @@ OURS: dict[str, Callable[[Mapping[str, Tensor], Shapes], dict[str, Tensor]]] = {
     "gcrn": torch.no_grad()(gcrn),
     "gtcrn": gtcrn,
     "lisennet": torch.no_grad()(lisennet),
+    "ul-unas": torch.no_grad()(ul_unas),
 }

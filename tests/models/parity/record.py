@@ -10,6 +10,7 @@
     python -m tests.models.parity.record gcrn FOLDER           # of JupiterEthan/GCRN-complex
     python -m tests.models.parity.record lisennet FOLDER       # of hyyan2k/LiSenNet
     python -m tests.models.parity.record gtcrn FOLDER          # of Xiaobin-Rong/gtcrn
+    python -m tests.models.parity.record ul-unas FOLDER        # of Xiaobin-Rong/ul-unas
 
 Writes NAME.safetensors beside this file, with source, commit, versions and the largest difference to ours in its
 metadata. Their code runs in this process: look at it first.
@@ -226,6 +227,16 @@ def lisennet(folder: Path) -> Recorded:
     return {"noisy": noisy}, {"magnitude": shown.contiguous()}, theirs.state_dict()
 
 
+def ul_unas(folder: Path) -> Recorded:
+    """Waveform to waveform; the two ERB matrices, which are one piece of memory there, filled apart."""
+    sys.path.insert(0, str(folder))
+    theirs = importlib.import_module("ulunas").ULUNAS().eval()
+    theirs.erb.ierb_fc.weight.data = theirs.erb.ierb_fc.weight.data.clone()
+    theirs.load_state_dict(fill(theirs.state_dict()))
+    noisy = sound(2_560)
+    return {"noisy": noisy}, {"estimate": theirs(noisy).contiguous()}, theirs.state_dict()
+
+
 SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "bsrnn": ("espnet/espnet", "v.202511", bsrnn),
     "conv-tasnet": ("naplab/Conv-TasNet", "e66d82a", conv_tasnet),
@@ -236,6 +247,7 @@ SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "gcrn": ("JupiterEthan/GCRN-complex", "cdce610", gcrn),
     "gtcrn": ("Xiaobin-Rong/gtcrn", "3862c44", gtcrn),
     "lisennet": ("hyyan2k/LiSenNet", "df4e481", lisennet),
+    "ul-unas": ("Xiaobin-Rong/ul-unas", "00f7c70", ul_unas),
 }
 
 if __name__ == "__main__":

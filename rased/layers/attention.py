@@ -1,0 +1,76 @@
+"""Gains between 0 and 1 for channels, from what recurrent layers make of their energies."""
+
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rased.layers.recurrent import recur, silence
+from rased.signal.state import State
+
+
+class TemporalAttention(nn.Module):
+    """TRA: a GRU over the energy of each channel gives its gain, frame by frame."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.recurrent = nn.GRU(channels, 2 * channels, batch_first=True)
+        self.gain = nn.Linear(2 * channels, channels)
+
+    def forward(
+        self, bands: Float[Tensor, "batch channel frames band"], state: State
+    ) -> tuple[Float[Tensor, "batch channel frames band"], State]:
+        """Weight the channels."""
+        energy = rearrange(bands.square().mean(-1), "batch channel frames -> batch frames channel")
+        remembered, state = recur(self.recurrent, energy, state)
+        gain = self.gain(remembered).sigmoid()
+        return bands * rearrange(gain, "batch frames channel -> batch channel frames 1"), state
+
+    def initial_state(self, batch: int, like: Tensor) -> State:
+        """Silence."""
+        return silence(self.recurrent, batch, like)
+
+
+class AcrossAttention(nn.Module):
+    """A GRU both ways over the energies of four bands at a time gives the gain of each band of a frame."""
+
+    together = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        size = self.together
+        self.recurrent = nn.GRU(size, size, batch_first=True, bidirectional=True)
+        self.gain = nn.Linear(2 * size, size)
+
+    def forward(
+        self, bands: Float[Tensor, "batch channel frames band"]
+    ) -> Float[Tensor, "batch 1 frames band"]:
+        """The gains; where four do not divide the bands, zeros stand above."""
+        batch, count = bands.shape[0], bands.shape[-1]
+        energy = functional.pad(bands.square().mean(1), (0, -count % self.together))
+        groups = rearrange(energy, "n t (group size) -> (n t) group size", size=self.together)
+        remembered, _ = recur(self.recurrent, groups, {})
+        gains = rearrange(
+            self.gain(remembered).sigmoid(), "(n t) group size -> n 1 t (group size)", n=batch
+        )
+        return gains[..., :count]
+
+
+class TimeFrequencyAttention(nn.Module):
+    """cTFA: gains of channels over time, and gains of bands, both of what comes in."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.time = TemporalAttention(channels)
+        self.across = AcrossAttention()
+
+    def forward(
+        self, bands: Float[Tensor, "batch channel frames band"], state: State
+    ) -> tuple[Float[Tensor, "batch channel frames band"], State]:
+        """Weight both."""
+        weighted, state = self.time(bands, state)
+        return weighted * self.across(bands), state
+
+    def initial_state(self, batch: int, like: Tensor) -> State:
+        """Silence."""
+        return self.time.initial_state(batch, like)

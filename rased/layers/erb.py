@@ -1,0 +1,49 @@
+"""Bands of equal width on the ERB-rate scale above bins that stay as they are."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rased.signal.features import hertz_to_scale, scale_to_hertz
+
+
+class ErbBands(nn.Module):
+    """The lowest bins as they are, the rest in overlapping triangles on the ERB-rate scale."""
+
+    def __init__(self, kept: int, bands: int, freq: int, sample_rate: int) -> None:
+        super().__init__()
+        self.kept = kept
+        triangles = torch.from_numpy(_erb_triangles(kept, bands, freq, sample_rate))
+        self.analysis = nn.Parameter(triangles, requires_grad=False)
+        self.synthesis = nn.Parameter(triangles.T.contiguous(), requires_grad=False)
+
+    def compress(
+        self, bins: Float[Tensor, "batch channel frames freq"]
+    ) -> Float[Tensor, "batch channel frames band"]:
+        """Bins to bands."""
+        low, high = bins[..., : self.kept], bins[..., self.kept :]
+        return torch.cat([low, functional.linear(high, self.analysis)], dim=-1)
+
+    def expand(
+        self, bands: Float[Tensor, "batch channel frames band"]
+    ) -> Float[Tensor, "batch channel frames freq"]:
+        """Bands to bins."""
+        low, high = bands[..., : self.kept], bands[..., self.kept :]
+        return torch.cat([low, functional.linear(high, self.synthesis)], dim=-1)
+
+
+def _erb_triangles(kept: int, bands: int, freq: int, sample_rate: int) -> np.ndarray:
+    """Triangles between neighbouring centres, summing to 1 in every bin: (band, freq - kept).
+
+    Centres are whole bins, rounded as by the authors.
+    """
+    nyquist = sample_rate / 2
+    lowest = kept / (freq - 1) * nyquist
+    first, last = hertz_to_scale(np.array([lowest, nyquist]), "erb")
+    hertz = scale_to_hertz(np.linspace(first, last, bands), "erb")
+    centres = np.round(hertz / nyquist * (freq - 1))
+    bins = np.arange(kept, freq)
+    triangles = [np.interp(bins, centres, row) for row in np.eye(bands)]
+    return np.stack(triangles).astype(np.float32)
