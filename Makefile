@@ -6,7 +6,9 @@ JOBS ?= 2
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo install lint test test-all examples clean
+LOCKED := --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
+
+.PHONY: help demo install lint test test-all examples lock clean
 
 help:
 	@echo "make demo      set-up and the main job: train, evaluate, leaderboard page (demo/index.html)"
@@ -14,6 +16,7 @@ help:
 	@echo "make test-all  the slow tests too"
 	@echo "make examples  every example of --help and every command of the README, typed once"
 	@echo "make install   only the virtual environment $(VENV)"
+	@echo "make lock      requirements*.lock anew from constraints.txt (needs uv: pipx install uv)"
 	@echo "make clean     remove the virtual environment and what demo wrote"
 
 demo: $(VENV)/.users
@@ -27,6 +30,12 @@ test-all: lint
 
 examples: install
 	$(BIN)/python -m pytest -q -n $(JOBS) tests/cli/test_examples.py tests/test_extras.py
+
+# torch comes from PyPI (with CUDA) or from PyTorch's own index (for a CPU): its wheels have no hash in common.
+lock:
+	echo torch | uv pip compile - -c constraints.txt $(LOCKED) -o requirements-torch.lock
+	uv pip compile pyproject.toml --all-extras -c constraints.txt $(LOCKED) -o requirements.lock \
+		$$(sed -nE 's/^(torch|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==.*/--no-emit-package \1/p' requirements-torch.lock)
 
 lint: install
 	$(BIN)/ruff check .

@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything")
     parser.add_argument(
-        "--steps", type=int, default=STEPS, help=f"optimiser steps to train (default: {STEPS})"
+        "--steps", type=int, default=STEPS, help=f"steps to train (default: {STEPS})"
     )
 
 

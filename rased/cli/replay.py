@@ -1,4 +1,4 @@
-"""Write the batch that a run trained on in one optimiser step: wavs, and what was drawn for each mixture."""
+"""Write the batch that a run trained on in one step: WAV files, and what was drawn for each mixture."""
 
 import argparse
 import itertools
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def replay(folder: Path, step: int, out: Path, *, allow: Sequence[str] = ()) -> dict[str, Any]:
-    """Write the mixtures of one optimiser step of a run below `out`, and return what batch.json holds.
+    """Write the mixtures of one step of a run below `out`, and return what batch.json holds.
 
     Raises:
         RasedError: the run has not come to this step, or its data are not what they were.

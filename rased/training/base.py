@@ -11,6 +11,8 @@ from typing import Any, ClassVar, cast
 import pytorch_lightning as pl
 import torch
 from jaxtyping import Float
+from pytorch_lightning.plugins.precision import MixedPrecision, Precision
+from pytorch_lightning.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
 
 from rased.config import public
@@ -186,6 +188,7 @@ class Enhancement(pl.LightningModule):
         if not rows:
             return self._nothing()
         terms = self.losses(batch, player.name)
+        suitable.check_terms(terms, player.name)
         loss, word = total(terms), self._word(player)
         self._notes[f"{word}/loss"] = loss.detach()
         if len(terms) > 1:
@@ -326,6 +329,24 @@ class Enhancement(pl.LightningModule):
         self._notes.update(
             {f"{word}/grad_norm": norm, f"{word}/lr": cast(Team, self.team).rate(player.name)}
         )
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as Lightning does, and fused optimisers too, which it refuses even where nothing is to unscale."""
+        plugin = self.trainer.precision_plugin
+        if isinstance(plugin, MixedPrecision) and plugin.scaler is None and gradient_clip_val:
+            algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+            Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
+        else:
+            self.clip_gradients(
+                optimizer,
+                gradient_clip_val=gradient_clip_val,
+                gradient_clip_algorithm=gradient_clip_algorithm,
+            )
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None

@@ -90,7 +90,7 @@ class KeepBest(Checkpoint):
             if name.startswith("valid/") or name == self.monitor
         }
         score, module = scores[self.monitor], cast(Enhancement, pl_module)
-        keep = self.better(score) and is_finite(module.average) and is_finite(module.enhancer)
+        keep = self.better(score) and is_finite(module)
         if not math.isfinite(score) and trainer.is_global_zero:
             _say(f"{self.monitor} is {score} after step {trainer.global_step}: {NAME} stays.")
         if not trainer.strategy.broadcast(keep):

@@ -42,7 +42,7 @@ class Launch:
     """One launch of a run: where it went on and how it laid out its batches, of which all that followed is a function.
 
     Attributes:
-        step: optimiser steps that were done before it.
+        step: steps that were done before it.
         epoch: the epoch that it went on with.
         position: samples of that epoch that were consumed.
         batch: batches of that epoch that were done, as this launch counts them.
@@ -68,7 +68,7 @@ class Launch:
     broke: Count | None = None
 
     def batches(self, step: int, count: int) -> tuple[int, int, int]:
-        """Where the batches of one optimiser step lie, in constant time.
+        """Where the batches of one step are, in constant time.
 
         Args:
             step: number of the step, more than `self.step`.

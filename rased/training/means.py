@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torchmetrics import MeanMetric
 
+from rased.errors import RasedError
+
 
 class Means:
     """Collects scores by name; a batch may give names that no other gives."""
@@ -14,8 +16,17 @@ class Means:
         self._metrics: dict[str, MeanMetric] = {}
 
     def update(self, scores: Mapping[str, Tensor], rows: int) -> None:
-        """Add one number for a batch of so many rows, or one for each row, by name."""
+        """Add one number for a batch of so many rows, or one for each row, by name.
+
+        Raises:
+            RasedError: a score is neither.
+        """
         for name, value in scores.items():
+            if value.shape not in ((), (rows,)):
+                raise RasedError(
+                    f"validate() gave the shape {tuple(value.shape)} as '{name}' for a batch of {rows}: give one "
+                    "number, or one a row."
+                )
             if name not in self._metrics:
                 self._metrics[name] = MeanMetric(nan_strategy="disable").to(value.device)
             self._metrics[name].update(value, weight=1.0 if value.ndim else rows)

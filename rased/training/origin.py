@@ -41,7 +41,7 @@ class Origin:
         kind: where it comes from.
         weights: of its enhancer; of a run its average weights.
         sha256: of the file of the weights.
-        steps: optimiser steps that made them; None where that is not known.
+        steps: steps that made them; None where that is not known.
         manifest: what they have heard (see `rased.data.manifest`); None where nobody knows.
         settings: those of the architecture; see `settings_of`.
         earlier: what the checkpoint itself started from, as `facts` gives it; None for nothing.

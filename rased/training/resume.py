@@ -110,7 +110,7 @@ class KeepLast(Checkpoint):
     ) -> None:
         """Leave, where the step before was the last; loggers have its numbers only now.
 
-        They count optimiser steps, also after a restart.
+        They count steps, also after a restart.
         """
         if self._stop:
             raise self._stop

@@ -25,7 +25,7 @@ class Run:
         folder: where it is.
         model: name of the architecture's class.
         loss: names of its losses.
-        steps: optimiser steps in metrics.csv.
+        steps: steps in metrics.csv.
         seconds: between its first and its last row, pauses between launches left out.
         best: best value of each validation metric, and of `valid/loss`.
         state: "running" (a process trains in it now), "kept" (a checkpoint to go on from), or "empty".
@@ -78,7 +78,7 @@ def read_run(folder: Path) -> Run:
         steps=max((steps[-1] + 1 for steps, _ in curves.values()), default=0),
         seconds=math.fsum(gap for a, b in pairwise(times) if (gap := b - a) < _PAUSE_SECONDS),
         best={
-            name: min(finite) if name.endswith("loss") else max(finite)
+            name: min(finite) if "loss" in name.split("/") else max(finite)
             for name, (_, values) in curves.items()
             if name.startswith("valid/") and (finite := [*filter(math.isfinite, values)])
         },

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from rased.construction import Remembered, spec_of
 from rased.errors import RasedError
@@ -43,6 +43,24 @@ def check_loss(loss: Loss, enhancer: Enhancer, domains: Sequence[str], story: st
                 f"the loss {name} compares the {domain}, which {type(enhancer).__name__} does "
                 "not have: choose a loss on the waveform (rased.losses.spectral.OnSTFT wraps "
                 "spectral ones)."
+            )
+
+
+def check_terms(terms: Mapping[str, Any], player: str) -> None:
+    """Check what `losses` gave for a player.
+
+    Raises:
+        RasedError: no term, or one that is not one number.
+    """
+    if not terms:
+        raise RasedError(
+            f"losses() gave nothing for the player '{player}': give one term at least."
+        )
+    for name, value in terms.items():
+        if not isinstance(value, Tensor) or value.ndim:
+            kind = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise RasedError(
+                f"losses() gave {kind} as '{name}' for the player '{player}': give a tensor of one number, a mean, say."
             )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import nn
 
@@ -17,7 +18,8 @@ from rased.training.checkpoint import build_module, load_module
 from rased.training.optimisation import Budget
 from rased.training.players import Optimisation, Player, Team
 from rased.training.waveform import WaveformEnhancement
-from tests.training.synthetic import TinyMask
+from tests.training.synthetic import TinyMask, Tones
+from tests.training.test_by_hand import QUICK
 from tests.training.test_checks import WORDS
 from tests.training.test_resume import DATA, MODEL, curve, weights
 
@@ -99,6 +101,31 @@ def test_adamw_by_its_name_gives_the_digits_of_the_default(tmp_path: Path) -> No
     ):
         assert train(config(**settings), tmp_path / folder) == 0
     assert curve(tmp_path / "named") == curve(tmp_path / "default") == curve(tmp_path / "decay")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.isinstance.treespec")
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_a_fused_optimiser_is_clipped_in_bfloat16_too(tmp_path: Path, algorithm: str) -> None:
+    """With momentum 0 a step of SGD is the clipped gradient."""
+    torch.manual_seed(0)
+    spec = named("torch.optim.SGD", fused=True)
+    module = WaveformEnhancement(TinyMask(), lr=1.0, warmup_steps=0, optimizer=spec)
+    before = [item.detach().clone() for item in module.enhancer.parameters()]
+    trainer = {"precision": "bf16-mixed", "gradient_clip_val": 1e-3}
+    pl.Trainer(
+        default_root_dir=tmp_path,
+        max_steps=1,
+        gradient_clip_algorithm=algorithm,
+        **{**QUICK, **trainer},
+    ).fit(module, datamodule=Tones(batches=6))
+    moved = [
+        old - new.detach() for old, new in zip(before, module.enhancer.parameters(), strict=True)
+    ]
+    if algorithm == "norm":
+        size = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(moved))))
+    else:
+        size = max(float(item.abs().max()) for item in moved)
+    assert size == pytest.approx(1e-3, rel=1e-2)
 
 
 def test_other_groups_of_parameters_cannot_go_on(tmp_path: Path) -> None:
