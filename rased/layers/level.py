@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rased.errors import RasedError
-from rased.signal.features import exponential_average
+from rased.signal.features import exponential_average, running_maximum
 from rased.signal.state import State
 
 FLOOR = 1e-4
@@ -65,7 +65,7 @@ class Level:
         """
         averages, before = state["averages"], state["gain"]
         chunks = rearrange(waveform, "batch (chunk hop) -> batch chunk hop", hop=hop_length)
-        peaks = torch.cat([averages[:, 3:], chunks.abs().amax(-1)], dim=-1).cummax(-1).values
+        peaks = running_maximum(torch.cat([averages[:, 3:], chunks.abs().amax(-1)], dim=-1))
         decay = 1.0 - hop_length / (self.seconds * sample_rate)
         means, last = exponential_average(_moments(chunks), averages[:, :3], max(decay, 0.0))
         first, second, weight = means.unbind(1)

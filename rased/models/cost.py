@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from rased.models.base import Enhancer
+from rased.models.base import Condition, Enhancer
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def macs_per_second(enhancer: Enhancer) -> float:
+def macs_per_second(enhancer: Enhancer, *, condition: Condition | None = None) -> float:
     """Multiply-accumulates of matrix products and convolutions for a second of one-channel audio.
 
     Counted on a shadow of the model without data ("meta" tensors), for 3 s less what 1 s takes, so
@@ -89,16 +89,22 @@ def macs_per_second(enhancer: Enhancer) -> float:
     Left out: norms, activations, biases, element-wise products and the Fourier transform. Counters of others have
     some of these: GTCRN has 26.3 M here, 27.8 and 32.0 M by two ways of ptflops 0.7.5, 33.0 M in its authors'
     README and 39.6 M in their paper.
+
+    Args:
+        enhancer: any.
+        condition: what it needs besides the waveform, one row.
     """
     shadow = copy.deepcopy(enhancer).to("meta").eval()
     _replace_recurrent(shadow)
-    return (_macs(shadow, 3.0) - _macs(shadow, 1.0)) / 2.0
+    given = {name: tensor.to("meta") for name, tensor in (condition or {}).items()}
+    return (_macs(shadow, 3.0, given) - _macs(shadow, 1.0, given)) / 2.0
 
 
-def _macs(shadow: Enhancer, seconds: float) -> float:
-    noisy = torch.zeros(1, int(seconds * shadow.sample_rate), device="meta")
+def _macs(shadow: Enhancer, seconds: float, condition: Condition) -> float:
+    shape = (1,) if shadow.channels == 1 else (1, shadow.channels)
+    noisy = torch.zeros(*shape, int(seconds * shadow.sample_rate), device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        shadow(noisy)
+        shadow(noisy, condition=condition)
     return counter.get_total_flops() / 2
 
 

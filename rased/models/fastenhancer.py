@@ -244,9 +244,9 @@ class FastEnhancer(SpectralEnhancer):
         compressed = power_law(spectrum[:, :-1], self.compression, self.floor)
         bins = rearrange(torch.view_as_real(compressed), "n f t part -> n part t f")
         parts, state = self.mask(bins, state)
-        parts = rearrange(parts.float(), "n part t f -> n f t part").contiguous()
-        mask = power_law(torch.view_as_complex(parts), 1 / self.compression, self.floor)
-        mask = functional.pad(mask, (0, 0, 0, 1))
+        padded = functional.pad(parts.float(), (0, 1))
+        padded = rearrange(padded, "n part t f -> n f t part").contiguous()
+        mask = power_law(torch.view_as_complex(padded), 1 / self.compression, self.floor)
         return Prediction.of_spectrum(apply_mask(mask, spectrum), mask=mask), state
 
     def mask(

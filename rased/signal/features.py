@@ -223,6 +223,16 @@ def exponential_average(
     return torch.cat(blocks, dim=-1), previous
 
 
+def running_maximum(values: Float[Tensor, "*batch frames"]) -> Float[Tensor, "*batch frames"]:
+    """Largest value so far; as `torch.cummax`, in operations that ONNX has too."""
+    reach = 1
+    while reach < values.shape[-1]:
+        larger = torch.maximum(values[..., reach:], values[..., :-reach])
+        values = torch.cat([values[..., :reach], larger], dim=-1)
+        reach *= 2
+    return values
+
+
 # --------------------------------------------------------------------------- noise beside the input
 
 
@@ -262,7 +272,8 @@ def rising_minimum(
     the first frame.
     """
     slope = rise * torch.arange(1, values.shape[-1] + 1, device=values.device)
-    floor = torch.minimum((values - slope).cummin(-1).values, previous[..., None]) + slope
+    least = -running_maximum(slope - values)
+    floor = torch.minimum(least, previous[..., None]) + slope
     return floor, floor[..., -1]
 
 

@@ -13,6 +13,8 @@ SCHEMA = 1
 CARD = "card.yaml"
 WEIGHTS = "model.safetensors"
 GOLDEN = "golden.safetensors"
+CONDITION = "condition."
+"""Before the name of a condition in it."""
 MANIFEST = "manifest.json"
 MANIFEST_SHA256 = "manifest_sha256"
 """In the metadata of the weights: the manifest of the data that they were trained on."""

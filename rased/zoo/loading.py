@@ -14,12 +14,12 @@ from torch.nn import functional
 from rased.classes import allowing
 from rased.data.manifest import read, splits
 from rased.errors import RasedError, cut
-from rased.models.base import Enhancer
+from rased.models.base import Condition, Enhancer
 from rased.models.cost import count_parameters
 from rased.streaming import CausalStream
 from rased.tensors import read_header, read_tensors
 from rased.zoo.assembly import assemble
-from rased.zoo.card import GOLDEN, MANIFEST, MANIFEST_SHA256, WEIGHTS, read_card
+from rased.zoo.card import CONDITION, GOLDEN, MANIFEST, MANIFEST_SHA256, WEIGHTS, read_card
 
 TOLERANCE = 1e-4
 _LONGEST_GOLDEN = 60.0
@@ -128,29 +128,30 @@ def verify(folder: Path, *, allow: Sequence[str] = ()) -> list[Check]:
     """
     try:
         enhancer = load_folder(folder, allow=allow)
-        noisy, wanted = _golden(folder, enhancer)
+        noisy, wanted, condition = _golden(folder, enhancer)
     except RasedError as error:
         return [Check("files", False, str(error))]
     assert enhancer.card is not None
     checks = [Check("files", True, f"{len(enhancer.card['files'])} SHA-256 agree")]
     try:
         with torch.inference_mode():
-            estimate = enhancer(noisy)
+            estimate = enhancer(noisy, condition=condition)
         checks.append(_compared("golden output", estimate, wanted))
         if enhancer.causal:
             # Silence around it: a stream begins with silence, whatever a file is padded with.
             quiet = functional.pad(noisy, (enhancer.sample_rate, enhancer.sample_rate))
             with torch.inference_mode():
-                wanted = enhancer(quiet)
-            checks.append(_compared("stream equals file", streamed(enhancer, quiet), wanted))
+                wanted = enhancer(quiet, condition=condition)
+            found = streamed(enhancer, quiet, condition)
+            checks.append(_compared("stream equals file", found, wanted))
     except Exception as error:  # whatever a network raises whose parts do not suit each other
         reason = f"{type(error).__name__}: {cut(str(error))}"
         return [*checks, Check("output", False, f"the network fails with {reason}")]
     return checks
 
 
-def _golden(folder: Path, enhancer: Enhancer) -> tuple[Tensor, Tensor]:
-    """The golden input and output of an entry.
+def _golden(folder: Path, enhancer: Enhancer) -> tuple[Tensor, Tensor, Condition]:
+    """The golden input and output of an entry, and the condition between them.
 
     Raises:
         RasedError: they are not audio of a length.
@@ -166,24 +167,39 @@ def _golden(folder: Path, enhancer: Enhancer) -> tuple[Tensor, Tensor]:
     if (
         noisy is None
         or estimate is None
-        or not all(_is_audio(t, longest) for t in (noisy, estimate))
+        or not _is_audio(noisy, longest, enhancer.channels)
+        or not _is_audio(estimate, longest)
     ):
+        shape = "each (1, time)"
+        if enhancer.channels > 1:
+            shape = f"(1, {enhancer.channels}, time) and (1, time)"
         raise RasedError(
-            f"'{path}' does not hold `noisy` and `estimate`, each (1, time) in float32 and at most "
+            f"'{path}' does not hold `noisy` and `estimate`, {shape} in float32 and at most "
             f"{_LONGEST_GOLDEN:g} s. {_AGAIN}"
         )
-    return noisy, estimate
+    condition = {
+        name.removeprefix(CONDITION): tensor
+        for name, tensor in golden.items()
+        if name.startswith(CONDITION)
+    }
+    return noisy, estimate, condition
 
 
-def _is_audio(tensor: Tensor, longest: int) -> bool:
-    plain = tensor.dtype is torch.float32 and tensor.ndim == 2 and tensor.shape[0] == 1
-    return plain and 0 < tensor.shape[1] <= longest
+def _is_audio(tensor: Tensor, longest: int, channels: int = 1) -> bool:
+    shape = (1,) if channels == 1 else (1, channels)
+    plain = tensor.dtype is torch.float32 and tuple(tensor.shape[:-1]) == shape
+    return plain and 0 < tensor.shape[-1] <= longest
 
 
-def streamed(enhancer: Enhancer, noisy: Float[Tensor, "1 time"]) -> Float[Tensor, "1 time"]:
+def streamed(
+    enhancer: Enhancer,
+    noisy: Float[Tensor, "1 *channel time"],
+    condition: Condition | None = None,
+) -> Float[Tensor, "1 time"]:
     """The output of a causal enhancer fed chunk by chunk, aligned with its input."""
-    stream = CausalStream(enhancer)
-    parts = [stream.push(chunk) for chunk in noisy.split(stream.chunk_length, dim=-1)]
+    stream = CausalStream(enhancer, enhancer.channels, condition=condition)
+    channels = noisy if enhancer.channels == 1 else noisy[0]
+    parts = [stream.push(chunk) for chunk in channels.split(stream.chunk_length, dim=-1)]
     return torch.cat([*parts, stream.finish()], dim=-1)
 
 

@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from rased import audio, disk, documents, names, yaml_reader
 from rased.building import build
@@ -25,10 +26,10 @@ from rased.data.shards import INDEX, bundle, locate
 from rased.documents import Count
 from rased.errors import RasedError
 from rased.machine import checkout
-from rased.models.base import Enhancer
+from rased.models.base import Condition, Enhancer
 from rased.models.cost import count_parameters, macs_per_second
 from rased.tensors import read_checkpoint
-from rased.zoo.card import GOLDEN, MANIFEST, MANIFEST_SHA256, SCHEMA, WEIGHTS, write_card
+from rased.zoo.card import CONDITION, GOLDEN, MANIFEST, MANIFEST_SHA256, SCHEMA, WEIGHTS, write_card
 from rased.zoo.loading import summed_up, verify
 from rased.zoo.recipe import Recipe, recipe
 from rased.zoo.runs import checkpoint_path, enhancer_of, spec_of
@@ -141,7 +142,7 @@ def publish(
         enhancer=enhancer,
         spec=spec,
         summary=summary or f"{type(enhancer).__name__} trained with rased",
-        paper=str(getattr(enhancer, "paper", "")),
+        paper=enhancer.paper,
         licence={"code": CODE_LICENCE, "weights": licence, "data": sorted(licences)},
         training=training,
         scores=scores,
@@ -164,6 +165,7 @@ def write_entry(
     files: Mapping[str, bytes] | None = None,
     replace: bool = False,
     allow: Sequence[str] = (),
+    condition: Condition | None = None,
 ) -> Path:
     """Write an entry, verify it, and only then give it its name.
 
@@ -179,21 +181,25 @@ def write_entry(
         files: further files by name.
         replace: whether an existing entry is replaced.
         allow: packages besides rased whose classes the spec may name.
+        condition: what the model needs besides the waveform for its golden output, one row.
 
     Raises:
         RasedError: the folder exists, or what was written does not verify.
     """
     if folder.exists() and not replace:
         raise RasedError(f"'{folder}' exists; choose another name or add --replace.")
-    noisy = golden_excerpt(enhancer.sample_rate)
+    noisy = golden_excerpt(enhancer.sample_rate, enhancer.channels)
     with torch.inference_mode():
-        estimate = enhancer.eval()(noisy)
+        estimate = enhancer.eval()(noisy, condition=condition)
+    given = {f"{CONDITION}{name}": tensor for name, tensor in (condition or {}).items()}
     weights = {key: value.contiguous() for key, value in enhancer.state_dict().items()}
     manifest = (files or {}).get(MANIFEST)
     named = {} if manifest is None else {MANIFEST_SHA256: hashlib.sha256(manifest).hexdigest()}
     contents = {
         WEIGHTS: safetensors.torch.save(weights, metadata=named),
-        GOLDEN: safetensors.torch.save({"noisy": noisy, "estimate": estimate.contiguous()}),
+        GOLDEN: safetensors.torch.save(
+            {"noisy": noisy, "estimate": estimate.contiguous(), **given}
+        ),
         **(files or {}),
     }
     card = {
@@ -207,7 +213,7 @@ def write_entry(
         "buffering": enhancer.buffering,
         "causal": enhancer.causal,
         "parameters": count_parameters(enhancer),
-        "macs_per_second": round(macs_per_second(enhancer)),
+        "macs_per_second": round(macs_per_second(enhancer, condition=condition)),
         "files": {key: hashlib.sha256(content).hexdigest() for key, content in contents.items()},
         "licence": _plain(licence),
         "paper": paper,
@@ -279,13 +285,17 @@ def import_weights(architecture: str, file: Path, folder: Path, *, replace: bool
     )
 
 
-def golden_excerpt(sample_rate: int) -> Float[Tensor, "1 time"]:
-    """The first 2 s of the first noisy item of the bundled frozen test set."""
+def golden_excerpt(sample_rate: int, channels: int = 1) -> Float[Tensor, "1 *channel time"]:
+    """The first 2 s of the first noisy item of the bundled frozen test set; a sample later in each further channel."""
     items = sorted((bundle() / "frozen" / "noisy").glob("*.flac"))
     if not items:
         raise RasedError("the bundled test set is missing from this installation: reinstall it.")
     noisy, rate = audio.read(items[0], sample_rate=sample_rate)
-    return torch.from_numpy(noisy[:1, : math.ceil(GOLDEN_SECONDS * rate)].copy())
+    excerpt = torch.from_numpy(noisy[:1, : math.ceil(GOLDEN_SECONDS * rate)].copy())
+    if channels == 1:
+        return excerpt
+    late = [functional.pad(excerpt, (by, 0))[:, : excerpt.shape[-1]] for by in range(channels)]
+    return torch.stack(late, dim=1)
 
 
 def _attributions(configs: Sequence[Mapping[str, Any]]) -> str:
