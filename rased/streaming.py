@@ -27,10 +27,10 @@ FADE_SECONDS = 0.064
 class Stream(Protocol):
     """What `push` takes in comes out enhanced, aligned, and of the same length in all."""
 
-    def push(self, block: Float[Tensor, "channel time"]) -> Float[Tensor, "channel ready"]:
+    def push(self, block: Float[Tensor, "channel time"]) -> Float[Tensor, "output ready"]:
         """Take the next samples of all channels; return those that are ready (perhaps none)."""
 
-    def finish(self) -> Float[Tensor, "channel rest"]:
+    def finish(self) -> Float[Tensor, "output rest"]:
         """Return the rest."""
 
 
@@ -129,13 +129,13 @@ class CausalStream:
         self._owed = 0
 
     @torch.inference_mode()
-    def push(self, block: Float[Tensor, "channel time"]) -> Float[Tensor, "channel ready"]:
+    def push(self, block: Float[Tensor, "channel time"]) -> Float[Tensor, "output ready"]:
         """Enhance the whole chunks that there are, where they are enough for a step."""
         self._owed += block.shape[-1]
         return self._through(block, self._least)
 
     @torch.inference_mode()
-    def finish(self) -> Float[Tensor, "channel rest"]:
+    def finish(self) -> Float[Tensor, "output rest"]:
         """Flush with silence until as much has come out as came in."""
         owed = self._owed
         if not owed:
@@ -147,7 +147,7 @@ class CausalStream:
 
     def _through(
         self, block: Float[Tensor, "channel time"], least: int
-    ) -> Float[Tensor, "channel ready"]:
+    ) -> Float[Tensor, "output ready"]:
         """Steps of between `least` and 8 s, in whole chunks."""
         self._pending = torch.cat([self._pending, block], dim=-1)
         ready = [self._pending[: self._rows, :0]]
@@ -196,7 +196,7 @@ class WindowStream:
         self._tail: Tensor | None = None
 
     @torch.inference_mode()
-    def push(self, block: Float[Tensor, "channel time"]) -> Float[Tensor, "channel ready"]:
+    def push(self, block: Float[Tensor, "channel time"]) -> Float[Tensor, "output ready"]:
         """Enhance as many whole windows as there are; the newest samples wait for their context."""
         self._pending = torch.cat([self._pending, block], dim=-1)
         ready = [self._pending[: self._rows, :0]]
@@ -210,7 +210,7 @@ class WindowStream:
         return torch.cat(ready, dim=-1)
 
     @torch.inference_mode()
-    def finish(self) -> Float[Tensor, "channel rest"]:
+    def finish(self) -> Float[Tensor, "output rest"]:
         """Enhance what is pending, to its last sample."""
         if self._pending.shape[-1] == 0:
             return self._pending[: self._rows]
@@ -222,8 +222,8 @@ class WindowStream:
         return self.enhancer(_as_batch(self.enhancer, waveform), **self._options)
 
     def _faded(
-        self, estimate: Float[Tensor, "channel time"], start: int
-    ) -> Float[Tensor, "channel rest"]:
+        self, estimate: Float[Tensor, "output time"], start: int
+    ) -> Float[Tensor, "output rest"]:
         """Cut what an earlier window has given out; blend its last samples into this one's."""
         estimate = estimate[:, start:]
         if self._tail is None:
