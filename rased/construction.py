@@ -61,7 +61,7 @@ def _telling(cls: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _value(value: Any, cls: type, name: str) -> Any:
     """An argument in what `settings_of` tells."""
-    if isinstance(value, nn.Module):
+    if isinstance(value, nn.Module | Remembered):
         return settings_of(value)
     if isinstance(value, functools.partial) and not value.args:
         return _telling(value.func, value.keywords)

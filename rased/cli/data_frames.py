@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from rased.cli.report import duration, print_json, progress_bar
 from rased.errors import ProblemsFound, RasedError, nearest
@@ -74,13 +74,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the file and tell about it."""
     from rased.data.frame_writer import write_frames
     from rased.data.frames import Framing
-    from rased.layers.frontend import FeatureKind, Features
+    from rased.layers.features import FEATURES
+    from rased.layers.frontend import Features
     from rased.signal.stft import STFT
 
     kinds = tuple(arguments.features.split(","))
     for kind in kinds:
-        if kind not in get_args(FeatureKind):
-            raise RasedError(f"Unknown feature '{kind}': {nearest(kind, get_args(FeatureKind))}")
+        if kind not in FEATURES:
+            raise RasedError(f"Unknown feature '{kind}': {nearest(kind, FEATURES)}")
     features = Features(kinds, bands=arguments.bands, coefficients=arguments.coefficients)
     stft = STFT(
         arguments.n_fft, arguments.hop_length, arguments.win_length, window=arguments.window

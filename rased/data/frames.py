@@ -36,8 +36,6 @@ from rased.layers.frontend import Features, Moments
 from rased.signal.stft import STFT
 
 SCHEMA = 1
-_WIDE = {"magnitude", "power", "complex"}
-"""Features whose range float16 does not hold."""
 UTTERANCE = np.dtype(
     [
         ("key", h5py.string_dtype()),
@@ -60,6 +58,7 @@ class _Features(msgspec.Struct, forbid_unknown_fields=True):
     bands: Annotated[int, msgspec.Meta(ge=1, le=1 << 12)] = 40
     coefficients: _Size = 20
     floor: Number = 0.0
+    exponent: Number = 0.3
 
 
 class _Stft(msgspec.Struct):
@@ -93,6 +92,14 @@ class Framing:
     stft: STFT
     sample_rate: int
 
+    def __post_init__(self) -> None:
+        """Check once, where the value is made."""
+        for kind in self.features.kinds:
+            if not isinstance(kind, str):
+                raise RasedError(
+                    f"a file of frames holds features by name, and {type(kind).__name__} has none: leave it out."
+                )
+
     @property
     def size(self) -> int:
         """Numbers in a frame."""
@@ -101,7 +108,7 @@ class Framing:
     @property
     def dtype(self) -> torch.dtype:
         """How they are stored: float16 where its range suffices, else float32."""
-        return torch.float32 if _WIDE & set(self.features.kinds) else torch.float16
+        return torch.float32 if any(part.wide for part in self.features.parts) else torch.float16
 
     @property
     def silence(self) -> Float[np.ndarray, " feature"]:

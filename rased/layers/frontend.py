@@ -4,22 +4,18 @@ The first two of the five parts of `rased.models.frequency`, with state, so that
 what a file is.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
-from rased.errors import RasedError
+from rased.errors import RasedError, nearest, shown
+from rased.layers.features import FEATURES, Feature, FeatureKind
 from rased.signal import features as feature
 from rased.signal.state import State
-
-FeatureKind = Literal[
-    "magnitude", "power", "compressed", "log_power", "log_mel", "log_erb", "mfcc", "complex"
-]
-LOG_FEATURES = {"log_power", "log_mel", "log_erb"}
 
 
 @dataclass(frozen=True)
@@ -27,16 +23,19 @@ class Features:
     """What the network sees of a frame.
 
     Attributes:
-        kinds: one feature or several put together (multi-objective input, Xu 2017).
+        kinds: one feature or several put together (multi-objective input, Xu 2017): names of
+            `features.FEATURES`, or features of one's own.
         bands: number of bands of log_mel, log_erb and, below its DCT, mfcc.
         coefficients: number of coefficients of mfcc.
         floor: power under the logarithm of log_power.
+        exponent: of the magnitudes of compressed_complex.
     """
 
-    kinds: tuple[FeatureKind, ...] = ("log_power",)
+    kinds: tuple[FeatureKind | Feature, ...] = ("log_power",)
     bands: int = 40
     coefficients: int = 20
     floor: float = feature.FLOOR
+    exponent: float = 0.3
 
     def __post_init__(self) -> None:
         """Check once, where the value is made."""
@@ -45,12 +44,28 @@ class Features:
             or self.bands < 1
             or not 1 <= self.coefficients <= self.bands
             or not self.floor > 0
+            or not self.exponent > 0
         ):
             raise RasedError(
                 f"features: kinds {list(self.kinds)}, bands {self.bands}, coefficients "
-                f"{self.coefficients}, floor {self.floor}: needed are at least one kind, say [log_power], "
-                "1 <= coefficients <= bands and a floor above 0."
+                f"{self.coefficients}, floor {self.floor}, exponent {self.exponent}: needed are at least one kind, say "
+                "[log_power], 1 <= coefficients <= bands, a floor and an exponent above 0."
             )
+        for kind in self.kinds:
+            if isinstance(kind, str) and kind not in FEATURES:
+                raise RasedError(f"there is no feature {shown(kind)}; {nearest(kind, FEATURES)}")
+
+    @property
+    def parts(self) -> tuple[Feature, ...]:
+        """The features, with their settings."""
+        return tuple(
+            kind if isinstance(kind, Feature) else self._named(kind) for kind in self.kinds
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What they are called."""
+        return tuple(kind if isinstance(kind, str) else type(kind).__name__ for kind in self.kinds)
 
     def size(self, freq: int) -> int:
         """Numbers in a frame, for a spectrum of `freq` bins."""
@@ -63,50 +78,23 @@ class Features:
             RasedError: it is none of the kinds.
         """
         if kind not in self.kinds:
-            raise RasedError(f"{kind} is not among the features {', '.join(self.kinds)}.")
+            raise RasedError(f"{kind} is not among the features {', '.join(self.names)}.")
         place, sizes = self.kinds.index(kind), self._sizes(freq)
         return slice(sum(sizes[:place]), sum(sizes[: place + 1]))
 
     def _sizes(self, freq: int) -> list[int]:
-        sizes = {
-            "log_mel": self.bands,
-            "log_erb": self.bands,
-            "mfcc": self.coefficients,
-            "complex": 2 * freq,
-        }
-        return [sizes.get(kind, freq) for kind in self.kinds]
+        return [part.size(freq) for part in self.parts]
+
+    def _named(self, kind: str) -> Feature:
+        """A feature of the table, with those of these settings that it has fields for."""
+        cls: Any = FEATURES[kind]
+        return cls(**{field.name: getattr(self, field.name) for field in fields(cls)})
 
     def __call__(
         self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
     ) -> Float[Tensor, "batch feature frames"]:
         """All kinds above each other, in the order given."""
-        return torch.cat([self._one(kind, spectrum, sample_rate) for kind in self.kinds], dim=1)
-
-    def _one(
-        self, kind: FeatureKind, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
-    ) -> Float[Tensor, "batch feature frames"]:
-        match kind:
-            case "magnitude":
-                return feature.magnitude(spectrum)
-            case "power":
-                return feature.power(spectrum)
-            case "compressed":
-                return feature.compressed_magnitude(spectrum)
-            case "log_power":
-                return feature.log_power(spectrum, self.floor)
-            case "log_mel":
-                return feature.log_mel_power(spectrum, bands=self.bands, sample_rate=sample_rate)
-            case "log_erb":
-                return feature.log_erb_power(spectrum, bands=self.bands, sample_rate=sample_rate)
-            case "mfcc":
-                return feature.mfcc(
-                    spectrum,
-                    bands=self.bands,
-                    coefficients=self.coefficients,
-                    sample_rate=sample_rate,
-                )
-            case "complex":
-                return feature.complex_parts(spectrum)
+        return torch.cat([part(spectrum, sample_rate) for part in self.parts], dim=1)
 
 
 @dataclass(frozen=True)

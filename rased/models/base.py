@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rased.construction import Remembered
 from rased.errors import RasedError
+from rased.layers.prediction import Prediction
 from rased.signal.domains import Domain
 from rased.signal.state import State, joined, parted
 from rased.signal.stft import STFT
@@ -25,56 +26,6 @@ def generators(keys: Iterable[str]) -> list[torch.Generator]:
     """Make one generator for each key; equal keys give equal numbers, on every machine."""
     seeds = (int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big") for key in keys)
     return [torch.Generator().manual_seed(seed) for seed in seeds]
-
-
-@dataclass
-class Prediction:
-    """What a model says of a batch; losses read the part that they are about.
-
-    Attributes:
-        estimate: the enhanced waveform, in the level of the input.
-        spectrum: the enhanced spectrum, where the model has one.
-        noisy_spectrum: the spectrum of the input, where the model has one.
-        mask: the gain applied to noisy_spectrum (real or complex), where there is one.
-        output: what the network itself put out, in the domain of its training target (a mapping's
-            log-power, say).
-    """
-
-    estimate: Float[Tensor, "batch time"]
-    spectrum: Complex[Tensor, "batch freq frames"] | None = None
-    noisy_spectrum: Complex[Tensor, "batch freq frames"] | None = None
-    mask: Float[Tensor, "batch freq frames"] | Complex[Tensor, "batch freq frames"] | None = None
-    output: (
-        Float[Tensor, "batch feature frames"] | Complex[Tensor, "batch feature frames"] | None
-    ) = None
-
-    @classmethod
-    def of_spectrum(
-        cls,
-        spectrum: Complex[Tensor, "batch freq frames"],
-        *,
-        mask: Float[Tensor, "batch freq frames"]
-        | Complex[Tensor, "batch freq frames"]
-        | None = None,
-        output: Float[Tensor, "batch feature frames"]
-        | Complex[Tensor, "batch feature frames"]
-        | None = None,
-    ) -> "Prediction":
-        """What frames say before they are a waveform: the estimate has no sample yet."""
-        return cls(spectrum.real.new_zeros(len(spectrum), 0), spectrum, mask=mask, output=output)
-
-    def of(self, domain: Domain) -> Tensor:
-        """The part that a loss in this domain compares; a waveform in float32."""
-        parts = {
-            "waveform": self.estimate.float(),
-            "spectrum": self.spectrum,
-            "output": self.output,
-        }
-        part = parts[domain]
-        assert part is not None, (
-            f"the model declares the domain {domain} and predicts nothing in it"
-        )
-        return part
 
 
 class Enhancer(Remembered, nn.Module):

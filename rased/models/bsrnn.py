@@ -120,7 +120,7 @@ class BSRNN(Network):
             bands, parts["along"], parts["across"]
         )
         heads, after["merge"] = self.merge(bands, parts["merge"])
-        mask, *residual = torch.view_as_complex(heads.float().contiguous())
+        mask, *residual = map(torch.view_as_complex, heads.float().contiguous())
         spectrum = sum(residual, mask * noisy)
         output = torch.cat([spectrum.real, spectrum.imag], dim=-1)
         return output, joined(after)

@@ -17,29 +17,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from rased.errors import RasedError
-from rased.layers.frontend import LOG_FEATURES, Features, Inputs, InputStage, Moments
+from rased.layers.features import FEATURES
+from rased.layers.frontend import Features, Inputs, InputStage, Moments
 from rased.layers.level import Level
 from rased.layers.network import Network
+from rased.layers.targets import TARGETS, Target, TargetName
 from rased.models.base import Condition, Generators, Prediction, SpectralEnhancer, State
 from rased.signal import features as feature
 from rased.signal.domains import Domain
-from rased.signal.masks import apply_mask, compress_mask, ideal_mask, mask_from_output
-from rased.signal.phase import griffin_lim, project_consistent, unit_phase
+from rased.signal.phase import griffin_lim, project_consistent
 from rased.signal.state import joined, parted
 from rased.signal.stft import STFT
-
-Target = Literal[
-    "binary_mask",
-    "ratio_mask",
-    "amplitude_mask",
-    "phase_sensitive_mask",
-    "complex_mask",
-    "magnitude",
-    "log_power",
-    "complex",
-]
-LOG_POWER_LIMIT = 20.0
-"""Upper end of a predicted log-power: 40 dB above a full-scale sine in a 512-point window."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +77,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         network: what maps inputs to outputs; called with the two sizes (`Network`).
         features: what the network sees of a frame.
         inputs: normalisation, context, noise estimate.
-        target: what the network predicts.
+        target: what the network predicts: a name of `targets.TARGETS`, or a target of one's own.
         phase: whose phase the output gets.
         post_processing: what is done to the result.
         stft: the transform.
@@ -114,7 +102,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         *,
         features: Features = Features(),  # noqa: B008 (frozen, as the others)
         inputs: Inputs = Inputs(),  # noqa: B008
-        target: Target = "ratio_mask",
+        target: TargetName | Target = "ratio_mask",
         phase: Phase = Phase(),
         post_processing: PostProcessing = PostProcessing(),
         stft: STFT = STFT(),  # noqa: B008
@@ -122,18 +110,18 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         residual: bool = False,
         level: Level | None = None,
     ) -> None:
-        _refuse_nonsense(features, inputs, target, phase)
-        if residual and target != "log_power":
+        meaning = TARGETS[target]() if isinstance(target, str) else target
+        name = target if isinstance(target, str) else type(target).__name__
+        _refuse_nonsense(features, inputs, name, meaning, phase)
+        if residual and not meaning.standardised:
             raise RasedError(
-                f"residual is for the target log_power, and target is '{target}': write residual: false."
+                f"residual is for the target log_power, and target is '{name}': write residual: false."
             )
         super().__init__(stft=stft, sample_rate=sample_rate)
         self.features = features
         self.inputs = InputStage(inputs, features.size(stft.freq), sample_rate / stft.hop_length)
-        self.network = network(
-            self.inputs.outputs, stft.freq * (2 if target.startswith("complex") else 1)
-        )
-        self.target = target
+        self.network = network(self.inputs.outputs, meaning.size(stft.freq))
+        self.target, self.meaning = target, meaning
         self.residual = residual
         self.level = level
         self.phase = phase
@@ -141,7 +129,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         self.paper = self.network.paper
         self.published_parameters = self.network.published_parameters
         self.register_buffer("fitted", torch.tensor(False))
-        if target == "log_power":
+        if meaning.standardised:
             self.register_buffer("target_mean", torch.zeros(stft.freq))
             self.register_buffer("target_std", torch.ones(stft.freq))
         whole = inputs.normalisation == "utterance" or phase.griffin_lim_iterations > 0
@@ -251,24 +239,13 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
     def interpret(
         self, output: Float[Tensor, "batch out frames"], noisy: Complex[Tensor, "batch freq frames"]
     ) -> Prediction:
-        """What the network's output means: a mask to apply, or the spectrum itself."""
-        match self.target:
-            case "magnitude":
-                magnitude = functional.softplus(output)
-                return Prediction.of_spectrum(magnitude * unit_phase(noisy), output=magnitude)
-            case "log_power":
-                if self.residual:
-                    output = output + self.ideal_log_power(feature.log_power(noisy))
-                log_power = feature.unstandardise(output, self.target_mean, self.target_std)
-                magnitude = (log_power.clamp(max=LOG_POWER_LIMIT) / 2).exp()
-                return Prediction.of_spectrum(magnitude * unit_phase(noisy), output=output)
-            case "complex":
-                spectrum = feature.from_complex_parts(output)
-                return Prediction.of_spectrum(spectrum, output=spectrum)
-            case kind:
-                mask = mask_from_output(kind, output)
-                seen = compress_mask(mask) if kind == "complex_mask" else mask
-                return Prediction.of_spectrum(apply_mask(mask, noisy), mask=mask, output=seen)
+        """What the network's output means, as the target says: a mask to apply, or the spectrum itself."""
+        if not self.meaning.standardised:
+            return self.meaning.interpret(output, noisy)
+        if self.residual:
+            output = output + self.standardised(self.meaning.ideal(noisy=noisy, target=noisy))
+        plain = feature.unstandardise(output, self.target_mean, self.target_std)
+        return replace(self.meaning.interpret(plain, noisy), output=output)
 
     def predict_windows(
         self,
@@ -289,7 +266,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         output = rearrange(output.float(), "batch frames out -> batch out frames")
         if self.residual:
             now = windows[:, self.inputs.settings.past_frames]
-            output = output + self.ideal_log_power(self.log_power_of(now)[..., None])
+            output = output + self.standardised(self.log_power_of(now)[..., None])
         return output
 
     def log_power_of(self, values: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch freq"]:
@@ -300,11 +277,11 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         """
         return values[:, self.features.columns("log_power", self.stft.freq)]
 
-    def ideal_log_power(
-        self, log_power: Float[Tensor, "batch freq frames"]
-    ) -> Float[Tensor, "batch freq frames"]:
-        """A log-power in the domain of `Prediction.output`: standardised by the statistics of the training targets."""
-        return feature.standardise(log_power, self.target_mean, self.target_std)
+    def standardised(
+        self, values: Float[Tensor, "batch feature frames"]
+    ) -> Float[Tensor, "batch feature frames"]:
+        """A target in the domain of `Prediction.output`: standardised by the statistics of the training targets."""
+        return feature.standardise(values, self.target_mean, self.target_std)
 
     def ideal(
         self,
@@ -320,18 +297,10 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         """
         if domain != "output":
             return super().ideal(domain, noisy=noisy, target=target)
-        noisy, target = self._at_level(noisy, target)
-        noisy_spectrum, spectrum = self.stft.analysis(noisy), self.stft.analysis(target)
-        match self.target:
-            case "magnitude":
-                return feature.magnitude(spectrum)
-            case "log_power":
-                return self.ideal_log_power(feature.log_power(spectrum))
-            case "complex":
-                return spectrum
-            case kind:
-                mask = ideal_mask(kind, target=spectrum, noisy=noisy_spectrum)
-                return compress_mask(mask) if kind == "complex_mask" else mask
+        pair = self._at_level(noisy, target)
+        noisy_spectrum, spectrum = (self.stft.analysis(waveform) for waveform in pair)
+        ideal = self.meaning.ideal(noisy=noisy_spectrum, target=spectrum)
+        return self.standardised(ideal) if self.meaning.standardised else ideal
 
     def _at_level(
         self, noisy: Float[Tensor, "batch time"], target: Float[Tensor, "batch time"]
@@ -353,7 +322,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
     @property
     def needs_statistics(self) -> bool:
         """Whether `fit_statistics` must be called before training."""
-        uses = self.inputs.settings.normalisation == "global" or self.target == "log_power"
+        uses = self.inputs.settings.normalisation == "global" or self.meaning.standardised
         return uses and not bool(self.fitted)
 
     @torch.no_grad()
@@ -369,9 +338,10 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         """
         of_features, of_targets = Moments(), Moments()
         for pair in batches:
-            noisy, target = self._at_level(*pair)
-            of_features.add(self.features(self.stft.analysis(noisy), self.sample_rate))
-            of_targets.add(feature.log_power(self.stft.analysis(target)))
+            noisy, target = (self.stft.analysis(waveform) for waveform in self._at_level(*pair))
+            of_features.add(self.features(noisy, self.sample_rate))
+            if self.meaning.standardised:
+                of_targets.add(self.meaning.ideal(noisy=noisy, target=target))
         if not of_features.count:
             raise RasedError(
                 "fit_statistics got no batch; give it at least one pair of (noisy, target)."
@@ -384,7 +354,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         if self.inputs.settings.normalisation == "global":
             self.inputs.mean.copy_(of_features.mean)
             self.inputs.std.copy_(of_features.std)
-        if self.target == "log_power":
+        if self.meaning.standardised:
             self.target_mean.copy_(of_targets.mean)
             self.target_std.copy_(of_targets.std)
         self.fitted.fill_(True)
@@ -401,24 +371,28 @@ def delayed(
     return extended[..., :frames], {"memory": torch.view_as_real(extended[..., frames:])}
 
 
-def _refuse_nonsense(features: Features, inputs: Inputs, target: Target, phase: Phase) -> None:
-    kinds = ", ".join(features.kinds)
-    if inputs.noise != "none" and "complex" in features.kinds:
+def _refuse_nonsense(
+    features: Features, inputs: Inputs, name: str, target: Target, phase: Phase
+) -> None:
+    kinds = ", ".join(features.names)
+    if inputs.noise != "none" and any(part.signed for part in features.parts):
         raise RasedError(
             f"inputs: noise '{inputs.noise}' estimates a level, which complex features do not "
             f"have (features: {kinds}); choose noise: none, or real features as [log_power]."
         )
-    if inputs.noise == "dynamic" and not set(features.kinds) <= LOG_FEATURES:
+    if inputs.noise == "dynamic" and not all(part.logarithmic for part in features.parts):
+        logarithmic = ", ".join(sorted(kind for kind in FEATURES if FEATURES[kind].logarithmic))
         raise RasedError(
             f"inputs: noise 'dynamic' follows a floor in the log domain, and features are {kinds}; "
-            "choose noise: static, or features among log_erb, log_mel, log_power."
+            f"choose noise: static, or features among {logarithmic}."
         )
-    if target.startswith("complex") and phase.source == "noisy":
+    if target.phase == "predicted" and phase.source == "noisy":
         raise RasedError(
-            f"target '{target}' brings its own phase; write phase: {{source: predicted}}."
+            f"target '{name}' brings its own phase; write phase: {{source: predicted}}."
         )
-    if not target.startswith("complex") and phase.source == "predicted":
+    if target.phase == "noisy" and phase.source == "predicted":
+        brings = ", ".join(kind for kind in TARGETS if TARGETS[kind].phase == "predicted")
         raise RasedError(
-            f"target '{target}' has no phase to predict; write phase: {{source: noisy}}, or choose "
-            "the target complex or complex_mask."
+            f"target '{name}' has no phase to predict; write phase: {{source: noisy}}, or choose "
+            f"a target among {brings}."
         )

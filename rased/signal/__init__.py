@@ -6,6 +6,11 @@ from rased.exports import Homes, fetch, names_of
 
 _HOMES: Homes = {
     "stft": ("STFT",),
+    "state": (
+        "joined",
+        "numbered",
+        "parted",
+    ),
     "features": (
         "band_power",
         "complex_parts",
@@ -24,6 +29,7 @@ _HOMES: Homes = {
         "power_law",
         "rising_minimum",
         "running_cmvn",
+        "running_maximum",
         "scale_to_hertz",
         "splice",
         "standardise",
@@ -31,10 +37,13 @@ _HOMES: Homes = {
         "utterance_cmvn",
     ),
     "masks": (
+        "amplitude_mask",
         "apply_mask",
+        "binary_mask",
+        "complex_mask",
         "compress_mask",
-        "ideal_mask",
-        "mask_from_output",
+        "phase_sensitive_mask",
+        "ratio_mask",
     ),
     "phase": (
         "griffin_lim",

@@ -12,15 +12,9 @@ S is the rest.)
 | complex_mask | S / X | complex | Williamson 2016 |
 """
 
-from typing import Literal
-
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
-
-MaskKind = Literal[
-    "binary_mask", "ratio_mask", "amplitude_mask", "phase_sensitive_mask", "complex_mask"
-]
 
 FLOOR = 1e-8
 """Power below which a bin counts as silent; there every mask is 0."""
@@ -32,25 +26,40 @@ COMPRESSION_LIMIT, COMPRESSION_STEEPNESS = 10.0, 0.1
 """K and C of the compressed complex ratio mask (Williamson 2016, equation 14)."""
 
 
-def ideal_mask(
-    kind: MaskKind,
-    *,
-    target: Complex[Tensor, "batch freq frames"],
-    noisy: Complex[Tensor, "batch freq frames"],
-) -> Float[Tensor, "batch freq frames"] | Complex[Tensor, "batch freq frames"]:
-    """The mask of this kind that brings `noisy` nearest to `target`."""
-    match kind:
-        case "binary_mask":
-            return (_power(target) > _power(noisy - target)).to(target.real.dtype)
-        case "ratio_mask":
-            speech, rest = _power(target), _power(noisy - target)
-            return (speech / (speech + rest + FLOOR)).sqrt()
-        case "amplitude_mask":
-            return (_power(target) / (_power(noisy) + FLOOR)).sqrt().clamp(max=AMPLITUDE_LIMIT)
-        case "phase_sensitive_mask":
-            return _ratio(target, noisy).real.clamp(0.0, 1.0)
-        case "complex_mask":
-            return _ratio(target, noisy)
+def binary_mask(
+    *, target: Complex[Tensor, "batch freq frames"], noisy: Complex[Tensor, "batch freq frames"]
+) -> Float[Tensor, "batch freq frames"]:
+    """1 where speech is louder than the rest, else 0."""
+    return (_power(target) > _power(noisy - target)).to(target.real.dtype)
+
+
+def ratio_mask(
+    *, target: Complex[Tensor, "batch freq frames"], noisy: Complex[Tensor, "batch freq frames"]
+) -> Float[Tensor, "batch freq frames"]:
+    """Root of the share of speech in the power."""
+    speech, rest = _power(target), _power(noisy - target)
+    return (speech / (speech + rest + FLOOR)).sqrt()
+
+
+def amplitude_mask(
+    *, target: Complex[Tensor, "batch freq frames"], noisy: Complex[Tensor, "batch freq frames"]
+) -> Float[Tensor, "batch freq frames"]:
+    """Amplitude of speech over that of the input, clipped."""
+    return (_power(target) / (_power(noisy) + FLOOR)).sqrt().clamp(max=AMPLITUDE_LIMIT)
+
+
+def phase_sensitive_mask(
+    *, target: Complex[Tensor, "batch freq frames"], noisy: Complex[Tensor, "batch freq frames"]
+) -> Float[Tensor, "batch freq frames"]:
+    """Real part of speech over the input, from 0 to 1."""
+    return _ratio(target, noisy).real.clamp(0.0, 1.0)
+
+
+def complex_mask(
+    *, target: Complex[Tensor, "batch freq frames"], noisy: Complex[Tensor, "batch freq frames"]
+) -> Complex[Tensor, "batch freq frames"]:
+    """Speech over the input."""
+    return _ratio(target, noisy)
 
 
 def apply_mask(
@@ -59,17 +68,6 @@ def apply_mask(
 ) -> Complex[Tensor, "batch freq frames"]:
     """Masked spectrum; a real mask keeps the noisy phase, a complex one turns it."""
     return noisy * mask
-
-
-def mask_from_output(
-    kind: MaskKind, output: Float[Tensor, "batch feature frames"]
-) -> Float[Tensor, "batch freq frames"] | Complex[Tensor, "batch freq frames"]:
-    """Squash what a network puts out into the range of the mask (complex: real, then imaginary)."""
-    if kind == "complex_mask":
-        real, imag = output.chunk(2, dim=1)
-        return torch.complex(real.contiguous(), imag.contiguous())
-    limit = AMPLITUDE_LIMIT if kind == "amplitude_mask" else 1.0
-    return limit * output.sigmoid()
 
 
 def compress_mask(

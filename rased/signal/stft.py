@@ -228,10 +228,12 @@ class STFT:
 def _window(
     name: Window, length: int, periodic: bool, device: torch.device
 ) -> Float[Tensor, " length"]:
-    if name in ("sqrt_hann", "hann", "hamming"):
-        kind = torch.hamming_window if name == "hamming" else torch.hann_window
-        window = kind(length, periodic=periodic, dtype=torch.float32, device=device)
+    if name in ("sqrt_hann", "hann"):
+        window = torch.hann_window(length, periodic=periodic, dtype=torch.float32, device=device)
         return window.sqrt() if name == "sqrt_hann" else window
+    if name == "hamming":  # as torch.hamming_window, which ONNX does not have
+        place = torch.arange(length, dtype=torch.float32, device=device)
+        return 0.54 - 0.46 * (place * (2 * math.pi / (length if periodic else length - 1))).cos()
     if name == "rectangular":
         return torch.ones(length, device=device)
     sine = (math.pi * (torch.arange(length, device=device) + 0.5) / length).sin()

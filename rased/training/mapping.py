@@ -68,7 +68,7 @@ class MappingEnhancement(Enhancement):
         frames = cast(FrameBatch, batch)
         output = self._mapping.predict_windows(frames["windows"], frames["noise"])
         target = self._mapping.log_power_of(frames["target"])
-        ideal = self._mapping.ideal_log_power(target[..., None])
+        ideal = self._mapping.standardised(target[..., None])
         return self.loss.terms({"output": (output, ideal)})
 
     def rows(self, batch: Mixture | FrameBatch) -> int:

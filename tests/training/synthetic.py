@@ -24,7 +24,7 @@ from rased.losses.waveform import L1
 from rased.models.base import Enhancer, Prediction, SpectralEnhancer, State
 from rased.signal.domains import Domain
 from rased.signal.features import log_power
-from rased.signal.masks import ideal_mask
+from rased.signal.masks import phase_sensitive_mask
 from rased.signal.stft import STFT
 from rased.training.base import Enhancement
 from rased.training.players import Player
@@ -61,8 +61,7 @@ class TinyMask(SpectralEnhancer):
     ) -> Tensor:
         if domain != "output":
             return super().ideal(domain, noisy=noisy, target=target)
-        return ideal_mask(
-            "phase_sensitive_mask",
+        return phase_sensitive_mask(
             noisy=self.stft.analysis(noisy),
             target=self.stft.analysis(target),
         )

@@ -113,7 +113,7 @@ def test_frames_give_what_the_mixture_gives(
     numbers = loader.plan.numbers(0, 0, loader.plan.count).tolist()
     with torch.no_grad():
         output = enhancer.predict_windows(batch["windows"], batch["noise"])[..., 0]
-        ideal = enhancer.ideal_log_power(enhancer.log_power_of(batch["target"])[..., None])
+        ideal = enhancer.standardised(enhancer.log_power_of(batch["target"])[..., None])
         prediction = enhancer.predict(mixture["noisy"])
         expected = enhancer.ideal("output", noisy=mixture["noisy"], target=mixture["target"])
     frames = int(file.frames[0])

@@ -1,0 +1,200 @@
+"""What a network may see of a spectrum: one class for each kind, named in one table.
+
+A kind of one's own is a frozen dataclass derived from `Feature`; a YAML names it by its class path:
+`kinds: [log_power, {class_path: my_package.features.Cepstrum, init_args: {order: 12}}]`.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from rased.construction import Remembered
+from rased.signal import features as feature
+
+
+class Feature(Remembered):
+    """Base of every kind of feature.
+
+    Attributes:
+        logarithmic: whether it is a logarithm of power: an estimate of noise may follow its minima.
+        signed: whether its values have no level that noise could be measured by.
+        wide: whether its range is too wide for float16, which files of frames hold.
+    """
+
+    logarithmic: ClassVar[bool] = False
+    signed: ClassVar[bool] = False
+    wide: ClassVar[bool] = False
+
+    def size(self, freq: int) -> int:
+        """Numbers in a frame, for a spectrum of `freq` bins."""
+        return freq
+
+    def __call__(
+        self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
+    ) -> Float[Tensor, "batch feature frames"]:
+        """The numbers of all frames."""
+        raise NotImplementedError(f"{type(self).__name__} must define __call__(spectrum, rate)")
+
+
+@dataclass(frozen=True)
+class Magnitude(Feature):
+    """|X|."""
+
+    wide = True
+
+    def __call__(
+        self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
+    ) -> Float[Tensor, "batch feature frames"]:
+        """See `features.magnitude`."""
+        return feature.magnitude(spectrum)
+
+
+@dataclass(frozen=True)
+class Power(Feature):
+    """|X|^2."""
+
+    wide = True
+
+    def __call__(
+        self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
+    ) -> Float[Tensor, "batch feature frames"]:
+        """See `features.power`."""
+        return feature.power(spectrum)
+
+
+@dataclass(frozen=True)
+class Compressed(Feature):
+    """|X|^0.3."""
+
+    def __call__(
+        self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
+    ) -> Float[Tensor, "batch feature frames"]:
+        """See `features.compressed_magnitude`."""
+        return feature.compressed_magnitude(spectrum)
+
+
+@dataclass(frozen=True)
+class LogPower(Feature):
+    """Logarithm of the power, over `floor`."""
+
+    logarithmic = True
+    floor: float
+
+    def __call__(
+        self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
+    ) -> Float[Tensor, "batch feature frames"]:
+        """See `features.log_power`."""
+        return feature.log_power(spectrum, self.floor)
+
+
+@dataclass(frozen=True)
+class LogMel(Feature):
+    """Logarithm of the power in mel bands."""
+
+    logarithmic = True
+    bands: int
+
+    def size(self, freq: int) -> int:
+        """The bands."""
+        return self.bands
+
+    def __call__(
+        self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
+    ) -> Float[Tensor, "batch feature frames"]:
+        """See `features.log_mel_power`."""
+        return feature.log_mel_power(spectrum, bands=self.bands, sample_rate=sample_rate)
+
+
+@dataclass(frozen=True)
+class LogErb(Feature):
+    """Logarithm of the power in bands of the ERB-rate scale."""
+
+    logarithmic = True
+    bands: int
+
+    def size(self, freq: int) -> int:
+        """The bands."""
+        return self.bands
+
+    def __call__(
+        self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
+    ) -> Float[Tensor, "batch feature frames"]:
+        """See `features.log_erb_power`."""
+        return feature.log_erb_power(spectrum, bands=self.bands, sample_rate=sample_rate)
+
+
+@dataclass(frozen=True)
+class Mfcc(Feature):
+    """Mel-frequency cepstral coefficients."""
+
+    bands: int
+    coefficients: int
+
+    def size(self, freq: int) -> int:
+        """The coefficients."""
+        return self.coefficients
+
+    def __call__(
+        self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
+    ) -> Float[Tensor, "batch feature frames"]:
+        """See `features.mfcc`."""
+        return feature.mfcc(
+            spectrum, bands=self.bands, coefficients=self.coefficients, sample_rate=sample_rate
+        )
+
+
+@dataclass(frozen=True)
+class ComplexParts(Feature):
+    """Real parts of all bins, then imaginary parts."""
+
+    signed = True
+    wide = True
+
+    def size(self, freq: int) -> int:
+        """Two a bin."""
+        return 2 * freq
+
+    def __call__(
+        self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
+    ) -> Float[Tensor, "batch feature frames"]:
+        """See `features.complex_parts`."""
+        return feature.complex_parts(spectrum)
+
+
+@dataclass(frozen=True)
+class CompressedComplex(Feature):
+    """Real parts of all bins, then imaginary parts, of the spectrum |X|^exponent at the phase of X."""
+
+    signed = True
+    exponent: float
+
+    def size(self, freq: int) -> int:
+        """Two a bin."""
+        return 2 * freq
+
+    def __call__(
+        self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
+    ) -> Float[Tensor, "batch feature frames"]:
+        """See `features.power_law`."""
+        return feature.complex_parts(feature.power_law(spectrum, self.exponent))
+
+
+FEATURES: dict[str, type[Feature]] = {
+    "magnitude": Magnitude,
+    "power": Power,
+    "compressed": Compressed,
+    "log_power": LogPower,
+    "log_mel": LogMel,
+    "log_erb": LogErb,
+    "mfcc": Mfcc,
+    "complex": ComplexParts,
+    "compressed_complex": CompressedComplex,
+}
+"""Kinds by name; what a class has fields for (bands, say) are settings of `frontend.Features`."""
+
+if TYPE_CHECKING:
+    FeatureKind = str
+else:
+    FeatureKind = Literal[tuple(FEATURES)]
