@@ -6,7 +6,7 @@ Here: the paper's DCCRN-CL with its mask E (the tanh of a magnitude, and a phase
 huyanxin/DeepComplexCRN) but for one thing: each of their layers up sees one frame ahead, six frames in all, and ours
 see none, so that the network streams. `lookahead` brings theirs back, for whole utterances; so it is held to their
 output. As there, batch norms are real, and the lowest bin is left out and silent in the mask. Their way back to the
-waveform weighs the lowest and highest bin otherwise (a pseudo-inverse).
+waveform weighs the lowest and highest bin otherwise (a pseudo-inverse). A fresh mask lies around 1.
 Parameters: 3.67 M at the paper's sizes (published 3.7 M); MACs: 8.5 G/s at 160 frames a second.
 """
 
@@ -134,6 +134,11 @@ class DCCRN(Network):
             Up(2 * inside, outside, lookahead=lookahead, last=i + 1 == len(channels))
             for i, (inside, outside) in enumerate(pairwise((*channels[::-1], 2)))
         )
+        with torch.no_grad():  # a fresh mask lies around 1
+            last = _any(self.up[-1]).conv
+            for part, bias in ((last.real, 1.0), (last.imaginary, -1.0)):
+                part.weight.mul_(0.1)
+                part.bias.fill_(bias)
         paper_sizes = (tuple(channels), hidden, layers) == ((32, 64, 128, 256, 256, 256), 256, 2)
         self.published_parameters = 3_700_000 if paper_sizes and bins == 256 else None
 
