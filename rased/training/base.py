@@ -365,7 +365,7 @@ class Enhancement(pl.LightningModule):
         self._notes["train/skipped_steps"] = float(self.skipping.total)
         for name, value in self._notes.items():  # Lightning keeps what one hook logs, once a batch
             self.log(name, value, prog_bar=name == "train/loss")
-        if not self.skipping.now:
+        if not self.skipping.holds(self.enhancer):
             decay = min(self.ema_decay, (1 + self.global_step) / (10 + self.global_step))
             update_average(self.average, self.enhancer, decay)
 

@@ -29,10 +29,11 @@ class Skipping:
         self.now = False
         self.total = self.in_row = 0
         self._kept: list[tuple[nn.Module, list[Tensor]]] = []
+        self._held: list[nn.Module] = []
 
     def begin(self, modules: Iterable[nn.Module]) -> None:
         """Begin a step: keep the buffers of modules without an average."""
-        self.now = False
+        self.now, self._held = False, []
         self._kept = [
             (module, [buffer.clone() for buffer in module.buffers()])
             for module in modules
@@ -50,10 +51,15 @@ class Skipping:
             item.grad = None
         for other, buffers in self._kept:
             undo_buffers(other, buffers)
+        self._held.append(module)
         first, self.now = not self.now, True
         self.total += first
         self.in_row += first
         return first
+
+    def holds(self, module: nn.Module) -> bool:
+        """Whether a module, or what it is a part of, stays as it is in this step."""
+        return any(part is module for held in self._held for part in held.modules())
 
     def tell(self, step: int, run: str, *, aloud: bool) -> None:
         """Say that a step is skipped, and where its batch can be heard.

@@ -37,10 +37,15 @@ class Interrupted(BaseException):
 
 
 def wait_of(frame: FrameType | None) -> Wait | None:
-    """Which batch the code in a frame waits for: one to train on, one to validate on, or none."""
+    """Which batch the code in a frame waits for: one to train on, one to validate on, or none.
+
+    None too where C code called the frame, to read a file: what is raised there is lost, and the file is read wrongly.
+    """
     found: Wait | None = None
     while frame is not None:
         module = str(frame.f_globals.get("__name__"))
+        if module == "soundfile" and frame.f_code.co_name.startswith("vio_"):
+            return None
         if module == "pytorch_lightning.loops.fetchers" and frame.f_code.co_name == "__next__":
             found = "training"
         elif found and module == "pytorch_lightning.loops.evaluation_loop":

@@ -227,6 +227,33 @@ def test_a_batch_that_is_not_finite_moves_no_player_and_counts_once(tmp_path: Pa
         assert all(bool(item.isfinite().all()) for item in weights(run, name).values())
 
 
+class Blind(Adversarial):
+    """Its critic gets a gradient that is not finite in the third step."""
+
+    def losses(self, batch: Any, player: str) -> dict[str, torch.Tensor]:
+        terms = super().losses(batch, player)
+        if player == "critic" and self.global_step == 2:
+            terms["made"] = terms["made"] * float("nan")
+        return terms
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.isinstance.treespec")
+@pytest.mark.parametrize("critic_first", [True, False])
+def test_a_player_that_cannot_move_holds_no_other(tmp_path: Path, critic_first: bool) -> None:
+    module = Blind(TinyWaveform(), critic_first=critic_first)
+    kept = by_hand(module, tmp_path).kept
+
+    def moved(name: str, step: int) -> bool:
+        pairs = zip(kept[step - 1][name], kept[step][name], strict=True)
+        return any(not torch.equal(old, new) for old, new in pairs)
+
+    for step in range(1, 6):
+        assert moved("critic", step) == (step != 2)
+        assert moved("enhancer", step)
+        assert moved("average", step)
+    assert (module.skipping.total, module.skipping.in_row) == (1, 0)
+
+
 def test_too_many_of_them_stop_the_run_with_the_batch_named(tmp_path: Path) -> None:
     settings = config(
         ("NotFinite", {"steps": [*range(2, 100)]}), trainer={"max_steps": 100}, lr=0.01

@@ -1,11 +1,15 @@
 """Signals are obeyed wherever the trainer is, also where it waits for a batch that does not come."""
 
+import io
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from rased.cli.train import train
 from rased.tensors import read_checkpoint
@@ -72,3 +76,34 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_within_a_read_of_a_file_waits_for_the_end_of_it() -> None:
+    """What is raised in a function that C code calls is lost, and the samples would be wrong."""
+    seen: list[Any] = []
+
+    class File(io.BytesIO):
+        def _look(self) -> None:
+            frame = sys._getframe(2)
+            while frame is not None and frame.f_code.co_name[:4] != "vio_":
+                frame = frame.f_back
+            if frame is not None:
+                seen.append(stopping.wait_of(sys._getframe(1)))
+
+        def tell(self) -> int:
+            self._look()
+            return super().tell()
+
+        def readinto(self, buffer: Any) -> int:
+            self._look()
+            return super().readinto(buffer)
+
+    content = io.BytesIO()
+    soundfile.write(content, np.zeros(1000, dtype="float32"), 16_000, format="WAV")
+    space: dict[str, Any] = {"__name__": "pytorch_lightning.loops.fetchers"}
+    exec("def __next__(do):\n    return do()", space)
+    assert space["__next__"](lambda: stopping.wait_of(sys._getframe())) == "training"
+    samples, _ = space["__next__"](lambda: soundfile.read(File(content.getvalue())))
+    assert len(samples) == 1000
+    assert seen
+    assert not any(seen)
