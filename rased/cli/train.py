@@ -177,6 +177,10 @@ def _train(config: dict[str, Any], folder: Path) -> int:
                 code = _close(launch)
         except MisconfigurationException as error:
             raise refused_by_lightning(error) from error
+        except ValueError as error:
+            if "val_check_interval" not in str(error):  # known when the batches of an epoch are
+                raise
+            raise refused_by_lightning(error) from error
         finally:
             launch.close()
     return code or 0

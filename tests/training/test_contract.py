@@ -125,3 +125,10 @@ def test_a_sum_over_all_domains_trains_and_its_terms_are_logged(tmp_path: Path) 
 def test_what_cannot_be_used_is_one_sentence(what: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(RasedError, match=sentence):
         train(config(Gives, what=what), tmp_path / "run")
+
+
+def test_a_validation_interval_longer_than_an_epoch_is_one_sentence(tmp_path: Path) -> None:
+    settings = config(WaveformEnhancement)
+    settings["trainer"]["val_check_interval"] = 100
+    with pytest.raises(RasedError, match=r"the trainer refuses .* `val_check_interval` \(100\)"):
+        train(settings, tmp_path / "run")
