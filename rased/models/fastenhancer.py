@@ -7,8 +7,7 @@ stand alone, and the GRUs, the attention and the last convolution have weights o
 into the weights for inference. Kernels see one frame, so that the GRUs alone carry time. The first convolution has a
 stride, which the authors write as a reshape; the mask is expanded instead of the masked spectrum, which is the
 same (|x m|^a = |x|^a |m|^a) but below 1e-5 in magnitude. Windows are Hann at the analysis and at the
-synthesis; a file starts in silence, as a stream does, where the authors mirror its ends. A fresh mask lies around 1,
-not 0: their losses see the spectrum before it is expanded, ours behind that, where a mask near 0 has no gradient.
+synthesis; a file starts in silence, as a stream does, where the authors mirror its ends.
 Parameters: T 22.5 K, B 93.1 K, S 196.8 K, M 496.0 K, L 1112 K, as the authors' module has them in training
 (published with all folded: 22, 91, 194, 492, 1105 K); mid, which lies between B and S and in no paper, 145 K.
 MACs: T 60 M/s, B 262 M/s, S 664 M/s, M 2.9 G/s, L 12 G/s (published: the same); mid 433 M/s.
@@ -86,8 +85,6 @@ class Upsample(nn.ConvTranspose2d):
         padding = (kernel_size - stride) // 2
         super().__init__(channels, 2, (1, kernel_size), (1, stride), (0, padding))
         self.scale = nn.Parameter(torch.ones(1))
-        assert self.bias is not None
-        self.bias.data.copy_(torch.tensor([1.0, 0.0]))
 
     def forward(  # type: ignore[override]
         self, bins: Float[Tensor, "batch channel frames low_freq"]

@@ -7,7 +7,6 @@ import torch
 
 from rased.errors import RasedError
 from rased.models.fastenhancer import FastEnhancer
-from rased.models.registry import create_model
 from rased.signal.stft import STFT
 from tests.models.test_contract import audio, run
 
@@ -30,13 +29,6 @@ def small(**options) -> FastEnhancer:
 def test_sizes_that_do_not_fit_are_refused(options, message):
     with pytest.raises(RasedError, match=message):
         small(**options)
-
-
-def test_a_fresh_one_passes_most_of_the_sound_on():
-    noisy = audio(8_000)
-    estimate = run(create_model("fastenhancer-mid").eval(), noisy)
-    correlation = (estimate * noisy).sum() / (estimate.norm() * noisy.norm())
-    assert correlation > 0.5
 
 
 def test_leaves_of_the_state_share_nothing_and_are_one_row_an_item():
