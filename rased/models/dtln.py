@@ -1,14 +1,15 @@
 """DTLN: a mask on the magnitudes of a frame, then a mask on learned features of what is left of it; causal.
 
 Paper: Westhausen and Meyer, "Dual-signal transformation LSTM network for real-time noise suppression",
-Interspeech 2020, arXiv:2005.07551.
+Interspeech 2020, doi:10.21437/Interspeech.2020-2631.
 Here: as the authors' code (GitHub breizhn/DTLN): frames have no window, and those that the network puts out are added
 as they are. So that they come from a spectrum as everywhere in this project, each is transformed once more and
 multiplied by the number of frames that lie over each other, which the synthesis divides by. `normalise` shows the
 first LSTMs normalised log-magnitudes, as the authors' models DTLN_norm_* have it, and not magnitudes, as the paper.
 LSTMs have the two biases of PyTorch where Keras has one.
-Parameters: 988,801 at the paper's sizes (published 986,753, with one bias), 989,315 with `normalise` (987,267).
-MACs: 123 M/s (published for the whole: 0.64 ms a frame on a processor).
+Parameters: 988,801 at the paper's sizes and 989,315 with `normalise` (986,753 and 987,267 with one bias; published:
+less than a million).
+MACs: 123 M/s.
 """
 
 import torch
@@ -68,7 +69,7 @@ class DTLN(SpectralEnhancer):
 
     paper = (
         "Westhausen, Meyer: Dual-signal transformation LSTM network for real-time noise suppression. "
-        "Interspeech 2020, arXiv:2005.07551"
+        "Interspeech 2020, doi:10.21437/Interspeech.2020-2631"
     )
 
     def __init__(

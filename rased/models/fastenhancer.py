@@ -1,6 +1,6 @@
 """FastEnhancer: a complex mask from convolutions over the bins and GRUs and attention over few bands; causal.
 
-Paper: Ahn, Kim, Woo and Kim, "FastEnhancer: speed-optimized streaming neural speech enhancement", ICASSP 2026,
+Paper: Ahn, Han, Woo and Kim, "FastEnhancer: speed-optimized streaming neural speech enhancement", ICASSP 2026,
 arXiv:2509.21867.
 Here: as the authors' code (GitHub aask1357/fastenhancer, models/fastenhancer/default) as it is trained: batch norms
 stand alone, and the GRUs, the attention and the last convolution have weights of normalised length; they fold both
@@ -194,7 +194,7 @@ class FastEnhancer(SpectralEnhancer):
     """
 
     paper = (
-        "Ahn, Kim, Woo, Kim: FastEnhancer: speed-optimized streaming neural speech enhancement. "
+        "Ahn, Han, Woo, Kim: FastEnhancer: speed-optimized streaming neural speech enhancement. "
         "ICASSP 2026, arXiv:2509.21867"
     )
     kernel_size, stride = 8, 4

@@ -6,7 +6,7 @@ Here: as the authors' code (GitHub Xiaobin-Rong/ul-unas); the architecture that 
 its kind is a list of settings. The ERB triangles are frozen parameters, which the authors count. Windows are Hann at
 the analysis and at the synthesis; a file starts in silence, as a stream does, where the authors mirror its ends.
 Parameters: 171.3 K with the 24.6 K of the fixed ERB bands (published: 171 K).
-MACs: 27.4 M/s in products and convolutions (published: 34 M/s, norms, activations and gates included).
+MACs: 27.4 M/s in products and convolutions (34.3 by ptflops, which the authors use: norms and gates included).
 """
 
 from collections.abc import Sequence
