@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Complex, Float
@@ -194,17 +195,30 @@ class STFT:
         self, frames: Float[Tensor, "batch frames span"]
     ) -> Complex[Tensor, "batch freq frames"]:
         windowed = frames.float() * self._window(frames)
-        return rearrange(
-            torch.fft.rfft(windowed, n=self.n_fft), "batch frames freq -> batch freq frames"
-        )
+        if self._needs_matrices:
+            parts = windowed @ _dft_matrix(self.n_fft, windowed)[: windowed.shape[-1]]
+            spectrum = torch.complex(*parts.chunk(2, dim=-1))
+        else:
+            spectrum = torch.fft.rfft(windowed, n=self.n_fft)
+        return rearrange(spectrum, "batch frames freq -> batch freq frames")
 
     def _raw_inverse(
         self, spectrum: Complex[Tensor, "batch freq frames"]
     ) -> Float[Tensor, "batch frames span"]:
-        frames = torch.fft.irfft(
-            rearrange(spectrum, "batch freq frames -> batch frames freq"), n=self.n_fft
-        )
+        bins = rearrange(spectrum, "batch freq frames -> batch frames freq")
+        if self._needs_matrices:
+            twice = torch.full((self.freq,), 2.0 / self.n_fft)  # the bins that have a mirror image
+            twice[:: self.n_fft // 2 if self.n_fft % 2 == 0 else self.freq] /= 2.0
+            parts = torch.cat([bins.real * twice, bins.imag * twice], dim=-1)
+            frames = parts @ _dft_matrix(self.n_fft, parts).T
+        else:
+            frames = torch.fft.irfft(bins, n=self.n_fft)
         return frames[..., : self._span]
+
+    @property
+    def _needs_matrices(self) -> bool:
+        """Whether to transform by products: ONNX has no exact DFT of lengths that are no power of two."""
+        return torch.compiler.is_exporting() and bool(self.n_fft & (self.n_fft - 1))
 
     def _inverse(
         self, spectrum: Complex[Tensor, "batch freq frames"]
@@ -223,6 +237,13 @@ class STFT:
             stride=(1, self.hop_length),
         )
         return added[:, 0, 0]
+
+
+def _dft_matrix(n_fft: int, like: Tensor) -> Float[Tensor, "n_fft parts"]:
+    """Cosines, then negative sines: times them, samples are real parts, then imaginary parts of all bins."""
+    turns = np.outer(np.arange(n_fft), np.arange(n_fft // 2 + 1)) % n_fft * (2 * np.pi / n_fft)
+    matrix = np.concatenate([np.cos(turns), -np.sin(turns)], axis=1).astype(np.float32)
+    return torch.from_numpy(matrix).to(like.device)
 
 
 def _window(
