@@ -14,14 +14,18 @@ from rased.evaluation.jobs import together
 from rased.evaluation.recheck import recheck
 from rased.evaluation.testset import read_testset
 from rased.files import enhance
+from rased.losses.base import total
+from rased.losses.waveform import L1
 from rased.models.base import Enhancer, generators
 from rased.models.classical import METHODS
 from rased.models.cost import macs_per_second
 from rased.streaming import CausalStream, open_stream
+from rased.training.waveform import WaveformEnhancement
 from rased.zoo.loading import verify
 from rased.zoo.publish import write_entry
 from tests.evaluation.conftest import write_set
 from tests.toys import Conditional, FourAtOnce, FourChannels, Sampler
+from tests.training.synthetic import mixture
 
 EMBEDDING = torch.tensor([[0.3, -1.0, 2.0]])
 
@@ -188,6 +192,35 @@ def test_scores_of_a_model_that_samples_are_found_again(tmp_path: Path, monkeypa
     random = np.random.default_rng(0)
     (found,) = recheck([result], [read_testset(folder)], count=2, random=random)
     assert (len(found.ids), found.scores, found.problems, found.largest) == (2, 2, (), 0.0)
+
+
+def test_a_model_with_a_condition_trains():
+    module = WaveformEnhancement(Conditional(), loss=L1(), ema_decay=0.0)
+    batch = mixture(2, 1_000, seed=0)
+    with pytest.raises(RasedError, match="needs the condition 'speaker'"):
+        module.losses(batch, "enhancer")
+    batch["condition"] = {"speaker": torch.cat([EMBEDDING, -EMBEDDING])}
+    optimizer = torch.optim.Adam(module.enhancer.parameters(), lr=0.05)
+    values = []
+    for _ in range(20):
+        value = total(module.losses(batch, "enhancer"))
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        values.append(value.item())
+    assert values[-1] < values[0]
+    assert module.validate(batch)["loss"].isfinite()
+
+
+def test_a_model_that_samples_draws_anew_in_each_step_and_alike_in_each_validation():
+    module = WaveformEnhancement(Sampler(), loss=L1())
+    batch = mixture(2, 1_000, seed=0)
+    values = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        values.append(total(module.losses(batch, "enhancer")).item())
+    assert values[0] == values[1] != values[2]
+    assert module.validate(batch)["loss"] == module.validate(batch)["loss"]
 
 
 def test_an_utterance_gets_the_numbers_of_its_key_in_any_company():

@@ -98,8 +98,10 @@ class Mixture(TypedDict):
         index: global index of the sample in the epoch.
         key: key of the speech; `noise_key` and `rir_key` as in Batch.
         distorted: names of the distortions of each mixture in order, joined by "+"; "" for none.
+        condition: what a model needs besides (`Enhancer.conditions`), by name; each (batch, ...).
     """
 
+    condition: NotRequired[dict[str, Tensor]]
     noisy: Float[Tensor, "batch time"]
     target: Float[Tensor, "batch time"]
     early: Float[Tensor, "batch time"]

@@ -19,7 +19,7 @@ class Feature(Remembered):
 
     Attributes:
         logarithmic: whether it is a logarithm of power: an estimate of noise may follow its minima.
-        signed: whether its values have no level that noise could be measured by.
+        signed: whether it is complex, real parts of all bins above imaginary parts: no level to measure noise by.
         wide: whether its range is too wide for float16, which files of frames hold.
     """
 

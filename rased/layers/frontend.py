@@ -104,8 +104,9 @@ class Inputs:
     Attributes:
         normalisation: "global" takes statistics of the training data (`fit_statistics`),
             "utterance" those of the whole input (not causal), "running" those of the past,
-            forgetting with `seconds`.
-        seconds: time constant of the running normalisation.
+            forgetting with `seconds`; "running_mean" takes only the mean of the past out, "running_unit" brings
+            each bin to a root mean square of 1 over the past.
+        seconds: time constant of the running normalisations.
         past_frames: frames of context before the current one.
         future_frames: frames of context behind it; each adds a hop to the latency.
         noise: noise-aware input (Xu 2014): "static" is the mean of the first `noise_frames` frames
@@ -115,7 +116,9 @@ class Inputs:
         noise_rise: nats of power a second; 2 is about 9 dB.
     """
 
-    normalisation: Literal["none", "global", "utterance", "running"] = "global"
+    normalisation: Literal[
+        "none", "global", "utterance", "running", "running_mean", "running_unit"
+    ] = "global"
     seconds: float = 3.0
     past_frames: int = 0
     future_frames: int = 0
@@ -143,8 +146,19 @@ class InputStage(nn.Module):
     mean: Float[Tensor, " feature"]
     std: Float[Tensor, " feature"]
 
-    def __init__(self, inputs: Inputs, size: int, frames_per_second: float) -> None:
+    def __init__(
+        self, inputs: Inputs, size: int, frames_per_second: float, *, parts: int = 1
+    ) -> None:
+        """Take the settings.
+
+        Args:
+            inputs: the settings.
+            size: features of a frame.
+            frames_per_second: of the transform.
+            parts: numbers of a bin, which share a level in "running_unit": 2 for complex features.
+        """
         super().__init__()
+        self.parts = parts
         self.settings = inputs
         self.future_frames = inputs.future_frames
         self.context = inputs.past_frames + 1 + inputs.future_frames
@@ -204,7 +218,13 @@ class InputStage(nn.Module):
                 return feature.utterance_cmvn(values, real_frames), {}
             case "running":
                 values, statistics = feature.running_cmvn(values, state["statistics"], self.decay)
-                return values, {"statistics": statistics}
+            case "running_mean":
+                values, statistics = feature.running_mean(values, state["statistics"], self.decay)
+            case "running_unit":
+                values, statistics = feature.running_unit(
+                    values, state["statistics"], self.decay, self.parts
+                )
+        return values, {"statistics": statistics}
 
     def estimate_noise(
         self, values: Float[Tensor, "batch feature frames"], state: State
@@ -224,8 +244,13 @@ class InputStage(nn.Module):
     def initial_state(self, batch: int, like: Tensor) -> State:
         """State before the first frame: no statistics, no noise, silence in the memory."""
         state: State = {}
-        if self.settings.normalisation == "running":
-            state["statistics"] = like.new_zeros(batch, 2 * self.size + 1)
+        moments = {
+            "running": 2 * self.size + 1,
+            "running_mean": self.size + 1,
+            "running_unit": self.size // self.parts + 1,
+        }
+        if self.settings.normalisation in moments:
+            state["statistics"] = like.new_zeros(batch, moments[self.settings.normalisation])
         if self.settings.noise == "static":
             state["noise"], state["count"] = like.new_zeros(batch, self.size), like.new_zeros(())
         elif self.settings.noise == "dynamic":

@@ -119,7 +119,10 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
             )
         super().__init__(stft=stft, sample_rate=sample_rate)
         self.features = features
-        self.inputs = InputStage(inputs, features.size(stft.freq), sample_rate / stft.hop_length)
+        parts = 2 if all(part.signed for part in features.parts) else 1
+        self.inputs = InputStage(
+            inputs, features.size(stft.freq), sample_rate / stft.hop_length, parts=parts
+        )
         self.network = network(self.inputs.outputs, meaning.size(stft.freq))
         self.target, self.meaning = target, meaning
         self.residual = residual
@@ -385,6 +388,11 @@ def _refuse_nonsense(
         raise RasedError(
             f"inputs: noise 'dynamic' follows a floor in the log domain, and features are {kinds}; "
             f"choose noise: static, or features among {logarithmic}."
+        )
+    if inputs.normalisation == "running_unit" and len(features.kinds) > 1:
+        raise RasedError(
+            f"inputs: normalisation 'running_unit' is for one kind of feature, and features are {kinds}; choose "
+            "normalisation: running, or one kind."
         )
     if target.phase == "predicted" and phase.source == "noisy":
         raise RasedError(

@@ -30,6 +30,8 @@ _HOMES: Homes = {
         "rising_minimum",
         "running_cmvn",
         "running_maximum",
+        "running_mean",
+        "running_unit",
         "scale_to_hertz",
         "splice",
         "standardise",

@@ -202,6 +202,44 @@ def running_cmvn(
     return (values - mean) / (variance + 1e-2).sqrt(), state
 
 
+def running_mean(
+    values: Float[Tensor, "batch feature frames"],
+    state: Float[Tensor, "batch moments"],
+    decay: float,
+) -> tuple[Float[Tensor, "batch feature frames"], Float[Tensor, "batch moments"]]:
+    """Values less their mean over the past, for logarithms of power: the level is taken out, the range stays.
+
+    Args:
+        values: features.
+        state: averages of the values and of one (moments = feature + 1); zeros before the first frame.
+        decay: weight of a frame relative to the next one, below 1.
+    """
+    moments = torch.cat([values, torch.ones_like(values[:, :1])], dim=1)
+    averages, state = exponential_average(moments, state, decay)
+    return values - averages[:, :-1] / averages[:, -1:], state
+
+
+def running_unit(
+    values: Float[Tensor, "batch feature frames"],
+    state: Float[Tensor, "batch moments"],
+    decay: float,
+    parts: int = 1,
+) -> tuple[Float[Tensor, "batch feature frames"], Float[Tensor, "batch moments"]]:
+    """Values over their root mean square of the past: each bin at a level of one, silence stays silent.
+
+    Args:
+        values: features; where parts is 2, real parts of all bins, then imaginary parts, which share a level.
+        state: averages of the powers and of one (moments = feature / parts + 1); zeros before the first frame.
+        decay: weight of a frame relative to the next one, below 1.
+        parts: numbers of a bin.
+    """
+    powers = rearrange(values.square(), "n (part f) t -> part n f t", part=parts).sum(0)
+    moments = torch.cat([powers, torch.ones_like(powers[:, :1])], dim=1)
+    averages, state = exponential_average(moments, state, decay)
+    scale = (averages[:, :-1] / averages[:, -1:] + FLOOR).rsqrt()
+    return values * scale.repeat(1, parts, 1), state
+
+
 def exponential_average(
     values: Float[Tensor, "batch feature frames"],
     previous: Float[Tensor, "batch feature"],

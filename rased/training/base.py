@@ -19,7 +19,7 @@ from rased.config import public
 from rased.data.sample import Mixture
 from rased.errors import RasedError
 from rased.losses.base import Domain, Loss, OnWaveforms, total
-from rased.models.base import Enhancer, Prediction
+from rased.models.base import Enhancer, Generators, Prediction, generators
 from rased.signal.ratios import si_sdr
 from rased.training import suitable
 from rased.training.means import Means
@@ -156,7 +156,19 @@ class Enhancement(pl.LightningModule):
             batch: at least one row of it.
             player: name of the player whose turn it is.
         """
-        return self.terms_of(self.enhancer.predict(batch["noisy"]), batch)
+        drawn = None
+        if self.enhancer.samples:  # other numbers in each step, by the address of its draws
+            seeds = torch.randint(2**62, (self.rows(batch),)).tolist()
+            drawn = [torch.Generator().manual_seed(seed) for seed in seeds]
+        return self.terms_of(self.predicted(self.enhancer, batch, drawn), batch)
+
+    def predicted(
+        self, enhancer: Enhancer, batch: Mixture, generator: Generators | None
+    ) -> Prediction:
+        """What an enhancer says of a batch: its condition and generators reach the models that declare them."""
+        noisy, condition = batch["noisy"], batch.get("condition")
+        options = enhancer.options(len(noisy), condition=condition, generator=generator)
+        return enhancer.predict(noisy, **options)
 
     def terms_of(self, prediction: Prediction, batch: Mixture) -> dict[str, Float[Tensor, ""]]:
         """The terms of `loss` for a prediction, compared in the domains of each; always in float32."""
@@ -228,7 +240,8 @@ class Enhancement(pl.LightningModule):
         Here: the loss and its terms, SI-SDR and its improvement over the noisy input. The log shows the means over
         all items as valid/NAME. A story whose `predict` is dear (a sampler, say) replaces this.
         """
-        prediction = self.average.predict(batch["noisy"])
+        drawn = generators(batch["key"]) if self.average.samples else None
+        prediction = self.predicted(self.average, batch, drawn)
         noisy, target = batch["noisy"].float(), batch["target"].float()
         ratio = si_sdr(estimate=prediction.estimate.float(), target=target)
         terms = self.terms_of(prediction, batch)

@@ -71,7 +71,16 @@ def test_any_feature_with_any_target(feature, target):
     check(make(features=Features(kinds=(feature,), bands=12, coefficients=6), target=target))
 
 
-@pytest.mark.parametrize("normalisation", ["none", "global", "utterance", "running"])
+@pytest.mark.parametrize("kinds", [("complex",), ("compressed_complex",), ("magnitude",)])
+@pytest.mark.parametrize("future", [0, 2])
+def test_a_running_level_of_one_streams(kinds, future):
+    inputs = Inputs(normalisation="running_unit", future_frames=future)
+    check(make(inputs=inputs, features=Features(kinds)))
+
+
+@pytest.mark.parametrize(
+    "normalisation", ["none", "global", "utterance", "running", "running_mean"]
+)
 @pytest.mark.parametrize("noise", ["none", "static", "dynamic"])
 @pytest.mark.parametrize(("past", "future"), [(0, 0), (2, 0), (2, 2), (0, 3)])
 def test_any_input_with_any_context(normalisation, noise, past, future):

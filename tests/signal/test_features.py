@@ -131,6 +131,14 @@ MEMORIES = {
         lambda values, state: features.running_cmvn(values, state, 0.98),
         lambda: torch.zeros(2, 7),
     ),
+    "running mean": (
+        lambda values, state: features.running_mean(values, state, 0.98),
+        lambda: torch.zeros(2, 4),
+    ),
+    "running unit": (
+        lambda values, state: features.running_unit(values, state, 0.98),
+        lambda: torch.zeros(2, 4),
+    ),
     "first": (
         lambda values, state: features.first_frames_mean(values, state, 6),
         lambda: (torch.zeros(2, 3), torch.zeros(())),
@@ -173,6 +181,35 @@ def test_running_cmvn_forgets_the_past_and_starts_without_bias():
     late = normal[..., -1_000:]
     assert late.mean(-1).abs().max() < 0.2
     assert (late.std(-1) - 1).abs().max() < 0.15
+
+
+def test_a_running_mean_is_taken_out_and_the_range_stays():
+    values = torch.cat([noise(1, 4, 400) * 3 + 10, noise(1, 4, 2_000, seed=1) - 5], dim=-1)
+    normal, _ = features.running_mean(values, torch.zeros(1, 5), 0.99)
+    assert normal[..., 0].abs().max() < 1e-5  # the first frame is its own mean
+    late = normal[..., -1_000:]
+    assert late.mean(-1).abs().max() < 0.1
+    torch.testing.assert_close(late.std(-1), values[..., -1_000:].std(-1), rtol=0.1, atol=0)
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
+def test_a_running_level_of_one_keeps_the_phase_and_forgets_the_scale(scale):
+    spectrum = scale * torch.complex(noise(1, 5, 800), noise(1, 5, 800, seed=1))
+    parts = features.complex_parts(spectrum)
+    values, _ = features.running_unit(parts, torch.zeros(1, 6), 0.99, parts=2)
+    normal = features.from_complex_parts(values)
+    torch.testing.assert_close(normal.angle(), spectrum.angle(), rtol=0, atol=1e-4)
+    power = normal[..., -400:].abs().square().mean(-1)
+    torch.testing.assert_close(power, torch.ones(1, 5), rtol=0, atol=0.2)
+    silence, _ = features.running_unit(torch.zeros(1, 10, 9), torch.zeros(1, 6), 0.99, parts=2)
+    assert silence.abs().max() == 0
+
+
+def test_a_running_maximum_is_that_of_torch():
+    values = noise(3, 2, 133)
+    for time in (1, 2, 3, 64, 65, 133):
+        ours = features.running_maximum(values[..., :time])
+        assert torch.equal(ours, values[..., :time].cummax(-1).values)
 
 
 def test_static_noise_is_the_mean_of_the_first_frames_and_of_those_so_far_until_then():
