@@ -33,13 +33,14 @@ def recode(
     folders: Sequence[Path], out: Path, codec: Codec, *, kbits: float, shard_mb: float
 ) -> None:
     """Write the splits train and valid of shard folders of one role as one folder of another codec."""
-    index = read_index(folders[0])
+    first = next(read_shard(min(folders[0].glob("*.tar")))).details
+    sample_rate = first["sample_rate"]
     out.mkdir(parents=True)
     rows = Rows()
 
     def code(stored: Stored) -> bytes:
         samples = decode(stored.audio, stored.codec, 0, stored.details["frames"])
-        return encode(np.rint(samples * 32768).astype(np.int16), codec, index.sample_rate, kbits)
+        return encode(np.rint(samples * 32768).astype(np.int16), codec, sample_rate, kbits)
 
     with Writer(out, rows, codec, shard_mb=shard_mb) as writer:
         for split in SPLITS:
@@ -49,9 +50,9 @@ def recode(
                 writer.write(stored.details, audio)
     write_index(
         out,
-        role=index.role,
+        role=first["role"],
         codec=codec,
-        sample_rate=index.sample_rate,
+        sample_rate=sample_rate,
         shards=rows.shards,
         licences=rows.licences,
         columns=rows.columns,
@@ -76,14 +77,6 @@ def parts(folder: Path, out: Path, mb: float) -> list[Path]:
     return written
 
 
-def _index(folder: Path) -> None:
-    """Write the index of the shards that have come."""
-    from rased.data.repair import repair
-
-    (folder / INDEX).unlink(missing_ok=True)
-    repair(folder)
-
-
 def unpack(given: Sequence[Path], out: Path) -> None:
     """Unpack parts, and write what is in them as 16-bit samples to OUT/NAME/ROLE."""
     carried = out / "carried"
@@ -91,7 +84,6 @@ def unpack(given: Sequence[Path], out: Path) -> None:
         with tarfile.open(path) as tar:
             tar.extractall(carried, filter="data")
     for folder in _shard_folders(carried):
-        _index(folder)
         target = out / folder.relative_to(carried)
         recode([folder], target, "pcm16", kbits=0, shard_mb=OPEN_MB)
 

@@ -24,7 +24,7 @@ import torch
 
 HERE = Path(__file__).parent
 CHUNK = 15 << 20
-GRACE = 12.0
+GRACE = 8.0
 """Seconds before the end at which whatever still trains is asked to stop, and then to end."""
 _QUERY = "utilization.gpu,utilization.memory,memory.used,power.draw"
 
