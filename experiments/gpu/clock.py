@@ -8,6 +8,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from experiments.gpu import kernels
+
 UNTIL = "RASED_UNTIL"
 """Environment variable: when the training is to be over, in seconds since 1970."""
 
@@ -21,15 +23,24 @@ class UntilTime(Callback):
         every: steps between two estimates.
         settle: seconds at the beginning that tell nothing about the speed.
         tf32: let matrix products of float32 round to TF32.
+        compile_norms: compile cumulative norms.
     """
 
-    def __init__(self, every: int = 10, settle: float = 5.0, tf32: bool = True) -> None:
+    def __init__(
+        self,
+        every: int = 10,
+        settle: float = 5.0,
+        tf32: bool = True,
+        compile_norms: bool = False,
+    ) -> None:
         self.every, self.settle = every, settle
         self.until = float(os.environ.get(UNTIL, "inf"))
         self._begun = self._validation = self._validation_begun = 0.0
         self._first = 0
         if tf32:
             torch.set_float32_matmul_precision("high")
+        if torch.cuda.is_available():
+            kernels.apply(compile_norms=compile_norms)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to count behind the first steps."""

@@ -22,6 +22,9 @@ from pathlib import Path
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from experiments.gpu import kernels
+
 HERE = Path(__file__).parent
 CHUNK = 15 << 20
 GRACE = 8.0
@@ -38,7 +41,9 @@ def command(name: str, runs: Path, words: list[str]) -> list[str]:
     return [*start, *told, "--runs", str(runs), "--name", name, *words]
 
 
-def train(names: list[str], runs: Path, until: float, words: list[str]) -> None:
+def train(
+    names: list[str], runs: Path, until: float, words: list[str], modes: dict[str, str]
+) -> None:
     """Train all, end all; what they print goes to RUNS/NAME.log."""
     runs.mkdir(parents=True, exist_ok=True)
     environment = {
@@ -53,7 +58,10 @@ def train(names: list[str], runs: Path, until: float, words: list[str]) -> None:
     for name in names:
         with (runs / f"{name}.log").open("w") as log:
             running[name] = subprocess.Popen(
-                command(name, runs, words), stdout=log, stderr=subprocess.STDOUT, env=environment
+                command(name, runs, words),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**environment, kernels.MODE: modes.get(name, "plain")},
             )
     for number, limit in ((signal.SIGTERM, until - 0.5 * GRACE), (signal.SIGKILL, until)):
         while time.time() < limit and any(one.poll() is None for one in running.values()):
@@ -163,10 +171,15 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--rnn", action="append", default=[], metavar="NAME=MODE", help="see kernels.py"
+    )
     given = sys.argv[1:]
     place = given.index("--") if "--" in given else len(given)
     arguments = parser.parse_args(given[:place])
-    train(arguments.names, arguments.runs, begun + 60 * arguments.minutes, given[place + 1 :])
+    modes = dict(pair.split("=") for pair in arguments.rnn)
+    until = begun + 60 * arguments.minutes
+    train(arguments.names, arguments.runs, until, given[place + 1 :], modes)
     table(arguments.names, arguments.runs)
     bring_home(arguments.names, arguments.runs, arguments.out)
     print(f"all: {time.time() - begun:.0f} s")
