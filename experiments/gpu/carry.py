@@ -85,7 +85,7 @@ def unpack(given: Sequence[Path], out: Path) -> None:
             tar.extractall(carried, filter="data")
     for folder in _shard_folders(carried):
         target = out / folder.relative_to(carried)
-        recode([folder], target, "pcm16", kbits=0, shard_mb=OPEN_MB)
+        recode([folder], target, "pcm16", kbits=0.0, shard_mb=OPEN_MB)
 
 
 def _shard_folders(root: Path) -> Iterator[Path]:
