@@ -1,5 +1,6 @@
 """Several players: steps are batches, and clipping, average, resume, replay and skipping are as for one."""
 
+import copy
 import csv
 import json
 import subprocess
@@ -17,12 +18,14 @@ from torch import nn
 from rased.cli.replay import replay
 from rased.cli.train import train
 from rased.errors import RasedError
+from rased.losses.waveform import L1
 from rased.tensors import read_checkpoint
 from rased.training.checkpoint import load_module
 from rased.training.history import read_launches
 from rased.training.players import Optimisation, Player, Team
 from rased.training.skipping import MOST_SKIPPED
-from tests.training.synthetic import Adversarial, TinyWaveform, Tones
+from rased.training.waveform import WaveformEnhancement
+from tests.training.synthetic import Adversarial, TinyMask, TinyWaveform, Tones
 from tests.training.test_by_hand import QUICK
 from tests.training.test_resume import DATA, ROOT, curve, weights
 
@@ -196,6 +199,33 @@ def test_the_average_moves_once_a_batch(tmp_path: Path, critic_first: bool) -> N
         torch._foreach_lerp_(average, kept["enhancer"], 1 - decay)
         for ours, theirs in zip(average, kept["average"], strict=True):
             torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-7)
+
+
+class Apart(Adversarial):
+    """Two players who have nothing to do with each other."""
+
+    def losses(self, batch: Any, player: str) -> dict[str, torch.Tensor]:
+        if player == "enhancer":
+            return self.terms_of(self.enhancer.predict(batch["noisy"]), batch)
+        return {"clean": (self.critic(batch["target"]) - 1).square().mean()}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.isinstance.treespec")
+@pytest.mark.parametrize("critic_first", [True, False])
+def test_a_second_player_changes_no_digit_of_the_first(tmp_path: Path, critic_first: bool) -> None:
+    """Dropout, clipping, schedule and average of the enhancer are those of a training of its own."""
+    torch.manual_seed(0)
+    enhancer = TinyMask()
+    alone = WaveformEnhancement(copy.deepcopy(enhancer), L1(), warmup_steps=2, ema_decay=0.9)
+    beside = Apart(copy.deepcopy(enhancer), critic_first=critic_first)
+    for module in (alone, beside):
+        pl.Trainer(default_root_dir=tmp_path, **QUICK, gradient_clip_val=0.01).fit(
+            module, datamodule=Tones(batches=6)
+        )
+    for part in ("enhancer", "average"):
+        ours, theirs = (getattr(module, part).state_dict() for module in (beside, alone))
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert not torch.equal(alone.enhancer.network[0].weight, enhancer.network[0].weight)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.isinstance.treespec")
