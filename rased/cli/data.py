@@ -106,6 +106,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the labels of these files into valid, by the hash of their names; default 0.1, 0 with --split",
     )
     pack.add_argument(
+        "--keep-channels",
+        action="store_true",
+        help="keep the channels of noise, for mixtures of several microphones; those of a rir are always kept",
+    )
+    pack.add_argument(
         "--shard-mb",
         type=float,
         default=256.0,
@@ -378,6 +383,7 @@ def _pack(arguments: argparse.Namespace) -> int:
             split=arguments.split or "train",
             valid_share=valid_share,
             shard_mb=arguments.shard_mb,
+            keep_channels=arguments.keep_channels,
             jobs=arguments.jobs,
             max_bad=arguments.max_bad,
             progress=progress,

@@ -11,6 +11,7 @@ EXAMPLES = """\
 examples:
   rased data rooms --out shards/rir --count 1000 --seed 1
   rased data rooms --out shards/rir --count 2000 --seed 1 --t60 0.2,0.6 --positions 2
+  rased data rooms --out shards/rir --count 1000 --seed 1 --microphones 4 --spacing 0.04
   rased data rooms --out shards/rir --count 500 --seed 1 --split train=0.8,valid=0.1,test=0.1
 
 Empty boxes of 2.5 x 2.5 x 2.3 to 10 x 8 x 4 m. The same command gives the same files for any --jobs;
@@ -41,7 +42,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="K",
-        help="microphones a room, each a response of its own; default 1",
+        help="places of a microphone or array in a room, each a response of its own; default 1",
+    )
+    parser.add_argument(
+        "--microphones",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of an array, the channels of each response; default 1",
+    )
+    parser.add_argument(
+        "--array", default="circle", choices=("circle", "line"), help="its shape; default circle"
+    )
+    parser.add_argument(
+        "--spacing",
+        type=float,
+        default=0.05,
+        metavar="M",
+        help="metres from a microphone of the array to the next; default 0.05",
     )
     parser.add_argument(
         "--split",
@@ -74,6 +92,9 @@ def run(arguments: argparse.Namespace) -> int:
         positions=arguments.positions,
         splits=arguments.split,
         sample_rate=arguments.sample_rate,
+        microphones=arguments.microphones,
+        array=arguments.array,
+        spacing=arguments.spacing,
     )
     with progress_bar("simulating") as progress:
         done = simulate(

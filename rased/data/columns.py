@@ -1,7 +1,7 @@
 """The columns of an index out of its JSON file, piece by piece, as small arrays: never all of it as Python objects."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal
@@ -75,7 +75,7 @@ def joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 
 def read_columns(
-    path: Path, kinds: Mapping[str, Kind], *, repair: str
+    path: Path, kinds: Mapping[str, Kind], *, optional: Collection[str] = (), repair: str
 ) -> tuple[Any, dict[str, NDArray[Any]]]:
     """What an index.json says besides its columns, in plain values, and these.
 
@@ -84,6 +84,7 @@ def read_columns(
     Args:
         path: of the index.
         kinds: of each column that is wanted, see `Kind`.
+        optional: those of them that may be missing.
         repair: a sentence that says what to do where it cannot be read.
 
     Raises:
@@ -91,7 +92,7 @@ def read_columns(
     """
     with _opened(path, repair) as stream:
         try:
-            return _in_pieces(stream, kinds, path, repair)
+            return _in_pieces(stream, kinds, optional, path, repair)
         except _OtherLayoutError:
             stored = _whole(path, repair)
     columns = stored.pop("columns", None)
@@ -99,6 +100,8 @@ def read_columns(
         raise RasedError(f"'{path}' is damaged: it lacks the field `columns`. {repair}")
     found = {}
     for name, kind in kinds.items():
+        if name not in columns and name in optional:
+            continue
         if name not in columns:
             raise RasedError(f"'{path}' is damaged: it lacks the field `columns.{name}`. {repair}")
         with _explained(path, name, repair):
@@ -181,7 +184,11 @@ def _head(stream: IO[bytes]) -> tuple[bytes, bytes]:
 
 
 def _in_pieces(
-    stream: IO[bytes], kinds: Mapping[str, Kind], path: Path, repair: str
+    stream: IO[bytes],
+    kinds: Mapping[str, Kind],
+    optional: Collection[str],
+    path: Path,
+    repair: str,
 ) -> tuple[Any, dict[str, NDArray[Any]]]:
     head, text = _head(stream)
     columns: dict[str, NDArray[Any]] = {}
@@ -199,7 +206,8 @@ def _in_pieces(
         if not text.startswith(b","):
             break
         text = text[1:]
-    if (text + stream.read(_PIECE)).strip() != b"}}" or columns.keys() != kinds.keys():
+    lacks = kinds.keys() - columns.keys() - {*optional}
+    if (text + stream.read(_PIECE)).strip() != b"}}" or lacks:
         raise _OtherLayoutError
     return _parsed(head, path, repair), columns
 

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from rased.data import remote
 from rased.data.cache import FULL_SCALE, Kept
 from rased.data.columns import Names, hexadecimal, joined
-from rased.data.schemas import Role
+from rased.data.schemas import CHANNELS, Role
 from rased.data.shards import DIGITS, Reader, ShardError, locate, read_index
 from rased.errors import RasedError
 
@@ -24,7 +25,7 @@ class Corpus:
         sample_rate: Hz, the same in every folder.
         key, label, sha256: strings, one a recording; label is the speaker, the type of noise or the
         room.
-        frames: samples of each recording.
+        frames: samples of each recording; channels: how many it has.
         remote: whether some of it lies elsewhere.
         kept: what of it is kept decoded, None for nothing (see `rased.data.cache`).
     """
@@ -69,8 +70,8 @@ class Corpus:
         self.key, self.label = (
             Names(joined([of[name].encoded for of in parts])) for name in ("key", "label")
         )
-        self.sha256, self.frames = (
-            joined([of[name] for of in parts]) for name in ("sha256", "frames")
+        self.sha256, self.frames, self.channels = (
+            joined([of[name] for of in parts]) for name in ("sha256", "frames", CHANNELS)
         )
         self._ends = np.cumsum([len(reader.index) for reader in self._readers])
         if len(indices) > 1 and len(np.unique(self.key.encoded)) != len(self):
@@ -115,6 +116,27 @@ class Corpus:
                 return np.multiply(kept.find(number)[start:end], scale, out=out)
         reader, row = self._find(number)
         return reader.read(row, start, frames, out=out)
+
+    def read_channels(
+        self, number: int, start: int = 0, frames: int = -1
+    ) -> Float[np.ndarray, "channel time"]:
+        """All channels of samples [start, start + frames) of one recording; never from memory."""
+        reader, row = self._find(number)
+        return reader.read_channels(row, start, frames)
+
+    def refuse_fewer(self, channels: int) -> None:
+        """Check that each recording has so many channels.
+
+        Raises:
+            RasedError: one has fewer.
+        """
+        fewer = np.flatnonzero(self.channels < channels)
+        if len(fewer):
+            raise RasedError(
+                f"{len(fewer)} recordings of {self.role} have fewer than {channels} channels, such as "
+                f"'{self.key[int(fewer[0])]}' with {self.channels[fewer[0]]}: set scene.microphones to the number that "
+                "all of them have, or leave them out."
+            )
 
     def _find(self, number: int) -> tuple[Reader, int]:
         """The folder of a recording and its row there."""

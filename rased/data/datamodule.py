@@ -378,10 +378,12 @@ class MixtureDataModule(pl.LightningDataModule):
         if plan.rir is None:
             return []
         length = convolution.grid_length(plan.frames + plan.taps)
-        spectra = self.mixing.responses(torch.zeros(plan.taps), 0, length)
+        several = plan.scene.microphones
+        rir = torch.zeros(plan.taps) if several == 1 else torch.zeros(several, plan.taps)
+        spectra = self.mixing.responses(rir, 0, length)
         told, count = [], len(plan.rir)
         for what, name, limit, size in (
-            ("decoded, in each process", "rooms_mb", self.rooms_mb, 4 * plan.taps),
+            ("decoded, in each process", "rooms_mb", self.rooms_mb, rir.nbytes),
             ("as spectra", "spectra_mb", self.spectra_mb, spectra.nbytes),
         ):
             fit = min(count, max(1, round(limit * 1e6) // size))

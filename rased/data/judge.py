@@ -50,6 +50,8 @@ def judge(
     details = stored.details
     if row is not None and row["sha256"] == digest:
         details = {**details, **head, **{name: row[name] for name in _REPEATED}}
+        if row.get("channels", 1) != details.get("channels", 1):
+            details["channels"] = row["channels"]
         if "seconds" in details:
             details["seconds"] = round(details["frames"] / details["sample_rate"], 3)
     return details, _damage(stored._replace(details=details), digest, row)
@@ -57,11 +59,11 @@ def judge(
 
 def altered(json_says: Details, should: Details) -> str:
     """Return in what the json of a good sample is damaged, "" for nothing."""
-    differs = [name for name in should if json_says[name] != should[name]]
+    differs = [name for name in should if json_says.get(name) != should[name]]
     if not differs:
         return ""
     return "its json says " + ", ".join(
-        f"{name} {json_says[name]!r}, the index {should[name]!r}" for name in differs
+        f"{name} {json_says.get(name)!r}, the index {should[name]!r}" for name in differs
     )
 
 
@@ -69,19 +71,24 @@ def _damage(stored: Stored, digest: str, row: Mapping[str, Any] | None) -> str:
     """Return why a sample cannot be used, "" where it is good."""
     if row is not None and row["sha256"] != digest:
         return "its bytes are not those that were packed (sha256)"
+    channels = stored.details.get("channels", 1)
     try:
-        frames = _frames(stored)
+        frames, there = _frames(stored)
     except soundfile.LibsndfileError as error:
         return f"it does not decode ({error.error_string.strip().rstrip('.')})"
     promised = stored.details["frames"]
+    if there != channels:
+        return f"it has {there} channels, not {channels}"
     return "" if frames == promised else f"it has {frames:g} samples, not {promised}"
 
 
-def _frames(stored: Stored) -> int | float:
-    """Samples that are there, decoded a piece at a time: a header may promise any number."""
+def _frames(stored: Stored) -> tuple[int | float, int]:
+    """Samples and channels that are there, decoded a piece at a time: a header may promise any number."""
     if stored.codec == "pcm16":
-        return len(stored.audio) / 2
+        channels = stored.details.get("channels", 1)
+        return len(stored.audio) / 2 / channels, channels
     with soundfile.SoundFile(io.BytesIO(stored.audio)) as file:
         if file.frames > DENSEST * len(stored.audio):
-            return file.frames
-        return sum(len(block) for block in file.blocks(_BLOCK, dtype="int16"))
+            return file.frames, file.channels
+        blocks = file.blocks(_BLOCK, dtype="int16")
+        return sum(len(block) for block in blocks), file.channels

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rased.data.columns import Kind, hexadecimal
-from rased.data.schemas import COLUMNS, Head, read_index_parts
+from rased.data.schemas import CHANNELS, COLUMNS, Head, read_index_parts
 from rased.data.shards import INDEX
 from rased.data.tables import temporary_table
 from rased.errors import RasedError
@@ -77,7 +77,8 @@ class Known(Mapping[str, dict[str, Any]]):
             raise KeyError(key)
         assert self._stored is not None
         row, columns = int(self._order[place]), self._stored.columns
-        values = {name: columns[name][row].item() for name in COLUMNS if ALL[name] == "small"}
+        numbers = [*(name for name in COLUMNS if ALL[name] == "small"), CHANNELS]
+        values = {name: columns[name][row].item() for name in numbers}
         return {
             **{name: columns[name][row].decode() for name in TEXTS},
             **values,

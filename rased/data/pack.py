@@ -8,7 +8,7 @@ listed in skipped.json.
 import io
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from rased.audio import RATES, BadAudioError, printable
+from rased.audio import CHANNELS, RATES, BadAudioError, printable
 from rased.data import opus
 from rased.data.corpora.base import VOICEBANK_TEST_SPEAKERS
 from rased.data.folder import SKIPPED, Skipped, Writer, begin, read_skipped, recover, writing
@@ -31,6 +31,8 @@ from rased.disk import sha256, write_json
 from rased.errors import ProblemsFound, RasedError, nearest
 from rased.parallel import in_order
 
+MOST_CHANNELS: dict[Codec, int] = {"flac": 8, "pcm16": CHANNELS, "opus": 1}
+"""That a sample may have in a shard."""
 VALID_SHARE = 0.1
 """Of the labels into the split valid, where nothing names a split: a training needs one."""
 _FEW = 10
@@ -79,6 +81,7 @@ def pack(
     split: str = "train",
     valid_share: float = 0.0,
     shard_mb: float = 256.0,
+    keep_channels: bool = False,
     jobs: int = 0,
     max_bad: float = 0.1,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -90,13 +93,14 @@ def pack(
     Args:
         given: folders, manifests and files (see `sources.collect`).
         out: folder of the shards; made where it is missing.
-        role: speech, noise or rir. A rir keeps its first channel, the others are mixed to one.
+        role: speech, noise or rir. A rir keeps its channels, those of the others are mixed to one.
         codec: "flac", "pcm16" (raw: larger, several times faster to read) or "opus" (lossy: a tenth of the size).
         sample_rate: Hz to resample to.
         kbits: kbit/s of opus; the others take no notice.
         split: for files whose split neither manifest nor folder names.
         valid_share: of the labels of these files in the split valid (see `sources.Listing.divide`).
         shard_mb: a shard ends before it exceeds this many megabytes (a larger sample gets its own).
+        keep_channels: of noise too, for mixtures of several microphones.
         jobs: files decoded at the same time; 0: one per CPU core. The result does not depend on it.
         max_bad: the run stops when more than this share of all files, and more than ten, are bad.
         progress: called with (files done, files in all).
@@ -115,6 +119,7 @@ def pack(
         sample_rate=sample_rate,
         kbits=kbits,
         shard_mb=shard_mb,
+        keep_channels=keep_channels,
         jobs=jobs,
         max_bad=max_bad,
         progress=progress,
@@ -130,6 +135,7 @@ def pack_listing(
     sample_rate: int = 16_000,
     kbits: float = opus.USUAL,
     shard_mb: float = 256.0,
+    keep_channels: bool = False,
     jobs: int = 0,
     max_bad: float = 0.1,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -140,6 +146,10 @@ def pack_listing(
         RasedError: as `pack`; and the test speech of VoiceBank+DEMAND outside the split test.
     """
     _check(role, codec, sample_rate, kbits, shard_mb, jobs, max_bad)
+    if keep_channels and role == "speech":
+        raise RasedError(
+            "Speech is packed as one channel: its several channels come from rooms. Keep those of noise or rir."
+        )
     _refuse_test_speakers(listing)
     request = {
         "schema": 1,
@@ -150,6 +160,7 @@ def pack_listing(
         "files": len(listing),
         "listing_sha256": listing.digest(),
         **({"kbits": kbits} if codec == "opus" else {}),
+        **({"keep_channels": True} if keep_channels and role == "noise" else {}),
     }
     with writing(out):
         if begin(out, request):
@@ -160,11 +171,14 @@ def pack_listing(
 def encode(
     samples: NDArray[np.int16], codec: Codec, sample_rate: int, kbits: float = opus.USUAL
 ) -> bytes:
-    """Return the samples as they lie in a shard: a FLAC file, raw little-endian 16-bit, or Opus in Ogg.
+    """Return the samples, (time,) or (time, channel), as they lie in a shard.
+
+    A FLAC file, raw little-endian 16-bit, or Opus in Ogg.
 
     FLAC of the level that decodes fastest: a fifth less time than the highest, for 2 to 6 % more bytes.
     """
-    return encode_blocks([samples], codec, sample_rate, kbits)
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    return encode_blocks([samples], codec, sample_rate, kbits, channels=channels)
 
 
 def encode_blocks(
@@ -172,6 +186,8 @@ def encode_blocks(
     codec: Codec,
     sample_rate: int,
     kbits: float = opus.USUAL,
+    *,
+    channels: int = 1,
 ) -> bytes:
     """As `encode`, of samples that come some at a time."""
     data = io.BytesIO()
@@ -182,7 +198,7 @@ def encode_blocks(
     if codec == "opus":
         return opus.encode(blocks, sample_rate, kbits)
     with soundfile.SoundFile(
-        data, "w", sample_rate, 1, "PCM_16", format="FLAC", compression_level=0.0
+        data, "w", sample_rate, channels, "PCM_16", format="FLAC", compression_level=0.0
     ) as file:
         for samples in blocks:
             file.write(samples)
@@ -251,7 +267,7 @@ def _pack(
 
     def prepare(source: Source) -> tuple[Details, bytes, str] | Skipped:
         try:
-            return _sample(source, role, codec, sample_rate, request.get("kbits", opus.USUAL))
+            return _sample(source, request)
         except BadAudioError as error:
             return Skipped(printable(source.path), error.reason)
 
@@ -317,10 +333,9 @@ def _summary(out: Path, listing: Listing) -> Packed:
     )
 
 
-def _sample(
-    source: Source, role: Role, codec: Codec, sample_rate: int, kbits: float
-) -> tuple[Details, bytes, str]:
+def _sample(source: Source, request: Mapping[str, Any]) -> tuple[Details, bytes, str]:
     """Return what a shard holds of a recording, and what is unusual about its file."""
+    role, codec, sample_rate = request["role"], request["codec"], request["sample_rate"]
     try:
         if source.sha256 and sha256(source.file) != source.sha256:
             raise BadAudioError(
@@ -329,8 +344,20 @@ def _sample(
             )
     except OSError:
         pass  # decoding says why it cannot be read
-    decoded = decode(source.file, sample_rate=sample_rate, role=role)
-    data = encode_blocks(decoded.blocks(), codec, sample_rate, kbits)
+    keep = request.get("keep_channels", False)
+    decoded = decode(source.file, sample_rate=sample_rate, role=role, keep_channels=keep)
+    if decoded.channels > MOST_CHANNELS[codec]:
+        raise BadAudioError(
+            source.file,
+            f"has {decoded.channels} channels; {codec} takes {MOST_CHANNELS[codec]}, pcm16 any number (--codec)",
+        )
+    data = encode_blocks(
+        decoded.blocks(),
+        codec,
+        sample_rate,
+        request.get("kbits", opus.USUAL),
+        channels=decoded.channels,
+    )
     details = {
         "key": source.key,
         "role": role,
@@ -344,9 +371,12 @@ def _sample(
         "path": printable(source.path),
         "note": "; ".join(part for part in (source.note, decoded.note) if part),
         "gain_db": decoded.gain_db,
+        **({"channels": decoded.channels} if decoded.channels > 1 else {}),
     }
     if role == "rir":
-        details |= describe(decoded.samples, sample_rate=sample_rate)
+        samples = decoded.samples
+        first = samples if decoded.channels == 1 else samples[:, 0]
+        details |= describe(first, sample_rate=sample_rate)
     return details, data, decoded.remark
 
 

@@ -21,8 +21,10 @@ from rased.errors import RasedError
 from rased.signal import levels, room
 
 Samples = Float[np.ndarray, " samples"]
+Responses = Float[np.ndarray, "*channel taps"]
 Shuffle = Literal["auto", "samples", "blocks"]
 _SPEED, _BABBLE, _SPEECH = (1 << 16) + 1, (1 << 16) + 2, (1 << 16) + 3
+_NOISE_ROOM, _ENROLMENT = (1 << 16) + 4, (1 << 16) + 5
 """Streams of a sample's generator, apart from those of its noises, which count up from 4."""
 _STREAMS: dict[Role, int] = {"speech": 0, "noise": 1, "rir": 2}
 """Of the generators that orders are drawn from."""
@@ -51,7 +53,8 @@ class Drawn:
 
     `noise_db` is the level of each noise over that of the first; `shaping` holds the coefficients
     for the speech and the noise, or nothing. `babble` holds the voices of the first noise, where that is babble; the
-    others are in `noise` then. Where nobody is `speaking`, the speech is silent.
+    others are in `noise` then. Where nobody is `speaking`, the speech is silent. `noise_rir` is the response that the
+    noise goes through before several microphones, `enrolment` a crop of another utterance of the speaker.
     """
 
     epoch: int
@@ -67,6 +70,8 @@ class Drawn:
     speed: float = 1.0
     babble: tuple[tuple[Piece, ...], ...] = ()
     speaking: bool = True
+    noise_rir: int | None = None
+    enrolment: Piece | None = None
 
 
 class Turns:
@@ -114,12 +119,16 @@ class Nearby:
 class Rooms:
     """Impulse responses, decoded once, in `taps` samples, of which `tail` count from the direct path.
 
+    Of several microphones all are cut and faded alike, by the direct path of the first one.
     At most `limit` bytes are kept, in each process its own.
     """
 
-    def __init__(self, rir: Corpus, taps: int, tail: int, *, limit: int) -> None:
+    def __init__(
+        self, rir: Corpus, taps: int, tail: int, *, limit: int, microphones: int = 1
+    ) -> None:
         self.rir, self.taps, self.tail, self.limit = rir, taps, tail, limit
-        self._kept: OrderedDict[int, tuple[Samples, int]] = OrderedDict()
+        self.microphones = microphones
+        self._kept: OrderedDict[int, tuple[Responses, int]] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
         """What is kept stays behind."""
@@ -128,10 +137,12 @@ class Rooms:
     @property
     def bytes(self) -> int:
         """What is kept now."""
-        return len(self._kept) * self.taps * np.dtype(np.float32).itemsize
+        return len(self._kept) * self.microphones * self.taps * np.dtype(np.float32).itemsize
 
-    def __getitem__(self, number: int) -> tuple[Samples, int]:
-        """Response (taps,), zero-padded or faded out over its last 50 ms, and its direct path.
+    def __getitem__(self, number: int) -> tuple[Responses, int]:
+        """Response, zero-padded or faded out over its last 50 ms, and its direct path.
+
+        (taps,), of several microphones (channel, taps).
 
         Raises:
             RasedError: it cannot be read, or is silent.
@@ -144,20 +155,24 @@ class Rooms:
         self._kept[number] = found
         return found
 
-    def _cut(self, number: int) -> tuple[Samples, int]:
-        stored = torch.from_numpy(self.rir.read(number))
-        if not bool(stored.any()):
+    def _cut(self, number: int) -> tuple[Responses, int]:
+        if self.microphones == 1:
+            stored = torch.from_numpy(self.rir.read(number))[None]
+        else:
+            stored = torch.from_numpy(self.rir.read_channels(number)[: self.microphones])
+        if not bool(stored[0].any()):
             raise RasedError(
                 f"the impulse response '{self.rir.key[number]}' is silent; leave it out."
             )
-        heard, direct = room.from_direct_path(stored, sample_rate=self.rir.sample_rate)
-        end = min(len(heard), direct + self.tail)
-        response = np.zeros(self.taps, np.float32)
-        response[:end] = heard[:end].numpy()
-        if end < len(heard):
+        first, direct = room.from_direct_path(stored[0], sample_rate=self.rir.sample_rate)
+        heard = stored[:, stored.shape[-1] - len(first) :]
+        end = min(len(first), direct + self.tail)
+        response = np.zeros((self.microphones, self.taps), np.float32)
+        response[:, :end] = heard[:, :end].numpy()
+        if end < len(first):
             fade = min(self.tail // 2, self.rir.sample_rate // 20)
-            response[end - fade : end] *= np.linspace(1, 0, fade, dtype=np.float32)
-        return response, direct
+            response[:, end - fade : end] *= np.linspace(1, 0, fade, dtype=np.float32)
+        return response[0] if self.microphones == 1 else response, direct
 
 
 class Plan:
@@ -175,7 +190,9 @@ class Plan:
         scene: how to draw.
         seed: of everything.
         count: samples in an epoch; every utterance comes once before any comes again.
-        frames: samples of a mixture; `speech_frames`: of the speech in it, before it is brought to its speed.
+        frames: samples of a mixture; `speech_frames`: of the speech in it, before it is brought to its speed;
+            `enrolment_frames`: of an enrolment, 0 for none.
+        noise_channels: of the noise as it is read: 1, or one for each microphone.
     """
 
     def __init__(
@@ -206,7 +223,7 @@ class Plan:
 
         Raises:
             RasedError: several sample rates, a seed that names no generator, a window without a block, or
-                one that the cache cannot hold.
+                one that the cache cannot hold; recordings with too few channels, a speaker without an enrolment.
         """
         if not 0 <= seed < order.SEEDS:
             raise RasedError(f"The seed is {seed}; it lies between 0 and {order.SEEDS - 1}.")
@@ -225,7 +242,11 @@ class Plan:
         self.frames = self.speech_frames = round(scene.segment * self.sample_rate)
         if scene.speed != (1, 1):
             self.speech_frames = source_frames(self.frames, scene.speed[1])
+        self.noise_channels = self._channels_of_noise()
+        self.enrolment_frames = round((scene.enrolment or 0) * self.sample_rate)
         _, self._group = np.unique(speech.label.encoded, return_inverse=True)
+        self._speaker = self._group
+        self._check_speakers()
         in_order: Callable[[int, int], np.ndarray] = partial(
             order.permutation, seed, count=len(speech)
         )
@@ -242,7 +263,13 @@ class Plan:
         self.taps = round(room.BEFORE_MS * self.sample_rate / 1000) + self.tail
         self.rooms = None
         if rir is not None:
-            self.rooms = Rooms(rir, self.taps, self.tail, limit=round(rooms_mb * 1e6))
+            self.rooms = Rooms(
+                rir,
+                self.taps,
+                self.tail,
+                limit=round(rooms_mb * 1e6),
+                microphones=scene.microphones,
+            )
         by_group = np.argsort(self._group, kind="stable")
         _, starts = np.unique(self._group[by_group], return_index=True)
         self._fillers = np.split(by_group, starts[1:])
@@ -270,7 +297,9 @@ class Plan:
         random = order.generator(self.seed, epoch, index)
         scene = self.scene
         utterance = self._utterance(epoch, index)
-        speech, speed = self._speech(utterance, random, self.frames), 1.0
+        enrolment = self._enrol(epoch, index, utterance) if self.enrolment_frames else None
+        aside = enrolment.recording if enrolment else None
+        speech, speed = self._speech(utterance, random, self.frames, aside), 1.0
         if scene.speed != (1, 1):
             voice = order.generator(self.seed, epoch, index, _SPEED)
             speed = float(np.exp(voice.uniform(*np.log(scene.speed))))
@@ -293,13 +322,15 @@ class Plan:
                 shaping = tuple(
                     tuple(map(float, filters.uniform(-0.375, 0.375, 4))) for _ in range(2)
                 )
+        rir = self._any(self.rir, epoch, index, random) if self.rir and in_room else None
+        moved = noisy and scene.microphones > 1 and self.noise_channels == 1
         return Drawn(
             epoch=epoch,
             index=index,
             speech=speech,
             noise=tuple(piece for piece, _ in noises if noisy),
             noise_db=tuple(level for _, level in noises if noisy),
-            rir=self._any(self.rir, epoch, index, random) if self.rir and in_room else None,
+            rir=rir,
             snr_db=float(random.uniform(*scene.snr_db)) if noisy else float("inf"),
             level_dbfs=float(random.uniform(*scene.level_dbfs)),
             shaping=shaping,
@@ -307,7 +338,63 @@ class Plan:
             speed=speed,
             babble=babble,
             speaking=not noisy or self._is_speaking(epoch, index),
+            noise_rir=self._elsewhere_in(rir, epoch, index) if moved and rir is not None else None,
+            enrolment=enrolment,
         )
+
+    def _channels_of_noise(self) -> int:
+        """As many as microphones where its recordings have several, else 1.
+
+        Raises:
+            RasedError: recordings have too few channels.
+        """
+        microphones = self.scene.microphones
+        if microphones == 1:
+            return 1
+        if self.rir is not None:
+            self.rir.refuse_fewer(microphones)
+        if int(self.noise.channels.max()) == 1:
+            return 1
+        self.noise.refuse_fewer(microphones)
+        if self.scene.babble_probability:
+            raise RasedError(
+                "babble is made of one channel, and the noise has several: leave babble_probability at 0, or pack the "
+                "noise without --keep-channels."
+            )
+        return microphones
+
+    def _check_speakers(self) -> None:
+        """Check that each speaker has another utterance to be enrolled by."""
+        alone = np.flatnonzero(np.bincount(self._speaker)[self._speaker] == 1)
+        if self.enrolment_frames and len(alone):
+            first = int(alone[0])
+            raise RasedError(
+                f"enrolment takes another utterance of the same speaker, and {len(alone)} speakers of the split "
+                f"'{self.speech.split}' have one alone, such as '{self.speech.label[first]}' with "
+                f"'{self.speech.key[first]}': leave them out of the shards, or set scene.enrolment to null."
+            )
+
+    def _enrol(self, epoch: int, index: int, utterance: int) -> Piece:
+        """Draw a crop of another utterance of the speaker, near this one where there is one."""
+        random = order.generator(self.seed, epoch, index, _ENROLMENT)
+        near = self._fillers[self._group[utterance]]
+        if len(near) == 1:
+            near = np.flatnonzero(self._speaker == self._speaker[utterance])
+        recording = int(random.choice(near[near != utterance]))
+        length, frames = int(self.speech.frames[recording]), self.enrolment_frames
+        start = int(random.integers(length if length < frames else length - frames + 1))
+        return Piece(recording, start, frames, 0)
+
+    def _elsewhere_in(self, rir: int, epoch: int, index: int) -> int:
+        """Draw where the noise is: another response of the same room, else any other one."""
+        assert self.rir is not None
+        random = order.generator(self.seed, epoch, index, _NOISE_ROOM)
+        labels = self.rir.label.encoded
+        places = np.flatnonzero(labels == labels[rir])
+        if len(places) > 1:
+            return int(random.choice(places[places != rir]))
+        drawn = self._any(self.rir, epoch, index, random)
+        return drawn if drawn != rir else (drawn + 1) % len(self.rir)
 
     def _is_speaking(self, epoch: int, index: int) -> bool:
         """Whether a noisy mixture has speech."""
@@ -368,10 +455,17 @@ class Plan:
             for _ in range(count)
         ]
 
-    def _speech(self, utterance: int, random: np.random.Generator, reach: int) -> tuple[Piece, ...]:
-        """A crop of `reach` samples, or the whole utterance and more of the same speaker behind pauses."""
+    def _speech(
+        self, utterance: int, random: np.random.Generator, reach: int, aside: int | None = None
+    ) -> tuple[Piece, ...]:
+        """A crop of `reach` samples, or the whole utterance and more of the same speaker behind pauses.
+
+        The recording `aside` is not used.
+        """
         pieces: list[Piece] = []
         fillers = self._fillers[self._group[utterance]]
+        if aside is not None:
+            fillers = fillers[fillers != aside]
         at = 0
         while at < reach:
             length, left = int(self.speech.frames[utterance]), reach - at

@@ -1,23 +1,23 @@
 """Simulated rooms as shards of impulse responses: a room is a function of (seed, number), whatever the number of jobs.
 
 Empty boxes with walls of different absorption, an omnidirectional source and omnidirectional
-microphones: image sources for the first reflections, ray tracing for the tail (Scheibler, Bezzam,
+microphones or arrays of them: image sources for the first reflections, ray tracing for the tail (Scheibler, Bezzam,
 Dokmanic, "Pyroomacoustics: a Python package for audio room simulation and array processing
 algorithms", ICASSP 2018, arXiv 1710.04196).
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
 
 from rased.data.folder import Writer, begin, recover, writing
-from rased.data.pack import encode
+from rased.data.pack import MOST_CHANNELS, encode
 from rased.data.responses import describe
 from rased.data.schemas import Codec
 from rased.data.shards import write_index
@@ -26,12 +26,15 @@ from rased.errors import RasedError
 from rased.parallel import in_order
 
 Response = Float[np.ndarray, " _"]
+Array = Literal["circle", "line"]
 SMALLEST = (2.5, 2.5, 2.3)
 LARGEST = (10.0, 8.0, 4.0)
 """Metres: length, width and height lie between these."""
 SHORTEST_T60 = 0.1
 """Seconds; the walls of the largest room then absorb 82 %."""
 _TO_WALL = 0.4
+_REACH = 0.25
+"""Metres from the middle of an array: inside the room, and clear of the source."""
 _DISTANCE = (0.3, 4.0)
 _IMAGE_ORDER = 10
 _RAYS = 5000
@@ -47,9 +50,12 @@ class Recipe:
         count: number of rooms.
         seed: of everything.
         t60: range of the reverberation time in seconds (Eyring's; what came out is measured).
-        positions: microphones in each room, each a response of its own.
+        positions: places of a microphone or array in each room, each a response of its own.
         splits: shares of the rooms by split; they need not add up to 1.
         sample_rate: Hz.
+        microphones: how many a response has, a channel each: an array, level and turned by chance.
+        array: "circle" or "line".
+        spacing: metres from a microphone of an array to the next.
     """
 
     count: int
@@ -58,6 +64,9 @@ class Recipe:
     positions: int = 1
     splits: Mapping[str, float] = field(default_factory=lambda: {"train": 1.0})
     sample_rate: int = 16_000
+    microphones: int = 1
+    array: Array = "circle"
+    spacing: float = 0.05
 
     def __post_init__(self) -> None:
         """Check once, where the value is made."""
@@ -78,6 +87,41 @@ class Recipe:
             )
         if not 8000 <= self.sample_rate <= 48_000:
             raise RasedError(f"The sample rate is {self.sample_rate} Hz; allowed: 8000 to 48000.")
+        self._check_array()
+
+    def _check_array(self) -> None:
+        if not 1 <= self.microphones <= MOST_CHANNELS["flac"]:
+            raise RasedError(
+                f"{self.microphones} microphones in an array; allowed: 1 to {MOST_CHANNELS['flac']}."
+            )
+        if self.array not in get_args(Array):
+            raise RasedError(f"An array '{self.array}'; allowed: circle, line.")
+        if not 0 < self.spacing < math.inf or self.radius > _REACH:
+            raise RasedError(
+                f"{self.microphones} microphones on a {self.array}, {self.spacing} m apart, reach {self.radius:.3g} m "
+                f"from its middle; allowed: a spacing above 0, and up to {_REACH} m."
+            )
+
+    @property
+    def radius(self) -> float:
+        """Metres from the middle of an array to its outermost microphones."""
+        if self.microphones == 1:
+            return 0.0
+        if self.array == "line":
+            return self.spacing * (self.microphones - 1) / 2
+        return self.spacing / (2 * math.sin(math.pi / self.microphones))
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it; the array only where there is one."""
+        fields = {
+            **asdict(self),
+            "t60": list(self.t60),
+            "splits": dict(sorted(self.splits.items())),
+        }
+        if self.microphones == 1:
+            for name in ("microphones", "array", "spacing"):
+                del fields[name]
+        return fields
 
     def split(self, number: int) -> str:
         """The split of a room: the splits, in the order of their names, get their shares of the rooms in a row."""
@@ -99,7 +143,7 @@ class Room:
         absorption: of the walls west, east, south, north, floor and ceiling.
         scattering: share of what is reflected that leaves in any direction.
         source: place of the source.
-        microphones: places of the microphones.
+        microphones: places of the microphones, those of an array behind each other.
     """
 
     size: tuple[float, float, float]
@@ -157,11 +201,7 @@ def simulate(
         "codec": codec,
         "shard_mb": shard_mb,
         "simulator": f"pyroomacoustics {version}",
-        "recipe": {
-            **asdict(recipe),
-            "t60": list(recipe.t60),
-            "splits": dict(sorted(recipe.splits.items())),
-        },
+        "recipe": recipe.plain(),
     }
     total = recipe.count * recipe.positions
     with writing(out):
@@ -220,23 +260,38 @@ def draw(recipe: Recipe, number: int) -> Room:
     if walls.max() > 0.99:
         walls[:] = absorbed
     source = _place(random, size)
-    microphones: list[tuple[float, float, float]] = []
-    while len(microphones) < recipe.positions:
+    places: list[Float[np.ndarray, " 3"]] = []
+    while len(places) < recipe.positions:
         place = _place(random, size)
         if _DISTANCE[0] <= float(np.linalg.norm(place - source)) <= _DISTANCE[1]:
-            microphones.append(_point(place))
+            places.append(place)
+    turns = np.random.default_rng((recipe.seed, number, 2)).uniform(0, 2 * math.pi, len(places))
+    around = zip(places, turns, strict=True)
     return Room(
         size=_point(size),
         t60=round(t60, 4),
         absorption=tuple(round(float(wall), 4) for wall in walls),
         scattering=round(float(random.uniform(0.1, 0.4)), 3),
         source=_point(source),
-        microphones=tuple(microphones),
+        microphones=tuple(point for place, turn in around for point in _array(recipe, place, turn)),
     )
 
 
+def _array(
+    recipe: Recipe, middle: Float[np.ndarray, " 3"], turn: float
+) -> list[tuple[float, float, float]]:
+    """Places of the microphones of one array: on a level, counted round the circle or along the line."""
+    count = recipe.microphones
+    if recipe.array == "line":
+        along, angles = recipe.spacing * (np.arange(count) - (count - 1) / 2), np.full(count, turn)
+    else:
+        along, angles = np.full(count, recipe.radius), turn + 2 * math.pi * np.arange(count) / count
+    offsets = np.stack([along * np.cos(angles), along * np.sin(angles), np.zeros(count)], axis=1)
+    return [_point(middle + offset) for offset in offsets]
+
+
 def responses(room: Room, *, seed: int, sample_rate: int) -> list[Response]:
-    """Simulate a room: one response for each microphone, cut where 70 dB of its energy have gone."""
+    """Simulate a room: one response for each microphone."""
     acoustics = _pyroomacoustics()
     acoustics.constants.set("num_threads", 1)  # with more, sums come in any order
     acoustics.random.seed(seed)
@@ -258,32 +313,37 @@ def responses(room: Room, *, seed: int, sample_rate: int) -> list[Response]:
     for place in room.microphones:
         box.add_microphone(list(place))
     box.compute_rir()
-    return [_shortened(np.asarray(of_microphone[0])) for of_microphone in box.rir]
+    return [np.asarray(of_microphone[0]) for of_microphone in box.rir]
 
 
 def render(number: int, *, recipe: Recipe, codec: Codec) -> list[tuple[Details, bytes]]:
     """Draw, simulate, measure and encode one room."""
     room = draw(recipe, number)
     seed = int(np.random.SeedSequence((recipe.seed, number, 1)).generate_state(1)[0]) >> 1
-    made = []
-    for place, response in enumerate(responses(room, seed=seed, sample_rate=recipe.sample_rate)):
+    made, count = [], recipe.microphones
+    simulated = responses(room, seed=seed, sample_rate=recipe.sample_rate)
+    for place in range(recipe.positions):
+        own = slice(place * count, (place + 1) * count)
+        response = _shortened(simulated[own])
         scale = _PEAK / float(np.abs(response).max())
         samples = np.rint(response * (32768 * scale)).astype(np.int16)
+        microphones = room.microphones[own]
         name = key(recipe, number, place)
-        distance = math.dist(room.source, room.microphones[place])
+        distance = math.dist(room.source, microphones[0])
         details = {
             "key": name,
             "role": "rir",
             "split": recipe.split(number),
             "label": name.rpartition("_p")[0],
             "sample_rate": recipe.sample_rate,
-            "frames": len(samples),
-            "seconds": round(len(samples) / recipe.sample_rate, 3),
+            "frames": samples.shape[1],
+            "seconds": round(samples.shape[1] / recipe.sample_rate, 3),
+            **({"channels": count} if count > 1 else {}),
             "licence": "CC0-1.0",
             "source": f"simulated (pyroomacoustics {_pyroomacoustics().__version__})",
             "path": "",
             "note": "image sources and ray tracing in an empty box",
-            **describe(samples, sample_rate=recipe.sample_rate),
+            **describe(samples[0], sample_rate=recipe.sample_rate),
             "distance": round(distance, 3),
             "room": {
                 "size": list(room.size),
@@ -291,10 +351,12 @@ def render(number: int, *, recipe: Recipe, codec: Codec) -> list[tuple[Details, 
                 "absorption": list(room.absorption),
                 "scattering": room.scattering,
                 "source": list(room.source),
-                "microphone": list(room.microphones[place]),
+                "microphone": list(microphones[0]),
+                **({"array": [list(each) for each in microphones]} if count > 1 else {}),
             },
         }
-        made.append((details, encode(samples, codec, recipe.sample_rate)))
+        stored = samples[0] if count == 1 else samples.T
+        made.append((details, encode(stored, codec, recipe.sample_rate)))
     return made
 
 
@@ -331,8 +393,16 @@ def _point(place: Float[np.ndarray, " 3"]) -> tuple[float, float, float]:
     return x, y, z
 
 
-def _shortened(response: Response) -> Response:
+def _shortened(several: Sequence[Response]) -> Float[np.ndarray, "channel time"]:
+    """The responses of an array, cut where 70 dB of the energy of each have gone."""
+    end = max(_end(response) for response in several)
+    together = np.zeros((len(several), end), several[0].dtype)
+    for channel, response in zip(together, several, strict=True):
+        channel[: len(response)] = response[:end]
+    return together
+
+
+def _end(response: Response) -> int:
     energy = np.square(response.astype(np.float64))
     remaining = np.cumsum(energy[::-1])[::-1]
-    last = np.flatnonzero(remaining > remaining[0] * 10 ** (_QUIET_DB / 10))[-1]
-    return response[: int(last) + 1]
+    return int(np.flatnonzero(remaining > remaining[0] * 10 ** (_QUIET_DB / 10))[-1]) + 1

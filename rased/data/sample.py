@@ -46,9 +46,11 @@ class Batch(TypedDict):
 
     Attributes:
         clean: dry speech, before it is brought to its speed.
-        noise: noise, as long as the mixture; several are added up.
-        rir: room impulse responses, zero-padded behind; a unit impulse where there is no room.
-        direct_path: index in samples of the direct path in each rir.
+        noise: noise, as long as the mixture; several are added up. With a channel for each microphone only where its
+            recordings have several.
+        rir: room impulse responses, zero-padded behind; a unit impulse where there is no room. With a channel for
+            each microphone where there are several.
+        direct_path: index in samples of the direct path in each rir, in its first channel.
         snr_db: wanted ratio of the active level of the reverberant speech to the noise level.
         level_dbfs: wanted level of the mixture (rms, dB re full scale).
         index: global index of the sample in the epoch.
@@ -61,11 +63,14 @@ class Batch(TypedDict):
         skipped: one sentence for each sample of the batch that could not be read and is missing.
         rooms_bytes: what the impulse responses take that the reader of this batch keeps.
         stored: only where recordings are kept on the device.
+        noise_rir: responses that noise of one channel goes through, with `noise_direct_path` and `noise_rir_key` as
+            for speech; only for several microphones.
+        enrolment: another utterance of the speaker, only where the scene has enrolments.
     """
 
     clean: Float[Tensor, "batch source"]
-    noise: Float[Tensor, "batch time"]
-    rir: Float[Tensor, "batch taps"]
+    noise: Float[Tensor, "batch *channel time"]
+    rir: Float[Tensor, "batch *channel taps"]
     direct_path: Int[Tensor, " batch"]
     snr_db: Float[Tensor, " batch"]
     level_dbfs: Float[Tensor, " batch"]
@@ -79,6 +84,10 @@ class Batch(TypedDict):
     rooms_bytes: int
     speed: NotRequired[Float[Tensor, " batch"]]
     stored: NotRequired[Stored]
+    noise_rir: NotRequired[Float[Tensor, "batch channel taps"]]
+    noise_direct_path: NotRequired[Int[Tensor, " batch"]]
+    noise_rir_key: NotRequired[list[str]]
+    enrolment: NotRequired[Float[Tensor, "batch enrolment_time"]]
 
 
 class Mixture(TypedDict):
@@ -87,6 +96,9 @@ class Mixture(TypedDict):
     `early + late + noise` is the mixture before any distortion, to float precision. Where
     `distorted` is "", that is `noisy`; elsewhere `noisy` is what the named distortions made of it,
     and the target stays what it is without them.
+
+    With several microphones noisy is (batch, channel, time). Target, parts, SNR and level are those of the reference,
+    channel 0.
 
     Attributes:
         noisy: what the enhancer gets.
@@ -98,11 +110,12 @@ class Mixture(TypedDict):
         index: global index of the sample in the epoch.
         key: key of the speech; `noise_key` and `rir_key` as in Batch.
         distorted: names of the distortions of each mixture in order, joined by "+"; "" for none.
-        condition: what a model needs besides (`Enhancer.conditions`), by name; each (batch, ...).
+        condition: what a model needs besides (`Enhancer.conditions`), by name, each (batch, ...): "enrolment", another
+            utterance of the speaker, where the scene has enrolments.
     """
 
     condition: NotRequired[dict[str, Tensor]]
-    noisy: Float[Tensor, "batch time"]
+    noisy: Float[Tensor, "batch *channel time"]
     target: Float[Tensor, "batch time"]
     early: Float[Tensor, "batch time"]
     late: Float[Tensor, "batch time"]

@@ -38,6 +38,11 @@ class Scene:
         babble_voices: range of their number.
         speech_probability: share of the noisy mixtures with speech; in the others the target is silent.
         distortions: what happens to the mixture behind the microphone, and how often.
+        microphones: channels of a mixture: the first ones of the impulse responses. Noise of as many channels or more
+            is used as it is; noise of one channel comes from another place of the same room (of another room where
+            the room has no other response). Without a room, speech and such noise are the same at all microphones.
+        enrolment: seconds of another utterance of the same speaker, dry and as it is recorded, which models that
+            take the condition "enrolment" get; a shorter utterance is repeated. None: no enrolment.
     """
 
     segment: float = 4.0
@@ -55,6 +60,8 @@ class Scene:
     babble_voices: tuple[int, int] = (6, 8)
     speech_probability: float = 1.0
     distortions: Distortions = Distortions()  # noqa: RUF009 - a frozen value
+    microphones: int = 1
+    enrolment: float | None = None
 
     def __post_init__(self) -> None:
         """Check once, where the value is made."""
@@ -81,6 +88,27 @@ class Scene:
                 f"noises is {list(self.noises)}; give the probabilities of one, two, ... noises, which "
                 "add up to 1, as [0.7, 0.2, 0.1]."
             )
+        self._check_microphones()
+        self._check_enrolment()
         for name in ("segment", "rir_seconds"):
             if not SHORTEST <= getattr(self, name) < math.inf:
                 raise RasedError(f"{name} is {getattr(self, name)}; it takes {SHORTEST} s or more.")
+
+    def _check_microphones(self) -> None:
+        if self.microphones < 1:
+            raise RasedError(f"microphones is {self.microphones}; give 1 or more.")
+        if self.microphones > 1 and self.distortions.any:
+            raise RasedError(
+                f"distortions are for one microphone, and microphones is {self.microphones}: leave one of them out."
+            )
+
+    def _check_enrolment(self) -> None:
+        if self.enrolment is None:
+            return
+        if not SHORTEST <= self.enrolment < math.inf:
+            raise RasedError(f"enrolment is {self.enrolment}; give {SHORTEST} s or more.")
+        if self.speed != (1, 1):
+            raise RasedError(
+                f"speed is {list(self.speed)}, which changes the voice, and an enrolment must have the same voice: "
+                "leave out speed or enrolment."
+            )

@@ -18,9 +18,11 @@ Codec = Literal["flac", "pcm16", "opus"]
 ROLES: tuple[Role, ...] = get_args(Role)
 CODECS: tuple[Codec, ...] = get_args(Codec)
 LOSSLESS: tuple[Codec, ...] = ("flac", "pcm16")
-SCHEMA = 1
-"""Of an index."""
+SCHEMA = 2
+"""Of an index: 2 where a recording has several channels, else 1."""
 COLUMNS = ("key", "split", "label", "shard", "offset", "bytes", "frames", "licence", "sha256")
+CHANNELS = "channels"
+"""One more column, only where a recording has several of them."""
 DENSEST = 6000
 """Samples that a byte of FLAC can stand for: the longest block of equal samples takes 11 bytes."""
 
@@ -72,6 +74,7 @@ class Sample(msgspec.Struct, frozen=True):
     sample_rate: SampleRate
     frames: Frames
     licence: Word
+    channels: Annotated[int, msgspec.Meta(ge=1, le=2**16)] = 1
     source: Word = ""
     note: Text = ""
     seconds: Number = 0.0
@@ -89,7 +92,7 @@ def read_index_head(path: Path, *, repair: str) -> Head:
 def read_index_parts(
     path: Path, kinds: Mapping[str, Kind], *, repair: str
 ) -> tuple[Head, dict[str, NDArray[Any]]]:
-    """Read an index.json: its head and its columns, which fit one another.
+    """Read an index.json: its head and its columns, which fit one another; `channels` is always among them.
 
     Args:
         path: of the file.
@@ -99,8 +102,10 @@ def read_index_parts(
     Raises:
         RasedError: it is not there, damaged, of a newer rased, or its parts contradict each other.
     """
-    stored, columns = read_columns(path, kinds, repair=repair)
+    every = {**kinds, CHANNELS: "small"}
+    stored, columns = read_columns(path, every, optional=(CHANNELS,), repair=repair)
     head = _head(stored, path, repair)
+    columns.setdefault(CHANNELS, np.broadcast_to(np.uint8(1), head.samples))
     wrong = _contradiction(head, columns, kinds)
     if wrong:
         raise RasedError(f"'{path}' is damaged: {wrong}. {repair}")
@@ -132,13 +137,17 @@ def _contradiction(
     ends = np.array([shard.bytes for shard in head.shards] or [0])
     for start in range(0, head.samples, _PIECE):
         rows = {name: column[start : start + _PIECE] for name, column in columns.items()}
-        size, frames = (rows[name].astype(np.int64) for name in ("bytes", "frames"))
-        fits = 2 * frames == size if head.codec == "pcm16" else frames <= DENSEST * size
+        size, frames, channels = (
+            rows[name].astype(np.int64) for name in ("bytes", "frames", CHANNELS)
+        )
+        fits = frames <= DENSEST * size
+        if head.codec == "pcm16":
+            fits = 2 * frames * channels == size
+        fits &= channels >= 1
         if not fits.all():
             row = int(np.argmin(fits))
-            return (
-                f"row {start + row} has {frames[row]} samples in {size[row]} bytes of {head.codec}"
-            )
+            several = f" of {channels[row]} channels" if channels[row] != 1 else ""
+            return f"row {start + row} has {frames[row]} samples{several} in {size[row]} bytes of {head.codec}"
         if kinds["offset"] != "length":
             inside = rows["offset"].astype(np.int64) + size <= ends[rows["shard"]]
             if not inside.all():

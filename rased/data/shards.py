@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from rased.data import opus, remote
 from rased.data.columns import Kind, Names, hexadecimal
-from rased.data.schemas import COLUMNS, SCHEMA, Codec, Role, Shard, read_index_parts
+from rased.data.schemas import CHANNELS, COLUMNS, SCHEMA, Codec, Role, Shard, read_index_parts
 from rased.errors import RasedError, nearest
 from rased.machine import READ, read_at
 
@@ -79,8 +79,8 @@ class Index:
         sample_rate: Hz.
         shards: the tar files.
         licences: the names that the column `licence` counts into.
-        columns: key, split, label (Names), sha256 (32 bytes); shard, offset, bytes, frames, licence
-            (integers).
+        columns: key, split, label (Names), sha256 (32 bytes); shard, offset, bytes, frames, licence,
+            channels (integers).
     """
 
     folder: Path
@@ -162,7 +162,7 @@ def read_index(folder: Path, *, resized: bool = False) -> Index:
         sample_rate=head.sample_rate,
         shards=tuple(head.shards),
         licences=tuple(head.licences),
-        columns={n: Names(a) if _KINDS[n] in _TEXTS else a for n, a in arrays.items()},
+        columns={n: Names(a) if _KINDS.get(n) in _TEXTS else a for n, a in arrays.items()},
     )
     shards = index.shards
     if index.origin:
@@ -196,12 +196,15 @@ def write_index(
 ) -> None:
     """Write FOLDER/index.json in one step (a reader sees the old one or the new one).
 
-    Columns are gone through value by value, several times: they need not be in memory.
+    Columns are gone through value by value, several times: they need not be in memory. That of channels is written
+    only where a recording has several.
     """
-    lengths = {len(columns[name]) for name in COLUMNS}
+    several = any(number != 1 for number in columns.get(CHANNELS, ()))
+    names = (*COLUMNS, CHANNELS) if several else COLUMNS
+    lengths = {len(columns[name]) for name in names}
     assert len(lengths) == 1, "columns of unequal length"
     head = {
-        "schema": SCHEMA,
+        "schema": SCHEMA if several else 1,
         "role": role,
         "codec": codec,
         "sample_rate": sample_rate,
@@ -215,7 +218,7 @@ def write_index(
     partial = folder / (INDEX + ".part")
     with partial.open("w") as file:
         file.write(encode(head)[:-1] + ',"columns":{')
-        for number, name in enumerate(COLUMNS):
+        for number, name in enumerate(names):
             file.write(f'{"," if number else ""}"{name}":[')
             for place, value in enumerate(columns[name]):
                 file.write(("," if place else "") + encode(value))
@@ -248,6 +251,24 @@ def decode(
         if start:
             file.seek(start)
         return file.read(frames, dtype="float32", out=out)
+
+
+def decode_channels(
+    data: bytes, codec: Codec, start: int, frames: int, channels: int
+) -> NDArray[np.float32]:
+    """As `decode`, all channels of a recording of several: (channel, time).
+
+    Raises:
+        soundfile.LibsndfileError: the bytes do not decode.
+    """
+    if codec == "pcm16":
+        stored = memoryview(data)[2 * channels * start : 2 * channels * (start + frames)]
+        audio = np.frombuffer(stored, dtype="<i2").reshape(-1, channels)
+        return np.ascontiguousarray(audio.T) * np.float32(2**-15)
+    with soundfile.SoundFile(io.BytesIO(data)) as file:
+        file.seek(start)
+        heard = file.read(frames, dtype="float32", always_2d=True)
+    return np.ascontiguousarray(heard.T)
 
 
 class Reader:
@@ -297,13 +318,20 @@ class Reader:
     ) -> NDArray[np.float32]:
         """Samples [start, start + frames) of one recording as float32 (time,) in [-1, 1]; -1: to its end.
 
-        Where `out`, of that length, is given, they are written there. Of pcm16 no more bytes are read than these.
+        Of several channels the first one. Where `out`, of that length, is given, they are written there. Of pcm16 no
+        more bytes are read than these.
 
         Raises:
             RasedError: the bytes are not what the index promises.
         """
         length = int(self.index.columns["frames"][row])
         frames = length - start if frames < 0 else frames
+        if self.index.columns[CHANNELS][row] > 1:
+            first = self.read_channels(row, start, frames)[0]
+            if out is None:
+                return first
+            out[:] = first
+            return out
         try:
             if self.index.codec == "pcm16":
                 audio = decode(self.raw(row, 2 * start, 2 * frames), "pcm16", 0, frames, out)
@@ -318,6 +346,36 @@ class Reader:
             raise RasedError(
                 f"{self._name(row)} has {start + len(audio)} samples where the index promises {length}: check "
                 f"with `rased data verify` where the shards lie, {self.index.place}."
+            )
+        return audio
+
+    def read_channels(self, row: int, start: int = 0, frames: int = -1) -> NDArray[np.float32]:
+        """As `read`, all channels: (channel, time).
+
+        Raises:
+            RasedError: the bytes are not what the index promises.
+        """
+        channels = int(self.index.columns[CHANNELS][row])
+        if channels == 1:
+            return self.read(row, start, frames)[None]
+        length = int(self.index.columns["frames"][row])
+        frames = length - start if frames < 0 else frames
+        try:
+            if self.index.codec == "pcm16":
+                data = self.raw(row, 2 * channels * start, 2 * channels * frames)
+                audio = decode_channels(data, "pcm16", 0, frames, channels)
+            else:
+                audio = decode_channels(self.raw(row), self.index.codec, start, frames, channels)
+        except soundfile.LibsndfileError as error:
+            raise RasedError(
+                f"{self._name(row)} does not decode ({error.error_string.rstrip('.')}): check with "
+                f"`rased data verify` where the shards lie, {self.index.place}."
+            ) from error
+        if audio.shape != (channels, frames):
+            raise RasedError(
+                f"{self._name(row)} has {len(audio)} channels and {start + audio.shape[1]} samples where the index "
+                f"promises {channels} and {length}: check with `rased data verify` where the shards lie, "
+                f"{self.index.place}."
             )
         return audio
 

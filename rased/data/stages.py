@@ -21,18 +21,23 @@ from rased.data.shards import ShardError
 from rased.errors import RasedError
 from rased.signal import levels
 
+Heard = Float[np.ndarray, "*channel time"]
 SHAPING_TAPS = 64
 """Samples in the response of a shaping filter; its slowest pole, .83, is 100 dB down there."""
 
 
 class Sources(TypedDict):
-    """The sources of a batch of mixtures, a row each; `bad` tells why one could not be read, "" for the others."""
+    """The sources of a batch of mixtures, a row each; `bad` tells why one could not be read, "" for the others.
+
+    `more` holds parts that only some scenes have, by their name in Batch.
+    """
 
     drawn: list[Drawn]
     clean: Float[np.ndarray, "batch time"]
-    noise: Float[np.ndarray, "batch time"]
-    rir: Float[np.ndarray, "batch taps"]
+    noise: Float[np.ndarray, "batch *channel time"]
+    rir: Float[np.ndarray, "batch *channel taps"]
     direct_path: list[int]
+    more: dict[str, np.ndarray]
     bad: list[str]
     rooms_bytes: int
     device: "OnDevice"
@@ -65,8 +70,10 @@ def fetch(batches: Iterable[list[Drawn]], *, plan: Plan) -> Iterator[Sources]:
     """Read and decode just what was drawn. What cannot be read becomes a reason, never another sample."""
     for batch in batches:
         clean = np.empty((len(batch), plan.speech_frames), np.float32)
-        noise = np.empty((len(batch), plan.frames), np.float32)
-        rir = np.empty((len(batch), plan.taps), np.float32)
+        microphones = plan.scene.microphones
+        noise = _empty(len(batch), plan.noise_channels, plan.frames)
+        rir = _empty(len(batch), microphones, plan.taps)
+        more = _more(len(batch), plan)
         direct_path, bad = [0] * len(batch), [""] * len(batch)
         device = OnDevice(plan)
         for row, drawn in enumerate(batch):
@@ -74,9 +81,11 @@ def fetch(batches: Iterable[list[Drawn]], *, plan: Plan) -> Iterator[Sources]:
                 _speak(drawn, plan.speech, clean[row], row, device)
                 batch[row] = drawn = _make_noise(drawn, plan, noise[row], row, device)
                 if drawn.rir is None or plan.rooms is None:
-                    rir[row], rir[row, 0] = 0.0, 1.0
+                    rir[row] = 0.0
+                    rir[row, ..., 0] = 1.0
                 else:
                     rir[row], direct_path[row] = plan.rooms[drawn.rir]
+                _read_more(drawn, plan, row, more)
             except (RemoteError, ShardError):
                 raise
             except RasedError as error:
@@ -87,10 +96,34 @@ def fetch(batches: Iterable[list[Drawn]], *, plan: Plan) -> Iterator[Sources]:
             noise=noise,
             rir=rir,
             direct_path=direct_path,
+            more=more,
             bad=bad,
             rooms_bytes=plan.rooms.bytes if plan.rooms else 0,
             device=device,
         )
+
+
+def _empty(rows: int, channels: int, time: int) -> Float[np.ndarray, "rows *channel time"]:
+    return np.empty((rows, time) if channels == 1 else (rows, channels, time), np.float32)
+
+
+def _more(rows: int, plan: Plan) -> dict[str, np.ndarray]:
+    """Room for the parts that only some scenes have."""
+    more: dict[str, np.ndarray] = {}
+    if plan.scene.microphones > 1 and plan.noise_channels == 1:
+        more["noise_rir"] = np.zeros((rows, plan.scene.microphones, plan.taps), np.float32)
+        more["noise_direct_path"] = np.zeros(rows, np.int64)
+    if plan.enrolment_frames:
+        more["enrolment"] = np.empty((rows, plan.enrolment_frames), np.float32)
+    return more
+
+
+def _read_more(drawn: Drawn, plan: Plan, row: int, more: dict[str, np.ndarray]) -> None:
+    """Read the parts that only some scenes have."""
+    if drawn.noise_rir is not None and plan.rooms is not None:
+        more["noise_rir"][row], more["noise_direct_path"][row] = plan.rooms[drawn.noise_rir]
+    if drawn.enrolment is not None:
+        _write(plan.speech, drawn.enrolment, more["enrolment"][row])
 
 
 def collate(batches: Iterable[Sources], *, plan: Plan) -> Iterator[Batch]:
@@ -100,6 +133,7 @@ def collate(batches: Iterable[Sources], *, plan: Plan) -> Iterator[Batch]:
         if len(good) < len(sources["bad"]):
             for part in ("clean", "noise", "rir"):
                 sources[part] = sources[part][good]
+            sources["more"] = {name: part[good] for name, part in sources["more"].items()}
         drawn = [sources["drawn"][row] for row in good]
         taps = SHAPING_TAPS if plan.scene.shaping_probability else 0
         shaping = np.empty((len(good), 2, taps), np.float32)
@@ -135,6 +169,13 @@ def collate(batches: Iterable[Sources], *, plan: Plan) -> Iterator[Batch]:
         )
         if plan.scene.speed != (1, 1):
             batch["speed"] = torch.tensor([d.speed for d in drawn], dtype=torch.float32)
+        for name, samples in sources["more"].items():
+            batch[name] = torch.from_numpy(samples)  # type: ignore[literal-required]
+        if "noise_rir" in batch:
+            batch["noise_rir_key"] = [
+                "" if d.noise_rir is None or plan.rir is None else str(plan.rir.key[d.noise_rir])
+                for d in drawn
+            ]
         if sources["device"].used:
             sources["device"].hand_over(batch, good)
         yield batch
@@ -150,14 +191,14 @@ class OnDevice:
         self._fresh: dict[tuple[Literal["speech", "noise"], int], np.ndarray] = {}
         self._streamed: set[str] = set()
 
-    def read(self, corpus: Corpus, piece: Piece, out: Samples, row: int) -> bool:
+    def read(self, corpus: Corpus, piece: Piece, out: Heard, row: int) -> bool:
         """Write a crop as `stream` does, or note that it lies on the device; whether it does.
 
         Raises:
             RasedError: it cannot be read.
         """
         number, kept, role = piece.recording, corpus.kept, corpus.role
-        if kept is not None and kept.device and role != "rir":
+        if kept is not None and kept.device and role != "rir" and out.ndim == 1:
             if kept.has(number):
                 self._found.append(Place(role, row, piece.at, number, piece.start, piece.frames))
                 out[:] = 0
@@ -180,16 +221,10 @@ class OnDevice:
         quietest = float((energy[frames:] - energy[: len(energy) - frames]).min())
         return quietest < 2.1 * frames * levels.SILENT**2
 
-    def stream(self, corpus: Corpus, piece: Piece, out: Samples, part: Role | None = None) -> None:
+    def stream(self, corpus: Corpus, piece: Piece, out: Heard, part: Role | None = None) -> None:
         """Write a crop that goes round where its recording is shorter; `part`: what it is in the mixture."""
         self._streamed.add(part or corpus.role)
-        length = int(corpus.frames[piece.recording])
-        if piece.start + piece.frames <= length:
-            corpus.read(piece.recording, piece.start, piece.frames, out=out)
-            return
-        whole = corpus.read(piece.recording)
-        for at, start, frames in runs(piece.start, piece.frames, length):
-            out[at : at + frames] = whole[start : start + frames]
+        _write(corpus, piece, out)
 
     def hand_over(self, batch: Batch, rows: list[int]) -> None:
         """Add it to the batch, whose rows these are."""
@@ -205,8 +240,27 @@ class OnDevice:
         )
         if "speech" not in self._streamed:
             batch["clean"] = batch["clean"][:, :0].clone()
-        if "noise" not in self._streamed:
+        if "noise" not in self._streamed and batch["noise"].ndim == 2:
             batch["noise"] = batch["noise"][:, :0].clone()
+
+
+def _write(corpus: Corpus, piece: Piece, out: Heard) -> None:
+    """Write a crop that goes round where its recording is shorter; all channels where `out` has several."""
+    length = int(corpus.frames[piece.recording])
+    fits = piece.start + piece.frames <= length
+    if out.ndim == 2:
+        where = (piece.start, piece.frames) if fits else (0, -1)
+        whole = corpus.read_channels(piece.recording, *where)[: len(out)]
+        if fits:
+            out[:] = whole
+            return
+    elif fits:
+        corpus.read(piece.recording, piece.start, piece.frames, out=out)
+        return
+    else:
+        whole = corpus.read(piece.recording)
+    for at, start, frames in runs(piece.start, piece.frames, length):
+        out[..., at : at + frames] = whole[..., start : start + frames]
 
 
 def _speak(drawn: Drawn, corpus: Corpus, out: Samples, row: int, device: OnDevice) -> None:
@@ -217,7 +271,7 @@ def _speak(drawn: Drawn, corpus: Corpus, out: Samples, row: int, device: OnDevic
         device.read(corpus, piece, out[piece.at : piece.at + piece.frames], row)
 
 
-def _make_noise(drawn: Drawn, plan: Plan, out: Samples, row: int, device: OnDevice) -> Drawn:
+def _make_noise(drawn: Drawn, plan: Plan, out: Heard, row: int, device: OnDevice) -> Drawn:
     """Write the noise: the first one, and others at their levels over it; return what it was made of.
 
     Several are summed where they are read, none of them on the device. One that is silent where it was drawn is
@@ -258,7 +312,7 @@ def _make_babble(drawn: Drawn, plan: Plan, out: Samples, device: OnDevice) -> Dr
     return replace(drawn, noise=_add(drawn, 0, plan, out, device))
 
 
-def _add(drawn: Drawn, start: int, plan: Plan, out: Samples, device: OnDevice) -> tuple[Piece, ...]:
+def _add(drawn: Drawn, start: int, plan: Plan, out: Heard, device: OnDevice) -> tuple[Piece, ...]:
     """Add the noises from number `start` on at their levels over what is there; return what they were made of."""
     wanted = _rms(out)
     noise, pieces = np.empty_like(out), []
@@ -270,7 +324,7 @@ def _add(drawn: Drawn, start: int, plan: Plan, out: Samples, device: OnDevice) -
     return tuple(pieces)
 
 
-def _audible(drawn: Drawn, number: int, plan: Plan, out: Samples, device: OnDevice) -> Piece:
+def _audible(drawn: Drawn, number: int, plan: Plan, out: Heard, device: OnDevice) -> Piece:
     """The piece of a noise that sounds: what `out` holds, or what is written to it from another place."""
     piece = drawn.noise[number]
     if _rms(out) >= levels.SILENT:
@@ -289,8 +343,10 @@ def _names(corpus: Corpus, pieces: Iterable[Piece]) -> str:
     return "+".join(str(corpus.key[piece.recording]) for piece in pieces)
 
 
-def _rms(samples: Samples) -> float:
-    return float(np.square(samples).mean()) ** 0.5
+def _rms(samples: Heard) -> float:
+    """Of several channels that of the first, the reference."""
+    heard = samples[0] if samples.ndim == 2 else samples
+    return float(np.square(heard).mean()) ** 0.5
 
 
 def _filters(

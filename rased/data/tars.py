@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from rased import documents
-from rased.data.schemas import CODECS, COLUMNS, Codec, Sample, Shard
+from rased.data.schemas import CHANNELS, CODECS, COLUMNS, Codec, Sample, Shard
 from rased.data.tables import temporary_table
 from rased.disk import PART, sha256
 from rased.errors import RasedError, cut, shown
@@ -72,10 +72,10 @@ class Rows:
         self.licences: list[str] = []
         self.frames = 0
         self._table = temporary_table(self)
-        names = ", ".join(f'"{name}"' for name in COLUMNS)
+        names = ", ".join(f'"{name}"' for name in (*COLUMNS, CHANNELS))
         self._table.execute(f"CREATE TABLE samples ({names})")
         self._table.execute("CREATE INDEX by_key ON samples (key)")
-        self.columns = {name: Column(self._table, name) for name in COLUMNS}
+        self.columns = {name: Column(self._table, name) for name in (*COLUMNS, CHANNELS)}
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -93,9 +93,10 @@ class Rows:
             "bytes": size,
             "licence": self.licences.index(details["licence"]),
             "sha256": digest,
+            CHANNELS: details.get(CHANNELS, 1),
         }
-        marks = ", ".join("?" * len(COLUMNS))
-        row = [values[name] for name in COLUMNS]
+        row = [values[name] for name in (*COLUMNS, CHANNELS)]
+        marks = ", ".join("?" * len(row))
         self._table.execute(f"INSERT INTO samples VALUES ({marks})", row)
 
 

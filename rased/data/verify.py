@@ -307,6 +307,7 @@ def _differs(stored: Stored, digest: str, shard: str, row: Mapping[str, Any] | N
         "shard": shard,
         "offset": stored.offset,
         "bytes": len(stored.audio),
+        "channels": stored.details.get("channels", 1),
         "sha256": digest,
     }
     return ", ".join(

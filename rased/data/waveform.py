@@ -1,4 +1,4 @@
-"""Audio files as a corpus holds them: one channel, one rate, 16-bit samples."""
+"""Audio files as a corpus holds them: one channel or all of them, one rate, 16-bit samples."""
 
 import weakref
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, cast
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from rased.audio import AudioInfo, BadAudioError, Recording, Resampler, open_audio
@@ -22,15 +23,16 @@ _RIR_PEAK = 0.99
 
 @dataclass(frozen=True)
 class Decoded:
-    """Audio as it will be stored, 16-bit samples of one channel; a long one is in a temporary file.
+    """Audio as it will be stored, 16-bit samples; a long one is in a temporary file.
 
     Attributes:
-        waveform: the samples before they were scaled, as bytes of float32.
+        waveform: the samples before they were scaled, as bytes of float32, those of one time side by side.
         scale: what they are multiplied by.
-        frames: number of samples.
+        frames: number of samples of a channel.
         gain_db: the part of scale that keeps them from clipping (0: untouched).
         note: what was done to channels and level, and how the file was read; "" for nothing.
         remark: the part of the note that says how the file was read: something is unusual about it.
+        channels: how many there are.
     """
 
     waveform: IO[bytes]
@@ -39,12 +41,14 @@ class Decoded:
     gain_db: float
     note: str
     remark: str = ""
+    channels: int = 1
 
     def blocks(self) -> Iterator[NDArray[np.int16]]:
-        """The samples, some at a time."""
+        """The samples, some at a time: (time,), of several channels (time, channel)."""
         self.waveform.seek(0)
-        while data := self.waveform.read(4 * _BLOCK):
-            yield np.rint(np.frombuffer(data, np.float32) * self.scale).astype(np.int16)
+        while data := self.waveform.read(4 * _BLOCK * self.channels):
+            samples = np.rint(np.frombuffer(data, np.float32) * self.scale).astype(np.int16)
+            yield samples if self.channels == 1 else samples.reshape(-1, self.channels)
 
     @property
     def samples(self) -> NDArray[np.int16]:
@@ -52,8 +56,12 @@ class Decoded:
         return np.concatenate(list(self.blocks()))
 
 
-def decode(file: Path, *, sample_rate: int, role: Role = "speech") -> Decoded:
-    """Read a file of any rate, channels and format as 16-bit samples of one channel.
+def decode(
+    file: Path, *, sample_rate: int, role: Role = "speech", keep_channels: bool = False
+) -> Decoded:
+    """Read a file of any rate, channels and format as 16-bit samples.
+
+    All channels of a rir are kept, and of others where `keep_channels` says so; else they are mixed to one.
 
     16-bit samples that need neither resampling nor mixing survive bit for bit. What would exceed
     full scale (overshoot of the resampler, floating-point files) is turned down as a whole, by
@@ -68,10 +76,12 @@ def decode(file: Path, *, sample_rate: int, role: Role = "speech") -> Decoded:
     try:
         with open_audio(file) as recording:
             info, exact = recording.info, _is_exact(recording.info, sample_rate)
-            for block in _mono(recording, sample_rate, role):
-                peak, frames = max(peak, float(np.abs(block).max(initial=0))), frames + len(block)
-                waveform.write(block.data)
-        gain = _gain(peak, role, exact=exact, mixed=info.channels > 1)
+            channels = info.channels if keep_channels or role == "rir" else 1
+            for block in _resampled(recording, sample_rate, channels):
+                peak = max(peak, float(np.abs(block).max(initial=0)))
+                frames += block.shape[1]
+                waveform.write(np.ascontiguousarray(block.T).data)
+        gain = _gain(peak, role, exact=exact, mixed=channels < info.channels)
         scale = np.float32(32768 * gain)
         if not np.rint(np.float32(peak) * scale):
             raise BadAudioError(file, "is silent: every 16-bit sample is zero")
@@ -79,14 +89,13 @@ def decode(file: Path, *, sample_rate: int, role: Role = "speech") -> Decoded:
         waveform.close()
         raise
     gain_db = round(20 * float(np.log10(gain)), 3)
-    decoded = Decoded(waveform, scale, frames, gain_db, _note(info, role, gain_db), info.note)
+    note = _note(info, channels, gain_db)
+    decoded = Decoded(waveform, scale, frames, gain_db, note, info.note, channels)
     weakref.finalize(decoded, waveform.close)
     return decoded
 
 
-def read_mono(
-    file: Path, *, sample_rate: int, role: Role = "speech"
-) -> tuple[NDArray[np.float32], int, bool]:
+def read_mono(file: Path, *, sample_rate: int) -> tuple[NDArray[np.float32], int, bool]:
     """Read a file as one channel at a rate, unscaled: full scale is 1 and may be exceeded.
 
     Returns:
@@ -97,7 +106,7 @@ def read_mono(
         BadAudioError: not audio, empty, cut short, NaN or infinite samples.
     """
     with open_audio(file) as recording:
-        waveform = np.concatenate(list(_mono(recording, sample_rate, role)))
+        waveform = np.concatenate(list(_mono(recording, sample_rate)))
         return waveform, recording.info.channels, _is_exact(recording.info, sample_rate)
 
 
@@ -106,21 +115,27 @@ def _is_exact(info: AudioInfo, sample_rate: int) -> bool:
     return info.sample_rate == sample_rate and info.subtype in ("PCM_16", "PCM_S8", "PCM_U8")
 
 
-def _mono(recording: Recording, sample_rate: int, role: Role) -> Iterator[NDArray[np.float32]]:
-    """Yield a file as one channel at the wanted rate, block by block; a rir keeps its first channel.
+def _mono(recording: Recording, sample_rate: int) -> Iterator[NDArray[np.float32]]:
+    """Yield a file as one channel at the wanted rate, block by block."""
+    for block in _resampled(recording, sample_rate, 1):
+        yield np.ascontiguousarray(block[0])
+
+
+def _resampled(
+    recording: Recording, sample_rate: int, channels: int
+) -> Iterator[Float[np.ndarray, "channel time"]]:
+    """Yield a file at the wanted rate, block by block: all of its channels, or the mean of them where one is wanted.
 
     The length is rounded, not rounded up: recordings are known again by the hash of these samples.
     """
     source = recording.info.sample_rate
-    resampler = Resampler(source, sample_rate, 1, quality="VHQ")
+    resampler = Resampler(source, sample_rate, channels, quality="VHQ")
     count = 0
     for block in recording.blocks():
         count += block.shape[1]
-        alone = role == "rir" or block.shape[0] == 1
-        mono = block[:1] if alone else block.mean(axis=0, keepdims=True)
-        yield np.ascontiguousarray(resampler.push(np.ascontiguousarray(mono))[0])
-    rest = resampler.finish((2 * count * sample_rate + source) // (2 * source))
-    yield np.ascontiguousarray(rest[0])
+        kept = block if block.shape[0] == channels else block.mean(axis=0, keepdims=True)
+        yield resampler.push(np.ascontiguousarray(kept))
+    yield resampler.finish((2 * count * sample_rate + source) // (2 * source))
 
 
 def _gain(peak: float, role: Role, *, exact: bool, mixed: bool) -> float:
@@ -131,11 +146,10 @@ def _gain(peak: float, role: Role, *, exact: bool, mixed: bool) -> float:
     return 1.0
 
 
-def _note(info: AudioInfo, role: Role, gain_db: float) -> str:
+def _note(info: AudioInfo, channels: int, gain_db: float) -> str:
     notes = [info.note] if info.note else []
-    if info.channels > 1:
-        what = "channel 1" if role == "rir" else "mean"
-        notes.append(f"{what} of {info.channels}{'' if role == 'rir' else ' channels'}")
+    if channels < info.channels:
+        notes.append(f"mean of {info.channels} channels")
     if gain_db:
         notes.append(f"gain {gain_db:+.3f} dB")
     return "; ".join(notes)

@@ -50,7 +50,12 @@ def test_rows_are_those_of_the_index_by_key(tmp_path_factory, rows):
     expected = {}
     for values in zip(*(columns[name] for name in COLUMNS), strict=True):
         row = dict(zip(COLUMNS, values, strict=True))
-        expected[row["key"]] = {**row, "shard": shards[row["shard"]].name, "licence": "CC0"}
+        expected[row["key"]] = {
+            **row,
+            "channels": 1,
+            "shard": shards[row["shard"]].name,
+            "licence": "CC0",
+        }
     known = Known(stored)
     assert dict(known) == expected
     assert len(known) == len(expected)

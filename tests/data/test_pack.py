@@ -98,15 +98,17 @@ class TestSamples:
         assert np.argmax(spectrum) * RATE / len(inside) == pytest.approx(440, abs=2)
         assert np.sqrt(2 * np.mean(inside**2)) == pytest.approx(0.4, rel=0.03)
 
-    def test_channels_are_averaged_and_a_rir_keeps_its_first(self, tmp_path: Path):
+    def test_channels_are_averaged_and_a_rir_keeps_them(self, tmp_path: Path):
         left, right = tone(300), tone(1200)
         soundfile.write(tmp_path / "a.wav", np.stack([left, right], 1), RATE, subtype="PCM_16")
         mixed = decode(tmp_path / "a.wav", sample_rate=RATE)
         assert np.allclose(mixed.samples / 32768, (left + right) / 2, atol=2 / 32768)
         assert mixed.note == "mean of 2 channels"
         response = decode(tmp_path / "a.wav", sample_rate=RATE, role="rir")
-        assert np.allclose(response.samples / 32768, left, atol=1 / 32768)
-        assert response.note == "channel 1 of 2"
+        assert np.allclose(response.samples / 32768, np.stack([left, right], 1), atol=1 / 32768)
+        assert (response.channels, response.note) == (2, "")
+        noise = decode(tmp_path / "a.wav", sample_rate=RATE, role="noise", keep_channels=True)
+        assert np.array_equal(noise.samples, response.samples)
 
     def test_what_would_clip_is_turned_down_and_says_so(self, tmp_path: Path):
         loud = tone(440, level=1.6)
