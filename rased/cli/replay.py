@@ -104,7 +104,7 @@ def replay(folder: Path, step: int, out: Path, *, allow: Sequence[str] = ()) -> 
             for row, index in enumerate(batch["index"].tolist()):
                 for part in PARTS:
                     path = out / f"{index:06d}-{part}.wav"
-                    audio = mixture[part][row].numpy()  # type: ignore[literal-required]
+                    audio = mixture[part][row].numpy().T  # type: ignore[literal-required]
                     soundfile.write(path, audio, plan.sample_rate, subtype="FLOAT")
                 samples.append({"rank": rank, "batch": number, **_drawn(plan, epoch, batch, row)})
     replayed = {

@@ -155,6 +155,10 @@ class Mixtures(Source):
 
     def __init__(self, plan: Plan, mixing: Mixing, count: int, split: str = "train") -> None:
         """Take `count` mixtures."""
+        if plan.scene.microphones > 1:
+            raise RasedError(
+                f"Frames are of one channel, and scene.microphones is {plan.scene.microphones}: leave it out."
+            )
         self.plan, self.mixing, self.count, self.split = plan, mixing, count, split
         self.sample_rate = plan.sample_rate
 
@@ -221,9 +225,13 @@ class MixtureRecipe:
 def describe_mixtures(plan: Plan, mixing: Mixing) -> dict[str, Any]:
     """All that the mixtures of a plan depend on, as plain data."""
     corpora = {"speech": plan.speech, "noise": plan.noise, "rir": plan.rir}
+    scene = asdict(plan.scene)
+    for name in ("microphones", "enrolment"):  # what a scene leaves at its default changes nothing
+        if scene[name] == getattr(Scene, name):
+            del scene[name]
     described = {
         "seed": plan.seed,
-        "scene": asdict(plan.scene),
+        "scene": scene,
         "mixing": asdict(mixing),
         **{role: corpus and corpus.digest() for role, corpus in corpora.items()},
     }

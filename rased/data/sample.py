@@ -128,6 +128,11 @@ class Mixture(TypedDict):
     distorted: list[str]
 
 
+def reference(noisy: Float[Tensor, "batch *channel time"]) -> Float[Tensor, "batch time"]:
+    """Channel 0 of mixtures of several microphones; those of one as they are."""
+    return noisy[:, 0] if noisy.ndim == 3 else noisy
+
+
 class FrameBatch(TypedDict):
     """Single frames of mixtures as features, to learn a mapping from; nothing is normalised yet.
 

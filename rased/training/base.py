@@ -16,7 +16,7 @@ from pytorch_lightning.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
 
 from rased.config import public
-from rased.data.sample import Mixture
+from rased.data.sample import Mixture, reference
 from rased.errors import RasedError
 from rased.losses.base import Domain, Loss, OnWaveforms, total
 from rased.models.base import Enhancer, Generators, Prediction, generators
@@ -246,7 +246,7 @@ class Enhancement(pl.LightningModule):
         ratio = si_sdr(estimate=prediction.estimate.float(), target=target)
         terms = self.terms_of(prediction, batch)
         named = {f"loss/{name}": value for name, value in terms.items()} if len(terms) > 1 else {}
-        improvement = ratio - si_sdr(estimate=noisy, target=target)
+        improvement = ratio - si_sdr(estimate=reference(noisy), target=target)
         scores = {"loss": total(terms), "si_sdr": ratio, "si_sdr_improvement": improvement}
         return {**scores, **named}
 
@@ -290,6 +290,7 @@ class Enhancement(pl.LightningModule):
             RasedError: the data have another sample rate, or no checkpoint could hold the configuration.
         """
         suitable.check_rate(self.enhancer, cast(Any, self.trainer).datamodule)
+        suitable.check_channels(self.enhancer, cast(Any, self.trainer).datamodule)
         if self._unwritten is not None:
             raise self._unwritten
         suitable.check_plain(dict(self.hparams), type(self).__name__)
@@ -307,7 +308,7 @@ class Enhancement(pl.LightningModule):
 
     def seconds(self, batch: Mixture) -> float:
         """Length of the audio in a batch."""
-        return batch["noisy"].numel() / self.enhancer.sample_rate
+        return batch["target"].numel() / self.enhancer.sample_rate
 
     def on_train_start(self) -> None:
         """Keep the running statistics of parts that are fixed; let the configuration of this launch count."""

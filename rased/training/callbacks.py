@@ -19,7 +19,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
 from rased.data.datamodule import MixtureDataModule
-from rased.data.sample import Mixture
+from rased.data.sample import Mixture, reference
 from rased.signal.stft import STFT
 from rased.training.base import Enhancement
 
@@ -183,6 +183,7 @@ class Examples(Callback):
         self.folder, self.every, self.count = Path(folder), every, count
         self._noisy: Tensor | None = None
         self._target: Tensor | None = None
+        self._condition: dict[str, Tensor] | None = None
         self._written = -1
 
     def on_validation_batch_end(
@@ -199,6 +200,9 @@ class Examples(Callback):
         if self.count and not met and trainer.is_global_zero:
             self._noisy = batch["noisy"][: self.count].detach()
             self._target = batch["target"][: self.count].detach()
+            if "condition" in batch:
+                given = batch["condition"].items()
+                self._condition = {name: value[: self.count] for name, value in given}
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write, where it is time."""
@@ -217,13 +221,14 @@ class Examples(Callback):
             return
         self._written = epoch
         was_training = module.average.training
-        estimates = module.average.eval()(self._noisy).float().cpu()
+        average = module.average.eval()
+        estimates = average(self._noisy, condition=self._condition).float().cpu()
         module.average.train(was_training)
         rate = module.enhancer.sample_rate
         for folder in ("audio", "figures"):
             (self.folder / folder).mkdir(parents=True, exist_ok=True)
         for item, (noisy, target, estimate) in enumerate(
-            zip(self._noisy.cpu(), self._target.cpu(), estimates, strict=True)
+            zip(reference(self._noisy).cpu(), self._target.cpu(), estimates, strict=True)
         ):
             sounds = {"noisy": noisy, "target": target, f"epoch-{epoch:04d}": estimate}
             for name, sound in sounds.items():

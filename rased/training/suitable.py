@@ -82,6 +82,24 @@ def check_rate(enhancer: Enhancer, data: Any) -> None:
         )
 
 
+def check_channels(enhancer: Enhancer, data: Any) -> None:
+    """Check that mixtures have the channels of the enhancer.
+
+    Raises:
+        RasedError: they have more or fewer.
+    """
+    from rased.data.datamodule import MixtureDataModule
+
+    if not isinstance(data, MixtureDataModule):
+        return
+    for scene in (data.scene, data.validation_scene):
+        if scene.microphones != enhancer.channels:
+            raise RasedError(
+                f"{type(enhancer).__name__} takes {enhancer.channels} channels and the mixtures have "
+                f"{scene.microphones}: set data.scene.microphones to {enhancer.channels}."
+            )
+
+
 def check_plain(configuration: Any, story: str) -> None:
     """Check that a checkpoint can hold a configuration.
 

@@ -1,0 +1,131 @@
+"""Toy models of four channels and of an enrolment train from shards, through the same stories as all others."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import soundfile
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from rased.data.datamodule import MixtureDataModule
+from rased.data.pack import pack
+from rased.data.scene import Scene
+from rased.errors import RasedError
+from rased.models.base import Condition, Enhancer, Prediction
+from rased.training.waveform import WaveformEnhancement
+from tests.training.synthetic import TinyWaveform
+from tests.training.test_by_hand import QUICK
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning"),  # of Lightning, which `rased train` silences
+    pytest.mark.filterwarnings("ignore:.isinstance.treespec"),
+]
+
+
+class FourEars(Enhancer):
+    """A filter for each of four channels, added up."""
+
+    channels = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filter = nn.Conv1d(4, 1, 33, padding=16)
+
+    def predict(
+        self,
+        noisy: Float[Tensor, "batch channel time"],
+        *,
+        condition: Condition | None = None,
+        generator: Any = None,
+    ) -> Prediction:
+        return Prediction(self.filter(noisy)[:, 0])
+
+
+class Enrolled(Enhancer):
+    """A gain that hangs on the level of an enrolment."""
+
+    conditions = ("enrolment",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Linear(1, 1)
+
+    def predict(
+        self,
+        noisy: Float[Tensor, "batch time"],
+        *,
+        condition: Condition | None = None,
+        generator: Any = None,
+    ) -> Prediction:
+        assert condition is not None
+        level = condition["enrolment"].square().mean(-1, keepdim=True).sqrt()
+        return Prediction(noisy * self.gain(level))
+
+
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Packed responses of four channels."""
+    root = tmp_path_factory.mktemp("rooms")
+    random = np.random.default_rng(0)
+    for split in ("train", "valid"):
+        folder = root / "src" / "rir" / split / f"room_{split}"
+        folder.mkdir(parents=True)
+        for place in range(2):
+            tail = random.standard_normal((3000, 4)) * np.exp(-np.arange(3000) / 500)[:, None]
+            tail[:60] = 0
+            for channel in range(4):
+                tail[50 + 2 * channel + place, channel] = 10.0
+            soundfile.write(folder / f"{split}{place}.wav", 0.05 * tail, 16_000, subtype="FLOAT")
+    pack([root / "src"], root / "rir", role="rir", jobs=1)
+    return root / "rir"
+
+
+def trained(model: Enhancer, **data: Any) -> tuple[pl.Trainer, Enhancer]:
+    module = WaveformEnhancement(model, lr=1e-2, warmup_steps=0)
+    datamodule = MixtureDataModule(batch_size=2, samples_per_epoch=4, validation_samples=2, **data)
+    trainer = pl.Trainer(**QUICK)
+    trainer.fit(module, datamodule=datamodule)
+    assert trainer.global_step == 2
+    return trainer, module.enhancer
+
+
+def moved(before: dict[str, Tensor], after: Enhancer) -> bool:
+    state = after.state_dict()
+    return all(not torch.equal(before[name], value) for name, value in state.items())
+
+
+def test_a_model_of_four_channels_trains_from_packed_responses(rooms: Path) -> None:
+    model = FourEars()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    scene = Scene(segment=0.25, microphones=4, reverb_probability=1.0)
+    trainer, enhancer = trained(model, rir=[str(rooms)], scene=scene)
+    assert moved(before, enhancer)
+    assert torch.isfinite(trainer.callback_metrics["valid/si_sdr_improvement"])
+
+
+def test_a_model_with_an_enrolment_trains() -> None:
+    model = Enrolled()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    trainer, enhancer = trained(model, scene=Scene(segment=0.25, enrolment=0.5))
+    assert moved(before, enhancer)
+    assert torch.isfinite(trainer.callback_metrics["valid/si_sdr_improvement"])
+
+
+@pytest.mark.parametrize(
+    ("model", "scene", "words"),
+    [
+        (FourEars, {}, "FourEars takes 4 channels and the mixtures have 1: set data.scene"),
+        (TinyWaveform, {"microphones": 4}, "takes 1 channels and the mixtures have 4"),
+        (Enrolled, {}, "needs the condition 'enrolment'"),
+        (TinyWaveform, {"enrolment": 0.5}, "has no condition 'enrolment'; it takes none"),
+    ],
+)
+def test_models_and_mixtures_that_do_not_fit_are_refused(
+    rooms: Path, model: type[Enhancer], scene: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(RasedError, match=words):
+        trained(model(), rir=[str(rooms)], scene=Scene(segment=0.25, **scene))
