@@ -21,7 +21,7 @@ OLD = b"an older output"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rased.zoo.publish.macs_per_second", lambda enhancer: 1e6)
+        patch.setattr("rased.zoo.publish.macs_per_second", lambda enhancer, condition=None: 1e6)
         return write_tiny(tmp_path_factory.mktemp("zoo") / MODEL)
 
 

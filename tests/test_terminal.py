@@ -93,7 +93,7 @@ def test_a_cell_of_markdown_stays_one_cell_without_markup(text: str) -> None:
 @pytest.fixture
 def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A zoo with an entry whose summary is markup, and one whose card is damaged."""
-    monkeypatch.setattr("rased.zoo.publish.macs_per_second", lambda enhancer: 1e6)
+    monkeypatch.setattr("rased.zoo.publish.macs_per_second", lambda enhancer, condition=None: 1e6)
     monkeypatch.setenv("RASED_ZOO", str(tmp_path / "zoo"))
     folder = write_tiny(tmp_path / "zoo" / "markup", summary="[/b] [train-clean] | x | <b>")
     write_tiny(tmp_path / "zoo" / "bad")

@@ -28,6 +28,7 @@ from rased.errors import RasedError
 from rased.machine import checkout
 from rased.models.base import Condition, Enhancer
 from rased.models.cost import count_parameters, macs_per_second
+from rased.models.frequency import FrequencyDomainEnhancer
 from rased.tensors import read_checkpoint
 from rased.zoo.card import CONDITION, GOLDEN, MANIFEST, MANIFEST_SHA256, SCHEMA, WEIGHTS, write_card
 from rased.zoo.loading import summed_up, verify
@@ -241,7 +242,7 @@ def _limited(
     enhancer: Enhancer, spec: dict[str, Any], limit_db: float, allow: Sequence[str]
 ) -> tuple[Enhancer, dict[str, Any]]:
     """The same weights behind another attenuation limit."""
-    if not hasattr(enhancer, "post_processing"):
+    if not isinstance(enhancer, FrequencyDomainEnhancer):
         raise RasedError(f"{type(enhancer).__name__} has no post_processing to limit.")
     settings = spec["init_args"].get("post_processing") or {}
     changed = {**settings, "attenuation_limit_db": limit_db}

@@ -12,6 +12,7 @@ from rased.errors import RasedError
 from rased.models.base import Enhancer
 from rased.models.classical import METHODS
 from rased.models.cost import count_parameters
+from rased.streaming import open_stream
 
 CONFIGS = {path.stem: path for path in sorted((config_folder() / "model").glob("*.yaml"))}
 SIBLINGS = {f"fastenhancer-{size}": "fastenhancer-t" for size in "bsml"}
@@ -165,7 +166,10 @@ def test_the_state_is_named_real_full_and_nobody_else_s(name):
     before = {leaf: tensor.clone() for leaf, tensor in first.items()}
     with torch.no_grad():
         _, after = enhancer.step(audio(3 * enhancer.chunk_length), first)
-        _, again = enhancer.step(audio(enhancer.chunk_length), after)
+        next_one = audio(enhancer.chunk_length)
+        estimate, again = enhancer.step(next_one, after)
+        same, _ = enhancer.step(next_one, dict(reversed(after.items())))
+    assert torch.equal(same, estimate)  # names count, not places
     for state in (first, after, again):
         assert state
         assert list(state) == list(first)
@@ -177,6 +181,20 @@ def test_the_state_is_named_real_full_and_nobody_else_s(name):
         places = {tensor.untyped_storage().data_ptr() for tensor in state.values()}
         assert len(places) == len(state)
     assert all(torch.equal(before[leaf], first[leaf]) for leaf in first)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_is_the_forward_pass_wherever_it_is_cut(name, monkeypatch):
+    enhancer, noisy = make(name), audio(20_000)
+    if not enhancer.causal:
+        return
+    monkeypatch.setattr("rased.streaming.BLOCK_SECONDS", 0.3)
+    stream = open_stream(enhancer, 2)
+    parts = [stream.push(part) for part in noisy.split(7_001, dim=-1)]
+    found = torch.cat([*parts, stream.finish()], dim=-1)
+    wanted = run(enhancer, noisy)
+    limit = 3e-7 * max(1.0, float(wanted.abs().max()))
+    torch.testing.assert_close(found, wanted, rtol=0, atol=limit)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -71,7 +71,7 @@ def test_story_overfits_one_batch(name: str) -> None:
     torch.manual_seed(0)
     module = build_module(STORIES[name])
     batch = mixture(4, 2000, seed=0)
-    if getattr(module.enhancer, "needs_statistics", False):
+    if module.enhancer.needs_statistics:
         module.enhancer.fit_statistics([(batch["noisy"], batch["target"])])
     optimizer = torch.optim.Adam(module.enhancer.parameters(), lr=1e-2)
 
@@ -169,7 +169,7 @@ def test_a_step_of_every_small_model(path: Path) -> None:
     batch = mixture(2, 3000, seed=0)
     for key in ("noisy", "target"):
         batch[key][1] = 0.0  # type: ignore[literal-required]
-    if getattr(module.enhancer, "needs_statistics", False):
+    if module.enhancer.needs_statistics:
         module.enhancer.fit_statistics([(batch["noisy"], batch["target"])])
     loss = module.loss_of(module.enhancer.predict(batch["noisy"]), batch)
     loss.backward()

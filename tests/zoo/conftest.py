@@ -57,7 +57,7 @@ def shelf(tmp_path, monkeypatch):
 def made(tmp_path_factory):
     """The entry that every test gets a copy of; counting its MACs is left to the models' tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rased.zoo.publish.macs_per_second", lambda enhancer: 1e6)
+        patch.setattr("rased.zoo.publish.macs_per_second", lambda enhancer, condition=None: 1e6)
         return write_tiny(tmp_path_factory.mktemp("made") / "tiny")
 
 

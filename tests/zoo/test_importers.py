@@ -17,6 +17,7 @@ from rased.models.gtcrn import GTCRN
 from rased.zoo.importers import IMPORTERS
 from rased.zoo.importers.gtcrn import _BLOCKS, convert, import_gtcrn
 from rased.zoo.importers.nsnet2 import import_nsnet2
+from rased.zoo.loading import streamed
 
 SHARED = Path(os.environ.get("RASED_WEIGHTS", Path(__file__).parents[3] / "shared" / "weights"))
 RELEASED = Path(os.environ.get("RASED_NSNET2", SHARED / "nsnet2" / "nsnet2-20ms-baseline.onnx"))
@@ -70,6 +71,11 @@ def test_spec_weights_and_facts_make_an_entry(tmp_path):
     enhancer.load_state_dict(weights)
     assert facts["licence"]["weights"] == "MIT"
     assert facts["training"] == {"data": "model_trained_on_x"}
+    assert enhancer.mirrors, "its authors mirror the ends of a file"
+    quiet = torch.nn.functional.pad(0.1 * torch.randn(1, 8_000), (8_000, 8_000))
+    with torch.no_grad():
+        live = streamed(enhancer.eval(), quiet)  # with silence before it, as every stream
+        torch.testing.assert_close(live, enhancer(quiet), rtol=0, atol=1e-5)
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path):

@@ -37,7 +37,7 @@ CONFIG: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def free_macs(monkeypatch):
-    monkeypatch.setattr("rased.zoo.publish.macs_per_second", lambda enhancer: 1e6)
+    monkeypatch.setattr("rased.zoo.publish.macs_per_second", lambda enhancer, condition=None: 1e6)
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def test_a_name_that_is_taken_is_replaced_only_when_asked(run, shelf):
 
 
 def test_what_does_not_verify_is_not_published(shelf, monkeypatch):
-    monkeypatch.setattr("rased.zoo.loading.streamed", lambda enhancer, noisy: noisy + 1)
+    monkeypatch.setattr("rased.zoo.loading.streamed", lambda enhancer, noisy, condition: noisy + 1)
     with pytest.raises(RasedError, match="was not published: stream equals file"):
         write_tiny(shelf / "broken")
     assert list(shelf.iterdir()) == []

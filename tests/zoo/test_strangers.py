@@ -27,7 +27,7 @@ from tests.zoo.fuzzing import MARK, TEXTS, Bench, attempt, places
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rased.zoo.publish.macs_per_second", lambda enhancer: 1e6)
+        patch.setattr("rased.zoo.publish.macs_per_second", lambda enhancer, condition=None: 1e6)
         return Bench(tmp_path_factory.mktemp("bench"))
 
 
