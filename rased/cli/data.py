@@ -156,6 +156,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     freeze.add_argument("--count", type=int, required=True, metavar="N", help="number of mixtures")
     freeze.add_argument("--seed", type=int, required=True, metavar="S", help="of all that is drawn")
     freeze.add_argument(
+        "--microphones",
+        type=int,
+        default=1,
+        metavar="N",
+        help="channels of the noisy files, the first ones of the responses; default 1",
+    )
+    freeze.add_argument(
         "--split", default="test", metavar="NAME", help="to draw from; default test"
     )
     freeze.add_argument(
@@ -314,6 +321,7 @@ def _freeze(arguments: argparse.Namespace) -> int:
         level_dbfs=arguments.level_dbfs,
         target=arguments.target,
         early_ms=arguments.early_ms,
+        microphones=arguments.microphones,
     )
     with progress_bar("mixing") as progress:
         testset = freeze(

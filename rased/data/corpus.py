@@ -134,7 +134,7 @@ class Corpus:
         if len(fewer):
             raise RasedError(
                 f"{len(fewer)} recordings of {self.role} have fewer than {channels} channels, such as "
-                f"'{self.key[int(fewer[0])]}' with {self.channels[fewer[0]]}: set scene.microphones to the number that "
+                f"'{self.key[int(fewer[0])]}' with {self.channels[fewer[0]]}: use as many microphones as "
                 "all of them have, or leave them out."
             )
 

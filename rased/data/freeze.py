@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from rased.data.columns import hexadecimal
 from rased.data.corpus import Corpus
 from rased.data.mixing import PEAK, Mixer, Mixing, Target
-from rased.data.pack import encode
-from rased.data.sample import Batch, Mixture
+from rased.data.pack import MOST_CHANNELS, encode
+from rased.data.sample import Batch, Mixture, reference
 from rased.data.schemas import LOSSLESS
 from rased.data.shards import DIGITS
 from rased.data.testset import SCHEMA, TESTSET, list_sha256, put_in_place
@@ -50,6 +50,7 @@ class Recipe:
         level_dbfs: range of the level of the mixtures (rms, dB re full scale).
         target: what of the mixture the enhancer should give (see `mixing.Mixing`).
         early_ms: end of the early reflections behind the direct path, for target "early".
+        microphones: channels of the noisy files; see `Scene.microphones`.
     """
 
     count: int
@@ -62,11 +63,16 @@ class Recipe:
     level_dbfs: tuple[float, ...] = (-32.0, -20.0)
     target: Target = "early"
     early_ms: float = 50.0
+    microphones: int = 1
 
     def __post_init__(self) -> None:
         """Check once, where the value is made."""
         if self.count < 1:
             raise RasedError(f"A test set of {self.count} mixtures is none; --count is 1 or more.")
+        if not 1 <= self.microphones <= MOST_CHANNELS["flac"]:
+            raise RasedError(
+                f"{self.microphones} microphones; allowed: 1 to {MOST_CHANNELS['flac']}."
+            )
         if self.seed < 0:
             raise RasedError(f"The seed is {self.seed}; it is 0 or more.")
         if not self.snr_db or not all(math.isfinite(value) for value in self.snr_db):
@@ -159,6 +165,7 @@ def freeze(
         noise=Corpus([noise], role="noise", split=split),
         rir=None if rir is None else Corpus([rir], role="rir", split=split),
     )
+    _check_channels(recipe, sources)
     drawn = plan(recipe, sources)
     _check_out(out)
     title = component(name or out.resolve().name, what="the name of the test set")
@@ -167,6 +174,19 @@ def freeze(
             out.resolve(),
             lambda work: _write(work, drawn, recipe, sources, split, title, progress),
         )
+
+
+def _check_channels(recipe: Recipe, sources: Sources) -> None:
+    """Check that there are enough channels for the microphones.
+
+    Raises:
+        RasedError: there are not.
+    """
+    if recipe.microphones > 1:
+        if sources.rir is not None:
+            sources.rir.refuse_fewer(recipe.microphones)
+        if int(sources.noise.channels.max()) > 1:
+            sources.noise.refuse_fewer(recipe.microphones)
 
 
 def _write(
@@ -224,7 +244,10 @@ def _contents(corpus: Corpus | None, drawn: Iterable[int | None]) -> dict[str, l
     found = {}
     for number in sorted(number for number in drawn if number is not None):
         assert corpus is not None
-        samples = np.rint(corpus.read(number) * np.float32(32768)).astype(np.int16)
+        audio = (
+            corpus.read_channels(number).T if corpus.channels[number] > 1 else corpus.read(number)
+        )
+        samples = np.rint(audio * np.float32(32768)).astype(np.int16)
         packed = (encode(samples, codec, corpus.sample_rate) for codec in LOSSLESS)
         digests = {hashlib.sha256(content).hexdigest() for content in packed}
         digests |= set(hexadecimal(corpus.sha256[number : number + 1]))
@@ -289,24 +312,40 @@ def mix(drawn: Drawn, recipe: Recipe, sources: Sources) -> tuple[Mixture, dict[s
         recording = sources.noise.read(drawn.noise).astype(np.float64)
         noise_start = _eventful(recording, frames, random)
         noise = np.resize(np.roll(recording, -noise_start), frames)
-        if levels.rms(torch.from_numpy(noise)) < levels.SILENT:
+        if recipe.microphones > 1 and sources.noise.channels[drawn.noise] > 1:
+            every = sources.noise.read_channels(drawn.noise)[: recipe.microphones]
+            rolled = np.roll(every.astype(np.float64), -noise_start, axis=1)
+            noise = np.stack([np.resize(channel, frames) for channel in rolled])
+        if levels.rms(torch.from_numpy(noise if noise.ndim == 1 else noise[0])) < levels.SILENT:
             raise RasedError(
                 f"The noise '{sources.noise.key[drawn.noise]}' is silent: leave it out."
             )
-    rir, t60, drr_db = np.ones(1), None, None
+    several = recipe.microphones > 1
+    rir, t60, drr_db = np.ones((recipe.microphones, 1) if several else 1), None, None
+    noise_rir = None
     if drawn.rir is not None and sources.rir is not None:
-        stored = torch.from_numpy(sources.rir.read(drawn.rir).astype(np.float64))
-        rir = room.from_direct_path(stored, sample_rate=sample_rate)[0].numpy()
-        if not rir.any():
+        rir = _response(sources.rir, drawn.rir, recipe.microphones)
+        if several and drawn.noise is not None and noise.ndim == 1:
+            noise_rir = _elsewhere_in(sources.rir, drawn.rir, _generator(recipe, 7, drawn.index))
+        first = rir[0] if several else rir
+        if not first.any():
             raise RasedError(
                 f"The response '{sources.rir.key[drawn.rir]}' is silent: leave it out."
             )
-        t60 = room.t60(torch.from_numpy(rir), sample_rate=sample_rate)
-        drr_db = room.direct_to_reverberant_ratio_db(torch.from_numpy(rir), sample_rate=sample_rate)
+        t60 = room.t60(torch.from_numpy(first), sample_rate=sample_rate)
+        drr_db = room.direct_to_reverberant_ratio_db(
+            torch.from_numpy(first), sample_rate=sample_rate
+        )
     mixer = Mixer(Mixing(target=recipe.target, early_ms=recipe.early_ms, sample_rate=sample_rate))
     level_dbfs = drawn.level_dbfs
     while True:
-        mixture = mixer(_batch(drawn, clean, noise, rir, level_dbfs, sample_rate))
+        batch = _batch(drawn, clean, noise, rir, level_dbfs, sample_rate)
+        if noise_rir is not None and sources.rir is not None:
+            response = torch.from_numpy(_response(sources.rir, noise_rir, recipe.microphones))
+            batch["noise_rir"] = response[None]
+            batch["noise_direct_path"] = room.direct_path(response[:1], sample_rate=sample_rate)
+            batch["noise_rir_key"] = [str(noise_rir)]
+        mixture = mixer(batch)
         peak = float(mixture["target"].abs().max())
         if peak <= PEAK:
             break
@@ -317,7 +356,7 @@ def mix(drawn: Drawn, recipe: Recipe, sources: Sources) -> tuple[Mixture, dict[s
         "condition": drawn.condition,
         "snr_db": drawn.snr_db if drawn.noise is not None else None,
         "seconds": round(frames / sample_rate, 4),
-        "level_dbfs": round(float(levels.dbfs(levels.rms(mixture["noisy"]))), 3),
+        "level_dbfs": round(float(levels.dbfs(levels.rms(reference(mixture["noisy"])))), 3),
         "speech": str(speech.key[drawn.speech]),
         "speaker": str(speech.label[drawn.speech]),
         "speech_start": speech_start,
@@ -329,7 +368,30 @@ def mix(drawn: Drawn, recipe: Recipe, sources: Sources) -> tuple[Mixture, dict[s
         "t60": _number(t60),
         "drr_db": _number(drr_db),
     }
+    if noise_rir is not None and rooms is not None:
+        details["noise_rir"] = str(rooms.key[noise_rir])
     return mixture, details
+
+
+def _response(rir: Corpus, number: int, microphones: int) -> NDArray[np.float64]:
+    """(taps,), of several microphones (channel, taps), from 5 ms before the direct path of the first one on."""
+    if microphones == 1:
+        stored = torch.from_numpy(rir.read(number).astype(np.float64))
+        return room.from_direct_path(stored, sample_rate=rir.sample_rate)[0].numpy()
+    several = rir.read_channels(number)[:microphones].astype(np.float64)
+    first = torch.from_numpy(several[0])
+    length = len(room.from_direct_path(first, sample_rate=rir.sample_rate)[0])
+    return several[:, several.shape[1] - length :]
+
+
+def _elsewhere_in(rir: Corpus, number: int, random: np.random.Generator) -> int:
+    """Another response of the same room for the noise, else any other one."""
+    labels = rir.label.encoded
+    places = np.flatnonzero(labels == labels[number])
+    if len(places) == 1:
+        places = np.arange(len(rir))
+    others = places[places != number]
+    return int(random.choice(others)) if len(others) else number
 
 
 def _batch(
@@ -345,7 +407,7 @@ def _batch(
         clean=torch.from_numpy(clean)[None],
         noise=torch.from_numpy(noise)[None],
         rir=response,
-        direct_path=room.direct_path(response, sample_rate=sample_rate),
+        direct_path=room.direct_path(reference(response), sample_rate=sample_rate),
         snr_db=torch.tensor([drawn.snr_db], dtype=torch.float64),
         level_dbfs=torch.tensor([level_dbfs], dtype=torch.float64),
         index=torch.tensor([drawn.index]),
@@ -440,7 +502,7 @@ def _eventful(noise: NDArray[np.float64], frames: int, random: np.random.Generat
 def _quantised(mixture: Mixture, part: str) -> NDArray[np.int16]:
     waveform = {"noisy": mixture["noisy"], "target": mixture["target"]}[part]
     assert float(waveform.abs().max()) < 1
-    return np.rint(waveform[0].numpy() * 32768).astype(np.int16)
+    return np.rint(waveform[0].numpy().T * 32768).astype(np.int16)
 
 
 def _number(value: float | None) -> float | None:
@@ -452,6 +514,7 @@ def _plain(recipe: Recipe) -> dict[str, Any]:
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in vars(recipe).items()
+        if name != "microphones" or value > 1
     }
 
 

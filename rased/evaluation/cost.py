@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange
+from einops import rearrange, repeat
 from jaxtyping import Float32
 
-from rased.evaluation.testset import EvaluationSet, read_audio
+from rased.evaluation.testset import EvaluationSet, read_noisy
 from rased.machine import processor
 from rased.models.base import Enhancer
 
@@ -40,8 +40,14 @@ def measure(enhancer: Enhancer, testset: EvaluationSet) -> dict[str, Any]:
     noisy = torch.from_numpy(_audio(testset, enhancer.sample_rate))
     cut = len(noisy) // ROWS
     rows = rearrange(noisy[: ROWS * cut], "(batch time) -> batch time", time=cut)
+    whole = noisy[None]
+    if enhancer.channels > 1:  # what they hold costs nothing
+        rows, whole = (
+            repeat(each, "batch time -> batch channel time", channel=enhancer.channels)
+            for each in (rows, whole)
+        )
     enhancer(rows[:1])
-    alone = _processor_seconds(lambda: enhancer(noisy[None]))
+    alone = _processor_seconds(lambda: enhancer(whole))
     together = _processor_seconds(lambda: enhancer(rows))
     return {
         "real_time_factor": round(alone * enhancer.sample_rate / len(noisy), 5),
@@ -54,7 +60,7 @@ def _audio(testset: EvaluationSet, sample_rate: int) -> Float32[np.ndarray, " ti
     """The first 10 s of a test set; of a shorter one all, over and over."""
     wanted, parts = round(SECONDS * sample_rate), []
     for item in testset.items:
-        parts.append(read_audio(item.noisy, sample_rate=sample_rate))
+        parts.append(read_noisy(item.noisy, sample_rate=sample_rate))
         if sum(map(len, parts)) >= wanted:
             break
     return np.resize(np.concatenate(parts), wanted)

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from rased import audio
 from rased.errors import RasedError
 from rased.evaluation.systems import System
-from rased.evaluation.testset import Item, audio_files, read_audio
+from rased.evaluation.testset import Item, audio_files, read_audio, read_noisy
 from rased.metrics import METRICS, Score
 from rased.models.base import Enhancer, generators
 from rased.signal.alignment import delay, undelay
@@ -31,6 +31,7 @@ DELAY_LIMIT = 0.25
 _KEPT = 4
 
 Waveform = Float32[np.ndarray, " _"]
+Noisy = Float32[np.ndarray, "*channel time"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def perform(batch: Batch) -> Iterator[Outcome]:
     if enhancer is None:
         yield from map(_outcome_of_file, batch)
         return
-    waveforms = [read_audio(job.item.noisy, sample_rate=enhancer.sample_rate) for job in batch]
+    rate, channels = enhancer.sample_rate, enhancer.channels
+    waveforms = [read_noisy(job.item.noisy, sample_rate=rate, channels=channels) for job in batch]
     estimates = together(enhancer, waveforms, [job.item.id for job in batch])
     for job, estimate in zip(batch, estimates, strict=True):
         at_rate = audio.resample(estimate[None], enhancer.sample_rate, SCORING_RATE)[0]
@@ -87,21 +89,22 @@ def perform(batch: Batch) -> Iterator[Outcome]:
 
 
 @torch.inference_mode()
-def together(
-    enhancer: Enhancer, waveforms: Sequence[Waveform], keys: Sequence[str]
-) -> list[Waveform]:
+def together(enhancer: Enhancer, waveforms: Sequence[Noisy], keys: Sequence[str]) -> list[Waveform]:
     """Estimates of waveforms in one pass, each what it is alone (within float precision).
 
     Shorter ones end with zeros, which a causal enhancer does not see before they are cut off; another one needs
     equal lengths. One that mirrors the ends of a file gets those of other lengths one by one. One that samples
     draws from a generator seeded by the key of the utterance.
     """
-    if enhancer.mirrors and len({len(waveform) for waveform in waveforms}) > 1:
+    if enhancer.mirrors and len({waveform.shape[-1] for waveform in waveforms}) > 1:
         pairs = zip(waveforms, keys, strict=True)
         return [together(enhancer, [waveform], [key])[0] for waveform, key in pairs]
-    noisy = pad_sequence([torch.from_numpy(waveform) for waveform in waveforms], batch_first=True)
+    rows = [torch.from_numpy(np.ascontiguousarray(waveform.T)) for waveform in waveforms]
+    noisy = pad_sequence(rows, batch_first=True)
+    if noisy.ndim == 3:
+        noisy = rearrange(noisy, "batch time channel -> batch channel time")
     estimate = enhancer(noisy, generator=generators(keys)).numpy()
-    return [row[: len(own)] for row, own in zip(estimate, waveforms, strict=True)]
+    return [row[: own.shape[-1]] for row, own in zip(estimate, waveforms, strict=True)]
 
 
 @lru_cache(maxsize=_KEPT)
@@ -123,7 +126,7 @@ def _outcome_of_file(job: Job) -> Outcome:
         assert target is not None
         return _outcome(job, target, target)
     if job.system.kind == "noisy":
-        return _outcome(job, read_audio(job.item.noisy, sample_rate=SCORING_RATE), target)
+        return _outcome(job, read_noisy(job.item.noisy, sample_rate=SCORING_RATE), target)
     try:
         path = audio_files(Path(job.system.source))[job.item.id]
         return _outcome(job, read_audio(path, sample_rate=SCORING_RATE), target)
@@ -154,7 +157,7 @@ def _measured(
     job: Job,
 ) -> tuple[dict[str, float | None], int | None]:
     """See `Utterance.measured`, and the delay in samples."""
-    noisy = torch.from_numpy(read_audio(job.item.noisy, sample_rate=SCORING_RATE))
+    noisy = torch.from_numpy(read_noisy(job.item.noisy, sample_rate=SCORING_RATE))
     length = min(len(noisy), len(estimate))
     reference = noisy[:length] if target is None else target[:length]
     limit = round(DELAY_LIMIT * SCORING_RATE)

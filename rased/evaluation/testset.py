@@ -120,6 +120,22 @@ def read_audio(path: Path, *, sample_rate: int) -> Float32[np.ndarray, " time"]:
     return samples[0]
 
 
+def read_noisy(
+    path: Path, *, sample_rate: int, channels: int = 1
+) -> Float32[np.ndarray, "*channel time"]:
+    """The first channel of a noisy file, or (channel, time) for an enhancer of several; as `read_audio`.
+
+    Raises:
+        RasedError: not readable, or fewer channels.
+    """
+    samples, _ = audio.read(path, sample_rate=sample_rate)
+    if len(samples) < channels:
+        raise RasedError(
+            f"'{path}' has {len(samples)} channels, and the enhancer takes {channels}."
+        )
+    return samples[0] if channels == 1 else samples[:channels]
+
+
 def _frozen(folder: Path) -> EvaluationSet:
     frozen = read_frozen(folder)
     rows = [msgspec.structs.asdict(item) for item in frozen.items]
