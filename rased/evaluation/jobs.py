@@ -31,7 +31,7 @@ DELAY_LIMIT = 0.25
 _KEPT = 4
 
 Waveform = Float32[np.ndarray, " _"]
-Noisy = Float32[np.ndarray, "*channel time"]
+Noisy = Float32[np.ndarray, "... _"]
 
 
 @dataclass(frozen=True)
