@@ -64,11 +64,11 @@ _TABLE = {
     "rased.training.waveform": ("WaveformEnhancement",),
     "rased.training.schedules": ("Constant", "Cosine", "Exponential", "Plateau", "Step"),
     "rased.data.datamodule": ("MixtureDataModule",),
-    "rased.data.frames_datamodule": ("FramesDataModule",),
-    "rased.data.frame_sources": ("MixtureRecipe",),
-    "rased.data.distortions": ("Distortions",),
-    "rased.data.mixing": ("Mixing",),
-    "rased.data.scene": ("Scene",),
+    "rased.data.frames.datamodule": ("FramesDataModule",),
+    "rased.data.frames.sources": ("MixtureRecipe",),
+    "rased.data.mixtures.distortions": ("Distortions",),
+    "rased.data.mixtures.mixing": ("Mixing",),
+    "rased.data.mixtures.scene": ("Scene",),
 }
 """Module -> classes that any file may name; a file may also leave out what is between `rased.models` and the class."""
 

@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 import soundfile
 
-from rased.data import verify as verifying
-from rased.data.corpus import Corpus
-from rased.data.frame_sources import Recordings
-from rased.data.frame_writer import write_frames
-from rased.data.frames import FrameFile, Framing
-from rased.data.pack import pack
-from rased.data.repair import repair
+from rased.data.frames.file import FrameFile, Framing
+from rased.data.frames.sources import Recordings
+from rased.data.frames.writer import write_frames
+from rased.data.integrity import verify as verifying
+from rased.data.integrity.repair import repair
+from rased.data.mixtures.corpus import Corpus
+from rased.data.preparation.pack import pack
 from rased.errors import RasedError
 from rased.evaluation import evaluate
 from rased.evaluation import result as results
-from rased.evaluation.board import boards
 from rased.evaluation.collecting import collect
-from rased.evaluation.conditions import by_condition, worst
-from rased.evaluation.leaderboard import as_plain
-from rased.evaluation.markdown import markdown
+from rased.evaluation.comparison.board import boards
+from rased.evaluation.comparison.conditions import by_condition, worst
+from rased.evaluation.report.markdown import markdown
+from rased.evaluation.report.terminal import as_plain
 from rased.evaluation.testset import KNOWN, read_testset
 from rased.layers.frontend import Features
 from rased.signal.stft import STFT

@@ -10,8 +10,8 @@ import rased
 from rased import audio
 from rased.errors import RasedError
 from rased.evaluation import evaluate
-from rased.evaluation.jobs import together
-from rased.evaluation.recheck import recheck
+from rased.evaluation.scoring.jobs import together
+from rased.evaluation.scoring.recheck import recheck
 from rased.evaluation.testset import read_testset
 from rased.files import enhance
 from rased.losses.base import total

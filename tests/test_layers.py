@@ -38,6 +38,23 @@ LAYERS = {
     "cli": 6,
     "__main__": 7,
 }
+WINGS = {
+    "data": {
+        **dict.fromkeys(("columns", "schemas", "manifest", "testset"), 0),
+        "shards": 1,
+        "corpora": 2,
+        **dict.fromkeys(("integrity", "mixtures"), 3),
+        **dict.fromkeys(("datamodule", "preparation"), 4),
+        "frames": 5,
+    },
+    "evaluation": {
+        **dict.fromkeys(("collecting", "plausible", "result", "schema", "stated", "testset"), 0),
+        **dict.fromkeys(("comparison", "scoring"), 1),
+        "report": 2,
+        "closing": 3,
+    },
+}
+"""What lies in the two large rooms; single modules of rank 0 may import each other."""
 ENTRANCE = "__init__"
 FORBIDDEN = {
     "torchaudio",
@@ -78,6 +95,8 @@ def violations(package=PACKAGE):
             if not name.startswith("rased.") or room == ENTRANCE:
                 continue
             other = _room(name)
+            if other == room and room in WINGS:
+                found += _within(inside, name.split("."), where)
             if other is None or other == room:
                 continue
             if LAYERS[other] > LAYERS[room]:
@@ -99,6 +118,21 @@ def violations(package=PACKAGE):
     return found
 
 
+def _within(inside, imported, where):
+    """What is wrong with an import between the wings of a room."""
+    ranks = WINGS[inside[0]]
+    if inside[1] == ENTRANCE or len(imported) < 3 or imported[2] not in ranks:
+        return []
+    if inside[1] not in ranks:
+        return [f"{where}: {inside[1]} is not in WINGS"]
+    ours, theirs = ranks[inside[1]], ranks[imported[2]]
+    if theirs > ours:
+        return [f"{where} imports {'.'.join(imported)}: upward"]
+    if theirs == ours and theirs and imported[2] != inside[1]:
+        return [f"{where} imports {'.'.join(imported)}: sideways"]
+    return []
+
+
 def test_imports_run_one_way():
     assert violations() == []
 
@@ -110,11 +144,17 @@ def test_the_check_finds_what_it_is_for(tmp_path):
         "losses/side.py": "import rased.metrics.base\n",
         "models/one.py": "from rased.models.two import Two\n",
         "data/forbidden.py": "def later():\n    import torchaudio\n",
+        "data/shards/up.py": "from rased.data.mixtures.plan import Plan\n",
+        "data/mixtures/side.py": "import rased.data.integrity.verify\n",
+        "data/columns.py": "from rased.data.schemas import Role\n",
     }.items():
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / name).write_text(text)
     found = "\n".join(violations(package))
     assert "rased/signal/low.py:1 imports rased.models.base: upward" in found
+    assert "rased/data/shards/up.py:1 imports rased.data.mixtures.plan: upward" in found
+    assert "rased/data/mixtures/side.py:1 imports rased.data.integrity.verify: sideways" in found
+    assert "data/columns.py" not in found
     assert "rased/losses/side.py:1 imports rased.metrics.base: sideways" in found
     assert "rased/models/one.py:1 imports another model, rased.models.two" in found
     assert "rased/data/forbidden.py:2 imports torchaudio" in found

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rased.data.frame_sources import Group, Item, Position, Source
-from rased.data.frame_writer import write_frames
-from rased.data.frames import Framing
+from rased.data.frames.file import Framing
+from rased.data.frames.sources import Group, Item, Position, Source
+from rased.data.frames.writer import write_frames
 from rased.layers.frontend import Features
 from rased.signal.stft import STFT
 

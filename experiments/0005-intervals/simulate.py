@@ -1,7 +1,7 @@
 """How often 95 % intervals of a mean hold it, by simulation with a known mean: python simulate.py.
 
-The methods are written out for many test sets at once; `rased.evaluation.statistics` does the third of them
-for one, and tests/evaluation/test_statistics.py simulates that code.
+The methods are written out for many test sets at once; `rased.evaluation.comparison.statistics` does the third of them
+for one, and tests/evaluation/comparison/test_statistics.py simulates that code.
 """
 
 from dataclasses import dataclass

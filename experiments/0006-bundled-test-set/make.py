@@ -21,8 +21,8 @@ from jaxtyping import Float64
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
 
-from rased.data.corpus import Corpus
-from rased.data.shards import bundle
+from rased.data.mixtures.corpus import Corpus
+from rased.data.shards.index import bundle
 
 RATE = 16_000
 PER_VOICE = 11

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from rased.data.folder import Writer
-from rased.data.pack import encode
+from rased.data.preparation.pack import encode
 from rased.data.schemas import ROLES, Codec
-from rased.data.shards import INDEX, decode, read_index, write_index
-from rased.data.tars import Rows, Stored, read_shard
+from rased.data.shards.folder import Writer
+from rased.data.shards.index import INDEX, decode, read_index, write_index
+from rased.data.shards.tars import Rows, Stored, read_shard
 from rased.parallel import in_order
 
 SPLITS = ("train", "valid")

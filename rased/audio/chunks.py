@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rased.audio.problems import DamagedError
-from rased.audio.views import Piece, Source
+from rased.audio.views import ByteSource, Piece
 
 _UNKNOWN_32 = ((1 << 31) - (1 << 16), (1 << 31) + (1 << 16)), ((1 << 32) - (1 << 16), 1 << 32)
 """Lengths that programs write into 32 bits where they cannot know: sox, arecord, ffmpeg and others."""
@@ -70,7 +70,7 @@ class Payload:
         return self.announced is not None and self.announced > self.there
 
 
-def find_payload(source: Source, head: bytes) -> Payload | None:
+def find_payload(source: ByteSource, head: bytes) -> Payload | None:
     """Return where the audio is; None for a file of another kind, or a header that leads nowhere."""
     if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE":
         return _riff(source, "big" if head[:4] == b"RIFX" else "little")
@@ -89,7 +89,7 @@ def find_payload(source: Source, head: bytes) -> Payload | None:
     return None
 
 
-def patched(source: Source, patches: dict[int, bytes]) -> list[Piece]:
+def patched(source: ByteSource, patches: dict[int, bytes]) -> list[Piece]:
     """Return the file with some of its bytes replaced."""
     pieces: list[Piece] = []
     at = 0
@@ -99,7 +99,7 @@ def patched(source: Source, patches: dict[int, bytes]) -> list[Piece]:
     return [*pieces, range(at, source.size)]
 
 
-def left_over(source: Source, payload: Payload) -> int:
+def left_over(source: ByteSource, payload: Payload) -> int:
     """Return how many bytes after the announced audio are no chunks of text or marks; 0 where all is in order.
 
     Raises:
@@ -129,7 +129,7 @@ def left_over(source: Source, payload: Payload) -> int:
 
 
 def _chunks(
-    source: Source, at: int, order: Literal["little", "big"]
+    source: ByteSource, at: int, order: Literal["little", "big"]
 ) -> Iterator[tuple[bytes, int, int]]:
     """Yield name, size and first byte of each chunk of RIFF and FORM."""
     for _ in range(_CHUNKS):
@@ -141,7 +141,7 @@ def _chunks(
         at += 8 + size + size % 2
 
 
-def _riff(source: Source, order: Literal["little", "big"]) -> Payload | None:
+def _riff(source: ByteSource, order: Literal["little", "big"]) -> Payload | None:
     long_size: int | None = None
     long_at = 0
     tag = 0
@@ -173,7 +173,7 @@ def _riff(source: Source, order: Literal["little", "big"]) -> Payload | None:
     return None
 
 
-def _form(source: Source) -> Payload | None:
+def _form(source: ByteSource) -> Payload | None:
     for name, size, start in _chunks(source, 12, "big"):
         if name == b"SSND":
             offset = int.from_bytes(source.read(start, 4), "big")
@@ -190,13 +190,13 @@ def _form(source: Source) -> Payload | None:
     return None
 
 
-def _au(source: Source, head: bytes) -> Payload | None:
+def _au(source: ByteSource, head: bytes) -> Payload | None:
     order: Literal["little", "big"] = "big" if head[:4] == b".snd" else "little"
     start, size = (int.from_bytes(head[at : at + 4], order) for at in (4, 8))
     return Payload(start, _known(size), source.size - start, {8: b"\xff" * 4}, chunks="none")
 
 
-def _caf(source: Source) -> Payload | None:
+def _caf(source: ByteSource) -> Payload | None:
     at = 8
     for _ in range(_CHUNKS):
         header = source.read(at, 12)
@@ -213,7 +213,7 @@ def _caf(source: Source) -> Payload | None:
     return None
 
 
-def _w64(source: Source) -> Payload | None:
+def _w64(source: ByteSource) -> Payload | None:
     at = 40
     for _ in range(_CHUNKS):
         header = source.read(at, 24)
@@ -230,7 +230,7 @@ def _w64(source: Source) -> Payload | None:
     return None
 
 
-def _nist(source: Source, head: bytes) -> Payload | None:
+def _nist(source: ByteSource, head: bytes) -> Payload | None:
     said = dict(re.findall(rb"\n(\w+) -\w+ ([^\n;]+)", head))
     try:
         start = int(head[8:16])
@@ -244,7 +244,7 @@ def _nist(source: Source, head: bytes) -> Payload | None:
     return Payload(start, frames * width * channels, source.size - start, {}, chunks="none")
 
 
-def _voc(source: Source, head: bytes) -> Payload | None:
+def _voc(source: ByteSource, head: bytes) -> Payload | None:
     """The first block of a Creative Voice file; sox counts too few bytes in it, so that others cannot be found."""
     at = int.from_bytes(head[20:22], "little")
     header = source.read(at, 4)

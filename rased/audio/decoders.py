@@ -10,7 +10,7 @@ import soundfile
 from jaxtyping import Float32
 
 from rased.audio.problems import DamagedError
-from rased.audio.views import Piece, Source, View
+from rased.audio.views import ByteSource, Piece, View
 
 _UNKNOWN_LENGTH = 1 << 61
 
@@ -71,7 +71,7 @@ class SoundfileDecoder:
         DamagedError: another part cannot be read or does not go with the first.
     """
 
-    def __init__(self, source: Source, parts: Sequence[Part]) -> None:
+    def __init__(self, source: ByteSource, parts: Sequence[Part]) -> None:
         self._source, self._parts = source, list(parts)
         self._next = 0
         self._sound: _Sound | None = None

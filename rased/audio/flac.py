@@ -2,7 +2,7 @@
 
 import re
 
-from rased.audio.views import Source
+from rased.audio.views import ByteSource
 
 _TAIL = 1 << 18
 _BLOCK = 1 << 20
@@ -15,7 +15,7 @@ def announced_samples(head: bytes) -> int | None:
     return count or None
 
 
-def streams(source: Source) -> list[range]:
+def streams(source: ByteSource) -> list[range]:
     """Return the streams of a file, several where files were joined: libsndfile reads the first alone.
 
     None where the beginning of the file is damaged.
@@ -31,7 +31,7 @@ def streams(source: Source) -> list[range]:
     return [range(a, b) for a, b in zip(starts, [*starts[1:], source.size], strict=True)]
 
 
-def ends_with_a_frame(source: Source, stream: range) -> bool:
+def ends_with_a_frame(source: ByteSource, stream: range) -> bool:
     """Whether the last bytes of a stream are a whole frame: only its checksum can tell where no length is known."""
     start = max(stream.start, stream.stop - _TAIL)
     tail = source.read(start, stream.stop - start)

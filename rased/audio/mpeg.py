@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rased.audio.problems import DamagedError
-from rased.audio.views import Piece, Source
+from rased.audio.views import ByteSource, Piece
 
 _BITRATES = {  # kbit/s by (MPEG 1, layer)
     (True, 1): (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -97,7 +97,7 @@ class Segment:
         return [tag, silence, *self.pieces], header.samples - _DECODER_DELAY
 
 
-def looks_like_mpeg(source: Source, head: bytes) -> bool:
+def looks_like_mpeg(source: ByteSource, head: bytes) -> bool:
     """Whether a file begins with two frames of MPEG audio, tags left aside."""
     at = _behind_id3(source, 0)
     if at == 0 and not (head[:1] == b"\xff" and _parsed(head[:4])):
@@ -105,7 +105,7 @@ def looks_like_mpeg(source: Source, head: bytes) -> bool:
     return _first_frame(source, at, source.size, searched=1) == at
 
 
-def find_segments(source: Source, start: int, stop: int) -> list[Segment]:
+def find_segments(source: ByteSource, start: int, stop: int) -> list[Segment]:
     """Return the stretches of frames between two positions of a file; none where there is no frame.
 
     Raises:
@@ -144,7 +144,7 @@ def find_segments(source: Source, start: int, stop: int) -> list[Segment]:
     return [segment for segment in segments if segment.frames]
 
 
-def _frames(source: Source, at: int, stop: int) -> Iterator[tuple[int, Header, bytes]]:
+def _frames(source: ByteSource, at: int, stop: int) -> Iterator[tuple[int, Header, bytes]]:
     """Yield position, header and bytes of each frame, passing over tags between them and anything behind the last."""
     block, base = b"", at
     while at < stop:
@@ -167,7 +167,7 @@ def _frames(source: Source, at: int, stop: int) -> Iterator[tuple[int, Header, b
         at += header.length
 
 
-def _refuse_more(source: Source, at: int, stop: int) -> None:
+def _refuse_more(source: ByteSource, at: int, stop: int) -> None:
     """Whatever follows the last frame is passed over, except the beginning of a frame or more frames."""
     rest = source.read(at, min(4, stop - at))
     if len(rest) < 4 and (rest == b"\xff" or rest[:2] > b"\xff\xe0"):
@@ -181,7 +181,7 @@ def _refuse_more(source: Source, at: int, stop: int) -> None:
         )
 
 
-def _first_frame(source: Source, at: int, stop: int, searched: int = _SEARCHED) -> int | None:
+def _first_frame(source: ByteSource, at: int, stop: int, searched: int = _SEARCHED) -> int | None:
     """Return where the first of two frames of one kind begins, or a single one that ends the file."""
     block = source.read(at, min(searched + 2 * _LONGEST, stop - at))
     for found in re.finditer(rb"\xff(?=[\xe2-\xff])", block):
@@ -247,7 +247,7 @@ def _length_tag(first: bytes, frames: int) -> tuple[bytes, bytes]:
     raise AssertionError("a frame of the highest bit rate holds a tag")
 
 
-def _behind_id3(source: Source, at: int) -> int:
+def _behind_id3(source: ByteSource, at: int) -> int:
     """Return the position behind the ID3 tags that begin at `at`."""
     while (tag := source.read(at, 10))[:3] == b"ID3" and len(tag) == 10:
         size = sum(
@@ -257,7 +257,7 @@ def _behind_id3(source: Source, at: int) -> int:
     return at
 
 
-def _behind_tags(source: Source, at: int, stop: int) -> int:
+def _behind_tags(source: ByteSource, at: int, stop: int) -> int:
     """Return the position behind the tags that players know; `at` where none begins there."""
     behind = _behind_id3(source, at)
     if behind != at:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rased.audio.problems import DamagedError
-from rased.audio.views import Source
+from rased.audio.views import ByteSource
 
 _BEGINS, _ENDS = 2, 4
 """Bits of a page's header: the first and the last page of a stream."""
@@ -58,7 +58,7 @@ class Link:
         return self.decoded == [True]
 
 
-def find_links(source: Source) -> list[Link]:
+def find_links(source: ByteSource) -> list[Link]:
     """Return the links of a file in their order; other bytes after the last page of one are passed over.
 
     Raises:
@@ -102,7 +102,7 @@ def _take(page: Page, link: Link, *, first: bool) -> None:
         link.unfinished.discard(page.serial)
 
 
-def _pages(source: Source) -> Iterator[Page]:
+def _pages(source: ByteSource) -> Iterator[Page]:
     """Yield the whole pages of a file, whatever lies between them."""
     at = base = tries = 0
     block = b""

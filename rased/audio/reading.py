@@ -23,7 +23,7 @@ from rased.audio.mpeg import find_segments, looks_like_mpeg
 from rased.audio.ogg import find_links
 from rased.audio.problems import BadAudioError, DamagedError
 from rased.audio.resampling import resample
-from rased.audio.views import Source
+from rased.audio.views import ByteSource
 from rased.machine import READ
 
 BLOCK_SECONDS = 4.0
@@ -131,7 +131,7 @@ def open_audio(path: str | Path) -> Iterator[Recording]:
     path = Path(path)
     descriptor = _descriptor(path)
     try:
-        source = Source(descriptor)
+        source = ByteSource(descriptor)
         if source.size == 0:
             raise BadAudioError(path, "is empty (0 bytes); leave out the file")
         try:
@@ -202,7 +202,7 @@ def _descriptor(path: Path) -> int:
         raise BadAudioError(path, f"cannot be read: {reason.lower()}") from None
 
 
-def _decoder(path: Path, source: Source) -> tuple[Decoder, str]:
+def _decoder(path: Path, source: ByteSource) -> tuple[Decoder, str]:
     """Choose who decodes a file, and which bytes of it; return that and a note."""
     head = source.read(0, _HEAD)
     try:
@@ -227,7 +227,7 @@ def _decoder(path: Path, source: Source) -> tuple[Decoder, str]:
     return ffmpeg.FfmpegDecoder(path.absolute()), ""
 
 
-def _counted(source: Source, decoder: SoundfileDecoder) -> Decoder:
+def _counted(source: ByteSource, decoder: SoundfileDecoder) -> Decoder:
     """Count the frames of an MPEG stream that does not look like one at its beginning: libsndfile only guesses."""
     decoder.close()
     parts = _mpeg_parts(source, 0, source.size)
@@ -238,7 +238,7 @@ def _counted(source: Source, decoder: SoundfileDecoder) -> Decoder:
     return SoundfileDecoder(source, parts)
 
 
-def _parts(path: Path, source: Source, head: bytes) -> tuple[list[Part], str]:
+def _parts(path: Path, source: ByteSource, head: bytes) -> tuple[list[Part], str]:
     """Return what libsndfile is to read of a file, and a note.
 
     Raises:
@@ -262,7 +262,7 @@ def _parts(path: Path, source: Source, head: bytes) -> tuple[list[Part], str]:
     return [Part()], ""
 
 
-def _payload_parts(source: Source, payload: Payload) -> tuple[list[Part], str]:
+def _payload_parts(source: ByteSource, payload: Payload) -> tuple[list[Part], str]:
     if payload.cut:
         raise DamagedError(
             f"is cut short: its header announces {payload.announced} bytes of audio and {max(0, payload.there)} are "
@@ -293,7 +293,7 @@ def _note_of_length(payload: Payload) -> str:
     return "its header gives no length: read to the end of the file" if payload.unfinished else ""
 
 
-def _flac_parts(source: Source) -> list[Part]:
+def _flac_parts(source: ByteSource) -> list[Part]:
     parts = streams(source)
     for part in parts:
         head = source.read(part.start, _HEAD)
@@ -304,7 +304,7 @@ def _flac_parts(source: Source) -> list[Part]:
     return [Part([part]) for part in parts] or [Part()]
 
 
-def _mpeg_parts(source: Source, start: int, stop: int) -> list[Part]:
+def _mpeg_parts(source: ByteSource, start: int, stop: int) -> list[Part]:
     parts = []
     for segment in find_segments(source, start, stop):
         pieces, skip = segment.view()

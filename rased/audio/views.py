@@ -13,7 +13,7 @@ Piece = bytes | range
 """Bytes, or the positions of a stretch of the file."""
 
 
-class Source:
+class ByteSource:
     """An open regular file that is read by position, so that any number of readers can share it.
 
     Attributes:
@@ -46,7 +46,7 @@ class View:
         error: the first error of the disk.
     """
 
-    source: Source
+    source: ByteSource
     pieces: Sequence[Piece]
     error: OSError | None = None
     _position: int = 0

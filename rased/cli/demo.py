@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _header(console: "Console", steps: int) -> None:
-    from rased.data.shards import bundle, read_index
+    from rased.data.shards.index import bundle, read_index
 
     console.rule("rased demo")
     for role in ("speech", "noise", "rir"):

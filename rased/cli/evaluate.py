@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     import json
 
     from rased.evaluation import evaluate, print_table
-    from rased.evaluation.leaderboard import as_plain
+    from rased.evaluation.report.terminal import as_plain
     from rased.evaluation.testset import locate
 
     rows = evaluate(

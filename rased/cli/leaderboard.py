@@ -100,10 +100,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     from rased.errors import ProblemsFound, RasedError
     from rased.evaluation import collect, print_table, write_page
-    from rased.evaluation.board import boards
-    from rased.evaluation.leaderboard import as_plain, print_conditions, print_worst, terminal
-    from rased.evaluation.markdown import markdown
-    from rased.evaluation.own_metrics import metric_of
+    from rased.evaluation.comparison.board import boards
+    from rased.evaluation.report.markdown import markdown
+    from rased.evaluation.report.terminal import as_plain, print_conditions, print_worst, terminal
+    from rased.evaluation.scoring.own_metrics import metric_of
 
     columns = [metric_of(word) for word in arguments.columns]
     chosen = arguments.metric and metric_of(arguments.metric)
@@ -177,7 +177,7 @@ def _recheck(rows: "list[Result]", on: list[str], count: int) -> None:
     """
     import numpy as np
 
-    from rased.evaluation.recheck import TOLERANCE, recheck
+    from rased.evaluation.scoring.recheck import TOLERANCE, recheck
     from rased.evaluation.testset import BUNDLE, read_testset
 
     if count < 0:

@@ -13,8 +13,8 @@ from rased.errors import RasedError
 
 if TYPE_CHECKING:
     from rased.data.datamodule import MixtureDataModule
-    from rased.data.plan import Piece, Plan
-    from rased.data.sample import Batch
+    from rased.data.mixtures.plan import Piece, Plan
+    from rased.data.mixtures.sample import Batch
     from rased.training.history import Launch
 
 EXAMPLES = """\
@@ -141,7 +141,7 @@ def _data(launch: "Launch", allow: Sequence[str]) -> "MixtureDataModule":
     from rased.building import build
     from rased.classes import allowing
     from rased.data.datamodule import MixtureDataModule
-    from rased.data.frames_datamodule import FramesDataModule
+    from rased.data.frames.datamodule import FramesDataModule
 
     trainer = launch.config.get("trainer")
     callbacks = trainer.get("callbacks") if isinstance(trainer, dict) else None
@@ -168,7 +168,7 @@ def _data(launch: "Launch", allow: Sequence[str]) -> "MixtureDataModule":
 
 def _drawn(plan: "Plan", epoch: int, batch: "Batch", row: int) -> dict[str, Any]:
     """What chance decided about one mixture."""
-    from rased.data.distortions import names
+    from rased.data.mixtures.distortions import names
 
     drawn = plan.draw(epoch, int(batch["index"][row]))
 

@@ -19,7 +19,7 @@ from rased.errors import RasedError, nearest
 from rased.machine import cores
 
 if TYPE_CHECKING:
-    from rased.training.launch import Launch
+    from rased.training.launch import RunCLI
     from rased.training.origin import Origin
 
 DESCRIPTION = """\
@@ -159,7 +159,7 @@ def _train(config: dict[str, Any], folder: Path) -> int:
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     from rased.evaluation import closing
-    from rased.training.launch import Launch, refused_by_lightning
+    from rased.training.launch import RunCLI, refused_by_lightning
 
     origin = _origin(config, folder)
     for name in ("pytorch_lightning", "lightning_fabric"):
@@ -167,7 +167,7 @@ def _train(config: dict[str, Any], folder: Path) -> int:
     with warnings.catch_warnings():
         for message in _KNOWN_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
-        launch = Launch(
+        launch = RunCLI(
             config, folder, lambda run: closing.check(run.evaluate, run.metrics), origin
         )
         try:
@@ -186,7 +186,7 @@ def _train(config: dict[str, Any], folder: Path) -> int:
     return code or 0
 
 
-def _fit(launch: "Launch") -> int | None:
+def _fit(launch: "RunCLI") -> int | None:
     """Train; the exit code of what stopped it before its end, None where it came there."""
     from rased.training.stopping import Interrupted
 
@@ -211,7 +211,7 @@ def _fit(launch: "Launch") -> int | None:
     return None
 
 
-def _close(launch: "Launch") -> int:
+def _close(launch: "RunCLI") -> int:
     from rased.evaluation import closing
 
     options, tracker = launch.options, launch.tracker

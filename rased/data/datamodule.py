@@ -15,17 +15,17 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from rased.data import order
-from rased.data.cache import Cache, complete, keep
-from rased.data.corpus import Corpus, refuse_overlap
-from rased.data.heap import keep_freed_memory
-from rased.data.mixing import SPECTRA_MB, Mixer, Mixing
-from rased.data.plan import ROOMS_MB, Plan, Scene, Shuffle
-from rased.data.remote import BLOCK_MB
-from rased.data.ring import Receiver, Sender
-from rased.data.sample import Batch, Mixture
+from rased.data.mixtures import order
+from rased.data.mixtures.cache import Cache, complete, keep
+from rased.data.mixtures.corpus import Corpus, refuse_overlap
+from rased.data.mixtures.heap import keep_freed_memory
+from rased.data.mixtures.mixing import SPECTRA_MB, Mixer, Mixing
+from rased.data.mixtures.plan import ROOMS_MB, Plan, Scene, Shuffle
+from rased.data.mixtures.ring import Receiver, Sender
+from rased.data.mixtures.sample import Batch, Mixture
+from rased.data.mixtures.stream import stream
 from rased.data.schemas import Role
-from rased.data.stream import stream
+from rased.data.shards.remote import BLOCK_MB
 from rased.errors import RasedError
 from rased.signal import convolution
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from rased.classes import packages
 from rased.config import load_yaml
 from rased.errors import ProblemsFound, RasedError
-from rased.evaluation.leaderboard import print_table
+from rased.evaluation.report.terminal import print_table
 from rased.evaluation.result import Result, file_name, mean_scores
-from rased.evaluation.run import evaluate, metric_names
+from rased.evaluation.scoring.run import evaluate, metric_names
 from rased.evaluation.testset import locate, read_testset
 from rased.training.history import read_manifest
 from rased.training.tracking import log_files, log_table

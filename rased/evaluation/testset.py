@@ -14,8 +14,8 @@ from jaxtyping import Float32
 
 import rased
 from rased import audio, documents
+from rased.data.corpora.listing import key_of, split_and_label
 from rased.data.schemas import Role
-from rased.data.sources import key_of, split_and_label
 from rased.data.testset import TESTSET, list_sha256
 from rased.data.testset import read as read_frozen
 from rased.disk import sha256

@@ -16,7 +16,7 @@ from pytorch_lightning.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
 
 from rased.config import public
-from rased.data.sample import Mixture, reference
+from rased.data.mixtures.sample import Mixture, reference
 from rased.errors import RasedError
 from rased.losses.base import Domain, Loss, OnWaveforms, total
 from rased.models.base import Enhancer, Generators, Prediction, generators

@@ -19,7 +19,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
 from rased.data.datamodule import MixtureDataModule
-from rased.data.sample import Mixture, reference
+from rased.data.mixtures.sample import Mixture, reference
 from rased.signal.stft import STFT
 from rased.training.base import Enhancement
 

@@ -18,10 +18,10 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from rased import documents, yaml_reader
-from rased.data import order
 from rased.data.datamodule import MixtureDataModule
 from rased.data.manifest import UNKNOWN, read, splits, unknown
-from rased.data.shards import DIGITS
+from rased.data.mixtures import order
+from rased.data.shards.index import DIGITS
 from rased.disk import on_disk, sha256, write_text
 from rased.documents import Count
 from rased.errors import RasedError

@@ -122,7 +122,7 @@ def check_config(config: dict[str, Any]) -> None:
     check_arguments(RunOptions, config.get("run") or {}, where="run")
 
 
-class Launch(LightningCLI):
+class RunCLI(LightningCLI):
     """One run: built from a merged config, trained in a folder.
 
     Args:

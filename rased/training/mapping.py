@@ -11,9 +11,9 @@ from typing import cast
 from jaxtyping import Float
 from torch import Tensor
 
-from rased.data.frames import FrameFile
-from rased.data.frames_datamodule import FramesDataModule
-from rased.data.sample import FrameBatch, Mixture
+from rased.data.frames.datamodule import FramesDataModule
+from rased.data.frames.file import FrameFile
+from rased.data.mixtures.sample import FrameBatch, Mixture
 from rased.errors import RasedError
 from rased.layers.frontend import Moments
 from rased.losses.base import Loss

@@ -22,7 +22,7 @@ from rased.config import load_yaml, portable
 from rased.data.manifest import read as read_manifest
 from rased.data.manifest import splits, unknown
 from rased.data.schemas import Role
-from rased.data.shards import INDEX, bundle, locate
+from rased.data.shards.index import INDEX, bundle, locate
 from rased.documents import Count
 from rased.errors import RasedError
 from rased.machine import checkout

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from rased import audio
-from rased.data.waveform import decode
+from rased.data.preparation.waveform import decode
 from rased.errors import RasedError
 from rased.evaluation.testset import read_audio
 from rased.files import enhance

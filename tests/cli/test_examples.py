@@ -15,7 +15,7 @@ import soundfile
 
 from rased import audio
 from rased.cli import VERBS, main
-from rased.evaluation import own_metrics
+from rased.evaluation.scoring import own_metrics
 from rased.metrics import METRICS
 
 ROOT = Path(__file__).parents[2]
@@ -26,8 +26,8 @@ PARSED = {
     r"rased demo": "minutes of training: tests/cli/test_demo.py runs it",
     r"rased bench \w+": "measures for minutes: tests/cli/test_bench.py runs it",
     r"rased data prepare": "needs a corpus, or the network: tests/data/corpora runs it on replicas",
-    r"rased data rooms": "simulates for minutes: tests/data/test_rooms.py runs it",
-    r"rased .*(https?|s3)://": "needs the network: tests/data/test_remote.py, tests/zoo/test_pull.py",
+    r"rased data rooms": "simulates for minutes: tests/data/preparation/test_rooms.py runs it",
+    r"rased .*(https?|s3)://": "needs the network: tests/data/shards/test_remote.py, tests/zoo/test_pull.py",
     r"rased zoo import": "needs weights from elsewhere: tests/zoo/test_importers.py",
     r"rased train .*data/(dns|librispeech-musan|voicebank-demand)": "needs a corpus",
 }

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from rased.data.corpus import Corpus
-from rased.data.plan import Plan, Scene
+from rased.data.mixtures.corpus import Corpus
+from rased.data.mixtures.plan import Plan, Scene
 from rased.data.schemas import Shard
-from rased.data.shards import write_index
+from rased.data.shards.index import write_index
 
 RATE = 16_000
 

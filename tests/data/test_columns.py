@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rased.data import columns as reading
 from rased.data.columns import Names, hexadecimal, read_columns, read_head
 from rased.data.schemas import COLUMNS, Shard
-from rased.data.shards import bundle, read_index, write_index
+from rased.data.shards.index import bundle, read_index, write_index
 from rased.errors import RasedError
 
 KINDS = {"label": "label", "frames": "number", "sha256": "hash"}
@@ -155,7 +155,7 @@ def test_values_are_what_was_written():
 _CHILD = """
 import resource, sys
 from pathlib import Path
-from rased.data.corpus import Corpus
+from rased.data.mixtures.corpus import Corpus
 def peak():
     if sys.platform != "linux":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rased.data.datamodule import MixtureDataModule
-from rased.data.plan import Scene
+from rased.data.mixtures.plan import Scene
 from rased.errors import RasedError
 
 

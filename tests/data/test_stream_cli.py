@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rased.cli import main
-from rased.data.shards import read_index
+from rased.data.shards.index import read_index
 from tests.data.conftest import write_corpus
 
 WORDS = ["data", "stream", "-c", "data/bundle", "--samples", "3:15"]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from rased.evaluation import evaluate, own_metrics
+from rased.evaluation import evaluate
+from rased.evaluation.scoring import own_metrics
 from rased.metrics import METRICS as METRICS_BY_NAME
 from rased.metrics import Score
 

@@ -10,13 +10,13 @@ import soundfile
 from jaxtyping import Float
 from torch import Tensor
 
-from rased.data.freeze import Recipe, freeze
-from rased.data.pack import pack
-from rased.data.verify import verify
+from rased.data.integrity.verify import verify
+from rased.data.preparation.freeze import Recipe, freeze
+from rased.data.preparation.pack import pack
 from rased.errors import RasedError
-from rased.evaluation.cost import measure
-from rased.evaluation.jobs import Job, perform
-from rased.evaluation.systems import System
+from rased.evaluation.scoring.cost import measure
+from rased.evaluation.scoring.jobs import Job, perform
+from rased.evaluation.scoring.systems import System
 from rased.evaluation.testset import EvaluationSet, read_noisy, read_testset
 from rased.models.base import Condition, Enhancer, Prediction
 

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from rased.errors import RasedError
 from rased.evaluation import collect, evaluate, print_table, write_page
-from rased.evaluation.board import boards
-from rased.evaluation.markdown import markdown
+from rased.evaluation.comparison.board import boards
+from rased.evaluation.report.markdown import markdown
 from rased.evaluation.stated import KEYS, read_stated
 from tests.evaluation.conftest import sentences
 

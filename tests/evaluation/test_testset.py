@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from rased.data import verify
+from rased.data.integrity import verify
 from rased.data.testset import list_sha256
 from rased.errors import RasedError
-from rased.evaluation import run
+from rased.evaluation.scoring import run
 from rased.evaluation.testset import BUNDLE, audio_files, read_audio, read_testset
 from tests.evaluation.conftest import NAMES, write_set
 

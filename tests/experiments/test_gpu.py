@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 import rased
-from rased.data import opus
-from rased.data.corpus import Corpus
-from rased.data.pack import pack
+from rased.data.mixtures.corpus import Corpus
+from rased.data.preparation.pack import pack
+from rased.data.shards import opus
 from rased.errors import RasedError
 from rased.layers.weight_norm import WeightNormGRU, scaled_rows
 

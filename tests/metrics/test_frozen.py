@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from rased.config import find_config, load_yaml
-from rased.evaluation.run import metric_names
+from rased.evaluation.scoring.run import metric_names
 from rased.metrics import METRICS, metric
 
 FROZEN = {
@@ -44,7 +44,7 @@ def refuse(*words, **options):
 socket.socket.connect = socket.socket.connect_ex = socket.socket.sendto = refuse
 socket.getaddrinfo = socket.create_connection = refuse
 import soundfile, torch
-from rased.evaluation.run import metric_names
+from rased.evaluation.scoring.run import metric_names
 from tests import EXCERPTS
 from rased.metrics import metric
 target, noisy = (

@@ -18,7 +18,7 @@ from einops import rearrange
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
-from rased.data.sample import Mixture
+from rased.data.mixtures.sample import Mixture
 from rased.losses.base import Loss
 from rased.losses.waveform import L1
 from rased.models.base import Enhancer, Prediction, SpectralEnhancer, State

@@ -12,7 +12,7 @@ from torch import nn
 from rased.cli.train import train
 from rased.construction import spec_of
 from rased.data.datamodule import MixtureDataModule
-from rased.data.plan import Scene
+from rased.data.mixtures.plan import Scene
 from rased.errors import RasedError
 from rased.losses.base import OnWaveforms
 from rased.losses.waveform import SNR

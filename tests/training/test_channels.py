@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rased.data.datamodule import MixtureDataModule
-from rased.data.pack import pack
-from rased.data.scene import Scene
+from rased.data.mixtures.scene import Scene
+from rased.data.preparation.pack import pack
 from rased.errors import RasedError
 from rased.models.base import Condition, Enhancer, Prediction
 from rased.training.waveform import WaveformEnhancement

@@ -13,7 +13,7 @@ import yaml
 
 from rased.cli import main
 from rased.cli.train import train
-from rased.data.shards import bundle
+from rased.data.shards.index import bundle
 from rased.errors import RasedError
 from tests.training.test_resume import DATA, MODEL, curve
 

@@ -14,13 +14,13 @@ import yaml
 from rased.building import build
 from rased.cli.train import train
 from rased.config import merge
-from rased.data.frame_sources import MixtureRecipe, Mixtures
-from rased.data.frame_writer import write_frames
-from rased.data.frames import FrameFile, Framing
-from rased.data.frames_datamodule import FramesDataModule
-from rased.data.mixing import Mixer
-from rased.data.plan import Scene
-from rased.data.stream import stream
+from rased.data.frames.datamodule import FramesDataModule
+from rased.data.frames.file import FrameFile, Framing
+from rased.data.frames.sources import MixtureRecipe, Mixtures
+from rased.data.frames.writer import write_frames
+from rased.data.mixtures.mixing import Mixer
+from rased.data.mixtures.plan import Scene
+from rased.data.mixtures.stream import stream
 from rased.errors import RasedError
 from rased.layers.frontend import Features, Moments
 from rased.models.base import Enhancer
@@ -65,7 +65,7 @@ def config(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
             "init_args": {"enhancer": ENHANCER, "lr": 0.003, "warmup_steps": 0, "final_lr": 1.0},
         },
         "data": {
-            "class_path": "rased.data.frames_datamodule.FramesDataModule",
+            "class_path": "rased.data.frames.datamodule.FramesDataModule",
             "init_args": {
                 "file": str(out),
                 **{role: [str(corpora)] for role in folders},

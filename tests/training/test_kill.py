@@ -16,8 +16,8 @@ import torch
 import yaml
 
 from rased.cli.replay import replay
-from rased.data.corpus import Corpus
-from rased.data.plan import Plan, Scene
+from rased.data.mixtures.corpus import Corpus
+from rased.data.mixtures.plan import Plan, Scene
 from tests.training.test_resume import MODEL, ROOT
 
 COUNT = 61

@@ -14,9 +14,9 @@ from rased import zoo
 from rased.cli.train import main
 from rased.data.manifest import UNKNOWN, unknown
 from rased.errors import RasedError
-from rased.evaluation.systems import System
+from rased.evaluation.scoring.provenance import training_of
+from rased.evaluation.scoring.systems import System
 from rased.evaluation.testset import BUNDLE, read_testset
-from rased.evaluation.training import training_of
 from rased.zoo.card import read_card
 from rased.zoo.publish import publish, write_entry
 from rased.zoo.runs import load_run

@@ -15,7 +15,7 @@ import json, sys, time
 from pathlib import Path
 import pytorch_lightning as pl, torch
 from rased.data import stages
-from rased.data.plan import Scene
+from rased.data.mixtures.plan import Scene
 from rased.data.datamodule import MixtureDataModule
 from rased.errors import RasedError
 from rased.training.waveform import WaveformEnhancement

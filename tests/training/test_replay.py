@@ -17,9 +17,9 @@ import yaml
 from rased.cli import main
 from rased.cli.replay import PARTS, replay
 from rased.cli.train import train
-from rased.data import order
 from rased.data.datamodule import MixtureDataModule
-from rased.data.shards import bundle
+from rased.data.mixtures import order
+from rased.data.shards.index import bundle
 from rased.errors import RasedError
 from rased.training.history import (
     MANIFEST,

@@ -19,7 +19,7 @@ import yaml
 
 import rased
 from rased.cli import main
-from rased.data.shards import bundle
+from rased.data.shards.index import bundle
 from rased.errors import ProblemsFound
 from rased.evaluation import closing
 from rased.evaluation.result import load

@@ -11,7 +11,7 @@ import rased
 from rased.building import build
 from rased.construction import spec_of
 from rased.errors import RasedError
-from rased.evaluation.systems import fingerprint
+from rased.evaluation.scoring.systems import fingerprint
 from rased.losses.mask import OutputMSE
 from rased.models.base import Enhancer
 from rased.yaml_reader import parse

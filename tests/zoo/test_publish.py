@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 import rased
 from rased.cli import main
-from rased.data.shards import bundle, read_index
+from rased.data.shards.index import bundle, read_index
 from rased.errors import RasedError
 from rased.zoo.card import read_card
 from rased.zoo.loading import verify

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rased import audio
+from rased.data.corpora.listing import place_of
 from rased.data.schemas import Role
-from rased.data.sources import place_of
 
 VOICEBANK_TEST_SPEAKERS = ("p232", "p257")
 """Of VCTK, and of the VCTK in other corpora: never trained on, so that VoiceBank+DEMAND stays a test."""

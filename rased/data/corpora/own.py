@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from rased.data.corpora.base import Item, PublicCorpus, split_by
+from rased.data.corpora.listing import SPLITS, UNDECIDED, collect
 from rased.data.schemas import ROLES
-from rased.data.sources import SPLITS, UNDECIDED, collect
 from rased.errors import RasedError
 
 

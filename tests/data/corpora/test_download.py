@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from rased.data.corpora.base import Archive
-from rased.data.download import FOLDER, RECORD, fetch, obtain
+from rased.data.preparation.download import FOLDER, RECORD, fetch, obtain
 from rased.errors import RasedError
 
 DATA = np.random.default_rng(0).bytes(300_000)

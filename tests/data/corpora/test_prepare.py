@@ -15,11 +15,11 @@ import soundfile
 from rased.cli import main
 from rased.data.corpora import CORPORA
 from rased.data.corpora.base import Archive
-from rased.data.corpus import Corpus, refuse_overlap
-from rased.data.prepare import prepare
-from rased.data.shards import read_index
-from rased.data.tars import read_shard
-from rased.data.verify import find, verify
+from rased.data.integrity.verify import find, verify
+from rased.data.mixtures.corpus import Corpus, refuse_overlap
+from rased.data.preparation.prepare import prepare
+from rased.data.shards.index import read_index
+from rased.data.shards.tars import read_shard
 from rased.errors import RasedError
 from rased.evaluation.testset import read_testset
 from tests.data.corpora.test_walkers import audio, replica, wanted

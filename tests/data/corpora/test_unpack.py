@@ -8,8 +8,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from rased.data import unpack as unpacking
-from rased.data.unpack import unpack
+from rased.data.preparation import unpack as unpacking
+from rased.data.preparation.unpack import unpack
 from rased.errors import RasedError
 from tests import fuzz
 

@@ -1,0 +1,64 @@
+"""Measure this machine: memory of long jobs, speed of the zoo's models."""
+
+import argparse
+import json
+from types import ModuleType
+from typing import Any
+
+from rased.cli.bench import evaluate as bench_evaluate
+from rased.cli.bench import frames as bench_frames
+from rased.cli.bench import inference as bench_inference
+from rased.cli.bench import loader as bench_loader
+from rased.cli.bench import memory as bench_memory
+from rased.cli.bench import resume as bench_resume
+
+EXAMPLES = """\
+examples:
+  rased bench loader                         audio seconds per CPU second, from shards to mixtures
+  rased bench frames                         the same, to a file of frames and from it
+  rased bench memory                         peak memory of long jobs, and how it grows with the input
+  rased bench resume                         what it costs to go on within an epoch
+  rased bench inference                      real-time factor of every checkpoint, on one thread
+  rased bench evaluate                       what processes and batches gain in an evaluation
+  rased bench VERB --help                    what a verb takes, with examples
+"""
+
+VERBS: dict[str, tuple[ModuleType, str]] = {
+    "loader": (bench_loader, "audio seconds per CPU second, from shards to mixtures"),
+    "frames": (bench_frames, "audio seconds per CPU second, to a file of frames and from it"),
+    "memory": (bench_memory, "peak memory of long jobs"),
+    "resume": (bench_resume, "CPU seconds to the first batch from within an epoch"),
+    "inference": (bench_inference, "speed of the checkpoints"),
+    "evaluate": (
+        bench_evaluate,
+        "seconds of an evaluation with one and two processes, and batches",
+    ),
+}
+"""Each module defines `add_arguments(parser)` and `measure(arguments) -> {job: {key: value}}`, or {job: value}."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the sub-verbs of `rased bench`."""
+    parser.epilog = EXAMPLES
+    verbs = parser.add_subparsers(dest="sub_verb", required=True, metavar="VERB")
+    for name, (module, summary) in VERBS.items():
+        verb = verbs.add_parser(name, help=summary, description=module.__doc__)
+        module.add_arguments(verb)
+        verb.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Dispatch, and print what was found."""
+    figures = VERBS[arguments.sub_verb][0].measure(arguments)
+    if arguments.json:
+        print(json.dumps(figures, indent=1))
+        return 0
+    for job, values in figures.items():
+        if isinstance(values, dict):
+            values = "  ".join(f"{key} {_short(value)}" for key, value in values.items())
+        print(f"{job}: {_short(values)}")
+    return 0
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,105 @@
+"""Speed of `rased data frames` and of reading its file: audio seconds per CPU second, one process, one thread."""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rased.data.frames.file import FrameFile
+    from rased.data.frames.sources import FrameSource
+
+EXAMPLES = """\
+examples:
+  rased bench frames                              the bundled speech
+  rased bench frames --speech shards/speech --json
+
+Audio seconds per CPU second, median of the rounds:
+  log_power        from speech shards to the finished file
+  mixtures         from mixing to the finished file of pairs (noisy, target), bundled corpus
+  read_windows     batches of 512 frames at random, with 7 frames of context, noise and target
+  read_utterances  whole pairs, one behind the other
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define what `rased bench frames` understands."""
+    parser.epilog = EXAMPLES
+    parser.add_argument(
+        "--speech",
+        default="bundle",
+        metavar="DIR",
+        help="speech shards (default: the bundled ones)",
+    )
+    parser.add_argument(
+        "--mixtures", type=int, default=200, metavar="N", help="mixtures of 4 s (default 200)"
+    )
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default 3")
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, float]:
+    """Audio seconds per CPU second of each job."""
+    import torch
+
+    import rased.data.frames.datamodule  # noqa: F401 (not within a measured time)
+    from rased.data.frames.file import FrameFile, Framing
+    from rased.data.frames.sources import MixtureRecipe, Mixtures, Recordings
+    from rased.data.frames.writer import write_frames
+    from rased.layers.frontend import Features
+    from rased.signal.stft import STFT
+
+    recipe = MixtureRecipe()
+    sources: dict[str, FrameSource] = {
+        "log_power": Recordings([arguments.speech]),
+        "mixtures": Mixtures(recipe.plan(), recipe.mixing, arguments.mixtures),
+    }
+    times: dict[str, list[float]] = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(arguments.rounds):
+            with tempfile.TemporaryDirectory(prefix="rased-bench-") as folder:
+                for job, source in sources.items():
+                    out = Path(folder) / f"{job}.h5"
+                    framing = Framing(Features(), STFT(), source.sample_rate)
+                    speed = _speed(lambda: write_frames(source, framing, out).seconds)  # noqa: B023
+                    times.setdefault(job, []).append(speed)
+                for job, read in {"read_windows": _windows, "read_utterances": _utterances}.items():
+                    file = FrameFile(out)
+                    times.setdefault(job, []).append(_speed(lambda: read(file)))  # noqa: B023
+    finally:
+        torch.set_num_threads(threads)
+    return {job: statistics.median(speeds) for job, speeds in times.items()}
+
+
+def _speed(work: Callable[[], float]) -> float:
+    """Seconds of audio that some work is about, per second of CPU that it takes."""
+    begun = time.process_time()
+    seconds = work()
+    return seconds / (time.process_time() - begun)
+
+
+def _windows(file: "FrameFile") -> float:
+    from rased.data.frames.datamodule import FramePlan
+    from rased.data.mixtures.order import batches
+
+    plan = FramePlan(
+        file, split="train", past=3, future=3, noise_frames=6, seed=0, pool_frames=16_384
+    )
+    for _ in plan.batches(batches(0, plan.count, batch_size=512), epoch=0):
+        pass
+    return _seconds(file)
+
+
+def _utterances(file: "FrameFile") -> float:
+    for number in range(len(file)):
+        for stream in file.streams:
+            file.utterance(stream, number)
+    return _seconds(file)
+
+
+def _seconds(file: "FrameFile") -> float:
+    return file.count * file.framing.stft.hop_length / file.framing.sample_rate

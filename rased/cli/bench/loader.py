@@ -1,0 +1,196 @@
+"""Speed of the loader: seconds of mixtures in a second of one CPU, 4 s crops of 10 s recordings in rooms of 1 s."""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rased.errors import RasedError
+
+if TYPE_CHECKING:
+    from rased.data.mixtures.plan import Plan
+    from rased.data.mixtures.sample import Batch
+    from rased.data.schemas import Codec, Role
+
+EXAMPLES = """\
+examples:
+  rased bench loader                            on generated recordings
+  rased bench loader --dir FOLDER --json        on the audio files in FOLDER/speech, FOLDER/noise, FOLDER/rir
+
+Audio seconds per CPU second on one thread of one process, median of the rounds:
+  decode_only      two crops decoded from loose FLAC files, nothing else: the bound of what FLAC allows
+  flac_load        shards to batches: drawn, decoded, put together; the mixing is the accelerator's
+  pcm16_load       the same from shards of raw 16-bit samples
+  ram_load         the same from recordings that an earlier epoch left in memory (cache: ram)
+  flac_mix_cpu     flac_load and the mixing: noisy, early target, late reverberation, noise
+  pcm16_mix_cpu    pcm16_load and the mixing
+and in audio seconds per second of a clock, on a machine that does nothing else:
+  flac_workers_1   flac_load by one worker process; flac_workers_2 by two
+"""
+
+ROLES: tuple["Role", ...] = ("speech", "noise", "rir")
+SAMPLE_RATE = 16_000
+SECONDS = 4.0
+SHARE = 4
+"""Items of a round by worker processes over those of the others, so that starting them counts less."""
+LONG = 10
+"""Seconds of a generated recording."""
+
+
+Job = Callable[[int], float]
+"""Audio seconds a second in an epoch, given its number."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define what `rased bench loader` understands."""
+    parser.epilog = EXAMPLES
+    parser.add_argument(
+        "--dir",
+        type=Path,
+        metavar="FOLDER",
+        help="audio files in FOLDER/speech, FOLDER/noise and FOLDER/rir; default: generated ones",
+    )
+    parser.add_argument(
+        "--items", type=int, default=300, metavar="N", help="mixtures a round; default 300"
+    )
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default 3")
+    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="default 16")
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, float]:
+    """Audio seconds per CPU second of each way of loading.
+
+    Raises:
+        RasedError: less than one item or round, or a folder that lacks one of the three.
+    """
+    import torch
+
+    items, rounds = arguments.items, arguments.rounds
+    if min(items, rounds, arguments.batch_size) < 1:
+        raise RasedError("--items, --rounds and --batch-size are 1 or more.")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory(prefix="rased-bench-") as scratch:
+            source = arguments.dir or _generate(Path(scratch) / "source", items)
+            jobs = _jobs(source, Path(scratch), items, arguments.batch_size)
+            for job in jobs.values():
+                job(0)
+            speeds: dict[str, list[float]] = {name: [] for name in jobs}
+            for number in range(1, rounds + 1):
+                for name, job in jobs.items():
+                    speeds[name].append(job(number))
+    finally:
+        torch.set_num_threads(threads)
+    return {name: statistics.median(found) for name, found in speeds.items()}
+
+
+def _jobs(source: Path, scratch: Path, items: int, batch_size: int) -> dict[str, Job]:
+    """What is measured."""
+    from rased.data.datamodule import Loader
+    from rased.data.mixtures.cache import keep
+    from rased.data.mixtures.mixing import Mixer, Mixing
+    from rased.data.preparation.pack import pack
+
+    codecs: tuple[Codec, ...] = ("flac", "pcm16")
+    for codec in codecs:
+        for role in ROLES:
+            pack([source / role], scratch / codec / role, role=role, codec=codec, jobs=1)
+
+    def loader(codec: str, *, workers: int = 0, kept: bool = False) -> Loader:
+        plan = _plan(scratch / codec, SHARE * items if workers else items)
+        if kept:
+            keep(plan.corpora, where="ram", limit=4 << 30)
+        return Loader(plan, batch_size=batch_size, num_workers=workers, rank=0, world_size=1)
+
+    def load(batches: Loader, work: Callable[["Batch"], Any] = len) -> Job:
+        def epoch(number: int) -> float:
+            batches.epoch = number
+            start = time.process_time()
+            for batch in batches:
+                work(batch)
+            return SECONDS * items / (time.process_time() - start)
+
+        return epoch
+
+    def work(batches: Loader) -> Job:
+        def epoch(number: int) -> float:
+            batches.epoch = number
+            loaded = iter(batches)
+            next(loaded)  # by then the processes run
+            start = time.perf_counter()
+            count = sum(len(batch["key"]) for batch in loaded)
+            return SECONDS * count / (time.perf_counter() - start)
+
+        return epoch
+
+    return {
+        "decode_only": _decode_only(source, items),
+        "flac_load": load(loader("flac")),
+        "pcm16_load": load(loader("pcm16")),
+        "ram_load": load(loader("flac", kept=True)),
+        "flac_mix_cpu": load(loader("flac"), Mixer(Mixing())),
+        "pcm16_mix_cpu": load(loader("pcm16"), Mixer(Mixing())),
+        "flac_workers_1": work(loader("flac", workers=1)),
+        "flac_workers_2": work(loader("flac", workers=2)),
+    }
+
+
+def _plan(folder: Path, items: int) -> "Plan":
+    from rased.data.mixtures.corpus import Corpus
+    from rased.data.mixtures.plan import Plan, Scene
+
+    speech, noise, rir = (Corpus([folder], role=role, split="train") for role in ROLES)
+    scene = Scene(segment=SECONDS, reverb_probability=1.0)
+    return Plan(speech=speech, noise=noise, rir=rir, scene=scene, seed=0, count=items)
+
+
+def _decode_only(source: Path, items: int) -> Job:
+    import soundfile
+
+    speech, noise = (
+        [(path, soundfile.info(path).frames) for path in sorted((source / role).iterdir())]
+        for role in ("speech", "noise")
+    )
+
+    def crop(file: tuple[Path, int], random: np.random.Generator) -> int:
+        frames = round(SECONDS * SAMPLE_RATE)
+        start = int(random.integers(max(1, file[1] - frames)))
+        return len(soundfile.read(file[0], frames=frames, start=start, dtype="float32")[0])
+
+    def decode(number: int) -> float:
+        random = np.random.default_rng(number)
+        start = time.process_time()
+        for item in range(items):
+            crop(speech[item % len(speech)], random)
+            crop(noise[int(random.integers(len(noise)))], random)
+        return SECONDS * items / (time.process_time() - start)
+
+    return decode
+
+
+def _generate(root: Path, items: int) -> Path:
+    """Write speech-like and noise recordings of 10 s and decaying responses of 1 s as FLAC files."""
+    import soundfile
+
+    random = np.random.default_rng(0)
+    second = np.arange(LONG * SAMPLE_RATE) / SAMPLE_RATE
+    for role, count in (("speech", items), ("noise", -(-items // 5)), ("rir", -(-items // 6))):
+        (root / role).mkdir(parents=True)
+        for number in range(count):
+            audio = random.standard_normal(LONG * SAMPLE_RATE)
+            if role == "speech":
+                audio = np.cumsum(audio)
+                audio -= np.convolve(audio, np.ones(400) / 400, "same")
+                audio *= 0.2 + np.abs(np.sin(6 * second))
+            elif role == "rir":
+                audio = audio[:SAMPLE_RATE] * np.exp(-13.8 * second[:SAMPLE_RATE])
+                audio[0] = 5.0
+            audio *= 0.5 / np.abs(audio).max()
+            soundfile.write(root / role / f"{number:04d}.flac", audio, SAMPLE_RATE)
+    return root

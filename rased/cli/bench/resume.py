@@ -1,0 +1,107 @@
+"""What it costs to go on within an epoch: CPU seconds to the first batch, from its beginning and from far within."""
+
+import argparse
+import itertools
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from rased.data.mixtures.plan import Plan, Shuffle
+
+EXAMPLES = """\
+examples:
+  rased bench resume                           an epoch of 1 M samples, from 0 and from 900 000
+  rased bench resume --samples 10000000 --json
+
+CPU seconds for each way to shuffle. The corpus is an index of so many utterances that point at the
+bytes of the bundled ones. `open` is what every start takes, `reading` what reading up to the position
+would take at the pace of this loader."""
+
+ROUNDS = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `rased bench resume` understands."""
+    parser.epilog = EXAMPLES
+    parser.add_argument("--samples", type=int, default=1_000_000, help="samples in the epoch")
+    parser.add_argument("--at", type=float, default=0.9, help="share of the epoch that is done")
+    parser.add_argument("--batch-size", type=int, default=16, help="samples in a batch")
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """CPU seconds by shuffle: first batch from position 0 and from the share, medians of several epochs."""
+    from rased.data.mixtures.corpus import Corpus
+    from rased.data.mixtures.plan import Plan, Scene
+
+    position = round(arguments.at * arguments.samples)
+    figures: dict[str, Any] = {"samples": arguments.samples, "position": position}
+    with tempfile.TemporaryDirectory(prefix="rased-bench-") as folder:
+        _write(Path(folder), arguments.samples)
+        for shuffle in ("samples", "blocks"):
+            begun = time.process_time()
+            plan = Plan(
+                speech=Corpus([folder], role="speech", split="train"),
+                noise=Corpus(["bundle"], role="noise", split="train"),
+                rir=Corpus(["bundle"], role="rir", split="train"),
+                scene=Scene(),
+                seed=0,
+                shuffle=cast("Shuffle", shuffle),
+            )
+            opened = time.process_time() - begun
+            rounds = [
+                [_first(plan, epoch, at, arguments.batch_size) for at in (0, position)]
+                for epoch in range(ROUNDS)
+            ]
+            start, within = (statistics.median(times) for times in zip(*rounds, strict=True))
+            pace = _pace(plan, arguments.batch_size)
+            figures[f"by_{shuffle}"] = {
+                "open": opened,
+                "first_batch": start,
+                "first_batch_within": within,
+                "ratio": within / start,
+                "reading": position * pace,
+            }
+    return figures
+
+
+def _write(folder: Path, samples: int) -> None:
+    """An index of many utterances, the bytes of the bundled ones again and again."""
+    from rased.data.shards.index import INDEX, bundle, locate
+
+    speech = locate(bundle(), "speech")
+    stored = json.loads((speech / INDEX).read_text(encoding="utf-8"))
+    rows = [row for row, split in enumerate(stored["columns"]["split"]) if split == "train"]
+    rows = list(itertools.islice(itertools.cycle(rows), samples))
+    for name, column in stored["columns"].items():
+        stored["columns"][name] = [column[row] for row in rows]
+    stored["columns"]["key"] = [f"{number:09d}" for number in range(samples)]
+    stored["samples"] = samples
+    for shard in stored["shards"]:
+        (folder / shard["name"]).symlink_to(speech / shard["name"])
+    (folder / INDEX).write_text(json.dumps(stored, separators=(",", ":")), encoding="utf-8")
+
+
+def _first(plan: "Plan", epoch: int, position: int, batch_size: int) -> float:
+    """CPU seconds to the first batch of an epoch from a position; what the plan keeps of other epochs does not help."""
+    from rased.data.mixtures.stream import stream
+
+    begun = time.process_time()
+    epoch = 2 * epoch + (position > 0)
+    next(iter(stream(plan, epoch=epoch, position=position, batch_size=batch_size)))
+    return time.process_time() - begun
+
+
+def _pace(plan: "Plan", batch_size: int, batches: int = 20) -> float:
+    """CPU seconds a sample, once the stream runs."""
+    from rased.data.mixtures.stream import stream
+
+    running = iter(stream(plan, epoch=0, batch_size=batch_size))
+    next(running)
+    begun = time.process_time()
+    for _ in itertools.islice(running, batches):
+        pass
+    return (time.process_time() - begun) / (batches * batch_size)

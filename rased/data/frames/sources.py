@@ -1,0 +1,307 @@
+"""What a file of frames is made from: the recordings of speech shards, or mixtures of the deterministic stream."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from rased.data.columns import hexadecimal
+from rased.data.mixtures import order, stages
+from rased.data.mixtures.corpus import Corpus
+from rased.data.mixtures.mixing import Mixer, Mixing
+from rased.data.mixtures.plan import Plan, Scene
+from rased.data.schemas import Head, Shard, read_index_head
+from rased.data.shards.index import INDEX, decode, locate, read_index
+from rased.data.shards.remote import is_remote
+from rased.data.shards.tars import StoredSample, read_shard
+from rased.disk import sha256
+from rased.errors import RasedError
+
+BATCH = 4
+"""Mixtures made at once."""
+_SPECTRA = 16 << 20
+"""Bytes of spectra of rooms that are kept."""
+
+Position = tuple[int, int]
+Samples = Callable[[int, int], NDArray[np.float32]]
+"""(start, count) -> these samples of a recording; raises RasedError where it cannot be read."""
+
+
+class Item(NamedTuple):
+    """An utterance: its row in the file's index, its length in samples, and its audio by stream."""
+
+    key: str
+    label: str
+    split: str
+    sha256: str
+    length: int
+    audio: Mapping[str, Samples]
+
+
+class Group(NamedTuple):
+    """Utterances that are made together, what could not be read, and the position behind them."""
+
+    items: list[Item]
+    bad: list[str]
+    position: Position
+
+
+class FrameSource:
+    """Where utterances come from, in an order that never changes.
+
+    Attributes:
+        streams: names of what an utterance consists of.
+        sample_rate: Hz.
+    """
+
+    streams: tuple[str, ...]
+    sample_rate: int
+
+    def describe(self) -> dict[str, Any]:
+        """All that the utterances depend on, as plain data."""
+        raise NotImplementedError
+
+    def groups(self, position: Position) -> Iterator[Group]:
+        """Utterances from a position on; (0, 0) is the beginning."""
+        raise NotImplementedError
+
+    def progress(self, position: Position) -> tuple[int, int]:
+        """How much is done at a position, and how much there is."""
+        raise NotImplementedError
+
+
+class Recordings(FrameSource):
+    """The recordings of speech shards, split by split, read from one end to the other.
+
+    The index is not loaded, but for a tar file that is not what it was written for: memory does not
+    depend on the number of recordings. Of such a file, what the index does not know, or knows
+    otherwise, is left out. A position counts tar files and samples within one.
+    """
+
+    streams = ("clean",)
+
+    def __init__(self, names: Sequence[str | Path]) -> None:
+        """Find the tar files.
+
+        Raises:
+            RasedError: no speech shards, some of them missing, of several sample rates, or elsewhere.
+        """
+        for name in names:
+            if is_remote(name):
+                raise RasedError(
+                    f"'{name}' lies elsewhere: bring its shards to this machine and give their folder."
+                )
+        self._folders = [locate(name, "speech") for name in names]
+        heads = [_head(folder) for folder in self._folders]
+        named = [
+            (shard.name.rpartition("-")[0], place, shard.name, shard)
+            for place, head in enumerate(heads)
+            for shard in head.shards
+        ]
+        named.sort(key=lambda entry: entry[:3])
+        self._shards = [(self._folders[place], shard) for _, place, _, shard in named]
+        for folder, shard in self._shards:
+            if not (folder / shard.name).is_file():
+                raise RasedError(
+                    f"{folder} lacks {shard.name}, which its index names: bring it back, or drop its samples with "
+                    f"`rased data verify {folder} --repair`."
+                )
+        rates = {head.sample_rate for head in heads}
+        roles = {head.role for head in heads}
+        if roles != {"speech"} or len(rates) != 1:
+            raise RasedError(
+                f"{', '.join(map(str, self._folders))} hold {'/'.join(sorted(roles))} at "
+                f"{'/'.join(map(str, sorted(rates)))} Hz; needed is speech at one rate."
+            )
+        self.sample_rate: int = rates.pop()
+
+    def describe(self) -> dict[str, Any]:
+        """SHA-256 of the indices, which hold those of all recordings."""
+        return {"speech": [sha256(folder / INDEX) for folder in self._folders]}
+
+    def groups(self, position: Position) -> Iterator[Group]:
+        """One recording each, and behind a damaged tar file what is missing in it."""
+        for part in range(position[0], len(self._shards)):
+            done = position[1] if part == position[0] else 0
+            folder, shard = self._shards[part]
+            if _is_whole(folder / shard.name, shard):
+                for number, stored in enumerate(read_shard(folder / shard.name)):
+                    if number >= done:
+                        item = _recording(stored, folder / shard.name)
+                        yield Group([item], [], (part, number + 1))
+            else:
+                yield from _damaged(folder, shard, part, done)
+
+    def progress(self, position: Position) -> tuple[int, int]:
+        """Tar files."""
+        return position[0], len(self._shards)
+
+
+class Mixtures(FrameSource):
+    """The first mixtures of epoch 0 of a plan, each a pair (noisy, target).
+
+    The index of a mixture in the epoch is its row in the file; its sha256 is what `rased data stream
+    --hashes` prints.
+    """
+
+    streams = ("noisy", "target")
+
+    def __init__(self, plan: Plan, mixing: Mixing, count: int, split: str = "train") -> None:
+        """Take `count` mixtures."""
+        if plan.scene.microphones > 1:
+            raise RasedError(
+                f"Frames are of one channel, and scene.microphones is {plan.scene.microphones}: leave it out."
+            )
+        self.plan, self.mixing, self.count, self.split = plan, mixing, count, split
+        self.sample_rate = plan.sample_rate
+
+    def describe(self) -> dict[str, Any]:
+        """Corpora, scene, mixing, seed and count."""
+        return {"mixtures": self.count, **describe_mixtures(self.plan, self.mixing)}
+
+    def groups(self, position: Position) -> Iterator[Group]:
+        """A few mixtures each."""
+        spans = partial(order.batches, position[1], self.count, batch_size=BATCH)
+        drawn = stages.draw(spans(), plan=self.plan, epoch=0)
+        batches = stages.collate(stages.fetch(drawn, plan=self.plan), plan=self.plan)
+        mixer = Mixer(self.mixing, limit=_SPECTRA)
+        for span, batch in zip(spans(), batches, strict=True):
+            mixture = mixer(batch)
+            items = []
+            for place, index in enumerate(mixture["index"].tolist()):
+                audio = {name: mixture[name][place].numpy() for name in self.streams}  # type: ignore[literal-required]
+                speaker = self.plan.draw(0, index).speech[0].recording
+                content = b"".join(part.tobytes() for part in audio.values())
+                items.append(
+                    Item(
+                        key=mixture["key"][place],
+                        label=str(self.plan.speech.label[speaker]),
+                        split=self.split,
+                        sha256=hashlib.sha256(content).hexdigest(),
+                        length=self.plan.frames,
+                        audio={name: partial(_cut, part) for name, part in audio.items()},
+                    )
+                )
+            yield Group(items, batch["skipped"], (0, span.stop))
+
+    def progress(self, position: Position) -> tuple[int, int]:
+        """Mixtures."""
+        return position[1], self.count
+
+
+@dataclass(frozen=True)
+class MixtureRecipe:
+    """The part of a data module's arguments that its training mixtures depend on.
+
+    Attributes: as of `rased.data.datamodule.MixtureDataModule`.
+    """
+
+    speech: tuple[str, ...] = ("bundle",)
+    noise: tuple[str, ...] = ("bundle",)
+    rir: tuple[str, ...] = ("bundle",)
+    scene: Scene = Scene()  # noqa: RUF009 - frozen values
+    mixing: Mixing = Mixing()  # noqa: RUF009
+    seed: int = 0
+
+    def plan(self) -> Plan:
+        """Open the training split of the shards."""
+        return Plan(
+            speech=Corpus(self.speech, role="speech", split="train"),
+            noise=Corpus(self.noise, role="noise", split="train"),
+            rir=Corpus(self.rir, role="rir", split="train") if self.rir else None,
+            scene=self.scene,
+            seed=self.seed,
+            shuffle="samples",
+        )
+
+
+def describe_mixtures(plan: Plan, mixing: Mixing) -> dict[str, Any]:
+    """All that the mixtures of a plan depend on, as plain data."""
+    corpora = {"speech": plan.speech, "noise": plan.noise, "rir": plan.rir}
+    scene = asdict(plan.scene)
+    for name in ("microphones", "enrolment"):  # what a scene leaves at its default changes nothing
+        if scene[name] == getattr(Scene, name):
+            del scene[name]
+    described = {
+        "seed": plan.seed,
+        "scene": scene,
+        "mixing": asdict(mixing),
+        **{role: corpus and corpus.digest() for role, corpus in corpora.items()},
+    }
+    return json.loads(json.dumps(described))
+
+
+def _head(folder: Path) -> Head:
+    mend = f"Rebuild it with `rased data verify {folder} --repair`."
+    return read_index_head(folder / INDEX, repair=mend)
+
+
+def _is_whole(path: Path, shard: Shard) -> bool:
+    return path.stat().st_size == shard.bytes and sha256(path) == shard.sha256
+
+
+def _damaged(folder: Path, shard: Shard, part: int, done: int) -> Iterator[Group]:
+    """The recordings of a tar file that are what the index says, behind the first `done`; the others are bad."""
+    path = folder / shard.name
+    index = read_index(folder, resized=True)
+    of_shard = np.flatnonzero(index.columns["shard"] == index.shards.index(shard))
+    rows = {index.columns["key"][row]: row for row in of_shard}
+    reasons: dict[str, str] = {}
+    for number, stored in enumerate(read_shard(path, damaged=reasons.__setitem__)):
+        row = rows.pop(stored.details["key"], None)
+        if row is None or number < done:
+            continue
+        known = {name: index.columns[name][row] for name in ("label", "split")}
+        known["frames"] = int(index.columns["frames"][row])
+        item = _recording(stored._replace(details=stored.details | known), path)
+        if item.sha256 == next(hexadecimal(index.columns["sha256"][row : row + 1])):
+            yield Group([item], [], (part, number + 1))
+        else:
+            reason = _bad(item.key, path, "its bytes are not those that were packed")
+            yield Group([], [reason], (part, number + 1))
+    missing = [_bad(key, path, reasons.get(key, "it is not there")) for key in rows]
+    yield Group([], missing, (part + 1, 0))
+
+
+def _bad(key: str, shard: Path, reason: str) -> str:
+    return (
+        f"Sample {key} of {shard} is damaged ({reason}): mend its folder with `rased data verify {shard.parent} "
+        "--repair`."
+    )
+
+
+def _recording(stored: StoredSample, shard: Path) -> Item:
+    details = stored.details
+
+    def samples(start: int, count: int) -> NDArray[np.float32]:
+        try:
+            audio = decode(stored.audio, stored.codec, start, count)
+        except soundfile.LibsndfileError as error:
+            raise RasedError(
+                f"Sample {details['key']} of {shard} does not decode ({error.error_string.rstrip('.')})."
+            ) from error
+        if len(audio) != count:
+            raise RasedError(
+                f"Sample {details['key']} of {shard} ends before its {details['frames']} samples."
+            )
+        return audio
+
+    return Item(
+        key=details["key"],
+        label=details["label"],
+        split=details["split"],
+        sha256=hashlib.sha256(stored.audio).hexdigest(),
+        length=details["frames"],
+        audio={"clean": samples},
+    )
+
+
+def _cut(audio: NDArray[np.float32], start: int, count: int) -> NDArray[np.float32]:
+    return audio[start : start + count]

@@ -1,0 +1,341 @@
+"""Recordings or mixtures into one HDF5 file of frame features (`rased.data.frames.file`), in flat memory.
+
+The file grows at its end and is committed every few seconds of work (`rased.data.frames.journal`): a run that
+was cut off, by whatever, continues at its last commit and gives the same content. Mean and variance are taken
+of the values as they are stored, utterance by utterance.
+"""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float
+
+from rased import __version__
+from rased.data.frames import probe as frame_probe
+from rased.data.frames.file import (
+    SCHEMA,
+    UTTERANCE,
+    FrameFile,
+    Framing,
+    read_configuration,
+    read_moments,
+    write_moments,
+)
+from rased.data.frames.journal import SUFFIX, JournalledFile
+from rased.data.frames.probe import CHUNK
+from rased.data.frames.sources import FrameSource, Item, Position, Samples
+from rased.disk import NO_ROOM, PART
+from rased.errors import ProblemsFound, RasedError
+from rased.layers.frontend import Moments
+
+BLOCK = 4096
+"""Frames computed at once: a minute."""
+COMMIT = 1 << 17
+"""Frames between two commits: half an hour of audio, seconds of work."""
+_FEW = 10
+"""Bad utterances that never stop a run."""
+_METADATA = 1 << 20
+"""Bytes of its own bookkeeping that HDF5 may keep, else 32 times as many in a long run."""
+_COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a run of `write_frames` did.
+
+    Attributes:
+        path: the file.
+        utterances, frames: in it.
+        seconds: of audio.
+        bytes: its size.
+        resumed: frames that an earlier run had written.
+        skipped: what could not be read, one sentence each.
+    """
+
+    path: Path
+    utterances: int
+    frames: int
+    seconds: float
+    bytes: int
+    resumed: int
+    skipped: tuple[str, ...]
+
+
+def write_frames(
+    source: FrameSource,
+    framing: Framing,
+    out: Path,
+    *,
+    max_bad: float = 0.01,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Written:
+    """Write OUT; where an earlier run with these settings was cut off, continue it.
+
+    While it is unfinished it is called OUT.part, with OUT.part.journal beside it.
+
+    Args:
+        source: recordings or mixtures.
+        framing: what to take of them.
+        out: the file.
+        max_bad: share of unreadable utterances above which, and above ten, the run stops.
+        progress: called with (done, in all).
+
+    Raises:
+        RasedError: out was made from other input or settings; no space left (what was committed stays).
+        ProblemsFound: too many unreadable utterances.
+    """
+    configuration = {"framing": framing.plain(), "source": source.describe()}
+    part = out.with_name(out.name + PART)
+    if out.exists():
+        file = FrameFile(out)
+        _refuse_other(out, {"framing": file.framing.plain(), "source": file.source}, configuration)
+        part.with_name(part.name + SUFFIX).unlink(missing_ok=True)
+        return _written(out, resumed=file.count)
+    journal: JournalledFile | None = None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        journal = JournalledFile(part)
+        with _Writer(journal, framing, source.streams, configuration) as writer:
+            resumed = writer.length
+            _fill(writer, source, max_bad, progress)
+            writer.finish(out)
+    except Exception as error:
+        known = isinstance(error, OSError) and error.errno  # HDF5 raises OSErrors that tell nothing
+        failure = error if known else getattr(journal, "failure", None)
+        if not isinstance(failure, OSError) or failure.errno not in NO_ROOM:
+            raise
+        kept = (
+            f"What was committed is kept in '{part.name}'" if part.is_file() else "Nothing is kept"
+        )
+        raise RasedError(
+            f"Cannot write to '{out}': {str(failure.strerror).lower()}. {kept}: make room or choose another --out, "
+            "and run the same command again."
+        ) from error
+    return _written(out, resumed=resumed)
+
+
+def frames_of(
+    samples: Samples, length: int, first: int, last: int, framing: Framing
+) -> Float[torch.Tensor, "frames feature"]:
+    """Frames [first, last) of a recording as they are stored; only the samples below them are read."""
+    stft = framing.stft
+    start, stop = (first + 1) * stft.hop_length - stft.win_length, last * stft.hop_length
+    begin, end = max(start, 0), min(stop, length)
+    waveform = torch.zeros(1, stop - start)
+    waveform[0, begin - start : end - start] = torch.from_numpy(samples(begin, end - begin))
+    spectrum, _ = stft.analysis_step(waveform[:, stft.latency :], waveform[:, : stft.latency])
+    values = framing.features(spectrum, framing.sample_rate).to(framing.dtype)
+    return rearrange(values, "1 feature frames -> frames feature").contiguous()
+
+
+def _fill(
+    writer: "_Writer", source: FrameSource, max_bad: float, progress: Callable[[int, int], None]
+) -> None:
+    progress(*source.progress(writer.position))
+    for group in source.groups(writer.position):
+        bad = list(group.bad)
+        for item in group.items:
+            try:
+                writer.add(item)
+            except RasedError as error:
+                bad.append(str(error))
+        writer.skipped += bad
+        writer.position = group.position
+        seen = writer.utterances + len(writer.skipped)
+        if bad and len(writer.skipped) > max(_FEW, max_bad * seen):
+            raise ProblemsFound(
+                f"Stopped: {len(writer.skipped)} of {seen} utterances cannot be read, such as: {bad[-1]} Check the "
+                "shards with `rased data verify`, or allow more with --max-bad."
+            )
+        if writer.uncommitted >= COMMIT:
+            writer.commit()
+            progress(*source.progress(writer.position))
+
+
+class _Writer:
+    """The growing file; leaving the context gives up what was not committed.
+
+    Attributes:
+        position: of the source, behind what was added.
+        utterances, length: utterances and frames added.
+        skipped: what could not be read.
+    """
+
+    def __init__(
+        self,
+        journal: JournalledFile,
+        framing: Framing,
+        streams: tuple[str, ...],
+        configuration: dict[str, Any],
+    ) -> None:
+        """Take up an unfinished file, or lay out a new one."""
+        self._journal, self._framing = journal, framing
+        try:
+            self._file = h5py.File(journal, "w" if journal.new else "r+")
+            cache = self._file.id.get_mdc_config()
+            cache.initial_size = cache.max_size = _METADATA
+            self._file.id.set_mdc_config(cache)
+            if journal.new:
+                self._lay_out(streams, configuration)
+            stored = read_configuration(self._file.attrs["configuration"], journal.path)
+            _refuse_other(journal.path.with_suffix(""), stored, configuration)
+            part, number = json.loads(self._file.attrs["position"])
+            self.position: Position = (part, number)
+            self.skipped = [sentence.decode() for sentence in self._file["skipped"][:]]
+            self.utterances = len(self._file["utterances"])
+            self._frames = {name: self._file["frames"][name] for name in streams}
+            self.length = len(self._frames[streams[0]])
+            self._moments = {name: read_moments(self._file["statistics"][name]) for name in streams}
+            self._rows: list[tuple[str, str, str, int, int, str]] = []
+            self._committed = self.length
+        except Exception as error:
+            self.__exit__()
+            known = isinstance(error, RasedError) or journal.failure is not None
+            if known or journal.new:
+                raise
+            raise RasedError(  # h5py raises almost anything of a damaged file
+                f"'{journal.path}', of a run that was cut off, is damaged: remove it and begin again."
+            ) from error
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __enter__(self) -> "_Writer":
+        """Ready."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close; the file stays at its last commit."""
+        self._journal.abandon()
+        with suppress(Exception):  # HDF5 may not like to be closed where it could not write
+            self._file.close()
+        self._journal.close()
+
+    @property
+    def uncommitted(self) -> int:
+        """Frames since the last commit."""
+        return self.length - self._committed
+
+    def add(self, item: Item) -> None:
+        """Append an utterance.
+
+        Raises:
+            RasedError: it cannot be read; nothing of it is kept.
+        """
+        frames = self._framing.stft.frames(item.length)
+        moments = {name: Moments(m.count, m.mean, m.variance) for name, m in self._moments.items()}
+        for name, dataset in self._frames.items():
+            dataset.resize(self.length + frames, axis=0)
+            for first in range(0, frames, BLOCK):
+                last = min(first + BLOCK, frames)
+                values = frames_of(item.audio[name], item.length, first, last, self._framing)
+                moments[name].add(rearrange(values, "frames feature -> 1 feature frames"))
+                dataset[self.length + first : self.length + last] = values.numpy()
+        self._moments = moments
+        self._rows.append((item.key, item.label, item.split, self.length, frames, item.sha256))
+        self.length += frames
+        self.utterances += 1
+
+    def commit(self) -> None:
+        """Make all that was added last."""
+        for name, dataset in self._frames.items():
+            dataset.resize(self.length, axis=0)  # an utterance that could not be read is cut off
+            write_moments(self._file["statistics"][name], self._moments[name])
+        for name, rows in (
+            ("utterances", np.array(self._rows, dtype=UTTERANCE)),
+            ("skipped", np.array(self.skipped[len(self._file["skipped"]) :], dtype=object)),
+        ):
+            table = self._file[name]
+            there = len(table)
+            table.resize(there + len(rows), axis=0)
+            table[there:] = rows
+        self._file.attrs["position"] = json.dumps(self.position)
+        self._file.flush()
+        self._journal.commit()
+        self._rows, self._committed = [], self.length
+
+    def finish(self, out: Path) -> None:
+        """Commit for the last time and give the file its name.
+
+        Raises:
+            ProblemsFound: there is nothing in it.
+        """
+        if not self.utterances:
+            raise ProblemsFound(
+                "None of the utterances could be read: check with `rased data verify`."
+            )
+        self.commit()
+        self._file.attrs["splits"] = json.dumps(self._splits())
+        self._file.close()
+        self._journal.commit()
+        self._journal.finish(out)
+        frame_probe.trust(out)
+
+    def _splits(self) -> list[tuple[str, int, int]]:
+        """First and end of each run of utterances of one split."""
+        splits: list[tuple[str, int, int]] = []
+        utterances = self._file["utterances"].fields("split")
+        for start in range(0, self.utterances, BLOCK):
+            for number, name in enumerate(utterances[start : start + BLOCK], start):
+                if not splits or splits[-1][0] != name.decode():
+                    splits.append((name.decode(), number, number))
+                splits[-1] = (*splits[-1][:2], number + 1)
+        return splits
+
+    def _lay_out(self, streams: tuple[str, ...], configuration: dict[str, Any]) -> None:
+        file, size = self._file, self._framing.size
+        file.attrs["schema"] = SCHEMA
+        file.attrs["rased"] = __version__
+        file.attrs["configuration"] = json.dumps(configuration)
+        file.attrs["position"] = json.dumps((0, 0))
+        for name in streams:
+            file.create_dataset(
+                f"frames/{name}",
+                shape=(0, size),
+                maxshape=(None, size),
+                chunks=(CHUNK, size),
+                dtype=str(self._framing.dtype).removeprefix("torch."),
+                **_COMPRESSION,
+            )
+            statistics = file.create_group(f"statistics/{name}")
+            for moment in ("mean", "variance"):
+                statistics.create_dataset(moment, shape=size, dtype=np.float64)
+            zeros = torch.zeros(size)
+            write_moments(statistics, Moments(0, zeros, zeros))
+        for name, kind in (("utterances", UTTERANCE), ("skipped", h5py.string_dtype())):
+            file.create_dataset(name, shape=(0,), maxshape=(None,), chunks=(1024,), dtype=kind)
+
+
+def _refuse_other(out: Path, stored: dict[str, Any], asked: dict[str, Any]) -> None:
+    differs = [
+        name
+        for section in ("framing", "source")
+        for name in sorted(stored[section].keys() | asked[section].keys())
+        if stored[section].get(name) != asked[section].get(name)
+    ]
+    if differs:
+        raise RasedError(
+            f"'{out}' is from other input or settings (different: {', '.join(differs)}): choose another --out, or "
+            f"remove it{'' if out.exists() else f' ({out.name + PART})'}."
+        )
+
+
+def _written(out: Path, *, resumed: int) -> Written:
+    file = FrameFile(out)
+    return Written(
+        path=out,
+        utterances=len(file),
+        frames=file.count,
+        seconds=file.count * file.framing.stft.hop_length / file.framing.sample_rate,
+        bytes=out.stat().st_size,
+        resumed=resumed,
+        skipped=file.skipped,
+    )

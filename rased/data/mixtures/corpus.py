@@ -1,0 +1,239 @@
+"""The recordings of one role and split, from one or several shard folders, as one numbered list."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from rased.data.columns import Names, hexadecimal, joined
+from rased.data.mixtures.cache import FULL_SCALE, Kept
+from rased.data.schemas import CHANNELS, Role
+from rased.data.shards import remote
+from rased.data.shards.index import DIGITS, Reader, ShardError, locate, read_index
+from rased.errors import RasedError
+
+
+class Corpus:
+    """The recordings of one role and split, from one or several shard folders, as one numbered list.
+
+    Attributes:
+        role: speech, noise or rir.
+        sample_rate: Hz, the same in every folder.
+        key, label, sha256: strings, one a recording; label is the speaker, the type of noise or the
+        room.
+        frames: samples of each recording; channels: how many it has.
+        remote: whether some of it lies elsewhere.
+        kept: what of it is kept decoded, None for nothing (see `rased.data.mixtures.cache`).
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str | Path],
+        *,
+        role: Role,
+        split: str,
+        block_mb: float = remote.BLOCK_MB,
+    ) -> None:
+        """Open the split of every folder.
+
+        Args:
+            names: folders, URLs of folders, or `bundle` (see `locate`).
+            role: what the shards must hold.
+            split: train, valid, test or any other split in the index.
+            block_mb: megabytes in a block, see `blocks` and `rased.data.shards.remote`.
+
+        Raises:
+            RasedError: no shards, another role in the index, an empty split, different sample
+                rates.
+        """
+        self.role, self.split = role, split
+        indices = [read_index(locate(name, role)) for name in names]
+        for index in indices:
+            if index.role != role:
+                raise RasedError(f"{index.place} holds {index.role} and was given as {role}.")
+        rates = {index.sample_rate for index in indices}
+        if len(rates) != 1:
+            raise RasedError(
+                f"{role} has several sample rates ({', '.join(map(str, sorted(rates)))} Hz): pack it again with one "
+                "--sample-rate."
+            )
+        self.sample_rate = rates.pop()
+        self._readers = [Reader(index.only(split), block_mb=block_mb) for index in indices]
+        self.remote = any(index.origin for index in indices)
+        self._block_mb = block_mb
+        self.kept: Kept | None = None
+        parts = [reader.index.columns for reader in self._readers]
+        self.key, self.label = (
+            Names(joined([of[name].encoded for of in parts])) for name in ("key", "label")
+        )
+        self.sha256, self.frames, self.channels = (
+            joined([of[name] for of in parts]) for name in ("sha256", "frames", CHANNELS)
+        )
+        self._ends = np.cumsum([len(reader.index) for reader in self._readers])
+        if len(indices) > 1 and len(np.unique(self.key.encoded)) != len(self):
+            raise RasedError(
+                f"{role} names some keys twice in {', '.join(i.place for i in indices)}: is a folder given twice?"
+            )
+        self.licences = sorted(
+            {
+                reader.index.licences[code]
+                for reader in self._readers
+                for code in np.unique(reader.index.columns["licence"])
+            }
+        )
+
+    def __len__(self) -> int:
+        """Number of recordings."""
+        return len(self.frames)
+
+    @property
+    def seconds(self) -> float:
+        """Length of all recordings together."""
+        return float(self.frames.sum()) / self.sample_rate
+
+    def read(
+        self,
+        number: int,
+        start: int = 0,
+        frames: int = -1,
+        *,
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """Samples [start, start + frames) of one recording, from memory where it is kept; see `Reader.read`."""
+        kept = self.kept
+        if kept is not None and not kept.device and kept.takes(number):
+            if not kept.has(number):
+                whole = self.whole(number)
+                if whole is not None:
+                    kept.keep(number, whole)
+            if kept.has(number):
+                end = None if frames < 0 else start + frames
+                scale = np.float32(1 / FULL_SCALE)
+                return np.multiply(kept.find(number)[start:end], scale, out=out)
+        reader, row = self._find(number)
+        return reader.read(row, start, frames, out=out)
+
+    def read_channels(
+        self, number: int, start: int = 0, frames: int = -1
+    ) -> Float[np.ndarray, "channel time"]:
+        """All channels of samples [start, start + frames) of one recording; never from memory."""
+        reader, row = self._find(number)
+        return reader.read_channels(row, start, frames)
+
+    def refuse_fewer(self, channels: int) -> None:
+        """Check that each recording has so many channels.
+
+        Raises:
+            RasedError: one has fewer.
+        """
+        fewer = np.flatnonzero(self.channels < channels)
+        if len(fewer):
+            raise RasedError(
+                f"{len(fewer)} recordings of {self.role} have fewer than {channels} channels, such as "
+                f"'{self.key[int(fewer[0])]}' with {self.channels[fewer[0]]}: use as many microphones as "
+                "all of them have, or leave them out."
+            )
+
+    def _find(self, number: int) -> tuple[Reader, int]:
+        """The folder of a recording and its row there."""
+        place = int(np.searchsorted(self._ends, number, side="right"))
+        reader = self._readers[place]
+        return reader, int(number - self._ends[place]) + len(reader.index)
+
+    def whole(self, number: int) -> NDArray[np.float32] | None:
+        """All of a recording, to keep it; None where some of it is damaged."""
+        try:
+            reader, row = self._find(number)
+            return reader.read(row)
+        except (remote.RemoteError, ShardError):
+            raise
+        except RasedError:
+            return None
+
+    def digest(self) -> str:
+        """SHA-256 over all that draws depend on, in order: equal digests, equal mixtures."""
+        digest = hashlib.sha256()
+        offsets = np.concatenate([reader.index.columns["offset"] for reader in self._readers])
+        hashes = hexadecimal(self.sha256)
+        for column in (self.key, self.label, hashes, self.frames, offsets):
+            digest.update("\n".join(map(str, column)).encode() + b"\0")
+        if self.remote:  # drawn by blocks, where nothing else is said
+            digest.update(str(self._block_mb).encode())
+        return digest.hexdigest()
+
+    def blocks(self) -> NDArray[np.int64]:
+        """Block of each recording, from 0 on: runs of recordings that lie side by side in a shard."""
+        parts, first = [], 0
+        for reader in self._readers:
+            number = remote.blocks(reader.index.columns, self._block_mb).number
+            parts.append(first + number)
+            first += int(number.max()) + 1
+        return np.concatenate(parts)
+
+    def in_use(self, window: int) -> int:
+        """Bytes of the blocks that a shuffle has in use at a time, about `window` of them."""
+        return round(min(window + 2, int(self.blocks().max()) + 1) * self._block_mb * 1e6)
+
+    def manifest(self, kept: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What is in the split as plain data, for cards and for the overlap check of the leaderboard.
+
+        `contents` are the first digits of each recording's SHA-256 as it is stored, sorted: they tell a
+        recording under another key.
+
+        Args:
+            kept: a manifest that this one joins: recordings of other keys, or contents, add to it.
+        """
+        kept = kept or {}
+        earlier = np.array([key.encode() for key in kept.get("keys", [])], dtype=np.bytes_)
+        new = ~np.isin(self.key.encoded, earlier)
+        before = kept.get("contents", [])
+        known = set(before)
+        contents = [digest[:DIGITS] for digest in hexadecimal(self.sha256)]
+        added = [
+            digits
+            for digits, fresh in zip(contents, new, strict=True)
+            if fresh or digits not in known
+        ]
+        contents = sorted([*before, *added])
+        if kept and not new.any():
+            return {**kept, "contents": contents}
+        hashes = hexadecimal(np.sort(self.sha256))
+        digest = hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+        if kept:
+            digest = hashlib.sha256(f"{kept['sha256']}\n{digest}".encode()).hexdigest()
+        hours = float(self.frames[new].sum()) / self.sample_rate / 3600
+        return {
+            "recordings": kept.get("recordings", 0) + int(new.sum()),
+            "hours": round(kept.get("hours", 0.0) + hours, 3),
+            "licences": sorted({*self.licences, *kept.get("licences", [])}),
+            "labels": sorted({*self.label.tolist(), *kept.get("labels", [])}),
+            "keys": sorted({*self.key.tolist(), *kept.get("keys", [])}),
+            "contents": contents,
+            "sha256": digest,
+        }
+
+
+def refuse_overlap(first: Corpus, second: Corpus) -> None:
+    """Check that two splits share no recording and, but for noise, whose types may recur, no speaker or room.
+
+    Raises:
+        RasedError: they do; the sentence names what is shared.
+    """
+    shared = {
+        "recording": np.intersect1d(first.sha256, second.sha256),
+        "key": np.intersect1d(first.key.encoded, second.key.encoded),
+    }
+    if first.role != "noise":
+        name = "speaker" if first.role == "speech" else "room"
+        shared[name] = np.intersect1d(first.label.encoded, second.label.encoded)
+    for what, names in shared.items():
+        if len(names):
+            some = ", ".join(hexadecimal(names[:3]) if what == "recording" else Names(names[:3]))
+            raise RasedError(
+                f"The {first.role} splits '{first.split}' and '{second.split}' share {len(names)} {what}(s), "
+                f"for example {some}: give them disjoint {what}s, scores on seen data mean nothing."
+            )

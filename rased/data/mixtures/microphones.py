@@ -1,0 +1,62 @@
+"""What the further microphones of an array hear: speech and noise through the other channels of a room.
+
+Channel 0 is the reference: levels, ratios, target and parts are those of it.
+"""
+
+import torch
+from jaxtyping import Complex, Float, Int
+from torch import Tensor
+
+from rased.data.mixtures.sample import Batch
+from rased.signal import convolution
+from rased.signal.convolution import fft_length
+
+
+def further(
+    rir: Float[Tensor, "*channel taps"], direct: int, length: int
+) -> list[Complex[Tensor, "..."]]:
+    """Transfer functions of all channels but the first, in the time of its direct path; none of a single one."""
+    others = rir[1:] if rir.ndim == 2 else ()
+    return [convolution.response(channel, direct, length) for channel in others]
+
+
+def noise_everywhere(batch: Batch, *, by_rows: bool) -> Float[Tensor, "batch *channel time"]:
+    """The noise at each microphone; for one microphone as it is.
+
+    A recording of several channels is used as it is. One of a single channel sounds from a place of its own in the
+    room of the mixture, and without a room it is the same at all microphones.
+    """
+    noise, rir = batch["noise"], batch["rir"]
+    if rir.ndim == 2 or noise.ndim == 3:
+        return noise
+    everywhere = noise[:, None].expand(-1, rir.shape[1], -1).contiguous()
+    rows = [row for row, key in enumerate(batch.get("noise_rir_key", [])) if key]
+    if not rows:
+        return everywhere
+    rooms, direct = batch["noise_rir"], batch["noise_direct_path"]
+    if not by_rows:
+        place = torch.tensor(rows, device=noise.device)
+        heard = arrive(noise[place], rooms[place], direct[place])
+        return everywhere.index_copy_(0, place, heard)
+    length = convolution.grid_length(noise.shape[-1] + rooms.shape[-1])
+    for row in rows:
+        spectrum = convolution.transform(noise[row], length)
+        for channel, out in zip(rooms[row], everywhere[row], strict=True):
+            response = convolution.response(channel, int(direct[row]), length)
+            convolution.restore((spectrum * response)[None], out=[out])
+    return everywhere
+
+
+def arrive(
+    waveform: Float[Tensor, "rows time"],
+    rir: Float[Tensor, "rows channel taps"],
+    direct: Int[Tensor, " rows"],
+) -> Float[Tensor, "rows channel time"]:
+    """What arrives at each microphone, aligned to the direct paths at the reference; all rows at once."""
+    time, taps = waveform.shape[-1], rir.shape[-1]
+    length = fft_length(time + taps)
+    place = torch.arange(length, device=rir.device)
+    turned = torch.nn.functional.pad(rir, (0, length - taps))
+    turned = turned.gather(2, ((place + direct[:, None]) % length)[:, None].expand_as(turned))
+    spectra = torch.fft.rfft(turned) * torch.fft.rfft(waveform, n=length)[:, None]
+    return torch.fft.irfft(spectra, n=length)[..., :time]

@@ -1,0 +1,336 @@
+"""x = r * s + n as tensor code: the same on the CPU and on an accelerator, one gain for all parts.
+
+On a CPU filters and rooms go row by row, with the spectra of rooms kept: a mixture has the same bits whatever else is
+in its batch. Elsewhere all rows go at once (see `batched`), where a row by itself would be many small calls.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from rased.data.mixtures import batched, microphones
+from rased.data.mixtures.distortions import distort, names
+from rased.data.mixtures.sample import Batch, Mixture
+from rased.data.mixtures.speed import at_speed
+from rased.errors import RasedError
+from rased.signal import convolution, levels, room
+
+Target = Literal["anechoic", "direct", "early", "reverberant"]
+PEAK = 0.99
+"""A mixture that would exceed this amplitude at its wanted level is turned down as a whole: nothing clips."""
+
+SPECTRA_MB = 256.0
+"""Megabytes of spectra of rooms that are kept, where nothing else is said."""
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """What a mixture is made like, and what of it the enhancer should give.
+
+    Every choice of target is a filtered version of the dry speech, aligned to the direct path, in
+    the gain of the mixture: `anechoic` the dry speech at the level of its direct path, `direct`
+    what arrives within 2.5 ms of the direct path, `early` what arrives within `early_ms` behind it,
+    `reverberant` everything (noise alone is removed).
+
+    Attributes:
+        target: see above.
+        early_ms: where early reflections end and late reverberation begins, in milliseconds behind
+        the direct path.
+        sample_rate: Hz.
+        snr_of: the speech that the SNR of a mixture is of: "reverberant", all that arrives of it, or "target", what
+            the enhancer should give (in a room the noise is then less loud).
+    """
+
+    target: Target = "early"
+    early_ms: float = 50.0
+    sample_rate: int = 16_000
+    snr_of: Literal["reverberant", "target"] = "reverberant"
+
+    def __post_init__(self) -> None:
+        """Check once."""
+        if self.early_ms < 0:
+            raise RasedError(
+                f"early_ms is {self.early_ms}; it is a time behind the direct path, 0 or more."
+            )
+
+    def responses(
+        self, rir: Float[Tensor, "*channel taps"], direct: int, length: int
+    ) -> Complex[Tensor, "parts ..."]:
+        """Transfer functions of early, late and, where that is the target, direct (see `convolution.response`).
+
+        Those are of the first channel; the others follow, each as a whole.
+        """
+        first = rir[0] if rir.ndim == 2 else rir
+
+        def until(milliseconds: float) -> Float[Tensor, " taps"]:
+            return room.early_part(
+                first, direct, early_ms=milliseconds, sample_rate=self.sample_rate
+            )
+
+        early = until(self.early_ms)
+        parts = [early, first - early]
+        if self.target == "direct":
+            parts.append(until(room.DIRECT_MS))
+        reference = [convolution.response(part, direct, length) for part in parts]
+        return torch.stack([*reference, *microphones.further(rir, direct, length)])
+
+
+_Speech = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
+_APART: tuple[Target, ...] = ("anechoic", "direct")
+"""Targets that are no sum of what a mixture is made of."""
+
+
+class Mixer:
+    """Turns batches into mixtures on the device they lie on; on a CPU keeps the spectra of the rooms it has met."""
+
+    def __init__(
+        self,
+        mixing: Mixing,
+        *,
+        limit: int = round(SPECTRA_MB * 1e6),
+        by_rows: bool | None = None,
+    ) -> None:
+        """Keep at most `limit` bytes of spectra; go row by row or not, None: on a CPU alone."""
+        self.mixing, self.limit, self.by_rows = mixing, limit, by_rows
+        self._kept: OrderedDict[tuple[str, int, torch.device], tuple[Tensor, Tensor]] = (
+            OrderedDict()
+        )
+
+    @property
+    def bytes(self) -> int:
+        """What the spectra take that are kept now."""
+        return sum(responses.nbytes for responses, _ in self._kept.values())
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Mixture:
+        """Mix a batch.
+
+        The parts add up: `noisy == early + late + noise` to float precision, unless `distorted`
+        tells what happened to noisy afterwards. The noise lies `snr_db` below the active level of
+        the speech (`Mixing.snr_of`); the mixture has the level `level_dbfs` (rms) unless it would clip, by itself or
+        with wind and a microphone, then its peak is 0.99. An infinite snr_db means no noise. Where there is no speech,
+        there is the noise alone. Silence stays silence. With several microphones all of this holds at the first one,
+        and the peak is the highest of all.
+        """
+        by_rows = self.by_rows
+        if by_rows is None:
+            by_rows = batch["clean"].device.type == "cpu"
+        batch = _shaped(_at_speed(batch, by_rows=by_rows), by_rows=by_rows)
+        early, late, target, others = self._by_rows(batch) if by_rows else self._at_once(batch)
+        everywhere = microphones.noise_everywhere(batch, by_rows=by_rows)
+        heard = everywhere if others is None else everywhere[:, 0]
+        noisy = speech = early + late
+        if self.mixing.snr_of == "target" and self.mixing.target != "reverberant":
+            speech = early if target is None else target
+        noise_gain = levels.gain_for_snr(speech=speech, noise=heard, snr_db=batch["snr_db"])
+        silent = (
+            levels.rms(speech) == 0
+        )  # nothing to hold the noise against: it keeps its own level
+        noise_gain = torch.where(silent & batch["snr_db"].isfinite(), 1.0, noise_gain)
+        noise = heard * _column(noise_gain)
+        if others is not None:
+            others.add_(everywhere[:, 1:] * noise_gain[:, None, None])
+        gain = _column(_gain(noisy.add_(noise), batch["level_dbfs"], others))
+        for part in (early, late, noise):
+            part.mul_(gain)
+        if target is not None:
+            target.mul_(gain)
+        else:
+            target = early.clone() if self.mixing.target == "early" else early + late
+        torch.add(early, late, out=noisy).add_(noise)
+        if others is not None:
+            noisy = torch.cat([noisy[:, None], others * gain[:, None]], dim=1)
+        if any(batch["distortions"]):
+            noisy, lowered = distort(
+                noisy,
+                batch["distortions"],
+                sample_rate=self.mixing.sample_rate,
+                peak=PEAK,
+                by_rows=by_rows,
+            )
+            for part in (early, late, noise, target):
+                part.mul_(_column(lowered))
+        mixture = Mixture(
+            noisy=noisy,
+            target=target,
+            early=early,
+            late=late,
+            noise=noise,
+            snr_db=batch["snr_db"],
+            index=batch["index"],
+            key=batch["key"],
+            noise_key=batch["noise_key"],
+            rir_key=batch["rir_key"],
+            distorted=[names(distortions) for distortions in batch["distortions"]],
+        )
+        if "enrolment" in batch:
+            mixture["condition"] = {"enrolment": batch["enrolment"]}
+        return mixture
+
+    def _by_rows(self, batch: Batch) -> _Speech:
+        """Early, late and, where it is no sum of them, the target of each row before any gain; the other channels."""
+        early, late = torch.empty_like(batch["clean"]), torch.empty_like(batch["clean"])
+        target = torch.empty_like(early) if self.mixing.target in _APART else None
+        targets = [None] * len(early) if target is None else target.unbind()
+        others = _other_channels(batch)
+        for row, parts in enumerate(zip(early.unbind(), late.unbind(), targets, strict=True)):
+            self._speak(batch, row, *parts, () if others is None else others[row].unbind())
+        return early, late, target, others
+
+    def _at_once(self, batch: Batch) -> _Speech:
+        """The same, all rows in a room together."""
+        early, late = batch["clean"].clone(), torch.zeros_like(batch["clean"])
+        target = early.clone() if self.mixing.target in _APART else None
+        others = _other_channels(batch)
+        if others is not None:
+            others.copy_(early[:, None])
+        inside = [row for row, key in enumerate(batch["rir_key"]) if key]
+        if not inside:
+            return early, late, target, others
+        rows = batched.to_device(inside, early)
+        clean, rir, direct = (batch[name][rows] for name in ("clean", "rir", "direct_path"))
+        if others is not None:
+            others.index_copy_(0, rows, microphones.arrive(clean, rir[:, 1:], direct))
+            rir = rir[:, 0]
+        rate = self.mixing.sample_rate
+        times = [self.mixing.early_ms]
+        if self.mixing.target == "direct":
+            times.append(room.DIRECT_MS)
+        ends = [round(milliseconds * rate / 1000) for milliseconds in times]
+        parts = batched.speak(clean, rir, direct, ends)
+        early.index_copy_(0, rows, parts[0])
+        late.index_copy_(0, rows, parts[-1])
+        if target is not None and self.mixing.target == "direct":
+            target.index_copy_(0, rows, parts[1])
+        elif target is not None:
+            amplitude = batched.direct_amplitude(rir, direct, rate // 2000)
+            target.index_copy_(0, rows, clean * _column(amplitude))
+        return early, late, target, others
+
+    def _speak(
+        self,
+        batch: Batch,
+        row: int,
+        early: Float[Tensor, " time"],
+        late: Float[Tensor, " time"],
+        target: Float[Tensor, " time"] | None,
+        others: Sequence[Float[Tensor, " time"]],
+    ) -> None:
+        """Write early, late and a target that is no sum of them before any gain; without a room all speech is early.
+
+        Row by row, so that a mixture has the same bits whatever else is in its batch.
+        """
+        clean = batch["clean"][row]
+        if not batch["rir_key"][row]:
+            early.copy_(clean)
+            late.zero_()
+            if target is not None:
+                target.copy_(clean)
+            for channel in others:
+                channel.copy_(clean)
+            return
+        length = convolution.grid_length(clean.shape[-1] + batch["rir"].shape[-1])
+        responses, amplitude = self._responses(batch, row, length)
+        parts = [early, late]
+        if target is not None and self.mixing.target == "direct":
+            parts.append(target)
+        elif target is not None:
+            torch.mul(clean, amplitude, out=target)
+        parts += others
+        convolution.restore(convolution.transform(clean, length) * responses, out=parts)
+
+    def _responses(self, batch: Batch, row: int, length: int) -> tuple[Tensor, Tensor]:
+        """Transfer functions of a room, and the amplitude of its direct path."""
+        rir = batch["rir"][row]
+        key = (batch["rir_key"][row], length, rir.device)
+        found = self._kept.pop(key, None)
+        if found is None:
+            direct = int(batch["direct_path"][row])
+            responses = self.mixing.responses(rir, direct, length)
+            first = rir[0] if rir.ndim == 2 else rir
+            found = (responses, _direct_amplitude(first, direct, self.mixing.sample_rate))
+            while self._kept and (len(self._kept) + 1) * responses.nbytes > self.limit:
+                self._kept.popitem(last=False)
+        self._kept[key] = found
+        return found
+
+
+def _at_speed(batch: Batch, *, by_rows: bool) -> Batch:
+    """Speech at its speed."""
+    if "speed" not in batch:
+        return batch
+    frames, rows = batch["noise"].shape[-1], len(batch["noise"])
+    clean, speed = batch["clean"], batch["speed"]
+    if by_rows and rows > 1:
+        each = [at_speed(clean[n : n + 1], speed[n : n + 1], frames) for n in range(rows)]
+        clean = torch.cat(each)
+    else:
+        clean = at_speed(clean, speed, frames)
+    return {**batch, "clean": clean}
+
+
+def _shaped(batch: Batch, *, by_rows: bool) -> Batch:
+    """Speech and noise behind their filters."""
+    if not batch["shaping"].shape[-1]:
+        return batch
+    if batch["noise"].ndim == 3:
+        return _shaped_channels(batch)
+    if not by_rows:
+        both = torch.stack([batch["clean"], batch["noise"]])
+        clean, noise = batched.shape(both, batch["shaping"].transpose(0, 1))
+        return {**batch, "clean": clean, "noise": noise}
+    clean, noise = torch.empty_like(batch["clean"]), torch.empty_like(batch["noise"])
+    for row, (for_clean, for_noise) in enumerate(batch["shaping"]):
+        clean[row] = convolution.convolve(batch["clean"][row], for_clean, 0)
+        noise[row] = convolution.convolve(batch["noise"][row], for_noise, 0)
+    return {**batch, "clean": clean, "noise": noise}
+
+
+def _shaped_channels(batch: Batch) -> Batch:
+    """The same, where the noise has several channels: each through the filter of the noise."""
+    clean, noise = torch.empty_like(batch["clean"]), torch.empty_like(batch["noise"])
+    for row, (for_clean, for_noise) in enumerate(batch["shaping"]):
+        clean[row] = convolution.convolve(batch["clean"][row], for_clean, 0)
+        for channel, out in zip(batch["noise"][row], noise[row], strict=True):
+            out.copy_(convolution.convolve(channel, for_noise, 0))
+    return {**batch, "clean": clean, "noise": noise}
+
+
+def _other_channels(batch: Batch) -> Float[Tensor, "batch channel time"] | None:
+    """Room for the speech at all microphones but the first; None for a single one."""
+    clean, rir = batch["clean"], batch["rir"]
+    if rir.ndim == 2:
+        return None
+    return clean.new_empty(len(clean), rir.shape[1] - 1, clean.shape[-1])
+
+
+def _column(factor: Float[Tensor, " batch"]) -> Float[Tensor, "batch 1"]:
+    return factor[:, None]
+
+
+def _gain(
+    noisy: Float[Tensor, "batch time"],
+    level_dbfs: Float[Tensor, " batch"],
+    others: Float[Tensor, "batch channel time"] | None = None,
+) -> Float[Tensor, " batch"]:
+    level = levels.rms(noisy)
+    wanted = levels.amplitude(level_dbfs) / level.clamp_min(levels.FLOOR)
+    peak = torch.maximum(noisy.amax(-1), -noisy.amin(-1))
+    if others is not None:
+        peak = torch.maximum(peak, others.abs().amax((1, 2)))
+    loudest = PEAK / peak.clamp_min(levels.FLOOR)
+    return torch.where(level > levels.FLOOR, torch.minimum(wanted, loudest), torch.ones_like(level))
+
+
+def _direct_amplitude(
+    rir: Float[Tensor, " taps"], direct: int, sample_rate: int
+) -> Float[Tensor, ""]:
+    """Signed amplitude of the direct path: root of its energy within half a millisecond, sign of its peak."""
+    half = sample_rate // 2000
+    near = rir[max(0, direct - half) : direct + half + 1]
+    return near.square().sum().sqrt() * rir[direct].sign()

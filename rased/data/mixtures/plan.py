@@ -1,0 +1,484 @@
+"""What mixtures are drawn from and how: everything that chance decides about one, before anything is read."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from rased.data.mixtures import order
+from rased.data.mixtures.corpus import Corpus
+from rased.data.mixtures.distortions import Distortion
+from rased.data.mixtures.scene import Scene as Scene
+from rased.data.mixtures.speed import source_frames
+from rased.data.schemas import Role
+from rased.data.shards.remote import BlockCache
+from rased.errors import RasedError
+from rased.signal import levels, room
+
+Samples = Float[np.ndarray, " samples"]
+Responses = Float[np.ndarray, "*channel taps"]
+Shuffle = Literal["auto", "samples", "blocks"]
+_SPEED, _BABBLE, _SPEECH = (1 << 16) + 1, (1 << 16) + 2, (1 << 16) + 3
+_NOISE_ROOM, _ENROLMENT = (1 << 16) + 4, (1 << 16) + 5
+"""Streams of a sample's generator, apart from those of its noises, which count up from 4."""
+_STREAMS: dict[Role, int] = {"speech": 0, "noise": 1, "rir": 2}
+"""Of the generators that orders are drawn from."""
+
+ROOMS_MB = 64.0
+"""Megabytes of decoded rooms that a process keeps, where nothing else is said."""
+
+
+_OTHERS = 16
+"""Recordings that are tried in place of a silent one before a mixture is given up."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Samples [start, start + frames) of a recording, placed at `at` in the segment."""
+
+    recording: int
+    start: int
+    frames: int
+    at: int
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """All that chance decides about one mixture: a pure function of (seed, epoch, index); nothing is read yet.
+
+    `noise_db` is the level of each noise over that of the first; `shaping` holds the coefficients
+    for the speech and the noise, or nothing. `babble` holds the voices of the first noise, where that is babble; the
+    others are in `noise` then. Where nobody is `speaking`, the speech is silent. `noise_rir` is the response that the
+    noise goes through before several microphones, `enrolment` a crop of another utterance of the speaker.
+    """
+
+    epoch: int
+    index: int
+    speech: tuple[Piece, ...]
+    noise: tuple[Piece, ...]
+    noise_db: tuple[float, ...]
+    rir: int | None
+    snr_db: float
+    level_dbfs: float
+    shaping: tuple[tuple[float, float, float, float], ...]
+    distortions: tuple[Distortion, ...]
+    speed: float = 1.0
+    babble: tuple[tuple[Piece, ...], ...] = ()
+    speaking: bool = True
+    noise_rir: int | None = None
+    enrolment: Piece | None = None
+
+
+class Turns:
+    """The orders of a corpus, turn after turn; the last two are kept."""
+
+    def __init__(self, order: Callable[[int, int], np.ndarray], length: int) -> None:
+        """Name an order, a function of (epoch, turn), and its length."""
+        self.order, self.length = order, length
+        self._kept: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+
+    def __call__(self, epoch: int, index: int) -> int:
+        """What comes at a place that counts through all turns of an epoch."""
+        turn, place = divmod(index, self.length)
+        found = self._kept.get((epoch, turn))
+        if found is None:
+            found = self._kept[epoch, turn] = self.order(epoch, turn)
+            if len(self._kept) > 2:
+                self._kept.popitem(last=False)
+        return int(found[place])
+
+
+class Nearby:
+    """Recordings drawn from a neighbourhood of blocks that moves on with the index and over all of a corpus.
+
+    It moves by a recording in `uses` samples: enough that all of the corpus is read at most once
+    while all speech is, and that no more bytes are read than a segment of each sample needs.
+    """
+
+    def __init__(self, corpus: Corpus, *, seed: int, window: int, uses: int) -> None:
+        blocks = corpus.blocks()
+        self.length, self.uses = uses * len(corpus), uses
+        self.reach = min(self.length, -(-self.length * window // (int(blocks.max()) + 1)))
+        self._order = Turns(
+            partial(
+                order.blockwise, seed, blocks=np.repeat(blocks, uses), stream=_STREAMS[corpus.role]
+            ),
+            self.length,
+        )
+
+    def __call__(self, epoch: int, index: int, random: np.random.Generator) -> int:
+        """Draw a recording near a sample."""
+        return self._order(epoch, index + int(random.integers(self.reach))) // self.uses
+
+
+class Rooms:
+    """Impulse responses, decoded once, in `taps` samples, of which `tail` count from the direct path.
+
+    Of several microphones all are cut and faded alike, by the direct path of the first one.
+    At most `limit` bytes are kept, in each process its own.
+    """
+
+    def __init__(
+        self, rir: Corpus, taps: int, tail: int, *, limit: int, microphones: int = 1
+    ) -> None:
+        self.rir, self.taps, self.tail, self.limit = rir, taps, tail, limit
+        self.microphones = microphones
+        self._kept: OrderedDict[int, tuple[Responses, int]] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is kept stays behind."""
+        return self.__dict__ | {"_kept": OrderedDict()}
+
+    @property
+    def bytes(self) -> int:
+        """What is kept now."""
+        return len(self._kept) * self.microphones * self.taps * np.dtype(np.float32).itemsize
+
+    def __getitem__(self, number: int) -> tuple[Responses, int]:
+        """Response, zero-padded or faded out over its last 50 ms, and its direct path.
+
+        (taps,), of several microphones (channel, taps).
+
+        Raises:
+            RasedError: it cannot be read, or is silent.
+        """
+        found = self._kept.pop(number, None)
+        if found is None:
+            found = self._cut(number)
+            while self._kept and (len(self._kept) + 1) * found[0].nbytes > self.limit:
+                self._kept.popitem(last=False)
+        self._kept[number] = found
+        return found
+
+    def _cut(self, number: int) -> tuple[Responses, int]:
+        if self.microphones == 1:
+            stored = torch.from_numpy(self.rir.read(number))[None]
+        else:
+            stored = torch.from_numpy(self.rir.read_channels(number)[: self.microphones])
+        if not bool(stored[0].any()):
+            raise RasedError(
+                f"the impulse response '{self.rir.key[number]}' is silent; leave it out."
+            )
+        first, direct = room.from_direct_path(stored[0], sample_rate=self.rir.sample_rate)
+        heard = stored[:, stored.shape[-1] - len(first) :]
+        end = min(len(first), direct + self.tail)
+        response = np.zeros((self.microphones, self.taps), np.float32)
+        response[:, :end] = heard[:, :end].numpy()
+        if end < len(first):
+            fade = min(self.tail // 2, self.rir.sample_rate // 20)
+            response[:, end - fade : end] *= np.linspace(1, 0, fade, dtype=np.float32)
+        return response[0] if self.microphones == 1 else response, direct
+
+
+class Plan:
+    """The sources of a stream and how it is drawn from them.
+
+    The order of a plain shuffle is any. With a shuffle by blocks, runs of recordings that lie side by
+    side in a shard come at about the same time, `window` of them together: bytes are read
+    sequentially and once an epoch, which streaming from elsewhere needs. The price: the order is less random
+    (shards in which neighbours are alike want more `window`), a noise or a room comes again within
+    its neighbourhood of `window` blocks rather than anywhere in the epoch, and a segment is filled
+    up with utterances of the same speaker from the same block.
+
+    Attributes:
+        speech, noise, rir: what to draw from; rir is None where there are no rooms.
+        scene: how to draw.
+        seed: of everything.
+        count: samples in an epoch; every utterance comes once before any comes again.
+        frames: samples of a mixture; `speech_frames`: of the speech in it, before it is brought to its speed;
+            `enrolment_frames`: of an enrolment, 0 for none.
+        noise_channels: of the noise as it is read: 1, or one for each microphone.
+    """
+
+    def __init__(
+        self,
+        *,
+        speech: Corpus,
+        noise: Corpus,
+        rir: Corpus | None,
+        scene: Scene,
+        seed: int,
+        count: int | None = None,
+        shuffle: Shuffle = "auto",
+        window: int = 32,
+        rooms_mb: float = ROOMS_MB,
+    ) -> None:
+        """Join the sources.
+
+        Args:
+            speech: utterances.
+            noise: recordings of noise.
+            rir: impulse responses, None for no rooms.
+            scene: how to draw.
+            seed: of everything.
+            count: samples in an epoch; None for one of each utterance.
+            shuffle: by `samples` or by `blocks`; `auto`: by blocks in corpora that lie elsewhere.
+            window: blocks of a corpus that are in use together; the cache must hold some more of each.
+            rooms_mb: megabytes of decoded impulse responses that each process keeps.
+
+        Raises:
+            RasedError: several sample rates, a seed that names no generator, a window without a block, or
+                one that the cache cannot hold; recordings with too few channels, a speaker without an enrolment.
+        """
+        if not 0 <= seed < order.SEEDS:
+            raise RasedError(f"The seed is {seed}; it lies between 0 and {order.SEEDS - 1}.")
+        if window < 1:
+            raise RasedError(f"window is {window}; at least one block is in use.")
+        self.speech, self.noise, self.rir = speech, noise, rir
+        self.scene, self.seed = scene, seed
+        self.count = len(speech) if count is None else count
+        rates = {corpus.sample_rate for corpus in self.corpora}
+        if len(rates) != 1:
+            raise RasedError(
+                f"Speech, noise and rooms have several sample rates ({sorted(rates)} Hz): pack them with one."
+            )
+        self.sample_rate = rates.pop()
+        scene.distortions.check(self.sample_rate)
+        self.frames = self.speech_frames = round(scene.segment * self.sample_rate)
+        if scene.speed != (1, 1):
+            self.speech_frames = source_frames(self.frames, scene.speed[1])
+        self.noise_channels = self._channels_of_noise()
+        self.enrolment_frames = round((scene.enrolment or 0) * self.sample_rate)
+        _, self._group = np.unique(speech.label.encoded, return_inverse=True)
+        self._speaker = self._group
+        self._check_speakers()
+        in_order: Callable[[int, int], np.ndarray] = partial(
+            order.permutation, seed, count=len(speech)
+        )
+        if shuffle == "blocks" or (shuffle == "auto" and speech.remote):
+            blocks = speech.blocks()
+            group = self._group * (int(blocks.max()) + 1) + blocks
+            _, self._group = np.unique(group, return_inverse=True)
+            in_order = partial(order.blockwise, seed, blocks=blocks, window=window)
+        if shuffle != "samples":
+            elsewhere = [corpus for corpus in self.corpora if corpus.remote]
+            BlockCache().hold(sum(corpus.in_use(window) for corpus in elsewhere))
+        self._utterance = Turns(in_order, len(speech))
+        self.tail = round(scene.rir_seconds * self.sample_rate)
+        self.taps = round(room.BEFORE_MS * self.sample_rate / 1000) + self.tail
+        self.rooms = None
+        if rir is not None:
+            self.rooms = Rooms(
+                rir,
+                self.taps,
+                self.tail,
+                limit=round(rooms_mb * 1e6),
+                microphones=scene.microphones,
+            )
+        by_group = np.argsort(self._group, kind="stable")
+        _, starts = np.unique(self._group[by_group], return_index=True)
+        self._fillers = np.split(by_group, starts[1:])
+        self._nearby = {
+            corpus.role: Nearby(
+                corpus,
+                seed=seed,
+                window=window,
+                uses=max(
+                    -(-len(speech) // len(corpus)),
+                    round(corpus.seconds / len(corpus) / scene.segment),
+                ),
+            )
+            for corpus in (noise, rir)
+            if corpus is not None and (shuffle == "blocks" or (shuffle == "auto" and corpus.remote))
+        }
+
+    @property
+    def corpora(self) -> tuple[Corpus, ...]:
+        """All that is drawn from."""
+        return tuple(c for c in (self.speech, self.noise, self.rir) if c is not None)
+
+    def draw(self, epoch: int, index: int) -> Drawn:
+        """Draw mixture `index` of an epoch."""
+        random = order.generator(self.seed, epoch, index)
+        scene = self.scene
+        utterance = self._utterance(epoch, index)
+        enrolment = self._enrol(epoch, index, utterance) if self.enrolment_frames else None
+        aside = enrolment.recording if enrolment else None
+        speech, speed = self._speech(utterance, random, self.frames, aside), 1.0
+        if scene.speed != (1, 1):
+            voice = order.generator(self.seed, epoch, index, _SPEED)
+            speed = float(np.exp(voice.uniform(*np.log(scene.speed))))
+            speech = self._speech(utterance, voice, source_frames(self.frames, speed))
+        in_room = self.rir is not None and random.random() < scene.reverb_probability
+        noisy = random.random() < scene.noise_probability
+        noises = [(self._noise(epoch, index, random), 0.0)]
+        if scene.noises[0] < 1:
+            noises += self._further(epoch, index)
+        babble = self._babble(epoch, index, utterance) if noisy else ()
+        if babble:
+            noises = noises[1:]
+        distortions: tuple[Distortion, ...] = ()
+        if scene.distortions.any:
+            distortions = scene.distortions.draw(order.generator(self.seed, epoch, index, 2))
+        shaping: tuple[tuple[float, float, float, float], ...] = ()
+        if scene.shaping_probability:
+            filters = order.generator(self.seed, epoch, index, 3)
+            if filters.random() < scene.shaping_probability:
+                shaping = tuple(
+                    tuple(map(float, filters.uniform(-0.375, 0.375, 4))) for _ in range(2)
+                )
+        rir = self._any(self.rir, epoch, index, random) if self.rir and in_room else None
+        moved = noisy and scene.microphones > 1 and self.noise_channels == 1
+        return Drawn(
+            epoch=epoch,
+            index=index,
+            speech=speech,
+            noise=tuple(piece for piece, _ in noises if noisy),
+            noise_db=tuple(level for _, level in noises if noisy),
+            rir=rir,
+            snr_db=float(random.uniform(*scene.snr_db)) if noisy else float("inf"),
+            level_dbfs=float(random.uniform(*scene.level_dbfs)),
+            shaping=shaping,
+            distortions=distortions,
+            speed=speed,
+            babble=babble,
+            speaking=not noisy or self._is_speaking(epoch, index),
+            noise_rir=self._elsewhere_in(rir, epoch, index) if moved and rir is not None else None,
+            enrolment=enrolment,
+        )
+
+    def _channels_of_noise(self) -> int:
+        """As many as microphones where its recordings have several, else 1.
+
+        Raises:
+            RasedError: recordings have too few channels.
+        """
+        microphones = self.scene.microphones
+        if microphones == 1:
+            return 1
+        if self.rir is not None:
+            self.rir.refuse_fewer(microphones)
+        if int(self.noise.channels.max()) == 1:
+            return 1
+        self.noise.refuse_fewer(microphones)
+        if self.scene.babble_probability:
+            raise RasedError(
+                "babble is made of one channel, and the noise has several: leave babble_probability at 0, or pack the "
+                "noise without --keep-channels."
+            )
+        return microphones
+
+    def _check_speakers(self) -> None:
+        """Check that each speaker has another utterance to be enrolled by."""
+        alone = np.flatnonzero(np.bincount(self._speaker)[self._speaker] == 1)
+        if self.enrolment_frames and len(alone):
+            first = int(alone[0])
+            raise RasedError(
+                f"enrolment takes another utterance of the same speaker, and {len(alone)} speakers of the split "
+                f"'{self.speech.split}' have one alone, such as '{self.speech.label[first]}' with "
+                f"'{self.speech.key[first]}': leave them out of the shards, or set scene.enrolment to null."
+            )
+
+    def _enrol(self, epoch: int, index: int, utterance: int) -> Piece:
+        """Draw a crop of another utterance of the speaker, near this one where there is one."""
+        random = order.generator(self.seed, epoch, index, _ENROLMENT)
+        near = self._fillers[self._group[utterance]]
+        if len(near) == 1:
+            near = np.flatnonzero(self._speaker == self._speaker[utterance])
+        recording = int(random.choice(near[near != utterance]))
+        length, frames = int(self.speech.frames[recording]), self.enrolment_frames
+        start = int(random.integers(length if length < frames else length - frames + 1))
+        return Piece(recording, start, frames, 0)
+
+    def _elsewhere_in(self, rir: int, epoch: int, index: int) -> int:
+        """Draw where the noise is: another response of the same room, else any other one."""
+        assert self.rir is not None
+        random = order.generator(self.seed, epoch, index, _NOISE_ROOM)
+        labels = self.rir.label.encoded
+        places = np.flatnonzero(labels == labels[rir])
+        if len(places) > 1:
+            return int(random.choice(places[places != rir]))
+        drawn = self._any(self.rir, epoch, index, random)
+        return drawn if drawn != rir else (drawn + 1) % len(self.rir)
+
+    def _is_speaking(self, epoch: int, index: int) -> bool:
+        """Whether a noisy mixture has speech."""
+        share = self.scene.speech_probability
+        return share == 1 or order.generator(self.seed, epoch, index, _SPEECH).random() < share
+
+    def _babble(self, epoch: int, index: int, utterance: int) -> tuple[tuple[Piece, ...], ...]:
+        """Voices of others, as many as a babble has; none where the first noise is no babble."""
+        share = self.scene.babble_probability
+        if not share:
+            return ()
+        random = order.generator(self.seed, epoch, index, _BABBLE)
+        others = [group for group in range(len(self._fillers)) if group != self._group[utterance]]
+        if random.random() >= share or not others:
+            return ()
+        low, high = self.scene.babble_voices
+        count = int(random.integers(low, high + 1))
+        groups = random.choice(others, count, replace=count > len(others))
+        leads = [int(random.choice(self._fillers[group])) for group in groups]
+        return tuple(self._speech(lead, random, self.frames) for lead in leads)
+
+    def _any(self, corpus: Corpus, epoch: int, index: int, random: np.random.Generator) -> int:
+        """Draw a recording: near the sample, or anywhere."""
+        nearby = self._nearby.get(corpus.role)
+        return nearby(epoch, index, random) if nearby else int(random.integers(len(corpus)))
+
+    def _noise(self, epoch: int, index: int, random: np.random.Generator) -> Piece:
+        recording = self._any(self.noise, epoch, index, random)
+        length = int(self.noise.frames[recording])
+        start = int(random.integers(length if length < self.frames else length - self.frames + 1))
+        return Piece(recording, start, self.frames, 0)
+
+    def elsewhere(self, drawn: Drawn, number: int) -> Piece | None:
+        """Where to take noise `number` of a mixture from, where it is silent in the place that was drawn.
+
+        A place where it sounds in the same recording, else in one of some others: a function of what was drawn,
+        whoever reads it. None where all of them are silent.
+
+        Raises:
+            RasedError: one cannot be read.
+        """
+        random = order.generator(self.seed, drawn.epoch, drawn.index, 4 + number)
+        recording = drawn.noise[number].recording
+        for _ in range(1 + _OTHERS):
+            audible = _audible(self.noise.read(recording), self.frames)
+            if len(audible):
+                start = int(audible[random.integers(len(audible))])
+                return Piece(recording, start, self.frames, 0)
+            recording = self._any(self.noise, drawn.epoch, drawn.index, random)
+        return None
+
+    def _further(self, epoch: int, index: int) -> list[tuple[Piece, float]]:
+        """The noises behind the first and their levels."""
+        random = order.generator(self.seed, epoch, index, 1)
+        count = int(np.searchsorted(np.cumsum(self.scene.noises[:-1]), random.random(), "right"))
+        return [
+            (self._noise(epoch, index, random), float(random.uniform(*self.scene.noise_level_db)))
+            for _ in range(count)
+        ]
+
+    def _speech(
+        self, utterance: int, random: np.random.Generator, reach: int, aside: int | None = None
+    ) -> tuple[Piece, ...]:
+        """A crop of `reach` samples, or the whole utterance and more of the same speaker behind pauses.
+
+        The recording `aside` is not used.
+        """
+        pieces: list[Piece] = []
+        fillers = self._fillers[self._group[utterance]]
+        if aside is not None:
+            fillers = fillers[fillers != aside]
+        at = 0
+        while at < reach:
+            length, left = int(self.speech.frames[utterance]), reach - at
+            start = int(random.integers(length - left + 1)) if length > left and not pieces else 0
+            pieces.append(Piece(utterance, start, min(length, left), at))
+            at += length + round(random.uniform(*self.scene.pause) * self.sample_rate)
+            utterance = int(fillers[random.integers(len(fillers))])
+        return tuple(pieces)
+
+
+def _audible(waveform: Samples, frames: int) -> np.ndarray:
+    """First samples of the segments of a recording that are not silent; a shorter one goes round from its start."""
+    length = min(frames, len(waveform))
+    energy = np.concatenate([[0.0], np.square(waveform, dtype=np.float64).cumsum()])
+    power = (energy[length:] - energy[: len(energy) - length]) / length
+    return np.flatnonzero(power >= 4 * levels.SILENT**2)

@@ -1,0 +1,114 @@
+"""How mixtures are drawn: one frozen value of shares and ranges."""
+
+import math
+from dataclasses import dataclass
+
+from rased.data.mixtures.distortions import Distortions
+from rased.errors import RasedError
+
+SHORTEST = 0.01
+"""Seconds of a segment or a room."""
+SPEEDS = (0.5, 2.0)
+"""Range of the speeds that can be asked for."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """How mixtures are drawn; ranges are uniform, both ends included.
+
+    Attributes:
+        segment: seconds in a mixture.
+        snr_db: range of the speech-to-noise ratio on the active level of the speech.
+        level_dbfs: range of the level of the mixture.
+        reverb_probability: share of mixtures in a room (where there are any).
+        noise_probability: share of mixtures with noise.
+        noises: probabilities of one, two, ... noises at once, where there is noise; they add up to 1.
+        noise_level_db: range of the level of each further noise over that of the first.
+        pause: range of the seconds between utterances, where several of one speaker fill a segment.
+        rir_seconds: longest impulse response that is used, from its direct path on; longer ones are faded out
+            before it. What lies 5 ms and more before the direct path is left out.
+        shaping_probability: share of mixtures whose speech and whose noise go through random filters of second order
+        before they are mixed, (1 + a z^-1 + b z^-2) / (1 + c z^-1 + d z^-2) with all four uniform in [-3/8, 3/8]: other
+        voices, microphones and noises than there are recordings of (Valin, "A hybrid DSP/deep learning approach
+        to real-time full-band speech enhancement", MMSP 2018).
+        speed: range of the speed of the speech, drawn on a logarithmic scale; it is resampled, so that pitch and
+            formants move along: other voices than there are recordings of (Ko et al., "Audio augmentation for
+            speech recognition", Interspeech 2015). (1, 1) leaves it as it is.
+        babble_probability: share of the noisy mixtures whose first noise is speech of others, from the same split.
+        babble_voices: range of their number.
+        speech_probability: share of the noisy mixtures with speech; in the others the target is silent.
+        distortions: what happens to the mixture behind the microphone, and how often.
+        microphones: channels of a mixture: the first ones of the impulse responses. Noise of as many channels or more
+            is used as it is; noise of one channel comes from another place of the same room (of another room where
+            the room has no other response). Without a room, speech and such noise are the same at all microphones.
+        enrolment: seconds of another utterance of the same speaker, dry and as it is recorded, which models that
+            take the condition "enrolment" get; a shorter utterance is repeated. None: no enrolment.
+    """
+
+    segment: float = 4.0
+    snr_db: tuple[float, float] = (-5.0, 15.0)
+    level_dbfs: tuple[float, float] = (-38.0, -16.0)
+    reverb_probability: float = 0.5
+    noise_probability: float = 1.0
+    noises: tuple[float, ...] = (1.0,)
+    noise_level_db: tuple[float, float] = (-10.0, 0.0)
+    pause: tuple[float, float] = (0.1, 0.5)
+    rir_seconds: float = 1.0
+    shaping_probability: float = 0.0
+    speed: tuple[float, float] = (1.0, 1.0)
+    babble_probability: float = 0.0
+    babble_voices: tuple[int, int] = (6, 8)
+    speech_probability: float = 1.0
+    distortions: Distortions = Distortions()  # noqa: RUF009 - a frozen value
+    microphones: int = 1
+    enrolment: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check once, where the value is made."""
+        for name in ("snr_db", "level_dbfs", "pause", "noise_level_db", "speed", "babble_voices"):
+            low, high = getattr(self, name)
+            if not (low <= high and math.isfinite(low) and math.isfinite(high)):
+                raise RasedError(
+                    f"{name} is [{low}, {high}]; the lower end comes first, both are finite."
+                )
+        if self.pause[0] < 0:
+            raise RasedError(f"pause is {list(self.pause)}; a pause takes 0 s or more.")
+        shares = ("reverb", "noise", "shaping", "babble", "speech")
+        for name in (f"{share}_probability" for share in shares):
+            if not 0 <= getattr(self, name) <= 1:
+                raise RasedError(f"{name} is {getattr(self, name)}; a share lies between 0 and 1.")
+        if not SPEEDS[0] <= self.speed[0] <= self.speed[1] <= SPEEDS[1]:
+            raise RasedError(
+                f"speed is {list(self.speed)}; give speeds between {SPEEDS[0]:g} and {SPEEDS[1]:g}, as [0.8, 1.25]."
+            )
+        if self.babble_voices[0] < 1:
+            raise RasedError(f"babble_voices is {list(self.babble_voices)}; give 1 voice or more.")
+        if not self.noises or min(self.noises) < 0 or abs(sum(self.noises) - 1) > 1e-6:
+            raise RasedError(
+                f"noises is {list(self.noises)}; give the probabilities of one, two, ... noises, which "
+                "add up to 1, as [0.7, 0.2, 0.1]."
+            )
+        self._check_microphones()
+        self._check_enrolment()
+        for name in ("segment", "rir_seconds"):
+            if not SHORTEST <= getattr(self, name) < math.inf:
+                raise RasedError(f"{name} is {getattr(self, name)}; it takes {SHORTEST} s or more.")
+
+    def _check_microphones(self) -> None:
+        if self.microphones < 1:
+            raise RasedError(f"microphones is {self.microphones}; give 1 or more.")
+        if self.microphones > 1 and self.distortions.any:
+            raise RasedError(
+                f"distortions are for one microphone, and microphones is {self.microphones}: leave one of them out."
+            )
+
+    def _check_enrolment(self) -> None:
+        if self.enrolment is None:
+            return
+        if not SHORTEST <= self.enrolment < math.inf:
+            raise RasedError(f"enrolment is {self.enrolment}; give {SHORTEST} s or more.")
+        if self.speed != (1, 1):
+            raise RasedError(
+                f"speed is {list(self.speed)}, which changes the voice, and an enrolment must have the same voice: "
+                "leave out speed or enrolment."
+            )

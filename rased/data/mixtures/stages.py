@@ -1,0 +1,365 @@
+"""The stages between an order and a batch, each a generator function: what is drawn, read and put together."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Literal, TypedDict
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch.utils.data import get_worker_info
+
+from rased.data.mixtures import order
+from rased.data.mixtures.cache import runs
+from rased.data.mixtures.corpus import Corpus
+from rased.data.mixtures.order import Span
+from rased.data.mixtures.plan import Drawn, Piece, Plan, Samples, Scene
+from rased.data.mixtures.sample import Batch, Cached, Place
+from rased.data.schemas import Role
+from rased.data.shards.index import ShardError
+from rased.data.shards.remote import RemoteError
+from rased.errors import RasedError
+from rased.signal import levels
+
+Heard = Float[np.ndarray, "*channel time"]
+SHAPING_TAPS = 64
+"""Samples in the response of a shaping filter; its slowest pole, .83, is 100 dB down there."""
+
+
+class Sources(TypedDict):
+    """The sources of a batch of mixtures, a row each; `bad` tells why one could not be read, "" for the others.
+
+    `more` holds parts that only some scenes have, by their name in Batch.
+    """
+
+    drawn: list[Drawn]
+    clean: Float[np.ndarray, "batch time"]
+    noise: Float[np.ndarray, "batch *channel time"]
+    rir: Float[np.ndarray, "batch *channel taps"]
+    direct_path: list[int]
+    more: dict[str, np.ndarray]
+    bad: list[str]
+    rooms_bytes: int
+    device: "OnDevice"
+
+
+def spans(
+    *, position: int, count: int, batch_size: int, rank: int, world_size: int
+) -> Iterator[Span]:
+    """The batches of this rank and of the DataLoader worker that this runs in, in order."""
+    info = get_worker_info()
+    worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
+    yield from order.batches(
+        position,
+        count,
+        batch_size=batch_size,
+        world_size=world_size,
+        rank=rank,
+        worker=worker,
+        workers=workers,
+    )
+
+
+def draw(batches: Iterable[Span], *, plan: Plan, epoch: int) -> Iterator[list[Drawn]]:
+    """Decide everything about the mixtures of each batch."""
+    for span in batches:
+        yield [plan.draw(epoch, index) for index in range(span.start, span.stop)]
+
+
+def fetch(batches: Iterable[list[Drawn]], *, plan: Plan) -> Iterator[Sources]:
+    """Read and decode just what was drawn. What cannot be read becomes a reason, never another sample."""
+    for batch in batches:
+        clean = np.empty((len(batch), plan.speech_frames), np.float32)
+        microphones = plan.scene.microphones
+        noise = _empty(len(batch), plan.noise_channels, plan.frames)
+        rir = _empty(len(batch), microphones, plan.taps)
+        more = _more(len(batch), plan)
+        direct_path, bad = [0] * len(batch), [""] * len(batch)
+        device = OnDevice(plan)
+        for row, drawn in enumerate(batch):
+            try:
+                _speak(drawn, plan.speech, clean[row], row, device)
+                batch[row] = drawn = _make_noise(drawn, plan, noise[row], row, device)
+                if drawn.rir is None or plan.rooms is None:
+                    rir[row] = 0.0
+                    rir[row, ..., 0] = 1.0
+                else:
+                    rir[row], direct_path[row] = plan.rooms[drawn.rir]
+                _read_more(drawn, plan, row, more)
+            except (RemoteError, ShardError):
+                raise
+            except RasedError as error:
+                bad[row] = str(error)
+        yield Sources(
+            drawn=batch,
+            clean=clean,
+            noise=noise,
+            rir=rir,
+            direct_path=direct_path,
+            more=more,
+            bad=bad,
+            rooms_bytes=plan.rooms.bytes if plan.rooms else 0,
+            device=device,
+        )
+
+
+def _empty(rows: int, channels: int, time: int) -> Float[np.ndarray, "rows *channel time"]:
+    return np.empty((rows, time) if channels == 1 else (rows, channels, time), np.float32)
+
+
+def _more(rows: int, plan: Plan) -> dict[str, np.ndarray]:
+    """Room for the parts that only some scenes have."""
+    more: dict[str, np.ndarray] = {}
+    if plan.scene.microphones > 1 and plan.noise_channels == 1:
+        more["noise_rir"] = np.zeros((rows, plan.scene.microphones, plan.taps), np.float32)
+        more["noise_direct_path"] = np.zeros(rows, np.int64)
+    if plan.enrolment_frames:
+        more["enrolment"] = np.empty((rows, plan.enrolment_frames), np.float32)
+    return more
+
+
+def _read_more(drawn: Drawn, plan: Plan, row: int, more: dict[str, np.ndarray]) -> None:
+    """Read the parts that only some scenes have."""
+    if drawn.noise_rir is not None and plan.rooms is not None:
+        more["noise_rir"][row], more["noise_direct_path"][row] = plan.rooms[drawn.noise_rir]
+    if drawn.enrolment is not None:
+        _write(plan.speech, drawn.enrolment, more["enrolment"][row])
+
+
+def collate(batches: Iterable[Sources], *, plan: Plan) -> Iterator[Batch]:
+    """Make batches of the good samples, of no row where there is none, and carry the reasons of the bad ones along."""
+    for sources in batches:
+        good = [row for row, reason in enumerate(sources["bad"]) if not reason]
+        if len(good) < len(sources["bad"]):
+            for part in ("clean", "noise", "rir"):
+                sources[part] = sources[part][good]
+            sources["more"] = {name: part[good] for name, part in sources["more"].items()}
+        drawn = [sources["drawn"][row] for row in good]
+        taps = SHAPING_TAPS if plan.scene.shaping_probability else 0
+        shaping = np.empty((len(good), 2, taps), np.float32)
+        for row, of in enumerate(drawn):
+            shaping[row] = _filters(of.shaping, plan.scene)
+        batch = Batch(
+            clean=torch.from_numpy(sources["clean"]),
+            noise=torch.from_numpy(sources["noise"]),
+            rir=torch.from_numpy(sources["rir"]),
+            direct_path=torch.tensor(
+                [sources["direct_path"][row] for row in good], dtype=torch.int64
+            ),
+            snr_db=torch.tensor([d.snr_db for d in drawn]),
+            level_dbfs=torch.tensor([d.level_dbfs for d in drawn]),
+            index=torch.tensor([d.index for d in drawn], dtype=torch.int64),
+            key=[_names(plan.speech, d.speech) if d.speaking else "" for d in drawn],
+            noise_key=[
+                "+".join(
+                    [
+                        *(_names(plan.speech, pieces) for pieces in d.babble),
+                        *([_names(plan.noise, d.noise)] if d.noise else []),
+                    ]
+                )
+                for d in drawn
+            ],
+            rir_key=[
+                "" if d.rir is None or plan.rir is None else str(plan.rir.key[d.rir]) for d in drawn
+            ],
+            shaping=torch.from_numpy(shaping),
+            distortions=[d.distortions for d in drawn],
+            skipped=[reason for reason in sources["bad"] if reason],
+            rooms_bytes=sources["rooms_bytes"],
+        )
+        if plan.scene.speed != (1, 1):
+            batch["speed"] = torch.tensor([d.speed for d in drawn], dtype=torch.float32)
+        for name, samples in sources["more"].items():
+            batch[name] = torch.from_numpy(samples)  # type: ignore[literal-required]
+        if "noise_rir" in batch:
+            batch["noise_rir_key"] = [
+                "" if d.noise_rir is None or plan.rir is None else str(plan.rir.key[d.noise_rir])
+                for d in drawn
+            ]
+        if sources["device"].used:
+            sources["device"].hand_over(batch, good)
+        yield batch
+
+
+class OnDevice:
+    """What of a batch is taken from the device, and what it brings there; see `rased.data.mixtures.cache`."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.used = any(corpus.kept and corpus.kept.device for corpus in plan.corpora)
+        self._found: list[Place] = []
+        self._fresh: dict[tuple[Literal["speech", "noise"], int], np.ndarray] = {}
+        self._streamed: set[str] = set()
+
+    def read(self, corpus: Corpus, piece: Piece, out: Heard, row: int) -> bool:
+        """Write a crop as `stream` does, or note that it lies on the device; whether it does.
+
+        Raises:
+            RasedError: it cannot be read.
+        """
+        number, kept, role = piece.recording, corpus.kept, corpus.role
+        if kept is not None and kept.device and role != "rir" and out.ndim == 1:
+            if kept.has(number):
+                self._found.append(Place(role, row, piece.at, number, piece.start, piece.frames))
+                out[:] = 0
+                return True
+            if kept.takes(number) and (role, number) not in self._fresh:
+                whole = corpus.whole(number)
+                if role == "noise" and whole is not None and self._has_silence(whole):
+                    kept.leave(number)  # whoever draws from it must see whether it is silent there
+                    whole = None
+                samples = None if whole is None else kept.exact(number, whole)
+                if samples is not None:
+                    self._fresh[role, number] = samples
+        self.stream(corpus, piece, out)
+        return False
+
+    def _has_silence(self, waveform: Samples) -> bool:
+        """Whether a segment may be silent in it; one that goes round holds all of it, and less than twice."""
+        frames = min(self.plan.frames, len(waveform))
+        energy = np.concatenate([[0.0], np.square(waveform, dtype=np.float64).cumsum()])
+        quietest = float((energy[frames:] - energy[: len(energy) - frames]).min())
+        return quietest < 2.1 * frames * levels.SILENT**2
+
+    def stream(self, corpus: Corpus, piece: Piece, out: Heard, part: Role | None = None) -> None:
+        """Write a crop that goes round where its recording is shorter; `part`: what it is in the mixture."""
+        self._streamed.add(part or corpus.role)
+        _write(corpus, piece, out)
+
+    def hand_over(self, batch: Batch, rows: list[int]) -> None:
+        """Add it to the batch, whose rows these are."""
+        place = {row: at for at, row in enumerate(rows)}
+        batch["stored"] = Cached(
+            split=self.plan.speech.split,
+            found=[p._replace(row=place[p.row]) for p in self._found if p.row in place],
+            fresh=list(self._fresh),
+            samples=torch.from_numpy(
+                np.concatenate([np.empty(0, np.int16), *self._fresh.values()])
+            ),
+            frames={"clean": self.plan.speech_frames, "noise": self.plan.frames},
+        )
+        if "speech" not in self._streamed:
+            batch["clean"] = batch["clean"][:, :0].clone()
+        if "noise" not in self._streamed and batch["noise"].ndim == 2:
+            batch["noise"] = batch["noise"][:, :0].clone()
+
+
+def _write(corpus: Corpus, piece: Piece, out: Heard) -> None:
+    """Write a crop that goes round where its recording is shorter; all channels where `out` has several."""
+    length = int(corpus.frames[piece.recording])
+    fits = piece.start + piece.frames <= length
+    if out.ndim == 2:
+        where = (piece.start, piece.frames) if fits else (0, -1)
+        whole = corpus.read_channels(piece.recording, *where)[: len(out)]
+        if fits:
+            out[:] = whole
+            return
+    elif fits:
+        corpus.read(piece.recording, piece.start, piece.frames, out=out)
+        return
+    else:
+        whole = corpus.read(piece.recording)
+    for at, start, frames in runs(piece.start, piece.frames, length):
+        out[..., at : at + frames] = whole[..., start : start + frames]
+
+
+def _speak(drawn: Drawn, corpus: Corpus, out: Samples, row: int, device: OnDevice) -> None:
+    """Write the pieces of a segment of speech, with silence around them."""
+    if not drawn.speaking or drawn.speech[0].frames < len(out):
+        out[:] = 0
+    for piece in drawn.speech if drawn.speaking else ():
+        device.read(corpus, piece, out[piece.at : piece.at + piece.frames], row)
+
+
+def _make_noise(drawn: Drawn, plan: Plan, out: Heard, row: int, device: OnDevice) -> Drawn:
+    """Write the noise: the first one, and others at their levels over it; return what it was made of.
+
+    Several are summed where they are read, none of them on the device. One that is silent where it was drawn is
+    taken from another place, so that every mixture has the ratio that it tells.
+
+    Raises:
+        RasedError: it is silent in all the places that were tried.
+    """
+    if drawn.babble:
+        return _make_babble(drawn, plan, out, device)
+    if not drawn.noise:
+        out[:] = 0
+        return drawn
+    if len(drawn.noise) == 1:
+        if device.read(plan.noise, drawn.noise[0], out, row):
+            return drawn  # on the device lies nothing that is silent anywhere
+        return replace(drawn, noise=(_audible(drawn, 0, plan, out, device),))
+    device.stream(plan.noise, drawn.noise[0], out)
+    first = _audible(drawn, 0, plan, out, device)
+    return replace(drawn, noise=(first, *_add(drawn, 1, plan, out, device)))
+
+
+def _make_babble(drawn: Drawn, plan: Plan, out: Samples, device: OnDevice) -> Drawn:
+    """Write voices of equal level, and further noises at their levels over all of them.
+
+    Raises:
+        RasedError: all voices are silent.
+    """
+    out[:] = 0
+    for pieces in drawn.babble:
+        voice = np.zeros_like(out)
+        for piece in pieces:
+            device.stream(plan.speech, piece, voice[piece.at : piece.at + piece.frames], "noise")
+        out += voice / np.float32(max(_rms(voice), levels.SILENT))
+    if _rms(out) < levels.SILENT:
+        keys = ", ".join(str(plan.speech.key[pieces[0].recording]) for pieces in drawn.babble)
+        raise RasedError(f"the voices of a babble are silent ({keys}); leave them out.")
+    return replace(drawn, noise=_add(drawn, 0, plan, out, device))
+
+
+def _add(drawn: Drawn, start: int, plan: Plan, out: Heard, device: OnDevice) -> tuple[Piece, ...]:
+    """Add the noises from number `start` on at their levels over what is there; return what they were made of."""
+    wanted = _rms(out)
+    noise, pieces = np.empty_like(out), []
+    for number in range(start, len(drawn.noise)):
+        device.stream(plan.noise, drawn.noise[number], noise)
+        pieces.append(_audible(drawn, number, plan, noise, device))
+        scale = wanted / _rms(noise) * 10 ** (drawn.noise_db[number] / 20)
+        out += noise * np.float32(scale)
+    return tuple(pieces)
+
+
+def _audible(drawn: Drawn, number: int, plan: Plan, out: Heard, device: OnDevice) -> Piece:
+    """The piece of a noise that sounds: what `out` holds, or what is written to it from another place."""
+    piece = drawn.noise[number]
+    if _rms(out) >= levels.SILENT:
+        return piece
+    other = plan.elsewhere(drawn, number)
+    if other is not None:
+        device.stream(plan.noise, other, out)
+        return other
+    raise RasedError(
+        f"the noise '{plan.noise.key[piece.recording]}' is silent, and so are the others that were tried; leave "
+        "silent recordings out."
+    )
+
+
+def _names(corpus: Corpus, pieces: Iterable[Piece]) -> str:
+    return "+".join(str(corpus.key[piece.recording]) for piece in pieces)
+
+
+def _rms(samples: Heard) -> float:
+    """Of several channels that of the first, the reference."""
+    heard = samples[0] if samples.ndim == 2 else samples
+    return float(np.square(heard).mean()) ** 0.5
+
+
+def _filters(
+    shaping: tuple[tuple[float, float, float, float], ...], scene: Scene
+) -> Float[np.ndarray, "2 taps"]:
+    """Responses of the filters: impulses where a mixture has none, nothing where the scene has none."""
+    if not scene.shaping_probability:
+        return np.zeros((2, 0), np.float32)
+    impulse = np.zeros(SHAPING_TAPS)
+    impulse[0] = 1.0
+    if not shaping:
+        return np.stack([impulse] * 2).astype(np.float32)
+    import scipy.signal  # 64 MB that only shaping needs
+
+    responses = [scipy.signal.lfilter((1.0, a, b), (1.0, c, d), impulse) for a, b, c, d in shaping]
+    return np.stack(responses).astype(np.float32)

@@ -1,0 +1,1 @@
+"""From recordings to shards and frozen test sets."""

@@ -1,0 +1,156 @@
+"""Large files from the net: mirrors, interrupted downloads taken up again, checksums, safe unpacking."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rased import documents
+from rased.data.corpora.base import Archive
+from rased.data.preparation.unpack import unpack
+from rased.disk import PART, on_disk, write_json
+from rased.documents import Count, Hash, Word
+from rased.errors import RasedError
+from rased.fetch import FetchError, download
+
+FOLDER = "downloads"
+"""Below the root of a corpus: archives until they are unpacked, and the record of what came."""
+RECORD = "record.json"
+
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """An archive that was downloaded.
+
+    Attributes:
+        url: that it came from in the end.
+        bytes: its size.
+        sha256: of what came.
+        checked: the published checksum that it agrees with; "" where none is known.
+    """
+
+    url: Word
+    bytes: Count
+    sha256: Hash
+    checked: Word
+
+
+def obtain(
+    archives: Sequence[Archive],
+    root: Path,
+    *,
+    timeout: float = 30.0,
+    pause: float = 1.0,
+    progress: Progress = lambda name, done, total: None,
+) -> dict[str, Fetched]:
+    """Download and unpack archives below a root; what an earlier run finished is not fetched again.
+
+    Args:
+        archives: in the order to fetch them in; parts of a split zip before the .zip.
+        root: of the corpus; made where it is missing.
+        timeout: seconds without an answer.
+        pause: seconds before another attempt, more after each.
+        progress: called with (name of the file, bytes there, bytes in all or 0).
+
+    Returns:
+        What is known of every archive that was ever downloaded here, by name.
+
+    Raises:
+        RasedError: no address serves the file whole, a checksum differs, a damaged archive, no space.
+    """
+    folder = root / FOLDER
+    owner = {piece: archive.name for archive in archives for piece in archive.joined}
+    with on_disk(root, "What is there is kept: make room or choose another --root"):
+        folder.mkdir(parents=True, exist_ok=True)
+        record = _read_record(folder)
+        for archive in archives:
+            file = folder / archive.name
+            finished = archive.name in record and (file.is_file() or not owner.get(archive.name))
+            if finished or owner.get(archive.name) in record:
+                continue
+            if (root / archive.holds).exists() and not any(folder.glob(f"{archive.name}*")):
+                continue
+            fetched = fetch(archive, folder, timeout=timeout, pause=pause, progress=progress)
+            if archive.name not in owner:
+                parts = [folder / name for name in (*archive.joined, archive.name)]
+                unpack(parts, root / archive.into)
+                for part in parts:
+                    part.unlink()
+            record[archive.name] = fetched
+            write_json(folder / RECORD, {name: asdict(value) for name, value in record.items()})
+    return record
+
+
+def fetch(
+    archive: Archive,
+    folder: Path,
+    *,
+    timeout: float = 30.0,
+    pause: float = 1.0,
+    progress: Progress = lambda name, done, total: None,
+) -> Fetched:
+    """Download one file to FOLDER/NAME; a .part holds what came until it is whole and checked.
+
+    An interrupted download goes on where it stopped; an address that fails makes way for the next,
+    which goes on with the same part only if a checksum will tell.
+
+    Raises:
+        RasedError: no address gives the whole file with the right checksum.
+    """
+    target, reasons = folder / archive.name, []
+    if target.is_file():
+        if wrong := _wrong(target, archive.checksum):
+            raise RasedError(f"'{target}' is not the file that is meant: {wrong}. Remove it.")
+        return _fetched("", target, archive.checksum)
+    for url in archive.urls:
+        mark = "" if archive.checksum else f".{hashlib.sha256(url.encode()).hexdigest()[:8]}"
+        part = folder / f"{archive.name}{mark}{PART}"
+        try:
+            download(
+                url,
+                part,
+                silence=timeout,
+                pause=pause,
+                progress=lambda done, total: progress(archive.name, done, total),
+            )
+        except FetchError as error:
+            reasons.append(str(error).rstrip("."))
+            continue
+        if wrong := _wrong(part, archive.checksum):
+            part.unlink()
+            reasons.append(f"{url}: {wrong}")
+            continue
+        part.replace(target)
+        return _fetched(url, target, archive.checksum)
+    raise RasedError(
+        f"'{archive.name}' could not be downloaded. {'; '.join(reasons)}. Try again later (what came "
+        f"is kept in '{folder}'), or fetch it by hand and put it there as '{archive.name}'."
+    )
+
+
+def _fetched(url: str, file: Path, checksum: str) -> Fetched:
+    return Fetched(url, file.stat().st_size, _digest(file, "sha256"), checksum)
+
+
+def _wrong(file: Path, checksum: str) -> str:
+    """Return what is wrong with the checksum of a file, "" for nothing or where none is known."""
+    kind, _, wanted = checksum.partition(":")
+    found = _digest(file, kind) if wanted else wanted
+    return "" if found == wanted else f"its {kind} is {found} and should be {wanted}"
+
+
+def _digest(file: Path, kind: str) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, kind).hexdigest()
+
+
+def _read_record(folder: Path) -> dict[str, Fetched]:
+    path, repair = folder / RECORD, "Remove it."
+    if not path.is_file():
+        return {}
+    plain = documents.plain(documents.read_bytes(path, repair=repair), of=path, repair=repair)
+    found: dict[str, Fetched] = documents.fit(plain, dict[Word, Fetched], of=path, repair=repair)
+    return found

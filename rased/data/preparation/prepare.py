@@ -1,0 +1,365 @@
+"""A public corpus into shards, and its own test set into a frozen one: download, walk, pack."""
+
+import hashlib
+import re
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from rased.audio import BadAudioError
+from rased.data.corpora.base import Archive, Item, Pair, PublicCorpus
+from rased.data.corpora.listing import Listing, SourceFile, check_split, key_of, size_of
+from rased.data.preparation.download import FOLDER, Fetched, obtain
+from rased.data.preparation.pack import Packed, encode, pack_listing
+from rased.data.preparation.waveform import read_mono
+from rased.data.schemas import Codec, Role
+from rased.data.testset import SCHEMA, TESTSET, list_sha256, put_in_place
+from rased.data.testset import read as read_frozen
+from rased.disk import on_disk, write_json
+from rased.errors import RasedError, nearest
+
+CORPUS_FILE = "corpus.json"
+"""Beside the folders of the roles: what was prepared, from which files."""
+_FULL_SCALE = 32767 / 32768
+_FACTS = ("condition", "snr_db", "speaker", "noise", "noise_type", "rir", "room", "t60", "drr_db")
+_KEPT = "Complete shards are kept, nothing of the test set: make room or choose another --out"
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` did.
+
+    Attributes:
+        out: the folder.
+        packed: by role.
+        testset: folder of the frozen set, None without one.
+        pairs: utterances in it.
+        archives: what was downloaded, by name.
+        passed_over: entries left aside on purpose, by reason.
+    """
+
+    out: Path
+    packed: dict[Role, Packed]
+    testset: Path | None
+    pairs: int
+    archives: dict[str, Fetched]
+    passed_over: dict[str, int]
+
+
+def prepare(
+    corpus: PublicCorpus,
+    root: Path,
+    out: Path,
+    *,
+    download: bool = False,
+    roles: Sequence[Role] = (),
+    parts: Sequence[str] = (),
+    licences: Sequence[str] = (),
+    all_channels: bool = False,
+    codec: Codec = "flac",
+    sample_rate: int = 16_000,
+    shard_mb: float = 256.0,
+    jobs: int = 0,
+    max_bad: float = 0.1,
+    progress: Progress = lambda what, done, total: None,
+) -> Prepared:
+    """Write OUT/{speech,noise,rir} as shards and OUT/testset as a frozen test set.
+
+    Args:
+        corpus: which one.
+        root: where it is, or where it is downloaded to.
+        out: folder for the shards.
+        download: fetch what is not there.
+        roles: only these; all of the corpus where empty.
+        parts: only these downloads, and only what they hold; all where empty.
+        licences: only recordings under these ("CC0", "CC-BY"), in any version; all where empty.
+        all_channels: every microphone that has a file of its own, not only the first.
+        codec: as for `pack`, and so are the following.
+        sample_rate: Hz.
+        shard_mb: megabytes.
+        jobs: files at once.
+        max_bad: share.
+        progress: called with (what is done, done, in all).
+
+    Raises:
+        RasedError: an unknown part or role, nothing there and nothing to download, a speaker or room
+            in two splits, a test set that is not the one of the field, and whatever `obtain` and `pack_listing` raise.
+        ProblemsFound: too many bad files.
+    """
+    chosen = _chosen(corpus, parts)
+    for role in roles:
+        if role not in corpus.roles:
+            raise RasedError(f"{corpus.title} holds no {role}: {nearest(role, corpus.roles)}")
+    archives: dict[str, Fetched] = {}
+    if download:
+        if not corpus.archives:
+            raise RasedError(f"{corpus.title} cannot be downloaded: {corpus.by_hand}.")
+        archives = obtain(chosen, root, progress=progress)
+    elif not root.is_dir():
+        raise RasedError(f"There is no folder '{root}'. {_where_from(corpus)}")
+    inside = tuple(archive.holds for archive in chosen) if parts else ()
+    listings, passed_over = _list(
+        corpus, root, tuple(roles) or corpus.roles, inside, licences, all_channels
+    )
+    pairs = list(corpus.pairs(root)) if corpus.pairs is not None else []
+    if not listings and not pairs:
+        aside = "".join(f" Passed over: {count} {why}." for why, count in passed_over.items())
+        raise RasedError(
+            f"No {corpus.title} in '{root}', where {corpus.layout} should be.{aside} "
+            f"{_where_from(corpus)}"
+        )
+    _refuse_other_pairs(corpus, root, pairs)
+    packed: dict[Role, Packed] = {}
+    with tempfile.TemporaryDirectory(prefix="rased-") as folder:
+        attribution = Path(folder) / "LICENSES.md"
+        attribution.write_text(_attribution(corpus, root))
+        for role, listing in listings.items():
+            listing.licence_files.append(attribution)
+            packed[role] = pack_listing(
+                listing,
+                out / role,
+                role=role,
+                codec=codec,
+                sample_rate=sample_rate,
+                shard_mb=shard_mb,
+                jobs=jobs,
+                max_bad=max_bad,
+                progress=lambda done, total, role=role: progress(role, done, total),
+            )
+        if pairs:
+            freeze_pairs(corpus, pairs, out / "testset", sample_rate=sample_rate, progress=progress)
+            with on_disk(out, _KEPT):
+                shutil.copyfile(attribution, out / "testset" / "LICENSES.md")
+    done = Prepared(
+        out=out,
+        packed=packed,
+        testset=out / "testset" if pairs else None,
+        pairs=len(pairs),
+        archives=archives,
+        passed_over=dict(passed_over),
+    )
+    with on_disk(out, _KEPT):
+        write_json(out / CORPUS_FILE, _record(corpus, done))
+    return done
+
+
+def freeze_pairs(
+    corpus: PublicCorpus,
+    pairs: Sequence[Pair],
+    out: Path,
+    *,
+    sample_rate: int,
+    progress: Progress = lambda what, done, total: None,
+) -> None:
+    """Write a corpus's own test set as OUT/{testset.json, noisy/ID.flac, target/ID.flac}.
+
+    Both files of a pair are resampled alike and have one gain, 1 unless the resampled signals exceed
+    full scale. A target that is shorter is filled with silence, a longer one is cut.
+
+    Raises:
+        RasedError: a file that cannot be read, another test set in `out`, or no space left.
+    """
+    request = _digest(pairs, sample_rate)
+    if (out / TESTSET).is_file():
+        if read_frozen(out).request_sha256 != request:
+            raise RasedError(
+                f"'{out}' already holds another test set: a frozen set never changes; choose another "
+                "--out."
+            )
+        return
+    with on_disk(out, _KEPT):
+        put_in_place(
+            out, lambda work: _write_pairs(corpus, pairs, work, request, sample_rate, progress)
+        )
+
+
+def _write_pairs(
+    corpus: PublicCorpus,
+    pairs: Sequence[Pair],
+    work: Path,
+    request: str,
+    sample_rate: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    for part in ("noisy", "target"):
+        (work / part).mkdir()
+    items = []
+    for count, pair in enumerate(pairs, 1):
+        items.append(_write_pair(pair, work, sample_rate))
+        progress("testset", count, len(pairs))
+    return {
+        "schema": SCHEMA,
+        "name": corpus.name,
+        "seed": None,
+        "sample_rate": sample_rate,
+        "count": len(items),
+        "target": corpus.target,
+        "early_ms": None,
+        "split": "test",
+        "seconds": round(sum(item["seconds"] for item in items), 3),
+        "recipe": None,
+        "sources": {"corpus": corpus.title, "citation": corpus.citation, "licence": corpus.licence},
+        "made_with": {
+            "soundfile": soundfile.__version__,
+            "libsndfile": soundfile.__libsndfile_version__,
+        },
+        "request_sha256": request,
+        "list_sha256": list_sha256(items),
+        "items": items,
+    }
+
+
+def _refuse_other_pairs(corpus: PublicCorpus, root: Path, pairs: Sequence[Pair]) -> None:
+    """Check that a test set which the field knows by a list is that list, where it is there at all."""
+    known, there = set(corpus.test_ids), {pair.id for pair in pairs}
+    if not known or not there or known == there:
+        return
+    wrong = [
+        f"{len(ids)} {what} ({', '.join(sorted(ids)[:3])}{', ...' if len(ids) > 3 else ''})"
+        for ids, what in ((known - there, "missing"), (there - known, "not of it"))
+        if ids
+    ]
+    raise RasedError(
+        f"The test set in '{root}' is not the {len(known)} utterances of {corpus.title}: "
+        f"{', '.join(wrong)}. Fetch it whole, or keep it out of '{root}': scores on part of it compare "
+        "with nobody's."
+    )
+
+
+def _write_pair(pair: Pair, folder: Path, sample_rate: int) -> dict[str, Any]:
+    signals: dict[str, NDArray[np.float32]] = {}
+    for part, file in (("noisy", pair.noisy), ("target", pair.target)):
+        try:
+            signals[part] = read_mono(file, sample_rate=sample_rate)[0]
+        except BadAudioError as error:
+            raise RasedError(f"The test set is not whole: {error} Fetch it again.") from error
+    frames = len(signals["noisy"])
+    target = signals["target"][:frames]
+    signals["target"] = np.pad(target, (0, frames - len(target)))
+    peak = max(float(np.abs(signal).max()) for signal in signals.values())
+    gain = min(1.0, _FULL_SCALE / peak) if peak > _FULL_SCALE else 1.0
+    item: dict[str, Any] = {"id": re.sub(r"[^A-Za-z0-9_-]+", "-", pair.id)}
+    item |= {name: pair.facts.get(name) for name in _FACTS}
+    item |= {"seconds": round(frames / sample_rate, 4), "speech": pair.id, "gain": gain}
+    for part, signal in signals.items():
+        scaled = np.rint(signal.astype(np.float64) * gain * 32768).clip(-32768, 32767)
+        data = encode(scaled.astype(np.int16), "flac", sample_rate)
+        (folder / part / f"{item['id']}.flac").write_bytes(data)
+        item[f"sha256_{part}"] = hashlib.sha256(data).hexdigest()
+    return item
+
+
+def _digest(pairs: Sequence[Pair], sample_rate: int) -> str:
+    lines = [f"{pair.id} {size_of(pair.noisy)} {size_of(pair.target)}\n" for pair in pairs]
+    return hashlib.sha256("".join([f"{sample_rate}\n", *lines]).encode()).hexdigest()
+
+
+def _chosen(corpus: PublicCorpus, parts: Sequence[str]) -> list[Archive]:
+    for part in parts:
+        if part not in corpus.parts:
+            raise RasedError(f"{corpus.title} has no part '{part}': {nearest(part, corpus.parts)}")
+    return [archive for archive in corpus.archives if not parts or archive.part in parts]
+
+
+def _list(
+    corpus: PublicCorpus,
+    root: Path,
+    roles: Sequence[Role],
+    inside: tuple[str, ...],
+    licences: Sequence[str],
+    all_channels: bool,
+) -> tuple[dict[Role, Listing], Counter[str]]:
+    """Return what is to be packed, by role, and how much was left aside, by reason."""
+    passed_over: Counter[str] = Counter()
+    split_of: dict[tuple[Role, str], str] = {}
+    listings = {role: Listing() for role in roles}
+    for item in _kept(corpus.walk(root), roles, inside, licences, all_channels, passed_over):
+        check_split(item.split)
+        if item.role != "noise":
+            known = split_of.setdefault((item.role, item.label), item.split)
+            if known != item.split:
+                what = "speaker" if item.role == "speech" else "room"
+                raise RasedError(
+                    f"The {what} '{item.label}' of '{root}' is in {known} and in {item.split}: give "
+                    f"each {what} to one split, scores on seen data mean nothing."
+                )
+        listings[item.role].extend([_source(root, item)])
+    for listing in listings.values():
+        listing.settle()
+    return {role: listing for role, listing in listings.items() if len(listing)}, passed_over
+
+
+def _kept(
+    items: Iterator[Item],
+    roles: Sequence[Role],
+    inside: tuple[str, ...],
+    licences: Sequence[str],
+    all_channels: bool,
+    passed_over: Counter[str],
+) -> Iterator[Item]:
+    wanted = [re.compile(rf"{re.escape(name)}(-[0-9.]+)?", re.IGNORECASE) for name in licences]
+    for item in items:
+        if item.role not in roles:
+            passed_over[f"recordings of {item.role}"] += 1
+        elif inside and not any(f"/{item.path}".find(f"/{place}/") >= 0 for place in inside):
+            passed_over["recordings of other parts"] += 1
+        elif wanted and not any(name.fullmatch(item.licence) for name in wanted):
+            passed_over[f"recordings under {item.licence}"] += 1
+        elif item.channel != 1 and not all_channels:
+            passed_over["recordings of other microphones"] += 1
+        else:
+            yield item
+
+
+def _source(root: Path, item: Item) -> SourceFile:
+    return SourceFile(
+        root=root,
+        path=item.path,
+        key=key_of(item.path, item.role),
+        split=item.split,
+        label=item.label,
+        licence=item.licence,
+        source=item.source,
+        note=item.note,
+        sha256=item.sha256,
+        bytes=size_of(root / item.path),
+    )
+
+
+def _where_from(corpus: PublicCorpus) -> str:
+    ways = ["add --download"] if corpus.archives else []
+    ways += [f"by hand: {corpus.by_hand}"] if corpus.by_hand else []
+    return f"To get it, {'; '.join(ways)}; then --root is the folder that holds '{corpus.layout}'."
+
+
+def _attribution(corpus: PublicCorpus, root: Path) -> str:
+    head = [f"# {corpus.title}", f"Licence: {corpus.licence}", corpus.citation, corpus.homepage]
+    files = {file for pattern in corpus.texts for file in root.glob(pattern) if file.is_file()}
+    for file in sorted(files):
+        text = file.read_text(encoding="utf-8", errors="replace").strip()
+        head += [f"## {file.relative_to(root).as_posix()}", text]
+    return "\n\n".join(line for line in head if line) + "\n"
+
+
+def _record(corpus: PublicCorpus, done: Prepared) -> dict[str, Any]:
+    named = ("name", "title", "licence", "citation", "homepage", "splits")
+    return {
+        "schema": 1,
+        **{name: getattr(corpus, name) for name in named},
+        "roles": {
+            role: {"samples": packed.samples, "seconds": round(packed.seconds, 3)}
+            for role, packed in done.packed.items()
+        },
+        "testset": done.pairs,
+        "passed_over": done.passed_over,
+        FOLDER: {name: asdict(fetched) for name, fetched in done.archives.items()},
+    }

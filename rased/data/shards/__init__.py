@@ -1,0 +1,1 @@
+"""Shards on disk and elsewhere: index, tars, codecs, blocks and their cache."""

@@ -1,0 +1,160 @@
+"""A folder of shards while it is written: begun, taken up where a run was cut off, filled, or refused."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rased import documents
+from rased.data.schemas import Codec, Shard
+from rased.data.shards.index import INDEX
+from rased.data.shards.tars import Details, Rows, ShardWriter, read_shard, room_for
+from rased.disk import PART, on_disk, sha256, write_json
+from rased.documents import Text
+from rased.errors import RasedError, shown
+from rased.machine import open_folder, take_lock
+
+RECORD = "pack.json"
+"""How a folder was packed; without an index beside it: a run that was cut off."""
+SKIPPED = "skipped.json"
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was left out, and why."""
+
+    path: Text
+    reason: Text
+
+
+def read_skipped(out: Path) -> tuple[Skipped, ...]:
+    """The files that the run which wrote a folder left out.
+
+    Raises:
+        RasedError: the list is damaged.
+    """
+    path = out / SKIPPED
+    if not path.is_file():
+        return ()
+    repair = f"Remove it, or remove '{out}' and pack again."
+    entries = documents.plain(documents.read_bytes(path, repair=repair), of=path, repair=repair)
+    return tuple(documents.fit(entries, list[Skipped], of=path, repair=repair))
+
+
+@contextmanager
+def writing(
+    out: Path, kept: str = "Complete shards are kept: make room or choose another --out"
+) -> Iterator[None]:
+    """Make a folder, and let nobody else write shards into it meanwhile; see `on_disk`.
+
+    Raises:
+        RasedError: the disk is full or closed to us, or another process writes into the folder.
+    """
+    with on_disk(out, kept):
+        out.mkdir(parents=True, exist_ok=True)
+        folder = open_folder(out)
+        try:
+            if not take_lock(folder):
+                raise RasedError(
+                    f"Another process is writing into '{out}': wait for it, or choose another folder."
+                )
+            yield
+        finally:
+            if folder is not None:
+                os.close(folder)
+
+
+def begin(out: Path, request: dict[str, Any]) -> bool:
+    """Make `out` ready for this request; True when it is there already, complete."""
+    record = out / RECORD
+    earlier = None
+    if record.is_file():
+        repair = f"Remove '{out}' and pack again."
+        earlier = documents.plain(
+            documents.read_bytes(record, repair=repair), of=record, repair=repair
+        )
+        if not isinstance(earlier, dict):
+            raise RasedError(
+                f"'{record}' is damaged: it is {shown(earlier)}; expected fields. {repair}"
+            )
+    if earlier is not None and earlier != request:
+        differs = [name for name in request if earlier.get(name) != request[name]]
+        state = "is packed" if (out / INDEX).is_file() else "holds an unfinished pack"
+        raise RasedError(
+            f"'{out}' {state} from other input or settings (different: {', '.join(differs)}); "
+            "choose another --out, or remove that folder."
+        )
+    if earlier is None:
+        strange = sorted(
+            path.name
+            for path in out.iterdir()
+            if path.name in (INDEX, SKIPPED) or path.suffix == ".tar"
+        )
+        if strange:
+            raise RasedError(
+                f"'{out}' already holds {', '.join(strange[:3])} and no {RECORD}; "
+                "choose an empty --out."
+            )
+        write_json(record, request)
+    return (out / INDEX).is_file()
+
+
+def recover(out: Path) -> Rows:
+    """Take up the complete shards of a run that was cut off; remove what was half written."""
+    for left in out.glob("*" + PART):
+        left.unlink()
+    rows = Rows()
+    for shard in sorted(out.glob("*.tar")):
+        try:
+            for stored in read_shard(shard):
+                digest = hashlib.sha256(stored.audio).hexdigest()
+                size = len(stored.audio)
+                rows.add(stored.details, offset=stored.offset, size=size, digest=digest)
+        except RasedError as error:
+            raise RasedError(f"{error} It stems from an earlier run: remove it.") from error
+        rows.shards.append(Shard(shard.name, shard.stat().st_size, sha256(shard)))
+    return rows
+
+
+class Writer:
+    """Samples into numbered shards, a new one for each split and whenever one is full."""
+
+    def __init__(self, out: Path, rows: Rows, codec: Codec, *, shard_mb: float) -> None:
+        """Append to the rows and their shards; a shard ends before it exceeds `shard_mb` megabytes."""
+        self._out, self._rows, self._codec = out, rows, codec
+        self._limit = int(shard_mb * 1_000_000)
+        self._split = ""
+        self._shard: ShardWriter | None = None
+
+    def __enter__(self) -> "Writer":
+        """Nothing is opened before the first sample."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Complete the last shard; after an error remove it."""
+        if kind is None:
+            self._finish()
+        elif self._shard is not None:
+            self._shard.abandon()
+
+    def write(self, details: Details, audio: bytes) -> None:
+        """Append a sample."""
+        if self._shard is not None:
+            full = self._shard.size + room_for(details, audio) > self._limit
+            if full or details["split"] != self._split:
+                self._finish()
+        if self._shard is None:
+            self._split = details["split"]
+            number = sum(s.name.startswith(f"{self._split}-") for s in self._rows.shards)
+            self._shard = ShardWriter(self._out / f"{self._split}-{number:06d}.tar")
+        offset = self._shard.write(details, self._codec, audio)
+        digest = hashlib.sha256(audio).hexdigest()
+        self._rows.add(details, offset=offset, size=len(audio), digest=digest)
+
+    def _finish(self) -> None:
+        if self._shard is not None:
+            self._rows.shards.append(self._shard.finish())
+            self._shard = None

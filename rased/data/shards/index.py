@@ -1,0 +1,403 @@
+"""Tar shards and their index: any sample of any shard by one positioned read, nothing unpacked.
+
+A corpus folder of one role holds `{split}-{number:06d}.tar` and `index.json`. The shards are plain
+WebDataset files; the index adds where each member lies, so that a sample is read by (shard, offset,
+bytes) in any order.
+"""
+
+import io
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from rased.data.columns import Kind, Names, hexadecimal
+from rased.data.schemas import CHANNELS, COLUMNS, SCHEMA, Codec, Role, Shard, read_index_parts
+from rased.data.shards import opus, remote
+from rased.errors import RasedError, nearest
+from rased.machine import READ, read_at
+
+INDEX = remote.INDEX
+_KINDS: dict[str, Kind] = {
+    **dict.fromkeys(("shard", "offset", "bytes", "frames", "licence"), "number"),
+    "key": "key",
+    "split": "split",
+    "label": "label",
+    "sha256": "hash",
+}
+_TEXTS = ("key", "split", "label")
+DIGITS = 12
+"""Hexadecimal digits of a recording's SHA-256 that a manifest keeps."""
+_OPEN_FILES = 64
+
+
+def bundle() -> Path:
+    """Folder of the corpus that comes with the package: speech, noise, rir and the frozen test set."""
+    return Path(__file__).parent.parent / "assets" / "bundle"
+
+
+def locate(name: str | Path, role: Role) -> Path:
+    """Folder of the shards of one role: `bundle`, a folder with an index, or a folder that holds one per role.
+
+    For a URL, the local folder that its index was fetched into.
+
+    Raises:
+        RasedError: there is no index.json there.
+    """
+    if remote.is_remote(name):
+        return remote.find(str(name), [role])[0]
+    base = bundle() if str(name) == "bundle" else Path(name)
+    for folder in (base, base / role):
+        if (folder / INDEX).is_file():
+            return folder
+    raise RasedError(
+        f"No shards of role {role} in '{name}': neither {base / INDEX} nor {base / role / INDEX} is there. "
+        f"Write them with `rased data pack SRC --out {base} --role {role}`, or use 'bundle'."
+    )
+
+
+class ShardError(RasedError):
+    """A shard that cannot be opened: no fault of one sample, so that reading stops."""
+
+
+@dataclass(frozen=True)
+class Index:
+    """What a folder of shards holds, column by column, one row a sample, in the order of the shards.
+
+    Attributes:
+        folder: where index.json lies.
+        origin: URL of the shards, "" where they lie in the folder.
+        role: speech, noise or rir.
+        codec: flac, pcm16 (raw little-endian 16-bit samples) or opus (lossy).
+        sample_rate: Hz.
+        shards: the tar files.
+        licences: the names that the column `licence` counts into.
+        columns: key, split, label (Names), sha256 (32 bytes); shard, offset, bytes, frames, licence,
+            channels (integers).
+    """
+
+    folder: Path
+    origin: str
+    role: Role
+    codec: Codec
+    sample_rate: int
+    shards: tuple[Shard, ...]
+    licences: tuple[str, ...]
+    columns: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.columns["key"])
+
+    @property
+    def place(self) -> str:
+        """Where the shards lie: the folder, or its URL."""
+        return self.origin or str(self.folder)
+
+    @property
+    def seconds(self) -> float:
+        """Length of all samples together."""
+        return float(self.columns["frames"].sum()) / self.sample_rate
+
+    def values(self, name: str) -> list[Any]:
+        """A column as plain integers and strings."""
+        column = self.columns[name]
+        return list(hexadecimal(column)) if name == "sha256" else list(column.tolist())
+
+    def only(self, split: str) -> "Index":
+        """The index of one split alone.
+
+        Raises:
+            RasedError: the split is empty or unknown.
+        """
+        rows = self.rows(split)
+        if len(rows) == len(self):
+            return self
+        return replace(self, columns={name: of[rows] for name, of in self.columns.items()})
+
+    def rows(self, split: str) -> NDArray[np.int64]:
+        """Rows of one split.
+
+        Raises:
+            RasedError: the split is empty or unknown.
+        """
+        found = np.flatnonzero(self.columns["split"].encoded == split.encode())
+        if not len(found):
+            known = sorted(set(self.columns["split"]))
+            raise RasedError(
+                f"No {self.role} in split '{split}' of {self.place}: {nearest(split, known)}"
+            )
+        return found
+
+
+def read_index(folder: Path, *, resized: bool = False) -> Index:
+    """Read FOLDER/index.json.
+
+    Args:
+        folder: of the shards.
+        resized: take shards of another size than it says as well.
+
+    Raises:
+        RasedError: no index, a damaged one, a newer schema, shards that are not there or of another size.
+    """
+    path = folder / INDEX
+    if not path.is_file():
+        raise RasedError(
+            f"No {INDEX} in {folder}: write it with `rased data verify {folder} --repair`."
+        )
+    mend = f"Rebuild it with `rased data verify {folder} --repair`."
+    head, arrays = read_index_parts(path, _KINDS, repair=mend)
+    index = Index(
+        folder=folder,
+        origin=remote.origin(folder),
+        role=head.role,
+        codec=head.codec,
+        sample_rate=head.sample_rate,
+        shards=tuple(head.shards),
+        licences=tuple(head.licences),
+        columns={n: Names(a) if _KINDS.get(n) in _TEXTS else a for n, a in arrays.items()},
+    )
+    shards = index.shards
+    if index.origin:
+        return index
+    missing = [shard.name for shard in shards if not (folder / shard.name).is_file()]
+    if missing:
+        raise RasedError(
+            f"{folder} lacks {', '.join(missing[:5])} that its index names: bring the shards back, or drop them "
+            f"from the index with `rased data verify {folder} --repair`."
+        )
+    changed = [shard for shard in shards if (folder / shard.name).stat().st_size != shard.bytes]
+    if changed and not resized:
+        size = (folder / changed[0].name).stat().st_size
+        raise RasedError(
+            f"{folder / changed[0].name} has {size} bytes where its index says {changed[0].bytes}: bring the shard "
+            f"back, or keep what is good in it with `rased data verify {folder} --repair`."
+        )
+    return index
+
+
+def write_index(
+    folder: Path,
+    *,
+    role: Role,
+    codec: Codec,
+    sample_rate: int,
+    shards: Sequence[Shard],
+    licences: Sequence[str],
+    columns: Mapping[str, Collection[Any]],
+    attribution: str | None = None,
+) -> None:
+    """Write FOLDER/index.json in one step (a reader sees the old one or the new one).
+
+    Columns are gone through value by value, several times: they need not be in memory. That of channels is written
+    only where a recording has several.
+    """
+    several = any(number != 1 for number in columns.get(CHANNELS, ()))
+    names = (*COLUMNS, CHANNELS) if several else COLUMNS
+    lengths = {len(columns[name]) for name in names}
+    assert len(lengths) == 1, "columns of unequal length"
+    head = {
+        "schema": SCHEMA if several else 1,
+        "role": role,
+        "codec": codec,
+        "sample_rate": sample_rate,
+        "seconds": sum(columns["frames"]) / sample_rate,
+        "samples": lengths.pop(),
+        "licences": list(licences),
+        "attribution": attribution,
+        "shards": [{"name": s.name, "bytes": s.bytes, "sha256": s.sha256} for s in shards],
+    }
+    encode = json.JSONEncoder(separators=(",", ":")).encode
+    partial = folder / (INDEX + ".part")
+    with partial.open("w") as file:
+        file.write(encode(head)[:-1] + ',"columns":{')
+        for number, name in enumerate(names):
+            file.write(f'{"," if number else ""}"{name}":[')
+            for place, value in enumerate(columns[name]):
+                file.write(("," if place else "") + encode(value))
+            file.write("]")
+        file.write("}}\n")
+    partial.replace(folder / INDEX)
+
+
+def decode(
+    data: bytes, codec: Codec, start: int, frames: int, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Samples [start, start + frames) of stored bytes as float32 (time,) in [-1, 1]; fewer where they end before.
+
+    Where `out`, of that length, is given, they are written there.
+
+    Raises:
+        soundfile.LibsndfileError: the bytes do not decode.
+    """
+    if codec == "pcm16":
+        audio = np.frombuffer(memoryview(data)[2 * start : 2 * (start + frames)], dtype="<i2")
+        out = None if out is None else out[: len(audio)]
+        return np.multiply(audio, np.float32(2**-15), out=out)
+    if codec == "opus":
+        heard = opus.decode(data, start, frames)
+        if out is None:
+            return heard
+        out[: len(heard)] = heard
+        return out[: len(heard)]
+    with soundfile.SoundFile(io.BytesIO(data)) as file:
+        if start:
+            file.seek(start)
+        return file.read(frames, dtype="float32", out=out)
+
+
+def decode_channels(
+    data: bytes, codec: Codec, start: int, frames: int, channels: int
+) -> NDArray[np.float32]:
+    """As `decode`, all channels of a recording of several: (channel, time).
+
+    Raises:
+        soundfile.LibsndfileError: the bytes do not decode.
+    """
+    if codec == "pcm16":
+        stored = memoryview(data)[2 * channels * start : 2 * channels * (start + frames)]
+        audio = np.frombuffer(stored, dtype="<i2").reshape(-1, channels)
+        return np.ascontiguousarray(audio.T) * np.float32(2**-15)
+    with soundfile.SoundFile(io.BytesIO(data)) as file:
+        file.seek(start)
+        heard = file.read(frames, dtype="float32", always_2d=True)
+    return np.ascontiguousarray(heard.T)
+
+
+class Reader:
+    """Random access to the samples of an index: one positioned read each, few open files, safe to fork or pickle."""
+
+    def __init__(self, index: Index, *, block_mb: float = remote.BLOCK_MB) -> None:
+        self.index = index
+        self._remote = (
+            remote.RemoteShards(index.origin, index.shards, index.columns, block_mb)
+            if index.origin
+            else None
+        )
+        self._files: OrderedDict[int, int] = OrderedDict()
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Open files stay behind."""
+        return self.__dict__ | {"_files": OrderedDict(), "_process": -1}
+
+    def raw(self, row: int, first: int = 0, size: int = -1) -> bytes:
+        """The stored bytes of one sample, or `size` of them from `first` on.
+
+        Raises:
+            ShardError: the shard cannot be opened.
+            RasedError: it ends before they do, or they cannot be read.
+        """
+        columns = self.index.columns
+        size = int(columns["bytes"][row]) - first if size < 0 else size
+        if self._remote is not None:
+            return self._remote.read(row, first, size)
+        shard, offset = int(columns["shard"][row]), int(columns["offset"][row])
+        try:
+            data = read_at(self._file(shard), size, offset + first)
+        except OSError as error:
+            raise RasedError(
+                f"{self._name(row)} cannot be read ({(error.strerror or str(error)).lower()}): check the disk, then "
+                f"the shards with `rased data verify {self.index.folder}`."
+            ) from error
+        if len(data) != size:
+            raise RasedError(
+                f"{self._name(row)} is cut short: check with `rased data verify {self.index.folder}`."
+            )
+        return data
+
+    def read(
+        self, row: int, start: int = 0, frames: int = -1, *, out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Samples [start, start + frames) of one recording as float32 (time,) in [-1, 1]; -1: to its end.
+
+        Of several channels the first one. Where `out`, of that length, is given, they are written there. Of pcm16 no
+        more bytes are read than these.
+
+        Raises:
+            RasedError: the bytes are not what the index promises.
+        """
+        length = int(self.index.columns["frames"][row])
+        frames = length - start if frames < 0 else frames
+        if self.index.columns[CHANNELS][row] > 1:
+            first = self.read_channels(row, start, frames)[0]
+            if out is None:
+                return first
+            out[:] = first
+            return out
+        try:
+            if self.index.codec == "pcm16":
+                audio = decode(self.raw(row, 2 * start, 2 * frames), "pcm16", 0, frames, out)
+            else:
+                audio = decode(self.raw(row), self.index.codec, start, frames, out)
+        except soundfile.LibsndfileError as error:
+            raise RasedError(
+                f"{self._name(row)} does not decode ({error.error_string.rstrip('.')}): check with "
+                f"`rased data verify` where the shards lie, {self.index.place}."
+            ) from error
+        if len(audio) != frames:
+            raise RasedError(
+                f"{self._name(row)} has {start + len(audio)} samples where the index promises {length}: check "
+                f"with `rased data verify` where the shards lie, {self.index.place}."
+            )
+        return audio
+
+    def read_channels(self, row: int, start: int = 0, frames: int = -1) -> NDArray[np.float32]:
+        """As `read`, all channels: (channel, time).
+
+        Raises:
+            RasedError: the bytes are not what the index promises.
+        """
+        channels = int(self.index.columns[CHANNELS][row])
+        if channels == 1:
+            return self.read(row, start, frames)[None]
+        length = int(self.index.columns["frames"][row])
+        frames = length - start if frames < 0 else frames
+        try:
+            if self.index.codec == "pcm16":
+                data = self.raw(row, 2 * channels * start, 2 * channels * frames)
+                audio = decode_channels(data, "pcm16", 0, frames, channels)
+            else:
+                audio = decode_channels(self.raw(row), self.index.codec, start, frames, channels)
+        except soundfile.LibsndfileError as error:
+            raise RasedError(
+                f"{self._name(row)} does not decode ({error.error_string.rstrip('.')}): check with "
+                f"`rased data verify` where the shards lie, {self.index.place}."
+            ) from error
+        if audio.shape != (channels, frames):
+            raise RasedError(
+                f"{self._name(row)} has {len(audio)} channels and {start + audio.shape[1]} samples where the index "
+                f"promises {channels} and {length}: check with `rased data verify` where the shards lie, "
+                f"{self.index.place}."
+            )
+        return audio
+
+    def _name(self, row: int) -> str:
+        columns = self.index.columns
+        shard = self.index.shards[int(columns["shard"][row])]
+        return f"Sample {columns['key'][row]} of {self.index.place}/{shard.name}"
+
+    def _file(self, shard: int) -> int:
+        if self._process != os.getpid():
+            self._files, self._process = OrderedDict(), os.getpid()
+        descriptor = self._files.pop(shard, None)
+        if descriptor is None:
+            path = self.index.folder / self.index.shards[shard].name
+            try:
+                descriptor = os.open(path, READ)
+            except OSError as error:
+                raise ShardError(
+                    f"{path} cannot be opened ({(error.strerror or str(error)).lower()}): bring the shard back and "
+                    f"run the same command again, or drop its samples with `rased data verify {path.parent} --repair`."
+                ) from error
+            if len(self._files) >= _OPEN_FILES:
+                os.close(self._files.popitem(last=False)[1])
+        self._files[shard] = descriptor
+        return descriptor

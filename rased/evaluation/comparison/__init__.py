@@ -1,0 +1,1 @@
+"""Who compares with whom, and what may be claimed."""

@@ -1,0 +1,1 @@
+"""Leaderboards on a terminal, as Markdown and as a page."""

@@ -1,0 +1,1 @@
+"""A system on a test set: enhanced, measured, computed again."""

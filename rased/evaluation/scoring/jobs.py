@@ -1,0 +1,194 @@
+"""What is done to the utterances of a test set: enhance a batch, then measure each estimate."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float32
+from torch.nn.utils.rnn import pad_sequence
+
+from rased import audio
+from rased.errors import RasedError
+from rased.evaluation.scoring.systems import System
+from rased.evaluation.testset import Item, audio_files, read_audio, read_noisy
+from rased.metrics import METRICS, Score
+from rased.models.base import Enhancer, generators
+from rased.signal.alignment import delay, undelay
+from rased.signal.levels import rms
+
+SCORING_RATE = 16_000
+SLACK = 0.1
+"""Seconds by which a file that something else has enhanced may be longer or shorter."""
+
+DELAY_LIMIT = 0.25
+"""Largest delay of an estimate that is looked for, in seconds."""
+
+_KEPT = 4
+
+Waveform = Float32[np.ndarray, " _"]
+Noisy = Float32[np.ndarray, "... _"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One utterance through one system.
+
+    Attributes:
+        system: what enhances.
+        item: what is enhanced.
+        seconds: length of the noisy file.
+        metrics: names of what is measured.
+        save: where the estimate goes; None: nowhere.
+        align: whether a delay of the estimate is taken out before it is measured.
+    """
+
+    system: System
+    item: Item
+    seconds: float
+    metrics: tuple[str, ...]
+    save: Path | None
+    align: bool
+
+
+JobBatch = tuple[Job, ...]
+"""Jobs of one system that are enhanced together."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job.
+
+    Attributes:
+        seconds: length of the utterance.
+        scores: by metric.
+        measured: see `Utterance`.
+    """
+
+    seconds: float
+    scores: dict[str, Score] = field(default_factory=dict)
+    measured: dict[str, float | None] = field(default_factory=dict)
+
+
+def perform(batch: JobBatch) -> Iterator[Outcome]:
+    """Enhance the utterances of a batch together, then measure one after the other, in their order."""
+    enhancer = loaded(batch[0].system)
+    if enhancer is None:
+        yield from map(_outcome_of_file, batch)
+        return
+    rate, channels = enhancer.sample_rate, enhancer.channels
+    waveforms = [read_noisy(job.item.noisy, sample_rate=rate, channels=channels) for job in batch]
+    estimates = together(enhancer, waveforms, [job.item.id for job in batch])
+    for job, estimate in zip(batch, estimates, strict=True):
+        at_rate = audio.resample(estimate[None], enhancer.sample_rate, SCORING_RATE)[0]
+        yield _outcome(job, at_rate, _target(job))
+
+
+@torch.inference_mode()
+def together(enhancer: Enhancer, waveforms: Sequence[Noisy], keys: Sequence[str]) -> list[Waveform]:
+    """Estimates of waveforms in one pass, each what it is alone (within float precision).
+
+    Shorter ones end with zeros, which a causal enhancer does not see before they are cut off; another one needs
+    equal lengths. One that mirrors the ends of a file gets those of other lengths one by one. One that samples
+    draws from a generator seeded by the key of the utterance.
+    """
+    if enhancer.mirrors and len({waveform.shape[-1] for waveform in waveforms}) > 1:
+        pairs = zip(waveforms, keys, strict=True)
+        return [together(enhancer, [waveform], [key])[0] for waveform, key in pairs]
+    rows = [torch.from_numpy(np.ascontiguousarray(waveform.T)) for waveform in waveforms]
+    noisy = pad_sequence(rows, batch_first=True)
+    if noisy.ndim == 3:
+        noisy = rearrange(noisy, "batch time channel -> batch channel time")
+    estimate = enhancer(noisy, generator=generators(keys)).numpy()
+    return [row[: own.shape[-1]] for row, own in zip(estimate, waveforms, strict=True)]
+
+
+@lru_cache(maxsize=_KEPT)
+def loaded(system: System) -> Enhancer | None:
+    """`system.load()`, the last ones kept."""
+    return system.load()
+
+
+def _target(job: Job) -> Waveform | None:
+    if job.item.target is None:
+        return None
+    return read_audio(job.item.target, sample_rate=SCORING_RATE)
+
+
+def _outcome_of_file(job: Job) -> Outcome:
+    """Of a system that only brings files: the noisy input, the target, enhanced files."""
+    target = _target(job)
+    if job.system.kind == "target":
+        assert target is not None
+        return _outcome(job, target, target)
+    if job.system.kind == "noisy":
+        return _outcome(job, read_noisy(job.item.noisy, sample_rate=SCORING_RATE), target)
+    try:
+        path = audio_files(Path(job.system.source))[job.item.id]
+        return _outcome(job, read_audio(path, sample_rate=SCORING_RATE), target)
+    except RasedError as error:
+        # Somebody else's output may be anything; it has no score, and says why.
+        length = 0 if target is None else len(target)
+        verdict = Score(None, f"undefined: {error}")
+        return Outcome(length / SCORING_RATE, dict.fromkeys(job.metrics, verdict))
+
+
+def _outcome(job: Job, estimate: Waveform, target: Waveform | None) -> Outcome:
+    """Save an estimate, and measure it."""
+    if target is not None:
+        estimate = _fit(estimate, target, job)
+    if job.save is not None:
+        audio.write(job.save, rearrange(estimate, "time -> 1 time"), SCORING_RATE)
+    heard, wanted = torch.from_numpy(estimate), None if target is None else torch.from_numpy(target)
+    measured, late = _measured(heard, wanted, job)
+    if job.align and late:
+        heard = undelay(heard, late)
+    scores = {name: _score(name, heard, wanted, job.item.text) for name in job.metrics}
+    return Outcome(len(estimate) / SCORING_RATE, scores, measured)
+
+
+def _measured(
+    estimate: Float32[torch.Tensor, " time"],
+    target: Float32[torch.Tensor, " time"] | None,
+    job: Job,
+) -> tuple[dict[str, float | None], int | None]:
+    """See `Utterance.measured`, and the delay in samples."""
+    noisy = torch.from_numpy(read_noisy(job.item.noisy, sample_rate=SCORING_RATE))
+    length = min(len(noisy), len(estimate))
+    reference = noisy[:length] if target is None else target[:length]
+    limit = round(DELAY_LIMIT * SCORING_RATE)
+    late = delay(estimate=estimate[:length], reference=reference, limit=limit)
+    levels = [float(rms(waveform)) for waveform in (estimate, noisy)]
+    louder = 20 * math.log10(levels[0] / levels[1]) if min(levels) > 0 else None
+    milliseconds = None if late is None else 1000 * late / SCORING_RATE
+    return {
+        "delay_ms": milliseconds,
+        "level_db": None if louder is None else round(louder, 2),
+    }, late
+
+
+def _fit(
+    estimate: Float32[np.ndarray, " time"], target: Float32[np.ndarray, " target_time"], job: Job
+) -> Float32[np.ndarray, " target_time"]:
+    difference = len(estimate) - len(target)
+    if abs(difference) > SLACK * SCORING_RATE:
+        raise RasedError(
+            f"the estimate of '{job.item.id}' by '{job.system.name}' has {len(estimate)} samples and "
+            f"its target {len(target)}: align them first."
+        )
+    return np.pad(estimate, (0, max(0, -difference)))[: len(target)]
+
+
+def _score(
+    name: str, estimate: torch.Tensor, target: torch.Tensor | None, text: str | None
+) -> Score:
+    ours = METRICS[name]
+    if ours.needs_reference and target is None:
+        return Score(None, "unavailable: the test set has no target")
+    if ours.needs_text and text is None:
+        return Score(None, "unavailable: the test set does not say what is said (a column `text`)")
+    return ours(estimate=estimate, target=target, text=text, sample_rate=SCORING_RATE)

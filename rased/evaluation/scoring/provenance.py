@@ -1,0 +1,200 @@
+"""What a system was trained on, and whether the test set was part of it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from rased.classes import STRANGERS
+from rased.config import load_yaml, portable
+from rased.data.manifest import read, splits, unknown
+from rased.data.schemas import Role
+from rased.errors import RasedError
+from rased.evaluation.scoring.systems import System
+from rased.evaluation.stated import read_stated
+from rased.evaluation.testset import EvaluationSet
+from rased.tensors import read_checkpoint
+from rased.zoo.card import MANIFEST, read_card
+from rased.zoo.loading import check_manifest, verified_files
+from rased.zoo.registry import find
+
+_SHOWN = 3
+_PARTS = ("data", "model", "trainer")
+_UNKNOWN = "what it was trained on is not known: it may have seen this test"
+_STATED = "what it was trained on is stated and cannot be checked: it may have seen this test"
+_KINDS: dict[tuple[Role, str], str] = {
+    ("speech", "keys"): "utterance",
+    ("speech", "labels"): "speaker",
+    ("noise", "keys"): "noise recording",
+    ("rir", "keys"): "impulse response",
+    ("rir", "labels"): "room",
+}
+"""What must not be in training and test; types of noise may."""
+
+
+def training_of(system: System, testset: EvaluationSet) -> dict[str, Any] | None:
+    """What a result keeps of the training of a system; None where nothing was trained.
+
+    Returns:
+        manifest_sha256 (None: nobody knows what it was trained on), overlap (sentences; empty: none was
+        found), checked (kind of recording -> what was compared, "contents" or "names"), unchecked
+        (sentences on what nobody could check), recipe_sha256 (of the configuration without seeds and
+        names: equal for the seeds of one recipe), seed, optimised (names of the metrics that are in its
+        loss), config (enhancer, data, model, trainer, as far as they are told).
+
+    Raises:
+        RasedError: the manifest is not the one that the weights name.
+    """
+    if system.kind == "files":
+        stated = read_stated(Path(system.source)) or {}
+        late = "" if "buffering_ms" in stated else ", and how late,"
+        trained = _STATED if "training_data" in stated else _UNKNOWN
+        return {
+            **_no_manifest(trained, f"whether it is causal{late} is not known"),
+            **_recipe({}),
+            "config": {},
+        }
+    if system.kind == "run":
+        folder, enhancer = Path(system.source), {}
+        manifest, bound = _of_run(folder)
+    elif system.kind == "zoo":
+        folder = find(system.source)
+        card = read_card(folder)
+        enhancer = {"enhancer": card["enhancer"]}
+        files = verified_files(folder, card)
+        manifest, bound = files.get(MANIFEST), check_manifest(folder, card, files)
+    else:
+        return None
+    config = _config(folder)
+    parts = {name: config[name] for name in _PARTS if name in config}
+    checks = _no_manifest(_UNKNOWN) if manifest is None else _checks(manifest, testset)
+    if manifest is not None and not bound:
+        checks["unchecked"].append("its weights do not name their data: manifest.json is believed")
+    return {**checks, **_recipe(config), "config": {**enhancer, **portable(parts)}}
+
+
+def overlap(manifest: Mapping[str, Any], testset: EvaluationSet) -> list[str]:
+    """What training or validation data share with a test set, a sentence for each kind; nothing where all is well.
+
+    Recordings are known again by their contents, where both sides tell them, and by their keys.
+
+    Args:
+        manifest: split -> role -> {keys, contents, labels}, as `MixtureDataModule.manifest` gives it.
+        testset: what is tested on; a plain folder says in manifest.csv (`speech`, `speaker`, `noise`,
+            `rir`, `room`) what it was made of, or nothing.
+    """
+    found = []
+    for split, roles in splits(manifest).items():
+        for (role, column), kind in _KINDS.items():
+            part = roles.get(role, {})
+            shared = set(part.get(column, ())) & testset.sources.get((role, column), frozenset())
+            if column == "keys":
+                heard = testset.contents.get(role, {})
+                shared |= {heard[digits] for digits in heard.keys() & set(part.get("contents", ()))}
+            if shared:
+                some = ", ".join(sorted(shared)[:_SHOWN]) + (" ..." if len(shared) > _SHOWN else "")
+                plural = "" if len(shared) == 1 else "s"
+                found.append(
+                    f"its {split} data hold {len(shared)} {kind}{plural} of the test set ({some})"
+                )
+    return found
+
+
+def _no_manifest(*sentences: str) -> dict[str, Any]:
+    return {"manifest_sha256": None, "overlap": [], "checked": {}, "unchecked": list(sentences)}
+
+
+def _of_run(folder: Path) -> tuple[bytes | None, bool]:
+    """The manifest of a run's best checkpoint, and whether the checkpoint names it."""
+    from rased.training.base import MANIFEST_SHA256
+    from rased.training.history import manifest_of
+
+    path = folder / "checkpoints" / "best.ckpt"
+    checkpoint = read_checkpoint(path, mmap=True)
+    return manifest_of(folder, checkpoint), MANIFEST_SHA256 in checkpoint
+
+
+def _checks(content: bytes, testset: EvaluationSet) -> dict[str, Any]:
+    """The comparison of a manifest with a test set, and how far it could go."""
+    manifest = read(content, of=Path(MANIFEST))
+    told = {kind: name for kind, name in _KINDS.items() if kind not in testset.untold}
+    missing = [f"{name}s" for kind, name in _KINDS.items() if kind not in told]
+    unchecked = []
+    if not told:
+        unchecked = ["overlap not checked: the test set does not say what it is made of"]
+    elif missing:
+        unchecked = [
+            f"overlap not checked for {', '.join(missing)}: the test set does not name all of them"
+        ]
+    unchecked += [
+        f"it started from '{name}', and what that was trained on is not known: it may have seen this test"
+        for name in unknown(manifest)
+    ]
+    return {
+        "manifest_sha256": hashlib.sha256(content).hexdigest(),
+        "overlap": overlap(manifest, testset),
+        "checked": {name: _compared(manifest, testset, *kind) for kind, name in told.items()},
+        "unchecked": unchecked,
+    }
+
+
+def _compared(
+    manifest: Mapping[str, Any], testset: EvaluationSet, role: Role, column: str
+) -> Literal["contents", "names"]:
+    """What recordings are known again by."""
+    parts = [roles[role] for roles in splits(manifest).values() if role in roles]
+    ours = all(len(part.get("contents", ())) >= part["recordings"] for part in parts)
+    theirs = testset.sources.get((role, "keys"), frozenset())
+    heard = set(testset.contents.get(role, {}).values())
+    return "contents" if column == "keys" and ours and theirs <= heard else "names"
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    for name in ("config.yaml", "training.yaml"):
+        if (folder / name).is_file():
+            try:
+                return dict(load_yaml(folder / name, own=False))
+            except RasedError:
+                return {}
+    return {}
+
+
+def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Fingerprint of a configuration apart from its seeds, and these."""
+    if not config:
+        return {"recipe_sha256": None, "seed": None, "optimised": []}
+    plain = {name: config[name] for name in _PARTS if name in config}
+    run = _mapping(config.get("run"))
+    plain |= {name: run[name] for name in ("start_from", "freeze") if run.get(name)}
+    seedless = json.loads(json.dumps(plain))
+    data = _mapping(_mapping(seedless.get("data")).get("init_args"))
+    seeds = (config.get("seed_everything"), data.pop("seed", None))
+    digest = hashlib.sha256(json.dumps(seedless, sort_keys=True).encode()).hexdigest()
+    losses = class_paths(_mapping(_mapping(plain.get("model")).get("init_args")).get("loss"))
+    optimised = sorted({metric for loss in losses for metric in _optimised(loss)})
+    return {"recipe_sha256": digest, "seed": "/".join(map(str, seeds)), "optimised": optimised}
+
+
+def _optimised(path: str) -> tuple[str, ...]:
+    """Metrics that a class of loss declares; none for what is no loss of this installation."""
+    try:
+        found = STRANGERS.find(path)
+    except RasedError:
+        return ()
+    return tuple(getattr(found, "optimises", ()))
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """A part of a configuration of others; nothing where it is not a mapping."""
+    return value if isinstance(value, dict) else {}
+
+
+def class_paths(spec: Any) -> set[str]:
+    """All class paths of a part of a configuration."""
+    if isinstance(spec, Mapping):
+        own = {str(spec["class_path"])} if "class_path" in spec else set()
+        return own.union(*map(class_paths, spec.values()))
+    if isinstance(spec, list | tuple):
+        return set().union(*map(class_paths, spec))
+    return set()

@@ -1,0 +1,175 @@
+"""Results computed again: some utterances of every system that is here, on a test set that is here."""
+
+import csv
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rased.errors import RasedError
+from rased.evaluation.result import Result
+from rased.evaluation.scoring.run import evaluate
+from rased.evaluation.scoring.systems import describe, resolve
+from rased.evaluation.testset import EvaluationSet, Item
+from rased.metrics import METRICS, Score
+
+TOLERANCE = 0.01
+"""By which a score may differ, in the unit of its metric: another processor rounds otherwise."""
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Rechecked:
+    """What came of one result.
+
+    Attributes:
+        system: its name.
+        testset: that of the test set.
+        ids: utterances that were enhanced and scored again.
+        scores: how many scores were compared.
+        largest: difference among them.
+        problems: a sentence for each score that is off by more than TOLERANCE.
+        why_not: why nothing was computed; "" where something was.
+    """
+
+    system: str
+    testset: str
+    ids: tuple[str, ...] = ()
+    scores: int = 0
+    largest: float = 0.0
+    problems: tuple[str, ...] = ()
+    why_not: str = ""
+
+    def __str__(self) -> str:
+        """One line."""
+        where = f"{self.system} on {self.testset}"
+        if self.why_not:
+            return f"{where}: not computed again: {self.why_not}"
+        off = f"{len(self.problems)} off" if self.problems else "none off"
+        return (
+            f"{where}: {self.scores} scores of {', '.join(self.ids)} computed again, {off} by more than "
+            f"{TOLERANCE:g} (largest difference {self.largest:.5f})"
+        )
+
+
+def recheck(
+    rows: Iterable[Result],
+    testsets: Sequence[EvaluationSet],
+    *,
+    count: int,
+    random: np.random.Generator,
+) -> list[Rechecked]:
+    """Enhance and score utterances of each result again, where its system and test set are here.
+
+    A system is here when zoo, classical methods or runs/ hold one of its name with the same weights and
+    settings; a metric is compared where its version is the same and what it needs is installed.
+
+    Args:
+        rows: results.
+        testsets: the test sets that are here.
+        count: utterances of each.
+        random: draws them; whoever can foresee which ones they are can leave those true.
+    """
+    return [_recheck(row, testsets, count, random) for row in rows]
+
+
+def _recheck(
+    row: Result, testsets: Sequence[EvaluationSet], count: int, random: np.random.Generator
+) -> Rechecked:
+    name = str(row.testset["name"])
+    fingerprint = row.testset["list_sha256"]
+    testset = next((one for one in testsets if one.list_sha256 == fingerprint), None)
+    if testset is None:
+        return Rechecked(row.name, name, why_not="its test set is not among those of --on")
+    if row.system["kind"] == "files":
+        return Rechecked(row.name, name, why_not="its files were made by something else")
+    word = str(RUNS / row.name) if row.system["kind"] == "run" else row.name
+    try:
+        here = describe(resolve(word, testset), testset)
+    except RasedError as error:
+        return Rechecked(row.name, name, why_not=str(error).rstrip("."))
+    if here["sha256"] != row.system["sha256"]:
+        why = "what is here under its name has other weights, settings or code"
+        return Rechecked(row.name, name, why_not=why)
+    metrics = [
+        metric
+        for metric in row.metrics
+        if row.protocol["metrics"][metric]["version"] == METRICS[metric].version
+        and not METRICS[metric].unavailable()
+    ]
+    told = [utterance.id for utterance in row.utterances]
+    if not metrics or not told:
+        return Rechecked(row.name, name, why_not="none of its metrics is here in its version")
+    drawn = random.choice(len(told), size=min(count, len(told)), replace=False)
+    ids = {told[place] for place in drawn}
+    with tempfile.TemporaryDirectory() as place:
+        some = _part(testset, ids, Path(place) / name)
+        align = row.protocol["alignment"] != "none"
+        (again,) = evaluate([word], some, Path(place) / "results", metrics=metrics, align=align)
+    conduct = [
+        {key: value for key, value in each.protocol.items() if key != "metrics"}
+        for each in (row, again)
+    ]
+    if conduct[0] != conduct[1]:
+        return Rechecked(row.name, name, why_not="it was scored under another protocol")
+    return _compared(row, again, metrics)
+
+
+def _part(testset: EvaluationSet, ids: set[str], folder: Path) -> Path:
+    """A plain test set of some of the utterances; links, no copies."""
+    items = [item for item in testset.items if item.id in ids]
+    for item in items:
+        _link(item, folder)
+    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["id", "text"])
+        table.writerows([item.id, item.text or ""] for item in items)
+    return folder
+
+
+def _link(item: Item, folder: Path) -> None:
+    for part, path in (("noisy", item.noisy), ("target", item.target)):
+        if path is not None:
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            (folder / part / f"{item.id}{path.suffix}").symlink_to(path.resolve())
+
+
+def _compared(row: Result, again: Result, metrics: Sequence[str]) -> Rechecked:
+    before = {utterance.id: utterance.scores for utterance in row.utterances}
+    largest, count, problems = 0.0, 0, []
+    for utterance in again.utterances:
+        for metric in metrics:
+            told = before[utterance.id].get(metric)
+            if told is None or told.status.startswith("unavailable"):
+                continue
+            found = utterance.scores[metric]
+            count += 1
+            difference = _difference(told, found)
+            largest = max(largest, difference)
+            if difference > TOLERANCE:
+                problems.append(
+                    f"{row.name} on {row.testset['name']}, {utterance.id}: {METRICS[metric].title} is "
+                    f"{_words(told)} in the result and {_words(found)} here"
+                )
+    return Rechecked(
+        row.name,
+        str(row.testset["name"]),
+        ids=tuple(utterance.id for utterance in again.utterances),
+        scores=count,
+        largest=largest,
+        problems=tuple(problems),
+    )
+
+
+def _difference(told: Score, found: Score) -> float:
+    """Infinite where only one of them has a value."""
+    if told.value is None or found.value is None:
+        return 0.0 if told.value is found.value else float("inf")
+    return abs(told.value - found.value)
+
+
+def _words(score: Score) -> str:
+    return score.status if score.value is None else f"{score.value:.4f}"

@@ -1,0 +1,302 @@
+"""System x test set x metrics -> results: in parallel processes, resumed where it was interrupted."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from rased import audio, machine
+from rased.config import config_names, find_config, load_yaml
+from rased.errors import RasedError, nearest
+from rased.evaluation import result as results
+from rased.evaluation.result import Result, Utterance
+from rased.evaluation.scoring.batches import company, plan
+from rased.evaluation.scoring.cost import UNKNOWN, measure
+from rased.evaluation.scoring.jobs import DELAY_LIMIT, SCORING_RATE, Job, Outcome, loaded
+from rased.evaluation.scoring.memory import MemoryOf
+from rased.evaluation.scoring.own_metrics import is_own, own_among, register_file
+from rased.evaluation.scoring.provenance import training_of
+from rased.evaluation.scoring.systems import System, describe, resolve
+from rased.evaluation.scoring.workers import one_thread, work
+from rased.evaluation.testset import EvaluationSet, Item, read_testset
+from rased.metrics import METRICS
+from rased.terminal import PlainColumn, open_console
+
+_SAVE_EVERY = 15.0
+
+
+def metric_names(words: Sequence[str]) -> tuple[str, ...]:
+    """Names of metrics from names of metrics and of lists in configs/eval, and files; in order, once each.
+
+    Of `where_installed` in a list only what can be measured here is taken. FILE.py:CLASS joins METRICS.
+
+    Raises:
+        RasedError: a word that is neither, with the nearest; or a file without such a metric.
+    """
+    lists = [name.partition("/")[2] for name in config_names() if name.startswith("eval/")]
+    names: list[str] = []
+    for word in words:
+        if is_own(word):
+            names.append(register_file(word, taken=tuple(lists)))
+        elif word in lists:
+            listed = load_yaml(find_config(f"eval/{word}"))
+            optional = listed.get("where_installed", [])
+            names += [*listed["metrics"], *(m for m in optional if not METRICS[m].unavailable())]
+        elif word in METRICS:
+            names.append(word)
+        else:
+            raise RasedError(f"there is no metric '{word}'; {nearest(word, [*METRICS, *lists])}")
+    return tuple(dict.fromkeys(names))
+
+
+def evaluate(
+    systems: Sequence[str],
+    testset: str | Path,
+    out: str | Path,
+    *,
+    metrics: Sequence[str] = ("default",),
+    jobs: int = 1,
+    save_audio: bool = False,
+    align: bool = False,
+    allow: Sequence[str] = (),
+) -> list[Result]:
+    """Score systems on a test set and write `<system>--<testset>.json` for each into `out`.
+
+    What an earlier call has finished is kept where system, test set and versions of the metrics
+    agree; an interrupted call continues with the next utterance. Progress goes to a terminal alone.
+
+    Args:
+        systems: see `systems.resolve`.
+        testset: see `testset.read_testset`.
+        out: folder of the results.
+        metrics: names in METRICS and of lists in configs/eval, and FILE.py:CLASS for metrics of one's own.
+        jobs: processes, each with one thread.
+        save_audio: also write `out`/audio/<testset>/<system>/<id>.wav, 16 bits.
+        align: take a delay of the estimate out before it is measured (it is measured and kept in any
+            case); part of the protocol: rows with and without do not compare.
+        allow: packages besides rased whose classes the systems may name.
+
+    Raises:
+        RasedError: unknown system, metric or test set, or a place that cannot be written.
+    """
+    wanted = metric_names(metrics)
+    if not wanted or not systems:
+        raise RasedError("nothing to evaluate: name at least one system and one metric.")
+    if jobs < 1:
+        raise RasedError(f"{jobs} processes cannot evaluate: give 1 or more.")
+    given = read_testset(testset)
+    found = [resolve(word, given, allow=allow) for word in dict.fromkeys(systems)]
+    names = [system.name for system in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise RasedError(f"two systems are called '{twice}': rename one of the folders.")
+
+    folder = Path(out)
+    loaded.cache_clear()  # a run may have been trained on since
+    rows = [_begin(system, given, folder, wanted, align) for system in found]
+    for row in rows:
+        for sentence in (row.training or {}).get("overlap", ()):
+            print(f"rased: warning: {row.name} has seen this test: {sentence}.", file=sys.stderr)
+    todo = [
+        job
+        for system, row in zip(found, rows, strict=True)
+        for job in _open_jobs(system, row, given, wanted, folder if save_audio else None, align)
+    ]
+    by_name = {row.name: row for row in rows}
+    with one_thread(), _Writer(rows, given, folder) as writer, _progress(len(todo)) as advance:
+        for system, row in zip(found, rows, strict=True):
+            enhancer = loaded(system) if row.cost["real_time_factor"] is None else None
+            if enhancer is not None:
+                row.cost |= measure(enhancer, given)
+                writer.tick(row.name)
+        companies = {
+            row.name: company(causal=row.system["causal"], gain=row.cost["batch_gain"])
+            for row in rows
+        }
+        batches = plan(todo, companies)
+        with MemoryOf([system for system in found if _unweighed(by_name[system.name])]) as memory:
+            for job, outcome in work(batches, jobs, own_among(wanted)):
+                _enter(by_name[job.system.name], job.item, outcome)
+                writer.tick(job.system.name)
+                advance(job.system.name)
+            for name, megabytes in memory.megabytes().items():
+                if megabytes is None:
+                    print(
+                        f"rased: warning: memory of {name} is not known: it died.", file=sys.stderr
+                    )
+                by_name[name].cost["peak_memory_mb"] = megabytes
+                writer.tick(name)
+    return rows
+
+
+def _begin(
+    system: System, testset: EvaluationSet, folder: Path, metrics: tuple[str, ...], align: bool
+) -> Result:
+    """The result so far: what an earlier call left, as far as it still holds."""
+    fresh = Result(
+        system=describe(system, testset),
+        testset={
+            "name": testset.name,
+            "count": len(testset.items),
+            "sample_rate": testset.sample_rate,
+            "target": testset.target,
+            "list_sha256": testset.list_sha256,
+        },
+        training=training_of(system, testset),
+        protocol={
+            "sample_rate": SCORING_RATE,
+            "resampler": _resampler(testset.sample_rates),
+            "alignment": f"delays up to {DELAY_LIMIT:g} s taken out" if align else "none",
+            "length": "cut or zero-padded to the target",
+            "metrics": {name: METRICS[name].declaration() for name in METRICS if name in metrics},
+        },
+        cost=dict(UNKNOWN),
+        environment=machine.environment(),
+        created=machine.now(),
+        utterances=[],
+    )
+    path = folder / results.file_name(system.name, testset.name)
+    if not path.is_file():
+        return fresh
+    try:
+        earlier = results.load(path)
+    except RasedError as error:
+        print(f"rased: {error} Starting over.", file=sys.stderr)
+        return fresh
+    agree = all(
+        getattr(earlier, part).get(key) == getattr(fresh, part).get(key)
+        for part, key in (
+            ("system", "sha256"),
+            ("testset", "list_sha256"),
+            ("protocol", "sample_rate"),
+            ("protocol", "resampler"),
+            ("protocol", "alignment"),
+            ("protocol", "length"),
+        )
+    )
+    if not agree:
+        return fresh
+    for name, declared in earlier.protocol["metrics"].items():
+        if name in METRICS and declared["version"] == METRICS[name].version:
+            fresh.protocol["metrics"].setdefault(name, declared)
+    there = {item.id for item in testset.items}
+    for utterance in earlier.utterances:
+        if utterance.id not in there:
+            continue
+        kept = {
+            name: score
+            for name, score in utterance.scores.items()
+            if not score.status.startswith("unavailable")
+            and name in fresh.protocol["metrics"]
+            and earlier.protocol["metrics"][name] == fresh.protocol["metrics"][name]
+        }
+        fresh.utterances.append(dataclasses.replace(utterance, scores=kept))
+    fresh.cost, fresh.created = earlier.cost, earlier.created
+    return fresh
+
+
+def _open_jobs(
+    system: System,
+    row: Result,
+    testset: EvaluationSet,
+    metrics: tuple[str, ...],
+    folder: Path | None,
+    align: bool,
+) -> Iterator[Job]:
+    done = {utterance.id: utterance.scores for utterance in row.utterances}
+    for item in testset.items:
+        missing = tuple(name for name in metrics if name not in done.get(item.id, {}))
+        save = None
+        if folder is not None:
+            save = folder / "audio" / testset.name / system.name / f"{item.id}.wav"
+            save = None if save.is_file() and item.id in done else save
+        if missing or save is not None:
+            seconds = audio.inspect(item.noisy).seconds or 0.0
+            yield Job(system, item, seconds, missing, save, align)
+
+
+def _enter(row: Result, item: Item, outcome: Outcome) -> None:
+    utterance = next((u for u in row.utterances if u.id == item.id), None)
+    if utterance is None:
+        utterance = Utterance(item.id, round(outcome.seconds, 4), dict(item.facts))
+        row.utterances.append(utterance)
+    utterance.scores.update(outcome.scores)
+    utterance.measured.update(outcome.measured)
+
+
+def _unweighed(row: Result) -> bool:
+    return row.cost["real_time_factor"] is not None and row.cost["peak_memory_mb"] is None
+
+
+def _resampler(sample_rates: Sequence[int]) -> str:
+    """What brought the files to the rate of scoring, and from which rates; "none" where all have it."""
+    others = [str(rate) for rate in sample_rates if rate != SCORING_RATE]
+    if not others:
+        return "none"
+    from soxr import __version__ as version
+
+    return f"soxr {version} HQ, {' and '.join(others)} to {SCORING_RATE} Hz"
+
+
+class _Writer:
+    """Keeps results on disk: now and then, when a system is finished, and on the way out."""
+
+    def __init__(self, rows: list[Result], testset: EvaluationSet, folder: Path) -> None:
+        self._rows = {row.name: row for row in rows}
+        self._order = {item.id: place for place, item in enumerate(testset.items)}
+        self._testset = testset
+        self._folder = folder
+        self._changed: set[str] = set()
+        self._saved = time.monotonic()
+
+    def __enter__(self) -> "_Writer":
+        for name in self._rows:
+            self._save(name)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+
+    def tick(self, name: str) -> None:
+        """Note that a row has grown."""
+        self._changed.add(name)
+        if time.monotonic() - self._saved > _SAVE_EVERY:
+            self._flush()
+
+    def _flush(self) -> None:
+        for name in sorted(self._changed):
+            self._save(name)
+        self._changed.clear()
+        self._saved = time.monotonic()
+
+    def _save(self, name: str) -> None:
+        row = self._rows[name]
+        row.utterances.sort(key=lambda utterance: self._order[utterance.id])
+        results.save(row, self._folder / results.file_name(name, self._testset.name))
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Any]:
+    console = open_console(stderr=True)
+    columns = (
+        PlainColumn("evaluating {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        PlainColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda name: progress.update(task, advance=1, description=name)

@@ -1,0 +1,150 @@
+"""Batches in several processes that take the next one when they are free; this one works too."""
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from rased.errors import RasedError
+from rased.evaluation.scoring.jobs import Job, JobBatch, Outcome, perform
+from rased.evaluation.scoring.own_metrics import OwnMetric, register
+
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def work(
+    batches: Sequence[JobBatch], jobs: int, own: Sequence[OwnMetric] = ()
+) -> Iterator[tuple[Job, Outcome]]:
+    """Outcomes as they come, from `jobs` processes with this one among them.
+
+    Args:
+        batches: what there is to do.
+        jobs: processes.
+        own: metrics out of files, which the other processes must know too.
+
+    Raises:
+        RasedError: a process died, or what one of them raised.
+    """
+    with _Helpers(batches, min(jobs, len(batches)) - 1, own) as helpers:
+        while (batch := helpers.take()) is not None:
+            for job, outcome in zip(batch, perform(batch), strict=True):
+                yield job, outcome
+                yield from helpers.outcomes(timeout=0.0)
+        while helpers.busy:
+            yield from helpers.outcomes(timeout=None)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """All numerical libraries on one thread, here and in processes that are started."""
+    before = {name: os.environ.get(name) for name in _ONE_THREAD}
+    threads = torch.get_num_threads()
+    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(
+            1, user_api="blas"
+        ):  # numpy's, which reads those names at its import
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+class _Helpers:
+    """Other processes at the same batches; who is free counts up and takes the next."""
+
+    def __init__(self, batches: Sequence[JobBatch], count: int, own: Sequence[OwnMetric]) -> None:
+        context = get_context("spawn")
+        self._batches = batches
+        self._taken = context.Value("q", 0)
+        self._processes: dict[Connection, Any] = {}
+        for _ in range(count):
+            ours, theirs = context.Pipe(duplex=False)
+            process = context.Process(
+                target=_help, args=(batches, self._taken, theirs, own), daemon=True
+            )
+            process.start()
+            theirs.close()
+            self._processes[ours] = process
+
+    def __enter__(self) -> "_Helpers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes.values():
+            process.terminate()
+            process.join()
+
+    @property
+    def busy(self) -> bool:
+        """Whether any of them may still say something."""
+        return bool(self._processes)
+
+    def take(self) -> JobBatch | None:
+        """The next batch that nobody has."""
+        return _take(self._batches, self._taken)
+
+    def outcomes(self, timeout: float | None) -> Iterator[tuple[Job, Outcome]]:
+        """What they have said; waits for something with None."""
+        while ready := wait(list(self._processes), timeout):
+            for pipe in ready:
+                assert isinstance(pipe, Connection)
+                try:
+                    said = pipe.recv()
+                except EOFError:
+                    self._leave(pipe)
+                    continue
+                if isinstance(said, RasedError):
+                    raise said
+                batch, place, outcome = said
+                yield self._batches[batch][place], outcome
+            if timeout is None:
+                return
+
+    def _leave(self, pipe: Connection) -> None:
+        process = self._processes.pop(pipe)
+        process.join()
+        if process.exitcode:
+            raise RasedError(
+                "a process of the evaluation died (out of memory?): what was finished is kept; run "
+                "the same command again, with fewer --jobs."
+            )
+
+
+def _take(batches: Sequence[JobBatch], taken: Any) -> JobBatch | None:
+    number = _number(len(batches), taken)
+    return None if number is None else batches[number]
+
+
+def _number(count: int, taken: Any) -> int | None:
+    with taken.get_lock():
+        number = int(taken.value)
+        taken.value = min(number + 1, count)
+    return number if number < count else None
+
+
+def _help(
+    batches: Sequence[JobBatch], taken: Any, pipe: Connection, own: Sequence[OwnMetric]
+) -> None:
+    """In a new process: one thread, and Ctrl-C is the parent's business."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    try:
+        for metric in own:
+            register(metric)
+        while (number := _number(len(batches), taken)) is not None:
+            for place, outcome in enumerate(perform(batches[number])):
+                pipe.send((number, place, outcome))
+    except RasedError as error:
+        pipe.send(error)
