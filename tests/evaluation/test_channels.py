@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rased.data.integrity.verify import verify
-from rased.data.preparation.freeze import Recipe, freeze
+from rased.data.preparation.freeze import FrozenRecipe, freeze
 from rased.data.preparation.pack import pack
 from rased.errors import RasedError
 from rased.evaluation.scoring.cost import measure
@@ -66,7 +66,7 @@ def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def frozen(rooms: Path, tmp_path_factory: pytest.TempPathFactory) -> EvaluationSet:
     folder = tmp_path_factory.mktemp("frozen") / "four"
-    recipe = Recipe(COUNT, 1, microphones=4, proportions=(1.0, 3.0, 0.0))
+    recipe = FrozenRecipe(COUNT, 1, microphones=4, proportions=(1.0, 3.0, 0.0))
     freeze("bundle", "bundle", rooms, folder, recipe=recipe)
     return read_testset(folder)
 
@@ -84,7 +84,7 @@ def test_a_frozen_set_has_the_channels_and_is_made_again(
         assert alike == (told["condition"] == "noise")
         assert ("noise_rir" in told) == (told["condition"] == "reverb+noise")
         assert told["rir"] is None or told["noise_rir"] != told["rir"]
-    recipe = Recipe(COUNT, 1, microphones=4, proportions=(1.0, 3.0, 0.0))
+    recipe = FrozenRecipe(COUNT, 1, microphones=4, proportions=(1.0, 3.0, 0.0))
     again = freeze("bundle", "bundle", rooms, frozen.folder, recipe=recipe)
     assert again["list_sha256"] == stored["list_sha256"]
     assert not verify([frozen.folder]).problems
@@ -112,6 +112,6 @@ def test_too_few_channels_are_refused(frozen: EvaluationSet, rooms: Path, tmp_pa
         list(perform((job,)))
     assert read_noisy(frozen.items[0].noisy, sample_rate=16_000).ndim == 1
     with pytest.raises(RasedError, match="fewer than 5 channels, such as"):
-        freeze("bundle", "bundle", rooms, tmp_path / "x", recipe=Recipe(1, 1, microphones=5))
+        freeze("bundle", "bundle", rooms, tmp_path / "x", recipe=FrozenRecipe(1, 1, microphones=5))
     with pytest.raises(RasedError, match="9 microphones; allowed: 1 to 8"):
-        Recipe(1, 1, microphones=9)
+        FrozenRecipe(1, 1, microphones=9)

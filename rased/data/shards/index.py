@@ -18,6 +18,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+import rased
 from rased.data.columns import Kind, Names, hexadecimal
 from rased.data.schemas import CHANNELS, COLUMNS, SCHEMA, Codec, Role, Shard, read_index_parts
 from rased.data.shards import opus, remote
@@ -40,7 +41,7 @@ _OPEN_FILES = 64
 
 def bundle() -> Path:
     """Folder of the corpus that comes with the package: speech, noise, rir and the frozen test set."""
-    return Path(__file__).parent.parent / "assets" / "bundle"
+    return Path(rased.__file__).parent / "assets" / "bundle"
 
 
 def locate(name: str | Path, role: Role) -> Path:

@@ -19,7 +19,7 @@ from rased.data.mixtures.distortions import Distortions
 from rased.data.mixtures.mixing import Mixer, Mixing
 from rased.data.mixtures.plan import Plan, Scene
 from rased.data.preparation.pack import pack
-from rased.data.preparation.rooms import Recipe, draw, simulate
+from rased.data.preparation.rooms import RoomRecipe, draw, simulate
 from rased.data.shards.index import read_index
 from rased.errors import RasedError
 from rased.signal import levels
@@ -252,8 +252,10 @@ def test_one_channel_responses_are_refused_by_name(corpora, arrays):
 
 def test_arrays_have_their_geometry():
     for shape, spacing in (("circle", 0.05), ("line", 0.04)):
-        recipe = Recipe(count=3, seed=1, microphones=4, array=shape, spacing=spacing, positions=2)
-        alone = Recipe(count=3, seed=1, positions=2)
+        recipe = RoomRecipe(
+            count=3, seed=1, microphones=4, array=shape, spacing=spacing, positions=2
+        )
+        alone = RoomRecipe(count=3, seed=1, positions=2)
         for number in range(3):
             room, plain = draw(recipe, number), draw(alone, number)
             assert (room.size, room.absorption, room.source) == (
@@ -269,12 +271,12 @@ def test_arrays_have_their_geometry():
                     assert math.dist(one, other) == pytest.approx(spacing, abs=2e-3)
     for wrong in ({"microphones": 9}, {"microphones": 8, "spacing": 0.3}, {"microphones": 0}):
         with pytest.raises(RasedError, match="microphones"):
-            Recipe(count=1, seed=1, **wrong)
+            RoomRecipe(count=1, seed=1, **wrong)
 
 
 def test_simulated_arrays_delay_sound_by_distance(tmp_path):
     pytest.importorskip("pyroomacoustics")
-    recipe = Recipe(
+    recipe = RoomRecipe(
         count=2, seed=2, t60=(0.15, 0.2), microphones=3, array="line", spacing=0.2, positions=1
     )
     simulate(tmp_path / "rir", recipe=recipe, jobs=1)
