@@ -5,18 +5,18 @@ from typing import Any
 from rased.exports import Homes, fetch, names_of
 
 _HOMES: Homes = {
-    "corpus": ("Corpus",),
-    "plan": (
+    "mixtures.corpus": ("Corpus",),
+    "mixtures.plan": (
         "Drawn",
         "Piece",
         "Plan",
         "Scene",
     ),
-    "mixing": (
+    "mixtures.mixing": (
         "Mixer",
         "Mixing",
     ),
-    "distortions": (
+    "mixtures.distortions": (
         "BandLimit",
         "Clipping",
         "Codec",
@@ -25,14 +25,14 @@ _HOMES: Homes = {
         "PacketLoss",
         "Wind",
     ),
-    "sample": (
+    "mixtures.sample": (
         "Batch",
         "FrameBatch",
         "Mixture",
     ),
     "datamodule": ("MixtureDataModule",),
-    "frames_datamodule": ("FramesDataModule",),
-    "frames": ("FrameFile",),
+    "frames.datamodule": ("FramesDataModule",),
+    "frames.file": ("FrameFile",),
 }
 __all__ = names_of(_HOMES)
 
