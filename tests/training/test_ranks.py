@@ -14,7 +14,7 @@ CODE = """
 import json, sys, time
 from pathlib import Path
 import pytorch_lightning as pl, torch
-from rased.data import stages
+from rased.data.mixtures import stages
 from rased.data.mixtures.plan import Scene
 from rased.data.datamodule import MixtureDataModule
 from rased.errors import RasedError
