@@ -29,6 +29,7 @@ PARSED = {
     r"rased data rooms": "simulates for minutes: tests/data/preparation/test_rooms.py runs it",
     r"rased .*(https?|s3)://": "needs the network: tests/data/shards/test_remote.py, tests/zoo/test_pull.py",
     r"rased zoo import": "needs weights from elsewhere: tests/zoo/test_importers.py",
+    r"rased train .*data/frames": "needs an hour of mixtures: tests/training/test_frames.py runs it",
     r"rased train .*data/(dns|librispeech-musan|voicebank-demand)": "needs a corpus",
 }
 pytestmark = pytest.mark.slow
@@ -88,8 +89,10 @@ def commands_of_help(words):
 
 def commands_of_pages():
     for page in PAGES:
-        for block in re.findall(r"^```\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M):
-            yield from (line for line in block.splitlines() if line.startswith("rased "))
+        text = page.read_text(encoding="utf-8")
+        for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.S | re.M):
+            if not language:
+                yield from (line for line in block.splitlines() if line.startswith("rased "))
 
 
 ALL = sorted({*commands_of_help([]), *commands_of_pages()})
@@ -178,6 +181,7 @@ def _recordings(here):
         ".": ("noisy.wav", "in.wav", "a.wav", "b.flac", "noisy.mp3", "YOUR.wav", "x.wav"),
         "recordings": ("one.wav", "deep/two.flac"),
         "speech": ("anna/one.wav", "ben/two.wav"),
+        "array-responses": ("hall/one.wav", "office/two.wav"),
         "my-speech": tuple(
             f"{who}/{index}.wav" for who in ("anna", "ben", "cem") for index in range(4)
         ),
