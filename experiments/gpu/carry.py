@@ -21,7 +21,7 @@ from rased.data.preparation.pack import encode
 from rased.data.schemas import ROLES, Codec
 from rased.data.shards.folder import Writer
 from rased.data.shards.index import INDEX, decode, read_index, write_index
-from rased.data.shards.tars import Rows, Stored, read_shard
+from rased.data.shards.tars import Rows, StoredSample, read_shard
 from rased.parallel import in_order
 
 SPLITS = ("train", "valid")
@@ -38,7 +38,7 @@ def recode(
     out.mkdir(parents=True)
     rows = Rows()
 
-    def code(stored: Stored) -> bytes:
+    def code(stored: StoredSample) -> bytes:
         samples = decode(stored.audio, stored.codec, 0, stored.details["frames"])
         return encode(np.rint(samples * 32768).astype(np.int16), codec, sample_rate, kbits)
 
