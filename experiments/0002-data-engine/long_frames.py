@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from rased.data.frames.file import Framing
-from rased.data.frames.sources import Group, Item, Position, Source
+from rased.data.frames.sources import FrameSource, Group, Item, Position
 from rased.data.frames.writer import write_frames
 from rased.layers.frontend import Features
 from rased.signal.stft import STFT
@@ -18,7 +18,7 @@ from rased.signal.stft import STFT
 RATE, SECONDS = 16_000, 10
 
 
-class Noise(Source):
+class Noise(FrameSource):
     """Recordings of noise, four that come again and again."""
 
     streams = ("clean",)
