@@ -245,14 +245,23 @@ def test_a_command_that_is_too_long_to_run_is_understood(command, tmp_path, monk
     assert parsed or words[-1] == "--help"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_lines_of_python_run(page, here):
-    for code in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M):
-        exec(compile(code, page.name, "exec"), {})
+LINES = [
+    pytest.param(code, id=f"{page.name}-{number}")
+    for page in PAGES
+    for number, code in enumerate(
+        re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
+    )
+]
+
+
+@pytest.mark.parametrize("code", LINES)
+def test_lines_of_python_run(code, here):
+    names = {}
+    exec(compile(code, "lines", "exec"), names)
+    assert any(getattr(value, "__name__", "") == "rased" for value in names.values())
 
 
 def test_the_six_lines_enhance_a_file(here):
-    code = re.search(r"^```python\n(.*?)^```", PAGES[0].read_text(encoding="utf-8"), re.S | re.M)[1]
-    exec(compile(code, "README.md", "exec"), {})
+    exec(compile(LINES[0].values[0], "README.md", "exec"), {})
     noisy, enhanced = audio.inspect(Path("noisy.wav")), audio.inspect(Path("enhanced.wav"))
     assert (noisy.frames, noisy.sample_rate) == (enhanced.frames, enhanced.sample_rate)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from rased.signal.convolution import fft_length
 
@@ -30,6 +31,16 @@ def shape(
     return torch.fft.irfft(spectra, n=length)[..., :time]
 
 
+def aligned(
+    rir: Float[Tensor, "rows *channel taps"], direct: Int[Tensor, " rows"], length: int
+) -> Float[Tensor, "rows *channel {length}"]:
+    """Responses on a circle of `length` samples, turned so that the direct path of each row lies at time 0."""
+    padded = functional.pad(rir, (0, length - rir.shape[-1]))
+    place = (torch.arange(length, device=rir.device) + direct[:, None]) % length
+    places = place if rir.ndim == 2 else place[:, None].expand_as(padded)
+    return padded.gather(-1, places)
+
+
 def speak(
     clean: Float[Tensor, "rows time"],
     rir: Float[Tensor, "rows taps"],
@@ -49,9 +60,8 @@ def speak(
     """
     time, taps = clean.shape[-1], rir.shape[-1]
     length = fft_length(time + taps)
+    turned = aligned(rir, direct, length)
     place = torch.arange(length, device=rir.device)
-    turned = torch.nn.functional.pad(rir, (0, length - taps))
-    turned = turned.gather(1, (place + direct[:, None]) % length)  # the direct path at time 0
     before = place >= length - direct[:, None]
     parts = [turned * (before | (place < end)) for end in ends]
     responses = torch.stack([*parts, turned - parts[0]])

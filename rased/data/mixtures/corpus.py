@@ -124,6 +124,12 @@ class Corpus:
         reader, row = self._find(number)
         return reader.read_channels(row, start, frames)
 
+    def beside(self, number: int) -> NDArray[np.int64]:
+        """Numbers of the other recordings of the same label: other places in a room, say."""
+        labels = self.label.encoded
+        same = np.flatnonzero(labels == labels[number])
+        return same[same != number]
+
     def refuse_fewer(self, channels: int) -> None:
         """Check that each recording has so many channels.
 

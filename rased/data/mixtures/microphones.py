@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
+from rased.data.mixtures import batched
 from rased.data.mixtures.sample import Batch
 from rased.signal import convolution
 from rased.signal.convolution import fft_length
@@ -35,7 +36,7 @@ def noise_everywhere(batch: Batch, *, by_rows: bool) -> Float[Tensor, "batch *ch
         return everywhere
     rooms, direct = batch["noise_rir"], batch["noise_direct_path"]
     if not by_rows:
-        place = torch.tensor(rows, device=noise.device)
+        place = batched.to_device(rows, noise)
         heard = arrive(noise[place], rooms[place], direct[place])
         return everywhere.index_copy_(0, place, heard)
     length = convolution.grid_length(noise.shape[-1] + rooms.shape[-1])
@@ -55,8 +56,8 @@ def arrive(
     """What arrives at each microphone, aligned to the direct paths at the reference; all rows at once."""
     time, taps = waveform.shape[-1], rir.shape[-1]
     length = fft_length(time + taps)
-    place = torch.arange(length, device=rir.device)
-    turned = torch.nn.functional.pad(rir, (0, length - taps))
-    turned = turned.gather(2, ((place + direct[:, None]) % length)[:, None].expand_as(turned))
-    spectra = torch.fft.rfft(turned) * torch.fft.rfft(waveform, n=length)[:, None]
+    spectra = (
+        torch.fft.rfft(batched.aligned(rir, direct, length))
+        * torch.fft.rfft(waveform, n=length)[:, None]
+    )
     return torch.fft.irfft(spectra, n=length)[..., :time]

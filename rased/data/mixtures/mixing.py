@@ -128,9 +128,8 @@ class Mixer:
         if self.mixing.snr_of == "target" and self.mixing.target != "reverberant":
             speech = early if target is None else target
         noise_gain = levels.gain_for_snr(speech=speech, noise=heard, snr_db=batch["snr_db"])
-        silent = (
-            levels.rms(speech) == 0
-        )  # nothing to hold the noise against: it keeps its own level
+        # Without speech there is nothing to hold the noise against: it keeps its own level.
+        silent = levels.rms(speech) == 0
         noise_gain = torch.where(silent & batch["snr_db"].isfinite(), 1.0, noise_gain)
         noise = heard * _column(noise_gain)
         if others is not None:
@@ -275,28 +274,18 @@ def _at_speed(batch: Batch, *, by_rows: bool) -> Batch:
 
 
 def _shaped(batch: Batch, *, by_rows: bool) -> Batch:
-    """Speech and noise behind their filters."""
+    """Speech and noise behind their filters; each channel of a noise behind the same one."""
     if not batch["shaping"].shape[-1]:
         return batch
-    if batch["noise"].ndim == 3:
-        return _shaped_channels(batch)
-    if not by_rows:
+    if not by_rows and batch["noise"].ndim == 2:
         both = torch.stack([batch["clean"], batch["noise"]])
         clean, noise = batched.shape(both, batch["shaping"].transpose(0, 1))
         return {**batch, "clean": clean, "noise": noise}
     clean, noise = torch.empty_like(batch["clean"]), torch.empty_like(batch["noise"])
     for row, (for_clean, for_noise) in enumerate(batch["shaping"]):
         clean[row] = convolution.convolve(batch["clean"][row], for_clean, 0)
-        noise[row] = convolution.convolve(batch["noise"][row], for_noise, 0)
-    return {**batch, "clean": clean, "noise": noise}
-
-
-def _shaped_channels(batch: Batch) -> Batch:
-    """The same, where the noise has several channels: each through the filter of the noise."""
-    clean, noise = torch.empty_like(batch["clean"]), torch.empty_like(batch["noise"])
-    for row, (for_clean, for_noise) in enumerate(batch["shaping"]):
-        clean[row] = convolution.convolve(batch["clean"][row], for_clean, 0)
-        for channel, out in zip(batch["noise"][row], noise[row], strict=True):
+        channels = torch.atleast_2d(batch["noise"][row])
+        for channel, out in zip(channels, torch.atleast_2d(noise[row]), strict=True):
             out.copy_(convolution.convolve(channel, for_noise, 0))
     return {**batch, "clean": clean, "noise": noise}
 

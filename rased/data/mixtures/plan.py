@@ -389,10 +389,9 @@ class Plan:
         """Draw where the noise is: another response of the same room, else any other one."""
         assert self.rir is not None
         random = order.generator(self.seed, epoch, index, _NOISE_ROOM)
-        labels = self.rir.label.encoded
-        places = np.flatnonzero(labels == labels[rir])
-        if len(places) > 1:
-            return int(random.choice(places[places != rir]))
+        beside = self.rir.beside(rir)
+        if len(beside):
+            return int(random.choice(beside))
         drawn = self._any(self.rir, epoch, index, random)
         return drawn if drawn != rir else (drawn + 1) % len(self.rir)
 

@@ -386,11 +386,9 @@ def _response(rir: Corpus, number: int, microphones: int) -> NDArray[np.float64]
 
 def _elsewhere_in(rir: Corpus, number: int, random: np.random.Generator) -> int:
     """Another response of the same room for the noise, else any other one."""
-    labels = rir.label.encoded
-    places = np.flatnonzero(labels == labels[number])
-    if len(places) == 1:
-        places = np.arange(len(rir))
-    others = places[places != number]
+    others = rir.beside(number)
+    if not len(others):
+        others = np.delete(np.arange(len(rir)), number)
     return int(random.choice(others)) if len(others) else number
 
 
