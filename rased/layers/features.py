@@ -7,11 +7,9 @@ A kind of one's own is a frozen dataclass derived from `Feature`; a YAML names i
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from jaxtyping import Complex, Float
-from torch import Tensor
-
 from rased.construction import Remembered
 from rased.signal import features as feature
+from rased.signal.domains import Features, Spectrum
 
 
 class Feature(Remembered):
@@ -31,9 +29,7 @@ class Feature(Remembered):
         """Numbers in a frame, for a spectrum of `freq` bins."""
         return freq
 
-    def __call__(
-        self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
-    ) -> Float[Tensor, "batch feature frames"]:
+    def __call__(self, spectrum: Spectrum, sample_rate: int) -> Features:
         """The numbers of all frames."""
         raise NotImplementedError(f"{type(self).__name__} must define __call__(spectrum, rate)")
 
@@ -44,9 +40,7 @@ class Magnitude(Feature):
 
     wide = True
 
-    def __call__(
-        self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
-    ) -> Float[Tensor, "batch feature frames"]:
+    def __call__(self, spectrum: Spectrum, sample_rate: int) -> Features:
         """See `features.magnitude`."""
         return feature.magnitude(spectrum)
 
@@ -57,9 +51,7 @@ class Power(Feature):
 
     wide = True
 
-    def __call__(
-        self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
-    ) -> Float[Tensor, "batch feature frames"]:
+    def __call__(self, spectrum: Spectrum, sample_rate: int) -> Features:
         """See `features.power`."""
         return feature.power(spectrum)
 
@@ -68,9 +60,7 @@ class Power(Feature):
 class Compressed(Feature):
     """|X|^0.3."""
 
-    def __call__(
-        self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
-    ) -> Float[Tensor, "batch feature frames"]:
+    def __call__(self, spectrum: Spectrum, sample_rate: int) -> Features:
         """See `features.compressed_magnitude`."""
         return feature.compressed_magnitude(spectrum)
 
@@ -82,9 +72,7 @@ class LogPower(Feature):
     logarithmic = True
     floor: float
 
-    def __call__(
-        self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
-    ) -> Float[Tensor, "batch feature frames"]:
+    def __call__(self, spectrum: Spectrum, sample_rate: int) -> Features:
         """See `features.log_power`."""
         return feature.log_power(spectrum, self.floor)
 
@@ -100,9 +88,7 @@ class LogMel(Feature):
         """The bands."""
         return self.bands
 
-    def __call__(
-        self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
-    ) -> Float[Tensor, "batch feature frames"]:
+    def __call__(self, spectrum: Spectrum, sample_rate: int) -> Features:
         """See `features.log_mel_power`."""
         return feature.log_mel_power(spectrum, bands=self.bands, sample_rate=sample_rate)
 
@@ -118,9 +104,7 @@ class LogErb(Feature):
         """The bands."""
         return self.bands
 
-    def __call__(
-        self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
-    ) -> Float[Tensor, "batch feature frames"]:
+    def __call__(self, spectrum: Spectrum, sample_rate: int) -> Features:
         """See `features.log_erb_power`."""
         return feature.log_erb_power(spectrum, bands=self.bands, sample_rate=sample_rate)
 
@@ -136,9 +120,7 @@ class Mfcc(Feature):
         """The coefficients."""
         return self.coefficients
 
-    def __call__(
-        self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
-    ) -> Float[Tensor, "batch feature frames"]:
+    def __call__(self, spectrum: Spectrum, sample_rate: int) -> Features:
         """See `features.mfcc`."""
         return feature.mfcc(
             spectrum, bands=self.bands, coefficients=self.coefficients, sample_rate=sample_rate
@@ -156,9 +138,7 @@ class ComplexParts(Feature):
         """Two a bin."""
         return 2 * freq
 
-    def __call__(
-        self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
-    ) -> Float[Tensor, "batch feature frames"]:
+    def __call__(self, spectrum: Spectrum, sample_rate: int) -> Features:
         """See `features.complex_parts`."""
         return feature.complex_parts(spectrum)
 
@@ -174,9 +154,7 @@ class CompressedComplex(Feature):
         """Two a bin."""
         return 2 * freq
 
-    def __call__(
-        self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
-    ) -> Float[Tensor, "batch feature frames"]:
+    def __call__(self, spectrum: Spectrum, sample_rate: int) -> Features:
         """See `features.power_law`."""
         return feature.complex_parts(feature.power_law(spectrum, self.exponent))
 

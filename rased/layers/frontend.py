@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 import torch
 from einops import rearrange
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from rased.errors import RasedError, nearest, shown
 from rased.layers.features import FEATURES, Feature, FeatureKind
 from rased.signal import features as feature
+from rased.signal.domains import Spectrum
 from rased.signal.state import State
 
 
@@ -91,7 +92,7 @@ class Features:
         return cls(**{field.name: getattr(self, field.name) for field in fields(cls)})
 
     def __call__(
-        self, spectrum: Complex[Tensor, "batch freq frames"], sample_rate: int
+        self, spectrum: Spectrum, sample_rate: int
     ) -> Float[Tensor, "batch feature frames"]:
         """All kinds above each other, in the order given."""
         return torch.cat([part(spectrum, sample_rate) for part in self.parts], dim=1)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rased.errors import RasedError
+from rased.signal.domains import Waveform
 from rased.signal.features import exponential_average, running_maximum
 from rased.signal.state import State
 
@@ -40,19 +41,14 @@ class Level:
                 f"level: target {self.target} and seconds {self.seconds} must both be above 0."
             )
 
-    def whole(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1"]:
+    def whole(self, waveform: Waveform) -> Float[Tensor, "batch 1"]:
         """The gain of each waveform, by all of it."""
         measured = self._measure(_moments(waveform[:, None])[:, :2, 0], waveform.abs().amax(-1))
         return self._gain(measured)[:, None]
 
     def past(
-        self,
-        waveform: Float[Tensor, "batch time"],
-        state: State,
-        *,
-        hop_length: int,
-        sample_rate: int,
-    ) -> tuple[Float[Tensor, "batch time"], State]:
+        self, waveform: Waveform, state: State, *, hop_length: int, sample_rate: int
+    ) -> tuple[Waveform, State]:
         """A gain for each sample, by the chunks up to its own, and the state after the last.
 
         A gain falls at once and rises over a chunk, so that an onset is never too loud.
@@ -77,9 +73,7 @@ class Level:
         state = {"averages": torch.cat([last, peaks[:, -1:]], dim=-1), "gain": gains[:, -1]}
         return rearrange(each, "batch chunk hop -> batch (chunk hop)"), state
 
-    def gains(
-        self, waveform: Float[Tensor, "batch time"], *, hop_length: int, sample_rate: int
-    ) -> Float[Tensor, "batch time"]:
+    def gains(self, waveform: Waveform, *, hop_length: int, sample_rate: int) -> Waveform:
         """A gain for each sample of whole waveforms."""
         batch, time = waveform.shape
         if not self.running:

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from jaxtyping import Complex, Float
+from jaxtyping import Complex
 from torch import Tensor
 
-from rased.signal.domains import Domain
+from rased.signal.domains import Bins, Domain, Features, Spectrum, Waveform
 
 
 @dataclass
@@ -21,25 +21,19 @@ class Prediction:
             log-power, say).
     """
 
-    estimate: Float[Tensor, "batch time"]
-    spectrum: Complex[Tensor, "batch freq frames"] | None = None
-    noisy_spectrum: Complex[Tensor, "batch freq frames"] | None = None
-    mask: Float[Tensor, "batch freq frames"] | Complex[Tensor, "batch freq frames"] | None = None
-    output: (
-        Float[Tensor, "batch feature frames"] | Complex[Tensor, "batch feature frames"] | None
-    ) = None
+    estimate: Waveform
+    spectrum: Spectrum | None = None
+    noisy_spectrum: Spectrum | None = None
+    mask: Bins | Spectrum | None = None
+    output: Features | Complex[Tensor, "batch feature frames"] | None = None
 
     @classmethod
     def of_spectrum(
         cls,
-        spectrum: Complex[Tensor, "batch freq frames"],
+        spectrum: Spectrum,
         *,
-        mask: Float[Tensor, "batch freq frames"]
-        | Complex[Tensor, "batch freq frames"]
-        | None = None,
-        output: Float[Tensor, "batch feature frames"]
-        | Complex[Tensor, "batch feature frames"]
-        | None = None,
+        mask: Bins | Spectrum | None = None,
+        output: Features | Complex[Tensor, "batch feature frames"] | None = None,
     ) -> "Prediction":
         """What frames say before they are a waveform: the estimate has no sample yet."""
         return cls(spectrum.real.new_zeros(len(spectrum), 0), spectrum, mask=mask, output=output)

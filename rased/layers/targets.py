@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,6 +17,7 @@ from rased.construction import Remembered
 from rased.layers.prediction import Prediction
 from rased.signal import features as feature
 from rased.signal import masks
+from rased.signal.domains import Bins, Features, Spectrum
 from rased.signal.phase import unit_phase
 
 LOG_POWER_LIMIT = 20.0
@@ -38,18 +39,11 @@ class Target(Remembered):
         """Numbers in a frame, for a spectrum of `freq` bins."""
         return freq
 
-    def interpret(
-        self, output: Float[Tensor, "batch out frames"], noisy: Complex[Tensor, "batch freq frames"]
-    ) -> Prediction:
+    def interpret(self, output: Float[Tensor, "batch out frames"], noisy: Spectrum) -> Prediction:
         """What the network's output means: `Prediction.of_spectrum`, its `output` comparable with `ideal`."""
         raise NotImplementedError(f"{type(self).__name__} must define interpret(output, noisy)")
 
-    def ideal(
-        self,
-        *,
-        noisy: Complex[Tensor, "batch freq frames"],
-        target: Complex[Tensor, "batch freq frames"],
-    ) -> Float[Tensor, "batch feature frames"] | Complex[Tensor, "batch freq frames"]:
+    def ideal(self, *, noisy: Spectrum, target: Spectrum) -> Features | Spectrum:
         """What `Prediction.output` would be if the network knew the target."""
         raise NotImplementedError(f"{type(self).__name__} must define ideal(noisy=, target=)")
 
@@ -65,19 +59,12 @@ class RealMask(Target):
     limit: ClassVar[float] = 1.0
     formula: ClassVar[Callable[..., Tensor]]
 
-    def interpret(
-        self, output: Float[Tensor, "batch out frames"], noisy: Complex[Tensor, "batch freq frames"]
-    ) -> Prediction:
+    def interpret(self, output: Float[Tensor, "batch out frames"], noisy: Spectrum) -> Prediction:
         """Squash and apply."""
         mask = self.limit * output.sigmoid()
         return Prediction.of_spectrum(masks.apply_mask(mask, noisy), mask=mask, output=mask)
 
-    def ideal(
-        self,
-        *,
-        noisy: Complex[Tensor, "batch freq frames"],
-        target: Complex[Tensor, "batch freq frames"],
-    ) -> Float[Tensor, "batch freq frames"]:
+    def ideal(self, *, noisy: Spectrum, target: Spectrum) -> Bins:
         """The formula."""
         return type(self).formula(target=target, noisy=noisy)
 
@@ -121,21 +108,14 @@ class ComplexMask(Target):
         """Two a bin."""
         return 2 * freq
 
-    def interpret(
-        self, output: Float[Tensor, "batch out frames"], noisy: Complex[Tensor, "batch freq frames"]
-    ) -> Prediction:
+    def interpret(self, output: Float[Tensor, "batch out frames"], noisy: Spectrum) -> Prediction:
         """Real parts of all bins, then imaginary parts, as one mask."""
         real, imag = output.chunk(2, dim=1)
         mask = torch.complex(real.contiguous(), imag.contiguous())
         spectrum = masks.apply_mask(mask, noisy)
         return Prediction.of_spectrum(spectrum, mask=mask, output=masks.compress_mask(mask))
 
-    def ideal(
-        self,
-        *,
-        noisy: Complex[Tensor, "batch freq frames"],
-        target: Complex[Tensor, "batch freq frames"],
-    ) -> Complex[Tensor, "batch freq frames"]:
+    def ideal(self, *, noisy: Spectrum, target: Spectrum) -> Spectrum:
         """Compressed."""
         return masks.compress_mask(masks.complex_mask(target=target, noisy=noisy))
 
@@ -144,19 +124,12 @@ class ComplexMask(Target):
 class Magnitude(Target):
     """Magnitude of speech."""
 
-    def interpret(
-        self, output: Float[Tensor, "batch out frames"], noisy: Complex[Tensor, "batch freq frames"]
-    ) -> Prediction:
+    def interpret(self, output: Float[Tensor, "batch out frames"], noisy: Spectrum) -> Prediction:
         """Softplus keeps it positive."""
         magnitude = functional.softplus(output)
         return Prediction.of_spectrum(magnitude * unit_phase(noisy), output=magnitude)
 
-    def ideal(
-        self,
-        *,
-        noisy: Complex[Tensor, "batch freq frames"],
-        target: Complex[Tensor, "batch freq frames"],
-    ) -> Float[Tensor, "batch freq frames"]:
+    def ideal(self, *, noisy: Spectrum, target: Spectrum) -> Bins:
         """See `features.magnitude`."""
         return feature.magnitude(target)
 
@@ -167,19 +140,12 @@ class LogPower(Target):
 
     standardised = True
 
-    def interpret(
-        self, output: Float[Tensor, "batch out frames"], noisy: Complex[Tensor, "batch freq frames"]
-    ) -> Prediction:
+    def interpret(self, output: Float[Tensor, "batch out frames"], noisy: Spectrum) -> Prediction:
         """Bounded, then back to magnitudes."""
         magnitude = (output.clamp(max=LOG_POWER_LIMIT) / 2).exp()
         return Prediction.of_spectrum(magnitude * unit_phase(noisy), output=output)
 
-    def ideal(
-        self,
-        *,
-        noisy: Complex[Tensor, "batch freq frames"],
-        target: Complex[Tensor, "batch freq frames"],
-    ) -> Float[Tensor, "batch freq frames"]:
+    def ideal(self, *, noisy: Spectrum, target: Spectrum) -> Bins:
         """See `features.log_power`."""
         return feature.log_power(target)
 
@@ -194,19 +160,12 @@ class ComplexSpectrum(Target):
         """Two a bin."""
         return 2 * freq
 
-    def interpret(
-        self, output: Float[Tensor, "batch out frames"], noisy: Complex[Tensor, "batch freq frames"]
-    ) -> Prediction:
+    def interpret(self, output: Float[Tensor, "batch out frames"], noisy: Spectrum) -> Prediction:
         """As it is."""
         spectrum = feature.from_complex_parts(output)
         return Prediction.of_spectrum(spectrum, output=spectrum)
 
-    def ideal(
-        self,
-        *,
-        noisy: Complex[Tensor, "batch freq frames"],
-        target: Complex[Tensor, "batch freq frames"],
-    ) -> Complex[Tensor, "batch freq frames"]:
+    def ideal(self, *, noisy: Spectrum, target: Spectrum) -> Spectrum:
         """Of the target."""
         return target
 
@@ -222,20 +181,13 @@ class CompressedComplex(Target):
         """Two a bin."""
         return 2 * freq
 
-    def interpret(
-        self, output: Float[Tensor, "batch out frames"], noisy: Complex[Tensor, "batch freq frames"]
-    ) -> Prediction:
+    def interpret(self, output: Float[Tensor, "batch out frames"], noisy: Spectrum) -> Prediction:
         """Expanded."""
         compressed = feature.from_complex_parts(output)
         spectrum = feature.power_law(compressed, 1.0 / self.exponent)
         return Prediction.of_spectrum(spectrum, output=compressed)
 
-    def ideal(
-        self,
-        *,
-        noisy: Complex[Tensor, "batch freq frames"],
-        target: Complex[Tensor, "batch freq frames"],
-    ) -> Complex[Tensor, "batch freq frames"]:
+    def ideal(self, *, noisy: Spectrum, target: Spectrum) -> Spectrum:
         """See `features.power_law`."""
         return feature.power_law(target, self.exponent)
 

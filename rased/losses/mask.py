@@ -1,11 +1,13 @@
 """Losses on what the network puts out (a mask, a log-power), and on what a mask gives."""
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from rased.losses.base import Loss
 from rased.losses.spectral import FLOOR, SpectralLoss
+from rased.signal.domains import Spectrum
+from rased.signal.features import power
 
 
 class OutputMSE(Loss):
@@ -34,14 +36,9 @@ class PhaseSensitiveApproximation(SpectralLoss):
     the target is kept above zero as its masks are.
     """
 
-    def forward(
-        self,
-        *,
-        estimate: Complex[Tensor, "batch freq frames"],
-        target: Complex[Tensor, "batch freq frames"],
-    ) -> Float[Tensor, ""]:
+    def forward(self, *, estimate: Spectrum, target: Spectrum) -> Float[Tensor, ""]:
         """At least 0."""
-        magnitude = (estimate.real.square() + estimate.imag.square() + FLOOR).sqrt()
+        magnitude = (power(estimate) + FLOOR).sqrt()
         direction = (estimate / magnitude).detach()
         projected = (target * direction.conj()).real.clamp(min=0.0)
         return ((estimate * direction.conj()).real - projected).square().mean()

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from rased.errors import RasedError
 from rased.losses.base import Loss
+from rased.signal.domains import Bins, Spectrum, Waveform
+from rased.signal.features import power
 from rased.signal.stft import STFT
 
 FLOOR = 1e-8
@@ -23,12 +25,7 @@ class SpectralLoss(Loss):
 class Magnitude(SpectralLoss):
     """Mean squared difference of the magnitudes."""
 
-    def forward(
-        self,
-        *,
-        estimate: Complex[Tensor, "batch freq frames"],
-        target: Complex[Tensor, "batch freq frames"],
-    ) -> Float[Tensor, ""]:
+    def forward(self, *, estimate: Spectrum, target: Spectrum) -> Float[Tensor, ""]:
         """At least 0."""
         return (_magnitude(estimate) - _magnitude(target)).square().mean()
 
@@ -36,12 +33,7 @@ class Magnitude(SpectralLoss):
 class LogMagnitude(SpectralLoss):
     """Mean absolute difference of the natural logarithms of the magnitudes."""
 
-    def forward(
-        self,
-        *,
-        estimate: Complex[Tensor, "batch freq frames"],
-        target: Complex[Tensor, "batch freq frames"],
-    ) -> Float[Tensor, ""]:
+    def forward(self, *, estimate: Spectrum, target: Spectrum) -> Float[Tensor, ""]:
         """At least 0; power below `FLOOR` counts as `FLOOR`."""
         return (_magnitude(estimate).log() - _magnitude(target).log()).abs().mean()
 
@@ -49,12 +41,7 @@ class LogMagnitude(SpectralLoss):
 class LogPower(SpectralLoss):
     """Mean squared difference of the log-powers (Xu, Du, Dai, Lee, IEEE SPL 2014): the log-spectral distance."""
 
-    def forward(
-        self,
-        *,
-        estimate: Complex[Tensor, "batch freq frames"],
-        target: Complex[Tensor, "batch freq frames"],
-    ) -> Float[Tensor, ""]:
+    def forward(self, *, estimate: Spectrum, target: Spectrum) -> Float[Tensor, ""]:
         """At least 0; power below `FLOOR` counts as `FLOOR`."""
         return (2 * (_magnitude(estimate).log() - _magnitude(target).log())).square().mean()
 
@@ -62,12 +49,7 @@ class LogPower(SpectralLoss):
 class ComplexMSE(SpectralLoss):
     """Mean squared distance in the complex plane."""
 
-    def forward(
-        self,
-        *,
-        estimate: Complex[Tensor, "batch freq frames"],
-        target: Complex[Tensor, "batch freq frames"],
-    ) -> Float[Tensor, ""]:
+    def forward(self, *, estimate: Spectrum, target: Spectrum) -> Float[Tensor, ""]:
         """At least 0."""
         return torch.view_as_real(estimate - target).square().sum(-1).mean()
 
@@ -100,15 +82,10 @@ class CompressedSpectrum(SpectralLoss):
         self.exponent, self.complex_share, self.normalise = exponent, complex_share, normalise
         self.asymmetry = asymmetry
 
-    def forward(
-        self,
-        *,
-        estimate: Complex[Tensor, "batch freq frames"],
-        target: Complex[Tensor, "batch freq frames"],
-    ) -> Float[Tensor, ""]:
+    def forward(self, *, estimate: Spectrum, target: Spectrum) -> Float[Tensor, ""]:
         """At least 0."""
         if self.normalise:
-            gain = _power(target).mean((1, 2), keepdim=True).clamp(min=_QUIETEST).rsqrt()
+            gain = power(target).mean((1, 2), keepdim=True).clamp(min=_QUIETEST).rsqrt()
             estimate, target = estimate * gain, target * gain
         estimate_magnitude, target_magnitude = _magnitude(estimate), _magnitude(target)
         difference = estimate_magnitude**self.exponent - target_magnitude**self.exponent
@@ -140,9 +117,7 @@ class OnSTFT(Loss):
         """That of the spectral loss."""
         return self.loss.label
 
-    def forward(
-        self, *, estimate: Float[Tensor, "batch time"], target: Float[Tensor, "batch time"]
-    ) -> Float[Tensor, ""]:
+    def forward(self, *, estimate: Waveform, target: Waveform) -> Float[Tensor, ""]:
         """As the spectral loss."""
         return self.loss(estimate=self.stft.analysis(estimate), target=self.stft.analysis(target))
 
@@ -179,20 +154,14 @@ class MultiResolutionSTFT(Loss):
         self.transforms = [STFT(n_fft, hop, win, "hann") for n_fft, hop, win in resolutions]
         self.log_magnitude = LogMagnitude()
 
-    def forward(
-        self, *, estimate: Float[Tensor, "batch time"], target: Float[Tensor, "batch time"]
-    ) -> Float[Tensor, ""]:
+    def forward(self, *, estimate: Waveform, target: Waveform) -> Float[Tensor, ""]:
         """At least 0."""
         terms = [
             self._one(stft.analysis(estimate), stft.analysis(target)) for stft in self.transforms
         ]
         return torch.stack(terms).mean()
 
-    def _one(
-        self,
-        estimate: Complex[Tensor, "batch freq frames"],
-        target: Complex[Tensor, "batch freq frames"],
-    ) -> Float[Tensor, ""]:
+    def _one(self, estimate: Spectrum, target: Spectrum) -> Float[Tensor, ""]:
         difference = (_magnitude(estimate) - _magnitude(target)).square().sum((1, 2))
         energies = [_magnitude(one).square().sum((1, 2)) for one in (estimate, target)]
         energy = torch.maximum(*energies).clamp(min=_QUIETEST * target[0].numel())
@@ -204,12 +173,6 @@ _QUIETEST = 1e-6
 """Mean power of a spectrum below which its level is not made up for."""
 
 
-def _power(spectrum: Complex[Tensor, "batch freq frames"]) -> Float[Tensor, "batch freq frames"]:
-    return spectrum.real.square() + spectrum.imag.square()
-
-
-def _magnitude(
-    spectrum: Complex[Tensor, "batch freq frames"],
-) -> Float[Tensor, "batch freq frames"]:
+def _magnitude(spectrum: Spectrum) -> Bins:
     """sqrt(power + FLOOR): its gradient is finite everywhere, its powers too."""
-    return (_power(spectrum) + FLOOR).sqrt()
+    return (power(spectrum) + FLOOR).sqrt()

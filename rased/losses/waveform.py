@@ -6,6 +6,7 @@ from torch import Tensor
 
 from rased.losses.base import Loss
 from rased.signal import ratios
+from rased.signal.domains import Waveform
 
 
 class SISDR(Loss):
@@ -21,9 +22,7 @@ class SISDR(Loss):
         super().__init__()
         self.threshold_db = threshold_db
 
-    def forward(
-        self, *, estimate: Float[Tensor, "batch time"], target: Float[Tensor, "batch time"]
-    ) -> Float[Tensor, ""]:
+    def forward(self, *, estimate: Waveform, target: Waveform) -> Float[Tensor, ""]:
         """Between -100 and 100; 100 where one of the two is silent."""
         ratio = ratios.si_sdr(estimate=estimate, target=target)
         return -_softly_limited(ratio, self.threshold_db).mean()
@@ -44,9 +43,7 @@ class SNR(Loss):
         super().__init__()
         self.threshold_db = threshold_db
 
-    def forward(
-        self, *, estimate: Float[Tensor, "batch time"], target: Float[Tensor, "batch time"]
-    ) -> Float[Tensor, ""]:
+    def forward(self, *, estimate: Waveform, target: Waveform) -> Float[Tensor, ""]:
         """Between -100 and 100; 100 where the target is silent."""
         ratio = ratios.snr(estimate=estimate, target=target)
         return -_softly_limited(ratio, self.threshold_db).mean()
@@ -55,9 +52,7 @@ class SNR(Loss):
 class L1(Loss):
     """Mean absolute difference of the samples."""
 
-    def forward(
-        self, *, estimate: Float[Tensor, "batch time"], target: Float[Tensor, "batch time"]
-    ) -> Float[Tensor, ""]:
+    def forward(self, *, estimate: Waveform, target: Waveform) -> Float[Tensor, ""]:
         """At least 0, in units of full scale."""
         return (estimate - target).abs().mean()
 

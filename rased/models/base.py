@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Complex, Float, Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from rased.construction import Remembered
 from rased.errors import RasedError
 from rased.layers.prediction import Prediction
-from rased.signal.domains import Domain
+from rased.signal.domains import Domain, Spectrum, Waveform
 from rased.signal.state import State, joined, parted
 from rased.signal.stft import STFT
 
@@ -107,17 +107,12 @@ class Enhancer(Remembered, nn.Module):
         return False
 
     def fit_statistics(
-        self,
-        batches: Iterable[tuple[Float[Tensor, "batch *channel time"], Float[Tensor, "batch time"]]],
+        self, batches: Iterable[tuple[Float[Tensor, "batch *channel time"], Waveform]]
     ) -> None:
         """Take what a model needs to know of (noisy, target) batches before it trains; most need nothing."""
 
     def ideal(
-        self,
-        domain: Domain,
-        *,
-        noisy: Float[Tensor, "batch *channel time"],
-        target: Float[Tensor, "batch time"],
+        self, domain: Domain, *, noisy: Float[Tensor, "batch *channel time"], target: Waveform
     ) -> Tensor:
         """What a perfect prediction would be: the estimate, the spectrum or the output for this target.
 
@@ -289,9 +284,7 @@ class SpectralEnhancer(Enhancer):
         """As the transform says."""
         return self.stft.pad_mode != "constant"
 
-    def process(
-        self, spectrum: Complex[Tensor, "batch freq frames"], state: State
-    ) -> tuple[Prediction, State]:
+    def process(self, spectrum: Spectrum, state: State) -> tuple[Prediction, State]:
         """Enhance any number of frames from `state`: `Prediction.of_spectrum`, and the state after them."""
         raise NotImplementedError(f"{type(self).__name__} must define process(spectrum, state)")
 
@@ -301,7 +294,7 @@ class SpectralEnhancer(Enhancer):
 
     def predict(
         self,
-        noisy: Float[Tensor, "batch time"],
+        noisy: Waveform,
         *,
         condition: Condition | None = None,
         generator: Generators | None = None,

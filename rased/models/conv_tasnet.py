@@ -22,6 +22,7 @@ from rased.errors import RasedError
 from rased.layers.conv import CausalConv1d, CentredConv1d
 from rased.layers.norm import CumulativeLayerNorm, GlobalLayerNorm
 from rased.models.base import Condition, Enhancer, Generators, Prediction, State
+from rased.signal.domains import Waveform
 from rased.signal.state import joined, parted
 
 
@@ -196,7 +197,7 @@ class ConvTasNet(Enhancer):
 
     def predict(
         self,
-        noisy: Float[Tensor, "batch time"],
+        noisy: Waveform,
         *,
         condition: Condition | None = None,
         generator: Generators | None = None,
@@ -204,7 +205,7 @@ class ConvTasNet(Enhancer):
         """The first of the sources."""
         return Prediction(estimate=self.separate(noisy)[:, 0])
 
-    def separate(self, noisy: Float[Tensor, "batch time"]) -> Float[Tensor, "batch source time"]:
+    def separate(self, noisy: Waveform) -> Float[Tensor, "batch source time"]:
         """All sources, of the length of the input; silence stands before and behind it.
 
         Behind it as much as in the authors' code: its frames count in the norms of a model that is not causal.

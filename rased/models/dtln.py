@@ -14,12 +14,13 @@ MACs: 123 M/s.
 
 import torch
 from einops import rearrange
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from rased.errors import RasedError
 from rased.layers.recurrent import recur, silence
 from rased.models.base import Prediction, SpectralEnhancer, State
+from rased.signal.domains import Spectrum
 from rased.signal.features import magnitude
 from rased.signal.state import joined, parted
 from rased.signal.stft import STFT
@@ -107,9 +108,7 @@ class DTLN(SpectralEnhancer):
         self.second = MaskLSTM(features, **sizes, dropout=dropout)
         self.decoder = nn.Linear(features, length, bias=False)
 
-    def process(
-        self, spectrum: Complex[Tensor, "batch freq frames"], state: State
-    ) -> tuple[Prediction, State]:
+    def process(self, spectrum: Spectrum, state: State) -> tuple[Prediction, State]:
         """Mask the spectrum, then the features of the frame that it gives."""
         states = parted(state)
         noisy = rearrange(spectrum, "batch freq frames -> batch frames freq")

@@ -18,13 +18,14 @@ import math
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rased.errors import RasedError
 from rased.layers.weight_norm import WeightNormGRU, WeightNormLinear
 from rased.models.base import Prediction, SpectralEnhancer, State
+from rased.signal.domains import Spectrum
 from rased.signal.features import power_law
 from rased.signal.masks import apply_mask
 from rased.signal.stft import STFT
@@ -234,9 +235,7 @@ class FastEnhancer(SpectralEnhancer):
         self.decoder = nn.ModuleList(ConvBlock(channels, channels, 3) for _ in range(layers))
         self.up = Upsample(channels, self.kernel_size, self.stride)
 
-    def process(
-        self, spectrum: Complex[Tensor, "batch freq frames"], state: State
-    ) -> tuple[Prediction, State]:
+    def process(self, spectrum: Spectrum, state: State) -> tuple[Prediction, State]:
         """Compress, mask, expand; the highest bin is left out and stays silent."""
         compressed = power_law(spectrum[:, :-1], self.compression, self.floor)
         bins = rearrange(torch.view_as_real(compressed), "n f t part -> n part t f")

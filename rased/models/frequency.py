@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Complex, Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,7 +24,7 @@ from rased.layers.network import Network
 from rased.layers.targets import TARGETS, Target, TargetName
 from rased.models.base import Condition, Generators, Prediction, SpectralEnhancer, State
 from rased.signal import features as feature
-from rased.signal.domains import Domain
+from rased.signal.domains import Domain, Spectrum, Waveform
 from rased.signal.phase import griffin_lim, project_consistent
 from rased.signal.state import joined, parted
 from rased.signal.stft import STFT
@@ -59,11 +59,7 @@ class PostProcessing:
 
     attenuation_limit_db: float | None = None
 
-    def __call__(
-        self,
-        estimate: Complex[Tensor, "batch freq frames"],
-        noisy: Complex[Tensor, "batch freq frames"],
-    ) -> Complex[Tensor, "batch freq frames"]:
+    def __call__(self, estimate: Spectrum, noisy: Spectrum) -> Spectrum:
         """The spectrum to be heard."""
         if self.attenuation_limit_db is None:
             return estimate
@@ -142,9 +138,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         if self.latency is not None:
             self.latency += inputs.future_frames * stft.hop_length
 
-    def process(
-        self, spectrum: Complex[Tensor, "batch freq frames"], state: State
-    ) -> tuple[Prediction, State]:
+    def process(self, spectrum: Spectrum, state: State) -> tuple[Prediction, State]:
         """The five parts in a row; the result is `future_frames` frames late."""
         parts = parted(state)
         values = self.features(spectrum, self.sample_rate)
@@ -173,7 +167,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
 
     def predict(
         self,
-        noisy: Float[Tensor, "batch time"],
+        noisy: Waveform,
         *,
         condition: Condition | None = None,
         generator: Generators | None = None,
@@ -232,16 +226,14 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         hop_length, sample_rate = self.stft.hop_length, self.sample_rate
         return self.level.past(chunk, state, hop_length=hop_length, sample_rate=sample_rate)
 
-    def _gains(self, noisy: Float[Tensor, "batch time"]) -> Float[Tensor, "batch time"] | None:
+    def _gains(self, noisy: Waveform) -> Waveform | None:
         """What brings each sample to the level; None for no level."""
         if self.level is None:
             return None
         hop_length, sample_rate = self.stft.hop_length, self.sample_rate
         return self.level.gains(noisy, hop_length=hop_length, sample_rate=sample_rate)
 
-    def interpret(
-        self, output: Float[Tensor, "batch out frames"], noisy: Complex[Tensor, "batch freq frames"]
-    ) -> Prediction:
+    def interpret(self, output: Float[Tensor, "batch out frames"], noisy: Spectrum) -> Prediction:
         """What the network's output means, as the target says: a mask to apply, or the spectrum itself."""
         if not self.meaning.standardised:
             return self.meaning.interpret(output, noisy)
@@ -286,13 +278,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         """A target in the domain of `Prediction.output`: standardised by the statistics of the training targets."""
         return feature.standardise(values, self.target_mean, self.target_std)
 
-    def ideal(
-        self,
-        domain: Domain,
-        *,
-        noisy: Float[Tensor, "batch time"],
-        target: Float[Tensor, "batch time"],
-    ) -> Tensor:
+    def ideal(self, domain: Domain, *, noisy: Waveform, target: Waveform) -> Tensor:
         """See `Enhancer.ideal`; the output is what the network would put out if it knew the target.
 
         A real mask, the compressed complex mask, the magnitude, the log-power standardised by the
@@ -305,16 +291,12 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         ideal = self.meaning.ideal(noisy=noisy_spectrum, target=spectrum)
         return self.standardised(ideal) if self.meaning.standardised else ideal
 
-    def _at_level(
-        self, noisy: Float[Tensor, "batch time"], target: Float[Tensor, "batch time"]
-    ) -> tuple[Float[Tensor, "batch time"], Float[Tensor, "batch time"]]:
+    def _at_level(self, noisy: Waveform, target: Waveform) -> tuple[Waveform, Waveform]:
         """Both with the gain that the noisy one gets."""
         gains = self._gains(noisy)
         return (noisy, target) if gains is None else (noisy * gains, target * gains)
 
-    def refine_phase(
-        self, spectrum: Complex[Tensor, "batch freq frames"]
-    ) -> Complex[Tensor, "batch freq frames"]:
+    def refine_phase(self, spectrum: Spectrum) -> Spectrum:
         """Griffin-Lim iterations, where asked for."""
         iterations = self.phase.griffin_lim_iterations
         if not iterations:
@@ -329,9 +311,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         return uses and not bool(self.fitted)
 
     @torch.no_grad()
-    def fit_statistics(
-        self, batches: Iterable[tuple[Float[Tensor, "batch time"], Float[Tensor, "batch time"]]]
-    ) -> None:
+    def fit_statistics(self, batches: Iterable[tuple[Waveform, Waveform]]) -> None:
         """Take mean and standard deviation of features and targets from (noisy, target) batches.
 
         They become buffers and travel with the weights. Memory stays that of one batch.
@@ -363,9 +343,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         self.fitted.fill_(True)
 
 
-def delayed(
-    spectrum: Complex[Tensor, "batch freq frames"], state: State
-) -> tuple[Complex[Tensor, "batch freq frames"], State]:
+def delayed(spectrum: Spectrum, state: State) -> tuple[Spectrum, State]:
     """The spectrum as many frames late as `memory` (batch, freq, late, 2) holds; no frame without one."""
     if not state:
         return spectrum.contiguous(), {}  # as after `cat`: sums later on round alike

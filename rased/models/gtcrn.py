@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,6 +23,7 @@ from rased.layers.conv import CausalConv2d
 from rased.layers.dual_path import GroupedDualPath
 from rased.layers.erb import ErbBands
 from rased.models.base import Prediction, SpectralEnhancer, State
+from rased.signal.domains import Spectrum
 from rased.signal.masks import apply_mask
 from rased.signal.state import joined, numbered, parted
 from rased.signal.stft import STFT
@@ -144,9 +145,7 @@ class GTCRN(SpectralEnhancer):
             ]
         )
 
-    def process(
-        self, spectrum: Complex[Tensor, "batch freq frames"], state: State
-    ) -> tuple[Prediction, State]:
+    def process(self, spectrum: Spectrum, state: State) -> tuple[Prediction, State]:
         """Bands, encoder with skips, dual paths, decoder, mask."""
         bands = self.subbands(self.erb.compress(self._channels(spectrum)))
         states = parted(state)
@@ -193,9 +192,7 @@ class GTCRN(SpectralEnhancer):
             bands = block(bands + skips.pop())
         return bands, joined(after)
 
-    def _channels(
-        self, spectrum: Complex[Tensor, "batch freq frames"]
-    ) -> Float[Tensor, "batch 3 frames freq"]:
+    def _channels(self, spectrum: Spectrum) -> Float[Tensor, "batch 3 frames freq"]:
         """Magnitude (with a floor that keeps its gradient finite), real and imaginary part."""
         real, imag = spectrum.real, spectrum.imag
         magnitude = (real.square() + imag.square() + 1e-12).sqrt()

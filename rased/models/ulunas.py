@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 from einops import rearrange
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,6 +24,7 @@ from rased.layers.dual_path import GroupedDualPath
 from rased.layers.erb import ErbBands
 from rased.layers.unet import DownConv, UpConv
 from rased.models.base import Prediction, SpectralEnhancer, State
+from rased.signal.domains import Spectrum
 from rased.signal.features import magnitude
 from rased.signal.masks import apply_mask
 from rased.signal.state import joined, numbered, parted
@@ -209,9 +210,7 @@ class ULUNAS(SpectralEnhancer):
         self.dual_path = nn.ModuleList(GroupedDualPath(channels[-1], self.inner) for _ in range(2))
         self.decoder = nn.ModuleList(decoder[::-1])
 
-    def process(
-        self, spectrum: Complex[Tensor, "batch freq frames"], state: State
-    ) -> tuple[Prediction, State]:
+    def process(self, spectrum: Spectrum, state: State) -> tuple[Prediction, State]:
         """Bands, encoder with skips, dual paths, decoder, mask."""
         level = magnitude(spectrum).clamp_min(_FLOOR).log10()
         bands = self.erb.compress(rearrange(level, "n f t -> n 1 t f"))

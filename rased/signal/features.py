@@ -13,32 +13,30 @@ from einops import rearrange
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from rased.signal.domains import Bins, Features, Spectrum
+
 FLOOR = 1e-8
 """Power under every logarithm: about -128 dB re a full-scale sine in a 512-point Hann window."""
 
 Scale = Literal["mel", "erb"]
 
 
-def magnitude(spectrum: Complex[Tensor, "batch freq frames"]) -> Float[Tensor, "batch freq frames"]:
+def magnitude(spectrum: Spectrum) -> Bins:
     """|X|; the gradient at silence is zero."""
     return spectrum.abs()
 
 
-def power(spectrum: Complex[Tensor, "batch freq frames"]) -> Float[Tensor, "batch freq frames"]:
+def power(spectrum: Spectrum) -> Bins:
     """|X|^2."""
     return spectrum.real.square() + spectrum.imag.square()
 
 
-def log_power(
-    spectrum: Complex[Tensor, "batch freq frames"], floor: float = FLOOR
-) -> Float[Tensor, "batch freq frames"]:
+def log_power(spectrum: Spectrum, floor: float = FLOOR) -> Bins:
     """Natural logarithm of the power (Xu 2014); silence gives log(floor)."""
     return (power(spectrum) + floor).log()
 
 
-def compressed_magnitude(
-    spectrum: Complex[Tensor, "batch freq frames"], exponent: float = 0.3
-) -> Float[Tensor, "batch freq frames"]:
+def compressed_magnitude(spectrum: Spectrum, exponent: float = 0.3) -> Bins:
     """|X|^exponent, finite in value and gradient at silence."""
     return (power(spectrum) + FLOOR) ** (exponent / 2)
 
@@ -53,23 +51,19 @@ def power_law(
     return spectrum * power(spectrum).clamp_min(floor**2) ** ((exponent - 1.0) / 2.0)
 
 
-def complex_parts(
-    spectrum: Complex[Tensor, "batch freq frames"],
-) -> Float[Tensor, "batch twice_freq frames"]:
+def complex_parts(spectrum: Spectrum) -> Float[Tensor, "batch twice_freq frames"]:
     """Real parts of all bins above all imaginary parts; inverse: `from_complex_parts`."""
     return torch.cat([spectrum.real, spectrum.imag], dim=1)
 
 
-def from_complex_parts(
-    parts: Float[Tensor, "batch twice_freq frames"],
-) -> Complex[Tensor, "batch freq frames"]:
+def from_complex_parts(parts: Float[Tensor, "batch twice_freq frames"]) -> Spectrum:
     """The spectrum whose `complex_parts` these are."""
     real, imag = parts.float().chunk(2, dim=1)
     return torch.complex(real.contiguous(), imag.contiguous())
 
 
 def band_power(
-    spectrum: Complex[Tensor, "batch freq frames"], *, scale: Scale, bands: int, sample_rate: int
+    spectrum: Spectrum, *, scale: Scale, bands: int, sample_rate: int
 ) -> Float[Tensor, "batch band frames"]:
     """Power in triangular bands (`filterbank`)."""
     weights = torch.from_numpy(filterbank(scale, bands, spectrum.shape[1], sample_rate)).to(
@@ -79,25 +73,21 @@ def band_power(
 
 
 def log_mel_power(
-    spectrum: Complex[Tensor, "batch freq frames"], *, bands: int, sample_rate: int
+    spectrum: Spectrum, *, bands: int, sample_rate: int
 ) -> Float[Tensor, "batch band frames"]:
     """Logarithm of the power in mel bands (Lu 2013)."""
     return (band_power(spectrum, scale="mel", bands=bands, sample_rate=sample_rate) + FLOOR).log()
 
 
 def log_erb_power(
-    spectrum: Complex[Tensor, "batch freq frames"], *, bands: int, sample_rate: int
+    spectrum: Spectrum, *, bands: int, sample_rate: int
 ) -> Float[Tensor, "batch band frames"]:
     """Logarithm of the power in bands of equal width on the ERB-rate scale."""
     return (band_power(spectrum, scale="erb", bands=bands, sample_rate=sample_rate) + FLOOR).log()
 
 
 def mfcc(
-    spectrum: Complex[Tensor, "batch freq frames"],
-    *,
-    bands: int,
-    coefficients: int,
-    sample_rate: int,
+    spectrum: Spectrum, *, bands: int, coefficients: int, sample_rate: int
 ) -> Float[Tensor, "batch coefficient frames"]:
     """The first mel-frequency cepstral coefficients: orthonormal DCT-II of `log_mel_power`."""
     logs = log_mel_power(spectrum, bands=bands, sample_rate=sample_rate)
@@ -154,26 +144,22 @@ def _dct_basis(coefficients: int, bands: int) -> np.ndarray:
 
 
 def standardise(
-    values: Float[Tensor, "batch feature frames"],
+    values: Features,
     mean: Float[Tensor, " feature"] | Float[Tensor, "batch feature"],
     std: Float[Tensor, " feature"] | Float[Tensor, "batch feature"],
-) -> Float[Tensor, "batch feature frames"]:
+) -> Features:
     """(values - mean) / std with statistics from elsewhere: global CMVN."""
     return (values - mean[..., None]) / std[..., None]
 
 
 def unstandardise(
-    values: Float[Tensor, "batch feature frames"],
-    mean: Float[Tensor, " feature"],
-    std: Float[Tensor, " feature"],
-) -> Float[Tensor, "batch feature frames"]:
+    values: Features, mean: Float[Tensor, " feature"], std: Float[Tensor, " feature"]
+) -> Features:
     """Inverse of `standardise`."""
     return values * std[..., None] + mean[..., None]
 
 
-def utterance_cmvn(
-    values: Float[Tensor, "batch feature frames"], count: int | None = None
-) -> Float[Tensor, "batch feature frames"]:
+def utterance_cmvn(values: Features, count: int | None = None) -> Features:
     """Zero mean, unit variance over the first `count` frames (None: all); constants give 0."""
     mean = values[..., :count].mean(-1, keepdim=True)
     variance = values[..., :count].var(-1, keepdim=True, correction=0)
@@ -181,10 +167,8 @@ def utterance_cmvn(
 
 
 def running_cmvn(
-    values: Float[Tensor, "batch feature frames"],
-    state: Float[Tensor, "batch moments"],
-    decay: float,
-) -> tuple[Float[Tensor, "batch feature frames"], Float[Tensor, "batch moments"]]:
+    values: Features, state: Float[Tensor, "batch moments"], decay: float
+) -> tuple[Features, Float[Tensor, "batch moments"]]:
     """Causal CMVN: mean and variance of the past with exponentially falling weight.
 
     Args:
@@ -203,10 +187,8 @@ def running_cmvn(
 
 
 def running_mean(
-    values: Float[Tensor, "batch feature frames"],
-    state: Float[Tensor, "batch moments"],
-    decay: float,
-) -> tuple[Float[Tensor, "batch feature frames"], Float[Tensor, "batch moments"]]:
+    values: Features, state: Float[Tensor, "batch moments"], decay: float
+) -> tuple[Features, Float[Tensor, "batch moments"]]:
     """Values less their mean over the past, for logarithms of power: the level is taken out, the range stays.
 
     Args:
@@ -220,11 +202,8 @@ def running_mean(
 
 
 def running_unit(
-    values: Float[Tensor, "batch feature frames"],
-    state: Float[Tensor, "batch moments"],
-    decay: float,
-    parts: int = 1,
-) -> tuple[Float[Tensor, "batch feature frames"], Float[Tensor, "batch moments"]]:
+    values: Features, state: Float[Tensor, "batch moments"], decay: float, parts: int = 1
+) -> tuple[Features, Float[Tensor, "batch moments"]]:
     """Values over their root mean square of the past: each bin at a level of one, silence stays silent.
 
     Args:
@@ -241,10 +220,8 @@ def running_unit(
 
 
 def exponential_average(
-    values: Float[Tensor, "batch feature frames"],
-    previous: Float[Tensor, "batch feature"],
-    decay: float,
-) -> tuple[Float[Tensor, "batch feature frames"], Float[Tensor, "batch feature"]]:
+    values: Features, previous: Float[Tensor, "batch feature"], decay: float
+) -> tuple[Features, Float[Tensor, "batch feature"]]:
     """Recursive averages and the last of them.
 
     a[k] = decay * a[k - 1] + (1 - decay) * values[k] with a[-1] = previous. Computed in blocks of
@@ -275,12 +252,8 @@ def running_maximum(values: Float[Tensor, "*batch frames"]) -> Float[Tensor, "*b
 
 
 def first_frames_mean(
-    values: Float[Tensor, "batch feature frames"],
-    state: tuple[Float[Tensor, "batch feature"], Float[Tensor, ""]],
-    count: int,
-) -> tuple[
-    Float[Tensor, "batch feature frames"], tuple[Float[Tensor, "batch feature"], Float[Tensor, ""]]
-]:
+    values: Features, state: tuple[Float[Tensor, "batch feature"], Float[Tensor, ""]], count: int
+) -> tuple[Features, tuple[Float[Tensor, "batch feature"], Float[Tensor, ""]]]:
     """Mean of the first `count` frames: the static noise estimate of Xu 2014, made causal.
 
     A frame before number `count` sees the mean of the frames so far, every later one the mean of
@@ -299,10 +272,8 @@ def first_frames_mean(
 
 
 def rising_minimum(
-    values: Float[Tensor, "batch feature frames"],
-    previous: Float[Tensor, "batch feature"],
-    rise: float,
-) -> tuple[Float[Tensor, "batch feature frames"], Float[Tensor, "batch feature"]]:
+    values: Features, previous: Float[Tensor, "batch feature"], rise: float
+) -> tuple[Features, Float[Tensor, "batch feature"]]:
     """Noise floor that falls with the signal at once and rises by `rise` a frame.
 
     n[k] = min(values[k], n[k - 1] + rise). A causal, dynamic noise estimate in the spirit of
@@ -319,9 +290,7 @@ def rising_minimum(
 
 
 def splice(
-    values: Float[Tensor, "batch feature frames"],
-    state: Float[Tensor, "batch feature memory"],
-    context: int,
+    values: Features, state: Float[Tensor, "batch feature memory"], context: int
 ) -> tuple[Float[Tensor, "batch spliced frames"], Float[Tensor, "batch feature memory"]]:
     """Put each frame beside the `context - 1` frames before it, oldest first.
 

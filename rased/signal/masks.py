@@ -13,8 +13,9 @@ S is the rest.)
 """
 
 import torch
-from jaxtyping import Complex, Float
-from torch import Tensor
+
+from rased.signal.domains import Bins, Spectrum
+from rased.signal.features import power
 
 FLOOR = 1e-8
 """Power below which a bin counts as silent; there every mask is 0."""
@@ -26,63 +27,42 @@ COMPRESSION_LIMIT, COMPRESSION_STEEPNESS = 10.0, 0.1
 """K and C of the compressed complex ratio mask (Williamson 2016, equation 14)."""
 
 
-def binary_mask(
-    *, target: Complex[Tensor, "batch freq frames"], noisy: Complex[Tensor, "batch freq frames"]
-) -> Float[Tensor, "batch freq frames"]:
+def binary_mask(*, target: Spectrum, noisy: Spectrum) -> Bins:
     """1 where speech is louder than the rest, else 0."""
-    return (_power(target) > _power(noisy - target)).to(target.real.dtype)
+    return (power(target) > power(noisy - target)).to(target.real.dtype)
 
 
-def ratio_mask(
-    *, target: Complex[Tensor, "batch freq frames"], noisy: Complex[Tensor, "batch freq frames"]
-) -> Float[Tensor, "batch freq frames"]:
+def ratio_mask(*, target: Spectrum, noisy: Spectrum) -> Bins:
     """Root of the share of speech in the power."""
-    speech, rest = _power(target), _power(noisy - target)
+    speech, rest = power(target), power(noisy - target)
     return (speech / (speech + rest + FLOOR)).sqrt()
 
 
-def amplitude_mask(
-    *, target: Complex[Tensor, "batch freq frames"], noisy: Complex[Tensor, "batch freq frames"]
-) -> Float[Tensor, "batch freq frames"]:
+def amplitude_mask(*, target: Spectrum, noisy: Spectrum) -> Bins:
     """Amplitude of speech over that of the input, clipped."""
-    return (_power(target) / (_power(noisy) + FLOOR)).sqrt().clamp(max=AMPLITUDE_LIMIT)
+    return (power(target) / (power(noisy) + FLOOR)).sqrt().clamp(max=AMPLITUDE_LIMIT)
 
 
-def phase_sensitive_mask(
-    *, target: Complex[Tensor, "batch freq frames"], noisy: Complex[Tensor, "batch freq frames"]
-) -> Float[Tensor, "batch freq frames"]:
+def phase_sensitive_mask(*, target: Spectrum, noisy: Spectrum) -> Bins:
     """Real part of speech over the input, from 0 to 1."""
     return _ratio(target, noisy).real.clamp(0.0, 1.0)
 
 
-def complex_mask(
-    *, target: Complex[Tensor, "batch freq frames"], noisy: Complex[Tensor, "batch freq frames"]
-) -> Complex[Tensor, "batch freq frames"]:
+def complex_mask(*, target: Spectrum, noisy: Spectrum) -> Spectrum:
     """Speech over the input."""
     return _ratio(target, noisy)
 
 
-def apply_mask(
-    mask: Float[Tensor, "batch freq frames"] | Complex[Tensor, "batch freq frames"],
-    noisy: Complex[Tensor, "batch freq frames"],
-) -> Complex[Tensor, "batch freq frames"]:
+def apply_mask(mask: Bins | Spectrum, noisy: Spectrum) -> Spectrum:
     """Masked spectrum; a real mask keeps the noisy phase, a complex one turns it."""
     return noisy * mask
 
 
-def compress_mask(
-    mask: Complex[Tensor, "batch freq frames"],
-) -> Complex[Tensor, "batch freq frames"]:
+def compress_mask(mask: Spectrum) -> Spectrum:
     """K tanh(C m / 2) on each part: bounds the complex mask for a loss (Williamson 2016)."""
     parts = torch.view_as_real(mask)
     return torch.view_as_complex(COMPRESSION_LIMIT * (COMPRESSION_STEEPNESS / 2 * parts).tanh())
 
 
-def _power(spectrum: Complex[Tensor, "batch freq frames"]) -> Float[Tensor, "batch freq frames"]:
-    return spectrum.real.square() + spectrum.imag.square()
-
-
-def _ratio(
-    target: Complex[Tensor, "batch freq frames"], noisy: Complex[Tensor, "batch freq frames"]
-) -> Complex[Tensor, "batch freq frames"]:
-    return target * noisy.conj() / (_power(noisy) + FLOOR)
+def _ratio(target: Spectrum, noisy: Spectrum) -> Spectrum:
+    return target * noisy.conj() / (power(noisy) + FLOOR)

@@ -1,15 +1,14 @@
 """Whose phase an output gets: the nearest consistent spectrum, Griffin-Lim from a given phase."""
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from torch import Tensor
 
+from rased.signal.domains import Bins, Spectrum
 from rased.signal.stft import STFT
 
 
-def project_consistent(
-    spectrum: Complex[Tensor, "batch freq frames"], stft: STFT, length: int
-) -> Complex[Tensor, "batch freq frames"]:
+def project_consistent(spectrum: Spectrum, stft: STFT, length: int) -> Spectrum:
     """The nearest spectrum that some waveform of this length has: the one of its own waveform.
 
     Wisdom et al., "Differentiable consistency constraints for improved deep speech enhancement",
@@ -19,28 +18,20 @@ def project_consistent(
     return stft.analysis(stft.synthesis(spectrum, length))
 
 
-def inconsistency(
-    spectrum: Complex[Tensor, "batch freq frames"], stft: STFT, length: int
-) -> Float[Tensor, " batch"]:
+def inconsistency(spectrum: Spectrum, stft: STFT, length: int) -> Float[Tensor, " batch"]:
     """Energy of what the projection removes: sum |X - P(X)|^2 of each item."""
     return (spectrum - project_consistent(spectrum, stft, length)).abs().square().sum((1, 2))
 
 
-def unit_phase(
-    spectrum: Complex[Tensor, "batch freq frames"],
-) -> Complex[Tensor, "batch freq frames"]:
+def unit_phase(spectrum: Spectrum) -> Spectrum:
     """X / |X|; zero where X is zero, so that silence stays silence."""
     magnitude = spectrum.abs()
     return spectrum / torch.where(magnitude > 0, magnitude, 1.0)
 
 
 def griffin_lim(
-    magnitude: Float[Tensor, "batch freq frames"],
-    phase_of: Complex[Tensor, "batch freq frames"],
-    stft: STFT,
-    length: int,
-    iterations: int,
-) -> Complex[Tensor, "batch freq frames"]:
+    magnitude: Bins, phase_of: Spectrum, stft: STFT, length: int, iterations: int
+) -> Spectrum:
     """Keep the magnitude, iterate the phase towards consistency from the phase of another spectrum.
 
     Griffin and Lim, "Signal estimation from modified short-time Fourier transform", IEEE TASSP

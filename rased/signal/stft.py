@@ -7,11 +7,12 @@ from typing import Literal
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
 from rased.errors import RasedError
+from rased.signal.domains import Spectrum, Waveform
 from rased.signal.state import State
 
 Window = Literal["sqrt_hann", "hann", "hamming", "sine", "vorbis", "rectangular"]
@@ -101,9 +102,7 @@ class STFT:
             return 1 + (time - self.n_fft % 2) // self.hop_length
         return -(-(time + self.latency) // self.hop_length)
 
-    def analysis(
-        self, waveform: Float[Tensor, "batch time"]
-    ) -> Complex[Tensor, "batch freq frames"]:
+    def analysis(self, waveform: Waveform) -> Spectrum:
         """Spectrum of a whole waveform, frames = self.frames(time); any length from one sample.
 
         A waveform too short to be mirrored has zeros around it.
@@ -117,9 +116,7 @@ class STFT:
             padded = functional.pad(waveform, (left, right))
         return self._transform(padded[:, :reach].unfold(-1, self._span, self.hop_length))
 
-    def synthesis(
-        self, spectrum: Complex[Tensor, "batch freq frames"], length: int
-    ) -> Float[Tensor, "batch {length}"]:
+    def synthesis(self, spectrum: Spectrum, length: int) -> Float[Tensor, "batch {length}"]:
         """Waveform of `length` samples; the exact inverse of `analysis`."""
         heard = slice(self._before, self._before + length)
         if self.pad_mode != "centred":
@@ -140,7 +137,7 @@ class STFT:
 
     def analysis_step(
         self, chunk: Float[Tensor, "batch chunk"], buffer: Float[Tensor, "batch heard"]
-    ) -> tuple[Complex[Tensor, "batch freq frames"], Float[Tensor, "batch heard"]]:
+    ) -> tuple[Spectrum, Float[Tensor, "batch heard"]]:
         """A frame from each hop_length samples of the chunk, and the samples that the next frame needs."""
         heard = torch.cat([buffer, chunk], dim=-1)
         ready = heard[:, : heard.shape[-1] - self.delay]
@@ -150,7 +147,7 @@ class STFT:
         return self._transform(frames), heard[:, chunk.shape[-1] :]
 
     def synthesis_step(
-        self, spectrum: Complex[Tensor, "batch freq frames"], buffer: Float[Tensor, "batch latency"]
+        self, spectrum: Spectrum, buffer: Float[Tensor, "batch latency"]
     ) -> tuple[Float[Tensor, "batch chunk"], Float[Tensor, "batch latency"]]:
         """The hop_length samples that each frame completes, and what later frames still add to."""
         complete = spectrum.shape[-1] * self.hop_length
@@ -191,9 +188,7 @@ class STFT:
         whole = functional.pad(product, (0, -len(product) % self.hop_length))
         return rearrange(whole, "(overlap hop) -> overlap hop", hop=self.hop_length).sum(0)
 
-    def _transform(
-        self, frames: Float[Tensor, "batch frames span"]
-    ) -> Complex[Tensor, "batch freq frames"]:
+    def _transform(self, frames: Float[Tensor, "batch frames span"]) -> Spectrum:
         windowed = frames.float() * self._window(frames)
         if self._needs_matrices:
             parts = windowed @ _dft_matrix(self.n_fft, windowed)[: windowed.shape[-1]]
@@ -202,9 +197,7 @@ class STFT:
             spectrum = torch.fft.rfft(windowed, n=self.n_fft)
         return rearrange(spectrum, "batch frames freq -> batch freq frames")
 
-    def _raw_inverse(
-        self, spectrum: Complex[Tensor, "batch freq frames"]
-    ) -> Float[Tensor, "batch frames span"]:
+    def _raw_inverse(self, spectrum: Spectrum) -> Float[Tensor, "batch frames span"]:
         bins = rearrange(spectrum, "batch freq frames -> batch frames freq")
         if self._needs_matrices:
             twice = torch.full((self.freq,), 2.0 / self.n_fft)  # the bins that have a mirror image
@@ -220,16 +213,12 @@ class STFT:
         """Whether to transform by products: ONNX has no exact DFT of lengths that are no power of two."""
         return torch.compiler.is_exporting() and bool(self.n_fft & (self.n_fft - 1))
 
-    def _inverse(
-        self, spectrum: Complex[Tensor, "batch freq frames"]
-    ) -> Float[Tensor, "batch frames span"]:
+    def _inverse(self, spectrum: Spectrum) -> Float[Tensor, "batch frames span"]:
         """Frames that give the waveform when they are added."""
         sums = self._window_sums(spectrum).repeat(-(-self._span // self.hop_length))
         return self._raw_inverse(spectrum) * (self._weights(spectrum) / sums[: self._span])
 
-    def _overlap_add(
-        self, frames: Float[Tensor, "batch frames span"]
-    ) -> Float[Tensor, "batch time"]:
+    def _overlap_add(self, frames: Float[Tensor, "batch frames span"]) -> Waveform:
         added = functional.fold(
             rearrange(frames, "batch frames span -> batch span frames"),
             output_size=(1, (frames.shape[1] - 1) * self.hop_length + self._span),

@@ -3,12 +3,11 @@
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Complex
-from torch import Tensor
 
 from rased.models.base import Prediction, SpectralEnhancer, State
 from rased.models.classical.gains import TINY, Row, decision_directed
 from rased.models.classical.noise import MMSEState, MMSETracker, Start
+from rased.signal.domains import Spectrum
 from rased.signal.stft import STFT
 
 FrameState = dict[str, np.ndarray]
@@ -51,9 +50,7 @@ class FrameGain(SpectralEnhancer):
         return _tensors(self.initial_frame_state(batch))
 
     @torch.no_grad()
-    def process(
-        self, spectrum: Complex[Tensor, "batch freq frames"], state: State
-    ) -> tuple[Prediction, State]:
+    def process(self, spectrum: Spectrum, state: State) -> tuple[Prediction, State]:
         """Frame after frame through `frame_gain`."""
         power = rearrange(spectrum.abs().square(), "batch freq frames -> frames batch freq")
         known: FrameState = {name: part.cpu().numpy() for name, part in state.items()}
@@ -86,14 +83,14 @@ class DecisionDirected(FrameGain):
     def __init__(
         self,
         *,
-        n_fft: int,
-        hop_length: int,
+        n_fft: int = 512,
+        hop_length: int = 128,
         smoothing: float,
         prior_floor_db: float,
-        gain_floor_db: float,
+        gain_floor_db: float = -14.0,
         noise_smoothing: float,
         noise_start: float,
-        sample_rate: int,
+        sample_rate: int = 16_000,
     ) -> None:
         super().__init__(
             n_fft=n_fft, hop_length=hop_length, noise_start=noise_start, sample_rate=sample_rate

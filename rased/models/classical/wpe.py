@@ -11,10 +11,9 @@ No parameters.
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Complex
-from torch import Tensor
 
 from rased.models.base import Prediction, SpectralEnhancer, State
+from rased.signal.domains import Spectrum
 from rased.signal.stft import STFT
 
 
@@ -53,9 +52,7 @@ class WPE(SpectralEnhancer):
         self.iterations = iterations
 
     @torch.no_grad()
-    def process(
-        self, spectrum: Complex[Tensor, "batch freq frames"], state: State
-    ) -> tuple[Prediction, State]:
+    def process(self, spectrum: Spectrum, state: State) -> tuple[Prediction, State]:
         """Predict and subtract; an utterance too short to predict anything stays as it is."""
         from nara_wpe.wpe import wpe_v8
 

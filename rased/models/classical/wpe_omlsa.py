@@ -5,12 +5,10 @@ Papers: those of `wpe` and `omlsa`. The defaults were chosen on validation data.
 No parameters.
 """
 
-from jaxtyping import Float
-from torch import Tensor
-
 from rased.models.base import Condition, Enhancer, Generators, Prediction
 from rased.models.classical.omlsa import OMLSA
 from rased.models.classical.wpe import WPE
+from rased.signal.domains import Waveform
 
 
 class WPEOMLSA(Enhancer):
@@ -32,7 +30,7 @@ class WPEOMLSA(Enhancer):
 
     def predict(
         self,
-        noisy: Float[Tensor, "batch time"],
+        noisy: Waveform,
         *,
         condition: Condition | None = None,
         generator: Generators | None = None,
