@@ -118,7 +118,8 @@ def test_latency_is_what_a_changed_future_shows_at_every_phase(name):
     for phase in range(chunk):
         rows[1 + phase, now + phase] += 1e7  # the last samples of a window weigh little
     heard = run(enhancer, rows)
-    different = (heard[1:] - heard[:1]).abs() > 1e-6
+    rounding = 1e-5 * heard[0].abs().max()  # rows of a batch differ by less
+    different = (heard[1:] - heard[:1]).abs() > rounding
     first = different.int().argmax(-1)
     reach = torch.arange(now, now + chunk)[different.any(-1)] - first[different.any(-1)]
     assert int(reach.max()) == enhancer.algorithmic_latency - 1 - _unheard(enhancer)

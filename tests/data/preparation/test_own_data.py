@@ -104,8 +104,8 @@ class TestValidShare:
         assert main([*words, "--valid-share", share]) == 2
 
 
-class TestReadMe:
-    """The four lines of "Bring your own data", on real speech in each layout that people have."""
+class TestThePageOnData:
+    """The four lines of "Bring your own recordings", on real speech in each layout that people have."""
 
     @pytest.mark.parametrize("layout", ["flat", "one speaker", "speakers"])
     def test_own_data_word_for_word(
@@ -115,7 +115,8 @@ class TestReadMe:
         monkeypatch.setenv("WANDB_MODE", "disabled")
         for role, folder in (("speech", "my-speech"), ("noise", "my-noise")):
             self.unpack(role, tmp_path / folder, layout)
-        text = (ROOT / "README.md").read_text().split("## Bring your own data")[1].split("```")[1]
+        page = (ROOT / "docs" / "data.md").read_text()
+        text = page.split("## Bring your own recordings")[1].split("```")[1]
         lines = [line.split("  #")[0].split() for line in text.strip().splitlines()]
         assert [words[:3] for words in lines[:3]] == [
             ["rased", "data", "pack"],
