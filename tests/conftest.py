@@ -1,11 +1,17 @@
 """What tests of several packages use."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
+
+# One thread for each worker of pytest-xdist and what it starts: threads that wait for each other burn twice the CPU.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 
 settings.register_profile("rased", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("rased")
