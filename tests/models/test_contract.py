@@ -1,5 +1,6 @@
 """Every configs/model and every classical method against the contract of `models/base.py`."""
 
+import copy
 from functools import cache
 
 import pytest
@@ -12,6 +13,7 @@ from rased.errors import RasedError
 from rased.models.base import Enhancer
 from rased.models.classical import METHODS
 from rased.models.cost import count_parameters
+from rased.models.demucs import Demucs
 from rased.streaming import open_stream
 
 CONFIGS = {path.stem: path for path in sorted((config_folder() / "model").glob("*.yaml"))}
@@ -115,10 +117,14 @@ def test_latency_is_what_a_changed_future_shows_at_every_phase(name):
     assert (enhancer.latency, enhancer.buffering) == (enhancer.algorithmic_latency - chunk, chunk)
     now -= now % chunk
     rows = 10 * audio(now + chunk, batch=1).repeat(chunk + 1, 1)
+    loud, share = 1e7, 1e-5  # the last samples of a window weigh little
+    if isinstance(enhancer, Demucs):  # the ends of its sinc filters weigh a millionth
+        enhancer, rows = copy.deepcopy(enhancer).double(), rows.double()
+        enhancer.level, loud, share = None, 1e12, 1e-12
     for phase in range(chunk):
-        rows[1 + phase, now + phase] += 1e7  # the last samples of a window weigh little
+        rows[1 + phase, now + phase] += loud
     heard = run(enhancer, rows)
-    rounding = 1e-5 * heard[0].abs().max()  # rows of a batch differ by less
+    rounding = share * heard[0].abs().max()  # rows of a batch differ by less
     different = (heard[1:] - heard[:1]).abs() > rounding
     first = different.int().argmax(-1)
     reach = torch.arange(now, now + chunk)[different.any(-1)] - first[different.any(-1)]

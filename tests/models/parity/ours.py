@@ -12,6 +12,7 @@ from rased.config import config_folder, load_yaml
 from rased.models.base import Enhancer
 from rased.models.bsrnn import BSRNN
 from rased.models.conv_tasnet import ConvTasNet
+from rased.models.demucs import Demucs
 from rased.models.gtcrn import GTCRN
 from rased.models.registry import create_model
 from rased.signal.features import complex_parts
@@ -21,6 +22,17 @@ from rased.zoo.importers.ulunas import convert as convert_ul_unas
 from tests.models.parity import weights
 
 Shapes = Mapping[str, Sequence[int]]
+
+
+def _of(kind: str, shapes: Shapes) -> dict[str, Tensor]:
+    """Seeded weights of one of several modules."""
+    own = {
+        name.partition("/")[2]: shape
+        for name, shape in shapes.items()
+        if name.startswith(f"{kind}/")
+    }
+    return {name: weights.seeded(name, tuple(shape)) for name, shape in own.items()}
+
 
 _SMALL = {"enc_dim": 64, "feature_dim": 16, "layer": 4, "stack": 2}
 CONV_TASNET: dict[str, dict[str, Any]] = {
@@ -48,11 +60,7 @@ def conv_tasnet(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tens
             sources=settings["num_spk"],
             causal=settings["causal"],
         ).eval()
-        own = {
-            name.partition("/")[2]: weights.seeded(name.partition("/")[2], tuple(shape))
-            for name, shape in shapes.items()
-            if name.startswith(f"{kind}/")
-        }
+        own = _of(kind, shapes)
         model.load_state_dict(weights.conv_tasnet(own))
         found[kind] = model.separate(tensors["noisy"])
     return found
@@ -71,11 +79,7 @@ def bsrnn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
         size, both = frames.shape[-1], scope == "utterance"
         settings: dict[str, Any] = {"channels": 8, "layers": 2, "sample_rate": 48_000}
         model = BSRNN(size, size, bidirectional=both, norm=scope, **settings).eval()  # type: ignore[arg-type]
-        own = {
-            name.partition("/")[2]: weights.seeded(name.partition("/")[2], tuple(shape))
-            for name, shape in shapes.items()
-            if name.startswith(f"{scope}/")
-        }
+        own = _of(scope, shapes)
         model.load_state_dict(weights.bsrnn(own))
         output, _ = model(frames, model.initial_state(2, frames))
         spectrum = rearrange(output, "batch frames (part freq) -> batch frames freq part", part=2)
@@ -113,6 +117,26 @@ def dccrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     return {"spectrum": rearrange(spectrum, "n f t part -> n part f t")[..., ::3, :].contiguous()}
 
 
+DEMUCS: dict[str, dict[str, Any]] = {
+    "alone": {"causal": True},
+    "stream": {"causal": True},
+    "both ways": {"causal": False, "stride": 2, "resample": 2},
+}
+"""Arguments of the authors' Demucs."""
+DEMUCS_SILENCE = {"stream": (425, 1_200)}
+"""Samples of silence before the recording, as a stream of ours hears it, and behind."""
+
+
+def demucs(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
+    """A recording alone, and the stream, without a level."""
+    found = {}
+    for kind, settings in DEMUCS.items():
+        model = Demucs(**settings, channels=4, level=None).eval()
+        model.load_state_dict(weights.demucs(_of(kind, shapes)))
+        found[kind] = model(tensors["noisy"]) if kind == "stream" else model.whole(tensors["noisy"])
+    return found
+
+
 def dpcrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     """The network of configs/model/dpcrn.yaml on whole windows alone."""
     spec = load_yaml(config_folder() / "model" / "dpcrn.yaml")["model"]["init_args"]["enhancer"]
@@ -139,11 +163,7 @@ def fastenhancer(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Ten
     for size in FASTENHANCER:
         model = create_model(f"fastenhancer-{size}", stft={"pad_mode": "centred"}).eval()
         found[f"{size}/bands"] = model.compress.weights.clone()  # type: ignore[union-attr]
-        own = {
-            name.partition("/")[2]: weights.seeded(name.partition("/")[2], tuple(shape))
-            for name, shape in shapes.items()
-            if name.startswith(f"{size}/")
-        }
+        own = _of(size, shapes)
         missing = model.load_state_dict(convert_fastenhancer(own), strict=False)
         assert not missing.unexpected_keys
         assert all(name.endswith("num_batches_tracked") for name in missing.missing_keys)
@@ -198,6 +218,7 @@ OURS: dict[str, Callable[[Mapping[str, Tensor], Shapes], dict[str, Tensor]]] = {
     "conv-tasnet": torch.no_grad()(conv_tasnet),
     "crn": torch.no_grad()(crn),
     "dccrn": torch.no_grad()(dccrn),
+    "demucs": torch.no_grad()(demucs),
     "dpcrn": torch.no_grad()(dpcrn),
     "fastenhancer": torch.no_grad()(fastenhancer),
     "gcrn": torch.no_grad()(gcrn),

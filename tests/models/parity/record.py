@@ -4,6 +4,7 @@
     python -m tests.models.parity.record conv-tasnet FOLDER    # a checkout of naplab/Conv-TasNet
     python -m tests.models.parity.record crn FOLDER            # of JupiterEthan/CRN-causal
     python -m tests.models.parity.record dccrn FOLDER          # of huyanxin/DeepComplexCRN
+    python -m tests.models.parity.record demucs FOLDER         # of facebookresearch/denoiser
     python -m tests.models.parity.record dpcrn FOLDER          # of Le-Xiaohuai-speech/DPCRN_DNS3; TENSORFLOW names
                                                                # a Python that has TensorFlow 2.15
     python -m tests.models.parity.record fastenhancer FOLDER   # of aask1357/fastenhancer, with librosa in the venv
@@ -135,6 +136,21 @@ def dccrn(folder: Path) -> Recorded:
     return {"noisy": noisy}, {"spectrum": spectrum[..., ::3, :].contiguous()}, state
 
 
+def demucs(folder: Path) -> Recorded:
+    """Without their level: a recording alone, forwards and both ways; and one with silence around it, forwards."""
+    sys.path.insert(0, str(folder))
+    network = importlib.import_module("denoiser.demucs").Demucs
+    noisy, outputs, state = sound(1_800), {}, {}
+    for kind, settings in ours.DEMUCS.items():
+        before, behind = ours.DEMUCS_SILENCE.get(kind, (0, 0))
+        theirs = network(**settings, hidden=4, normalize=False).eval()
+        theirs.load_state_dict(fill(theirs.state_dict()))
+        heard = theirs(torch.nn.functional.pad(noisy, (before, behind)))[:, 0]
+        outputs[kind] = heard[:, before : before + noisy.shape[-1]].contiguous()
+        state |= {f"{kind}/{key}": value for key, value in theirs.state_dict().items()}
+    return {"noisy": noisy}, outputs, state
+
+
 def dpcrn(folder: Path) -> Recorded:
     """The enhanced spectrum, from TensorFlow in a process of its own."""
     noisy = sound(2_000)
@@ -242,6 +258,7 @@ SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "conv-tasnet": ("naplab/Conv-TasNet", "e66d82a", conv_tasnet),
     "crn": ("JupiterEthan/CRN-causal", "a50799a", crn),
     "dccrn": ("huyanxin/DeepComplexCRN", "2e20e12", dccrn),
+    "demucs": ("facebookresearch/denoiser", "8afd7c1", demucs),
     "dpcrn": ("Le-Xiaohuai-speech/DPCRN_DNS3", "c7fe17d", dpcrn),
     "fastenhancer": ("aask1357/fastenhancer", "f6f51f1", fastenhancer),
     "gcrn": ("JupiterEthan/GCRN-complex", "cdce610", gcrn),

@@ -2,6 +2,8 @@
 
 import re
 import zlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -229,10 +231,31 @@ def dccrn(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     """State of huyanxin/DeepComplexCRN as ours, whose kernels are frames by bins."""
     ours = {}
     for name, tensor in theirs.items():
-        for old, new in _DCCRN.items():
-            name = re.sub(old, new, name)
+        name = _renamed(name, _DCCRN)
         ours[name] = tensor.transpose(2, 3) if tensor.ndim == 4 else tensor
     return ours
+
+
+_DEMUCS = {
+    r"^lstm\.lstm\.": "recurrent.",
+    r"^lstm\.linear\.": "linear.",
+    r"^(encoder\.\d)\.0\.": r"\1.conv.",
+    r"^(encoder\.\d)\.2\.": r"\1.mix.1.",
+    r"^(decoder\.\d)\.0\.": r"\1.mix.0.",
+    r"^(decoder\.\d)\.2\.": r"\1.conv.",
+}
+
+
+def demucs(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """State of facebookresearch/denoiser as ours."""
+    return {_renamed(name, _DEMUCS): tensor for name, tensor in theirs.items()}
+
+
+def _renamed(name: str, patterns: Mapping[str, Any]) -> str:
+    """A name after all substitutions, in their order."""
+    for old, new in patterns.items():
+        name = re.sub(old, new, name)
+    return name
 
 
 _LISENNET = {
@@ -265,7 +288,6 @@ def lisennet(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     ours = {}
     for name, tensor in theirs.items():
         norm = name.endswith((".gamma", ".beta"))
-        for old, new in _LISENNET.items():
-            name = re.sub(old, new, name)
+        name = _renamed(name, _LISENNET)
         ours[name] = tensor[0] if norm else tensor.flatten() if name == "slope" else tensor
     return ours
