@@ -1,7 +1,7 @@
-"""The command line: one verb, one module; a verb's module is imported when that verb is asked for.
+"""The command line: one module for each verb, imported only when the verb is used.
 
-A module defines `add_arguments(parser)` and `run(arguments) -> int`; `train`, whose words
-LightningCLI reads, defines `main(argv) -> int` instead.
+A module defines `add_arguments(parser)` and `run(arguments) -> int`. `train` is the exception: LightningCLI
+parses its arguments, so it defines `main(argv) -> int` instead.
 """
 
 import argparse
@@ -27,9 +27,9 @@ class Verb:
     """One row of the table of verbs.
 
     Attributes:
-        module: where its code is; imported only when the verb is used.
+        module: the module to import when the verb is used.
         help: one line for `rased --help`.
-        own_parser: whether the module reads its words itself (`main(argv)`).
+        own_parser: whether the module parses its own arguments (`main(argv)`).
     """
 
     module: str
@@ -39,38 +39,38 @@ class Verb:
 
 VERBS = {
     "demo": Verb("rased.cli.demo", "train, evaluate and compare on the bundled corpus"),
-    "data": Verb("rased.cli.data", "pack and verify shards, freeze a test set, stream mixtures"),
+    "data": Verb("rased.cli.data", "pack and verify shards, freeze test sets, list mixtures"),
     "train": Verb("rased.cli.train", "train from YAML files; resume a run", own_parser=True),
-    "runs": Verb("rased.cli.runs", "runs on this disk: how far each came, compared, as curves"),
-    "replay": Verb("rased.cli.replay", "write the batch of a training step as wavs"),
-    "models": Verb("rased.cli.models", "every architecture: parameters, MACs, latency, paper"),
-    "metrics": Verb("rased.cli.metrics", "every metric: unit, direction, range, what it needs"),
+    "runs": Verb("rased.cli.runs", "list runs, compare their settings, plot their curves"),
+    "replay": Verb("rased.cli.replay", "write the batch of a training step as WAV files"),
+    "models": Verb("rased.cli.models", "list architectures: parameters, MACs, latency, paper"),
+    "metrics": Verb("rased.cli.metrics", "list metrics: unit, direction, range, requirements"),
     "evaluate": Verb("rased.cli.evaluate", "score systems on a test set"),
-    "leaderboard": Verb("rased.cli.leaderboard", "results side by side: table and page"),
+    "leaderboard": Verb("rased.cli.leaderboard", "compare results: table and HTML page"),
     "enhance": Verb("rased.cli.enhance", "enhance files, folders or a raw PCM stream"),
     "zoo": Verb("rased.cli.zoo", "list, verify, publish, pull and import checkpoints"),
     "bench": Verb("rased.cli.bench", "measure loader, memory and inference on this machine"),
 }
 
 _EXTRA_OF = {"train": "train", "replay": "train", "evaluate": "eval", "leaderboard": "eval"}
-"""The extra that a verb needs."""
+"""The pip extra that each verb needs."""
 
 DESCRIPTION = "Train, compare and load speech enhancement and dereverberation models."
 
 EXAMPLES = """\
 examples:
-  rased demo                                           see everything once, in a few minutes
-  rased zoo list                                       which checkpoints there are
+  rased demo                                           try everything once, in a few minutes
+  rased zoo list                                       list the available checkpoints
   rased enhance noisy.wav -o clean.wav --model NAME    enhance a file with one of them
-  rased train -c model/gru-mask -c data/bundle          train a network of your own
-  rased VERB --help                                    what a verb takes, with examples
+  rased train -c model/gru-mask -c data/bundle          train a network
+  rased VERB --help                                    show the options of a verb, with examples
 
-exit codes: 0 success, 1 the work found problems, 2 wrong usage or bad input, 130 interrupted.
+exit codes: 0 success, 1 problems found in data or results, 2 wrong usage or bad input, 130 interrupted.
 """
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose mistakes are RasedErrors with the nearest option."""
+    """An ArgumentParser that raises RasedError for a mistake and suggests the nearest option."""
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
@@ -78,26 +78,26 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**options)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse does, but an unknown option stops here, beside those that are known."""
+        """Parse like argparse, but stop at an unknown option and list the known ones."""
         namespace, unknown = super().parse_known_args(args, namespace)
         if unknown:
             options = re.findall(r"(?<![\w-])--[\w-]+", self.format_help())
             word = next((word for word in unknown if word.startswith("-")), unknown[0])
             hint = nearest(word.partition("=")[0], set(options)) if word.startswith("--") else ""
-            self.error(f"'{word}' is not understood here; {hint}".rstrip("; "))
+            self.error(f"unknown argument '{word}'; {hint}".rstrip("; "))
         return namespace, unknown
 
     def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the usage and leaving."""
+        """Raise RasedError instead of printing the usage and exiting."""
         match = re.fullmatch(r".*invalid choice: '(.*)' \(choose from (.*)\)", message)
         if match:
             choices = [choice.strip("' ") for choice in match[2].split(",")]
-            message = f"'{match[1]}' is not one of the choices; {nearest(match[1], choices)}"
+            message = f"'{match[1]}' is not a valid choice; {nearest(match[1], choices)}"
         raise RasedError(f"{message.rstrip('.')} (see `{self.prog} --help`)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb and return its exit code; every RasedError becomes one sentence on stderr."""
+    """Run one verb and return its exit code; print a RasedError as one sentence on stderr."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     _tolerate_encodings()
@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain("interrupted", debug)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has left: no complaint, and none when Python flushes at exit.
+        # The program that reads our output has closed the pipe: exit quietly, also when Python flushes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except ProblemsFound as problems:
@@ -130,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _tolerate_encodings() -> None:
-    """Let a character that the terminal's encoding lacks become a question mark, not an error."""
+    """Print "?" for a character that the terminal's encoding lacks, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -138,12 +138,12 @@ def _tolerate_encodings() -> None:
 
 def _dispatch(words: list[str]) -> int:
     parser = Parser(prog="rased", description=DESCRIPTION, epilog=_verbs() + "\n\n" + EXAMPLES)
-    parser.add_argument("--version", action="store_true", help="print the version and leave")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks (goes anywhere)")
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks (allowed anywhere)")
     parser.add_argument("verb", nargs="?", metavar="VERB", help="one of the verbs below")
-    parser.add_argument("rest", nargs="...", metavar="...", help="what the verb takes")
+    parser.add_argument("rest", nargs="...", metavar="...", help="the arguments of the verb")
 
-    # What stands before the verb is ours, what stands behind it is the verb's.
+    # Options before the verb belong to this parser, options after it to the verb.
     position = next((at for at, word in enumerate(words) if not word.startswith("-")), len(words))
     try:
         ours = parser.parse_args(words[:position])
@@ -160,7 +160,7 @@ def _dispatch(words: list[str]) -> int:
 
     name, rest = words[position], words[position + 1 :]
     if name not in VERBS:
-        raise RasedError(f"there is no verb '{name}'; {nearest(name, VERBS)} (see `rased --help`)")
+        raise RasedError(f"unknown verb '{name}'; {nearest(name, VERBS)} (see `rased --help`)")
     verb = VERBS[name]
     module = importlib.import_module(verb.module)
     if verb.own_parser:
@@ -190,9 +190,9 @@ def _complain(message: str, debug: bool) -> None:
 
 
 def _missing_package(error: ModuleNotFoundError, verb: str) -> str:
-    """Name the package that is missing and what brings it."""
+    """Return a sentence that names the missing package and the command that installs it."""
     module = (error.name or "").partition(".")[0]
     command = install_command(module, prefer=_EXTRA_OF.get(verb, ""))
-    if not command:  # a module of the user's own, or one that it imports
+    if not command:  # a module of the user, or a module that it imports
         return f"the Python module '{error.name}' cannot be found: install the package that provides it"
     return f"this needs the package '{module}': {command}"

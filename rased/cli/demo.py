@@ -1,8 +1,8 @@
-"""The main job once, from audio files to a leaderboard page, on the corpus that comes with rased.
+"""Run the whole workflow once on the bundled corpus, from audio files to a leaderboard page.
 
-Streams mixtures from the bundled shards, trains the network of the zoo on them for some hundred steps
-more, scores it on the bundled test set beside the noisy input, a classical method and the zoo, and
-writes a page. What an earlier call has finished is kept: an interrupted demo continues.
+The demo takes the bundled shards, trains a network of the zoo on them for some hundred more steps, and
+scores it on the bundled test set together with the noisy input, a classical method and the zoo. Then it writes
+a page. It keeps finished work, so an interrupted demo continues.
 """
 
 import argparse
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   rased demo                            then open demo/index.html
-  rased demo --steps 1000               train longer; continues what is there
-  rased demo --out elsewhere
+  rased demo --steps 1000               train longer; continues the existing run
+  rased demo --out elsewhere            use another folder
 """
 
 START = "gru-mask-16k"
@@ -29,14 +29,14 @@ RECIPE = (
     *("--from", START, "-c", "data/bundle", "-c", "trainer/quick", "--model.lr", "2e-4"),
     *("--data.samples_per_epoch", "800", "--run.evaluate", "[]"),
 )
-"""The next step evaluates it, with all metrics."""
+"""Skip the evaluation at the end of training: the next step of the demo evaluates with all metrics."""
 
 RUN = "this-run"
 SYSTEMS = ("target", "noisy", "log-mmse")
 
 NEXT = """
 What to try next:
-  open {out}/index.html                                   listen and compare; works from disk
+  open {out}/index.html                                   listen and compare; works offline
   rased demo --steps 1000                                 train the same run for longer
   rased enhance YOUR.wav -o clean.wav --model {out}/{run}    enhance your own recording
   rased models                                            other architectures to train
@@ -47,7 +47,7 @@ What to try next:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the words of `rased demo`."""
+    """Add the arguments of `rased demo`."""
     parser.epilog = EXAMPLES
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything")
     parser.add_argument(
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train, evaluate, compare, show."""
+    """Train, evaluate, compare and write the page."""
     from rased.terminal import open_console
 
     if arguments.steps < 1:
@@ -90,14 +90,14 @@ def _header(console: "Console", steps: int) -> None:
             f"  {role:6}  {len(index):4} recordings  {index.seconds / 60:5.1f} min  {count} {labels}"
         )
     console.print(
-        f"Mixtures are made of these while training runs; no two are the same. The causal mask "
-        f"network {START} of the zoo learns from them for {steps} steps and is then compared on "
-        f"voices, noises and rooms that it has never heard."
+        f"Training mixes these recordings on the fly; no two mixtures are the same. The causal mask "
+        f"network {START} of the zoo trains on them for {steps} steps. Then it is compared on "
+        f"speakers, noises and rooms that are not in the training data."
     )
 
 
 def _train(out: Path, steps: int) -> int:
-    """The same as `rased train`, in OUT/this-run, unless it has been trained that long."""
+    """Run `rased train` in OUT/this-run, unless the run has these steps already."""
     from rased.cli import train
     from rased.tensors import read_checkpoint
 
@@ -117,7 +117,7 @@ def _train(out: Path, steps: int) -> int:
 
 
 def _evaluate(console: "Console", out: Path, steps: int) -> None:
-    """The bundled test set: noisy, classical, the zoo, and what was just trained."""
+    """Evaluate noisy, a classical method, the zoo and the new run on the bundled test set."""
     from rased.evaluation import evaluate, print_table, write_page
     from rased.evaluation.testset import BUNDLE
     from rased.zoo import list_checkpoints
@@ -128,8 +128,8 @@ def _evaluate(console: "Console", out: Path, steps: int) -> None:
     console.rule("3. compare")
     print_table(rows)
     story = (
-        f"This run took the network {START} of the zoo and trained it for {steps} steps more on mixtures of the "
-        "bundled corpus. The voices, noises and rooms below are ones that it has never heard."
+        f"This run trained the network {START} of the zoo for {steps} more steps on mixtures of the "
+        "bundled corpus. The speakers, noises and rooms below are not in its training data."
     )
     page = write_page(rows, out, audio_folder=results / "audio", trained=(RUN, story))
     console.print(f"\nPage with audio and spectrograms: {page}", soft_wrap=True)

@@ -1,19 +1,19 @@
-"""Score systems on a test set: a value or a status for each utterance and metric.
+"""Score systems on a test set: one value or status for each utterance and metric.
 
-SYSTEM is `noisy`, `target`, a classical method (log-mmse, om-lsa and others: see `rased models`), a
-checkpoint of the zoo by name or folder, a run folder, or a folder of files that something else has
-enhanced (with the names of the test set; what a system.yaml there states, such as parameters and
-latency, stands in the table, marked as stated). TESTSET is a folder with noisy/ and target/ (or clean/),
-or `bundle`. An interrupted evaluation continues where it stopped; what is finished is not computed
-again (estimates are: saved audio has 16 bits and would score otherwise).
+SYSTEM is one of: `noisy`; `target`; a classical method (log-mmse, om-lsa and others, see `rased models`); a
+checkpoint of the zoo (name or folder); the folder of a run; a folder of files that another program has
+enhanced, with the file names of the test set. TESTSET is a folder with noisy/ and target/ (or clean/),
+or `bundle`. An interrupted evaluation continues where it stopped and keeps the finished scores. It enhances
+again even if audio was saved: the saved files have 16 bits, which would change the scores.
 
-system.yaml may hold parameters, macs_per_second, algorithmic_latency_ms and buffering_ms (or
-algorithmic_latency and buffering in samples, with sample_rate), training_data, paper and url.
+A folder of enhanced files may hold a system.yaml with parameters, macs_per_second, algorithmic_latency_ms and
+buffering_ms (or algorithmic_latency and buffering in samples, with sample_rate), training_data, paper and url.
+Tables show these values, marked as stated by the author.
 
-Utterances of similar length are enhanced together where that is faster on this machine, with the
-scores of one at a time. Before that, cost is measured once for each system: the real-time factor on
-10 s of the test set as one file, on one thread, in processor seconds; and, in a process of its own
-beside the evaluation, the memory that loading the system and enhancing 10 s adds.
+Utterances of similar length are enhanced in batches if that is faster on this machine. The scores are the same.
+Cost is measured once for each system, before the scores: the real-time factor on 10 s of the test set as one file
+(one thread, processor seconds), and, in a separate process, the memory that loading the system and
+enhancing 10 s adds.
 """
 
 import argparse
@@ -24,50 +24,54 @@ from rased.machine import cores
 
 EXAMPLES = """\
 examples:
-  rased evaluate noisy log-mmse --on bundle --out results           the bundled test set
+  rased evaluate noisy log-mmse --on bundle --out results           use the bundled test set
   rased evaluate noisy gru-mask-16k runs/mine --on bundle --out results --save-audio
   rased evaluate noisy other-toolkit/enhanced --on voicebank/test --out results
   rased evaluate noisy om-lsa wpe --on bundle --out results --metrics quick --jobs 4
   rased evaluate noisy log-mmse --on bundle --out results --metrics stoi my_metric.py:MyMetric
-  rased leaderboard results --html page                             then compare
+  rased leaderboard results --html page                             compare the results
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the words of `rased evaluate`."""
+    """Add the arguments of `rased evaluate`."""
     parser.epilog = EXAMPLES
-    parser.add_argument("system", nargs="+", metavar="SYSTEM", help="what to evaluate, see above")
-    parser.add_argument("--on", required=True, metavar="TESTSET", help="a folder, or `bundle`")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="for the results")
+    parser.add_argument("system", nargs="+", metavar="SYSTEM", help="system to score (see above)")
+    parser.add_argument(
+        "--on", required=True, metavar="TESTSET", help="folder of a test set, or `bundle`"
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="folder for the results"
+    )
     parser.add_argument(
         "--metrics",
         nargs="+",
         default=["default"],
         metavar="NAME",
-        help="metrics (see `rased metrics`), a list in configs/eval (default, quick, full), or FILE.py:CLASS: "
-        "a class of your own, derived from rased.metrics.Metric",
+        help="metrics (see `rased metrics`), a list in configs/eval (default, quick, full), or FILE.py:CLASS "
+        "for a class of your own that derives from rased.metrics.Metric",
     )
     parser.add_argument(
         "--jobs",
         type=int,
         default=cores(),
         metavar="N",
-        help="processes of one thread each (default: %(default)s)",
+        help="number of processes, one thread each (default: %(default)s)",
     )
     parser.add_argument(
-        "--save-audio", action="store_true", help="write DIR/audio/TESTSET/SYSTEM/ID.wav as well"
+        "--save-audio", action="store_true", help="also write DIR/audio/TESTSET/SYSTEM/ID.wav"
     )
     parser.add_argument(
         "--align",
         action="store_true",
-        help="take delays of up to 0.25 s out before scoring; marked in the protocol",
+        help="remove delays of up to 0.25 s before scoring; the protocol of the result says so",
     )
     add_allow(parser)
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Evaluate, write a result for each system, print the table."""
+    """Evaluate, write one result for each system, and print the table."""
     import json
 
     from rased.evaluation import evaluate, print_table

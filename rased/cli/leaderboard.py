@@ -1,19 +1,21 @@
-"""Results side by side: means with 95 % intervals, and what each system costs.
+"""Compare results: means with 95 % confidence intervals, and the cost of each system.
 
-RESULTS are files or folders that `rased evaluate` wrote; without any: results/ where there is such a
-folder, else the project's own board. Rows that do not
-compare (another version of a metric, another protocol than most, incomplete, no value where others
-have one) are marked, and have neither rank nor verdict; marked is also what scores do not tell: a
-metric that rises while others fall, an output that is louder or late. Files of another schema or
-changed by hand, and systems that were trained on what they are tested on, are refused, and the
-others shown. Trainings of one recipe with several seeds are one row. With --published: what others
-published for a test set of the same name, under a rule, with sources, never ranked. With --html: a
-page with the table, figures (quality against cost, distributions, conditions) and, where
---save-audio was used, audio, spectrograms and a blind test. It opens from disk, without network.
+RESULTS are files or folders that `rased evaluate` wrote. The default is results/ if that folder exists, else
+the results that come with rased.
 
-The hash in a result is a checksum, no signature: whoever computes it anew can write any figure that
-could be true. --recheck N enhances and scores N drawn utterances of every system that is here again
-(on the test sets of --on), and exits with 1 where a score is off by more than 0.01 of its unit.
+Some rows are marked and get neither a rank nor a verdict, because they cannot be compared: another version of
+a metric, another protocol than most rows, incomplete results, or missing values that other rows have. Suspicious
+rows are marked too: one metric rises while others fall, or the output is louder or delayed. A file
+with an old schema, a file that was edited by hand, or a system that was trained on the test set is refused; the
+other rows are shown. Runs of the same configuration with several seeds form one row.
+
+--html writes a page with the table, figures (quality against cost, distributions, conditions) and, if
+--save-audio was used, audio, spectrograms and a blind listening test. The page works offline. --published adds
+scores from papers for a test set of the same name, below a line, with sources and without ranks.
+
+The hash in a result is a checksum, not a signature: it does not prevent forgery. --recheck N enhances and scores N
+random utterances again, for every system that is available here, on the test sets of --on. It exits with 1 if
+a score differs by more than 0.01 of its unit.
 """
 
 import argparse
@@ -28,74 +30,83 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  rased leaderboard                                 results/, else the project's own board
-  rased leaderboard results zoo/leaderboard         several places
-  rased leaderboard results --html page             and a page: open page/index.html
-  rased leaderboard results --baseline log-mmse     who is better than that, and how surely
+  rased leaderboard                                 results/, or the results that come with rased
+  rased leaderboard results zoo/leaderboard         results from several folders
+  rased leaderboard results --html page             also write a page: open page/index.html
+  rased leaderboard results --baseline log-mmse     test which systems are better than log-mmse
   rased leaderboard results --by snr_db condition --metric pesq-wb
-  rased leaderboard results --worst 5 --metric stoi      which utterances went wrong
-  rased leaderboard zoo/leaderboard --recheck 3 --on bundle commons-test     are the scores true?
-  rased leaderboard results --json                  for programs
+  rased leaderboard results --worst 5 --metric stoi      show the worst utterances of each system
+  rased leaderboard zoo/leaderboard --recheck 3 --on bundle commons-test     verify some scores
+  rased leaderboard results --json                  print JSON
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the words of `rased leaderboard`."""
+    """Add the arguments of `rased leaderboard`."""
     parser.epilog = EXAMPLES
     parser.add_argument(
         "results",
         nargs="*",
         type=Path,
         metavar="RESULTS",
-        help="files or folders (default: results/ where there is one, else the project's own board)",
+        help="files or folders of results (default: results/ if it exists, else those that come with rased)",
     )
-    parser.add_argument("--html", type=Path, metavar="DIR", help="write a page into DIR")
+    parser.add_argument("--html", type=Path, metavar="DIR", help="write a page into this folder")
     parser.add_argument(
-        "--baseline", default="noisy", metavar="SYSTEM", help="compare with it (default: noisy)"
+        "--baseline",
+        default="noisy",
+        metavar="SYSTEM",
+        help="system to compare with (default: noisy)",
     )
     parser.add_argument(
         "--by",
         nargs="+",
         default=[],
         metavar="FACT",
-        help="also a table by condition, snr_db, speaker, noise_type, room, t60 or drr_db",
+        help="add a table by condition, snr_db, speaker, noise_type, room, t60 or drr_db",
     )
     parser.add_argument(
         "--worst",
         type=int,
         default=0,
         metavar="N",
-        help="also each system's N worst utterances, and where their audio is",
+        help="add the N worst utterances of each system, with the paths of their audio",
     )
     parser.add_argument(
-        "--metric", metavar="NAME", help="for --by and --worst (default: the first column)"
+        "--metric", metavar="NAME", help="metric for --by and --worst (default: the first column)"
     )
     parser.add_argument(
-        "--published", action="store_true", help="also what others published, apart, with sources"
+        "--published",
+        action="store_true",
+        help="add scores from papers, with sources and without ranks",
     )
     parser.add_argument(
-        "--recheck", type=int, default=0, metavar="N", help="compute N utterances of each again"
+        "--recheck",
+        type=int,
+        default=0,
+        metavar="N",
+        help="compute N utterances of each system again",
     )
     parser.add_argument(
         "--on",
         nargs="+",
         default=["bundle"],
         metavar="TESTSET",
-        help="for --recheck: folders of test sets, or `bundle` (the default)",
+        help="test sets for --recheck: folders, or `bundle` (the default)",
     )
     parser.add_argument(
         "--columns",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="show these metrics alone (FILE.py:CLASS for one of your own)",
+        help="show only these metrics (FILE.py:CLASS for a metric of your own)",
     )
     parser.add_argument("--markdown", action="store_true", help="print tables as Markdown")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Collect, print, and write the page where asked."""
+    """Collect the results, print the tables, and write the page."""
     import json
 
     from rased.errors import ProblemsFound, RasedError
@@ -149,10 +160,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def default_results() -> Path:
-    """results/ of the working directory where it holds results, else the project's own.
+    """Return results/ of the working directory if it holds results, else the results that come with rased.
 
     Raises:
-        RasedError: neither is there.
+        RasedError: neither exists.
     """
     from rased.zoo.registry import shelves
 
@@ -162,18 +173,18 @@ def default_results() -> Path:
     for folder in shelves():
         if any((folder / "leaderboard").glob("*--*.json")):
             print(
-                "rased: no results/ here: the project's own board. Make yours with `rased evaluate`.",
+                "rased: no results/ here, showing the results that come with rased. Make yours with `rased evaluate`.",
                 file=sys.stderr,
             )
             return folder / "leaderboard"
-    raise RasedError("there is no folder results/ here: make one with `rased evaluate`.")
+    raise RasedError("the folder results/ does not exist here: make it with `rased evaluate`.")
 
 
 def _recheck(rows: "list[Result]", on: list[str], count: int) -> None:
-    """Compute some of the scores again, and say what came of it.
+    """Compute some of the scores again and print what was checked.
 
     Raises:
-        ProblemsFound: a score is off.
+        ProblemsFound: a score differs.
     """
     import numpy as np
 
@@ -181,7 +192,7 @@ def _recheck(rows: "list[Result]", on: list[str], count: int) -> None:
     from rased.evaluation.testset import BUNDLE, read_testset
 
     if count < 0:
-        raise RasedError(f"{count} utterances cannot be computed again: give 1 or more.")
+        raise RasedError(f"--recheck is {count}; give 1 or more.")
     testsets = [read_testset(BUNDLE if word == "bundle" else word) for word in on]
     found = recheck(rows, testsets, count=count, random=np.random.default_rng())
     for one in found:
@@ -189,6 +200,6 @@ def _recheck(rows: "list[Result]", on: list[str], count: int) -> None:
     problems = [sentence for one in found for sentence in one.problems]
     if problems:
         raise ProblemsFound(
-            f"{len(problems)} scores are not what this machine finds (tolerance {TOLERANCE:g}):\n  "
+            f"{len(problems)} scores differ from those computed on this machine (tolerance {TOLERANCE:g}):\n  "
             + "\n  ".join(problems)
         )

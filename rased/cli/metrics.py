@@ -1,4 +1,4 @@
-"""What `rased evaluate` can measure: unit, direction, range, what each needs, and whether it is here."""
+"""List the metrics of `rased evaluate`: unit, direction, range, requirements, and whether each is installed."""
 
 import argparse
 import json
@@ -9,23 +9,23 @@ from rased.metrics import METRICS
 
 EXAMPLES = """\
 examples:
-  rased metrics                                                the table
-  rased metrics --json                                         the same for a program
-  rased evaluate noisy --on bundle --out results --metrics full    measure all that are here
+  rased metrics                                                print the table
+  rased metrics --json                                         print it as JSON
+  rased evaluate noisy --on bundle --out results --metrics full    measure every installed metric
 
-Lists of metrics are in configs/eval: default, quick, full. What is not here gets the status
-`unavailable` in a result, never a number. Other packages add metrics by the entry point `rased.metrics`.
+configs/eval holds lists of metrics: default, quick, full. A metric that is not installed gets the status
+`unavailable` in a result, never a number. Other packages can add metrics through the entry point `rased.metrics`.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the options of `rased metrics`."""
+    """Add the arguments of `rased metrics`."""
     parser.epilog = EXAMPLES
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List every metric."""
+    """Print every metric."""
     rows = [describe(name) for name in METRICS]
     if arguments.json:
         print(json.dumps(rows, indent=2))
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """What the metric declares, and what to do before it can be measured here ("": nothing)."""
+    """Return the properties of a metric, and the command that installs it ("" if it is installed)."""
     ours = METRICS[name]
     return {
         "name": name,
@@ -47,7 +47,7 @@ def describe(name: str) -> dict[str, Any]:
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
-    """Print one line a metric, then what to do for those that are not here."""
+    """Print one line for each metric, then how to install the missing ones."""
     from rich.table import Table
 
     from rased.terminal import open_console

@@ -1,4 +1,4 @@
-"""The architectures that can be trained (every YAML below configs/model) and the methods that need no training."""
+"""List the architectures that can be trained (the YAMLs in configs/model) and the classical methods."""
 
 import argparse
 import json
@@ -14,16 +14,16 @@ from rased.models.registry import list_models, model_config
 
 EXAMPLES = """\
 examples:
-  rased models                                      the table
-  rased models --json                               the same for a program
+  rased models                                      print the table
+  rased models --json                               print it as JSON
   rased train -c model/gtcrn -c data/bundle         train one of them
-  rased enhance in.wav -o out.wav --model om-lsa    a classical method needs no training
+  rased enhance in.wav -o out.wav --model om-lsa    use a classical method, without training
 
-Latency in ms, as the DNS Challenge counts it (at most 40 there): window and look-ahead + hop. A stream's output lags
-its input by the first part less a hop. MACs are multiply-accumulates of matrix products and convolutions, recurrent
-layers among them, for one second of audio; norms, activations, biases, element-wise gates and the transform are left
-out, so figures of others that count those are larger (GTCRN: 26.3 M here, 33.0 M in its README, 39.6 M in its paper).
-Published parameters are the paper's, where this configuration is the paper's.
+Latency is in ms and follows the DNS Challenge (limit: 40 ms): window and look-ahead, plus hop. The output of a
+stream lags the input by the first part minus one hop. MACs are the multiply-accumulates of matrix products,
+convolutions and recurrent layers for one second of audio. Normalisation, activations, biases, element-wise gates
+and the transform are not counted, so other tools may report more (GTCRN: 26.3 M here, 33.0 M in its README,
+39.6 M in its paper). "published" is the paper's number of parameters, if the paper has this configuration.
 """
 
 
@@ -32,16 +32,16 @@ class Row:
     """One architecture or method.
 
     Attributes:
-        name: of its YAML (`rased train -c model/NAME`), or of the method as `rased evaluate` takes it.
-        story: how it is trained: mask, mapping, complex or waveform; "classical": not at all.
-        domain: where it works: frequency or time.
+        name: of the YAML (`rased train -c model/NAME`), or of the method (`rased evaluate NAME`).
+        story: how it is trained: mask, mapping, complex or waveform; "classical" if it is not trained.
+        domain: frequency or time.
         causal: whether it can stream.
-        algorithmic_latency_ms: window and look-ahead; None for whole utterances, as the two below.
+        algorithmic_latency_ms: window and look-ahead; None if it needs the whole utterance (as the next two).
         buffering_ms: the hop.
-        latency_ms: both together, as the DNS Challenge counts.
-        parameters: ours.
-        published_parameters: the paper's count for this configuration; None where there is none.
-        macs_per_second: multiply-accumulates for a second of audio; None for a classical method.
+        latency_ms: the sum of both, as in the DNS Challenge.
+        parameters: number of parameters, as built here.
+        published_parameters: number in the paper for this configuration; None if not given.
+        macs_per_second: multiply-accumulates for one second of audio; None for a classical method.
         paper: authors, title, venue, DOI or arXiv.
     """
 
@@ -59,13 +59,13 @@ class Row:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the options of `rased models`."""
+    """Add the arguments of `rased models`."""
     parser.epilog = EXAMPLES
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Build every architecture and every method, and print what it is."""
+    """Build every architecture and classical method, and print the table."""
     rows = [*map(describe, list_models()), *map(describe_method, METHODS)]
     if arguments.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
@@ -75,13 +75,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def describe(name: str) -> Row:
-    """Build the architecture of configs/model/NAME.yaml and count.
+    """Build the architecture of configs/model/NAME.yaml and count parameters and MACs.
 
     Raises:
         RasedError: the YAML does not describe an enhancer.
     """
     model = model_config(name)
-    with torch.device("meta"):  # shapes only: nothing is initialised
+    with torch.device("meta"):  # shapes only: no memory, no initialisation
         enhancer = build(Enhancer, model["init_args"]["enhancer"])
     return _row(
         enhancer,
@@ -93,7 +93,7 @@ def describe(name: str) -> Row:
 
 
 def describe_method(name: str) -> Row:
-    """Build the method of that name."""
+    """Return the row of a classical method."""
     return _row(METHODS[name](), name=name, story="classical", domain="frequency", macs=None)
 
 
@@ -117,7 +117,7 @@ def _row(enhancer: Enhancer, *, name: str, story: str, domain: str, macs: int | 
 
 
 def print_table(rows: list[Row]) -> None:
-    """Print one line each, the paper cut to the width of the terminal."""
+    """Print one line for each row; cut the paper to the width of the terminal."""
     from rich.table import Table
 
     from rased.terminal import open_console

@@ -1,4 +1,4 @@
-"""Write the batch that a run trained on in one step: WAV files, and what was drawn for each mixture."""
+"""Write the batch of one training step again: WAV files, and the random choices behind each mixture."""
 
 import argparse
 import itertools
@@ -19,30 +19,32 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  rased replay runs/mine --step 1200                  into runs/mine/replay/001200
-  rased replay mine --step 1200 --out batch --json    and what was drawn on stdout
+  rased replay runs/mine --step 1200                  write to runs/mine/replay/001200
+  rased replay mine --step 1200 --out batch --json    also print the random choices as JSON
 
-Steps count from 1; step N is row N - 1 of metrics.csv. For every mixture of every rank there are
-INDEX-noisy.wav, -target, -early, -late and -noise (32-bit float, mixed on the CPU), INDEX being its place in the
-epoch, and batch.json tells keys, crops, SNR, level, room, shaping and distortions. A step that was done twice,
-because the run was killed and went on from an earlier checkpoint, is given as it was done last."""
+Steps count from 1: step N is row N - 1 of metrics.csv. For every mixture of every rank, the folder holds
+INDEX-noisy.wav, -target, -early, -late and -noise (32-bit float, mixed on the CPU). INDEX is the position in the
+epoch. batch.json holds keys, crops, SNR, level, room, spectral shaping and distortions. If a step ran twice,
+because the run was killed and resumed from an earlier checkpoint, the last one is written."""
 
 PARTS = ("noisy", "target", "early", "late", "noise")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `rased replay` understands."""
+    """Add the arguments of `rased replay`."""
     parser.epilog = EXAMPLES
-    parser.add_argument("run", metavar="RUN", help="folder (or name) of a run")
+    parser.add_argument("run", metavar="RUN", help="folder or name of a run")
     parser.add_argument("--step", type=int, required=True, metavar="N", help="number of the step")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: RUN/replay/N")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), help="folder that holds all runs"
+    )
     add_allow(parser)
-    parser.add_argument("--json", action="store_true", help="print what was drawn as JSON")
+    parser.add_argument("--json", action="store_true", help="print the random choices as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the batch and say what it is."""
+    """Write the batch and print one line for each mixture."""
     from rased.cli.train import find_run
 
     folder = find_run(arguments.run, arguments.runs)
@@ -64,10 +66,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def replay(folder: Path, step: int, out: Path, *, allow: Sequence[str] = ()) -> dict[str, Any]:
-    """Write the mixtures of one step of a run below `out`, and return what batch.json holds.
+    """Write the mixtures of one training step to `out`, and return the content of batch.json.
 
     Raises:
-        RasedError: the run has not come to this step, or its data are not what they were.
+        RasedError: the run has not reached this step, or its data have changed since.
     """
     import soundfile
 
@@ -76,12 +78,10 @@ def replay(folder: Path, step: int, out: Path, *, allow: Sequence[str] = ()) -> 
 
     launches = read_launches(folder)
     if not launches:
-        raise RasedError(f"'{folder}' has not begun to train: it holds no launches.yaml.")
+        raise RasedError(f"'{folder}' has not started to train: launches.yaml is missing.")
     reached = max(_logged(folder), *(max(one.step, one.broke or 0) for one in launches))
     if not 1 <= step <= reached:
-        raise RasedError(
-            f"--step is {step}; the steps of '{folder}' count from 1 and have come to {reached}."
-        )
+        raise RasedError(f"--step is {step}; '{folder}' has the steps 1 to {reached}.")
     launch = launch_of(launches, step)
     data = _data(launch, allow)
     plan = data.plan("train")
@@ -121,7 +121,7 @@ def replay(folder: Path, step: int, out: Path, *, allow: Sequence[str] = ()) -> 
 
 
 def _logged(folder: Path) -> int:
-    """The last step of which the run has left a trace: in its metrics or its last checkpoint."""
+    """Return the last step found in the metrics or in the last checkpoint."""
     from rased.tensors import read_checkpoint
     from rased.training.metrics import NAME, read_metrics
 
@@ -135,7 +135,7 @@ def _logged(folder: Path) -> int:
 
 
 def _data(launch: "Launch", allow: Sequence[str]) -> "MixtureDataModule":
-    """The data module of a launch, reading what it read."""
+    """Build the data module of a launch; check that its corpora are the ones that the run used."""
     from pytorch_lightning import LightningDataModule
 
     from rased.building import build
@@ -147,27 +147,27 @@ def _data(launch: "Launch", allow: Sequence[str]) -> "MixtureDataModule":
     callbacks = trainer.get("callbacks") if isinstance(trainer, dict) else None
     if "GradientAccumulationScheduler" in str(callbacks or ""):
         raise RasedError(
-            "the run changed accumulate_grad_batches on its way (GradientAccumulationScheduler): its steps cannot be "
-            "told from the launch; use `rased data stream` to hear its samples."
+            "the run changed accumulate_grad_batches during training (GradientAccumulationScheduler), so its steps "
+            "cannot be reconstructed; list its samples with `rased data stream` instead."
         )
     spec = launch.config.get("data") or {}
     data = build(LightningDataModule, spec, classes=allowing(allow), where="data")
     if not isinstance(data, MixtureDataModule) or isinstance(data, FramesDataModule):
         raise RasedError(
-            f"the run trained on {type(data).__name__}, whose batches are no mixtures that could be heard."
+            f"the run trained on {type(data).__name__}, which does not make mixtures; there is no audio to write."
         )
-    data.cache = None  # nothing is read twice
+    data.cache = None  # every recording is read once, so a cache would not help
     for corpus in data.plan("train").corpora:
         if corpus.digest() != launch.corpora[corpus.role]:
             raise RasedError(
-                f"the {corpus.role} is not what the run trained on: {', '.join(data.sources[corpus.role])} has changed "
-                "since. Bring back the shards of then."
+                f"the {corpus.role} corpus has changed since the run trained: {', '.join(data.sources[corpus.role])}. "
+                "Restore the shards of that time."
             )
     return data
 
 
 def _drawn(plan: "Plan", epoch: int, batch: "Batch", row: int) -> dict[str, Any]:
-    """What chance decided about one mixture."""
+    """Return the random choices of one mixture."""
     from rased.data.mixtures.distortions import names
 
     drawn = plan.draw(epoch, int(batch["index"][row]))

@@ -1,4 +1,4 @@
-"""What verbs print alike: times in words, JSON, a bar on stderr."""
+"""Output that several verbs share: durations in words, JSON, a progress bar on stderr."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def duration(seconds: float) -> str:
-    """Return a time in words.
+    """Return a duration in words.
 
     >>> duration(5025.4), duration(59.6)
     ('1 h 23 min 45 s', '1 min 00 s')
@@ -20,13 +20,13 @@ def duration(seconds: float) -> str:
 
 
 def print_json(content: Any) -> None:
-    """Print plain data for a program to read."""
+    """Print plain data as JSON."""
     print(json.dumps(content, ensure_ascii=False, indent=1))
 
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Any]:
-    """Give a function (done, total) that moves a bar on stderr; silent when that is no terminal."""
+    """Give a function (done, total) that moves a progress bar on stderr; draw nothing without a terminal."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,

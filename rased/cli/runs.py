@@ -1,6 +1,6 @@
-"""The runs on this disk, without any account: how far each came, how they differ, their curves.
+"""List the runs on this disk, compare their settings and plot their curves. No account is needed.
 
-Without names: all runs in the folder. With names: these side by side, and the settings in which
+Without names: list all runs in the folder. With names: list these runs, and the settings in which
 they differ.
 """
 
@@ -16,34 +16,38 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  rased runs                                 what lies in runs/
-  rased runs --runs elsewhere
-  rased runs gru gru-wide --png curves.png   compare two, and draw their curves
+  rased runs                                 list the runs in runs/
+  rased runs --runs elsewhere                list the runs in another folder
+  rased runs gru gru-wide --png curves.png   compare two runs and plot their curves
   rased runs gru --png loss.png --metric train/loss train/grad_norm
-  rased runs gru --json                      for programs, with all curves
+  rased runs gru --json                      print JSON, with all curves
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the words of `rased runs`."""
+    """Add the arguments of `rased runs`."""
     parser.epilog = EXAMPLES
-    parser.add_argument("run", nargs="*", metavar="RUN", help="name in the folder, or a path")
+    parser.add_argument("run", nargs="*", metavar="RUN", help="name or path of a run")
     parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder (default: runs)"
+        "--runs",
+        type=Path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="folder that holds all runs (default: runs)",
     )
-    parser.add_argument("--png", type=Path, metavar="FILE", help="draw the curves into a picture")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="plot the curves into this file")
     parser.add_argument(
         "--metric",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="curves to draw (default: losses and validation)",
+        help="curves to plot (default: losses and validation metrics)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List or compare."""
+    """Print the table of runs, or a comparison of some of them."""
     from rased.terminal import open_console
     from rased.training.runs import differences, draw_curves, list_runs, read_run
 

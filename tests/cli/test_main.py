@@ -35,12 +35,12 @@ def test_version(capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["trian"], "there is no verb 'trian'; did you mean 'train'?"),
-        (["--vresion"], "'--vresion' is not understood here; did you mean '--version'?"),
+        (["trian"], "unknown verb 'trian'; did you mean 'train'?"),
+        (["--vresion"], "unknown argument '--vresion'; did you mean '--version'?"),
         (["enhance", "a.wav", "-o", "b.wav", "--modle", "x"], "--model"),
         (["enhance", "a.wav", "-o", "b.wav", "--model", "x", "--josn"], "did you mean '--json'?"),
         (["enhance"], "the following arguments are required: IN"),
-        (["zoo", "lsit"], "'lsit' is not one of the choices; did you mean 'list'?"),
+        (["zoo", "lsit"], "'lsit' is not a valid choice; did you mean 'list'?"),
         (["zoo"], "the following arguments are required: VERB (see `rased zoo --help`)"),
     ],
 )

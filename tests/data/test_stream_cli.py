@@ -37,10 +37,13 @@ def test_json_holds_what_was_drawn(capsys):
         (["--samples", "5:5"], "range of indices"),
         (["--samples", "x"], "range of indices"),
         (["--samples", "0:99999"], "an epoch has 1600"),
-        (["--samples", "0:8", "--workers", "-2"], "--workers is -2; it is 0 or more"),
-        (["--samples", "0:8", "--world-size", "0"], "--world-size is 0; it is 1 or more"),
-        (["--samples", "0:8", "--epoch", "-1"], "--epoch is -1; it is 0 or more"),
-        (["--samples", "0:8", "--epoch", "5000000"], "--epoch is 5000000; the last one is 524287"),
+        (["--samples", "0:8", "--workers", "-2"], "--workers is -2; it must be 0 or more"),
+        (["--samples", "0:8", "--world-size", "0"], "--world-size is 0; it must be 1 or more"),
+        (["--samples", "0:8", "--epoch", "-1"], "--epoch is -1; it must be 0 or more"),
+        (
+            ["--samples", "0:8", "--epoch", "5000000"],
+            "--epoch is 5000000; the largest epoch is 524287",
+        ),
     ],
 )
 def test_wrong_ranges_are_named(capsys, words, sentence):

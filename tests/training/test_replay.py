@@ -172,7 +172,7 @@ def test_data_that_are_gone_or_have_changed_are_named(root: Path, tmp_path: Path
 
 
 def test_a_run_that_has_not_begun_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RasedError, match=r"has not begun to train: it holds no launches\.yaml"):
+    with pytest.raises(RasedError, match=r"has not started to train: launches\.yaml is missing"):
         replay(tmp_path, 1, tmp_path / "out")
 
 

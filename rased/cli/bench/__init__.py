@@ -1,4 +1,4 @@
-"""Measure this machine: memory of long jobs, speed of the zoo's models."""
+"""Measure speed and memory on this machine."""
 
 import argparse
 import json
@@ -14,31 +14,31 @@ from rased.cli.bench import resume as bench_resume
 
 EXAMPLES = """\
 examples:
-  rased bench loader                         audio seconds per CPU second, from shards to mixtures
-  rased bench frames                         the same, to a file of frames and from it
+  rased bench loader                         data loading: audio seconds per CPU second
+  rased bench frames                         frame features: audio seconds per CPU second, writing and reading
   rased bench memory                         peak memory of long jobs, and how it grows with the input
-  rased bench resume                         what it costs to go on within an epoch
+  rased bench resume                         cost of resuming in the middle of an epoch
   rased bench inference                      real-time factor of every checkpoint, on one thread
-  rased bench evaluate                       what processes and batches gain in an evaluation
-  rased bench VERB --help                    what a verb takes, with examples
+  rased bench evaluate                       gain of processes and batches in an evaluation
+  rased bench VERB --help                    options of a benchmark, with examples
 """
 
 VERBS: dict[str, tuple[ModuleType, str]] = {
     "loader": (bench_loader, "audio seconds per CPU second, from shards to mixtures"),
-    "frames": (bench_frames, "audio seconds per CPU second, to a file of frames and from it"),
+    "frames": (bench_frames, "audio seconds per CPU second, writing and reading frame features"),
     "memory": (bench_memory, "peak memory of long jobs"),
-    "resume": (bench_resume, "CPU seconds to the first batch from within an epoch"),
-    "inference": (bench_inference, "speed of the checkpoints"),
+    "resume": (bench_resume, "CPU seconds to the first batch when resuming within an epoch"),
+    "inference": (bench_inference, "real-time factor of the checkpoints"),
     "evaluate": (
         bench_evaluate,
-        "seconds of an evaluation with one and two processes, and batches",
+        "duration of an evaluation with one and two processes, and with batches",
     ),
 }
 """Each module defines `add_arguments(parser)` and `measure(arguments) -> {job: {key: value}}`, or {job: value}."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the sub-verbs of `rased bench`."""
+    """Add the benchmarks of `rased bench`."""
     parser.epilog = EXAMPLES
     verbs = parser.add_subparsers(dest="sub_verb", required=True, metavar="VERB")
     for name, (module, summary) in VERBS.items():
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Dispatch, and print what was found."""
+    """Run one benchmark and print its figures."""
     figures = VERBS[arguments.sub_verb][0].measure(arguments)
     if arguments.json:
         print(json.dumps(figures, indent=1))

@@ -1,4 +1,4 @@
-"""What processes and batches gain in an evaluation: seconds with one and with two, alone and together."""
+"""Measure how much processes and batches speed up an evaluation."""
 
 import argparse
 import subprocess
@@ -22,31 +22,37 @@ examples:
   rased bench evaluate --system gru-mask-16k om-lsa --metrics default
   rased bench evaluate --on testsets/mine --rounds 3 --json
 
-processes: `rased evaluate` as it is typed, from its start to its end, with --jobs 1 and --jobs 2. one_s and
-two_s are seconds of the clock (least of the rounds), faster is their ratio; one_cpu_s and two_cpu_s are
-processor seconds of all processes, and quiet is 2 one_cpu_s / two_cpu_s: what two cores that nobody else
-uses could give.
-Each system: processor seconds for enhancing the test set one utterance at a time (alone_s) and in the
-batches of an evaluation (batched_s), their ratio, and the largest difference of the two outputs. Where
-batches do not pay, an evaluation makes none: both are the same.
+Processes: a complete `rased evaluate` with --jobs 1 and --jobs 2. one_s and two_s are wall-clock seconds (minimum
+of the rounds), faster is their ratio. one_cpu_s and two_cpu_s are processor seconds of all processes; quiet is
+2 one_cpu_s / two_cpu_s, the speed-up to expect on two idle cores.
+Each system: processor seconds to enhance the test set one utterance at a time (alone_s) and in the batches of
+an evaluation (batched_s), their ratio, and the largest difference between the two outputs. Where batches do
+not pay, an evaluation uses none, and both are the same.
 """
 
 _RASED = "import sys; from rased.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define what `rased bench evaluate` understands."""
+    """Add the arguments of `rased bench evaluate`."""
     parser.epilog = EXAMPLES
     parser.add_argument(
-        "--system", nargs="+", default=["log-mmse"], help="as for `rased evaluate` (%(default)s)"
+        "--system",
+        nargs="+",
+        default=["log-mmse"],
+        help="as in `rased evaluate` (default: %(default)s)",
     )
-    parser.add_argument("--on", default="bundle", metavar="TESTSET", help="a folder, or `bundle`")
-    parser.add_argument("--metrics", nargs="+", default=["quick"], help="as for `rased evaluate`")
-    parser.add_argument("--rounds", type=int, default=1, help="of each measurement (1)")
+    parser.add_argument(
+        "--on", default="bundle", metavar="TESTSET", help="folder of a test set, or `bundle`"
+    )
+    parser.add_argument("--metrics", nargs="+", default=["quick"], help="as in `rased evaluate`")
+    parser.add_argument(
+        "--rounds", type=int, default=1, help="repetitions of each measurement (default: 1)"
+    )
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Processes for all systems, then batches for each."""
+    """Measure the processes for all systems, then the batches of each system."""
     from rased.evaluation.scoring.systems import resolve
     from rased.evaluation.scoring.workers import one_thread
     from rased.evaluation.testset import BUNDLE, read_testset
@@ -79,7 +85,7 @@ def _processes(arguments: argparse.Namespace, rounds: range) -> dict[str, float]
 
 
 def _evaluation(arguments: argparse.Namespace, jobs: int) -> tuple[float, float]:
-    """Seconds of the clock and of processors for `rased evaluate`."""
+    """Return wall-clock and processor seconds of one `rased evaluate`."""
     before, started = children_seconds(), time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="rased-bench-") as out:
         words = ["evaluate", *arguments.system, "--on", arguments.on, "--out", out]
@@ -96,7 +102,7 @@ def _evaluation(arguments: argparse.Namespace, jobs: int) -> tuple[float, float]
 def _batches(
     system: "System", enhancer: "Enhancer", testset: "EvaluationSet", rounds: range
 ) -> dict[str, float]:
-    """Least of the rounds; the batches are those of an evaluation of this system alone."""
+    """Return the minimum of the rounds; the batches are those of an evaluation of this system alone."""
     import torch
 
     from rased import audio

@@ -1,4 +1,4 @@
-"""Speed of `rased data frames` and of reading its file: audio seconds per CPU second, one process, one thread."""
+"""Measure `rased data frames` and reading its file: audio seconds per CPU second, one process, one thread."""
 
 import argparse
 import statistics
@@ -19,14 +19,14 @@ examples:
 
 Audio seconds per CPU second, median of the rounds:
   log_power        from speech shards to the finished file
-  mixtures         from mixing to the finished file of pairs (noisy, target), bundled corpus
-  read_windows     batches of 512 frames at random, with 7 frames of context, noise and target
-  read_utterances  whole pairs, one behind the other
+  mixtures         from mixing to the finished file of (noisy, target) pairs, bundled corpus
+  read_windows     random batches of 512 frames, with 7 frames of context, noisy and target
+  read_utterances  complete pairs, one after the other
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define what `rased bench frames` understands."""
+    """Add the arguments of `rased bench frames`."""
     parser.epilog = EXAMPLES
     parser.add_argument(
         "--speech",
@@ -35,16 +35,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="speech shards (default: the bundled ones)",
     )
     parser.add_argument(
-        "--mixtures", type=int, default=200, metavar="N", help="mixtures of 4 s (default 200)"
+        "--mixtures",
+        type=int,
+        default=200,
+        metavar="N",
+        help="number of 4 s mixtures (default: 200)",
     )
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default 3")
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, float]:
-    """Audio seconds per CPU second of each job."""
+    """Return audio seconds per CPU second of each job."""
     import torch
 
-    import rased.data.frames.datamodule  # noqa: F401 (not within a measured time)
+    import rased.data.frames.datamodule  # noqa: F401 (keeps the import out of the measured time)
     from rased.data.frames.file import FrameFile, Framing
     from rased.data.frames.sources import MixtureRecipe, Mixtures, Recordings
     from rased.data.frames.writer import write_frames
@@ -76,7 +80,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
 
 
 def _speed(work: Callable[[], float]) -> float:
-    """Seconds of audio that some work is about, per second of CPU that it takes."""
+    """Run a job that returns its seconds of audio; return audio seconds per CPU second."""
     begun = time.process_time()
     seconds = work()
     return seconds / (time.process_time() - begun)

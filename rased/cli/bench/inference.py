@@ -1,4 +1,4 @@
-"""Real-time factor of checkpoints on one thread: seconds of work for a second of audio."""
+"""Measure the real-time factor of checkpoints: processing seconds per second of audio, on one thread."""
 
 import argparse
 import statistics
@@ -11,19 +11,21 @@ examples:
   rased bench inference                      every checkpoint of the zoo
   rased bench inference --model NAME --json
 
-Below 1 is faster than real time.
+A real-time factor below 1 is faster than real time.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define what `rased bench inference` understands."""
+    """Add the arguments of `rased bench inference`."""
     parser.epilog = EXAMPLES
-    parser.add_argument("--seconds", type=float, default=10.0, help="length of the audio")
+    parser.add_argument(
+        "--seconds", type=float, default=10.0, help="length of the audio in seconds (default: 10)"
+    )
     parser.add_argument("--model", help="name or folder of a checkpoint (default: all)")
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Real-time factor on one thread: whole files, and chunk by chunk where the model is causal."""
+    """Return real-time factors on one thread: whole files, and chunk by chunk for causal models."""
     import torch
 
     from rased.zoo import list_checkpoints, load
@@ -52,7 +54,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 
 def _factor(work: Any, seconds: float) -> float:
-    """Median of three, after one to warm up."""
+    """Return the median of three runs, after one warm-up run."""
     import torch
 
     times = []

@@ -1,4 +1,4 @@
-"""Speed of the loader: seconds of mixtures in a second of one CPU, 4 s crops of 10 s recordings in rooms of 1 s."""
+"""Measure data loading: seconds of mixtures per CPU second (4 s crops of 10 s recordings, 1 s responses)."""
 
 import argparse
 import statistics
@@ -19,60 +19,62 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  rased bench loader                            on generated recordings
-  rased bench loader --dir FOLDER --json        on the audio files in FOLDER/speech, FOLDER/noise, FOLDER/rir
+  rased bench loader                            use generated recordings
+  rased bench loader --dir FOLDER --json        use the audio files in FOLDER/speech, FOLDER/noise, FOLDER/rir
 
 Audio seconds per CPU second on one thread of one process, median of the rounds:
-  decode_only      two crops decoded from loose FLAC files, nothing else: the bound of what FLAC allows
-  flac_load        shards to batches: drawn, decoded, put together; the mixing is the accelerator's
+  decode_only      decode two crops from separate FLAC files, nothing else: the upper bound for FLAC
+  flac_load        from FLAC shards to batches: draw, decode, collate; mixing is left to the accelerator
   pcm16_load       the same from shards of raw 16-bit samples
   ram_load         the same from recordings that an earlier epoch left in memory (cache: ram)
-  flac_mix_cpu     flac_load and the mixing: noisy, early target, late reverberation, noise
-  pcm16_mix_cpu    pcm16_load and the mixing
-and in audio seconds per second of a clock, on a machine that does nothing else:
-  flac_workers_1   flac_load by one worker process; flac_workers_2 by two
+  flac_mix_cpu     flac_load and mixing: noisy, early target, late reverberation, noise
+  pcm16_mix_cpu    pcm16_load and mixing
+and in audio seconds per wall-clock second, meaningful only on an idle machine:
+  flac_workers_1   flac_load in one worker process; flac_workers_2 in two
 """
 
 ROLES: tuple["Role", ...] = ("speech", "noise", "rir")
 SAMPLE_RATE = 16_000
 SECONDS = 4.0
 SHARE = 4
-"""Items of a round by worker processes over those of the others, so that starting them counts less."""
+"""Factor on the items of a round with worker processes, so that their start-up weighs less."""
 LONG = 10
 """Seconds of a generated recording."""
 
 
 Job = Callable[[int], float]
-"""Audio seconds a second in an epoch, given its number."""
+"""A job: takes the number of an epoch, returns audio seconds per second."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define what `rased bench loader` understands."""
+    """Add the arguments of `rased bench loader`."""
     parser.epilog = EXAMPLES
     parser.add_argument(
         "--dir",
         type=Path,
         metavar="FOLDER",
-        help="audio files in FOLDER/speech, FOLDER/noise and FOLDER/rir; default: generated ones",
+        help="folder with audio files in speech, noise and rir (default: generated files)",
     )
     parser.add_argument(
-        "--items", type=int, default=300, metavar="N", help="mixtures a round; default 300"
+        "--items", type=int, default=300, metavar="N", help="mixtures in a round (default: 300)"
     )
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default 3")
-    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="default 16")
+    parser.add_argument(
+        "--batch-size", type=int, default=16, metavar="N", help="mixtures in a batch (default: 16)"
+    )
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, float]:
-    """Audio seconds per CPU second of each way of loading.
+    """Return audio seconds per CPU second of each way of loading.
 
     Raises:
-        RasedError: less than one item or round, or a folder that lacks one of the three.
+        RasedError: an option is below 1, or the folder lacks speech, noise or rir.
     """
     import torch
 
     items, rounds = arguments.items, arguments.rounds
     if min(items, rounds, arguments.batch_size) < 1:
-        raise RasedError("--items, --rounds and --batch-size are 1 or more.")
+        raise RasedError("--items, --rounds and --batch-size must be 1 or more.")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -91,7 +93,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
 
 
 def _jobs(source: Path, scratch: Path, items: int, batch_size: int) -> dict[str, Job]:
-    """What is measured."""
+    """Return the jobs to measure, by name."""
     from rased.data.datamodule import Loader
     from rased.data.mixtures.cache import keep
     from rased.data.mixtures.mixing import Mixer, Mixing
@@ -122,7 +124,7 @@ def _jobs(source: Path, scratch: Path, items: int, batch_size: int) -> dict[str,
         def epoch(number: int) -> float:
             batches.epoch = number
             loaded = iter(batches)
-            next(loaded)  # by then the processes run
+            next(loaded)  # the worker processes are running after the first batch
             start = time.perf_counter()
             count = sum(len(batch["key"]) for batch in loaded)
             return SECONDS * count / (time.perf_counter() - start)

@@ -1,4 +1,4 @@
-"""Peak resident memory of long jobs, everything imported, and how it grows with the input."""
+"""Measure the peak resident memory of long jobs, imports included, and how it grows with the input."""
 
 import argparse
 import json
@@ -12,42 +12,52 @@ from typing import Any
 EXAMPLES = """\
 examples:
   rased bench memory                              all jobs on 2 generated hours
-  rased bench memory --job pack --hours 10        one of them on more
-  rased bench memory --hours 0.5 --json           less, for a program to read
+  rased bench memory --job pack --hours 10        one job, on more audio
+  rased bench memory --hours 0.5 --json           less audio, output as JSON
 
 enhance: one file of that length through a checkpoint. long: one WAV file of that length into FLAC shards.
 pack: a folder of 10-second WAV files into FLAC shards. frames: log-power of these shards into one file.
-load: an epoch of mixtures of them, read by one process. verify, info: of them. Each runs in a process of
-its own, on an eighth of the input and on all of it; the slope is the difference of the peaks over that of
-the inputs.
+load: an epoch of mixtures of the shards, read by one process. verify, info: check and list the shards. Each job
+runs in a separate process, on an eighth of the input and on all of it. The slope is the difference of the two
+peaks divided by the difference of the two inputs.
 """
 
 JOBS = ("enhance", "long", "pack", "frames", "load", "verify", "info")
 _OF_SHARDS = {"frames", "load", "verify", "info"}
 SHARE = 8
-"""The slope of memory is taken between this part of the input and the whole."""
+"""Share of the input at the lower end of the slope."""
 SECONDS = 10.0
-"""Length of a file in a generated corpus, but for `long`."""
+"""Seconds of a file in a generated corpus; the job `long` uses one long file."""
 
 Figures = dict[str, float]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define what `rased bench memory` understands."""
+    """Add the arguments of `rased bench memory`."""
     parser.epilog = EXAMPLES
-    parser.add_argument("--hours", type=float, default=2.0, help="of generated audio (default 2)")
     parser.add_argument(
-        "--job", action="append", choices=JOBS, help="what to measure (default: all); repeatable"
+        "--hours", type=float, default=2.0, help="hours of generated audio (default: 2)"
     )
-    parser.add_argument("--sample-rate", type=int, default=16_000, help="of the audio, in Hz")
-    parser.add_argument("--channels", type=int, default=1, help="of the file to enhance")
     parser.add_argument(
-        "--model", help="name or folder of the checkpoint to enhance with (default: the first)"
+        "--job", action="append", choices=JOBS, help="job to measure (default: all); repeatable"
+    )
+    parser.add_argument(
+        "--sample-rate",
+        type=int,
+        default=16_000,
+        help="sample rate of the audio in Hz (default: 16000)",
+    )
+    parser.add_argument(
+        "--channels", type=int, default=1, help="channels of the file to enhance (default: 1)"
+    )
+    parser.add_argument(
+        "--model",
+        help="name or folder of the checkpoint for `enhance` (default: the first of the zoo)",
     )
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Peak and slope of each job."""
+    """Return peak and slope of each job."""
     jobs = [job for job in JOBS if job in (arguments.job or JOBS)]
     part, whole = (
         _measured(jobs, hours, arguments) for hours in (arguments.hours / SHARE, arguments.hours)
@@ -94,7 +104,7 @@ def _enhance(folder: Path, seconds: float, arguments: argparse.Namespace) -> Fig
 def _pack(
     corpus: Path, shards: Path, count: int, seconds: float, arguments: argparse.Namespace
 ) -> Figures:
-    """Pack a generated corpus, which goes when it is packed."""
+    """Pack a generated corpus; the corpus is deleted afterwards."""
     corpus.mkdir()
     for number in range(count):
         _generate_file(corpus / f"{number:06d}.wav", seconds, arguments.sample_rate, 1, seed=number)
@@ -106,7 +116,7 @@ def _pack(
 
 
 def _run(child: str, *words: str, of: Path) -> Figures:
-    """Figures that a process tells in its last line, and the size of its input."""
+    """Run a process and return the figures that it prints in its last line, with the size of its input."""
     done = subprocess.run(
         [sys.executable, "-c", _HEAD + child, *words], capture_output=True, text=True, check=False
     )
@@ -156,7 +166,7 @@ sys.exit(code)
 def _generate_file(
     path: Path, seconds: float, sample_rate: int, channels: int, seed: int = 0
 ) -> None:
-    """Coloured noise that swells and fades, written in blocks."""
+    """Write coloured noise that swells and fades, in blocks."""
     import numpy as np
 
     from rased import audio

@@ -1,4 +1,4 @@
-"""What it costs to go on within an epoch: CPU seconds to the first batch, from its beginning and from far within."""
+"""Measure the cost of resuming within an epoch: CPU seconds to the first batch, from the start and from late."""
 
 import argparse
 import itertools
@@ -17,23 +17,29 @@ examples:
   rased bench resume                           an epoch of 1 M samples, from 0 and from 900 000
   rased bench resume --samples 10000000 --json
 
-CPU seconds for each way to shuffle. The corpus is an index of so many utterances that point at the
-bytes of the bundled ones. `open` is what every start takes, `reading` what reading up to the position
-would take at the pace of this loader."""
+Figures are CPU seconds for each way to shuffle. The corpus is an index of that many utterances that all point to
+the bundled audio. `open` is the cost of every start. `reading` estimates the cost of reading up to the position
+instead of jumping to it."""
 
 ROUNDS = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `rased bench resume` understands."""
+    """Add the arguments of `rased bench resume`."""
     parser.epilog = EXAMPLES
-    parser.add_argument("--samples", type=int, default=1_000_000, help="samples in the epoch")
-    parser.add_argument("--at", type=float, default=0.9, help="share of the epoch that is done")
-    parser.add_argument("--batch-size", type=int, default=16, help="samples in a batch")
+    parser.add_argument(
+        "--samples", type=int, default=1_000_000, help="samples in the epoch (default: 1000000)"
+    )
+    parser.add_argument(
+        "--at", type=float, default=0.9, help="position as a share of the epoch (default: 0.9)"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=16, help="samples in a batch (default: 16)"
+    )
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """CPU seconds by shuffle: first batch from position 0 and from the share, medians of several epochs."""
+    """Return CPU seconds to the first batch for each way to shuffle, at both positions (medians of several epochs)."""
     from rased.data.mixtures.corpus import Corpus
     from rased.data.mixtures.plan import Plan, Scene
 
@@ -69,7 +75,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _write(folder: Path, samples: int) -> None:
-    """An index of many utterances, the bytes of the bundled ones again and again."""
+    """Write an index of many utterances that repeat the bundled audio."""
     from rased.data.shards.index import INDEX, bundle, locate
 
     speech = locate(bundle(), "speech")
@@ -86,7 +92,7 @@ def _write(folder: Path, samples: int) -> None:
 
 
 def _first(plan: "Plan", epoch: int, position: int, batch_size: int) -> float:
-    """CPU seconds to the first batch of an epoch from a position; what the plan keeps of other epochs does not help."""
+    """Return CPU seconds to the first batch of an epoch from a position (each call in a new epoch: no cache helps)."""
     from rased.data.mixtures.stream import stream
 
     begun = time.process_time()
@@ -96,7 +102,7 @@ def _first(plan: "Plan", epoch: int, position: int, batch_size: int) -> float:
 
 
 def _pace(plan: "Plan", batch_size: int, batches: int = 20) -> float:
-    """CPU seconds a sample, once the stream runs."""
+    """Return CPU seconds per sample of a running stream."""
     from rased.data.mixtures.stream import stream
 
     running = iter(stream(plan, epoch=0, batch_size=batch_size))

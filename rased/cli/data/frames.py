@@ -1,4 +1,4 @@
-"""`rased data frames`: frame features of a whole corpus in one HDF5 file, in flat memory."""
+"""`rased data frames`: write frame features of a whole corpus to one HDF5 file, in constant memory."""
 
 import argparse
 from pathlib import Path
@@ -14,19 +14,19 @@ EXAMPLES = """\
 examples:
   rased data frames shards/speech --out speech.h5
   rased data frames shards/speech --features log_mel,mfcc --bands 40 --out speech.h5
-  rased data frames -c data/frames --hours 10 --out frames.h5       pairs (noisy, target) to train from
+  rased data frames -c data/frames --hours 10 --out frames.h5       pairs (noisy, target) for training
   rased train -c model/dnn-mapping -c data/frames --data.init_args.file frames.h5
 
-From shards: the features of every recording, as frames/clean. From a data section (-c): those of
-training mixtures, as frames/noisy and frames/target; their index and sha256 are those of `rased data
-stream`. Beside them: an index of the utterances, mean and variance, and how the file was made. A run
-that was cut off goes on when the same command is given again. Shards are hashed before they are read: what is not as
-it was packed is left out, named, and counted against --max-bad.
+With SHARDS: the features of every recording, as frames/clean. With a data section (-c): the features of
+training mixtures, as frames/noisy and frames/target; their index and sha256 equal those of `rased data
+stream`. The file also holds an index of the utterances, mean and variance, and its settings. Run the same
+command again to continue an interrupted run. Shards are hashed before they are read. A shard or sample that has
+changed since packing is skipped, named, and counted against --max-bad.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `rased data frames` understands."""
+    """Add the arguments of `rased data frames`."""
     parser.epilog = EXAMPLES
     parser.add_argument(
         "shards", nargs="*", metavar="SHARDS", help="folder of speech shards, or 'bundle'"
@@ -37,41 +37,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="YAML",
-        help="data section of mixtures, instead of SHARDS; merged left to right",
+        help="YAML with a data section for mixtures, instead of SHARDS; repeatable, merged left to right",
     )
     amount = parser.add_mutually_exclusive_group()
-    amount.add_argument("--mixtures", type=int, metavar="N", help="how many; with -c")
-    amount.add_argument("--hours", type=float, metavar="H", help="of mixtures; with -c")
+    amount.add_argument("--mixtures", type=int, metavar="N", help="number of mixtures (with -c)")
+    amount.add_argument("--hours", type=float, metavar="H", help="hours of mixtures (with -c)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file")
     parser.add_argument(
         "--features",
         default="log_power",
         metavar="LIST",
-        help="one or several, as log_power,mfcc; default log_power",
+        help="one or more features, such as log_power,mfcc (default: log_power)",
     )
     parser.add_argument(
-        "--bands", type=int, default=40, help="of log_mel, log_erb, mfcc; default 40"
+        "--bands", type=int, default=40, help="bands of log_mel, log_erb and mfcc (default: 40)"
     )
-    parser.add_argument("--coefficients", type=int, default=20, help="of mfcc; default 20")
-    parser.add_argument("--n-fft", type=int, default=512, help="transform in samples; default 512")
-    parser.add_argument("--hop-length", type=int, default=256, help="in samples; default 256")
-    parser.add_argument("--win-length", type=int, default=512, help="in samples; default 512")
+    parser.add_argument(
+        "--coefficients", type=int, default=20, help="coefficients of mfcc (default: 20)"
+    )
+    parser.add_argument("--n-fft", type=int, default=512, help="FFT size in samples (default: 512)")
+    parser.add_argument("--hop-length", type=int, default=256, help="hop in samples (default: 256)")
+    parser.add_argument(
+        "--win-length", type=int, default=512, help="window in samples (default: 512)"
+    )
     parser.add_argument("--window", default="sqrt_hann", choices=("sqrt_hann", "hann", "hamming"))
     parser.add_argument(
         "--max-bad",
         type=float,
         default=0.01,
         metavar="SHARE",
-        help="stop when more than this share cannot be read; default 0.01",
+        help="stop if more than this share cannot be read (default: 0.01)",
     )
     parser.add_argument(
-        "--allow-bad", action="store_true", help="exit 0 although utterances were skipped"
+        "--allow-bad", action="store_true", help="exit with 0 even if utterances were skipped"
     )
-    parser.add_argument("--json", action="store_true", help="print what was done as JSON")
+    parser.add_argument("--json", action="store_true", help="print a summary as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the file and tell about it."""
+    """Write the file and print a summary."""
     from rased.data.frames.file import Framing
     from rased.data.frames.writer import write_frames
     from rased.layers.features import FEATURES
@@ -117,7 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"skipped: {sentence}")
     if written.skipped and not arguments.allow_bad:
         raise ProblemsFound(
-            f"{len(written.skipped)} utterances could not be read and are missing in {written.path}; the other "
+            f"{len(written.skipped)} utterances could not be read and are missing from {written.path}; the other "
             f"{written.utterances} are in it (--allow-bad accepts that)."
         )
     return 0
@@ -128,27 +132,29 @@ def _source(arguments: argparse.Namespace) -> "FrameSource":
     from rased.data.frames.sources import Mixtures, Recordings
 
     if bool(arguments.shards) == bool(arguments.config):
-        raise RasedError("Give either SHARDS, or a data section of mixtures as -c data/frames.")
+        raise RasedError(
+            "Give either SHARDS, or a data section for mixtures such as -c data/frames."
+        )
     if arguments.shards:
         if arguments.mixtures is not None or arguments.hours is not None:
             raise RasedError(
-                "--mixtures and --hours count mixtures: give a data section as -c data/frames instead of "
-                "SHARDS, whose recordings are all taken."
+                "--mixtures and --hours apply to mixtures: give a data section such as -c data/frames instead of "
+                "SHARDS. All recordings of SHARDS are used."
             )
         return Recordings(arguments.shards)
     if arguments.mixtures is None and arguments.hours is None:
-        raise RasedError("Say how many mixtures: --mixtures 9000, or --hours 10.")
+        raise RasedError("Give the number of mixtures: --mixtures 9000, or --hours 10.")
     recipe = _recipe(load_configs(arguments.config))
     count = arguments.mixtures
     if count is None:
         count = round(3600 * arguments.hours / recipe.scene.segment)
     if count < 1:
-        raise RasedError(f"{count} mixtures are none: give --mixtures 1 or more.")
+        raise RasedError(f"The number of mixtures is {count}: give --mixtures 1 or more.")
     return Mixtures(recipe.plan(), recipe.mixing, count)
 
 
 def _recipe(config: dict[str, Any]) -> Any:
-    """The part of a data section that the mixtures depend on."""
+    """Return the part of a data section that determines the mixtures."""
     from dataclasses import fields
 
     from rased.building import build

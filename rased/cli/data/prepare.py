@@ -1,4 +1,4 @@
-"""`rased data corpora` and `rased data prepare`: public corpora, and how they become shards."""
+"""`rased data corpora` and `rased data prepare`: list public corpora, and convert one into shards."""
 
 import argparse
 import json
@@ -11,9 +11,9 @@ from rased.errors import ProblemsFound
 
 CORPORA_EXAMPLES = """\
 examples:
-  rased data corpora                              the table
-  rased data corpora vctk                         one of them: splits, layout, citation, downloads
-  rased data corpora --json                       all of it, for a program
+  rased data corpora                              print the table
+  rased data corpora vctk                         show one corpus: splits, layout, citation, downloads
+  rased data corpora --json                       print everything as JSON
 """
 
 PREPARE_EXAMPLES = """\
@@ -21,79 +21,99 @@ examples:
   rased data prepare musan --root corpora/musan --out shards/musan --download
   rased data prepare librispeech --root corpora --out shards/ls --download --part train-clean-100 dev-clean
   rased data prepare fsd50k --root corpora/fsd50k --out shards/fsd --licence CC0 CC-BY
-  rased data prepare folder --root my-recordings --out shards/mine       speech/, noise/, rir/ of your own
+  rased data prepare folder --root my-recordings --out shards/mine       your own speech/, noise/, rir/
 
-What is not downloaded must lie below --root as its authors publish it (`rased data corpora NAME`
-shows a path). OUT gets one folder of shards a role, and `testset` where the corpus has a test set
-of its own. The same command goes on where it was interrupted.
+Without --download, the corpus must be in --root with the folders of its authors (`rased data corpora NAME` shows
+an example path). OUT gets one folder of shards for each role, and `testset` if the corpus has its own test
+set. Run the same command again to continue an interrupted run.
 """
 
 
 def add_corpora_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare `rased data corpora`."""
+    """Add the arguments of `rased data corpora`."""
     parser.epilog = CORPORA_EXAMPLES
-    parser.add_argument("name", nargs="?", metavar="CORPUS", help="one of them in full")
-    parser.add_argument("--json", action="store_true", help="print it as JSON")
+    parser.add_argument("name", nargs="?", metavar="CORPUS", help="show all details of this corpus")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def add_prepare_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare `rased data prepare`."""
+    """Add the arguments of `rased data prepare`."""
     parser.epilog = PREPARE_EXAMPLES
-    parser.add_argument("corpus", metavar="CORPUS", help="a name of `rased data corpora`")
     parser.add_argument(
-        "--root", type=Path, required=True, metavar="DIR", help="where the corpus is or will be"
+        "corpus", metavar="CORPUS", help="name of a corpus (see `rased data corpora`)"
+    )
+    parser.add_argument(
+        "--root",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of the corpus, or of its downloads",
     )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for the shards"
     )
     parser.add_argument(
-        "--download", action="store_true", help="fetch what is not there, checked and resumed"
+        "--download",
+        action="store_true",
+        help="download missing files; checked, and resumed if interrupted",
     )
     parser.add_argument(
-        "--part", nargs="+", default=[], metavar="NAME", help="only these parts of the corpus"
+        "--part", nargs="+", default=[], metavar="NAME", help="use only these parts of the corpus"
     )
     parser.add_argument(
         "--role",
         nargs="+",
         default=[],
         choices=("speech", "noise", "rir"),
-        help="only these roles; default all that the corpus has",
+        help="use only these roles (default: all roles of the corpus)",
     )
     parser.add_argument(
         "--licence",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="only recordings under these licences, as CC0 CC-BY",
+        help="use only recordings with these licences, such as CC0 CC-BY",
     )
     parser.add_argument(
         "--all-channels",
         action="store_true",
-        help="every microphone with a file of its own; default the first",
+        help="pack the file of every microphone (default: only the first)",
     )
     parser.add_argument(
-        "--codec", default="flac", choices=("flac", "pcm16"), help="as for pack; default flac"
+        "--codec", default="flac", choices=("flac", "pcm16"), help="as in `pack` (default: flac)"
     )
     parser.add_argument(
-        "--sample-rate", type=int, default=16_000, metavar="HZ", help="default 16000"
+        "--sample-rate",
+        type=int,
+        default=16_000,
+        metavar="HZ",
+        help="resample to this rate (default: 16000)",
     )
     parser.add_argument(
-        "--shard-mb", type=float, default=256.0, metavar="N", help="megabytes; default 256"
+        "--shard-mb",
+        type=float,
+        default=256.0,
+        metavar="N",
+        help="megabytes in a shard (default: 256)",
     )
     parser.add_argument(
-        "--jobs", type=int, default=0, metavar="N", help="files at once; default one per core"
+        "--jobs",
+        type=int,
+        default=0,
+        metavar="N",
+        help="files decoded in parallel (default: one per core)",
     )
     parser.add_argument(
-        "--max-bad", type=float, default=0.1, metavar="SHARE", help="as for pack; default 0.1"
+        "--max-bad", type=float, default=0.1, metavar="SHARE", help="as in `pack` (default: 0.1)"
     )
     parser.add_argument(
-        "--allow-bad", action="store_true", help="exit 0 although bad files were skipped"
+        "--allow-bad", action="store_true", help="exit with 0 even if bad files were skipped"
     )
-    parser.add_argument("--json", action="store_true", help="print what was done as JSON")
+    parser.add_argument("--json", action="store_true", help="print a summary as JSON")
 
 
 def run_corpora(arguments: argparse.Namespace) -> int:
-    """Print the table, or one corpus."""
+    """Print the table of corpora, or the details of one."""
     from rased.data.corpora import CORPORA, find
 
     chosen = [find(arguments.name)] if arguments.name else list(CORPORA.values())
@@ -153,7 +173,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def run_prepare(arguments: argparse.Namespace) -> int:
-    """Download, walk, pack, and say what came of it."""
+    """Download and pack a corpus, and print a summary."""
     from rased.data.corpora import find
     from rased.data.preparation.prepare import prepare
 
@@ -218,7 +238,7 @@ def _print_json(done: Any) -> None:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Give a function (what, done, total) that moves one bar a task; silent without a terminal."""
+    """Give a function (what, done, total) that moves one progress bar per task; draw nothing without a terminal."""
     from rich.progress import Progress, TaskID, TimeRemainingColumn
 
     from rased.terminal import PlainColumn, open_console

@@ -1,4 +1,4 @@
-"""`rased data rooms`: simulated rooms as shards of impulse responses."""
+"""`rased data rooms`: simulate rooms and write their impulse responses as shards."""
 
 import argparse
 import json
@@ -14,75 +14,97 @@ examples:
   rased data rooms --out shards/rir --count 1000 --seed 1 --microphones 4 --spacing 0.04
   rased data rooms --out shards/rir --count 500 --seed 1 --split train=0.8,valid=0.1,test=0.1
 
-Empty boxes of 2.5 x 2.5 x 2.3 to 10 x 8 x 4 m. The same command gives the same files for any --jobs;
-a run that was cut off goes on when it is given again. The json of each response holds the geometry,
-and T60 and direct-to-reverberant ratio as measured. A room is in one split only. Measured responses
-are packed with `rased data pack DIR --role rir`. Needs pyroomacoustics: pip install 'rased[rooms]'.
+Rooms are empty boxes of 2.5 x 2.5 x 2.3 m to 10 x 8 x 4 m. The same command gives the same files for any --jobs;
+run it again to continue an interrupted run. The JSON of each response holds the geometry, and the measured
+T60 and direct-to-reverberant ratio. All responses of a room are in one split. To pack measured responses, use
+`rased data pack DIR --role rir`. Needs pyroomacoustics: pip install 'rased[rooms]'.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `rased data rooms` understands."""
+    """Add the arguments of `rased data rooms`."""
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for the shards"
     )
     parser.add_argument("--count", type=int, required=True, metavar="N", help="number of rooms")
-    parser.add_argument("--seed", type=int, required=True, metavar="S", help="of all that is drawn")
+    parser.add_argument(
+        "--seed", type=int, required=True, metavar="S", help="seed of all random choices"
+    )
     parser.add_argument(
         "--t60",
         type=_range,
         default="0.15,1.0",
         metavar="LOW,HIGH",
-        help="range of the reverberation time in seconds; default 0.15,1.0",
+        help="range of the reverberation time in seconds (default: 0.15,1.0)",
     )
     parser.add_argument(
         "--positions",
         type=int,
         default=1,
         metavar="K",
-        help="places of a microphone or array in a room, each a response of its own; default 1",
+        help="positions of the microphone or array in each room, with one response each (default: 1)",
     )
     parser.add_argument(
         "--microphones",
         type=int,
         default=1,
         metavar="N",
-        help="of an array, the channels of each response; default 1",
+        help="microphones of the array, the channels of each response (default: 1)",
     )
     parser.add_argument(
-        "--array", default="circle", choices=("circle", "line"), help="its shape; default circle"
+        "--array",
+        default="circle",
+        choices=("circle", "line"),
+        help="shape of the array (default: circle)",
     )
     parser.add_argument(
         "--spacing",
         type=float,
         default=0.05,
         metavar="M",
-        help="metres from a microphone of the array to the next; default 0.05",
+        help="distance in metres between neighbouring microphones (default: 0.05)",
     )
     parser.add_argument(
         "--split",
         type=_shares,
         default="train",
         metavar="SHARES",
-        help="a name, or shares of the rooms as train=0.8,valid=0.2; default train",
+        help="a split, or shares of the rooms such as train=0.8,valid=0.2 (default: train)",
     )
     parser.add_argument(
-        "--sample-rate", type=int, default=16_000, metavar="HZ", help="default 16000"
+        "--sample-rate",
+        type=int,
+        default=16_000,
+        metavar="HZ",
+        help="sample rate in Hz (default: 16000)",
     )
-    parser.add_argument("--codec", default="flac", choices=("flac", "pcm16"), help="default flac")
     parser.add_argument(
-        "--shard-mb", type=float, default=16.0, metavar="N", help="megabytes a shard; default 16"
+        "--codec",
+        default="flac",
+        choices=("flac", "pcm16"),
+        help="format of the samples (default: flac)",
     )
     parser.add_argument(
-        "--jobs", type=int, default=0, metavar="N", help="processes; default one per core"
+        "--shard-mb",
+        type=float,
+        default=16.0,
+        metavar="N",
+        help="megabytes in a shard (default: 16)",
     )
-    parser.add_argument("--json", action="store_true", help="print what was done as JSON")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of processes (default: one per core)",
+    )
+    parser.add_argument("--json", action="store_true", help="print a summary as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Simulate and tell what is there."""
+    """Simulate the rooms and print a summary."""
     from rased.data.preparation.rooms import RoomRecipe, simulate
 
     recipe = RoomRecipe(
@@ -117,7 +139,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _range(text: str) -> tuple[float, float]:
-    """Read two numbers.
+    """Parse two numbers.
 
     >>> _range("0.2,0.6")
     (0.2, 0.6)
@@ -125,12 +147,12 @@ def _range(text: str) -> tuple[float, float]:
     try:
         low, high = (float(word) for word in text.split(","))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a range as 0.2,0.6") from error
+        raise argparse.ArgumentTypeError(f"'{text}' is not a range; write it as 0.2,0.6") from error
     return low, high
 
 
 def _shares(text: str) -> dict[str, float]:
-    """Read a split or several with their shares.
+    """Parse one split, or several with their shares.
 
     >>> _shares("train"), _shares("train=0.8,valid=0.2")
     ({'train': 1.0}, {'train': 0.8, 'valid': 0.2})
@@ -141,5 +163,7 @@ def _shares(text: str) -> dict[str, float]:
         pairs = (word.split("=") for word in text.split(","))
         return {name.strip(): float(share) for name, share in pairs}
     except ValueError as error:
-        message = f"'{text}' is neither a split nor shares as train=0.8,valid=0.2"
+        message = (
+            f"'{text}' is neither a split nor a list of shares; write train, or train=0.8,valid=0.2"
+        )
         raise argparse.ArgumentTypeError(message) from error

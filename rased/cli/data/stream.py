@@ -1,4 +1,4 @@
-"""`rased data stream`: the samples of an epoch as a table that two machines can compare."""
+"""`rased data stream`: list the mixtures of an epoch, as a table that two machines can compare."""
 
 import argparse
 import hashlib
@@ -11,17 +11,17 @@ from rased.errors import ProblemsFound, RasedError
 
 EXAMPLES = """\
 examples:
-  rased data stream -c data/bundle --samples 0:8                 what the first eight mixtures are
+  rased data stream -c data/bundle --samples 0:8                 list the first eight mixtures
   rased data stream -c data/bundle --samples 0:64 --hashes       the same lines for any --workers
   rased data stream -c data/bundle --samples 0:64 --hashes --workers 2 --world-size 3
 
-One line a mixture: index, key of the speech, noise and room, SNR, level, distortions (where the scene
-has any) and, with --hashes, the SHA-256 of noisy and target. Every draw is a function of (seed, epoch, index).
-What cannot be read is missing among them, named on stderr, and the exit code is 1."""
+One line for each mixture: index; keys of speech, noise and room; SNR; level; distortions (if the scene
+has any); and, with --hashes, the SHA-256 of noisy and target. Every draw is a function of (seed, epoch, index).
+A mixture that cannot be read is left out and named on stderr, and the exit code is 1."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `rased data stream` understands."""
+    """Add the arguments of `rased data stream`."""
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
@@ -30,19 +30,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="YAML",
-        help="data section; merged left to right",
+        help="YAML with a data section; repeatable, merged left to right",
     )
-    parser.add_argument("--samples", required=True, metavar="A:B", help="from index A up to B - 1")
-    parser.add_argument("--epoch", type=int, default=0, help="number of the epoch (default 0)")
+    parser.add_argument("--samples", required=True, metavar="A:B", help="from index A to B - 1")
+    parser.add_argument("--epoch", type=int, default=0, help="number of the epoch (default: 0)")
     parser.add_argument("--split", choices=["train", "valid"], default="train")
-    parser.add_argument("--workers", type=int, default=0, help="reading processes")
     parser.add_argument(
-        "--world-size", type=int, default=1, help="ranks to play, one after the other"
+        "--workers", type=int, default=0, help="number of reader processes (default: 0)"
+    )
+    parser.add_argument(
+        "--world-size", type=int, default=1, help="number of ranks to simulate, one after the other"
     )
     parser.add_argument(
         "--hashes", action="store_true", help="mix, and print a hash of every mixture"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -60,8 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
         for reason in skipped:
             print(f"skipped: {reason}", file=sys.stderr)
         raise ProblemsFound(
-            f"{len(skipped)} of {end - begin} samples could not be read and are missing above: check the shards "
-            "with `rased data verify`."
+            f"{len(skipped)} of {end - begin} samples could not be read and are missing from the list: check the "
+            "shards with `rased data verify`."
         )
     return 0
 
@@ -75,22 +77,22 @@ def _check(arguments: argparse.Namespace) -> None:
         ("--epoch", arguments.epoch, 0),
     ):
         if value < least:
-            raise RasedError(f"{option} is {value}; it is {least} or more.")
+            raise RasedError(f"{option} is {value}; it must be {least} or more.")
     if arguments.epoch >= EPOCHS:
-        raise RasedError(f"--epoch is {arguments.epoch}; the last one is {EPOCHS - 1}.")
+        raise RasedError(f"--epoch is {arguments.epoch}; the largest epoch is {EPOCHS - 1}.")
 
 
 def _range(text: str) -> tuple[int, int]:
     begin, colon, end = text.partition(":")
     if not (colon and begin.isdecimal() and end.isdecimal() and int(begin) < int(end)):
-        raise RasedError(f"--samples is '{text}'; it is a range of indices such as 0:64.")
+        raise RasedError(f"--samples is '{text}'; give a range of indices such as 0:64.")
     return int(begin), int(end)
 
 
 def _rows(
     arguments: argparse.Namespace, begin: int, end: int, skipped: list[str]
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row a mixture, and note the reasons of those that could not be read."""
+    """Yield one row per mixture; collect the reasons of those that could not be read in `skipped`."""
     from pytorch_lightning import LightningDataModule
 
     from rased.building import build
@@ -103,10 +105,10 @@ def _rows(
         raise RasedError("The configuration has no section 'data': add -c data/bundle.")
     data = build(LightningDataModule, config["data"])
     if not isinstance(data, MixtureDataModule):
-        raise RasedError(f"{type(data).__name__} makes no mixtures: use a MixtureDataModule.")
+        raise RasedError(f"{type(data).__name__} does not make mixtures: use a MixtureDataModule.")
     plan = data.plan(arguments.split)
     if end > plan.count:
-        raise RasedError(f"--samples ends at {end} and an epoch has {plan.count} samples.")
+        raise RasedError(f"--samples ends at {end}, but an epoch has {plan.count} samples.")
     plan.count = end
     for rank in range(arguments.world_size):
         loader = Loader(

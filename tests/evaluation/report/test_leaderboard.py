@@ -384,7 +384,7 @@ def test_without_results_the_project_s_own_board_is_shown(tmp_path, monkeypatch,
     assert main(["leaderboard"]) == 0
     shown = capsys.readouterr()
     assert "gru-mask-16k" in shown.out
-    assert "the project's own board" in shown.err
+    assert "the results that come with rased" in shown.err
 
 
 def test_without_results_those_of_the_folder_come_first(rows, tmp_path, monkeypatch, capsys):

@@ -36,7 +36,7 @@ def test_an_invented_score_is_found(scored, folder, tmp_path, capsys):
     words = ["leaderboard", str(tmp_path / "results"), "--recheck", "2", "--on", str(folder)]
     assert main(words) == 1
     said = capsys.readouterr().err
-    assert "2 scores are not what this machine finds (tolerance 0.01)" in said
+    assert "2 scores differ from those computed on this machine (tolerance 0.01)" in said
     assert "noisy on tiny: 4 scores of" in said
     assert said.count("log-mmse on tiny, u") == 2
     path.unlink()
