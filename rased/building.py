@@ -1,8 +1,8 @@
-"""Specs in, objects out: typed values go to typed parameters, and nothing is parsed a second time.
+"""Build objects from specs (configuration data), with every value checked against the type annotations.
 
-A spec is {"class_path": "package.module.Class", "init_args": {...}}. Which classes it may name is for
-`rased.classes` to say. A value must have the type that the parameter's annotation names: where a class is expected
-stands a spec, never a string; text stays text.
+A spec is {"class_path": "package.module.Class", "init_args": {...}}. `rased.classes` decides which classes it may
+name. A value must have the type of the parameter's annotation and is never converted from text. A parameter whose
+annotation is a class takes a nested spec.
 """
 
 import dataclasses
@@ -20,16 +20,16 @@ from rased.errors import RasedError, cut, nearest, shown
 
 T = TypeVar("T")
 Spec = Mapping[str, Any]
-"""An object as data: {"class_path": "package.module.Class", "init_args": {...}}."""
+"""Configuration of an object: {"class_path": "package.module.Class", "init_args": {...}}."""
 
 _SPEC_KEYS = ("class_path", "init_args")
 _MOST = 10_000
-"""Values in a spec."""
+"""Maximum number of values in a spec."""
 _DEEPEST = 32
 _LONGEST = 10_000
-"""Characters of a text."""
+"""Maximum number of characters in a text."""
 _LARGEST = 2**53
-"""The largest whole number."""
+"""Largest integer."""
 _WORDS = {
     bool: "true or false",
     int: "a whole number",
@@ -41,11 +41,11 @@ _WORDS = {
 
 @dataclasses.dataclass(frozen=True)
 class _Way:
-    """How values become objects.
+    """How specs are converted.
 
     Attributes:
-        classes: which classes a spec may name.
-        dry: check only.
+        classes: the classes that a spec may name.
+        dry: check only; build nothing.
     """
 
     classes: Classes
@@ -53,23 +53,23 @@ class _Way:
 
 
 class _UnfitError(Exception):
-    """A value that does not fit an annotation; says what would."""
+    """A value does not fit its annotation. The message says what would fit."""
 
 
 def build(
     kind: type[T], spec: Any, *, classes: Classes = OWN, where: str = "the configuration"
 ) -> T:
-    """Make the object that a spec describes, nested specs and dataclasses included.
+    """Build the object that a spec describes, including nested specs and dataclasses.
 
     Args:
         kind: class that the object must be an instance of.
         spec: {"class_path": ..., "init_args": {...}}.
-        classes: which classes it may name; `OWN` is for what the user wrote himself.
-        where: names the spec in messages.
+        classes: the classes that it may name; `OWN` is for configurations that the user wrote.
+        where: name of the spec in error messages.
 
     Raises:
-        RasedError: a class or key that does not exist (with the nearest name) or is not allowed, a value of the
-            wrong type, a class that is not a `kind`, or values that the class does not take.
+        RasedError: a class or key does not exist (the message suggests the nearest name) or is not allowed, a value
+            has the wrong type, the class is not a `kind`, or the class rejects the values.
 
     >>> from rased.signal.stft import STFT
     >>> spec = {"class_path": "rased.signal.stft.STFT", "init_args": {"hop_length": 128}}
@@ -83,10 +83,10 @@ def build(
 def maker(
     kind: type[T], spec: Any, *, classes: Classes = OWN, where: str = "the configuration"
 ) -> Callable[..., T]:
-    """What makes the object of a spec when it is called with the arguments that no spec can hold.
+    """Return a function that builds the object of a spec, given the arguments that a spec cannot contain.
 
     Raises:
-        RasedError: see `build`; it is raised when the object is made, too.
+        RasedError: see `build`. Calling the function may raise it, too.
 
     >>> from torch.optim import Optimizer
     >>> make = maker(Optimizer, {"class_path": "torch.optim.SGD", "init_args": {"momentum": 0.9}})
@@ -96,7 +96,7 @@ def maker(
 
 
 def verify(kind: type, spec: Any, *, classes: Classes, where: str = "the configuration") -> None:
-    """Check all that `build` checks, values included, and build nothing.
+    """Check everything that `build` checks, values included, without building anything.
 
     Raises:
         RasedError: see `build`.
@@ -106,14 +106,12 @@ def verify(kind: type, spec: Any, *, classes: Classes, where: str = "the configu
 
 
 def check(spec: Any, *, classes: Classes = OWN, where: str = "") -> type:
-    """Check the class and the keys of a spec, nested ones too, and return the class.
-
-    The values are for `build` to check.
+    """Check class and keys of a spec and of nested specs, and return the class. Values are not checked.
 
     Args:
         spec: {"class_path": ..., "init_args": {...}}.
-        classes: which classes it may name.
-        where: dotted place of the spec in its file, for the message.
+        classes: the classes that it may name.
+        where: dotted position of the spec in its file, for error messages.
 
     Raises:
         RasedError: see `build`.
@@ -124,10 +122,10 @@ def check(spec: Any, *, classes: Classes = OWN, where: str = "") -> type:
 
 
 def check_arguments(cls: type, arguments: Any, *, classes: Classes = OWN, where: str = "") -> None:
-    """Check the names of a class's arguments, and what is nested in their values.
+    """Check the names of a class's arguments, and the specs nested in their values.
 
     Raises:
-        RasedError: with the nearest name.
+        RasedError: an unknown name; the message suggests the nearest one.
     """
     annotations = _arguments(cls, arguments, where)
     for key, value in arguments.items():
@@ -135,10 +133,10 @@ def check_arguments(cls: type, arguments: Any, *, classes: Classes = OWN, where:
 
 
 def check_size(spec: Any, where: str) -> None:
-    """Refuse what is too large to be a spec, however its parts are shared.
+    """Reject a spec that is too large, also one that repeats the same part many times through aliases.
 
     Raises:
-        RasedError: too many values, too deep, a text that is too long, a number that is too large.
+        RasedError: too many values, nesting too deep, a text too long, or an integer too large.
     """
     count = 0
     waiting = [(spec, 0)]
@@ -146,29 +144,29 @@ def check_size(spec: Any, where: str) -> None:
         item, depth = waiting.pop()
         count += 1
         if count > _MOST or depth > _DEEPEST:
-            raise RasedError(f"{where} holds too many values, or values too deep in each other.")
+            raise RasedError(f"{where} has too many values, or nests them too deeply.")
         if isinstance(item, Mapping):
             waiting += [(one, depth + 1) for pair in item.items() for one in pair]
         elif isinstance(item, list | tuple):
             waiting += [(one, depth + 1) for one in item]
         elif isinstance(item, str) and len(item) > _LONGEST:
-            raise RasedError(f"{where} holds a text of {len(item)} characters.")
+            raise RasedError(f"{where} has a text of {len(item)} characters, which is too long.")
         elif isinstance(item, int) and abs(item) > _LARGEST:
-            raise RasedError(f"{where} holds {shown(item)}, and numbers may be at most 2^53.")
+            raise RasedError(f"{where} has the number {shown(item)}; numbers may be at most 2^53.")
 
 
 def _built(spec: Any, kind: Any, way: _Way, where: str) -> Callable[..., Any]:
-    """What makes the object of a spec, its arguments made already."""
+    """Return a function that makes the object of a spec; its arguments are already converted."""
     cls = _class_of(spec, way, where)
     if isinstance(kind, type) and not issubclass(cls, kind):
         raise RasedError(
-            f"{where}: '{cut(spec['class_path'])}' is not a {kind.__name__}, and one is needed here."
+            f"{where}: '{cut(spec['class_path'])}' is not a {kind.__name__}, which is required here."
         )
     return _call(cls, spec.get("init_args") or {}, way, where)
 
 
 def _call(cls: type, arguments: Any, way: _Way, where: str) -> Callable[..., Any]:
-    """What makes an instance: the class with its keyword arguments, its errors as one sentence."""
+    """Return a function that makes an instance: the class with keyword arguments, and errors as one sentence."""
     annotations = _arguments(cls, arguments, where)
     given = {}
     for key, value in arguments.items():
@@ -176,7 +174,7 @@ def _call(cls: type, arguments: Any, way: _Way, where: str) -> Callable[..., Any
         try:
             given[key] = _convert(value, annotations[key], way, place)
         except _UnfitError as unfit:
-            raise RasedError(f"{place} is {shown(value)}, and must be {unfit}.") from None
+            raise RasedError(f"{place} is {shown(value)}; it must be {unfit}.") from None
     if way.dry:
         return _make_nothing
     maker = _Maker(cls, **given)
@@ -185,11 +183,11 @@ def _call(cls: type, arguments: Any, way: _Way, where: str) -> Callable[..., Any
 
 
 def _make_nothing(*_: Any, **__: Any) -> None:
-    """What a dry run makes."""
+    """Stand in for the object in a dry run."""
 
 
 class _Maker(partial[Any]):
-    """A class with its keyword arguments; what it raises for values that do not suit each other is one sentence."""
+    """A class with its keyword arguments. An exception from its constructor becomes a RasedError of one sentence."""
 
     where: str
 
@@ -210,9 +208,9 @@ class _Maker(partial[Any]):
 
 def _class_of(spec: Any, way: _Way, where: str) -> type:
     if not isinstance(spec, Mapping) or "class_path" not in spec:
-        found = "" if isinstance(spec, Mapping) else f", and is {shown(spec)}"
+        found = "" if isinstance(spec, Mapping) else f", but is {shown(spec)}"
         raise RasedError(
-            f"{where} needs a class_path{found}: write class_path: package.module.Class and init_args: "
+            f"{where} needs a class_path{found}: write class_path: package.module.Class, and init_args: "
             "below it."
         )
     _check_keys(spec, _SPEC_KEYS, where)
@@ -220,11 +218,9 @@ def _class_of(spec: Any, way: _Way, where: str) -> type:
 
 
 def _arguments(cls: type, arguments: Any, where: str) -> dict[str, Any]:
-    """Annotations of what a class can be given; what it is given must be among them."""
+    """Return the annotations of a class's parameters; check that every given argument is one of them."""
     if not isinstance(arguments, Mapping):
-        raise RasedError(
-            f"{where or cls.__name__} must hold a mapping, and holds {shown(arguments)}."
-        )
+        raise RasedError(f"{where or cls.__name__} must be a mapping, but is {shown(arguments)}.")
     annotations = _parameters(cls)
     place = where or "the configuration"
     _check_keys(arguments, annotations, f"{place} ({cls.__name__})")
@@ -238,7 +234,7 @@ def _check_keys(given: Mapping[Any, Any], known: Collection[str], where: str) ->
 
 
 def _check_value(value: Any, annotation: Any, where: str, classes: Classes) -> None:
-    """Follow nested specs, lists of them, and dataclasses given by their fields."""
+    """Check nested specs, lists of specs, and dataclasses given by their fields."""
     if isinstance(value, Mapping):
         if "class_path" in value:
             check(value, classes=classes, where=where)
@@ -259,20 +255,20 @@ def _check_value(value: Any, annotation: Any, where: str, classes: Classes) -> N
 
 def _needs_class(where: str) -> RasedError:
     return RasedError(
-        f"{where} holds a mapping without a class_path: write class_path: package.module.Class and "
-        "init_args: below it, or a plain value."
+        f"{where} is a mapping without a class_path: write class_path: package.module.Class, and "
+        "init_args: below it, or give a plain value."
     )
 
 
 def _parameters(cls: type) -> dict[str, Any]:
-    """Names and annotations of what a class can be given, through **kwargs to its bases."""
+    """Return names and annotations of a class's parameters; follow **kwargs into its base classes."""
     found: dict[str, Any] = {}
     for base in inspect.getmro(cls):
         if base is object or "__init__" not in vars(base):
             continue
         try:
             signature = inspect.signature(base.__init__, eval_str=True)
-        except Exception:  # an annotation in quotes that names nothing
+        except Exception:  # a quoted annotation that cannot be resolved
             signature = inspect.signature(base.__init__)
         open_ended = False
         for name, parameter in list(signature.parameters.items())[1:]:
@@ -286,7 +282,7 @@ def _parameters(cls: type) -> dict[str, Any]:
 
 
 def _classes(annotation: Any) -> list[type]:
-    """The classes that an annotation names: those of a union, of a list's items and so on."""
+    """Return the classes in an annotation, including the members of unions and the items of lists."""
     if isinstance(annotation, type) and not typing.get_args(annotation):
         return [] if annotation in _WORDS or annotation is inspect.Parameter.empty else [annotation]
     origin = typing.get_origin(annotation)
@@ -296,10 +292,10 @@ def _classes(annotation: Any) -> list[type]:
 
 
 def _convert(value: Any, annotation: Any, way: _Way, where: str) -> Any:
-    """A value as the annotation wants it.
+    """Convert a value to the type of an annotation.
 
     Raises:
-        _UnfitError: it does not fit; what would.
+        _UnfitError: the value does not fit; the message says what would.
         RasedError: a nested spec is wrong.
     """
     origin, inside = typing.get_origin(annotation), typing.get_args(annotation)
@@ -320,7 +316,7 @@ def _convert(value: Any, annotation: Any, way: _Way, where: str) -> Any:
     if origin is Callable or annotation is Callable:
         return _maker(value, inside, way, where)
     if (origin or annotation) is type:
-        raise _UnfitError("left out (a class itself cannot be given)")
+        raise _UnfitError("left out (a class cannot be given in a configuration)")
     if isinstance(origin or annotation, type):
         return _of_class(value, origin or annotation, inside, way, where)
     raise _UnfitError("left out")
@@ -335,7 +331,7 @@ def _scalar(value: Any, kind: type) -> Any:
 
 
 def _one_of(value: Any, kinds: Sequence[Any], way: _Way, where: str) -> Any:
-    """The first kind of a union that a value fits; whole numbers before others."""
+    """Convert a value to the first type of a union that it fits; integers are tried before other types."""
     wanted: list[str] = []
     refusals: list[RasedError] = []
     for kind in sorted(kinds, key=lambda kind: kind is float):
@@ -351,17 +347,17 @@ def _one_of(value: Any, kinds: Sequence[Any], way: _Way, where: str) -> Any:
 
 
 def _maker(value: Any, inside: Sequence[Any], way: _Way, where: str) -> Callable[..., Any]:
-    """A class that will be called with more arguments: Callable[[int, int], Network] takes the spec of a Network."""
+    """Return a factory: an annotation such as Callable[[int, int], Network] takes the spec of a Network."""
     made = inside[1] if len(inside) == 2 else None
     if not isinstance(made, type):
-        raise _UnfitError("left out (a function cannot be given)")
+        raise _UnfitError("left out (a function cannot be given in a configuration)")
     if not isinstance(value, Mapping):
         raise _UnfitError(f"a mapping with the class_path of a {made.__name__}")
     return _built(value, made, way, where)
 
 
 def _of_class(value: Any, kind: type, inside: Sequence[Any], way: _Way, where: str) -> Any:
-    """A list, a mapping, a path, a dataclass by its fields, or an object by its spec."""
+    """Convert a value to a list, mapping, path, dataclass (by its fields) or object (by its spec)."""
     if issubclass(kind, Mapping):
         if not isinstance(value, Mapping):
             raise _UnfitError("a mapping")
@@ -395,19 +391,19 @@ _LISTS: tuple[type, ...] = (
 
 
 def _items(value: Any, kind: type, inside: Sequence[Any], way: _Way, where: str) -> Any:
-    """A list or a tuple, each item as its annotation wants it."""
+    """Convert a list or a tuple, each item to its annotation."""
     if not isinstance(value, list | tuple):
         raise _UnfitError("a list")
     fixed = issubclass(kind, tuple) and bool(inside) and inside[-1] is not Ellipsis
     if fixed and len(inside) != len(value):
-        raise _UnfitError(f"a list of {len(inside)}")
+        raise _UnfitError(f"a list of {len(inside)} items")
     kinds = inside if fixed else [inside[0] if inside else Any] * len(value)
     items = []
     for index, (item, annotation) in enumerate(zip(value, kinds, strict=True)):
         try:
             items.append(_convert(item, annotation, way, f"{where}[{index}]"))
         except _UnfitError as unfit:
-            raise _UnfitError(f"a list; item {index} must be {unfit}") from None
+            raise _UnfitError(f"a list whose item {index} is {unfit}") from None
     if issubclass(kind, tuple):
         return tuple(items)
     return kind(items) if kind in (set, frozenset) else items

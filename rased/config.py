@@ -1,4 +1,4 @@
-"""Configuration: YAML files found by short names, merged left to right, with keys set from outside."""
+"""Configuration: find YAML files by short names, merge them left to right, and override single keys."""
 
 import os
 import tempfile
@@ -17,9 +17,9 @@ _SPEC_KEYS = {"class_path", "init_args"}
 
 
 def cache_folder() -> Path:
-    """Where fetched checkpoints and shards are kept: $RASED_CACHE, $XDG_CACHE_HOME/rased or ~/.cache/rased.
+    """Return the folder for downloads: $RASED_CACHE, $XDG_CACHE_HOME/rased or ~/.cache/rased.
 
-    A user without a home folder has one among the temporary files.
+    A user without a home folder gets one in the folder of temporary files.
     """
     given, base = os.environ.get("RASED_CACHE"), os.environ.get("XDG_CACHE_HOME")
     if given:
@@ -33,10 +33,10 @@ def cache_folder() -> Path:
 
 
 def config_folder() -> Path:
-    """Folder of the project's YAMLs: configs/ of a checkout, rased/assets/configs of a wheel.
+    """Return the folder of the YAMLs that come with rased: configs/ of a checkout, rased/assets/configs of a wheel.
 
     Raises:
-        RasedError: neither is there.
+        RasedError: neither exists.
     """
     for folder in (_PACKAGE.parent / "configs", _PACKAGE / "assets" / "configs"):
         if folder.is_dir():
@@ -47,7 +47,7 @@ def config_folder() -> Path:
 
 
 def config_names() -> list[str]:
-    """Short names of the project's YAMLs: "model/gtcrn" for configs/model/gtcrn.yaml."""
+    """Return the short names of the YAMLs that come with rased, such as "model/gtcrn" for configs/model/gtcrn.yaml."""
     folder = config_folder()
     return sorted(
         path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")
@@ -55,10 +55,10 @@ def config_names() -> list[str]:
 
 
 def find_config(name: str) -> Path:
-    """Path of a YAML given as a path or by its short name, such as "model/gtcrn".
+    """Return the path of a YAML, given its path or its short name such as "model/gtcrn".
 
     Raises:
-        RasedError: there is no such file.
+        RasedError: no such file; the message suggests similar names.
     """
     path = Path(name)
     if path.is_file():
@@ -67,29 +67,29 @@ def find_config(name: str) -> Path:
     within = config_folder() / f"{short}.yaml"
     if within.is_file():
         return within
-    raise RasedError(f"there is no configuration file '{name}'; {nearest(short, config_names())}")
+    raise RasedError(f"no configuration file '{name}'; {nearest(short, config_names())}")
 
 
 def load_yaml(path: Path, *, own: bool = True) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping (nothing that can run code is read).
+    """Read a YAML file that contains a mapping. Nothing in the file can run code.
 
     Args:
-        path: of the file.
-        own: whether the user wrote it: anchors are allowed then.
+        path: the file.
+        own: the user wrote the file, so anchors are allowed.
 
     Raises:
-        RasedError: not readable, not YAML, or not a mapping.
+        RasedError: the file cannot be read, is not YAML, or is not a mapping.
     """
     content = yaml_reader.read(path, own=own)
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise RasedError(f"'{path}' must hold a mapping of keys to values at its top.")
+        raise RasedError(f"'{path}' must contain a mapping of keys to values.")
     return content
 
 
 def load_configs(names: Sequence[str]) -> dict[str, Any]:
-    """Merge YAMLs left to right; see `merge`."""
+    """Load YAMLs and merge them left to right; see `merge`."""
     merged: dict[str, Any] = {}
     for name in names:
         merged = merge(merged, load_yaml(find_config(name)))
@@ -97,7 +97,9 @@ def load_configs(names: Sequence[str]) -> dict[str, Any]:
 
 
 def merge(under: Spec, over: Spec) -> dict[str, Any]:
-    """Lay `over` on `under`: mappings merge; a new class_path drops old init_args, which may be left out otherwise.
+    """Merge `over` into `under`, mapping by mapping.
+
+    A new class_path drops the old init_args. Keys of init_args may be given directly, without `init_args`.
 
     >>> merge({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}})
     {'a': {'b': 1, 'c': 3}}
@@ -119,7 +121,7 @@ def merge(under: Spec, over: Spec) -> dict[str, Any]:
 
 
 def override(config: Spec, key: str, value: Any) -> dict[str, Any]:
-    """Set a dotted key; init_args may be left out where the config already names a class.
+    """Set the value of a dotted key. `init_args` may be left out of the key if the config already names a class.
 
     >>> override({"model": {"class_path": "x.A", "init_args": {"b": 1}}}, "model.b", 2)
     {'model': {'class_path': 'x.A', 'init_args': {'b': 2}}}
@@ -143,7 +145,7 @@ def override(config: Spec, key: str, value: Any) -> dict[str, Any]:
 
 
 def portable(value: Any) -> Any:
-    """Configuration that may leave this machine: an absolute path keeps its last part, a URL no credentials."""
+    """Return a configuration that may leave this machine: no folders of absolute paths, no credentials in URLs."""
     if isinstance(value, Mapping):
         return {key: portable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -154,7 +156,7 @@ def portable(value: Any) -> Any:
 
 
 def public(value: Any) -> Any:
-    """Configuration that is written to a file: URLs without credentials."""
+    """Return a configuration that may be written to a file: URLs without credentials."""
     if isinstance(value, Mapping):
         return {key: public(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

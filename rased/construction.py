@@ -1,4 +1,4 @@
-"""How an object was made, as data: what lets a module built by hand be written down and built again."""
+"""Record how an object was made, so that a module built in Python can be saved as configuration and rebuilt."""
 
 import dataclasses
 import functools
@@ -14,23 +14,23 @@ _GIVEN = "_given"
 
 
 class Remembered:
-    """Base of parts that remember the arguments they were made with."""
+    """Base class of parts that remember their constructor arguments."""
 
     def __new__(cls, *arguments: Any, **options: Any) -> Any:
-        """Keep them; `__init__` follows with the same."""
+        """Store the arguments; Python calls `__init__` with the same ones."""
         made = super().__new__(cls)
         object.__setattr__(made, _GIVEN, (arguments, options))
         return made
 
 
 def spec_of(part: Any) -> dict[str, Any]:
-    """Class path and arguments of an object, as a YAML would hold them.
+    """Return class path and arguments of an object, in the form of a YAML spec.
 
-    A part that is not `Remembered` (a loss of torch, say) is described by those of its attributes that are
-    named as arguments of its class.
+    A part that does not derive from `Remembered` (such as a loss of torch) is described by its attributes that have
+    the name of a constructor argument.
 
     Raises:
-        RasedError: an argument cannot be written down.
+        RasedError: an argument cannot be stored.
     """
     cls = type(part)
     return {
@@ -40,12 +40,12 @@ def spec_of(part: Any) -> dict[str, Any]:
 
 
 def settings_of(part: Any) -> dict[str, Any]:
-    """What tells an object from others of its class: {class: arguments that differ from their defaults}.
+    """Return {class name: arguments that differ from their defaults}, the identity of an object.
 
-    It does not say where the class lies, and a new argument that nobody gives changes nothing.
+    The identity does not contain the module of the class, and a new argument with a default does not change it.
 
     Raises:
-        RasedError: an argument cannot be written down.
+        RasedError: an argument cannot be stored.
     """
     return _telling(type(part), _given(part))
 
@@ -60,7 +60,7 @@ def _telling(cls: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _value(value: Any, cls: type, name: str) -> Any:
-    """An argument in what `settings_of` tells."""
+    """Convert an argument for `settings_of`."""
     if isinstance(value, nn.Module | Remembered):
         return settings_of(value)
     if isinstance(value, functools.partial) and not value.args:
@@ -83,7 +83,7 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def _given(part: Any) -> dict[str, Any]:
-    """The arguments that an object was made with."""
+    """Return the arguments that an object was made with."""
     cls = type(part)
     signature = inspect.signature(cls.__init__)
     if _GIVEN in vars(part):
@@ -124,6 +124,6 @@ def _plain(value: Any, cls: type, name: str) -> Any:
 
 def _cannot(cls: type, name: str) -> RasedError:
     return RasedError(
-        f"the argument {name} of {cls.__name__} cannot be written into a checkpoint: give numbers, words, lists, or "
+        f"the argument {name} of {cls.__name__} cannot be stored in a checkpoint: give numbers, strings, lists, or "
         "parts of rased, or build the module from a configuration (rased.training.checkpoint.build_module)."
     )

@@ -1,7 +1,7 @@
-"""Files on disk: written in one step, checksums, a disk without room as a sentence.
+"""Write files atomically, compute checksums, and turn a full disk into a readable error.
 
-What is being written has a hidden name of its own (`.NAME.RANDOM.part`) and is locked: whoever finds
-such a file without a lock knows that its writer was killed, and may remove it.
+An unfinished file has a hidden name (`.NAME.RANDOM.part`) and is locked by its writer. An unfinished
+file without a lock was left by a writer that was killed, and may be removed.
 """
 
 import errno
@@ -19,10 +19,10 @@ from rased.errors import RasedError
 from rased.machine import READ, WRITE, hold_lock, open_folder, take_lock
 
 PART = ".part"
-"""Ends the name of a file that is being written."""
+"""Suffix of the name of an unfinished file."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EFBIG)
 _KEPT = 100
-"""Bytes of a file's name that the name of its unfinished file repeats."""
+"""Bytes of the final name that the name of the unfinished file repeats."""
 
 
 def sha256(file: Path) -> str:
@@ -33,14 +33,14 @@ def sha256(file: Path) -> str:
 
 @contextmanager
 def on_disk(out: Path, kept: str) -> Iterator[None]:
-    """Turn a disk that is full or closed to us into a sentence.
+    """Raise RasedError if the disk is full or not writable.
 
     Args:
-        out: what is written.
-        kept: what is left of it then, and what to do before the same command is given again.
+        out: the file or folder that is written.
+        kept: start of the advice in the message: what is kept, and what to do before running the command again.
 
     Raises:
-        RasedError: it is.
+        RasedError: the disk is full, or writing is not permitted.
     """
     try:
         yield
@@ -55,13 +55,13 @@ def on_disk(out: Path, kept: str) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give the name of a file to fill; when the block ends well, that file becomes `path`.
+    """Give a temporary path to write to; when the block succeeds, rename it to `path`.
 
-    A reader sees the old file or the new one, whole, whatever happens meanwhile. Several writers do
-    not meet: the last one stays. What killed writers of this file left is removed.
+    A reader sees either the complete old file or the complete new one. Several writers do not
+    disturb each other: the last one wins. Files left by killed writers of `path` are removed.
 
     Raises:
-        OSError: as the disk gives it.
+        OSError: as raised by the file system.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path)
@@ -78,15 +78,15 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Give the name of a folder to fill; when the block ends well, that folder becomes `path`.
+    """Give a temporary folder to fill; when the block succeeds, rename it to `path`.
 
     Args:
-        path: of the folder.
-        replace: whether one that is there makes way.
+        path: the final folder.
+        replace: replace an existing folder.
 
     Raises:
-        FileExistsError: `path` is there when the new folder is whole, and is not to be replaced.
-        OSError: as the disk gives it.
+        FileExistsError: `path` exists when the new folder is complete, and `replace` is False.
+        OSError: as raised by the file system.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path)
@@ -106,18 +106,18 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file in one step; see `replacing`."""
+    """Write a small text file atomically; see `replacing`."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a small JSON file in one step; see `replacing`."""
+    """Write a small JSON file atomically; see `replacing`."""
     write_text(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
 def unfinished_name(name: str) -> str:
-    """A hidden name, different at each call, for what becomes `name`; it fits where `name` does.
+    """Return a hidden, random name for an unfinished file; it fits the file system if `name` does.
 
     >>> unfinished_name("a.wav").startswith(".a.wav.")
     True
@@ -126,7 +126,7 @@ def unfinished_name(name: str) -> str:
 
 
 def remove_abandoned(path: Path) -> None:
-    """Remove unfinished files and folders that killed writers of `path` left beside it."""
+    """Remove unfinished files and folders that killed writers of `path` left in the same folder."""
     try:
         prefix = _prefix(path.name)
         left = [
@@ -144,7 +144,7 @@ def remove_abandoned(path: Path) -> None:
 
 
 def _remove_unlocked(path: Path) -> None:
-    """Remove what nobody writes; where there are no locks nobody can tell, and it stays."""
+    """Remove an unfinished file if no writer holds its lock; keep it if the file system has no locks."""
     lock = open_folder(path) if path.is_dir() else os.open(path, READ)
     try:
         if not hold_lock(lock):
@@ -168,7 +168,7 @@ def _prefix(name: str) -> str:
 
 
 def _begin(path: Path, *, folder: bool = False) -> tuple[Path, int | None]:
-    """Make an unfinished file or folder; return it and the descriptor that holds its lock."""
+    """Create an unfinished file or folder; return its path and the descriptor that holds its lock."""
     lock: int | None
     while True:
         part = path.with_name(unfinished_name(path.name))
@@ -176,18 +176,18 @@ def _begin(path: Path, *, folder: bool = False) -> tuple[Path, int | None]:
             part.mkdir()
             try:
                 lock = open_folder(part)
-            except FileNotFoundError:  # taken for abandoned before it could be locked
+            except FileNotFoundError:  # another writer removed it as abandoned before we locked it
                 continue
         else:
             lock = os.open(part, WRITE | os.O_EXCL, 0o666)
-        take_lock(lock, wait=True)  # without locks nobody removes what is unfinished
-        if part.exists():  # nobody has taken it for abandoned before it was locked
+        take_lock(lock, wait=True)  # without locks, nobody removes unfinished files
+        if part.exists():  # still there: nobody removed it as abandoned before we locked it
             return part, lock
         _close(lock)
 
 
 def _take_name(part: Path, path: Path) -> None:
-    """Rename a folder where nothing has that name (an empty folder would be replaced silently)."""
+    """Rename a folder to a name that is not in use (a plain rename would silently replace an empty folder)."""
     if path.exists():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     try:

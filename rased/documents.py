@@ -1,8 +1,8 @@
-"""Documents from outside, read once: bytes into values of known types, or one sentence that says what does not fit.
+"""Read JSON and CSV files from outside and check them: typed values, or one sentence that names the problem.
 
-A document is JSON in UTF-8 (with or without a byte order mark). A schema (a `msgspec.Struct`, a TypedDict, a list of
-them) says which fields it has and what each may hold. What passes has the right types, finite numbers within their
-bounds, and strings that can be encoded; the code that works with it checks nothing again.
+A document is JSON in UTF-8 (with or without a byte order mark). A schema (a `msgspec.Struct`, a TypedDict, or a
+list of them) defines its fields and their values. A document that passes has the right types, finite numbers
+within their bounds, and strings that can be encoded; later code does not check again.
 """
 
 import codecs
@@ -29,28 +29,28 @@ if TYPE_CHECKING:
 else:
 
     class Name(str):
-        """A string that becomes the name of a file: one plain part of a path (see `names.component`)."""
+        """A string that is used as a file name: one safe component of a path (see `names.component`)."""
 
         __slots__ = ()
 
 
 LARGEST = 256 << 20
-"""Bytes of a document that is read whole."""
+"""Maximum bytes of a document."""
 DEEPEST = 32
-"""Brackets within brackets."""
+"""Maximum depth of nested brackets."""
 NOT_IN_A_LINE = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
-"""Characters that end a line or steer a terminal, as a class of a regular expression names them."""
-# A union of one of these with a list or a mapping crashes msgspec 0.22: check such a field by itself.
+"""Line breaks and control characters, as a character class of a regular expression."""
+# A union of one of these types with a list or a mapping crashes msgspec 0.22: check such a field separately.
 Text = Annotated[str, msgspec.Meta(max_length=10_000, pattern=r"\A[^\x00]*\Z")]
-"""Words for people."""
+"""Text of any number of lines."""
 Word = Annotated[str, msgspec.Meta(max_length=1000, pattern=rf"\A[^{NOT_IN_A_LINE}]*\Z")]
-"""One line of words: a label, a speaker, a licence."""
+"""One line of text: a label, a speaker, a licence."""
 Line = Annotated[str, msgspec.Meta(max_length=10_000, pattern=rf"\A[^{NOT_IN_A_LINE}]*\Z")]
-"""A long line of words: a sentence, a status."""
+"""One long line of text: a sentence, a status."""
 Hash = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
-"""A SHA-256, 64 hexadecimal digits."""
+"""A SHA-256 in hexadecimal, 64 digits."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-"""A number of things, or of bytes."""
+"""A count, of things or bytes."""
 SampleRate = Annotated[int, msgspec.Meta(ge=1000, le=768_000)]
 """In Hz."""
 Number = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
@@ -73,11 +73,11 @@ _WORDS = {
 }
 MOST_COLUMNS = 1000
 LONGEST_FIELD = 100_000
-"""Characters of a field of a table."""
+"""Maximum characters in a field of a table."""
 
 
 def one_line(text: str) -> str:
-    r"""Words of others as `Word` holds them: what ends a line or steers a terminal becomes a space.
+    r"""Convert text to the form of `Word`: replace line breaks and control characters by spaces.
 
     >>> one_line("two\nlines")
     'two lines'
@@ -86,16 +86,16 @@ def one_line(text: str) -> str:
 
 
 def read(path: Path, schema: type[T], *, repair: str, largest: int = LARGEST) -> T:
-    """Read a JSON file.
+    """Read and check a JSON file.
 
     Args:
-        path: of the file.
-        schema: what it must hold.
-        repair: a sentence that says what to do where it does not.
-        largest: bytes; a larger file is refused unread.
+        path: the file.
+        schema: type of the content.
+        repair: sentence for the error message: what to do if the file is wrong.
+        largest: maximum size in bytes; a larger file is not read.
 
     Raises:
-        RasedError: not a file, unreadable, too large, not JSON, or not what the schema says.
+        RasedError: not a file, unreadable, too large, not JSON, or not what the schema requires.
     """
     return parse(read_bytes(path, repair=repair, largest=largest), schema, of=path, repair=repair)
 
@@ -112,7 +112,7 @@ def read_bytes(path: Path, *, repair: str, largest: int = LARGEST) -> bytes:
             raise RasedError(f"'{path}' is not a file. {repair}")
         if status.st_size > largest:
             raise RasedError(
-                f"'{path}' has {status.st_size} bytes, and at most {largest} are read. {repair}"
+                f"'{path}' has {status.st_size} bytes; the maximum is {largest}. {repair}"
             )
         with path.open("rb") as file:
             return file.read(largest + 1)
@@ -122,16 +122,16 @@ def read_bytes(path: Path, *, repair: str, largest: int = LARGEST) -> bytes:
 
 
 def parse(data: bytes | str, schema: type[T], *, of: Path | str, repair: str) -> T:
-    """Read a JSON document; see `read`.
+    """Parse and check a JSON document; see `read`.
 
     Args:
         data: the document.
-        schema: what it must hold.
-        of: file, or another name of the document, for the message.
-        repair: a sentence that says what to do where it does not.
+        schema: type of the content.
+        of: file or name of the document, for error messages.
+        repair: sentence for the error message: what to do if the document is wrong.
 
     Raises:
-        RasedError: not JSON, or not what the schema says.
+        RasedError: not JSON, or not what the schema requires.
     """
     found: T = fit(plain(data, of=of, repair=repair), schema, of=of, repair=repair)
     return found
@@ -141,7 +141,7 @@ def plain(data: bytes | str, *, of: Path | str, repair: str) -> Any:
     """Parse JSON into plain Python values.
 
     Raises:
-        RasedError: not UTF-8, not JSON, nested too deeply, a key that comes twice, or a number that is not finite.
+        RasedError: not UTF-8, not JSON, nested too deeply, a duplicate key, or a number that is not finite.
     """
     try:
         text = data if isinstance(data, str) else data.decode("utf-8-sig")
@@ -158,7 +158,7 @@ def plain(data: bytes | str, *, of: Path | str, repair: str) -> Any:
         ) from None
     except UnicodeEncodeError:
         raise RasedError(
-            f"'{of}' is damaged: it holds half a character (a surrogate). {repair}"
+            f"'{of}' is damaged: it contains an unpaired surrogate, which is not a character. {repair}"
         ) from None
     except (ValueError, RecursionError) as error:
         raise RasedError(
@@ -170,17 +170,17 @@ def plain(data: bytes | str, *, of: Path | str, repair: str) -> Any:
 def fit(
     content: Any, schema: Any, *, of: Path | str, repair: str, verdict: str = "is damaged"
 ) -> Any:
-    """Plain values into the types of a schema, which may be any type that `msgspec.convert` takes.
+    """Convert plain values to the types of a schema, which may be any type that `msgspec.convert` accepts.
 
     Args:
         content: plain values.
-        schema: what they must be.
-        of: file, or another name of the document, for the message.
-        repair: a sentence that says what to do where it does not fit.
-        verdict: what the document then is, for the message; what a person wrote by hand is not damaged.
+        schema: the required type.
+        of: file or name of the document, for error messages.
+        repair: sentence for the error message: what to do if the content does not fit.
+        verdict: verb phrase of the error message; use another one for files that people write by hand.
 
     Raises:
-        RasedError: a field that is missing or holds something else; the sentence names it.
+        RasedError: a field is missing or has a wrong value; the message names it.
     """
     try:
         return msgspec.convert(content, schema, strict=True, dec_hook=_name)
@@ -190,18 +190,18 @@ def fit(
 
 
 def rows(path: Path, *, needed: Sequence[str], repair: str) -> Iterator[dict[str, str]]:
-    """Read a table (CSV), row by row: its first line names the columns, in small or capital letters.
+    """Read a table (CSV) row by row. The first line holds the names of the columns, in lower or upper case.
 
-    The text is UTF-8 or, with a byte order mark, UTF-16; columns are parted by commas, or by semicolons or tabs
-    where the first line has these and no comma. Spaces around fields and empty lines go away.
+    The text is UTF-8 or, with a byte order mark, UTF-16. Columns are separated by commas, or by semicolons or tabs if
+    the first line contains those and no comma. Spaces around fields and empty lines are ignored.
 
     Args:
-        path: of the file.
-        needed: columns that it must have.
-        repair: a sentence that says what to do where it cannot be read.
+        path: the file.
+        needed: required columns.
+        repair: sentence for the error message: what to do if the table cannot be read.
 
     Raises:
-        RasedError: not a file, unreadable, not text, a column that is missing or comes twice, or a row with more
+        RasedError: not a file, unreadable, not text, a column is missing or occurs twice, or a row has more
             fields than columns.
     """
     try:
@@ -219,24 +219,26 @@ def rows(path: Path, *, needed: Sequence[str], repair: str) -> Iterator[dict[str
             for name in needed:
                 if name not in names:
                     raise RasedError(
-                        f"'{path}' has no column '{name}': its first line names the columns. {repair}"
+                        f"'{path}' has no column '{name}': the first line must hold the names of the columns. {repair}"
                     )
             if len(names) > MOST_COLUMNS:
                 raise RasedError(
-                    f"'{path}' has {len(names)} columns, and at most {MOST_COLUMNS} are read. {repair}"
+                    f"'{path}' has {len(names)} columns; the maximum is {MOST_COLUMNS}. {repair}"
                 )
             for name in names:
                 if name and names.count(name) > 1:
-                    raise RasedError(f"'{path}' has two columns '{name}'. {repair}")
+                    raise RasedError(f"'{path}' has two columns named '{name}'. {repair}")
             for row in table:
                 fields = [field.strip() for field in row]
                 if len(fields) > len(names) and any(fields[len(names) :]):
                     raise RasedError(
-                        f"'{path}' line {table.line_num} has {len(fields)} fields, and its first line names "
+                        f"'{path}' line {table.line_num} has {len(fields)} fields, but the first line has only "
                         f"{len(names)} columns. {repair}"
                     )
                 if any("\0" in field for field in fields):
-                    raise RasedError(f"'{path}' line {table.line_num} holds a zero byte. {repair}")
+                    raise RasedError(
+                        f"'{path}' line {table.line_num} contains a zero byte. {repair}"
+                    )
                 if any(fields):
                     yield dict(zip(names, fields + [""] * (len(names) - len(fields)), strict=False))
     except UnicodeError as error:
@@ -250,7 +252,7 @@ def rows(path: Path, *, needed: Sequence[str], repair: str) -> Iterator[dict[str
 
 
 def _explained(error: str, content: Any, schema: Any) -> str:
-    """Say in words what does not fit: the field, what was found, and what is allowed."""
+    """Describe what does not fit: the field, its value, and what is allowed."""
     wrong, _, place = error.partition(" - at `")
     parts = _located(error, place.partition("`")[0], content, schema)
     named = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)[1:]
@@ -260,7 +262,7 @@ def _explained(error: str, content: Any, schema: Any) -> str:
     if inner:
         field = ".".join(part for part in (named, cut(inner[2], 60)) if part)
         missing = inner[1] == "missing required"
-        return f"it lacks the field `{field}`" if missing else f"there is no field `{field}`"
+        return f"the field `{field}` is missing" if missing else f"the field `{field}` is unknown"
     expected = re.match(r"Expected (.*?)(?:, got .*)?\Z", wrong, re.DOTALL)
     said = f"expected {_in_words(expected[1])}" if expected else wrong[:1].lower() + wrong[1:]
     found = _at(content, parts)
@@ -268,7 +270,7 @@ def _explained(error: str, content: Any, schema: Any) -> str:
 
 
 def _located(error: str, place: str, content: Any, schema: Any) -> list[str | int]:
-    """The way to the value that `msgspec` complains about; it leaves out the keys of mappings ("[...]")."""
+    """Return the path to the value that `msgspec` rejects; msgspec itself omits the keys of mappings ("[...]")."""
     parts: list[str | int] = []
     for part in re.findall(r"\[\d+\]|\[\.\.\.\]|[^.$\[\]]+", place):
         inner = _at(content, parts)
@@ -284,7 +286,7 @@ def _located(error: str, place: str, content: Any, schema: Any) -> list[str | in
 def _fails_alone(
     error: str, parts: Sequence[str | int], key: str, content: Any, schema: Any
 ) -> bool:
-    """Whether the same is wrong where a mapping holds this key alone."""
+    """Return whether the same error occurs if a mapping holds this key alone."""
     alone: Any = {key: _at(content, [*parts, key])}
     for length in range(len(parts) - 1, -1, -1):
         around = _at(content, parts[:length])
@@ -299,7 +301,7 @@ def _fails_alone(
 
 
 def _at(content: Any, parts: Sequence[str | int]) -> Any:
-    """The value at the end of a way; None where it ends before."""
+    """Return the value at a path, or None if the path does not exist."""
     for part in parts:
         try:
             content = content[part]
@@ -309,7 +311,7 @@ def _at(content: Any, parts: Sequence[str | int]) -> Any:
 
 
 def _name(kind: type, value: Any) -> Name:
-    """What `msgspec` does not know: names."""
+    """Convert a value to `Name`, a type that `msgspec` does not know."""
     assert kind is Name, kind
     try:
         return Name(component(value, what="it"))
@@ -318,7 +320,7 @@ def _name(kind: type, value: Any) -> Name:
 
 
 def _in_words(expected: str) -> str:
-    """What msgspec expected, in words."""
+    """Return the type that msgspec expected, in plain words."""
     pattern = re.fullmatch(r"`str` matching regex '(.*)'", expected, re.DOTALL)
     if pattern is None:
         plainly = re.sub(
@@ -335,7 +337,7 @@ def _in_words(expected: str) -> str:
 
 
 def _depth(text: str) -> int:
-    """How deep brackets are nested outside strings."""
+    """Return the maximum depth of nested brackets outside strings."""
     if text.count("[") + text.count("{") <= DEEPEST:
         return 0
     bare = text.replace("\\\\", "").replace('\\"', "").encode("utf-8", "replace")
@@ -351,7 +353,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {shown(twice)} comes twice")
+        raise ValueError(f"the key {shown(twice)} occurs twice")
     return found
 
 

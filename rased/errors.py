@@ -1,4 +1,4 @@
-"""Errors that carry the repair: what was given, what is allowed, what to type instead."""
+"""Error classes, and helpers for messages that say what was given, what is allowed and what to type."""
 
 import difflib
 import reprlib
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 _LONGEST_WORD = 64
-"""Characters of a misspelt name that are compared with the known ones."""
+"""Only this many characters of a misspelt name are compared with the known names."""
 _SHOWN = 80
 
 _repr = reprlib.Repr()
@@ -15,15 +15,15 @@ _repr.maxlist = _repr.maxtuple = _repr.maxdict = _repr.maxset = 3
 
 
 class RasedError(ValueError):
-    """A mistake in what the caller gave; the command line prints it as one sentence and exits with 2."""
+    """A mistake in the caller's input. The command line prints it as one sentence and exits with 2."""
 
 
 class ProblemsFound(RasedError):
-    """The work ran and found problems in the data or the results; the command line exits with 1."""
+    """The work ran but found problems in the data or the results. The command line exits with 1."""
 
 
 def nearest(name: str, known: Iterable[str], *, count: int = 3) -> str:
-    """Return a sentence that names the known spellings nearest to `name`, or all of them where none is near.
+    """Return a phrase that suggests the known names closest to `name`, or lists all of them if none is close.
 
     >>> nearest("gtcnr", ["gtcrn", "log-mmse"])
     "did you mean 'gtcrn'?"
@@ -38,19 +38,21 @@ def nearest(name: str, known: Iterable[str], *, count: int = 3) -> str:
 
 
 def shown(value: Any) -> str:
-    """Write a value of any kind and size for a message: one line, cut after about 80 characters.
+    """Format any value for an error message: one line, cut after about 80 characters.
 
     >>> shown(["a"] * 1000)
     "['a', 'a', 'a', ...]"
     """
     if isinstance(value, int) and value.bit_length() > 128:
-        return f"a number of {value.bit_length()} bits"  # Python refuses to write a very long one
+        return (
+            f"a number of {value.bit_length()} bits"  # Python refuses to print very long integers
+        )
     text = _repr.repr(value)
     return text if len(text) <= 2 * _SHOWN else f"{text[: 2 * _SHOWN]}..."
 
 
 def cut(text: str, length: int = 200) -> str:
-    """Put a text of others on one line of a message, without what steers a terminal, and cut it.
+    """Format text from outside for an error message: one line, no control characters, cut to `length`.
 
     >>> cut("two    words")
     'two words'

@@ -1,4 +1,4 @@
-"""Names that a package offers, each imported from its module when it is first used (PEP 562)."""
+"""Lazy exports of a package: a name is imported from its module when it is first used (PEP 562)."""
 
 import importlib
 import sys
@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Homes = Mapping[str, Sequence[str]]
-"""Module below the package -> the names that it has."""
+"""Mapping from a module below the package to the names that it exports."""
 
 
 def names_of(homes: Homes) -> list[str]:
-    """All names, sorted: for `__all__` and `__dir__`."""
+    """Return all exported names, sorted, for `__all__` and `__dir__`."""
     return sorted(name for names in homes.values() for name in names)
 
 
 def fetch(package: str, name: str, homes: Homes) -> Any:
-    """Import a name for the `__getattr__` of a package, and keep it there.
+    """Import a name for the `__getattr__` of a package, and store it in the package.
 
     Raises:
-        AttributeError: the package offers no such name.
+        AttributeError: the package does not export the name.
     """
     home = next((module for module, names in homes.items() if name in names), None)
     if home is None:

@@ -1,26 +1,26 @@
-"""Which `pip install` brings a package that is missing."""
+"""Find the `pip install` command for a missing package."""
 
 import importlib.metadata
 import re
 from functools import cache
 
 _PROJECTS = {"pil": "pillow", "yaml": "pyyaml"}
-"""Modules whose project on PyPI has another name."""
+"""Import names that differ from the name on PyPI."""
 
 _ORDER = ("train", "eval", "rooms", "remote", "asr", "onnx", "dev")
-"""The first of these that holds a package is offered, unless the caller prefers another."""
+"""Extras in the order in which they are suggested, unless the caller prefers another."""
 
 
 def install_command(*modules: str, prefer: str = "") -> str:
-    """The command that installs these modules or packages: an extra of rased where one holds them all.
+    """Return the command that installs these modules: an extra of rased if one contains them all.
 
     Args:
-        modules: names as they are imported, or as pip knows them.
-        prefer: the extra to offer where several hold them.
+        modules: import names, or names on PyPI.
+        prefer: the extra to suggest if several contain them.
 
     Returns:
-        For example "pip install 'rased[eval]'"; "pip install --force-reinstall rased" for what rased cannot do without;
-        "" for modules that rased does not know.
+        For example "pip install 'rased[eval]'"; "pip install --force-reinstall rased" for required dependencies; ""
+        for modules that rased does not use.
     """
     wanted = {_project(module.partition(".")[0]) for module in modules}
     extras = _extras()
@@ -34,10 +34,10 @@ def install_command(*modules: str, prefer: str = "") -> str:
 
 @cache
 def _extras() -> dict[str, frozenset[str]]:
-    """Projects by extra ("" for what every installation has), as the metadata of this installation says."""
+    """Return the projects of each extra ("" for required dependencies), from the metadata of the installed package."""
     try:
         requirements = importlib.metadata.requires("rased") or []
-    except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout without installation
         return {}
     found: dict[str, set[str]] = {}
     for line in requirements:
@@ -49,6 +49,6 @@ def _extras() -> dict[str, frozenset[str]]:
 
 
 def _project(name: str) -> str:
-    """The name as PyPI compares it (PEP 503)."""
+    """Return the normalised name of a project (PEP 503)."""
     plain = re.sub(r"[-_.]+", "-", name).lower()
     return _PROJECTS.get(plain, plain)

@@ -1,7 +1,7 @@
-"""What operating systems do differently, in one place: locks, bounds, positions in files, cores, memory, time.
+"""Wrap what differs between operating systems: locks, resource limits, file offsets, cores, memory, time.
 
-The rest of the project runs wherever Python and PyTorch do; only this module asks for what POSIX or Linux alone has,
-and says what stands in for it elsewhere.
+The rest of the project runs wherever Python and PyTorch run. Only this module uses functions that exist on POSIX
+or Linux alone, and provides a substitute for other systems.
 """
 
 import os
@@ -16,21 +16,21 @@ from pathlib import Path
 from typing import Any
 
 READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-"""Flags of `os.open` to read bytes."""
+"""Flags of `os.open` for reading bytes."""
 
 WRITE = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-"""Flags of `os.open` to read and write bytes of a file that is made where it is missing."""
+"""Flags of `os.open` for reading and writing bytes; the file is created if it is missing."""
 
 
 def cores() -> int:
-    """Number of cores that this process may use; Linux can give it fewer than the machine has."""
+    """Return the number of cores that this process may use (on Linux possibly fewer than the machine has)."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def open_folder(path: Path) -> int | None:
-    """A descriptor of a folder, to lock it; None where the system opens no folders (Windows)."""
+    """Open a folder for locking and return its descriptor; None if the system cannot open folders (Windows)."""
     try:
         return os.open(path, READ)
     except PermissionError:
@@ -40,22 +40,22 @@ def open_folder(path: Path) -> int | None:
 
 
 def take_lock(file: int | None, *, wait: bool = False, shared: bool = False) -> bool:
-    """Lock an open file or folder for this process; False where another process holds it.
+    """Lock an open file or folder for this process; return False if another process holds the lock.
 
-    Some file systems (NFS without a lock server, for one) and folders of Windows have no locks: there it is True for
-    everybody.
+    Some file systems (such as NFS without a lock server) and folders on Windows cannot be locked. Then the result is
+    True for every process.
 
     Args:
-        file: descriptor; the lock ends when it is closed. None: what cannot be locked.
-        wait: until the other process lets go, instead of returning False.
-        shared: beside others that take it shared.
+        file: descriptor; closing it releases the lock. None stands for something that cannot be locked.
+        wait: wait until the other process releases the lock, instead of returning False.
+        shared: take a lock that several processes may hold at once.
     """
     held = hold_lock(file, wait=wait, shared=shared)
     return True if held is None else held
 
 
 def hold_lock(file: int | None, *, wait: bool = False, shared: bool = False) -> bool | None:
-    """As `take_lock`, but None where nothing can be locked."""
+    """Lock like `take_lock`, but return None if locking is not possible."""
     if file is None:
         return None
     try:
@@ -73,7 +73,7 @@ def hold_lock(file: int | None, *, wait: bool = False, shared: bool = False) -> 
 
 
 def _lock_bytes(file: int, *, wait: bool) -> bool | None:
-    """Windows locks bytes: one far behind the end of any file."""
+    """Lock one byte far after the end of any file (Windows locks byte ranges, not files)."""
     try:
         import msvcrt
     except ImportError:
@@ -95,7 +95,7 @@ def _lock_bytes(file: int, *, wait: bool) -> bool | None:
 
 
 def read_at(file: int, count: int, place: int) -> bytes:
-    """At most `count` bytes of an open file from `place` on; threads that share it must take turns on Windows."""
+    """Read up to `count` bytes of an open file at offset `place`. Not safe for several threads on Windows."""
     if hasattr(os, "pread"):
         return os.pread(file, count, place)
     os.lseek(file, place, os.SEEK_SET)
@@ -103,7 +103,7 @@ def read_at(file: int, count: int, place: int) -> bytes:
 
 
 def write_at(file: int, content: bytes | bytearray | memoryview, place: int) -> int:
-    """Write into an open file from `place` on; return how many bytes were written."""
+    """Write into an open file at offset `place`; return the number of bytes written."""
     if hasattr(os, "pwrite"):
         return os.pwrite(file, content, place)
     os.lseek(file, place, os.SEEK_SET)
@@ -111,15 +111,15 @@ def write_at(file: int, content: bytes | bytearray | memoryview, place: int) -> 
 
 
 def in_forked_children(function: Callable[[], object]) -> None:
-    """Call a function in every child that a fork makes, where processes fork."""
+    """Call a function in every forked child process, on systems that fork."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=function)
 
 
 def peak_memory() -> float | None:
-    """Most megabytes that this process has held at once; None where the system does not say."""
+    """Return the peak resident memory of this process in megabytes; None if the system does not report it."""
     status = Path("/proc/self/status")
-    if status.is_file():  # ru_maxrss of Linux begins at what the process that started this one had
+    if status.is_file():  # on Linux, ru_maxrss of a new process starts at the value of its parent
         for line in status.read_text().splitlines():
             if line.startswith("VmHWM"):
                 return int(line.split()[1]) * 1024e-6
@@ -132,13 +132,13 @@ def peak_memory() -> float | None:
 
 
 def children_seconds() -> float:
-    """Processor seconds of all processes that this one started and waited for."""
+    """Return the processor seconds of all finished child processes."""
     times = os.times()
     return times.children_user + times.children_system
 
 
 def no_core_dumps() -> None:
-    """Write no memory image of this process to disk when it dies."""
+    """Disable core dumps of this process."""
     with suppress(ImportError):
         import resource
 
@@ -146,7 +146,7 @@ def no_core_dumps() -> None:
 
 
 def bound(*, seconds: int, memory: int) -> None:
-    """End this process when it has used so many processor seconds, or asks for more bytes of memory (on Linux)."""
+    """Limit this process to some processor seconds and bytes of memory (on Linux); exceeding a limit ends it."""
     with suppress(ImportError):
         import resource
 
@@ -156,7 +156,7 @@ def bound(*, seconds: int, memory: int) -> None:
 
 
 def kill_family(process: "subprocess.Popen[str]") -> None:
-    """Kill a process that was started in a session of its own, with its children where the system can."""
+    """Kill a process that was started in its own session, with its children where the system supports it."""
     if hasattr(os, "killpg"):
         import signal
 
@@ -166,17 +166,17 @@ def kill_family(process: "subprocess.Popen[str]") -> None:
 
 
 def user() -> str:
-    """What tells this user from others of the machine: a number, or the name where there is none."""
+    """Return an identifier of the user: the numeric id, or the user name on systems without ids."""
     return str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
 
 
 def now() -> str:
-    """UTC to the second, ISO 8601."""
+    """Return the UTC time to the second, in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def processor() -> str:
-    """Name of the processor, as well as the system tells."""
+    """Return the name of the processor, as far as the system reports it."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text().splitlines():
@@ -186,7 +186,7 @@ def processor() -> str:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, hardware and git state of this moment."""
+    """Return versions, hardware and git state."""
     import torch
 
     from rased import __version__
@@ -204,7 +204,7 @@ def environment() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def checkout() -> dict[str, Any] | None:
-    """Commit of this checkout and whether files differ from it; None where rased is no checkout."""
+    """Return the commit of this checkout and whether files were changed since; None outside a git checkout."""
     folder = Path(__file__).resolve().parents[1]
     if not (folder / ".git").exists():
         return None

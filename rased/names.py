@@ -1,4 +1,4 @@
-"""Names that come out of files: one plain part of a path, or refused."""
+"""Validate names that come from files before they become part of a path."""
 
 import re
 from typing import Any
@@ -6,22 +6,22 @@ from typing import Any
 from rased.errors import RasedError, shown
 
 _LONGEST = 200
-"""Bytes of UTF-8: with the ending of an unfinished file it still fits a file system's 255."""
+"""Maximum bytes in UTF-8: with the suffix of an unfinished file, the name still fits the 255 of file systems."""
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def component(name: Any, *, what: str) -> str:
-    """Return a name that is safe as one part of a path: it never leads into another folder.
+    """Return a name that is safe as one component of a path: it cannot lead into another folder.
 
-    Letters of any script, spaces and punctuation are allowed. Slashes, backslashes, a dot at the
-    beginning, line breaks and other characters that cannot be printed are not.
+    Letters of any script, spaces and punctuation are allowed. Slashes, backslashes, a leading dot,
+    line breaks and unprintable characters are not.
 
     Args:
-        name: what a file says.
-        what: words for the message, such as "the name of the test set 'x/testset.json'".
+        name: the name from the file.
+        what: subject of the error message, such as "the name of the test set 'x/testset.json'".
 
     Raises:
-        RasedError: it is not such a name.
+        RasedError: the name is not allowed.
 
     >>> component("p232_001", what="the id of item 1")
     'p232_001'
@@ -41,11 +41,11 @@ def plain(name: Any, *, what: str) -> str:
     """Return a name of letters, digits, '.', '_' and '-' that begins with a letter or a digit.
 
     Args:
-        name: what a file says.
-        what: words for the message.
+        name: the name from the file.
+        what: subject of the error message.
 
     Raises:
-        RasedError: it is not such a name.
+        RasedError: the name is not allowed.
 
     >>> plain("gru-mask-16k", what="the name of the card")
     'gru-mask-16k'

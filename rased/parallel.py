@@ -1,4 +1,4 @@
-"""Work shared out over the cores of this machine, with results in the order of the items."""
+"""Run a function in parallel on this machine and return the results in the order of the items."""
 
 import multiprocessing
 from collections import deque
@@ -22,13 +22,13 @@ def in_order(
     jobs: int | None = None,
     engine: Literal["threads", "processes"] = "threads",
 ) -> Iterator[Result]:
-    """Yield function(item) in the order of the items; at most two a worker are in flight, so memory stays flat.
+    """Yield function(item) in the order of the items; at most two items per worker are pending, so memory is bounded.
 
     Args:
-        function: what is done with each item; with processes it must be picklable.
-        items: read as far as needed.
-        jobs: number of workers; None: one a core. One process works in this process itself.
-        engine: threads for work that releases Python's lock (decoding, compression), processes for other work.
+        function: applied to each item; must be picklable with processes.
+        items: read lazily.
+        jobs: number of workers; None: one per core. With one process, the work runs in the calling process.
+        engine: threads for work that releases the GIL (decoding, compression), processes for other work.
 
     Raises:
         RasedError: a worker process was killed.
@@ -47,7 +47,7 @@ def in_order(
                 waiting.extend(pool.submit(function, item) for item in islice(items, 1))
         except BrokenProcessPool as error:
             raise RasedError(
-                "A worker process was killed (out of memory?). What is complete is kept: run the same "
+                "A worker process was killed (out of memory?). Finished work is kept: run the same "
                 "command again, with fewer --jobs."
             ) from error
         finally:
@@ -57,5 +57,5 @@ def in_order(
 def _pool(jobs: int, engine: Literal["threads", "processes"]) -> Executor:
     if engine == "threads":
         return ThreadPoolExecutor(jobs)
-    # A forked child of a process with threads may hang: spawn begins afresh.
+    # Forking a process that has threads can deadlock in the child: spawn starts a new interpreter instead.
     return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))

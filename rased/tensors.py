@@ -1,7 +1,7 @@
-"""Files of tensors, read as data: checkpoints (.ckpt) and safetensors; what is no such file is one sentence.
+"""Read files of tensors without running code: checkpoints (.ckpt) and safetensors.
 
-A checkpoint is a zip that torch writes. Its list of objects is looked at before torch reads it: only
-tensors and plain values are allowed, and nothing in it may be larger than the file.
+A checkpoint is a zip file with a pickle. The pickle is inspected before torch reads it: only tensors and plain
+values are allowed, and nothing in it may be larger than the file.
 """
 
 import json
@@ -18,7 +18,7 @@ from torch import Tensor
 from rased.errors import RasedError, cut, shown
 
 _HEADER = 16 << 20
-"""Bytes of the largest header of a safetensors file, and of a checkpoint's list of objects."""
+"""Maximum bytes of the header of a safetensors file, and of the pickle of a checkpoint."""
 _RANK = 8
 _BYTES = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3"), 1),
@@ -37,18 +37,18 @@ _OBJECTS = {
     *(f"torch {kind}Storage" for kind in ("ComplexFloat", "ComplexDouble")),
     *(f"torch {kind}" for kind in ("float16", "bfloat16", "float32", "float64", "int64")),
 }
-"""Everything that a checkpoint may name: tensors and what holds them."""
+"""All names that a checkpoint may import: tensors and their containers."""
 
 
 def read_checkpoint(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
     """Read a checkpoint that torch wrote: a mapping of plain values and tensors, on the CPU.
 
     Args:
-        path: of the file.
-        mmap: leave the tensors on the disk until they are used.
+        path: the file.
+        mmap: leave the tensors on disk until they are used.
 
     Raises:
-        RasedError: there is no such file, or it is cut, empty, of another kind, or holds other objects.
+        RasedError: the file does not exist, is truncated, empty or of another kind, or holds other objects.
     """
     path = Path(path)
     try:
@@ -57,15 +57,17 @@ def read_checkpoint(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
     except RasedError:
         raise
     except FileNotFoundError:
-        raise RasedError(f"there is no checkpoint '{path}'.") from None
+        raise RasedError(f"the checkpoint '{path}' does not exist.") from None
     except (OSError, zipfile.BadZipFile, EOFError) as error:
         if isinstance(error, OSError) and error.strerror and path.is_dir():
-            raise RasedError(f"'{path}' is a folder, and a checkpoint is a file.") from None
+            raise RasedError(f"'{path}' is a folder; a checkpoint is a file.") from None
         raise _unreadable(path, error) from None
-    except Exception as error:  # whatever torch raises for bytes that it did not write
+    except Exception as error:  # torch raises various exceptions for files that it did not write
         raise _unreadable(path, error) from None
     if not isinstance(content, dict):
-        raise RasedError(f"'{path}' is not a checkpoint: it holds {shown(type(content).__name__)}.")
+        raise RasedError(
+            f"'{path}' is not a checkpoint: it contains {shown(type(content).__name__)}."
+        )
     return content
 
 
@@ -73,15 +75,15 @@ def _unreadable(path: Path, error: Exception) -> RasedError:
     others = [name for name in ("best.ckpt", "last.ckpt") if name != path.name]
     beside = next((path.with_name(name) for name in others if path.with_name(name).is_file()), None)
     size = path.stat().st_size if path.is_file() else -1
-    reason = "is empty" if size == 0 else "is cut short or not a checkpoint"
+    reason = "is empty" if size == 0 else "is truncated or is not a checkpoint"
     if isinstance(error, PermissionError):
         reason = f"cannot be read ({error.strerror})"
-    hint = f"; '{beside}' is beside it" if beside else ""
-    return RasedError(f"'{path}' {reason}: copy it again from where it came{hint}.")
+    hint = f"; '{beside}' is in the same folder" if beside else ""
+    return RasedError(f"'{path}' {reason}: copy it again from its source{hint}.")
 
 
 def _check_objects(path: Path) -> None:
-    """Refuse a checkpoint that names other objects than tensors, or that unpacks to more than itself."""
+    """Reject a checkpoint that imports anything but tensors, or that unpacks to more than its size."""
     with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
         members = archive.infolist()
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
@@ -94,13 +96,13 @@ def _check_objects(path: Path) -> None:
         for name in _named(archive.read(lists[0])):
             if name not in _OBJECTS:
                 raise RasedError(
-                    f"'{path}' is refused: it names '{cut(name.replace(' ', '.'))}', and a checkpoint holds "
-                    "tensors and plain values only."
+                    f"'{path}' is rejected: it refers to '{cut(name.replace(' ', '.'))}', but a checkpoint may hold "
+                    "only tensors and plain values."
                 )
 
 
 def _named(objects: bytes) -> Iterator[str]:
-    """Yield what a pickled list would import, as "module name" (torch writes plain names only)."""
+    """Yield what a pickle would import, as "module name" (torch writes plain names only)."""
     for code, argument, _ in pickletools.genops(objects):
         if code.name in ("GLOBAL", "INST"):
             yield str(argument)
@@ -110,11 +112,11 @@ def _named(objects: bytes) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Header:
-    """What a safetensors file says about itself.
+    """Header of a safetensors file.
 
     Attributes:
-        tensors: shape of each tensor by name.
-        metadata: words beside the tensors.
+        tensors: shape of each tensor, by name.
+        metadata: strings that the file holds in addition to tensors.
     """
 
     tensors: Mapping[str, tuple[int, ...]]
@@ -122,19 +124,19 @@ class Header:
 
     @property
     def numbers(self) -> int:
-        """How many numbers the file holds."""
+        """Return how many numbers all tensors hold."""
         return sum(_product(shape) for shape in self.tensors.values())
 
 
 def read_header(content: bytes, path: Path) -> Header:
-    """Read and check the header of a safetensors file.
+    """Parse and check the header of a safetensors file.
 
     Raises:
-        RasedError: it is not what such a file begins with, or does not fit the file's length.
+        RasedError: not a valid header, or it does not match the length of the file.
     """
     length = int.from_bytes(content[:8], "little")
     if len(content) < 8 or length > min(_HEADER, len(content) - 8):
-        raise RasedError(f"'{path}' is not a safetensors file, or it is cut short.")
+        raise RasedError(f"'{path}' is not a safetensors file, or it is truncated.")
     try:
         header = json.loads(content[8 : 8 + length])
         metadata = header.pop("__metadata__", {})
@@ -145,7 +147,7 @@ def read_header(content: bytes, path: Path) -> Header:
     except (ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError):
         raise RasedError(f"'{path}' is not a safetensors file: its header is damaged.") from None
     if said != len(content) - 8 - length:
-        raise RasedError(f"'{path}' is cut short, or its header is damaged.")
+        raise RasedError(f"'{path}' is truncated, or its header is damaged.")
     return Header(tensors, metadata)
 
 
@@ -153,19 +155,19 @@ def read_tensors(content: bytes, path: Path) -> dict[str, Tensor]:
     """Read the tensors of a safetensors file.
 
     Raises:
-        RasedError: it is not one.
+        RasedError: not a valid safetensors file.
     """
     import safetensors.torch
 
     read_header(content, path)
     try:
         return safetensors.torch.load(content)
-    except Exception as error:  # whatever the library raises for bytes that it did not write
+    except Exception as error:  # safetensors raises various exceptions for damaged files
         raise RasedError(f"'{path}' is not a safetensors file: {cut(str(error))}") from None
 
 
 def _shape(entry: Any) -> tuple[int, ...]:
-    """The shape of a tensor, where it agrees with the bytes that its entry takes."""
+    """Return the shape of a tensor, after checking it against the number of bytes in its entry."""
     shape, (start, stop) = tuple(entry["shape"]), entry["data_offsets"]
     plain = all(type(number) is int and number >= 0 for number in (*shape, start, stop))
     if not plain or len(shape) > _RANK or stop - start != _product(shape) * _BYTES[entry["dtype"]]:

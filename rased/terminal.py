@@ -1,4 +1,4 @@
-"""Text of others on a terminal and in Markdown: shown as it is, never taken for markup, never steering a terminal."""
+"""Print text from files safely: it cannot contain markup or control a terminal, on a console or in Markdown."""
 
 import re
 from typing import Any
@@ -9,7 +9,7 @@ from rich.text import Text
 
 
 def printable(text: str) -> str:
-    r"""Replace what steers a terminal (escape codes, half characters), and keep lines and tabs.
+    r"""Replace control characters and surrogates; keep line breaks and tabs.
 
     >>> printable("a\x1b[31mb")
     'a?[31mb'
@@ -18,7 +18,7 @@ def printable(text: str) -> str:
 
 
 def markdown_cell(text: str) -> str:
-    r"""Text for a cell of a Markdown table: one line, nothing in it is markup.
+    r"""Escape text for a cell of a Markdown table: one line, without markup.
 
     >>> markdown_cell("a | <b>*c*")
     'a \\| &lt;b>\\*c\\*'
@@ -28,7 +28,7 @@ def markdown_cell(text: str) -> str:
 
 
 def markdown_name(text: str) -> str:
-    """A name for a cell of a Markdown table: as code where it is plain, else as `markdown_cell` writes it.
+    """Format a name for a cell of a Markdown table: as code if it is plain, else escaped by `markdown_cell`.
 
     >>> markdown_name("gru-mask-16k")
     '`gru-mask-16k`'
@@ -37,10 +37,10 @@ def markdown_name(text: str) -> str:
 
 
 class _Plain(Console):
-    """A console that prints strings, those in tables and titles as well, as they are."""
+    """A console that prints all strings literally, also in tables and titles."""
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Without markup, emoji names and control characters."""
+        """Render without markup, emoji names and control characters."""
         plain: dict[str, Any] = {**options, "markup": False, "emoji": False, "highlight": False}
         return super().render_str(printable(text), **plain)
 
@@ -48,12 +48,12 @@ class _Plain(Console):
 def open_console(
     *, stderr: bool = False, width: int | None = None, soft_wrap: bool = False
 ) -> Console:
-    """A console for everything that rased prints.
+    """Open the console that all output of rased goes through.
 
     Args:
-        stderr: print there.
-        width: characters; that of the terminal where None.
-        soft_wrap: leave breaking lines to the terminal.
+        stderr: print to stderr instead of stdout.
+        width: width in characters; None: the width of the terminal.
+        soft_wrap: do not break long lines.
     """
     return _Plain(
         stderr=stderr, width=width, soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False
@@ -61,13 +61,13 @@ def open_console(
 
 
 class PlainColumn(TextColumn):
-    """A column of a progress bar whose descriptions are printed as they are."""
+    """A progress bar column that prints descriptions literally."""
 
     def __init__(self, text_format: str = "{task.description}") -> None:
         super().__init__(text_format, markup=False)
 
     def render(self, task: Any) -> Text:
-        """The text of a task."""
+        """Return the text of a task."""
         rendered = super().render(task)
         rendered.plain = printable(rendered.plain)
         return rendered

@@ -1,8 +1,8 @@
-"""YAML in, plain values out: mappings, lists, text, numbers, true, false and nothing; never an object, never a date.
+"""Read YAML as plain values: mappings, lists, text, numbers, true, false and null; no objects, no dates.
 
-What others wrote holds no anchors, aliases or tags. One's own files may hold anchors. Both are bounded in size,
-depth and number of values before anything is built, and a key that comes twice is refused. Numbers are those of
-YAML 1.2: 1e-3 is one, and 007 and 10:30 are text.
+Files from others must not contain anchors, aliases or tags. The user's own files may contain anchors. Size,
+depth and number of values are limited and checked before anything is built, and duplicate keys are rejected.
+Numbers follow YAML 1.2: 1e-3 is a number; 007 and 10:30 are text.
 """
 
 import re
@@ -14,14 +14,14 @@ import yaml
 from rased.errors import RasedError, cut
 
 LARGEST = 16 << 20
-"""Bytes of a file."""
+"""Maximum bytes of a file."""
 DEEPEST = 64
-"""Lists and mappings within each other."""
+"""Maximum depth of nested lists and mappings."""
 MOST = 200_000
-"""Values in a file, those behind aliases counted at each place."""
+"""Maximum number of values in a file; an aliased value counts at each place."""
 
 _BITS = 64
-"""Of a whole number."""
+"""Maximum number of digits of an integer."""
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BaseDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -36,7 +36,7 @@ _OTHERS = ("timestamp", "int", "float")
 
 
 class _Loader(_Base):
-    """Plain values only; a key that comes twice is an error."""
+    """Loads plain values only; a duplicate key is an error."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (as PyYAML keeps it)
         letter: [pair for pair in pairs if pair[0].rpartition(":")[2] not in _OTHERS]
@@ -44,7 +44,7 @@ class _Loader(_Base):
     }
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        """As PyYAML does, for keys that are text or whole numbers and come once."""
+        """Build a mapping like PyYAML, but accept only text and integers as keys, each at most once."""
         explicit = sum(key.tag != "tag:yaml.org,2002:merge" for key, _ in node.value)
         self.flatten_mapping(node)
         found: dict[Any, Any] = {}
@@ -58,17 +58,17 @@ class _Loader(_Base):
             if key in seen:
                 problem = f"the key {cut(repr(key), 60)} comes twice"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
-            if place >= 0:  # those of a merge key (<<) come before, and give way
+            if place >= 0:  # keys of a merge key (<<) come before ours and may be overridden
                 seen.add(key)
             found[key] = self.construct_object(value_node, deep=deep)
         return found
 
 
 class _Dumper(_BaseDumper):
-    """Writes what `_Loader` reads back as it was."""
+    """Writes YAML that `_Loader` reads back unchanged."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Write a value that comes twice twice."""
+        """Write a repeated value again instead of an alias."""
         return True
 
 
@@ -83,12 +83,12 @@ def read(path: Path, *, own: bool = False, largest: int = LARGEST) -> Any:
     """Read a YAML file.
 
     Args:
-        path: of the file.
-        own: whether the user wrote it: anchors are allowed.
-        largest: bytes.
+        path: the file.
+        own: the user wrote the file, so anchors are allowed.
+        largest: maximum size in bytes.
 
     Raises:
-        RasedError: not readable, too large, not YAML, or more than plain values.
+        RasedError: the file cannot be read, is too large, is not YAML, or holds more than plain values.
     """
     try:
         with path.open("rb") as file:
@@ -103,13 +103,13 @@ def parse(content: bytes, *, of: str, own: bool = False, largest: int = LARGEST)
     """Parse YAML in UTF-8; see `read`.
 
     Args:
-        content: of the file.
-        of: names it in messages.
-        own: whether the user wrote it.
-        largest: bytes.
+        content: bytes of the file.
+        of: name of the file in error messages.
+        own: the user wrote the file, so anchors are allowed.
+        largest: maximum size in bytes.
     """
     if len(content) > largest:
-        raise RasedError(f"{of} is larger than {largest >> 10} kB, and is not read.")
+        raise RasedError(f"{of} is larger than {largest >> 10} kB, which is not allowed.")
     try:
         text = content.decode("utf-8-sig")
         _check_events(text, of, own)
@@ -118,21 +118,21 @@ def parse(content: bytes, *, of: str, own: bool = False, largest: int = LARGEST)
     except RasedError:
         raise
     except UnicodeDecodeError as error:
-        raise RasedError(f"{of} is not YAML: byte {error.start} is not UTF-8.") from None
+        raise RasedError(f"{of} is not YAML: byte {error.start} is not valid UTF-8.") from None
     except (
         Exception
-    ) as error:  # PyYAML raises more than its own errors for values that it cannot build
-        raise RasedError(f"{of} is not YAML that can be read: {_reason(error)}.") from None
+    ) as error:  # PyYAML lets other exceptions through for values that it cannot build
+        raise RasedError(f"{of} is not valid YAML: {_reason(error)}.") from None
     return value
 
 
 def dump(value: Any) -> str:
-    """Write plain values as YAML, keys in their order."""
+    """Write plain values as YAML; keep the order of keys."""
     return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
 
 
 def _check_events(text: str, of: str, own: bool) -> None:
-    """Go through the marks of a text without building anything."""
+    """Check limits, anchors and tags on the parser's events, before anything is built."""
     depth = count = 0
     for event in yaml.parse(text, Loader=_Base):
         count += 1
@@ -141,30 +141,30 @@ def _check_events(text: str, of: str, own: bool) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if count > MOST or depth > DEEPEST:
-            what = (
-                f"{MOST} values" if count > MOST else f"{DEEPEST} lists or mappings in each other"
-            )
-            raise RasedError(f"{of} holds more than {what}, and is not read.")
+            what = f"{MOST} values" if count > MOST else f"{DEEPEST} nested lists or mappings"
+            raise RasedError(f"{of} has more than {what}, which is not allowed.")
         if not isinstance(event, yaml.NodeEvent):
             continue
         line = f"line {event.start_mark.line + 1 if event.start_mark else '?'}"
         if event.anchor is not None and not own:
             raise RasedError(
-                f"{of} has an anchor or alias (& or *) in {line}: write the value out at each place."
+                f"{of} has an anchor or alias (& or *) in {line}: write the value itself at each place."
             )
         if getattr(event, "tag", None) is not None:
-            raise RasedError(f"{of} has a tag (!) in {line}: only plain values are read.")
+            raise RasedError(f"{of} has a tag (!) in {line}: only plain values are allowed.")
 
 
 def _check_values(value: Any, of: str) -> None:
-    """Count the values, those behind aliases at each place; refuse a value within itself and a number without end."""
+    """Count the values, aliased ones at each place; reject a value that contains itself, and huge integers."""
     count = 0
     waiting = [(value, 0)]
     while waiting:
         item, depth = waiting.pop()
         count += 1
         if count > MOST or depth > DEEPEST:
-            raise RasedError(f"{of}: its aliases repeat too much, or a value holds itself.")
+            raise RasedError(
+                f"{of}: its aliases expand to too many values, or a value contains itself."
+            )
         if isinstance(item, dict):
             waiting += [(one, depth + 1) for pair in item.items() for one in pair]
         elif isinstance(item, list):
@@ -172,7 +172,9 @@ def _check_values(value: Any, of: str) -> None:
         elif isinstance(item, str):
             item.encode()
         elif isinstance(item, int) and item.bit_length() > _BITS:
-            raise RasedError(f"{of} holds a number of {item.bit_length()} bits, and is not read.")
+            raise RasedError(
+                f"{of} holds an integer of {item.bit_length()} bits, which is not allowed."
+            )
 
 
 def _reason(error: Exception) -> str:

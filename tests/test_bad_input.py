@@ -252,7 +252,7 @@ def damage(kind, entry):
             "foreign class",
             "'subprocess.Popen' is not a class that a file of others may name; no enhancer needs it",
         ),
-        ("no card", "is not YAML that can be read"),
+        ("no card", "is not valid YAML"),
     ],
 )
 def test_a_damaged_checkpoint_is_refused(capsys, tmp_path, shelf, kind, said):

@@ -106,7 +106,7 @@ def scores(content):
         (lambda c: c["utterances"][1].update(seconds=-1), "of at least 0"),
         (lambda c: c["utterances"][1]["facts"].update(snr_db="x"), "facts.snr_db` is 'x'"),
         (lambda c: c["utterances"][1].pop("facts"), r"lacks the field `utterances\[1\].facts`"),
-        (lambda c: c.update(sytem={}), "there is no field `sytem`"),
+        (lambda c: c.update(sytem={}), "the field `sytem` is unknown"),
         (lambda c: c.pop("cost"), "lacks the field `cost`"),
         (lambda c: c["cost"].update(real_time_factor=[]), "`cost.real_time_factor` is"),
         (lambda c: c.update(training={}), "lacks the field `training.manifest_sha256`"),

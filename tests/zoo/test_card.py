@@ -69,7 +69,7 @@ def test_a_wrong_card_is_one_sentence_that_names_the_field(entry, change, said):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: [1", "is not YAML that can be read"),
+        ("a: [1", "is not valid YAML"),
         ("just words", "is not a card"),
         ("!!python/object/apply:os.system ['true']", r"has a tag \(!\) in line 1"),
         ("x" * (2 << 20), "at most 262144 are read"),
