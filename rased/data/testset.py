@@ -1,8 +1,7 @@
 """The file that makes a folder a frozen test set, testset.json: read, checked, and put in place with its audio."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +9,6 @@ import msgspec
 
 from rased import documents
 from rased.data.schemas import Role
-from rased.disk import new_folder, write_json
 from rased.documents import Count, Hash, Name, Number, SampleRate, Text, Word
 from rased.errors import RasedError, shown
 
@@ -100,33 +98,3 @@ def list_sha256(items: Iterable[Mapping[str, Any]]) -> str:
     """Return the fingerprint of a test set: SHA-256 over "id sha256_noisy sha256_target" lines."""
     lines = (f"{item['id']} {item['sha256_noisy']} {item['sha256_target']}\n" for item in items)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def put_in_place(out: Path, fill: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """Make a frozen set, and give it its name when it is whole; return what its testset.json holds.
-
-    Several processes may do this at once: each fills a folder of its own, and one set takes the name. Who finds
-    an equal set there leaves it alone.
-
-    Args:
-        out: folder of the set, new or empty.
-        fill: writes audio below a folder and returns the content of testset.json.
-
-    Raises:
-        RasedError: another set is there.
-    """
-    content: dict[str, Any] = {}
-    try:
-        with new_folder(out) as work:
-            content = fill(work)
-            write_json(work / TESTSET, content)
-            with suppress(OSError):
-                out.rmdir()  # an empty folder makes way; one that is not empty stays
-    except FileExistsError:
-        there = read(out).list_sha256
-        if there != content.get("list_sha256"):
-            raise RasedError(
-                f"'{out}' already holds another test set (list_sha256 {there[:12]}, this would be "
-                f"{str(content.get('list_sha256'))[:12]}): a frozen set never changes; choose another --out."
-            ) from None
-    return content

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rased.data.integrity.verify import verify
-from rased.data.preparation.freeze import FrozenRecipe, freeze
+from rased.data.preparation.balanced import FrozenRecipe
+from rased.data.preparation.freeze import freeze
 from rased.data.preparation.pack import pack
 from rased.errors import RasedError
 from rased.evaluation.scoring.cost import measure

@@ -310,7 +310,8 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _freeze(arguments: argparse.Namespace) -> int:
-    from rased.data.preparation.freeze import FrozenRecipe, freeze
+    from rased.data.preparation.balanced import FrozenRecipe
+    from rased.data.preparation.freeze import freeze
 
     snr_db, snr_range = arguments.snr_db
     recipe = FrozenRecipe(

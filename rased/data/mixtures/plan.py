@@ -4,15 +4,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from rased.data.mixtures import order
 from rased.data.mixtures.corpus import Corpus
 from rased.data.mixtures.distortions import Distortion
+from rased.data.mixtures.rooms import ROOMS_MB, Rooms
 from rased.data.mixtures.scene import Scene as Scene
 from rased.data.mixtures.speed import source_frames
 from rased.data.schemas import Role
@@ -21,17 +21,12 @@ from rased.errors import RasedError
 from rased.signal import levels, room
 
 Samples = Float[np.ndarray, " samples"]
-Responses = Float[np.ndarray, "*channel taps"]
 Shuffle = Literal["auto", "samples", "blocks"]
 _SPEED, _BABBLE, _SPEECH = (1 << 16) + 1, (1 << 16) + 2, (1 << 16) + 3
 _NOISE_ROOM, _ENROLMENT = (1 << 16) + 4, (1 << 16) + 5
 """Streams of a sample's generator, apart from those of its noises, which count up from 4."""
 _STREAMS: dict[Role, int] = {"speech": 0, "noise": 1, "rir": 2}
 """Of the generators that orders are drawn from."""
-
-ROOMS_MB = 64.0
-"""Megabytes of decoded rooms that a process keeps, where nothing else is said."""
-
 
 _OTHERS = 16
 """Recordings that are tried in place of a silent one before a mixture is given up."""
@@ -114,65 +109,6 @@ class Nearby:
     def __call__(self, epoch: int, index: int, random: np.random.Generator) -> int:
         """Draw a recording near a sample."""
         return self._order(epoch, index + int(random.integers(self.reach))) // self.uses
-
-
-class Rooms:
-    """Impulse responses, decoded once, in `taps` samples, of which `tail` count from the direct path.
-
-    Of several microphones all are cut and faded alike, by the direct path of the first one.
-    At most `limit` bytes are kept, in each process its own.
-    """
-
-    def __init__(
-        self, rir: Corpus, taps: int, tail: int, *, limit: int, microphones: int = 1
-    ) -> None:
-        self.rir, self.taps, self.tail, self.limit = rir, taps, tail, limit
-        self.microphones = microphones
-        self._kept: OrderedDict[int, tuple[Responses, int]] = OrderedDict()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What is kept stays behind."""
-        return self.__dict__ | {"_kept": OrderedDict()}
-
-    @property
-    def bytes(self) -> int:
-        """What is kept now."""
-        return len(self._kept) * self.microphones * self.taps * np.dtype(np.float32).itemsize
-
-    def __getitem__(self, number: int) -> tuple[Responses, int]:
-        """Response, zero-padded or faded out over its last 50 ms, and its direct path.
-
-        (taps,), of several microphones (channel, taps).
-
-        Raises:
-            RasedError: it cannot be read, or is silent.
-        """
-        found = self._kept.pop(number, None)
-        if found is None:
-            found = self._cut(number)
-            while self._kept and (len(self._kept) + 1) * found[0].nbytes > self.limit:
-                self._kept.popitem(last=False)
-        self._kept[number] = found
-        return found
-
-    def _cut(self, number: int) -> tuple[Responses, int]:
-        if self.microphones == 1:
-            stored = torch.from_numpy(self.rir.read(number))[None]
-        else:
-            stored = torch.from_numpy(self.rir.read_channels(number)[: self.microphones])
-        if not bool(stored[0].any()):
-            raise RasedError(
-                f"the impulse response '{self.rir.key[number]}' is silent; leave it out."
-            )
-        first, direct = room.from_direct_path(stored[0], sample_rate=self.rir.sample_rate)
-        heard = stored[:, stored.shape[-1] - len(first) :]
-        end = min(len(first), direct + self.tail)
-        response = np.zeros((self.microphones, self.taps), np.float32)
-        response[:, :end] = heard[:, :end].numpy()
-        if end < len(first):
-            fade = min(self.tail // 2, self.rir.sample_rate // 20)
-            response[:, end - fade : end] *= np.linspace(1, 0, fade, dtype=np.float32)
-        return response[0] if self.microphones == 1 else response, direct
 
 
 class Plan:

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
 from rased.audio import BadAudioError
 from rased.data.corpora.base import Archive, Item, Pair, PublicCorpus
 from rased.data.corpora.listing import Listing, SourceFile, check_split, key_of, size_of
 from rased.data.preparation.download import FOLDER, Fetched, obtain
-from rased.data.preparation.pack import Packed, encode, pack_listing
+from rased.data.preparation.frozen import write_frozen
+from rased.data.preparation.pack import Packed, pack_listing
 from rased.data.preparation.waveform import read_mono
 from rased.data.schemas import Codec, Role
-from rased.data.testset import SCHEMA, TESTSET, list_sha256, put_in_place
+from rased.data.testset import TESTSET
 from rased.data.testset import read as read_frozen
 from rased.disk import on_disk, write_json
 from rased.errors import RasedError, nearest
@@ -176,46 +176,24 @@ def freeze_pairs(
                 "--out."
             )
         return
-    with on_disk(out, _KEPT):
-        put_in_place(
-            out, lambda work: _write_pairs(corpus, pairs, work, request, sample_rate, progress)
-        )
-
-
-def _write_pairs(
-    corpus: PublicCorpus,
-    pairs: Sequence[Pair],
-    work: Path,
-    request: str,
-    sample_rate: int,
-    progress: Progress,
-) -> dict[str, Any]:
-    for part in ("noisy", "target"):
-        (work / part).mkdir()
-    items = []
-    for count, pair in enumerate(pairs, 1):
-        items.append(_write_pair(pair, work, sample_rate))
-        progress("testset", count, len(pairs))
-    return {
-        "schema": SCHEMA,
+    about = {
         "name": corpus.name,
         "seed": None,
         "sample_rate": sample_rate,
-        "count": len(items),
         "target": corpus.target,
         "early_ms": None,
         "split": "test",
-        "seconds": round(sum(item["seconds"] for item in items), 3),
         "recipe": None,
         "sources": {"corpus": corpus.title, "citation": corpus.citation, "licence": corpus.licence},
-        "made_with": {
-            "soundfile": soundfile.__version__,
-            "libsndfile": soundfile.__libsndfile_version__,
-        },
         "request_sha256": request,
-        "list_sha256": list_sha256(items),
-        "items": items,
     }
+    write_frozen(
+        out,
+        (_pair(pair, sample_rate) for pair in pairs),
+        about,
+        kept=_KEPT,
+        progress=lambda done: progress("testset", done, len(pairs)),
+    )
 
 
 def _refuse_other_pairs(corpus: PublicCorpus, root: Path, pairs: Sequence[Pair]) -> None:
@@ -235,7 +213,7 @@ def _refuse_other_pairs(corpus: PublicCorpus, root: Path, pairs: Sequence[Pair])
     )
 
 
-def _write_pair(pair: Pair, folder: Path, sample_rate: int) -> dict[str, Any]:
+def _pair(pair: Pair, sample_rate: int) -> tuple[dict[str, Any], dict[str, NDArray[np.int16]]]:
     signals: dict[str, NDArray[np.float32]] = {}
     for part, file in (("noisy", pair.noisy), ("target", pair.target)):
         try:
@@ -250,12 +228,11 @@ def _write_pair(pair: Pair, folder: Path, sample_rate: int) -> dict[str, Any]:
     item: dict[str, Any] = {"id": re.sub(r"[^A-Za-z0-9_-]+", "-", pair.id)}
     item |= {name: pair.facts.get(name) for name in _FACTS}
     item |= {"seconds": round(frames / sample_rate, 4), "speech": pair.id, "gain": gain}
-    for part, signal in signals.items():
-        scaled = np.rint(signal.astype(np.float64) * gain * 32768).clip(-32768, 32767)
-        data = encode(scaled.astype(np.int16), "flac", sample_rate)
-        (folder / part / f"{item['id']}.flac").write_bytes(data)
-        item[f"sha256_{part}"] = hashlib.sha256(data).hexdigest()
-    return item
+    scaled = {
+        part: np.rint(signal.astype(np.float64) * gain * 32768).clip(-32768, 32767).astype(np.int16)
+        for part, signal in signals.items()
+    }
+    return item, scaled
 
 
 def _digest(pairs: Sequence[Pair], sample_rate: int) -> str:

@@ -11,7 +11,8 @@ from rased.data.mixtures.distortions import Distortions, Microphone, Wind
 from rased.data.mixtures.mixing import PEAK, Mixer, Mixing
 from rased.data.mixtures.plan import Plan, Scene
 from rased.data.mixtures.stream import stream
-from rased.data.preparation.freeze import FrozenRecipe, freeze
+from rased.data.preparation.balanced import FrozenRecipe
+from rased.data.preparation.freeze import freeze
 from rased.errors import RasedError
 from rased.signal import levels, room
 from tests.data.conftest import RATE, response, write_corpus

@@ -20,12 +20,13 @@ import soundfile
 import torch
 
 from rased.cli import main
-from rased.data import testset
 from rased.data.integrity.verify import verify
 from rased.data.mixtures.corpus import Corpus
-from rased.data.preparation.freeze import Corpora, FrozenRecipe, freeze, mix, plan
+from rased.data.preparation.balanced import Corpora, FrozenRecipe, plan
+from rased.data.preparation.freeze import freeze, mix
+from rased.data.preparation.frozen import put_in_place
 from rased.data.shards.index import bundle
-from rased.data.testset import list_sha256
+from rased.data.testset import list_sha256, read
 from rased.disk import sha256
 from rased.errors import RasedError
 from rased.signal import levels, ratios, room
@@ -330,7 +331,7 @@ class TestTwoAtOnce:
                     for number in range(3)
                 ]
             made = [job.exception() is None for job in jobs]
-            there = testset.read(out)
+            there = read(out)
             for item in there.items:
                 assert sha256(out / "noisy" / f"{item.id}.flac") == item.sha256_noisy
             assert made.count(True) == (3 if equal else 1)
@@ -352,7 +353,7 @@ class TestTwoAtOnce:
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from rased.data.testset import put_in_place
+from rased.data.preparation.frozen import put_in_place
 def fill(work):
     (work / "noisy").mkdir()
     (work / "noisy" / "a.flac").write_bytes(b"x")
@@ -375,7 +376,7 @@ def _put(out: Path, number: int, start: Barrier, seed: int) -> str:
             items.append({"id": name, "sha256_noisy": digest, "sha256_target": digest})
             time.sleep(random.uniform(0, 2e-3))
         head = {"schema": 1, "name": "x", "sample_rate": 16_000, "count": 3, "target": "clean"}
-        return {**head, "list_sha256": testset.list_sha256(items), "items": items}
+        return {**head, "list_sha256": list_sha256(items), "items": items}
 
     start.wait()
-    return str(testset.put_in_place(out, fill)["list_sha256"])
+    return str(put_in_place(out, fill)["list_sha256"])

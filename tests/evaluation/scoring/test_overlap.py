@@ -12,7 +12,8 @@ from rased.cli import main
 from rased.cli.train import train
 from rased.data.datamodule import MixtureDataModule
 from rased.data.mixtures.corpus import Corpus
-from rased.data.preparation.freeze import FrozenRecipe, freeze
+from rased.data.preparation.balanced import FrozenRecipe
+from rased.data.preparation.freeze import freeze
 from rased.data.preparation.pack import pack
 from rased.data.testset import TESTSET
 from rased.errors import RasedError

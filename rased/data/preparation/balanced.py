@@ -1,0 +1,212 @@
+"""What the mixtures of a frozen test set are made of: decided before anything is read, balanced at any size.
+
+Speakers, noise types, rooms and SNRs come in rounds: each once before any comes again.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rased.data.mixtures.corpus import Corpus
+from rased.data.mixtures.mixing import Target
+from rased.data.preparation.pack import MOST_CHANNELS
+from rased.errors import RasedError
+
+T = TypeVar("T")
+CONDITIONS = ("noise", "reverb+noise", "reverb")
+
+
+@dataclass(frozen=True)
+class FrozenRecipe:
+    """How a test set is drawn.
+
+    Attributes:
+        count: number of mixtures.
+        seed: of everything that is drawn.
+        snr_db: values that come in turn; two values with `snr_range` are the ends of a range.
+        snr_range: draw evenly spread SNRs between the two values of snr_db.
+        seconds: longest mixture; longer utterances are cut at quiet places.
+        min_seconds: shorter utterances are not used.
+        proportions: shares of the conditions noise, reverb+noise and reverb; any scale.
+        level_dbfs: range of the level of the mixtures (rms, dB re full scale).
+        target: what of the mixture the enhancer should give (see `mixing.Mixing`).
+        early_ms: end of the early reflections behind the direct path, for target "early".
+        microphones: channels of the noisy files; see `Scene.microphones`.
+    """
+
+    count: int
+    seed: int
+    snr_db: tuple[float, ...] = (0.0, 5.0, 10.0, 15.0)
+    snr_range: bool = False
+    seconds: float = 4.0
+    min_seconds: float = 2.0
+    proportions: tuple[float, ...] = (60.0, 30.0, 10.0)
+    level_dbfs: tuple[float, ...] = (-32.0, -20.0)
+    target: Target = "early"
+    early_ms: float = 50.0
+    microphones: int = 1
+
+    def __post_init__(self) -> None:
+        """Check once, where the value is made."""
+        if self.count < 1:
+            raise RasedError(f"A test set of {self.count} mixtures is none; --count is 1 or more.")
+        if not 1 <= self.microphones <= MOST_CHANNELS["flac"]:
+            raise RasedError(
+                f"{self.microphones} microphones; allowed: 1 to {MOST_CHANNELS['flac']}."
+            )
+        if self.seed < 0:
+            raise RasedError(f"The seed is {self.seed}; it is 0 or more.")
+        if not self.snr_db or not all(math.isfinite(value) for value in self.snr_db):
+            raise RasedError(f"SNRs {self.snr_db}: give one or more numbers in dB, as 0,5,10,15.")
+        if self.snr_range and (len(self.snr_db) != 2 or self.snr_db[0] > self.snr_db[1]):
+            raise RasedError(f"An SNR range has a lower and an upper end; given: {self.snr_db}.")
+        if not 0 < self.min_seconds <= self.seconds:
+            raise RasedError(
+                f"Utterances of {self.min_seconds} to {self.seconds} s: the shortest must be more than "
+                "0 and at most the longest (--min-seconds, --seconds)."
+            )
+        shares = self.proportions
+        if len(shares) != 3 or min(shares) < 0 or sum(shares) <= 0:
+            raise RasedError(
+                f"Shares {shares}: give three of 0 or more, for {', '.join(CONDITIONS)}."
+            )
+        levels_dbfs = self.level_dbfs
+        if len(levels_dbfs) != 2 or not levels_dbfs[0] <= levels_dbfs[1] <= 0:
+            raise RasedError(f"Levels {levels_dbfs} dBFS: give two, lower end first, at most 0.")
+
+    def plain(self) -> dict[str, Any]:
+        """As testset.json holds it."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in vars(self).items()
+            if name != "microphones" or value > 1
+        }
+
+
+@dataclass(frozen=True)
+class Corpora:
+    """The recordings that mixtures are drawn from; rir is None where there are no rooms."""
+
+    speech: Corpus
+    noise: Corpus
+    rir: Corpus | None
+
+    def __post_init__(self) -> None:
+        """Check once."""
+        rates = {c.sample_rate for c in (self.speech, self.noise, self.rir) if c is not None}
+        if len(rates) > 1:
+            raise RasedError(
+                f"Speech, noise and rooms have the sample rates {sorted(rates)} Hz; pack them with one."
+            )
+
+
+@dataclass(frozen=True)
+class DrawnItem:
+    """What chance decides about mixture `index` before anything is read.
+
+    Attributes:
+        index: its place in the set.
+        condition: one of CONDITIONS.
+        snr_db: infinite without noise.
+        level_dbfs: level of the mixture.
+        speech: number of the utterance in the corpus.
+        noise: number of the recording, None without noise.
+        rir: number of the response, None without a room.
+    """
+
+    index: int
+    condition: str
+    snr_db: float
+    level_dbfs: float
+    speech: int
+    noise: int | None
+    rir: int | None
+
+
+def plan(recipe: FrozenRecipe, sources: Corpora) -> list[DrawnItem]:
+    """Decide what each mixture is made of.
+
+    Raises:
+        RasedError: rooms are wanted and there are none, or no utterance is long enough.
+    """
+    shares = recipe.proportions if sources.rir is not None else (1.0, 0.0, 0.0)
+    conditions = _conditions(recipe, shares)
+    shortest = recipe.min_seconds * sources.speech.sample_rate
+    long_enough = np.flatnonzero(sources.speech.frames >= shortest)
+    if not len(long_enough):
+        raise RasedError(
+            f"No utterance of the split '{sources.speech.split}' has {recipe.min_seconds} s; allow "
+            "shorter ones with --min-seconds."
+        )
+    utterances = _balanced(sources.speech, long_enough, generator(recipe, 1))
+    noises = _balanced(sources.noise, np.arange(len(sources.noise)), generator(recipe, 2))
+    rooms = None
+    if sources.rir is not None:
+        rooms = _balanced(sources.rir, np.arange(len(sources.rir)), generator(recipe, 3))
+    noisy = sum(condition != "reverb" for condition in conditions)
+    snrs = _snrs(recipe, noisy, generator(recipe, 4))
+    low, high = recipe.level_dbfs
+    levels_dbfs = generator(recipe, 5).uniform(low, high, size=recipe.count)
+    drawn = []
+    for index, condition in enumerate(conditions):
+        with_noise, with_room = condition != "reverb", condition != "noise"
+        drawn.append(
+            DrawnItem(
+                index=index,
+                condition=condition,
+                snr_db=next(snrs) if with_noise else math.inf,
+                level_dbfs=float(levels_dbfs[index]),
+                speech=next(utterances),
+                noise=next(noises) if with_noise else None,
+                rir=next(rooms) if with_room and rooms is not None else None,
+            )
+        )
+    return drawn
+
+
+def generator(recipe: FrozenRecipe, *address: int) -> np.random.Generator:
+    """Of one use: what it draws does not depend on what others draw."""
+    return np.random.default_rng((recipe.seed, *address))
+
+
+def _conditions(recipe: FrozenRecipe, shares: Sequence[float]) -> list[str]:
+    """Return each condition as often as its share says (largest remainders), in drawn order."""
+    exact = [share / sum(shares) * recipe.count for share in shares]
+    counts = [int(value) for value in exact]
+    by_remainder = sorted(range(3), key=lambda place: counts[place] - exact[place])
+    for place in by_remainder[: recipe.count - sum(counts)]:
+        counts[place] += 1
+    in_turn = [name for name, count in zip(CONDITIONS, counts, strict=True) for _ in range(count)]
+    order = generator(recipe, 6).permutation(len(in_turn))
+    return [in_turn[place] for place in order]
+
+
+def _snrs(recipe: FrozenRecipe, count: int, random: np.random.Generator) -> Iterator[float]:
+    if not recipe.snr_range:
+        return _rounds(list(recipe.snr_db), random)
+    low, high = recipe.snr_db
+    places = (random.permutation(count) + random.random(count)) / max(1, count)
+    return (round(float(low + place * (high - low)), 2) for place in places)
+
+
+def _balanced(
+    corpus: Corpus, numbers: NDArray[np.int64], random: np.random.Generator
+) -> Iterator[int]:
+    """Yield recordings for ever: labels in rounds, and within a label its recordings in rounds."""
+    labels = np.array(corpus.label[numbers].tolist())
+    of_label = {
+        str(label): _rounds(numbers[labels == label].tolist(), random)
+        for label in np.unique(labels)
+    }
+    for label in _rounds(sorted(of_label), random):
+        yield next(of_label[label])
+
+
+def _rounds(values: Sequence[T], random: np.random.Generator) -> Iterator[T]:
+    while True:
+        for place in random.permutation(len(values)):
+            yield values[place]

@@ -1,0 +1,103 @@
+"""The one writer of frozen test sets: noisy/ID.flac, target/ID.flac and testset.json, named when the set is whole."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from rased.data.preparation.pack import encode
+from rased.data.testset import SCHEMA, TESTSET, list_sha256, read
+from rased.disk import new_folder, on_disk, write_json
+from rased.errors import RasedError
+
+Parts = Mapping[str, NDArray[np.int16]]
+"""noisy, (time,) or (time, channel), and target."""
+
+
+def write_frozen(
+    out: Path,
+    mixtures: Iterable[tuple[dict[str, Any], Parts]],
+    about: Mapping[str, Any],
+    *,
+    kept: str,
+    progress: Callable[[int], None],
+) -> dict[str, Any]:
+    """Write a frozen set and return what its testset.json holds.
+
+    Args:
+        out: folder of the set, new or empty.
+        mixtures: what is said of each, with its id and seconds, and its audio.
+        about: what testset.json says besides them: name, sample_rate, target, seed and the like.
+        kept: what is left when the disk is full, and what to do.
+        progress: called with the number of mixtures that are done.
+
+    Raises:
+        RasedError: another set is there, or no space left.
+    """
+    with on_disk(out, kept):
+        return put_in_place(out, lambda work: _fill(work, mixtures, about, progress))
+
+
+def _fill(
+    work: Path,
+    mixtures: Iterable[tuple[dict[str, Any], Parts]],
+    about: Mapping[str, Any],
+    progress: Callable[[int], None],
+) -> dict[str, Any]:
+    for part in ("noisy", "target"):
+        (work / part).mkdir()
+    items = []
+    for item, parts in mixtures:
+        for part, samples in parts.items():
+            data = encode(samples, "flac", about["sample_rate"])
+            (work / part / f"{item['id']}.flac").write_bytes(data)
+            item[f"sha256_{part}"] = hashlib.sha256(data).hexdigest()
+        items.append(item)
+        progress(len(items))
+    return {
+        "schema": SCHEMA,
+        **about,
+        "count": len(items),
+        "seconds": round(sum(item["seconds"] for item in items), 3),
+        "made_with": {
+            "soundfile": soundfile.__version__,
+            "libsndfile": soundfile.__libsndfile_version__,
+        },
+        "list_sha256": list_sha256(items),
+        "items": items,
+    }
+
+
+def put_in_place(out: Path, fill: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """Make a frozen set, and give it its name when it is whole; return what its testset.json holds.
+
+    Several processes may do this at once: each fills a folder of its own, and one set takes the name. Who finds
+    an equal set there leaves it alone.
+
+    Args:
+        out: folder of the set, new or empty.
+        fill: writes audio below a folder and returns the content of testset.json.
+
+    Raises:
+        RasedError: another set is there.
+    """
+    content: dict[str, Any] = {}
+    try:
+        with new_folder(out) as work:
+            content = fill(work)
+            write_json(work / TESTSET, content)
+            with suppress(OSError):
+                out.rmdir()  # an empty folder makes way; one that is not empty stays
+    except FileExistsError:
+        there = read(out).list_sha256
+        if there != content.get("list_sha256"):
+            raise RasedError(
+                f"'{out}' already holds another test set (list_sha256 {there[:12]}, this would be "
+                f"{str(content.get('list_sha256'))[:12]}): a frozen set never changes; choose another --out."
+            ) from None
+    return content
