@@ -29,6 +29,7 @@ _TABLE = {
     "rased.models.demucs": ("Demucs",),
     "rased.models.dnn": ("DNN",),
     "rased.models.dpcrn": ("DPCRN",),
+    "rased.models.dprnn": ("DPRNN",),
     "rased.models.dtln": ("DTLN",),
     "rased.models.fastenhancer": ("FastEnhancer",),
     "rased.models.gcrn": ("GCRN",),

@@ -92,6 +92,38 @@ class ResidualLSTM(_Path):
         return joined({"norm": self.norm.initial_state(batch, like), "recurrent": recurrent})
 
 
+class NormedPath(_Path):
+    """LSTM, linear layer and norm, added to what comes in.
+
+    Args:
+        channels: of each band.
+        hidden: of each direction.
+        across: whether the sequence is the bands of a frame, instead of the frames of a band.
+        bidirectional: whether it is also read backwards.
+        scope: what the norm takes its mean and variance from.
+    """
+
+    def __init__(
+        self, channels: int, hidden: int, *, across: bool, bidirectional: bool, scope: Scope
+    ) -> None:
+        super().__init__(channels, hidden, across=across, bidirectional=bidirectional)
+        self.norm = JointNorm(channels, scope)
+
+    def forward(
+        self, bands: Float[Tensor, "band batch frames channel"], state: State
+    ) -> tuple[Float[Tensor, "band batch frames channel"], State]:
+        """Of the LSTM, and of the norm."""
+        states = parted(state)
+        added, recurrent = self.recur(bands, states["recurrent"])
+        normal, norm = self.norm(added, states["norm"])
+        return bands + normal, joined({"norm": norm, "recurrent": recurrent})
+
+    def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
+        """Nothing heard, and silence."""
+        recurrent = self.silence(batch, bands, like)
+        return joined({"norm": self.norm.initial_state(batch, like), "recurrent": recurrent})
+
+
 class FrameNormedPath(_Path):
     """Recurrent and linear layer with a norm of each frame over its bands and channels, added to what comes in.
 

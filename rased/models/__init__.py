@@ -25,6 +25,7 @@ _HOMES: Homes = {
     "demucs": ("Demucs",),
     "dnn": ("DNN",),
     "dpcrn": ("DPCRN",),
+    "dprnn": ("DPRNN",),
     "dtln": ("DTLN",),
     "fastenhancer": ("FastEnhancer",),
     "gcrn": ("GCRN",),

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 
 from rased.building import build
 from rased.config import config_folder, load_yaml
@@ -13,6 +13,7 @@ from rased.models.base import Enhancer
 from rased.models.bsrnn import BSRNN
 from rased.models.conv_tasnet import ConvTasNet
 from rased.models.demucs import Demucs
+from rased.models.dprnn import DPRNN
 from rased.models.gtcrn import GTCRN
 from rased.models.registry import create_model
 from rased.signal.features import complex_parts
@@ -25,11 +26,10 @@ Shapes = Mapping[str, Sequence[int]]
 
 
 def _of(kind: str, shapes: Shapes) -> dict[str, Tensor]:
-    """Seeded weights of one of several modules."""
+    """Seeded weights of one of several modules, or of the only one, which is called ""."""
+    head = f"{kind}/" if kind else ""
     own = {
-        name.partition("/")[2]: shape
-        for name, shape in shapes.items()
-        if name.startswith(f"{kind}/")
+        name.removeprefix(head): shape for name, shape in shapes.items() if name.startswith(head)
     }
     return {name: weights.seeded(name, tuple(shape)) for name, shape in own.items()}
 
@@ -96,7 +96,7 @@ def crn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     spec = load_yaml(config_folder() / "model" / "crn.yaml")["model"]["init_args"]["enhancer"]
     spec["init_args"]["level"]["running"] = False
     model = build(Enhancer, spec).eval()
-    own = {name: weights.seeded(name, tuple(shape)) for name, shape in shapes.items()}
+    own = _of("", shapes)
     missing = model.network.load_state_dict(weights.crn(own), strict=False)  # type: ignore[union-attr,operator]
     assert not missing.unexpected_keys
     assert all(name.endswith("num_batches_tracked") for name in missing.missing_keys)
@@ -109,7 +109,7 @@ def crn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
 def dccrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     """configs/model/dccrn.yaml, but with the authors' look-ahead."""
     model: Any = create_model("dccrn", lookahead=True).eval()
-    own = {name: weights.seeded(name, tuple(shape)) for name, shape in shapes.items()}
+    own = _of("", shapes)
     missing = model.network.load_state_dict(weights.dccrn(own), strict=False)
     assert not missing.unexpected_keys
     assert all(name.endswith("num_batches_tracked") for name in missing.missing_keys)
@@ -141,7 +141,7 @@ def dpcrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     """The network of configs/model/dpcrn.yaml on whole windows alone."""
     spec = load_yaml(config_folder() / "model" / "dpcrn.yaml")["model"]["init_args"]["enhancer"]
     model: Any = build(Enhancer, spec).eval()
-    own = {name: weights.seeded(name, tuple(shape)) for name, shape in shapes.items()}
+    own = _of("", shapes)
     missing = model.network.load_state_dict(weights.dpcrn(own), strict=False)
     assert not missing.unexpected_keys
     assert all(name.endswith("num_batches_tracked") for name in missing.missing_keys)
@@ -151,6 +151,25 @@ def dpcrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     return {
         "spectrum": rearrange(torch.view_as_real(prediction.spectrum), "n f t part -> n t f part")
     }
+
+
+def dprnn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
+    """Waveform to waveform."""
+    model = DPRNN(filters=16, channels=16, hidden=8, segment=20, repeats=2).eval()
+    model.load_state_dict(weights.dprnn(_of("", shapes)))
+    return {"estimate": model(tensors["noisy"])}
+
+
+def dual_path(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
+    """Segments through the LSTMs of DPRNN and what joins them."""
+    model = DPRNN(filters=16, channels=16, hidden=8, segment=20, repeats=2).eval()
+    parts = {"paths": model.paths, "joined": model.joined}
+    nn.ModuleDict(parts).load_state_dict(weights.dual_path(_of("", shapes)))
+    segments = rearrange(tensors["segments"], "n c segment many -> segment n many c")
+    for path in model.paths:
+        segments, _ = path(segments, {})
+    output = rearrange(model.joined(segments), "segment n many c -> n c segment many")
+    return {"output": output.contiguous()}
 
 
 FASTENHANCER = ("t", "b", "s", "m", "l")
@@ -176,7 +195,7 @@ def gcrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     spec = load_yaml(config_folder() / "model" / "gcrn.yaml")["model"]["init_args"]["enhancer"]
     spec["init_args"]["level"]["running"] = False
     model = build(Enhancer, spec).eval()
-    own = {name: weights.seeded(name, tuple(shape)) for name, shape in shapes.items()}
+    own = _of("", shapes)
     missing = model.network.load_state_dict(weights.gcrn(own), strict=False)  # type: ignore[union-attr,operator]
     assert not missing.unexpected_keys
     assert all(name.endswith("num_batches_tracked") for name in missing.missing_keys)
@@ -195,7 +214,7 @@ def gtcrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
 def lisennet(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     """configs/model/lisennet.yaml on a spectrum of torch.stft; a third of the bins."""
     model: Any = create_model("lisennet").eval()
-    own = {name: weights.seeded(name, tuple(shape)) for name, shape in shapes.items()}
+    own = _of("", shapes)
     model.network.load_state_dict(weights.lisennet(own))
     window = torch.hann_window(512)
     spectrum = torch.stft(tensors["noisy"], 512, 256, window=window, return_complex=True)
@@ -206,7 +225,7 @@ def lisennet(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]
 def ul_unas(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     """configs/model/ul-unas.yaml, but with the centred transform."""
     model = create_model("ul-unas", stft={"pad_mode": "centred"}).eval()
-    own = {name: weights.seeded(name, tuple(shape)) for name, shape in shapes.items()}
+    own = _of("", shapes)
     missing = model.load_state_dict(convert_ul_unas(own), strict=False)
     assert not missing.unexpected_keys
     assert all(name.endswith("num_batches_tracked") for name in missing.missing_keys)
@@ -220,6 +239,8 @@ OURS: dict[str, Callable[[Mapping[str, Tensor], Shapes], dict[str, Tensor]]] = {
     "dccrn": torch.no_grad()(dccrn),
     "demucs": torch.no_grad()(demucs),
     "dpcrn": torch.no_grad()(dpcrn),
+    "dprnn": torch.no_grad()(dprnn),
+    "dual-path": torch.no_grad()(dual_path),
     "fastenhancer": torch.no_grad()(fastenhancer),
     "gcrn": torch.no_grad()(gcrn),
     "gtcrn": gtcrn,

@@ -7,6 +7,8 @@
     python -m tests.models.parity.record demucs FOLDER         # of facebookresearch/denoiser
     python -m tests.models.parity.record dpcrn FOLDER          # of Le-Xiaohuai-speech/DPCRN_DNS3; TENSORFLOW names
                                                                # a Python that has TensorFlow 2.15
+    python -m tests.models.parity.record dprnn FOLDER          # wheels of asteroid and asteroid_filterbanks on PyPI
+    python -m tests.models.parity.record dual-path FOLDER      # of yluo42/TAC
     python -m tests.models.parity.record fastenhancer FOLDER   # of aask1357/fastenhancer, with librosa in the venv
     python -m tests.models.parity.record gcrn FOLDER           # of JupiterEthan/GCRN-complex
     python -m tests.models.parity.record lisennet FOLDER       # of hyyan2k/LiSenNet
@@ -70,10 +72,7 @@ def main(name: str, folder: str) -> None:
 
 def bsrnn(folder: Path) -> Recorded:
     """Both ways with norms of the utterance, and forwards with norms of a frame; the layers alone are imported."""
-    for name in ("espnet2", "espnet2.enh", "espnet2.enh.layers"):
-        package = types.ModuleType(name)
-        package.__path__ = [str(folder / name.replace(".", "/"))]
-        sys.modules[name] = package
+    _packages(folder, "espnet2", "espnet2.enh", "espnet2.enh.layers")
     sys.modules.setdefault("librosa", types.ModuleType("librosa"))  # for other bands
     network = importlib.import_module("espnet2.enh.layers.bsrnn").BSRNN
     noisy, outputs, state = sound(4_000), {}, {}
@@ -175,6 +174,38 @@ def dpcrn(folder: Path) -> Recorded:
     )
 
 
+def dprnn(folder: Path) -> Recorded:
+    """Waveform to waveform, one source; a length at which the last frame ends."""
+    sys.path.insert(0, str(folder))
+    _packages(folder, "asteroid", "asteroid.models", "asteroid.losses")
+    hub = sys.modules.setdefault("huggingface_hub", types.ModuleType("huggingface_hub"))
+    hub.HUGGINGFACE_CO_URL_HOME = ""  # type: ignore[attr-defined]
+    network = importlib.import_module("asteroid.models.dprnn_tasnet").DPRNNTasNet
+    theirs = network(1, n_filters=16, bn_chan=16, hid_size=8, chunk_size=20, n_repeats=2).eval()
+    theirs.load_state_dict(fill(theirs.state_dict()))
+    noisy = sound(2_400)
+    return {"noisy": noisy}, {"estimate": theirs(noisy)[:, 0].contiguous()}, theirs.state_dict()
+
+
+def dual_path(folder: Path) -> Recorded:
+    """The LSTMs alone, by the first author, on segments of noise."""
+    sys.path.insert(0, str(folder))
+    network = importlib.import_module("utility.models").DPRNN
+    theirs = network("LSTM", 16, 8, 16, num_layers=2).eval()
+    theirs.load_state_dict(fill(theirs.state_dict()))
+    noise = rearrange(sound(1_600), "n (c many segment) -> n c segment many", c=16, segment=20)
+    noise = noise.contiguous()
+    return {"segments": noise}, {"output": theirs(noise).contiguous()}, theirs.state_dict()
+
+
+def _packages(folder: Path, *names: str) -> None:
+    """Packages whose modules are found, and whose own imports are not done."""
+    for name in names:
+        package = types.ModuleType(name)
+        package.__path__ = [str(folder / name.replace(".", "/"))]
+        sys.modules[name] = package
+
+
 def fastenhancer(folder: Path) -> Recorded:
     """All five sizes, waveform to waveform; the authors' `rf_pre_post_lin` and weight norms as in training."""
     sys.path.insert(0, str(folder))
@@ -228,10 +259,7 @@ def lisennet(folder: Path) -> Recorded:
 
     Ours gets the spectrum from the same transform: phases of symmetric frames lie on the edge where they wrap.
     """
-    for name in ("model", "model.generator"):
-        package = types.ModuleType(name)
-        package.__path__ = [str(folder / name.replace(".", "/"))]
-        sys.modules[name] = package
+    _packages(folder, "model", "model.generator")
     for name in ("torchaudio", "torchaudio.functional"):
         sys.modules.setdefault(name, types.ModuleType(name))  # for their detector of noise
     sys.modules["torchaudio.functional"].melscale_fbanks = None  # type: ignore[attr-defined]
@@ -260,6 +288,8 @@ SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "dccrn": ("huyanxin/DeepComplexCRN", "2e20e12", dccrn),
     "demucs": ("facebookresearch/denoiser", "8afd7c1", demucs),
     "dpcrn": ("Le-Xiaohuai-speech/DPCRN_DNS3", "c7fe17d", dpcrn),
+    "dprnn": ("asteroid-team/asteroid", "0.7.0", dprnn),
+    "dual-path": ("yluo42/TAC", "e3373b7", dual_path),
     "fastenhancer": ("aask1357/fastenhancer", "f6f51f1", fastenhancer),
     "gcrn": ("JupiterEthan/GCRN-complex", "cdce610", gcrn),
     "gtcrn": ("Xiaobin-Rong/gtcrn", "3862c44", gtcrn),

@@ -258,6 +258,43 @@ def _renamed(name: str, patterns: Mapping[str, Any]) -> str:
     return name
 
 
+_DPRNN = {
+    r"^(encoder|decoder)\.filterbank\._filters$": r"\1.weight",
+    r"^masker\.bottleneck\.0\.": "norm.",
+    r"^masker\.bottleneck\.1\.": "bottleneck.",
+    r"^masker\.net\.(\d)\.intra_": lambda match: f"paths.{2 * int(match[1])}.",
+    r"^masker\.net\.(\d)\.inter_": lambda match: f"paths.{2 * int(match[1]) + 1}.",
+    r"\.RNN\.rnn\.": ".recurrent.",
+    r"^masker\.first_out\.": "joined.",
+    r"^masker\.net_out\.": "output.",
+    r"^masker\.net_gate\.": "gate.",
+    r"^masker\.mask_net\.": "mask.0.",
+    r"\.gamma$": ".weight",
+    r"\.beta$": ".bias",
+}
+
+
+def dprnn(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """State of Asteroid's DPRNNTasNet as ours."""
+    ours = {_renamed(name, _DPRNN): tensor for name, tensor in theirs.items()}
+    return {**ours, "joined.1.weight": ours["joined.1.weight"].flatten(1)}
+
+
+_DUAL_PATH = {
+    r"^row_(rnn|norm)\.(\d)\.": lambda match: f"paths.{2 * int(match[2])}.{match[1]}.",
+    r"^col_(rnn|norm)\.(\d)\.": lambda match: f"paths.{2 * int(match[2]) + 1}.{match[1]}.",
+    r"\.rnn\.rnn\.": ".recurrent.",
+    r"\.rnn\.proj\.": ".linear.",
+    r"^output\.": "joined.",
+}
+
+
+def dual_path(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """State of the DPRNN in yluo42/TAC as ours."""
+    ours = {_renamed(name, _DUAL_PATH): tensor for name, tensor in theirs.items()}
+    return {**ours, "joined.1.weight": ours["joined.1.weight"].flatten(1)}
+
+
 _LISENNET = {
     r"encoder\.conv_1\.": "first.",
     r"encoder\.conv_(\d)\.": lambda match: f"down.{int(match[1]) - 2}.",
