@@ -12,8 +12,9 @@ from jaxtyping import Float, Float32
 
 from rased import audio
 from rased.audio import CHANNELS, RATES
+from rased.conditions import Given
 from rased.errors import RasedError, shown
-from rased.models.base import Condition, Enhancer
+from rased.models.base import Enhancer
 from rased.streaming import open_stream, output_channels
 from rased.zoo import load
 
@@ -55,7 +56,7 @@ def enhance(
     output: str | Path | None = None,
     *,
     model: str | Path | Enhancer = DEFAULT_MODEL,
-    condition: Condition | None = None,
+    condition: Given | None = None,
     progress: Progress | None = None,
 ) -> Report: ...
 
@@ -66,7 +67,7 @@ def enhance(
     sample_rate: int,
     *,
     model: str | Path | Enhancer = DEFAULT_MODEL,
-    condition: Condition | None = None,
+    condition: Given | None = None,
 ) -> np.ndarray: ...
 
 
@@ -76,7 +77,7 @@ def enhance(
     sample_rate: int,
     *,
     model: str | Path | Enhancer = DEFAULT_MODEL,
-    condition: Condition | None = None,
+    condition: Given | None = None,
 ) -> torch.Tensor: ...
 
 
@@ -86,7 +87,7 @@ def enhance(
     sample_rate: int | None = None,
     *,
     model: str | Path | Enhancer = DEFAULT_MODEL,
-    condition: Condition | None = None,
+    condition: Given | None = None,
     progress: Progress | None = None,
 ) -> Any:
     """Enhance a file, or an array: `enhance("in.wav")`, `enhance("in.wav", "out.wav")`, `enhance(array, 48000)`.
@@ -104,7 +105,8 @@ def enhance(
         sample_rate: Hz, of an array.
         model: name, folder or card URL of a checkpoint, a classical method ("log-mmse"), the folder
             of a run, or an enhancer.
-        condition: the tensors that the model needs besides (`Enhancer.conditions`), one row for each output channel.
+        condition: what the model needs besides (`Enhancer.conditions`), by name: an audio file or a .npy file, or a
+            tensor or array with one row for each output channel, or one for all.
         progress: called with the seconds of audio just read.
 
     Returns:
@@ -129,7 +131,7 @@ def _enhance_file(
     source: Path,
     output: str | Path | None,
     model: str | Path | Enhancer,
-    condition: Condition | None,
+    condition: Given | None,
     progress: Progress | None,
 ) -> Report:
     target = audio.enhanced_name(source) if output is None else Path(output)
@@ -195,7 +197,7 @@ def _enhance_array(
     signal: np.ndarray | torch.Tensor,
     sample_rate: Any,
     model: str | Path | Enhancer,
-    condition: Condition | None,
+    condition: Given | None,
 ) -> np.ndarray | torch.Tensor:
     tensor = torch.as_tensor(signal)
     shape = tuple(tensor.shape)
@@ -252,7 +254,7 @@ def enhanced_blocks(
     info: audio.AudioInfo,
     progress: Progress | None = None,
     *,
-    condition: Condition | None = None,
+    condition: Given | None = None,
 ) -> Iterator[Block]:
     """Resample in, enhance, resample out; as many samples come out as went in, without delay.
 

@@ -37,6 +37,11 @@ def component(name: Any, *, what: str) -> str:
     )
 
 
+def is_plain(name: Any) -> bool:
+    """Whether `plain` takes a name."""
+    return isinstance(name, str) and len(name) <= _LONGEST and bool(_PLAIN.fullmatch(name))
+
+
 def plain(name: Any, *, what: str) -> str:
     """Return a name of letters, digits, '.', '_' and '-' that begins with a letter or a digit.
 
@@ -50,8 +55,8 @@ def plain(name: Any, *, what: str) -> str:
     >>> plain("gru-mask-16k", what="the name of the card")
     'gru-mask-16k'
     """
-    if isinstance(name, str) and len(name) <= _LONGEST and _PLAIN.fullmatch(name):
-        return name
+    if is_plain(name):
+        return str(name)
     raise _refused(
         name,
         what,

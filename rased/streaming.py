@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rased.conditions import Given
 from rased.errors import RasedError
-from rased.models.base import Condition, Enhancer, State
+from rased.models.base import Enhancer, State
 
 BLOCK_SECONDS = 8.0
 WINDOW_SECONDS = 12.0
@@ -38,7 +39,7 @@ def open_stream(
     enhancer: Enhancer,
     channels: int,
     *,
-    condition: Condition | None = None,
+    condition: Given | None = None,
     window_seconds: float = WINDOW_SECONDS,
     context_seconds: float = CONTEXT_SECONDS,
 ) -> Stream:
@@ -47,7 +48,7 @@ def open_stream(
     Args:
         enhancer: any enhancer.
         channels: channels of the audio; a model of one channel enhances each on its own, as a batch.
-        condition: what the model needs besides (`Enhancer.conditions`), one row for each output.
+        condition: what the model needs besides (`Enhancer.given`), one row for each output or one for all.
         window_seconds: the longest piece that a model without a carried state sees at once.
         context_seconds: how much of it, on either side, is heard but not given out.
 
@@ -109,7 +110,7 @@ class CausalStream:
         channels: int = 1,
         *,
         at_least: float = 0.0,
-        condition: Condition | None = None,
+        condition: Given | None = None,
     ) -> None:
         if enhancer.latency is None or enhancer.chunk_length is None:
             raise RasedError(
@@ -175,7 +176,7 @@ class WindowStream:
         enhancer: Enhancer,
         channels: int,
         *,
-        condition: Condition | None = None,
+        condition: Given | None = None,
         window_seconds: float,
         context_seconds: float,
     ) -> None:

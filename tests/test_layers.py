@@ -11,6 +11,7 @@ FOUNDATION = {
     "exports",
     "yaml_reader",
     "classes",
+    "conditions",
     "building",
     "terminal",
     "construction",

@@ -92,3 +92,39 @@ class Sampler(Enhancer):
 
 def drawn(time: int, generator: Sequence[torch.Generator]) -> Float[Tensor, "batch time"]:
     return torch.stack([torch.randn(time, generator=of_row) for of_row in generator])
+
+
+class Enrolled(Enhancer):
+    """A gain that hangs on the level of an enrolment; causal: the stream carries it in its state."""
+
+    conditions = ("enrolment",)
+    latency = 0
+    chunk_length = 100
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Linear(1, 1)
+        nn.init.constant_(self.gain.weight, 3.0)
+        nn.init.constant_(self.gain.bias, 0.2)
+
+    def of(self, enrolment: Float[Tensor, "batch enrolment_time"]) -> Float[Tensor, "batch 1"]:
+        return self.gain(enrolment.square().mean(-1, keepdim=True).sqrt())
+
+    def predict(
+        self,
+        noisy: Float[Tensor, "batch time"],
+        *,
+        condition: Condition | None = None,
+        generator: Generators | None = None,
+    ) -> Prediction:
+        assert condition is not None
+        return Prediction(self.of(condition["enrolment"]) * noisy)
+
+    def initial_state(self, batch: int = 1, *, condition: Condition | None = None) -> State:
+        assert condition is not None
+        return {"gain": self.of(condition["enrolment"])}
+
+    def step(
+        self, chunk: Float[Tensor, "batch chunk"], state: State
+    ) -> tuple[Float[Tensor, "batch chunk"], State]:
+        return state["gain"] * chunk, {"gain": state["gain"].clone()}

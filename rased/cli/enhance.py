@@ -12,12 +12,13 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from rased.cli.options import add_allow
+from rased.cli.options import add_allow, add_condition
 from rased.errors import ProblemsFound, RasedError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from rased.conditions import Condition
     from rased.files import Report
     from rased.models.base import Enhancer
 
@@ -27,6 +28,8 @@ examples:
   rased enhance noisy.mp3 -o clean.flac                    another name and format
   rased enhance recordings/ -o enhanced/ --model NAME      a folder and all folders in it, with another model
   rased enhance a.wav b.flac -o enhanced/                  several files
+  rased enhance noisy.wav --model NAME --condition enrolment=anna.wav
+                                                           with a model that wants to know the speaker
   arecord -t raw -f S16_LE -r 16000 | rased enhance - -o - | aplay -t raw -f S16_LE -r 16000
                                                            live: 16-bit mono PCM at the model's rate
 
@@ -71,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="name in the zoo (`rased zoo list`), folder of an entry or of a run, URL of a card, "
         f"or log-mmse, wpe; default {DEFAULT_MODEL}",
     )
+    add_condition(parser)
     add_allow(parser)
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
 
@@ -80,13 +84,14 @@ def run(arguments: argparse.Namespace) -> int:
     if "-" in (*arguments.input, arguments.output):
         if arguments.input != ["-"] or arguments.output != "-":
             raise RasedError("'-' streams from stdin to stdout: write `rased enhance - -o -`.")
-        return _stream(arguments.model, arguments.allow)
+        return _stream(arguments)
     return _files(arguments)
 
 
 def _files(arguments: argparse.Namespace) -> int:
     from rased import audio
     from rased.cli.report import print_json
+    from rased.conditions import parse
     from rased.zoo import load
 
     plan = audio.plan(arguments.input, arguments.output)
@@ -96,8 +101,10 @@ def _files(arguments: argparse.Namespace) -> int:
         raise RasedError("there is nothing to enhance.")
     if len(plan.pairs) == 1:
         audio.inspect(plan.pairs[0][0])  # a bad input is known before the model is loaded
+    files = parse(arguments.condition)
     enhancer = load(arguments.model, allow=arguments.allow)
-    reports, failures = _enhance_all(plan.pairs, enhancer, quiet=arguments.json)
+    condition = enhancer.given(files)
+    reports, failures = _enhance_all(plan.pairs, enhancer, condition, quiet=arguments.json)
     if arguments.json:
         rows = [
             {
@@ -118,7 +125,7 @@ def _files(arguments: argparse.Namespace) -> int:
 
 
 def _enhance_all(
-    pairs: list[tuple[Path, Path]], enhancer: "Enhancer", *, quiet: bool
+    pairs: list[tuple[Path, Path]], enhancer: "Enhancer", condition: "Condition", *, quiet: bool
 ) -> tuple[list["Report"], list[str]]:
     """Enhance one file after the other; return what was done and what could not be."""
     from rased import audio
@@ -138,6 +145,7 @@ def _enhance_all(
                     source,
                     target,
                     model=enhancer,
+                    condition=condition,
                     progress=lambda seconds: bar.advance(task, seconds),
                 )
             except RasedError as error:
@@ -222,16 +230,18 @@ def _raw(source: BufferedReader, count: int) -> Iterator[bytes]:
         yield content
 
 
-def _stream(model: str, allow: list[str]) -> int:
+def _stream(arguments: argparse.Namespace) -> int:
     """16-bit little-endian mono at the model's rate, as soon as it can be given."""
     import numpy as np
     import torch
 
+    from rased.conditions import parse
     from rased.streaming import CausalStream
     from rased.zoo import load
 
-    enhancer = load(model, allow=allow)
-    stream = CausalStream(enhancer)
+    files = parse(arguments.condition)
+    enhancer = load(arguments.model, allow=arguments.allow)
+    stream = CausalStream(enhancer, condition=files)
     source, sink = cast(BufferedReader, sys.stdin.buffer), sys.stdout.buffer
 
     def give(estimate: torch.Tensor) -> None:

@@ -168,7 +168,10 @@ def _train(config: dict[str, Any], folder: Path) -> int:
         for message in _KNOWN_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
         launch = RunCLI(
-            config, folder, lambda run: closing.check(run.evaluate, run.metrics), origin
+            config,
+            folder,
+            lambda run, enhancer: closing.check(run.evaluate, run.metrics, enhancer),
+            origin,
         )
         try:
             code = _fit(launch)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rased.cli.options import add_allow
+from rased.cli.options import add_allow, add_condition
 from rased.errors import ProblemsFound, RasedError
 
 EXAMPLES = """\
@@ -70,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DB",
         help="let the entry take away no more than this (default: as the run)",
     )
+    add_condition(publish)
     add_allow(publish)
     publish.add_argument(
         "--not-repeatable",
@@ -304,6 +305,7 @@ def _pull(arguments: argparse.Namespace) -> int:
 
 
 def _publish(arguments: argparse.Namespace) -> int:
+    from rased.conditions import parse
     from rased.evaluation.result import mean_scores
     from rased.zoo.card import read_card
     from rased.zoo.publish import publish
@@ -319,6 +321,7 @@ def _publish(arguments: argparse.Namespace) -> int:
         replace=arguments.replace,
         allow=arguments.allow,
         repeatable_only=not arguments.not_repeatable,
+        condition=parse(arguments.condition),
     )
     print(folder)
     reason = read_card(folder)["training"].get("not_repeatable")

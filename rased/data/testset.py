@@ -11,15 +11,25 @@ from rased import documents
 from rased.data.schemas import Role
 from rased.documents import Count, Hash, Name, Number, SampleRate, Text, Word
 from rased.errors import RasedError, shown
+from rased.names import is_plain
 
 SCHEMA = 1
 TESTSET = "testset.json"
+ENROLMENT = "enrolment"
+"""The condition that mixtures and frozen sets can have: another utterance of the speaker."""
+GIVEN = "conditions"
+"""Folder of a test set with what models are given besides the waveform: conditions/NAME/ID.flac."""
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
 
 class Mixture(msgspec.Struct, frozen=True):
-    """One utterance of a frozen set: its files are noisy/ID.flac and target/ID.flac."""
+    """One utterance of a frozen set: its files are noisy/ID.flac, target/ID.flac and conditions/NAME/ID.flac.
+
+    Attributes:
+        sha256_conditions: of the files of the conditions, by name.
+        enrolment: the recording that the condition "enrolment" is taken from.
+    """
 
     id: Name
     sha256_noisy: Hash
@@ -36,6 +46,20 @@ class Mixture(msgspec.Struct, frozen=True):
     t60: Number | None = None
     drr_db: Number | None = None
     text: Text | None = None
+    sha256_conditions: dict[Word, Hash] | None = None
+    enrolment: Word | None = None
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Path below the folder of the set -> SHA-256."""
+        given = {f"{GIVEN}/{name}": digest for name, digest in self.given.items()}
+        parts = {"noisy": self.sha256_noisy, "target": self.sha256_target, **given}
+        return {f"{part}/{self.id}.flac": digest for part, digest in parts.items()}
+
+    @property
+    def given(self) -> dict[str, str]:
+        """SHA-256 of the files of the conditions, by name."""
+        return self.sha256_conditions or {}
 
 
 class Frozen(msgspec.Struct, frozen=True):
@@ -73,6 +97,15 @@ class Frozen(msgspec.Struct, frozen=True):
         if len(set(ids)) != len(ids):
             twice = next(one for one in ids if ids.count(one) > 1)
             raise ValueError(f"Expected each id once, not {shown(twice)} again")
+        first = self.items[0].given.keys()
+        for name in first:
+            if not is_plain(name):
+                raise ValueError(f"Expected letters, digits, '.', '_' and '-' in {shown(name)}")
+        other = next((item.id for item in self.items if item.given.keys() != first), None)
+        if other is not None:
+            raise ValueError(
+                f"Expected the same conditions everywhere, not others of {shown(other)}"
+            )
 
 
 def read(folder: Path) -> Frozen:
@@ -95,6 +128,14 @@ def read(folder: Path) -> Frozen:
 
 
 def list_sha256(items: Iterable[Mapping[str, Any]]) -> str:
-    """Return the fingerprint of a test set: SHA-256 over "id sha256_noisy sha256_target" lines."""
-    lines = (f"{item['id']} {item['sha256_noisy']} {item['sha256_target']}\n" for item in items)
+    """Return the fingerprint of a test set: SHA-256 over "id sha256_noisy sha256_target" lines.
+
+    A line goes on with "name sha256" of each condition, by name.
+    """
+    lines = []
+    for item in items:
+        words = [item["id"], item["sha256_noisy"], item["sha256_target"]]
+        for pair in sorted((item.get("sha256_conditions") or {}).items()):
+            words += pair
+        lines.append(" ".join(words) + "\n")
     return hashlib.sha256("".join(lines).encode()).hexdigest()

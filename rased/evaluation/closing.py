@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rased.classes import packages
+from rased.conditions import Condition
 from rased.config import load_yaml
 from rased.errors import ProblemsFound, RasedError
 from rased.evaluation.report.terminal import print_table
 from rased.evaluation.result import Result, file_name, mean_scores
 from rased.evaluation.scoring.run import evaluate, metric_names
-from rased.evaluation.testset import locate, read_testset
+from rased.evaluation.testset import given, locate, read_testset
+from rased.models.base import Enhancer
 from rased.training.history import read_manifest
 from rased.training.tracking import log_files, log_table
 from rased.zoo.card import read_card
 from rased.zoo.publish import publish
+from rased.zoo.runs import load_run
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -28,14 +31,21 @@ ZOO = "zoo"
 BASELINE = "noisy"
 
 
-def check(testsets: Sequence[str], metrics: Sequence[str]) -> None:
+def check(testsets: Sequence[str], metrics: Sequence[str], enhancer: Enhancer) -> None:
     """See before a training whether its end will find what it needs.
 
     Raises:
-        RasedError: no such test set or metric.
+        RasedError: no such test set or metric, or a test set without what the enhancer is given.
     """
     for name in testsets:
-        read_testset(locate(name))
+        found = read_testset(locate(name))
+        try:
+            given(enhancer, found.items[0])
+        except RasedError as error:
+            said = str(error).rstrip(".")
+            raise RasedError(
+                f"{said}. Name other test sets with --run.evaluate '[FOLDER]', or none with --run.evaluate '[]'."
+            ) from None
     if testsets and not metric_names(metrics):
         raise RasedError("run.metrics names none: give quick, say, or take run.evaluate away.")
 
@@ -86,7 +96,8 @@ def close(
             print_table([noisy, own])
             rows.append((noisy, own))
     entry = folder / ZOO / plain_name(folder.resolve().name)
-    obstacle = _obstacle(folder)
+    condition = _condition(load_run(folder, allow=trusted), testsets)
+    obstacle = _obstacle(folder, condition)
     if obstacle:
         print(f"no zoo entry of '{folder}': {obstacle}", file=sys.stderr)
     else:
@@ -101,6 +112,7 @@ def close(
                 scores=mean_scores(paths),
                 replace=True,
                 allow=trusted,
+                condition=condition,
             )
             reason = read_card(entry)["training"].get("not_repeatable")
             if reason:
@@ -165,10 +177,24 @@ def _table(noisy: Result, own: Result) -> list[dict[str, Any]]:
     return rows
 
 
-def _obstacle(folder: Path) -> str:
+def _condition(enhancer: Enhancer, testsets: Sequence[str]) -> Condition | None:
+    """What an enhancer is given for its golden output: that of the first utterance; None where no test set has it."""
+    if not enhancer.conditions:
+        return {}
+    if not testsets:
+        return None
+    return given(enhancer, read_testset(locate(testsets[0])).items[0])
+
+
+def _obstacle(folder: Path, condition: Condition | None) -> str:
     """Why a run cannot be a zoo entry; "" where it can."""
     if read_manifest(folder) is None:
         return "its data module does not say what it trained on."
+    if condition is None:
+        return (
+            "no test set has the condition of its model: rased zoo publish RUN --name NAME --condition NAME=FILE "
+            "makes it."
+        )
     return ""
 
 

@@ -11,16 +11,19 @@ from typing import Any
 import msgspec
 import numpy as np
 from jaxtyping import Float32
+from torch import Tensor
 
 import rased
 from rased import audio, documents
+from rased.conditions import ARRAY
 from rased.data.corpora.listing import key_of, split_and_label
 from rased.data.schemas import Role
-from rased.data.testset import TESTSET, list_sha256
+from rased.data.testset import ENROLMENT, GIVEN, TESTSET, list_sha256
 from rased.data.testset import read as read_frozen
 from rased.disk import sha256
 from rased.errors import RasedError, shown
-from rased.names import component
+from rased.models.base import Enhancer
+from rased.names import component, plain
 
 BUNDLE = Path(rased.__file__).parent / "assets" / "bundle" / "frozen"
 """The test set that comes with the package."""
@@ -45,6 +48,7 @@ class Item:
         target: what should come out; None where nobody knows.
         facts: the columns of KNOWN that the test set has.
         text: what is said; None where nobody knows.
+        conditions: files of what models are given besides (`Enhancer.conditions`), by name.
     """
 
     id: str
@@ -52,6 +56,7 @@ class Item:
     target: Path | None
     facts: Mapping[str, Any] = field(default_factory=dict)
     text: str | None = None
+    conditions: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,8 @@ def read_testset(folder: str | Path) -> EvaluationSet:
     """Read a frozen set (testset.json), or any folder with noisy/ and target/ (or clean/).
 
     In a plain folder, equal names make a pair, and manifest.csv may say more: `id`, any of KNOWN and
-    `text`, what is said. Without target/ only metrics that need no reference have values.
+    `text`, what is said. Without target/ only metrics that need no reference have values. conditions/NAME/ holds a
+    file of each name for the condition NAME: audio such as an enrolment, or .npy.
 
     Raises:
         RasedError: no such folder, no pairs, a file that is missing or not the one that was frozen.
@@ -136,6 +142,26 @@ def read_noisy(
     return samples[0] if channels == 1 else samples[:channels]
 
 
+def given(enhancer: Enhancer, item: Item) -> dict[str, Tensor]:
+    """What an enhancer is given besides an utterance: one row of each condition that it declares.
+
+    Raises:
+        RasedError: the test set does not have it, or its file cannot be read.
+    """
+    for name in enhancer.conditions:
+        if name not in item.conditions:
+            raise RasedError(
+                f"{type(enhancer).__name__} needs the condition '{name}', and the test set of '{item.noisy}' has no "
+                f"{GIVEN}/{name}/ with a file for each utterance"
+                + (
+                    ": write one with rased data freeze --enrolment 3."
+                    if name == ENROLMENT
+                    else "."
+                )
+            )
+    return enhancer.given({name: item.conditions[name] for name in enhancer.conditions})
+
+
 def _frozen(folder: Path) -> EvaluationSet:
     frozen = read_frozen(folder)
     rows = [msgspec.structs.asdict(item) for item in frozen.items]
@@ -144,19 +170,19 @@ def _frozen(folder: Path) -> EvaluationSet:
             f"the list in '{folder / TESTSET}' was changed after freezing: its SHA-256 differs."
         )
     items = []
-    for row in rows:
-        pair = {part: folder / part / f"{row['id']}.flac" for part in ("noisy", "target")}
-        for part, file in pair.items():
+    for mixture, row in zip(frozen.items, rows, strict=True):
+        for name, digest in mixture.files.items():
+            file = folder / name
             if not file.is_file():
-                raise RasedError(f"the frozen test set '{folder}' lacks {part}/{file.name}.")
-            if sha256(file) != row[f"sha256_{part}"]:
+                raise RasedError(f"the frozen test set '{folder}' lacks {name}.")
+            if sha256(file) != digest:
                 raise RasedError(
                     f"'{file}' is not the file that was frozen (its SHA-256 differs from "
                     f"{TESTSET}): get the test set again."
                 )
-        items.append(
-            Item(row["id"], pair["noisy"], pair["target"], _facts(row), row["text"] or None)
-        )
+        noisy, target, *given = (folder / name for name in mixture.files)
+        conditions = dict(zip(mixture.given, given, strict=True))
+        items.append(Item(mixture.id, noisy, target, _facts(row), mixture.text or None, conditions))
     early = f", first {frozen.early_ms:g} ms" if frozen.target == "early" else ""
     return EvaluationSet(
         name=frozen.name,
@@ -189,13 +215,16 @@ def _plain(folder: Path) -> EvaluationSet:
     listed = [row for row in _manifest(folder / "manifest.csv") if row["id"] in noisy]
     facts = {row["id"]: _facts(row) for row in listed}
     said = {row["id"]: row["text"] for row in listed if row.get("text")}
+    conditions = _conditions(folder, noisy)
     items, rows = [], []
     for name, file in noisy.items():
         component(name, what=f"the name of '{file}'")
-        item = Item(name, file, target.get(name), facts.get(name, {}), said.get(name))
+        given = {condition: files[name] for condition, files in conditions.items()}
+        item = Item(name, file, target.get(name), facts.get(name, {}), said.get(name), given)
         items.append(item)
         digest = "" if item.target is None else sha256(item.target)
-        rows.append({"id": name, "sha256_noisy": sha256(file), "sha256_target": digest})
+        row: dict[str, Any] = {"id": name, "sha256_noisy": sha256(file), "sha256_target": digest}
+        rows.append(row | {"sha256_conditions": {one: sha256(given[one]) for one in given}})
     title = component(folder.resolve().name, what=f"the name of the folder '{folder}'")
     return EvaluationSet(
         name=title,
@@ -216,15 +245,36 @@ def _rates(items: Iterable[Item]) -> tuple[int, ...]:
     return tuple(sorted({audio.inspect(file).sample_rate for file in files}))
 
 
-def audio_files(folder: Path) -> dict[str, Path]:
+def _conditions(folder: Path, noisy: Mapping[str, Path]) -> dict[str, dict[str, Path]]:
+    """Files below conditions/, by condition and id."""
+    found = {}
+    for place in sorted(path for path in (folder / GIVEN).glob("[!.]*") if path.is_dir()):
+        files = audio_files(place, others=(ARRAY,))
+        plain(place.name, what=f"the name of '{place}'")
+        if files.keys() != noisy.keys():
+            alone = sorted(noisy.keys() ^ files.keys())
+            raise RasedError(
+                f"noisy/ and {GIVEN}/{place.name}/ of '{folder}' do not hold the same names: {_some(alone)} in only "
+                "one of them."
+            )
+        found[place.name] = files
+    return found
+
+
+def audio_files(folder: Path, others: tuple[str, ...] = ()) -> dict[str, Path]:
     """Audio files directly in a folder, by name without ending, sorted; hidden files are left out.
+
+    Args:
+        folder: where to look.
+        others: further endings of files that count.
 
     Raises:
         RasedError: two files of one name.
     """
     files: dict[str, Path] = {}
     for path in sorted(folder.glob("*")):
-        if not audio.looks_like_audio(path) or not path.is_file():
+        counts = audio.looks_like_audio(path) or path.suffix.lower() in others
+        if not counts or path.name.startswith(".") or not path.is_file():
             continue
         if path.stem in files:
             raise RasedError(
@@ -255,6 +305,8 @@ def _sources(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], frozens
         for role in _LABELS:
             for column, names in zip(("keys", "labels"), _made_of(row, role), strict=True):
                 found.setdefault((role, column), set()).update(names)
+        enrolment = {"speech": row.get(ENROLMENT)}
+        found["speech", "keys"].update(_made_of(enrolment, "speech")[0])
     return {kind: frozenset(names) for kind, names in found.items()}
 
 

@@ -1,7 +1,7 @@
 """The contract of every enhancer: waveform in, waveform out, equal length, and a stream that equals the file."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from rased.conditions import Condition as Condition
+from rased.conditions import Given, as_tensors
 from rased.construction import Remembered
 from rased.errors import RasedError
 from rased.layers.prediction import Prediction
@@ -16,8 +18,6 @@ from rased.signal.domains import Domain, Spectrum, Waveform
 from rased.signal.state import State, joined, parted
 from rased.signal.stft import STFT
 
-Condition = Mapping[str, Tensor]
-"""What a model is given besides the waveform, by name: an embedding of the speaker, say; each (batch, ...)."""
 Generators = Sequence[torch.Generator]
 """One for each row of a batch, on the CPU: a model that samples draws there and moves the numbers to its device."""
 
@@ -138,7 +138,7 @@ class Enhancer(Remembered, nn.Module):
 
         Args:
             noisy: (batch, time) for one channel, (batch, channel, time) for a model of several.
-            condition: the tensors that `conditions` names, checked by `options`.
+            condition: the tensors that `conditions` names, as `given` makes them.
             generator: one for each row where the model `samples`: a row gets the same numbers in any batch.
         """
         raise NotImplementedError(f"{type(self).__name__} must define predict(noisy) -> Prediction")
@@ -147,7 +147,7 @@ class Enhancer(Remembered, nn.Module):
         self,
         rows: int,
         *,
-        condition: Condition | None = None,
+        condition: Given | None = None,
         generator: Generators | None = None,
     ) -> dict[str, Any]:
         """Keyword arguments of `predict` for a batch of so many rows: those that this model declares, checked.
@@ -156,26 +156,9 @@ class Enhancer(Remembered, nn.Module):
         row does not change from call to call.
 
         Raises:
-            RasedError: a condition is missing or unknown, or there are more or fewer generators than rows.
+            RasedError: a condition does not fit (see `given`), or there are more or fewer generators than rows.
         """
-        given = {**(condition or {})}
-        name = type(self).__name__
-        for word in given:
-            if word not in self.conditions:
-                known = (
-                    f"it takes {', '.join(self.conditions)}" if self.conditions else "it takes none"
-                )
-                raise RasedError(f"{name} has no condition '{word}'; {known}.")
-        for word in self.conditions:
-            if word not in given:
-                raise RasedError(
-                    f"{name} needs the condition '{word}': give condition={{'{word}': tensor}}."
-                )
-            if not given[word].ndim or len(given[word]) != rows:
-                raise RasedError(
-                    f"the condition '{word}' has the shape {tuple(given[word].shape)} for a batch of {rows}: "
-                    f"its first axis must have {rows}."
-                )
+        given = self.given(condition, rows)
         options: dict[str, Any] = {"condition": given} if self.conditions else {}
         if self.samples:
             drawn = generators([""] * rows) if generator is None else generator
@@ -184,11 +167,30 @@ class Enhancer(Remembered, nn.Module):
             options["generator"] = drawn
         return options
 
+    def given(self, condition: Given | None, rows: int = 1) -> dict[str, Tensor]:
+        """What the conditions of a batch hold, as `predict` and `initial_state` take them.
+
+        Args:
+            condition: by name tensors or arrays of (rows, ...), or files of one row: audio, which is brought to
+                `sample_rate`, or .npy. One row serves all rows.
+            rows: of the batch.
+
+        Raises:
+            RasedError: one is missing, unknown, not readable, or has other rows.
+        """
+        return as_tensors(
+            condition,
+            names=self.conditions,
+            owner=type(self).__name__,
+            rows=rows,
+            sample_rate=self.sample_rate,
+        )
+
     def forward(
         self,
         noisy: Shaped[Tensor, "*given time"],
         *,
-        condition: Condition | None = None,
+        condition: Given | None = None,
         generator: Generators | None = None,
     ) -> Float[Tensor, "*batch time"]:
         """Enhance: float32 in [-1, 1] at `sample_rate`; (batch, time) or (time) out.
@@ -196,7 +198,7 @@ class Enhancer(Remembered, nn.Module):
         Args:
             noisy: (batch, time) or (time); for a model of several channels (batch, channel, time) or
                 (channel, time).
-            condition: see `predict`.
+            condition: see `given`.
             generator: see `predict`.
 
         Raises:
@@ -206,6 +208,10 @@ class Enhancer(Remembered, nn.Module):
         alone = noisy.ndim == (1 if self.channels == 1 else 2)
         batch = noisy[None] if alone else noisy
         options = self.options(len(batch), condition=condition, generator=generator)
+        if "condition" in options:  # files are read on the CPU
+            options["condition"] = {
+                name: tensor.to(noisy.device) for name, tensor in options["condition"].items()
+            }
         estimate = self.predict(batch, **options).estimate
         return estimate[0] if alone else estimate
 

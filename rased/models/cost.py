@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from rased.models.base import Condition, Enhancer
+from rased.conditions import Condition
+from rased.models.base import Enhancer
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from rased.classes import OWN
 from rased.config import public
 from rased.disk import on_disk, write_text
 from rased.errors import RasedError, nearest, shown
+from rased.models.base import Enhancer
 from rased.terminal import open_console
 from rased.training.base import Enhancement
 from rased.training.best import KeepBest
@@ -128,7 +129,7 @@ class RunCLI(LightningCLI):
     Args:
         config: parts of `PARTS`.
         folder: runs/NAME; where it holds checkpoints/last.ckpt, the run continues from it.
-        check: looks at the options before anything is written.
+        check: looks at the options, and at the enhancer, before anything is written.
         origin: what a run that begins starts from; None for fresh weights.
 
     Raises:
@@ -139,7 +140,7 @@ class RunCLI(LightningCLI):
         self,
         config: dict[str, Any],
         folder: Path,
-        check: Callable[[RunOptions], None],
+        check: Callable[[RunOptions, Enhancer], None],
         origin: Origin | None = None,
     ) -> None:
         check_config(config)
@@ -182,7 +183,7 @@ class RunCLI(LightningCLI):
         trainer = self.config_init.trainer
         terminal = sys.stderr.isatty() and trainer.enable_progress_bar is not False
         self.options: RunOptions = self.config_init.run
-        self.check(self.options)
+        self.check(self.options, self.model.enhancer)
         steps = check_progress(
             self.last, self.config_dump.get("trainer") or {}, self.options.stop_after
         )

@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from rased.classes import allowing
+from rased.conditions import Condition
 from rased.data.manifest import read, splits
 from rased.errors import RasedError, cut
-from rased.models.base import Condition, Enhancer
+from rased.models.base import Enhancer
 from rased.models.cost import count_parameters
 from rased.streaming import CausalStream
 from rased.tensors import read_header, read_tensors

@@ -18,6 +18,7 @@ from torch.nn import functional
 from rased import audio, disk, documents, names, yaml_reader
 from rased.building import build
 from rased.classes import STRANGERS, allowing
+from rased.conditions import Condition, Given
 from rased.config import load_yaml, portable
 from rased.data.manifest import read as read_manifest
 from rased.data.manifest import splits, unknown
@@ -26,7 +27,7 @@ from rased.data.shards.index import INDEX, bundle, locate
 from rased.documents import Count
 from rased.errors import RasedError
 from rased.machine import checkout
-from rased.models.base import Condition, Enhancer
+from rased.models.base import Enhancer
 from rased.models.cost import count_parameters, macs_per_second
 from rased.models.frequency import FrequencyDomainEnhancer
 from rased.tensors import read_checkpoint
@@ -56,6 +57,7 @@ def publish(
     replace: bool = False,
     allow: Sequence[str] = (),
     repeatable_only: bool = False,
+    condition: Given | None = None,
 ) -> Path:
     """Write OUT/NAME from the best checkpoint of a run, with its average weights; return it.
 
@@ -77,6 +79,7 @@ def publish(
         replace: whether an entry of that name is replaced.
         allow: packages besides rased whose classes the run may name, such as that of an architecture of one's own.
         repeatable_only: refuse a run whose weights no command makes again.
+        condition: what the model needs besides the waveform for the golden output; see `Enhancer.given`.
 
     Raises:
         RasedError: no such run, a name that is taken, an enhancer without such post-processing, or an entry
@@ -91,6 +94,7 @@ def publish(
 
     checkpoint = read_checkpoint(path)
     enhancer = enhancer_of(checkpoint, path, allow=allow)
+    golden = enhancer.given(condition)
     spec = _plain(spec_of(checkpoint, path))
     if attenuation_limit_db is not None:
         enhancer, spec = _limited(enhancer, spec, attenuation_limit_db, allow)
@@ -150,6 +154,7 @@ def publish(
         files=files,
         replace=replace,
         allow=allow,
+        condition=golden,
     )
 
 
@@ -192,7 +197,7 @@ def write_entry(
     noisy = golden_excerpt(enhancer.sample_rate, enhancer.channels)
     with torch.inference_mode():
         estimate = enhancer.eval()(noisy, condition=condition)
-    given = {f"{CONDITION}{name}": tensor for name, tensor in (condition or {}).items()}
+    given = {f"{CONDITION}{name}": one.contiguous() for name, one in (condition or {}).items()}
     weights = {key: value.contiguous() for key, value in enhancer.state_dict().items()}
     manifest = (files or {}).get(MANIFEST)
     named = {} if manifest is None else {MANIFEST_SHA256: hashlib.sha256(manifest).hexdigest()}

@@ -1,5 +1,6 @@
 """Toy models of four channels and of an enrolment train from shards, through the same stories as all others."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+import rased
+from rased.cli.train import train
 from rased.data.datamodule import MixtureDataModule
 from rased.data.mixtures.scene import Scene
+from rased.data.preparation.freeze import FrozenRecipe, freeze
 from rased.data.preparation.pack import pack
 from rased.errors import RasedError
+from rased.evaluation.scoring import run as scoring
+from rased.evaluation.scoring.memory import MemoryOf
+from rased.evaluation.testset import read_testset
 from rased.models.base import Condition, Enhancer, Prediction
 from rased.training.waveform import WaveformEnhancement
 from tests.training.synthetic import TinyWaveform
@@ -129,3 +136,38 @@ def test_models_and_mixtures_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(RasedError, match=words):
         trained(model(), rir=[str(rooms)], scene=Scene(segment=0.25, **scene))
+
+
+@pytest.mark.slow
+def test_a_run_with_an_enrolment_is_scored_and_becomes_an_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    # memory is measured by another process, which takes seconds
+    monkeypatch.setattr(scoring, "MemoryOf", lambda systems, given: MemoryOf([]))
+    recipe = FrozenRecipe(1, 1, seconds=0.5, min_seconds=0.2, enrolment=0.5)
+    freeze("bundle", "bundle", None, tmp_path / "test", recipe=recipe)
+    data = {"scene": {"segment": 0.25, "enrolment": 0.5}, "samples_per_epoch": 2}
+    init_args = {"enhancer": {"class_path": f"{__name__}.Enrolled"}, "ema_decay": 0.0}
+    config = {
+        "trainer": {"accelerator": "cpu", "max_steps": 1, "max_epochs": -1},
+        "model": {
+            "class_path": "rased.training.waveform.WaveformEnhancement",
+            "init_args": {**init_args, "loss": {"class_path": "rased.losses.waveform.L1"}},
+        },
+        "data": {
+            "class_path": "rased.data.datamodule.MixtureDataModule",
+            "init_args": {**data, "rir": [], "batch_size": 2, "validation_samples": 1},
+        },
+        "run": {"examples": 0, "metrics": ["si-sdr"], "evaluate": ["bundle"]},
+    }
+    run = tmp_path / "run"
+    with pytest.raises(RasedError, match=r"needs the condition 'enrolment'.*--run.evaluate '\[\]'"):
+        train(config, run)
+    config["run"]["evaluate"] = [str(tmp_path / "test")]
+    assert train(config, run) == 0
+    (result,) = (run / "results").glob("run--*.json")
+    assert json.loads(result.read_bytes())["utterances"][0]["scores"]["si-sdr"]["value"] is not None
+    model = rased.load(run / "zoo" / "run", allow=["tests"])
+    voice = read_testset(tmp_path / "test").items[0].conditions["enrolment"]
+    assert rased.enhance(np.ones(800), 16_000, model=model, condition={"enrolment": voice}).all()

@@ -60,6 +60,7 @@ examples:
   rased data freeze --speech bundle --noise bundle --rir bundle --out testset --count 60 --seed 1
   rased data freeze --speech shards/speech --noise shards/noise --out testset --count 200 --seed 1 \\
       --snr-db=-5:20 --seconds 6
+  rased data freeze --speech bundle --noise bundle --out enrolled --count 60 --seed 1 --enrolment 3
 
 The same command gives the same files, hash for hash; list_sha256 in testset.json is their fingerprint.
 """
@@ -164,6 +165,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1,
         metavar="N",
         help="channels of the noisy files, the first ones of the responses; default 1",
+    )
+    freeze.add_argument(
+        "--enrolment",
+        type=float,
+        metavar="S",
+        help="seconds of another utterance of the same speaker beside each mixture, for models with such a condition",
     )
     freeze.add_argument(
         "--split", default="test", metavar="NAME", help="to draw from; default test"
@@ -326,6 +333,7 @@ def _freeze(arguments: argparse.Namespace) -> int:
         target=arguments.target,
         early_ms=arguments.early_ms,
         microphones=arguments.microphones,
+        enrolment=arguments.enrolment,
     )
     with progress_bar("mixing") as progress:
         testset = freeze(

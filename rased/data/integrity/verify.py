@@ -20,7 +20,7 @@ from rased.data.schemas import ROLES, Role, Shard
 from rased.data.shards import remote
 from rased.data.shards.index import INDEX, bundle
 from rased.data.shards.tars import StoredSample, read_shard
-from rased.data.testset import TESTSET, list_sha256
+from rased.data.testset import GIVEN, TESTSET, list_sha256
 from rased.data.testset import read as read_frozen
 from rased.disk import PART, sha256
 from rased.errors import RasedError
@@ -184,11 +184,7 @@ def _summary_of_testset(folder: Path) -> dict[str, Any]:
     frozen, splits = read_frozen(folder), []
     for condition in sorted({item.condition or "" for item in frozen.items}):
         of_condition = [item for item in frozen.items if (item.condition or "") == condition]
-        files = [
-            folder / part / f"{item.id}.flac"
-            for part in ("noisy", "target")
-            for item in of_condition
-        ]
+        files = [folder / name for item in of_condition for name in item.files]
         splits.append(
             {
                 "split": condition,
@@ -370,9 +366,7 @@ def _check_testset(folder: Path) -> tuple[int, list[Problem]]:
     if frozen.count != len(frozen.items):
         complain(f"{TESTSET} lists {len(frozen.items)} mixtures and says {frozen.count}")
     wanted = {
-        f"{part}/{item.id}.flac": (digest, item.seconds)
-        for item in frozen.items
-        for part, digest in (("noisy", item.sha256_noisy), ("target", item.sha256_target))
+        name: (digest, item.seconds) for item in frozen.items for name, digest in item.files.items()
     }
     for name, (digest, seconds) in wanted.items():
         file = folder / name
@@ -380,9 +374,13 @@ def _check_testset(folder: Path) -> tuple[int, list[Problem]]:
             complain(f"{name} is missing")
         elif sha256(file) != digest:
             complain(f"{name} was changed: its sha256 is not the one in {TESTSET}")
+        elif name.startswith(f"{GIVEN}/"):
+            continue  # of a length of their own
         elif abs(_length(file, frozen.sample_rate) - seconds) > 1e-3:
             complain(f"{name} does not have the {seconds} s that {TESTSET} says")
-    there = {path.relative_to(folder).as_posix() for path in folder.glob("*/*.flac")}
+    places = ("*/*.flac", f"{GIVEN}/*/*.flac")
+    found = (path for place in places for path in folder.glob(place))
+    there = {path.relative_to(folder).as_posix() for path in found}
     for name in sorted(there - wanted.keys()):
         complain(f"{name} is not in {TESTSET}")
     return len(frozen.items), problems

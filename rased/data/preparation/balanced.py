@@ -5,7 +5,7 @@ Speakers, noise types, rooms and SNRs come in rounds: each once before any comes
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from rased.data.mixtures.corpus import Corpus
 from rased.data.mixtures.mixing import Target
+from rased.data.mixtures.scene import SHORTEST
 from rased.data.preparation.pack import MOST_CHANNELS
 from rased.errors import RasedError
 
@@ -36,6 +37,7 @@ class FrozenRecipe:
         target: what of the mixture the enhancer should give (see `mixing.Mixing`).
         early_ms: end of the early reflections behind the direct path, for target "early".
         microphones: channels of the noisy files; see `Scene.microphones`.
+        enrolment: seconds of another utterance of the same speaker beside each mixture; see `Scene.enrolment`.
     """
 
     count: int
@@ -49,9 +51,12 @@ class FrozenRecipe:
     target: Target = "early"
     early_ms: float = 50.0
     microphones: int = 1
+    enrolment: float | None = None
 
     def __post_init__(self) -> None:
         """Check once, where the value is made."""
+        if self.enrolment is not None and not SHORTEST <= self.enrolment < math.inf:
+            raise RasedError(f"An enrolment of {self.enrolment} s; give {SHORTEST} s or more.")
         if self.count < 1:
             raise RasedError(f"A test set of {self.count} mixtures is none; --count is 1 or more.")
         if not 1 <= self.microphones <= MOST_CHANNELS["flac"]:
@@ -83,7 +88,7 @@ class FrozenRecipe:
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in vars(self).items()
-            if name != "microphones" or value > 1
+            if (name != "microphones" or value > 1) and (name != "enrolment" or value is not None)
         }
 
 
@@ -116,6 +121,7 @@ class DrawnItem:
         speech: number of the utterance in the corpus.
         noise: number of the recording, None without noise.
         rir: number of the response, None without a room.
+        enrolment: number of another utterance of the speaker, None without an enrolment.
     """
 
     index: int
@@ -125,13 +131,15 @@ class DrawnItem:
     speech: int
     noise: int | None
     rir: int | None
+    enrolment: int | None = None
 
 
 def plan(recipe: FrozenRecipe, sources: Corpora) -> list[DrawnItem]:
     """Decide what each mixture is made of.
 
     Raises:
-        RasedError: rooms are wanted and there are none, or no utterance is long enough.
+        RasedError: rooms are wanted and there are none, no utterance is long enough, or an enrolment is wanted of
+            a speaker with one utterance alone.
     """
     shares = recipe.proportions if sources.rir is not None else (1.0, 0.0, 0.0)
     conditions = _conditions(recipe, shares)
@@ -165,7 +173,20 @@ def plan(recipe: FrozenRecipe, sources: Corpora) -> list[DrawnItem]:
                 rir=next(rooms) if with_room and rooms is not None else None,
             )
         )
+    if recipe.enrolment is not None:
+        return [replace(one, enrolment=_enrol(one, recipe, sources.speech)) for one in drawn]
     return drawn
+
+
+def _enrol(drawn: DrawnItem, recipe: FrozenRecipe, speech: Corpus) -> int:
+    """Draw another utterance of the speaker."""
+    others = speech.beside(drawn.speech)
+    if not len(others):
+        raise RasedError(
+            f"--enrolment takes another utterance of the same speaker, and '{speech.label[drawn.speech]}' has "
+            f"'{speech.key[drawn.speech]}' alone in the split '{speech.split}': leave it out of the shards."
+        )
+    return int(generator(recipe, 9, drawn.index).choice(others))
 
 
 def generator(recipe: FrozenRecipe, *address: int) -> np.random.Generator:

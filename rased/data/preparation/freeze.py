@@ -26,7 +26,7 @@ from rased.data.preparation.frozen import write_frozen
 from rased.data.preparation.pack import encode
 from rased.data.schemas import LOSSLESS
 from rased.data.shards.index import DIGITS
-from rased.data.testset import TESTSET
+from rased.data.testset import ENROLMENT, GIVEN, TESTSET
 from rased.errors import RasedError
 from rased.names import component
 from rased.signal import levels, room
@@ -47,6 +47,8 @@ def freeze(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Write OUT/{testset.json, noisy/ID.flac, target/ID.flac} and return what testset.json holds.
+
+    Enrolments go to OUT/conditions/enrolment/ID.flac.
 
     Args:
         speech: folder of packed shards, or `bundle`.
@@ -79,8 +81,11 @@ def freeze(
         "recipe": recipe.plain(),
         "sources": {role: of and of.manifest() for role, of in vars(sources).items()},
         "contents": {
-            role: _contents(of, {getattr(item, role) for item in drawn})
-            for role, of in vars(sources).items()
+            "speech": _contents(
+                sources.speech, {number for item in drawn for number in (item.speech, item.enrolment)}
+            ),
+            "noise": _contents(sources.noise, {item.noise for item in drawn}),
+            "rir": _contents(sources.rir, {item.rir for item in drawn}),
         },
     }
     return write_frozen(
@@ -109,10 +114,16 @@ def _item(
     drawn: DrawnItem, recipe: FrozenRecipe, sources: Corpora
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.int16]]]:
     mixture, details = mix(drawn, recipe, sources)
-    return details, {
+    parts = {
         "noisy": _quantised(mixture["noisy"]),
         "target": _quantised(mixture["target"]),
     }
+    if drawn.enrolment is not None:
+        samples, start = _enrolment(drawn.enrolment, drawn.index, recipe, sources.speech)
+        parts[f"{GIVEN}/{ENROLMENT}"] = samples
+        key = str(sources.speech.key[drawn.enrolment])
+        details |= {"enrolment": key, "enrolment_start": start}
+    return details, parts
 
 
 def _contents(corpus: Corpus | None, drawn: Iterable[int | None]) -> dict[str, list[str]]:
@@ -219,6 +230,19 @@ def _noise(
     if levels.rms(torch.from_numpy(noise[0])) < levels.SILENT:
         raise RasedError(f"The noise '{noises.key[drawn.noise]}' is silent: leave it out.")
     return noise if several else noise[0], start
+
+
+def _enrolment(
+    number: int, index: int, recipe: FrozenRecipe, speech: Corpus
+) -> tuple[NDArray[np.int16], int]:
+    """A crop of a recording as it is, or more than one round of a shorter one, and where it begins."""
+    assert recipe.enrolment is not None
+    recording = speech.read(number)
+    frames = round(recipe.enrolment * speech.sample_rate)
+    places = len(recording) if len(recording) < frames else len(recording) - frames + 1
+    start = int(generator(recipe, 8, index).integers(places))
+    samples = np.resize(np.roll(recording, -start), frames)
+    return np.rint(samples * np.float32(32768)).astype(np.int16), start
 
 
 def _response(rir: Corpus, number: int, recipe: FrozenRecipe) -> Float[Tensor, "channel taps"]:

@@ -1,4 +1,7 @@
-"""The one writer of frozen test sets: noisy/ID.flac, target/ID.flac and testset.json, named when the set is whole."""
+"""The one writer of frozen test sets: noisy/ID.flac, target/ID.flac and testset.json, named when the set is whole.
+
+What models are given besides, such as an enrolment, lies in conditions/NAME/ID.flac.
+"""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +19,7 @@ from rased.disk import new_folder, on_disk, write_json
 from rased.errors import RasedError
 
 Parts = Mapping[str, NDArray[np.int16]]
-"""noisy, (time,) or (time, channel), and target."""
+"""noisy, (time,) or (time, channel), target, and conditions/NAME for each condition."""
 
 
 def write_frozen(
@@ -49,14 +52,18 @@ def _fill(
     about: Mapping[str, Any],
     progress: Callable[[int], None],
 ) -> dict[str, Any]:
-    for part in ("noisy", "target"):
-        (work / part).mkdir()
     items = []
     for item, parts in mixtures:
         for part, samples in parts.items():
             data = encode(samples, "flac", about["sample_rate"])
+            (work / part).mkdir(parents=True, exist_ok=True)
             (work / part / f"{item['id']}.flac").write_bytes(data)
-            item[f"sha256_{part}"] = hashlib.sha256(data).hexdigest()
+            folder, _, condition = part.partition("/")
+            digest = hashlib.sha256(data).hexdigest()
+            if condition:
+                item.setdefault(f"sha256_{folder}", {})[condition] = digest
+            else:
+                item[f"sha256_{part}"] = digest
         items.append(item)
         progress(len(items))
     return {

@@ -9,7 +9,7 @@ import torch
 from einops import rearrange, repeat
 from jaxtyping import Float32
 
-from rased.evaluation.testset import EvaluationSet, read_noisy
+from rased.evaluation.testset import EvaluationSet, given, read_noisy
 from rased.machine import processor
 from rased.models.base import Enhancer
 
@@ -35,8 +35,10 @@ def measure(enhancer: Enhancer, testset: EvaluationSet) -> dict[str, Any]:
     """Real-time factor, gain of batches, and the processor that both are of.
 
     On one thread (the caller's business), on the first 10 s of the test set: in one piece, as a file
-    would be, and in a batch of four pieces. Processor time, so that other processes matter little.
+    would be, and in a batch of four pieces. Processor time, so that other processes matter little. The conditions
+    are those of the first utterance.
     """
+    condition = given(enhancer, testset.items[0])
     noisy = torch.from_numpy(_audio(testset, enhancer.sample_rate))
     cut = len(noisy) // ROWS
     rows = rearrange(noisy[: ROWS * cut], "(batch time) -> batch time", time=cut)
@@ -46,9 +48,9 @@ def measure(enhancer: Enhancer, testset: EvaluationSet) -> dict[str, Any]:
             repeat(each, "batch time -> batch channel time", channel=enhancer.channels)
             for each in (rows, whole)
         )
-    enhancer(rows[:1])
-    alone = _processor_seconds(lambda: enhancer(whole))
-    together = _processor_seconds(lambda: enhancer(rows))
+    enhancer(rows[:1], condition=condition)
+    alone = _processor_seconds(lambda: enhancer(whole, condition=condition))
+    together = _processor_seconds(lambda: enhancer(rows, condition=condition))
     return {
         "real_time_factor": round(alone * enhancer.sample_rate / len(noisy), 5),
         "batch_gain": round(alone / together, 2),

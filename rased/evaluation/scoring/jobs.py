@@ -13,9 +13,10 @@ from jaxtyping import Float32
 from torch.nn.utils.rnn import pad_sequence
 
 from rased import audio
+from rased.conditions import Condition, stacked
 from rased.errors import RasedError
 from rased.evaluation.scoring.systems import System
-from rased.evaluation.testset import Item, audio_files, read_audio, read_noisy
+from rased.evaluation.testset import Item, audio_files, given, read_audio, read_noisy
 from rased.metrics import METRICS, Score
 from rased.models.base import Enhancer, generators
 from rased.signal.alignment import delay, undelay
@@ -82,28 +83,37 @@ def perform(batch: JobBatch) -> Iterator[Outcome]:
         return
     rate, channels = enhancer.sample_rate, enhancer.channels
     waveforms = [read_noisy(job.item.noisy, sample_rate=rate, channels=channels) for job in batch]
-    estimates = together(enhancer, waveforms, [job.item.id for job in batch])
+    conditions = [given(enhancer, job.item) for job in batch]
+    estimates = together(enhancer, waveforms, [job.item.id for job in batch], conditions)
     for job, estimate in zip(batch, estimates, strict=True):
         at_rate = audio.resample(estimate[None], enhancer.sample_rate, SCORING_RATE)[0]
         yield _outcome(job, at_rate, _target(job))
 
 
 @torch.inference_mode()
-def together(enhancer: Enhancer, waveforms: Sequence[Noisy], keys: Sequence[str]) -> list[Waveform]:
+def together(
+    enhancer: Enhancer,
+    waveforms: Sequence[Noisy],
+    keys: Sequence[str],
+    conditions: Sequence[Condition] = (),
+) -> list[Waveform]:
     """Estimates of waveforms in one pass, each what it is alone (within float precision).
 
     Shorter ones end with zeros, which a causal enhancer does not see before they are cut off; another one needs
-    equal lengths. One that mirrors the ends of a file gets those of other lengths one by one. One that samples
-    draws from a generator seeded by the key of the utterance.
+    equal lengths. One that mirrors the ends of a file gets those of other lengths one by one, and so do utterances
+    whose conditions have other shapes. One that samples draws from a generator seeded by the key of the utterance.
     """
-    if enhancer.mirrors and len({waveform.shape[-1] for waveform in waveforms}) > 1:
-        pairs = zip(waveforms, keys, strict=True)
-        return [together(enhancer, [waveform], [key])[0] for waveform, key in pairs]
+    rows_of = conditions or [{}] * len(waveforms)
+    condition = stacked(rows_of)
+    mirrored = enhancer.mirrors and len({waveform.shape[-1] for waveform in waveforms}) > 1
+    if condition is None or mirrored:
+        each = zip(waveforms, keys, rows_of, strict=True)
+        return [together(enhancer, [one], [key], [given])[0] for one, key, given in each]
     rows = [torch.from_numpy(np.ascontiguousarray(waveform.T)) for waveform in waveforms]
     noisy = pad_sequence(rows, batch_first=True)
     if noisy.ndim == 3:
         noisy = rearrange(noisy, "batch time channel -> batch channel time")
-    estimate = enhancer(noisy, generator=generators(keys)).numpy()
+    estimate = enhancer(noisy, condition=condition, generator=generators(keys)).numpy()
     return [row[: own.shape[-1]] for row, own in zip(estimate, waveforms, strict=True)]
 
 

@@ -3,10 +3,11 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,13 +26,18 @@ class MemoryOf:
 
     For each of them a process of its own, with PyTorch and rased loaded and one thread, loads the
     system and enhances 10 s; its peak of resident memory less what it held before.
+
+    Args:
+        systems: what is measured.
+        given: files of the conditions that some of them need, by name.
     """
 
-    def __init__(self, systems: Sequence[System]) -> None:
+    def __init__(self, systems: Sequence[System], given: Mapping[str, Path] | None = None) -> None:
         self._systems = systems
         self._process: subprocess.Popen[str] | None = None
         if systems:
-            words = json.dumps([asdict(system) for system in systems])
+            files = {name: str(path) for name, path in (given or {}).items()}
+            words = json.dumps([[asdict(system) for system in systems], files])
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _CHILD, words],
                 stdout=subprocess.PIPE,
@@ -61,25 +67,28 @@ class MemoryOf:
 
 
 @torch.inference_mode()
-def _growth(system: System, pipe: Connection) -> None:
+def _growth(system: System, given: Mapping[str, str], pipe: Connection) -> None:
     """Megabytes that loading and enhancing take, in the process that this is called in; None: not known."""
     torch.set_num_threads(1)
     before = peak_memory()
     enhancer = system.load()
     assert enhancer is not None, "only what enhances is measured"
     generator = torch.Generator().manual_seed(0)
-    enhancer(0.1 * torch.randn(1, round(SECONDS * enhancer.sample_rate), generator=generator))
+    shape = (1,) if enhancer.channels == 1 else (1, enhancer.channels)
+    noisy = torch.randn(*shape, round(SECONDS * enhancer.sample_rate), generator=generator)
+    enhancer(0.1 * noisy, condition={name: given[name] for name in enhancer.conditions})
     after = peak_memory()
     pipe.send(None if before is None or after is None else round(after - before, 1))
 
 
 def tell(words: str) -> None:
-    """Print the megabytes of systems, given as JSON, one line each."""
+    """Print the megabytes of systems, given as JSON with their conditions, one line each."""
     # A fork has PyTorch loaded already.
     context: Any = get_context("fork" if "fork" in get_all_start_methods() else "spawn")
-    for plain in json.loads(words):
+    systems, given = json.loads(words)
+    for plain in systems:
         ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_growth, args=(System(**plain), theirs))
+        process = context.Process(target=_growth, args=(System(**plain), given, theirs))
         process.start()
         theirs.close()
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rased.data.testset import GIVEN
 from rased.errors import RasedError
 from rased.evaluation.result import Result
 from rased.evaluation.scoring.run import evaluate
@@ -131,7 +132,8 @@ def _part(testset: EvaluationSet, ids: set[str], folder: Path) -> Path:
 
 
 def _link(item: Item, folder: Path) -> None:
-    for part, path in (("noisy", item.noisy), ("target", item.target)):
+    given = {f"{GIVEN}/{name}": path for name, path in item.conditions.items()}
+    for part, path in {"noisy": item.noisy, "target": item.target, **given}.items():
         if path is not None:
             (folder / part).mkdir(parents=True, exist_ok=True)
             (folder / part / f"{item.id}{path.suffix}").symlink_to(path.resolve())

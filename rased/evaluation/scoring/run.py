@@ -125,7 +125,8 @@ def evaluate(
             for row in rows
         }
         batches = plan(todo, companies)
-        with MemoryOf([system for system in found if _unweighed(by_name[system.name])]) as memory:
+        unweighed = [system for system in found if _unweighed(by_name[system.name])]
+        with MemoryOf(unweighed, given.items[0].conditions) as memory:
             for job, outcome in work(batches, jobs, own_among(wanted)):
                 _enter(by_name[job.system.name], job.item, outcome)
                 writer.tick(job.system.name)

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from rased import zoo
+from rased.conditions import Condition
 from rased.construction import settings_of
 from rased.disk import sha256
 from rased.errors import RasedError
 from rased.evaluation.stated import read_stated
-from rased.evaluation.testset import EvaluationSet, audio_files
+from rased.evaluation.testset import EvaluationSet, audio_files, given
 from rased.models.base import Enhancer
 from rased.models.classical import METHODS
 from rased.models.cost import count_parameters, macs_per_second
@@ -94,7 +95,11 @@ def _name(source: zoo.Source) -> str:
 
 
 def describe(system: System, testset: EvaluationSet) -> dict[str, Any]:
-    """What a result keeps of a system; see `Result.system`."""
+    """What a result keeps of a system; see `Result.system`.
+
+    Raises:
+        RasedError: the test set lacks a condition that the system needs.
+    """
     enhancer = system.load()
     if enhancer is None:
         stated = read_stated(Path(system.source)) if system.kind == "files" else None
@@ -112,6 +117,7 @@ def describe(system: System, testset: EvaluationSet) -> dict[str, Any]:
             "causal": None,
             **({} if stated is None else {"stated": stated}),
         }
+    condition = given(enhancer, testset.items[0])
     card = enhancer.card or {}
     return {
         "name": system.name,
@@ -119,7 +125,7 @@ def describe(system: System, testset: EvaluationSet) -> dict[str, Any]:
         "sha256": fingerprint(enhancer),
         "checkpoint_sha256": _checkpoint_sha256(system, card),
         "parameters": count_parameters(enhancer),
-        "macs_per_second": _macs(system, enhancer),
+        "macs_per_second": _macs(system, enhancer, condition),
         "sample_rate": enhancer.sample_rate,
         "latency": enhancer.latency,
         "buffering": enhancer.buffering,
@@ -190,8 +196,10 @@ def _look_ahead(enhancer: Enhancer) -> int | None:
     return enhancer.latency - transform.latency if transform is not None else 0
 
 
-def _macs(system: System, enhancer: Enhancer) -> int | None:
+def _macs(system: System, enhancer: Enhancer, condition: Condition) -> int | None:
     if system.kind == "classical":
         return None
     counted = (enhancer.card or {}).get("macs_per_second")
-    return round(macs_per_second(enhancer)) if counted is None else int(counted)
+    return (
+        round(macs_per_second(enhancer, condition=condition)) if counted is None else int(counted)
+    )

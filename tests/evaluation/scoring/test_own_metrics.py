@@ -16,6 +16,7 @@ from rased.evaluation.report.terminal import as_plain
 from rased.evaluation.scoring import jobs
 from rased.evaluation.scoring.run import metric_names
 from rased.metrics import METRICS
+from rased.models.classical import METHODS
 from tests.evaluation.conftest import NAMES
 
 pytestmark = pytest.mark.usefixtures("own")
@@ -137,10 +138,10 @@ def test_an_error_in_it_is_one_sentence(file, folder, tmp_path, capsys, processe
 
 
 def test_the_end_of_a_training_takes_it(file, folder):
-    closing.check([str(folder)], ["my_metric.py:Closeness"])
+    closing.check([str(folder)], ["my_metric.py:Closeness"], METHODS["log-mmse"]())
     assert "closeness" in METRICS
     with pytest.raises(RasedError, match="no class 'Clos'"):
-        closing.check([str(folder)], ["my_metric.py:Clos"])
+        closing.check([str(folder)], ["my_metric.py:Clos"], METHODS["log-mmse"]())
 
 
 CLASS = "from rased.metrics import Metric\nclass My(Metric):\n"
