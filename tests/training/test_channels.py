@@ -149,7 +149,7 @@ def test_a_run_with_an_enrolment_is_scored_and_becomes_an_entry(
     freeze("bundle", "bundle", None, tmp_path / "test", recipe=recipe)
     data = {"scene": {"segment": 0.25, "enrolment": 0.5}, "samples_per_epoch": 2}
     init_args = {"enhancer": {"class_path": f"{__name__}.Enrolled"}, "ema_decay": 0.0}
-    config = {
+    config: dict[str, Any] = {
         "trainer": {"accelerator": "cpu", "max_steps": 1, "max_epochs": -1},
         "model": {
             "class_path": "rased.training.waveform.WaveformEnhancement",
