@@ -18,7 +18,8 @@ from rased.cli import main
 from rased.conditions import as_tensors, parse, read
 from rased.data.integrity.verify import summary, verify
 from rased.data.mixtures.corpus import Corpus
-from rased.data.preparation.freeze import FrozenRecipe, freeze
+from rased.data.preparation.balanced import FrozenRecipe
+from rased.data.preparation.freeze import freeze
 from rased.data.shards.index import bundle
 from rased.errors import RasedError
 from rased.evaluation import evaluate

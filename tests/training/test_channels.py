@@ -16,7 +16,8 @@ import rased
 from rased.cli.train import train
 from rased.data.datamodule import MixtureDataModule
 from rased.data.mixtures.scene import Scene
-from rased.data.preparation.freeze import FrozenRecipe, freeze
+from rased.data.preparation.balanced import FrozenRecipe
+from rased.data.preparation.freeze import freeze
 from rased.data.preparation.pack import pack
 from rased.errors import RasedError
 from rased.evaluation.scoring import run as scoring

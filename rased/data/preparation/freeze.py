@@ -82,7 +82,8 @@ def freeze(
         "sources": {role: of and of.manifest() for role, of in vars(sources).items()},
         "contents": {
             "speech": _contents(
-                sources.speech, {number for item in drawn for number in (item.speech, item.enrolment)}
+                sources.speech,
+                {number for item in drawn for number in (item.speech, item.enrolment)},
             ),
             "noise": _contents(sources.noise, {item.noise for item in drawn}),
             "rir": _contents(sources.rir, {item.rir for item in drawn}),
