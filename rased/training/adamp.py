@@ -1,4 +1,4 @@
-"""AdamP: AdamW that does not let scale-invariant weights grow.
+"""AdamP: AdamW without growth of the norm of scale-invariant weights.
 
 B. Heo, S. Chun, S. J. Oh, D. Han, S. Yun, G. Kim, Y. Uh, J.-W. Ha, "AdamP: Slowing down the slowdown for momentum
 optimizers on scale-invariant weights", ICLR 2021 (arXiv 2006.08217).
@@ -16,21 +16,21 @@ from rased.errors import RasedError
 
 
 class AdamP(torch.optim.Optimizer):
-    """Adam with decoupled weight decay, whose update keeps the length of weights that a norm follows.
+    """Adam with decoupled weight decay; the update does not change the norm of scale-invariant weights.
 
-    A weight counts as scale-invariant where its gradient is almost orthogonal to it: row by row (a norm of each
-    channel follows), or as a whole. The part of the update along such a weight is then left out, and its decay is
-    multiplied by `wd_ratio`. Vectors (biases, norms) take the update of AdamW.
+    A weight is called scale-invariant if its gradient is almost orthogonal to it, row by row (when a normalisation of
+    each channel follows) or as a whole. For such a weight, the part of the update along the weight is removed, and
+    the decay is multiplied by `wd_ratio`. Vectors (biases, norms) are updated as in AdamW.
 
     Args:
         params: parameters, or groups of them.
         lr: learning rate.
-        betas: decay of the two running means.
-        eps: added to the root of the second mean.
+        betas: decay rates of the two running means.
+        eps: added to the square root of the second mean.
         weight_decay: decoupled, as in AdamW.
-        delta: a gradient is orthogonal where its largest |cosine| is below delta / sqrt(size); 0: never, as AdamW.
+        delta: a gradient counts as orthogonal if its largest |cosine| is below delta / sqrt(size); 0 gives AdamW.
         wd_ratio: factor on the decay of scale-invariant weights.
-        nesterov: look one step ahead.
+        nesterov: use Nesterov momentum.
 
     Raises:
         RasedError: a number is out of its range.
@@ -94,7 +94,7 @@ class AdamP(torch.optim.Optimizer):
 def _projected(
     weight: Tensor, gradient: Tensor, update: Tensor, delta: float, eps: float
 ) -> tuple[Tensor, bool]:
-    """The update without its part along a scale-invariant weight, and whether the weight is one."""
+    """Return the update without its component along a scale-invariant weight, and whether the weight is one."""
     for pattern in ("out ... -> out (...)", "out ... -> 1 (out ...)"):
         rows, slopes = rearrange(weight, pattern), rearrange(gradient, pattern)
         cosine = torch.nn.functional.cosine_similarity(slopes, rows, dim=1, eps=eps).abs().max()

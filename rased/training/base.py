@@ -1,4 +1,4 @@
-"""How a batch becomes a loss: optimiser, schedule, average weights, logging and validation metrics."""
+"""Base class of trainings: loss, optimisers, schedules, averaged weights, logging and validation."""
 
 import copy
 import itertools
@@ -29,32 +29,32 @@ from rased.training.schedules import Cosine, Schedule
 from rased.training.skipping import Skipping, gradient_norm
 
 MANIFEST_SHA256 = "manifest_sha256"
-"""In a checkpoint: the manifest of the data that it was trained on."""
+"""Key in a checkpoint: SHA-256 of the manifest of the training data."""
 
 SCORES = "scores"
-"""In best.ckpt: what the validation that chose it gave; see `rased.training.best`."""
+"""Key in best.ckpt: the scores of the validation that chose it; see `rased.training.best`."""
 _SKIPPED, _TEAM = "skipped_steps", "players"
 
 
 class Enhancement(pl.LightningModule):
-    """Trains an enhancer; subclasses name the domains of loss that suit them, and their own loss.
+    """Trains an enhancer. Subclasses set the domains in which losses may compare, and a default loss.
 
-    What a story may replace: `losses` (what each player minimises), `validate` (what a validation gives),
-    `players` (who learns, and how), `default_loss`.
+    Subclasses may override `losses` (what each player minimises), `validate` (the scores of a validation batch),
+    `players` (the modules that are optimised) and `default_loss`.
 
-    The checkpoint holds plain data and tensors only: the configuration of the enhancer, its weights
-    and their moving average, which validation and everything after training use.
+    A checkpoint holds only plain data and tensors: the configuration of the enhancer, its weights,
+    and their moving average. Validation and everything after training use the average.
 
     Attributes:
-        domains: where a loss may compare: at the waveform, the spectrum or the network's output.
-        enhancer: the network in training.
-        average: its moving average; it moves once a step, whatever the number of players.
-        optimisation: how the enhancer learns.
-        team: the players at work, from `configure_optimizers` on.
-        manifest_sha256: of the manifest of the data, which checkpoints name; None where there is none.
-        scores: of the validation that chose the checkpoint that is being written; None: none did.
-        skipping: steps whose gradient was not finite.
-        fixed: parts of the enhancer that are kept as they are; see `rased.training.origin.freeze`.
+        domains: where a loss may compare: waveform, spectrum, or output of the network.
+        enhancer: the network that is trained.
+        average: moving average of its weights, updated once per step for any number of players.
+        optimisation: optimiser settings of the enhancer.
+        team: players with their optimisers and schedules, set by `configure_optimizers`.
+        manifest_sha256: SHA-256 of the manifest of the training data; None without a manifest.
+        scores: scores of the validation that chose the checkpoint that is being saved; None if none did.
+        skipping: bookkeeping of steps whose gradient was not finite.
+        fixed: parts of the enhancer that are not trained; see `rased.training.origin.freeze`.
     """
 
     domains: ClassVar[tuple[Domain, ...]] = ("waveform", "spectrum", "output")
@@ -73,34 +73,36 @@ class Enhancement(pl.LightningModule):
         schedule: Schedule | None = None,
         lr_factors: Mapping[str, float] | None = None,
     ) -> None:
-        """Take the parts.
+        """Build the training module.
 
         Args:
-            enhancer: what is trained.
-            loss: what is minimised: a `Loss`, or any module that is called with (estimate, target), two waveforms;
-                None: the story's own.
+            enhancer: the network to train.
+            loss: a `Loss`, or any module that is called with two waveforms (estimate, target); None: the default
+                loss of the class.
             lr: learning rate after the warm-up.
-            weight_decay: on matrices and kernels only (no bias, no norm); None: what the optimiser takes by itself,
-                0.01 of AdamW.
-            warmup_steps: steps in which the learning rate rises from zero; a tenth of the budget at most.
-            final_lr: share of lr that is left at the end of the budget, to which a cosine leads; None: 0.02. The
-                budget is whichever of trainer.max_steps and trainer.max_epochs runs out first.
-            ema_decay: decay a step of the average of the weights; less in the first steps. 0: none.
-            statistics_batches: batches from which an enhancer that normalises by global statistics
-                takes them, before the first step.
+            weight_decay: for matrices and kernels only (not biases and norms); None: the default of the optimiser,
+                0.01 for AdamW.
+            warmup_steps: steps in which the learning rate rises from zero; at most a tenth of the budget.
+            final_lr: the cosine ends at this share of lr; None: 0.02. The budget is trainer.max_steps or
+                trainer.max_epochs, whichever ends first.
+            ema_decay: decay per step of the moving average of the weights; smaller in the first steps. 0: no average.
+            statistics_batches: number of batches from which global input statistics are computed before the first
+                step, if the enhancer needs them.
             optimizer: {"class_path": "torch.optim.Adam", "init_args": {"amsgrad": true}}, or any other optimiser, such
                 as `rased.training.adamp.AdamP`; its learning rate is `lr`. None: AdamW.
             schedule: one of `rased.training.schedules`; None: a cosine to `final_lr`.
-            lr_factors: {"network.encoder.*": 0.1}: factors on the learning rate of parameters, by pattern of their
-                names; where several match, the last one counts.
+            lr_factors: {"network.encoder.*": 0.1}: factors on the learning rate, by pattern of parameter names; if
+                several patterns match, the last one applies.
 
         Raises:
-            RasedError: the loss does not suit the story or the enhancer, or a number is out of its range.
+            RasedError: the loss does not suit the training or the enhancer, or a number is out of its range.
         """
         super().__init__()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Attribute '\\w+' is an instance of")
-            self.save_hyperparameters(logger=False)  # configuration where built from it
+            self.save_hyperparameters(
+                logger=False
+            )  # the configuration, if this module was built from one
         self._unwritten: RasedError | None = None
         if not suitable.is_plain(dict(self.hparams)):
             self._write_down()
@@ -112,8 +114,8 @@ class Enhancement(pl.LightningModule):
         )
         if final_lr is not None and schedule is not None:
             raise RasedError(
-                "model.final_lr is the end of the cosine, and model.schedule is another schedule: leave one out "
-                "(rased.training.schedules.Cosine takes final)."
+                "model.final_lr sets the end of the cosine schedule, but model.schedule is given: remove one of them "
+                "(rased.training.schedules.Cosine has the argument `final`)."
             )
         if schedule is None:
             schedule = Cosine() if final_lr is None else Cosine(final_lr)
@@ -139,25 +141,27 @@ class Enhancement(pl.LightningModule):
         suitable.check_loss(self.loss, self.enhancer, self.domains, type(self).__name__)
 
     def default_loss(self) -> Loss:
-        """The loss of this story where none is configured."""
-        raise RasedError(f"{type(self).__name__} has no loss of its own: configure model.loss.")
+        """Return the loss to use if none is configured."""
+        raise RasedError(f"{type(self).__name__} has no default loss: configure model.loss.")
 
     def players(self) -> Sequence[Player]:
-        """Who learns, in the order of their turns in a step: the enhancer alone, where a story does not say otherwise.
+        """Return the players in the order in which they are updated within a step; by default, the enhancer alone.
 
         The player whose module is the enhancer logs train/loss; the others log train/NAME/loss.
         """
         return (Player("enhancer", self.enhancer, self.optimisation),)
 
     def losses(self, batch: Mixture, player: str) -> dict[str, Float[Tensor, ""]]:
-        """What a player minimises, as named terms that add up to its loss; the log shows them as train/loss/NAME.
+        """Compute the loss of a player, as named terms that are summed; the log shows each as train/loss/NAME.
 
         Args:
-            batch: at least one row of it.
-            player: name of the player whose turn it is.
+            batch: at least one row.
+            player: name of the player to update.
         """
         drawn = None
-        if self.enhancer.samples:  # other numbers in each step, by the address of its draws
+        if (
+            self.enhancer.samples
+        ):  # seeded by (seed, rank, step), so a resumed run draws the same numbers
             seeds = torch.randint(2**62, (self.rows(batch),)).tolist()
             drawn = [torch.Generator().manual_seed(seed) for seed in seeds]
         return self.terms_of(self.predicted(self.enhancer, batch, drawn), batch)
@@ -165,13 +169,13 @@ class Enhancement(pl.LightningModule):
     def predicted(
         self, enhancer: Enhancer, batch: Mixture, generator: Generators | None
     ) -> Prediction:
-        """What an enhancer says of a batch: its condition and generators reach the models that declare them."""
+        """Run an enhancer on a batch; pass the condition and the generators to models that declare them."""
         noisy, condition = batch["noisy"], batch.get("condition")
         options = enhancer.options(len(noisy), condition=condition, generator=generator)
         return enhancer.predict(noisy, **options)
 
     def terms_of(self, prediction: Prediction, batch: Mixture) -> dict[str, Float[Tensor, ""]]:
-        """The terms of `loss` for a prediction, compared in the domains of each; always in float32."""
+        """Compute the terms of `loss` for a prediction, in the domains of each term, always in float32."""
         noisy, target = batch["noisy"].float(), batch["target"].float()
         with torch.autocast(target.device.type, enabled=False):
             pairs = {
@@ -184,17 +188,18 @@ class Enhancement(pl.LightningModule):
             return self.loss.terms(pairs)
 
     def loss_of(self, prediction: Prediction, batch: Mixture) -> Float[Tensor, ""]:
-        """The sum of `terms_of`."""
+        """Return the sum of `terms_of`."""
         return total(self.terms_of(prediction, batch))
 
     def rows(self, batch: Mixture) -> int:
-        """Items of a batch; 0 where none of them could be read."""
+        """Return the number of items in a batch; 0 if none of them could be read."""
         return len(batch["noisy"])
 
     def training_step(self, batch: Mixture, batch_idx: int) -> Float[Tensor, ""]:
-        """One forward pass for the player whose turn it is.
+        """Run one forward pass for the current player and return its loss.
 
-        A batch without a row gives zero, with a gradient of zero for every parameter: the other ranks wait for it.
+        A batch without items gives a loss of zero that has a gradient (zero) for every parameter: in distributed
+        training, the other ranks wait for this gradient.
         """
         rows, player = self.rows(batch), self._playing
         if not rows:
@@ -209,7 +214,7 @@ class Enhancement(pl.LightningModule):
         return loss + self._nothing() if waited_for else loss
 
     def _nothing(self) -> Float[Tensor, ""]:
-        """Zero, which depends on every parameter that is trained."""
+        """Return zero, connected to every trained parameter."""
         return torch.stack(
             [item.flatten()[:0].sum() for item in self.parameters() if item.requires_grad]
         ).sum()
@@ -220,25 +225,26 @@ class Enhancement(pl.LightningModule):
 
     @property
     def _playing(self) -> Player:
-        """Whose turn it is.
+        """Return the player to update now.
 
         Raises:
-            RasedError: gradients of several players cannot be accumulated.
+            RasedError: several players and gradient accumulation, which do not work together.
         """
         team = cast(Team, self.team)
         player = team.players[0] if len(team) == 1 else self._turn
         if player is None:
             raise RasedError(
-                f"trainer.accumulate_grad_batches is {self.trainer.accumulate_grad_batches}, and "
-                f"{type(self).__name__} trains {len(team)} players in turn: leave it out, and raise data.batch_size."
+                f"trainer.accumulate_grad_batches is {self.trainer.accumulate_grad_batches}, but "
+                f"{type(self).__name__} trains {len(team)} players in turn: remove it, and increase data.batch_size."
             )
         return player
 
     def validate(self, batch: Mixture) -> dict[str, Tensor]:
-        """Score a batch by the average weights: one number for all of it, or one a row, by name.
+        """Score a batch with the averaged weights; return one number per batch or one per row, by name.
 
-        Here: the loss and its terms, SI-SDR and its improvement over the noisy input. The log shows the means over
-        all items as valid/NAME. A story whose `predict` is dear (a sampler, say) replaces this.
+        By default: the loss and its terms, SI-SDR and its improvement over the noisy input. The log shows the
+        means over
+        all items as valid/NAME. Override this if `predict` is expensive, such as in a model that samples.
         """
         drawn = generators(batch["key"]) if self.average.samples else None
         prediction = self.predicted(self.average, batch, drawn)
@@ -251,13 +257,13 @@ class Enhancement(pl.LightningModule):
         return {**scores, **named}
 
     def validation_step(self, batch: Mixture, batch_idx: int) -> None:
-        """Add what `validate` gives to the means."""
+        """Add the scores of `validate` to the means."""
         rows = self.rows(batch)
         if rows:
             self.means.update(self.validate(batch), rows)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the means over all items and ranks, and show them to the schedules."""
+        """Log the means over all items and ranks, and pass them to the schedules."""
         scores = self.validation_scores()
         for name, value in scores.items():
             self.log(name, value, prog_bar=name == "valid/si_sdr_improvement")
@@ -266,15 +272,15 @@ class Enhancement(pl.LightningModule):
             self.team.observe(scores)
 
     def validation_scores(self) -> dict[str, float]:
-        """The means over all that `validation_step` has seen, of all ranks, which are forgotten then."""
+        """Return the means over all validated items of all ranks, and reset them."""
         means = self.means.compute(world_size=self.trainer.world_size, device=self.device)
         return {f"valid/{name}": value for name, value in means.items()}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The optimisers of all players, as one; learning rates are set by `on_train_batch_start`.
+        """Build the optimisers of all players, combined into one; `on_train_batch_start` sets the learning rates.
 
         Raises:
-            RasedError: a player cannot learn so, or the checkpoint to go on from had other players or optimisers.
+            RasedError: a player cannot be trained, or the checkpoint to resume had other players or optimisers.
         """
         self.team = Team(self.players())
         optimizer = self.team.build()
@@ -284,10 +290,10 @@ class Enhancement(pl.LightningModule):
         return optimizer
 
     def on_fit_start(self) -> None:
-        """Refuse what cannot be trained or saved; let the enhancer take its statistics, unless its checkpoint has them.
+        """Check that the run can be trained and saved; compute the input statistics unless the checkpoint has them.
 
         Raises:
-            RasedError: the data have another sample rate, or no checkpoint could hold the configuration.
+            RasedError: the data have another sample rate, or the configuration cannot be stored in a checkpoint.
         """
         suitable.check_rate(self.enhancer, cast(Any, self.trainer).datamodule)
         suitable.check_channels(self.enhancer, cast(Any, self.trainer).datamodule)
@@ -303,21 +309,21 @@ class Enhancement(pl.LightningModule):
         update_average(self.average, self.enhancer, 0.0)
 
     def fit_statistics(self) -> None:
-        """Take them from the first mixtures of the training stream."""
+        """Compute the input statistics from the first mixtures of the training stream."""
         self.enhancer.fit_statistics(self._statistics())
 
     def seconds(self, batch: Mixture) -> float:
-        """Length of the audio in a batch."""
+        """Return the length of the audio in a batch."""
         return batch["target"].numel() / self.enhancer.sample_rate
 
     def on_train_start(self) -> None:
-        """Keep the running statistics of parts that are fixed; let the configuration of this launch count."""
+        """Keep running statistics of frozen parts fixed; apply the optimiser options of this launch."""
         for part in self.fixed:
             part.eval()
         cast(Team, self.team).restore_options()
 
     def on_train_batch_start(self, batch: Mixture, batch_idx: int) -> None:
-        """Set the learning rates, and give every draw of this step (dropout, say) its address."""
+        """Set the learning rates, and seed the random numbers of this step (dropout and so on)."""
         seed = f"{os.environ.get('PL_GLOBAL_SEED', '0')}/{self.global_rank}"
         address = random.Random(f"{seed}/{self.global_step}/{batch_idx}")
         torch.manual_seed(address.getrandbits(63))
@@ -325,15 +331,15 @@ class Enhancement(pl.LightningModule):
         self._notes = {}
 
     def on_train_batch_end(self, outputs: Any, batch: Mixture, batch_idx: int) -> None:
-        """Let the last step be followed by a validation, wherever in the epoch it is."""
+        """Run a validation after the last step, also in the middle of an epoch."""
         if 0 < self.trainer.max_steps <= self.global_step:
             self.trainer.should_stop = True
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Look at the gradient before it is clipped and used; one that is not finite moves nothing.
+        """Check the gradient before clipping; skip the step if it is not finite.
 
         Raises:
-            RasedError: too many steps had such a gradient.
+            RasedError: too many steps were skipped.
         """
         player = self._playing
         norm = gradient_norm(player.module)
@@ -350,7 +356,7 @@ class Enhancement(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as Lightning does, and fused optimisers too, which it refuses even where nothing is to unscale."""
+        """Clip like Lightning, but allow fused optimisers, which it rejects even without a gradient scaler."""
         plugin = self.trainer.precision_plugin
         if isinstance(plugin, MixedPrecision) and plugin.scaler is None and gradient_clip_val:
             algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
@@ -365,7 +371,7 @@ class Enhancement(pl.LightningModule):
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
     ) -> None:
-        """Give every player its turn (forward, backward, clipping, step), then average: all of that is one step."""
+        """Update every player (forward, backward, clipping, optimiser), then the average; all of it is one step."""
         team = cast(Team, self.team)
         self.skipping.begin(one.module for one in team.players if one.module is not self.enhancer)
         if len(team) == 1:
@@ -377,14 +383,14 @@ class Enhancement(pl.LightningModule):
             self._turn = None
         self.skipping.end()
         self._notes["train/skipped_steps"] = float(self.skipping.total)
-        for name, value in self._notes.items():  # Lightning keeps what one hook logs, once a batch
+        for name, value in self._notes.items():  # here, since training_step runs once per player
             self.log(name, value, prog_bar=name == "train/loss")
         if not self.skipping.holds(self.enhancer):
             decay = min(self.ema_decay, (1 + self.global_step) / (10 + self.global_step))
             update_average(self.average, self.enhancer, decay)
 
     def _skip(self, player: Player) -> None:
-        """Leave out the step of a player."""
+        """Skip this step for a player."""
         first = self.skipping.skip(player.module)
         undo_buffers(self.enhancer, self.average.buffers())
         if first:
@@ -392,10 +398,10 @@ class Enhancement(pl.LightningModule):
             self.skipping.tell(self.global_step + 1, run, aloud=self.global_rank == 0)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Name the data and what was skipped, and refuse to write what `weights_only=True` could not read back.
+        """Add the manifest and the skipped steps; check that the checkpoint can be read with `weights_only=True`.
 
         Raises:
-            RasedError: the module was made by hand, of parts that cannot be written down.
+            RasedError: the module was built in Python, from parts whose arguments cannot be stored.
         """
         suitable.check_plain(checkpoint.get("hyper_parameters"), type(self).__name__)
         for part in ("hyper_parameters", "datamodule_hyper_parameters"):
@@ -410,12 +416,12 @@ class Enhancement(pl.LightningModule):
             checkpoint[_TEAM] = self.team.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting, and keep what the schedules remember for `configure_optimizers`."""
+        """Restore the count of skipped steps; keep the state of the schedules for `configure_optimizers`."""
         self.skipping.total, self.skipping.in_row = checkpoint.get(_SKIPPED, (0, 0))
         self._saved_team = checkpoint.get(_TEAM)
 
     def _statistics(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The first mixtures of the training stream, as (noisy, target)."""
+        """Yield the first mixtures of the training stream as (noisy, target)."""
         loader = cast(Any, self.trainer).datamodule.train_dataloader()
         for batch in itertools.islice(iter(loader), self.statistics_batches):
             mixture = self.trainer.strategy.batch_to_device(batch)
@@ -423,11 +429,13 @@ class Enhancement(pl.LightningModule):
                 yield mixture["noisy"], mixture["target"]
 
     def _write_down(self) -> None:
-        """Find the configuration of a module that was made by hand, as a checkpoint holds it."""
+        """Derive the configuration of a module that was built in Python, for the checkpoint."""
         try:
             given = suitable.written(dict(self.hparams))
         except RasedError as error:
-            self._unwritten = error  # it is refused where it is to be trained
+            self._unwritten = (
+                error  # raised later, when training starts: using the module without saving is fine
+            )
             return
         path = f"{type(self).__module__}.{type(self).__qualname__}"
         self.save_hyperparameters({"_class_path": path, **given}, logger=False)
@@ -435,10 +443,10 @@ class Enhancement(pl.LightningModule):
     def _check_team(self) -> None:
         team, trainer = cast(Team, self.team), self.trainer
         if len(team) > 1 and trainer.accumulate_grad_batches > 1:
-            _ = self._playing  # says why not
+            _ = self._playing  # raises if gradients are accumulated
         for schedule in team.schedules.values():
             if schedule.monitor is not None and not trainer.enable_validation:
                 raise RasedError(
-                    f"{type(schedule).__name__} follows {schedule.monitor}, and nothing is validated here: choose "
-                    "another model.schedule, or let trainer.limit_val_batches be more than 0."
+                    f"{type(schedule).__name__} follows {schedule.monitor}, but this run has no validation: choose "
+                    "another model.schedule, or set trainer.limit_val_batches above 0."
                 )

@@ -1,8 +1,8 @@
-"""best.ckpt is the best model that the run has validated, whatever happened to the run in between.
+"""Keep the best validated model of a run in best.ckpt, also across interruptions and changed settings.
 
-Its score is a part of the file, so that nothing else (another checkpoint, the name of a folder) has to remember
-it. Where a launch validates by another measure than that of the score (another loss, other data), the model in
-best.ckpt is validated anew before anything is held against it.
+The score is stored in the file itself, so nothing else (another checkpoint, the name of a folder) has to remember
+it. If a launch validates differently (another loss, other data), the model in best.ckpt is validated again
+before new models are compared with it.
 """
 
 import hashlib
@@ -32,16 +32,16 @@ _NO_MATTER = {
     *("num_workers", "cache", "cache_gb", "rooms_mb", "spectra_mb", "block_mb", "window"),
     *("shuffle", "samples_per_epoch", "max_bad_share", "frames_per_epoch", "pool_frames"),
 }
-"""Settings of the data on which a validation does not depend."""
+"""Data settings that do not affect a validation."""
 
 
 class KeepBest(Checkpoint):
-    """Writes best.ckpt after each validation that is better than all before it.
+    """Writes best.ckpt after each validation that is better than all earlier ones.
 
     Args:
-        folder: where best.ckpt goes.
-        monitor: metric of validation that decides.
-        mode: whether less or more of it is better.
+        folder: folder of best.ckpt.
+        monitor: validation metric to compare.
+        mode: "min" if smaller values are better, "max" if larger.
         config: configuration of the run.
     """
 
@@ -54,7 +54,7 @@ class KeepBest(Checkpoint):
         self._measure, self._unlike = "", False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Read what the best model so far has reached, or validate it again where that was measured otherwise."""
+        """Read the best score so far, or validate the best model again if it was measured differently."""
         self._measure = measure(self.config, cast(Any, trainer).datamodule)
         self.score = None
         if not self.path.is_file() or cast(Any, trainer).fast_dev_run:
@@ -72,17 +72,17 @@ class KeepBest(Checkpoint):
             self._unlike = True
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write, where this is the best.
+        """Save the model if it is the best so far.
 
         Raises:
-            RasedError: there is no such metric.
+            RasedError: the validation has no such metric.
         """
         if trainer.sanity_checking or cast(Any, trainer).fast_dev_run:
             return
         if self.monitor not in trainer.callback_metrics:
             known = [name for name in trainer.callback_metrics if name.startswith("valid/")]
             raise RasedError(
-                f"run.monitor is {self.monitor}, which no validation gives; {nearest(self.monitor, known)}"
+                f"run.monitor is {self.monitor}, but the validation has no such metric; {nearest(self.monitor, known)}"
             )
         scores = {
             name: float(value)
@@ -92,7 +92,9 @@ class KeepBest(Checkpoint):
         score, module = scores[self.monitor], cast(Enhancement, pl_module)
         keep = self.better(score) and is_finite(module)
         if not math.isfinite(score) and trainer.is_global_zero:
-            _say(f"{self.monitor} is {score} after step {trainer.global_step}: {NAME} stays.")
+            _say(
+                f"{self.monitor} is {score} after step {trainer.global_step}: {NAME} is not replaced."
+            )
         if not trainer.strategy.broadcast(keep):
             return
         if self._unlike and trainer.is_global_zero:
@@ -107,12 +109,12 @@ class KeepBest(Checkpoint):
     def _validated(
         self, trainer: pl.Trainer, module: Enhancement, weights: Mapping[str, Tensor]
     ) -> dict[str, float]:
-        """Scores of other weights by the measure of this launch; none where nothing is validated here."""
+        """Validate other weights with the settings of this launch; return no scores if it has no validation."""
         loader, limit = trainer.val_dataloaders, [*trainer.num_val_batches, 0][0]
         if not limit or not isinstance(loader, Iterable):
             return {}
         if trainer.is_global_zero:
-            _say(f"{self.path} is validated by the loss and the data of this launch.")
+            _say(f"{self.path} is validated again with the loss and the data of this launch.")
         own = {name: value.clone() for name, value in module.average.state_dict().items()}
         other = {
             name.removeprefix(_AVERAGE): value
@@ -132,15 +134,15 @@ class KeepBest(Checkpoint):
             module.average.train()
 
     def _set_aside(self) -> None:
-        """Keep the best by another metric, which cannot be held against this one."""
+        """Rename a best.ckpt that was chosen by another metric, since its score cannot be compared."""
         word = "".join(letter if letter.isalnum() else "-" for letter in self.monitor)
         kept = self.path.with_name(f"best-before-{word}.ckpt")
         self.path.replace(kept)
         self._unlike = False
-        _say(f"{self.path} has no score in {self.monitor}: it is kept as {kept.name}.")
+        _say(f"{self.path} has no score for {self.monitor}; it is kept as {kept.name}.")
 
     def better(self, score: float) -> bool:
-        """Whether a score is a number and better than the best so far."""
+        """Return whether a score is a number and better than the best so far."""
         if not math.isfinite(score):
             return False
         if self.score is None or not math.isfinite(self.score):
@@ -149,7 +151,7 @@ class KeepBest(Checkpoint):
 
 
 def measure(config: Mapping[str, Any], data: Any) -> str:
-    """What the scores of a validation are a function of, but for the weights, as a hash."""
+    """Return a hash of all settings, except the weights, that determine the scores of a validation."""
     model, trainer = config["model"], config.get("trainer") or {}
     arguments = (config["data"].get("init_args") or {}).items()
     told: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What a run shows while it trains: bar or plain lines, throughput, examples to hear and to see."""
+"""Callbacks that report progress: progress bar or plain lines, throughput, cache sizes, audio examples."""
 
 import contextlib
 import sys
@@ -25,18 +25,18 @@ from rased.training.base import Enhancement
 
 
 class LoaderClock(Profiler):
-    """Measures one thing: how long the trainer waited for the training loader."""
+    """A profiler that measures one thing: how long the trainer waited for the training loader."""
 
     def __init__(self) -> None:
         super().__init__()
         self.waited = self._begun = 0.0
 
     def start(self, action_name: str) -> None:
-        """The trainer begins something."""
+        """Start the clock if the action is fetching a training batch."""
         self._begun = time.perf_counter()
 
     def stop(self, action_name: str) -> None:
-        """And ends it."""
+        """Stop the clock."""
         if action_name.endswith("train_dataloader_next"):
             self.waited += time.perf_counter() - self._begun
 
@@ -44,7 +44,7 @@ class LoaderClock(Profiler):
 class Throughput(Callback):
     """Logs seconds of audio trained on per second, and the share of time spent waiting for data.
 
-    Both are means since the last time they were logged; validation does not count.
+    Both are means over the time since they were last logged, without validation.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Throughput(Callback):
         self._begin(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock anew."""
+        """Restart the clock, so that validation does not count."""
         self._begin(trainer)
 
     def on_train_batch_end(
@@ -66,7 +66,7 @@ class Throughput(Callback):
         batch: Mixture,
         batch_idx: int,
     ) -> None:
-        """Count, and log when the trainer logs."""
+        """Count the audio; log when the trainer logs."""
         self._audio += cast(Enhancement, pl_module).seconds(batch) * trainer.world_size
         if trainer.global_step % cast(Any, trainer).log_every_n_steps == 0:
             elapsed = max(time.perf_counter() - self._begun, 1e-9)
@@ -84,7 +84,7 @@ class Throughput(Callback):
 
 
 class Caches(Callback):
-    """Logs the megabytes that the caches of the data take, of all ranks together, as data/NAME_mb."""
+    """Logs the size of the data caches in megabytes, summed over all ranks, as data/NAME_mb."""
 
     def on_train_batch_end(
         self,
@@ -94,7 +94,7 @@ class Caches(Callback):
         batch: Mixture,
         batch_idx: int,
     ) -> None:
-        """Ask when the trainer logs."""
+        """Log when the trainer logs."""
         data = cast(Any, trainer).datamodule
         due = trainer.global_step % cast(Any, trainer).log_every_n_steps == 0
         if due and isinstance(data, MixtureDataModule):
@@ -103,10 +103,10 @@ class Caches(Callback):
 
 
 class BadSamples(Callback):
-    """Counts samples that could not be read as data/skipped, and names them in skipped.txt and on stderr.
+    """Counts samples that could not be read (data/skipped), and names them in skipped.txt and on stderr.
 
-    Those of validation too. Each is named once a launch, by the rank that met it, and counted from
-    the beginning of the launch.
+    Validation samples are included. Each sample is named once per launch, by the rank that read it. The count
+    starts with the launch.
 
     Args:
         folder: folder of the run.
@@ -124,7 +124,7 @@ class BadSamples(Callback):
         batch: Mixture,
         batch_idx: int,
     ) -> None:
-        """Name what is new, and count when the trainer logs."""
+        """Name new bad samples; log the count when the trainer logs."""
         data = cast(Any, trainer).datamodule
         if not isinstance(data, MixtureDataModule):
             return
@@ -142,7 +142,7 @@ class BadSamples(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Name what is new."""
+        """Name new bad samples."""
         data = cast(Any, trainer).datamodule
         if isinstance(data, MixtureDataModule):
             self._name(data)
@@ -150,10 +150,12 @@ class BadSamples(Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Name what the run stopped at."""
+        """Name the sample that stopped the run."""
         data = cast(Any, trainer).datamodule
         if isinstance(data, MixtureDataModule):
-            with contextlib.suppress(OSError):  # on a full disk the error itself matters more
+            with contextlib.suppress(
+                OSError
+            ):  # if the disk is full, report the original error instead
                 self._name(data)
 
     def _name(self, data: MixtureDataModule) -> None:
@@ -168,14 +170,14 @@ class BadSamples(Callback):
 
 
 class Examples(Callback):
-    """Writes the first validation items as heard and seen: noisy, target, and the estimate in time.
+    """Writes audio and spectrograms of the first validation items: noisy, target, and estimates over time.
 
     audio/ITEM-noisy.wav, audio/ITEM-target.wav, audio/ITEM-epoch-0010.wav; figures/ITEM-epoch-0010.png
-    shows the three spectrograms. The same goes to Weights & Biases, where the run has it.
+    shows the three spectrograms. If Weights & Biases is used, it gets the same.
 
     Args:
         folder: folder of the run.
-        every: epochs between examples; the end of the training always gives some.
+        every: epochs between examples; the end of the training always writes some.
         count: number of items; 0: no examples.
     """
 
@@ -195,7 +197,7 @@ class Examples(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the first items; validation is the same in every epoch."""
+        """Store the first items; they are the same in every epoch."""
         met = self._noisy is not None or not len(batch["noisy"])
         if self.count and not met and trainer.is_global_zero:
             self._noisy = batch["noisy"][: self.count].detach()
@@ -205,12 +207,12 @@ class Examples(Callback):
                 self._condition = {name: value[: self.count] for name, value in given}
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write, where it is time."""
+        """Write examples if they are due in this epoch."""
         if not trainer.sanity_checking and (trainer.current_epoch + 1) % self.every == 0:
             self._write(trainer, cast(Enhancement, pl_module))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the last."""
+        """Write the last examples."""
         self._write(trainer, cast(Enhancement, pl_module))
 
     @rank_zero_only
@@ -242,26 +244,26 @@ class Examples(Callback):
 
 
 class Lines(Logger):
-    """One plain line on stderr for everything that is logged together: for logs in a file."""
+    """Prints one plain line on stderr for metrics that are logged together; readable in a log file."""
 
     @property
     def name(self) -> str:
-        """Nothing is stored."""
+        """Return an empty name: this logger stores nothing."""
         return "lines"
 
     @property
     def version(self) -> str:
-        """Nothing is stored."""
+        """Return an empty version: this logger stores nothing."""
         return ""
 
     def log_hyperparams(
         self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
     ) -> None:
-        """Nothing: config.yaml holds them."""
+        """Do nothing: config.yaml holds the hyperparameters."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """`12:30:00 step 1000  epoch 3  train/loss 0.0312 ...`."""
+        """Print a line such as `12:30:00 step 1000  epoch 3  train/loss 0.0312 ...`."""
         told = {name: value for name, value in metrics.items() if name != "epoch"}
         words = [f"{name} {value:.4g}" for name, value in told.items()]
         epoch = f"epoch {int(metrics.get('epoch', 0))}"
@@ -270,14 +272,14 @@ class Lines(Logger):
 
 
 def progress_bar() -> RichProgressBar:
-    """The bar of a terminal, on stderr."""
+    """Return a progress bar on stderr."""
     return RichProgressBar(leave=False, console_kwargs={"stderr": True})
 
 
 def save_spectrograms(
     path: Path, sounds: dict[str, Float[Tensor, " time"]], sample_rate: int
 ) -> None:
-    """Spectrograms one above the other, in dB below the loudest bin of all, as a PNG."""
+    """Save spectrograms, one above the other, as PNG; levels are in dB relative to the maximum of all."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Training modules from specs and from checkpoints: what is built is what the configuration says."""
+"""Build training modules from specs, and load them from checkpoints."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ _INSTANTIATOR = "pytorch_lightning.cli.instantiate_module"
 
 
 def build_module(spec: Mapping[str, Any], *, classes: Classes = OWN) -> Enhancement:
-    """A training module from {"class_path": ..., "init_args": {...}}, as the command line makes it.
+    """Build a training module from {"class_path": ..., "init_args": {...}}, like the command line does.
 
     Raises:
         RasedError: see `rased.building.build`.
@@ -28,14 +28,14 @@ def build_module(spec: Mapping[str, Any], *, classes: Classes = OWN) -> Enhancem
 
 
 def load_module(path: str | Path, *, allow: Sequence[str] = ()) -> Enhancement:
-    """The training module of a checkpoint, rebuilt from the configuration in it, with its weights.
+    """Load the training module of a checkpoint: rebuild it from the stored configuration and load its weights.
 
     Args:
-        path: of a checkpoint of a run.
-        allow: packages besides rased whose classes may be built.
+        path: checkpoint of a run.
+        allow: packages, besides rased, whose classes may be built.
 
     Raises:
-        RasedError: it is not a checkpoint of a run of rased, or names a class that is not allowed.
+        RasedError: not a checkpoint of a run of rased, or it names a class that is not allowed.
     """
     content = read_checkpoint(path)
     settings = content.get("hyper_parameters")
@@ -47,6 +47,6 @@ def load_module(path: str | Path, *, allow: Sequence[str] = ()) -> Enhancement:
     module = build_module(spec, classes=allowing(allow))
     try:
         module.load_state_dict(content["state_dict"])
-    except Exception as error:  # whatever torch raises for tensors that do not suit
+    except Exception as error:  # torch raises various exceptions for tensors that do not fit
         raise RasedError(f"'{path}' does not fit its configuration: {cut(str(error))}") from None
     return module

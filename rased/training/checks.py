@@ -1,4 +1,4 @@
-"""What of a trainer's configuration cannot be, said before anything is built: one sentence with the key."""
+"""Check a trainer's configuration before anything is built; errors are one sentence that names the key."""
 
 import math
 from collections.abc import Mapping
@@ -30,28 +30,28 @@ _LEAST = {
 _OURS = {
     "enable_checkpointing": (
         False,
-        "a run always keeps its last and its best checkpoint: leave it out",
+        "a run always keeps its last and its best checkpoint: remove this key",
     ),
     "logger": (
         False,
-        "metrics.csv is always written: leave it out (WANDB_MODE=disabled turns Weights & Biases off)",
+        "metrics.csv is always written: remove this key (WANDB_MODE=disabled turns Weights & Biases off)",
     ),
-    "barebones": (True, "a run logs and keeps checkpoints: leave it out"),
+    "barebones": (True, "a run writes logs and checkpoints: remove this key"),
 }
 
 
 def check_trainer(trainer: Mapping[str, Any]) -> None:
-    """Check values that Lightning would refuse late, or by an error that names no key.
+    """Check values that Lightning would reject late, or with an error that does not name the key.
 
     Raises:
-        RasedError: with the key and what is allowed.
+        RasedError: a value is not allowed; the message names the key and what is allowed.
     """
     for key, (refused, sentence) in _OURS.items():
         if trainer.get(key) is refused:
             raise RasedError(f"trainer.{key} is {str(refused).lower()}: {sentence}.")
     if trainer.get("default_root_dir") is not None:
         raise RasedError(
-            "trainer.default_root_dir is the folder of the run: leave it out, and give --runs DIR and --name NAME."
+            "trainer.default_root_dir is always the folder of the run: remove it, and use --runs DIR and --name NAME."
         )
     for key, least in _LEAST.items():
         value = trainer.get(key)
@@ -67,16 +67,16 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
     epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps")
     if epochs in (None, -1) and steps in (None, -1) and not trainer.get("fast_dev_run"):
         raise RasedError(
-            "the training has no budget, which its learning rate follows: set trainer.max_steps or "
+            "the training has no budget of steps, which the learning rate schedule needs: set trainer.max_steps or "
             "trainer.max_epochs (trainer.max_time only stops early)."
         )
 
 
 def check_progress(last: Path, trainer: Mapping[str, Any], stop_after: int | None) -> int:
-    """Return the steps that a run has done; 0 where it has not begun.
+    """Return the number of steps that a run has done; 0 if it has not started.
 
     Raises:
-        RasedError: it has done more than it may, or its last checkpoint cannot be read.
+        RasedError: it has done more than the budget, or its last checkpoint cannot be read.
     """
     if not last.is_file():
         return 0
@@ -87,11 +87,11 @@ def check_progress(last: Path, trainer: Mapping[str, Any], stop_after: int | Non
         allowed = trainer.get(key)
         if isinstance(allowed, int) and 0 <= allowed < done:
             raise RasedError(
-                f"trainer.{key} is {allowed}, and '{run}' has done {done}: give {done} to leave it as it is, or more."
+                f"trainer.{key} is {allowed}, but '{run}' has already done {done}: give {done} or more."
             )
     if stop_after is not None and stop_after <= steps:
         raise RasedError(
-            f"run.stop_after is {stop_after}, and '{run}' has done {steps} steps: give more, or leave it out."
+            f"run.stop_after is {stop_after}, but '{run}' has already done {steps} steps: give more, or remove it."
         )
     return steps
 
@@ -104,5 +104,5 @@ def _check_accelerator(accelerator: Any) -> None:
     }
     if here.get(accelerator) is False:
         raise RasedError(
-            f"trainer.accelerator is {accelerator}, and this machine has none that torch can use: write cpu or auto."
+            f"trainer.accelerator is {accelerator}, but torch finds none on this machine: write cpu or auto."
         )

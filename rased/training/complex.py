@@ -1,4 +1,4 @@
-"""Story three: the network gives a complex spectrum, by mapping or by a complex mask.
+"""Train a network that estimates a complex spectrum, directly or by a complex mask.
 
 K. Tan, D. Wang, "Learning complex spectral mapping with gated convolutional recurrent networks",
 IEEE/ACM TASLP 2020; the compressed loss is that of Braun and Tashev 2020.
@@ -12,7 +12,7 @@ from rased.training.base import Enhancement
 
 
 class ComplexEnhancement(Enhancement):
-    """Trains on the complex spectrum, or on the waveform that it gives."""
+    """Trains on the complex spectrum, or on the resulting waveform."""
 
     domains: ClassVar[tuple[Domain, ...]] = ("spectrum", "waveform", "output")
 

@@ -1,4 +1,4 @@
-"""The folder of a run: taken by one training at a time, given back by a start that failed."""
+"""Lock the folder of a run, so that one training at a time uses it; remove it if a start fails."""
 
 import itertools
 import os
@@ -16,7 +16,7 @@ CONFIG = "config.yaml"
 LAUNCHES = "launches.yaml"
 _LOCK = ".lock"
 _held: set[int] = set()
-"""Descriptors of the locks of this process; its children close theirs, so that no worker keeps a lock."""
+"""Descriptors of the locks of this process. Forked children close their copies, so that no worker keeps a lock."""
 
 
 def _let_go() -> None:
@@ -31,9 +31,9 @@ in_forked_children(_let_go)
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Be the only training in a folder, which is made where it is missing.
+    """Hold the lock of a folder while the block runs; create the folder if it is missing.
 
-    An empty folder in which no training began (no launches.yaml) is removed when the block fails.
+    If the block fails and no training has started (no launches.yaml), an empty folder is removed again.
 
     Raises:
         RasedError: another process trains there.
@@ -48,17 +48,17 @@ def hold(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def new(runs: Path, name: str | None, stem: str) -> Iterator[Path]:
-    """Take the folder of a new run: NAME, or the first free one of STEM, STEM-2, STEM-3 and so on; see `hold`.
+    """Create and lock the folder of a new run: NAME, or the first free one of STEM, STEM-2, STEM-3...; see `hold`.
 
     Raises:
-        RasedError: the run exists, or the name cannot be that of a checkpoint.
+        RasedError: the run exists already, or the name is not allowed for a checkpoint.
     """
     if name is not None:
         folder = runs / plain(name, what="--name")
         if (folder / CONFIG).exists():
             raise _exists(folder)
         with hold(folder):
-            if (folder / CONFIG).exists():  # another start was faster, and has ended since
+            if (folder / CONFIG).exists():  # another process created the run and has finished since
                 raise _exists(folder)
             yield folder
         return
@@ -68,7 +68,7 @@ def new(runs: Path, name: str | None, stem: str) -> Iterator[Path]:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process trains in this folder now."""
+    """Return whether a process is training in this folder now."""
     try:
         lock = os.open(folder / _LOCK, READ)
     except OSError:
@@ -108,16 +108,16 @@ def _released(folder: Path, lock: int, *, fresh: bool) -> Iterator[None]:
 
 
 def _lock(folder: Path) -> int | None:
-    """The descriptor of a lock on a folder; None where another has it."""
+    """Lock a folder and return the descriptor of the lock; None if another process holds it."""
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             lock = os.open(folder / _LOCK, WRITE, 0o644)
         except FileNotFoundError:
-            continue  # a start that failed removed the folder in between
+            continue  # a failed start removed the folder between mkdir and open
         except OSError as error:
             raise RasedError(f"cannot write to '{folder}': {error.strerror}.") from None
-        if not take_lock(lock):  # without locks, one training at a time is up to the user
+        if not take_lock(lock):  # on file systems without locks, nothing prevents a second training
             os.close(lock)
             return None
         if _is_ours(folder, lock):
@@ -131,7 +131,7 @@ def _lock(folder: Path) -> int | None:
 
 
 def _is_ours(folder: Path, lock: int) -> bool:
-    """Whether the file that was locked is still the one of that name."""
+    """Return whether the locked file is still the file of that name (it may have been removed and recreated)."""
     try:
         return os.path.samestat(os.fstat(lock), (folder / _LOCK).stat())
     except OSError:
@@ -145,11 +145,11 @@ def _busy(folder: Path) -> RasedError:
         who = ""
     process = f" (process {who})" if who else ""
     return RasedError(
-        f"the run '{folder}' is training now{process}: wait for it, stop it, or choose another --name."
+        f"the run '{folder}' is being trained now{process}: wait for it, stop it, or choose another --name."
     )
 
 
 def _exists(folder: Path) -> RasedError:
     return RasedError(
-        f"the run '{folder}' exists: continue it with --resume {folder}, or choose another --name."
+        f"the run '{folder}' exists already: continue it with --resume {folder}, or choose another --name."
     )

@@ -1,7 +1,7 @@
-"""What a run was made of: launches.yaml, an entry for every launch, and manifest.json, the data it was trained on.
+"""Record how a run was trained: launches.yaml (one entry per launch) and manifest.json (the training data).
 
-Every checkpoint names the manifest of its time by SHA-256. Where a later launch adds data, the manifest
-that was there stays beside the new one, as manifest-DIGITS.json.
+Every checkpoint holds the SHA-256 of the manifest at that time. If a later launch adds data, the previous manifest
+is kept as manifest-DIGITS.json.
 """
 
 import contextlib
@@ -39,20 +39,20 @@ Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
 
 @dataclass(frozen=True)
 class Launch:
-    """One launch of a run: where it went on and how it laid out its batches, of which all that followed is a function.
+    """One launch of a run: the position where it started and its batch layout, which determine all later batches.
 
     Attributes:
-        step: steps that were done before it.
-        epoch: the epoch that it went on with.
-        position: samples of that epoch that were consumed.
-        batch: batches of that epoch that were done, as this launch counts them.
-        batches_per_epoch: of a rank.
-        batch_size: samples of a rank and batch; None where the data module is not one of rased.
-        world_size: ranks.
-        accumulate_grad_batches: batches of a rank and step.
-        corpora: digests of the training data by role (see `Corpus.digest`).
+        step: steps done before this launch.
+        epoch: epoch in which it started.
+        position: samples of that epoch that were already used.
+        batch: batches of that epoch that were already done, in batches of this launch.
+        batches_per_epoch: batches per rank and epoch.
+        batch_size: samples per batch and rank; None if the data module is not one of rased.
+        world_size: number of ranks.
+        accumulate_grad_batches: batches per rank and step.
+        corpora: digests of the training data, by role (see `Corpus.digest`).
         config: the whole configuration.
-        broke: the step in which an error or a signal ended it; None where it ran to its end, still runs, or was killed.
+        broke: step in which an error or a signal ended the launch; None if it finished, is running, or was killed.
     """
 
     step: Count
@@ -68,14 +68,14 @@ class Launch:
     broke: Count | None = None
 
     def batches(self, step: int, count: int) -> tuple[int, int, int]:
-        """Where the batches of one step are, in constant time.
+        """Locate the batches of one step, in constant time.
 
         Args:
-            step: number of the step, more than `self.step`.
+            step: number of the step, greater than `self.step`.
             count: samples in an epoch.
 
         Returns:
-            Epoch, position in it, and the number of batches that every rank takes from there.
+            The epoch, the position in it, and the number of batches that every rank takes from there.
         """
         every = self.accumulate_grad_batches
         steps_per_epoch = -(-self.batches_per_epoch // every)
@@ -95,9 +95,9 @@ class Launch:
 
 
 def read_launches(run: Path) -> list[Launch]:
-    """The launches that led to where a run stands now, first to last; none where it has not begun.
+    """Return the launches that led to the current state of a run, oldest first; an empty list before training.
 
-    Where a launch went on from before the end of another, the steps between belong to it.
+    If a launch resumed from a step before the end of the previous one, the repeated steps belong to the new launch.
 
     Raises:
         RasedError: launches.yaml is damaged.
@@ -107,21 +107,21 @@ def read_launches(run: Path) -> list[Launch]:
         return []
     found = documents.fit(yaml_reader.read(path), list[Launch], of=path, repair=_REPAIR)
     if not found:
-        raise RasedError(f"'{path}' is damaged: it names no launch. {_REPAIR}")
+        raise RasedError(f"'{path}' is damaged: it contains no launch. {_REPAIR}")
     return cast(list[Launch], found)
 
 
 def launch_of(launches: list[Launch], step: int) -> Launch:
-    """The launch that made a step, the first of which has number 1."""
+    """Return the launch that did a step; the first step of a run is 1."""
     return next(launch for launch in reversed(launches) if launch.step < step)
 
 
 class History(Callback):
-    """Keeps launches.yaml and manifest.json.
+    """Writes launches.yaml and manifest.json.
 
     Args:
         folder: folder of the run.
-        config: its configuration.
+        config: configuration of the run.
     """
 
     def __init__(self, folder: str | Path, config: dict[str, Any]) -> None:
@@ -129,10 +129,10 @@ class History(Callback):
 
     @rank_zero_only
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note where this launch goes on.
+        """Record where this launch starts.
 
         Raises:
-            RasedError: the training has no budget.
+            RasedError: the training has no budget of steps.
         """
         budget(trainer)
         data = cast(Any, trainer).datamodule
@@ -161,22 +161,22 @@ class History(Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Note in which step it broke off: that step can be replayed, too."""
+        """Record the step in which the launch failed, so that this step can be replayed too."""
         launches = self._before()
         if launches and launches[-1].step <= trainer.global_step:
             broken = replace(launches[-1], broke=trainer.global_step + 1)
             with contextlib.suppress(
                 OSError, RasedError
-            ):  # on a full disk the error itself matters more
+            ):  # if the disk is full, report the original error instead
                 self._write([*launches[:-1], broken])
 
     def _before(self) -> list[Launch]:
-        """The launches so far; a damaged list is put aside, and the training goes on."""
+        """Return the earlier launches; rename a damaged list and continue without it."""
         try:
             return read_launches(self.folder)
         except RasedError as error:
             (self.folder / LAUNCHES).replace(self.folder / _DAMAGED)
-            print(f"{error} It is kept as {_DAMAGED}; the training goes on.", file=sys.stderr)
+            print(f"{error} It is kept as {_DAMAGED}; training continues.", file=sys.stderr)
             return []
 
     def _write(self, launches: list[Launch]) -> None:
@@ -185,7 +185,7 @@ class History(Callback):
             write_text(self.folder / LAUNCHES, entries)
 
     def _write_manifest(self, data: MixtureDataModule) -> None:
-        """Write what the run is trained on: its data join what is there, or what the weights had heard before."""
+        """Write the manifest: data of this launch, merged with those of earlier launches and starting weights."""
         path = self.folder / MANIFEST
         kept = read_manifest(self.folder)
         origin = read_origin(self.folder) if kept is None else None
@@ -202,7 +202,7 @@ class History(Callback):
 
 
 def read_manifest(run: Path) -> dict[str, Any] | None:
-    """What a run was trained on (see `rased.data.manifest`); None where it has not begun.
+    """Return the manifest of a run (see `rased.data.manifest`); None before training.
 
     Raises:
         RasedError: manifest.json is damaged.
@@ -212,10 +212,10 @@ def read_manifest(run: Path) -> dict[str, Any] | None:
 
 
 def manifest_of(run: Path, checkpoint: Mapping[str, Any]) -> bytes | None:
-    """The manifest that a checkpoint of a run names; where it names none, the last one, None without any.
+    """Return the manifest that belongs to a checkpoint of a run. Without a recorded hash, return the last one or None.
 
     Raises:
-        RasedError: the run does not hold the one that is named.
+        RasedError: the run does not contain the manifest that the checkpoint names.
     """
     path = run / MANIFEST
     wanted = checkpoint.get(MANIFEST_SHA256)
@@ -225,11 +225,11 @@ def manifest_of(run: Path, checkpoint: Mapping[str, Any]) -> bytes | None:
         if file.is_file() and sha256(file) == wanted:
             return file.read_bytes()
     raise RasedError(
-        f"'{path}' is not what the checkpoint was trained on (it names SHA-256 {wanted[:DIGITS]}...): it was "
-        "changed after training; bring the file back."
+        f"'{path}' is not the manifest of the checkpoint's training data (SHA-256 {wanted[:DIGITS]}...): it was "
+        "changed after training; restore the file."
     )
 
 
 def as_json(manifest: Mapping[str, Any]) -> str:
-    """A manifest as it is kept: its lists are long, and nobody reads them."""
+    """Format a manifest as compact JSON: its lists are long and not meant for reading."""
     return json.dumps(manifest, separators=(",", ":"))

@@ -1,9 +1,9 @@
-"""Story two: the network maps features of the noisy spectrum to those of the target.
+"""Train a network that maps features of the noisy spectrum to features of the target.
 
 Y. Xu, J. Du, L.-R. Dai, C.-H. Lee, "An experimental study on speech enhancement based on deep
-neural networks", IEEE SPL 2014: log-power regression with global normalisation, whose statistics
-are taken from the first batches of the training stream; or, where the data is a file of frames, all
-of it as in the paper: single frames in any order, and the statistics of the whole file.
+neural networks", IEEE SPL 2014: log-power regression with global normalisation. With mixtures, the statistics
+come from the first batches of the training stream. With a file of frames, training uses single frames in random
+order and the statistics of the whole file, as in the paper.
 """
 
 from typing import cast
@@ -23,20 +23,20 @@ from rased.training.base import Enhancement
 
 
 class MappingEnhancement(Enhancement):
-    """Trains on the ideal output (log-power, magnitude), or on the spectrum that it gives.
+    """Trains on the ideal output (log-power, magnitude), or on the resulting spectrum.
 
-    From a file of frames, which has no spectrum: on the ideal log-power.
+    A file of frames has no spectrum, so it trains on the ideal log-power.
     """
 
     def default_loss(self) -> Loss:
-        """Regression in the domain of the output."""
+        """Return a regression loss in the domain of the network's output."""
         return OutputMSE()
 
     def setup(self, stage: str) -> None:
-        """Tell a file of frames what the network sees of a frame.
+        """Configure a file of frames to deliver the inputs of this network.
 
         Raises:
-            RasedError: this enhancer cannot learn from that file.
+            RasedError: this enhancer cannot be trained from that file.
         """
         data = self._frames_data()
         if data is not None:
@@ -49,7 +49,7 @@ class MappingEnhancement(Enhancement):
             )
 
     def fit_statistics(self) -> None:
-        """As every story, or those of the file."""
+        """Use the statistics of the file of frames, or compute them from mixtures."""
         data = self._frames_data()
         if data is None:
             super().fit_statistics()
@@ -62,7 +62,7 @@ class MappingEnhancement(Enhancement):
         )
 
     def losses(self, batch: Mixture | FrameBatch, player: str) -> dict[str, Float[Tensor, ""]]:
-        """One forward pass, from mixtures or from frames."""
+        """Compute the loss from mixtures or from frames."""
         if "windows" not in batch:
             return super().losses(batch, player)
         frames = cast(FrameBatch, batch)
@@ -72,13 +72,13 @@ class MappingEnhancement(Enhancement):
         return self.loss.terms({"output": (output, ideal)})
 
     def rows(self, batch: Mixture | FrameBatch) -> int:
-        """Items or frames of a batch."""
+        """Return the number of items or frames in a batch."""
         if "windows" not in batch:
             return super().rows(batch)
         return len(cast(FrameBatch, batch)["windows"])
 
     def seconds(self, batch: Mixture | FrameBatch) -> float:
-        """Length of the audio in a batch; of a frame its hop."""
+        """Return the length of the audio in a batch; a frame counts as one hop."""
         if "windows" not in batch:
             return super().seconds(batch)
         hop_length = self._mapping.stft.hop_length
@@ -97,12 +97,12 @@ class MappingEnhancement(Enhancement):
         others = [domain for domain in self.loss.domains if domain != "output"]
         if others:
             raise RasedError(
-                f"the loss {type(self.loss).__name__} compares the {others[0]}, and a file of frames has none: "
+                f"the loss {type(self.loss).__name__} compares the {others[0]}, which a file of frames lacks: "
                 "add -c loss/output."
             )
         if not isinstance(enhancer, FrequencyDomainEnhancer) or enhancer.target != "log_power":
             raise RasedError(
-                f"{type(enhancer).__name__} does not map frames to log-power: choose a model as "
+                f"{type(enhancer).__name__} does not map frames to log-power: choose a model such as "
                 "model/dnn-mapping, or train on mixtures (-c data/bundle)."
             )
         inputs, network = enhancer.inputs.settings, enhancer.network
@@ -114,8 +114,8 @@ class MappingEnhancement(Enhancement):
             or not network.causal
         ):
             raise RasedError(
-                "single frames teach a network without memory, with inputs of normalisation global and noise none or "
-                "static: choose a model as model/dnn-mapping, or train on mixtures (-c data/bundle)."
+                "training on single frames needs a network without memory, inputs.normalisation global, and noise none "
+                "or static: choose a model such as model/dnn-mapping, or train on mixtures (-c data/bundle)."
             )
         for name, ours, theirs in (
             ("features", enhancer.features, framing.features),
@@ -124,6 +124,6 @@ class MappingEnhancement(Enhancement):
         ):
             if ours != theirs:
                 raise RasedError(
-                    f"the {name} of the model are not those of '{file.path}' ({ours}; {theirs}): write the file anew "
-                    "with those of the model (see `rased data frames --help`)."
+                    f"the {name} of the model and of '{file.path}' differ ({ours}; {theirs}): write the file again "
+                    "with the settings of the model (see `rased data frames --help`)."
                 )

@@ -1,7 +1,7 @@
-"""Story one: the network estimates a mask.
+"""Train a network that estimates a mask.
 
-Mask approximation compares it with the ideal mask (Wang, Narayanan, Wang, IEEE/ACM TASLP 2014);
-signal approximation compares the spectrum that it gives (Weninger et al., GlobalSIP 2014; with
+Mask approximation compares it with the ideal mask (Wang, Narayanan, Wang, IEEE/ACM TASLP 2014).
+Signal approximation compares the masked spectrum (Weninger et al., GlobalSIP 2014; with
 phase: Erdogan et al., ICASSP 2015, `rased.losses.mask.PhaseSensitiveApproximation`).
 """
 
@@ -11,8 +11,8 @@ from rased.training.base import Enhancement
 
 
 class MaskEnhancement(Enhancement):
-    """Trains on the ideal mask, or with a spectral or waveform loss on what the mask gives."""
+    """Trains on the ideal mask, or with a loss on the masked spectrum or the waveform."""
 
     def default_loss(self) -> Loss:
-        """Mask approximation."""
+        """Return the mask approximation loss."""
         return OutputMSE()

@@ -1,4 +1,4 @@
-"""metrics.csv read back: rows that are whole; the last one may be torn by a kill or a full disk."""
+"""Read metrics.csv. The last row may be incomplete after a kill or a full disk; such rows are ignored."""
 
 import csv
 import io
@@ -14,13 +14,13 @@ KEYS = ("step", "time")
 
 @dataclass(frozen=True)
 class Row:
-    """What was logged together.
+    """One row of metrics.csv.
 
     Attributes:
         step: number of the step, from 0.
         time: seconds since 1970.
-        values: number by metric.
-        text: the row as it stands in the file, by column.
+        values: value of each metric.
+        text: the row as text, by column.
     """
 
     step: int
@@ -30,7 +30,7 @@ class Row:
 
 
 def read_metrics(path: Path) -> tuple[list[Row], list[str]]:
-    """Read the rows and the columns of a metrics.csv; rows that are not whole are left out, and named on stderr.
+    """Read the complete rows and the columns of a metrics.csv; report incomplete rows on stderr.
 
     Raises:
         RasedError: the file cannot be read.
@@ -45,22 +45,24 @@ def read_metrics(path: Path) -> tuple[list[Row], list[str]]:
     columns = next(csv.reader(lines[:1]), [])
     if not {*KEYS} <= {*columns}:
         if text.strip("\0\r\n "):
-            _say(path, "its first line does not name the columns: none of its rows is used")
+            _say(path, "its first line does not hold the column names, so none of its rows is used")
         return [], [*KEYS]
     rows, torn = [], 0
     for line in lines[1:]:
-        row = _row(line, columns) if line.endswith("\n") else None  # a row is whole with its end
+        row = (
+            _row(line, columns) if line.endswith("\n") else None
+        )  # an incomplete row has no line end
         if row is not None:
             rows.append(row)
         elif line.strip():
             torn += 1
     if torn:
-        _say(path, f"{torn} of its rows {'is' if torn == 1 else 'are'} torn and left out")
+        _say(path, f"{torn} of its rows {'is' if torn == 1 else 'are'} incomplete and ignored")
     return rows, columns
 
 
 def _row(line: str, columns: list[str]) -> Row | None:
-    """A row; None where it is not whole."""
+    """Parse a row; return None if it is incomplete."""
     if "\0" in line:
         return None
     try:

@@ -1,4 +1,4 @@
-"""How weights move: one budget of steps that schedules follow, and the moving average."""
+"""The budget of steps that schedules follow, and the moving average of the weights."""
 
 import math
 from collections.abc import Iterable
@@ -14,12 +14,12 @@ from rased.errors import RasedError
 
 @dataclass(frozen=True)
 class Budget:
-    """Where a training stands, in steps: a step is what moves every player once, however many optimisers that takes.
+    """Progress of a training in steps. A step updates every player once, with any number of optimisers.
 
     Attributes:
-        done: steps done of the budget that runs out first.
+        done: steps done of the budget that ends first.
         total: steps in that budget.
-        step: steps done in all.
+        step: steps done in total.
         epoch: epochs done.
     """
 
@@ -30,13 +30,13 @@ class Budget:
 
 
 def budget(trainer: pl.Trainer) -> Budget:
-    """The budget that runs out first: trainer.max_steps, or trainer.max_epochs times the steps of an epoch.
+    """Return the budget that ends first: trainer.max_steps, or trainer.max_epochs times the steps of an epoch.
 
-    The clock (trainer.max_time) is no budget: it only stops early. Where a run continues with batches of another
-    size, an epoch counts by the steps that it has now.
+    A time limit (trainer.max_time) is not a budget: it only stops early. If a run continues with another batch
+    size, an epoch has the number of steps of the current batch size.
 
     Raises:
-        RasedError: there is neither.
+        RasedError: neither is set.
     """
     found = []
     step, epoch = trainer.global_step, trainer.current_epoch
@@ -51,9 +51,9 @@ def budget(trainer: pl.Trainer) -> Budget:
         found.append(Budget(done, per_epoch * trainer.max_epochs, step, epoch))
     if not found:
         raise RasedError(
-            "the training has no budget of steps, which its learning rate follows: set trainer.max_steps"
+            "the training has no budget of steps, which the learning rate schedule needs: set trainer.max_steps"
             + (
-                " (the data do not say how many batches an epoch has)."
+                " (the data module does not report how many batches an epoch has)."
                 if (trainer.max_epochs or 0) > 0
                 else " or trainer.max_epochs (trainer.max_time only stops early)."
             )
@@ -63,7 +63,7 @@ def budget(trainer: pl.Trainer) -> Budget:
 
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the parameters of `average` by 1 - decay towards those of `model`; copy its buffers."""
+    """Move the parameters of `average` towards those of `model` by a share of 1 - decay; copy the buffers."""
     ours: list[Tensor] = list(average.parameters())
     theirs: list[Tensor] = list(model.parameters())
     if ours:
@@ -74,7 +74,7 @@ def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
 
 @torch.no_grad()
 def undo_buffers(model: nn.Module, before: Iterable[Tensor]) -> None:
-    """Give buffers of `model` that are not finite the values that they had after the last step."""
+    """Restore the buffers of `model` that are not finite to their values before the step."""
     for buffer, kept in zip(model.buffers(), before, strict=True):
         if buffer.is_floating_point() and not bool(buffer.isfinite().all()):
             buffer.copy_(kept)
@@ -82,7 +82,7 @@ def undo_buffers(model: nn.Module, before: Iterable[Tensor]) -> None:
 
 @torch.no_grad()
 def is_finite(module: nn.Module) -> bool:
-    """Whether all weights and statistics of a module are finite numbers."""
+    """Return whether all weights and statistics of a module are finite."""
     tensors = [item for item in module.state_dict().values() if isinstance(item, Tensor)]
     flags = [item.isfinite().all() for item in tensors if item.is_floating_point()]
     return not flags or bool(torch.stack(flags).all())

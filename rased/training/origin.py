@@ -1,6 +1,6 @@
-"""Where a run begins: the weights of an earlier checkpoint, what they have heard, and what is kept fixed.
+"""Start a run from the weights of a checkpoint, with the record of its training data, and freeze parameters.
 
-The run keeps all of it in RUN/origin/, so that it continues without the earlier checkpoint.
+The run stores all of it in RUN/origin/, so that it can be resumed without the earlier checkpoint.
 """
 
 import dataclasses
@@ -37,14 +37,14 @@ class Origin:
     """A checkpoint that a run starts from.
 
     Attributes:
-        name: of the entry of the zoo, or of the run.
+        name: name of the zoo entry or of the run.
         kind: where it comes from.
-        weights: of its enhancer; of a run its average weights.
-        sha256: of the file of the weights.
-        steps: steps that made them; None where that is not known.
-        manifest: what they have heard (see `rased.data.manifest`); None where nobody knows.
-        settings: those of the architecture; see `settings_of`.
-        earlier: what the checkpoint itself started from, as `facts` gives it; None for nothing.
+        weights: weights of its enhancer; for a run, the averaged weights.
+        sha256: SHA-256 of the file of the weights.
+        steps: training steps of the weights; None if unknown.
+        manifest: their training data (see `rased.data.manifest`); None if unknown.
+        settings: settings of the architecture; see `settings_of`.
+        earlier: what the checkpoint itself started from, in the form of `facts`; None if nothing.
     """
 
     name: str
@@ -58,17 +58,17 @@ class Origin:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a card says of it."""
+        """Return the facts for a card."""
         told = {"name": self.name, "kind": self.kind, "sha256": self.sha256, "steps": self.steps}
         return {**told, "from": self.earlier} if self.earlier else told
 
     @property
     def heard(self) -> dict[str, Any]:
-        """The manifest that a run which starts here joins."""
+        """Return the manifest to merge into that of the new run."""
         return {UNKNOWN: [self.name]} if self.manifest is None else dict(self.manifest)
 
     def save(self, run: Path) -> None:
-        """Write RUN/origin, all of it or nothing."""
+        """Write RUN/origin, completely or not at all."""
         folder, partial = run / FOLDER, run / f".{FOLDER}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -84,7 +84,7 @@ class Origin:
 
 
 def read_origin(run: Path) -> Origin | None:
-    """What a run started from; None where it started from nothing.
+    """Return what a run started from; None if it started from random weights.
 
     Raises:
         RasedError: RUN/origin is damaged.
@@ -112,18 +112,18 @@ def read_origin(run: Path) -> Origin | None:
 
 
 def start(module: Enhancement, origin: Origin) -> None:
-    """Put the weights of a checkpoint, statistics included, into the network and its average.
+    """Load the weights and statistics of a checkpoint into the network and its average.
 
     Raises:
-        RasedError: the enhancer of the module is another architecture.
+        RasedError: the enhancer of the module has another architecture.
     """
-    hint = "Leave -c MODEL out: the model of the checkpoint is trained then."
+    hint = "Leave -c MODEL out to train the model of the checkpoint."
     ours = settings_of(module.enhancer)
     for name in [*origin.settings, *ours]:
         here, there = ours.get(name, "missing"), origin.settings.get(name, "missing")
         if here != there:
             raise RasedError(
-                f"model.enhancer is not the architecture of '{origin.name}': {name} is {here} here and {there} there. "
+                f"model.enhancer is not the architecture of '{origin.name}': {name} is {here} instead of {there}. "
                 f"{hint}"
             )
     for network in (module.enhancer, module.average):
@@ -137,10 +137,10 @@ def start(module: Enhancement, origin: Origin) -> None:
 
 
 def freeze(module: Enhancement, globs: Sequence[str]) -> None:
-    """Keep the parameters of the enhancer whose names match fixed, and the running statistics of their norms.
+    """Freeze the parameters of the enhancer that match a pattern, and the running statistics of frozen norms.
 
     Raises:
-        RasedError: a pattern without a parameter, or no parameter that is left to train.
+        RasedError: a pattern matches nothing, or no parameter is left to train.
     """
     named = dict(module.enhancer.named_parameters())
     for glob in globs:
@@ -164,10 +164,10 @@ def _is_fixed_norm(part: nn.Module) -> bool:
 
 
 def settings_of(enhancer: Enhancer) -> dict[str, str]:
-    """Class and plain settings of every part of an enhancer by its name: equal for one architecture.
+    """Return class and plain settings of every part of an enhancer, by name; equal for equal architectures.
 
-    How a transform pads the ends of a file is left out: it shapes the first and the last frames alone, so weights
-    that were trained with reflected ends may go on in a model that streams.
+    The padding of a transform at the ends of a file is left out. It affects only the first and last frames, so weights
+    that were trained with reflected ends can be used in a streaming model.
     """
     found: dict[str, str] = {}
     for name, part in enhancer.named_modules():
@@ -175,7 +175,7 @@ def settings_of(enhancer: Enhancer) -> dict[str, str]:
         for key, value in sorted(vars(part).items()):
             if (
                 isinstance(value, STFT) and value.win_length == value.n_fft
-            ):  # else phases differ too
+            ):  # the phases of the spectrum would differ as well
                 value = dataclasses.replace(value, pad_mode="constant")
             kept = isinstance(value, _PLAIN) or dataclasses.is_dataclass(value)
             if kept and key not in _FREE and not key.startswith("_"):

@@ -1,4 +1,4 @@
-"""Who learns in a training, and how: a player is a module with an optimiser and a schedule of its own."""
+"""Players of a training: modules that are trained, each with its own optimiser and schedule."""
 
 import copy
 import math
@@ -19,22 +19,22 @@ from rased.training.schedules import Cosine, Schedule, warm_up
 from rased.training.suitable import check_numbers
 
 _FACTOR = "lr_factor"
-"""In a group of parameters: what its learning rate is multiplied by."""
+"""Key in a parameter group: factor on its learning rate."""
 
 
 @dataclass(frozen=True)
 class Optimisation:
-    """How one player learns.
+    """Optimiser settings of one player.
 
     Attributes:
         lr: learning rate after the warm-up.
-        weight_decay: on matrices and kernels only (no bias, no norm); None: what the optimiser takes by itself (0.01
-            of AdamW).
+        weight_decay: for matrices and kernels only (not biases and norms); None: the default of the optimiser (0.01
+            for AdamW).
         optimizer: {"class_path": ..., "init_args": {...}}; None: AdamW.
-        schedule: how the learning rate changes after the warm-up; None: a cosine to 0.02 of it.
-        warmup_steps: steps in which the learning rate rises from zero; a tenth of the budget at most.
-        lr_factors: patterns of names of parameters -> factor on the learning rate of those that match; where
-            several match, the last one counts.
+        schedule: learning rate schedule after the warm-up; None: a cosine to 0.02 of the learning rate.
+        warmup_steps: steps in which the learning rate rises from zero; at most a tenth of the budget.
+        lr_factors: patterns of parameter names -> factor on the learning rate; if several patterns match, the last
+            one applies.
     """
 
     lr: float = 1e-3
@@ -48,36 +48,36 @@ class Optimisation:
         """Check the numbers.
 
         Raises:
-            RasedError: one is out of its range, or given twice.
+            RasedError: a number is out of its range, or a setting is given twice.
         """
         names = ("lr", "weight_decay", "warmup_steps")
         check_numbers("model", **{name: (getattr(self, name), 0, None) for name in names})
         if "lr" in self._given:
             raise RasedError(
-                "model.optimizer.init_args names lr: leave it out, and write the learning rate as model.lr, which "
+                "model.optimizer.init_args contains lr: remove it, and set model.lr instead, which "
                 "the schedule follows."
             )
         if self.weight_decay is not None and "weight_decay" in self._given:
             raise RasedError(
-                "model.weight_decay and model.optimizer.init_args.weight_decay are both given: leave one of them out."
+                "model.weight_decay and model.optimizer.init_args.weight_decay are both given: remove one of them."
             )
         for glob, factor in self.lr_factors.items():
             if not 0 < factor < math.inf:
                 raise RasedError(
-                    f"model.lr_factors: the factor of '{glob}' is {factor}; give more than 0 (--freeze keeps "
+                    f"model.lr_factors: the factor of '{glob}' is {factor}; give more than 0 (use --freeze to keep "
                     "parameters fixed)."
                 )
 
     @property
     def _given(self) -> Mapping[str, Any]:
-        """What the configuration of the optimiser names."""
+        """Return the arguments that the configuration sets for the optimiser."""
         return (self.optimizer or {}).get("init_args") or {}
 
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
-        """Make the optimiser of a module.
+        """Build the optimiser of a module.
 
         Raises:
-            RasedError: there is no such optimiser, or it does not take these values.
+            RasedError: there is no such optimiser, or it rejects these values.
         """
         spec = {"class_path": "torch.optim.AdamW"} if self.optimizer is None else self.optimizer
         make = maker(torch.optim.Optimizer, spec, classes=OWN, where="model.optimizer")
@@ -85,7 +85,7 @@ class Optimisation:
         return make(self.groups(module), lr=self.lr, **decay)
 
     def groups(self, module: nn.Module) -> list[dict[str, Any]]:
-        """Parameters that are trained, apart where their learning rate or their decay differs."""
+        """Return the trained parameters in groups of equal learning rate and decay."""
         factors = self._factors(module)
         found: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, item in module.named_parameters():
@@ -115,12 +115,12 @@ class Optimisation:
 
 @dataclass(frozen=True)
 class Player:
-    """One who learns.
+    """A module that is trained.
 
     Attributes:
-        name: a word; the log and the checkpoints use it.
-        module: whose parameters are trained; a part of the training module.
-        optimisation: how.
+        name: one word, used in the log and in checkpoints.
+        module: the module; part of the training module.
+        optimisation: optimiser settings.
     """
 
     name: str
@@ -129,13 +129,13 @@ class Player:
 
 
 class Team:
-    """The players of a training with what each has at work: its optimiser and its schedule.
+    """All players of a training with their optimisers and schedules.
 
     Args:
-        players: at least one; no two share a name or a parameter.
+        players: at least one; no two may share a name or a parameter.
 
     Raises:
-        RasedError: two do, or one has nothing to train.
+        RasedError: two players share a name or a parameter, or a player has nothing to train.
     """
 
     def __init__(self, players: Sequence[Player]) -> None:
@@ -152,7 +152,7 @@ class Team:
         return len(self.players)
 
     def build(self) -> torch.optim.Optimizer:
-        """Make the optimisers: the one that there is, or `Together`."""
+        """Build the optimiser, or a `Together` of several."""
         self.optimizers = {
             player.name: player.optimisation.build(player.module) for player in self.players
         }
@@ -165,7 +165,7 @@ class Team:
         return Together(self.optimizers)
 
     def restore_options(self) -> None:
-        """Let the configuration count, where a checkpoint has brought back the options of another launch."""
+        """Apply the options of the configuration; a resumed checkpoint has restored those of an earlier launch."""
         for name, optimizer in self.optimizers.items():
             for group, options in zip(optimizer.param_groups, self._options[name], strict=True):
                 group.update(options)
@@ -179,17 +179,17 @@ class Team:
                 group["lr"] = settings.lr * factor * group.get(_FACTOR, 1.0)
 
     def observe(self, scores: Mapping[str, float]) -> None:
-        """Show the schedules what a validation gave."""
+        """Pass the scores of a validation to the schedules."""
         for schedule in self.schedules.values():
             schedule.observe(scores)
 
     def rate(self, name: str) -> float:
-        """Learning rate of a player in this step, factors of its layers aside."""
+        """Return the current learning rate of a player, without factors of its layers."""
         group = self.optimizers[name].param_groups[0]
         return float(group["lr"]) / float(group.get(_FACTOR, 1.0))
 
     def state_dict(self) -> dict[str, Any]:
-        """What the schedules remember, and what belongs to the state of each optimiser."""
+        """Return the state of the schedules, with facts that identify each optimiser."""
         return {
             player.name: {
                 "optimizer": type(self.optimizers[player.name]).__name__,
@@ -200,10 +200,10 @@ class Team:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint.
+        """Restore the state from a checkpoint.
 
         Raises:
-            RasedError: it was written with other players, optimisers or trained parameters.
+            RasedError: the checkpoint has other players, optimisers or trained parameters.
         """
         names = [player.name for player in self.players]
         if names != [*state]:
@@ -225,12 +225,12 @@ class Team:
 
 
 class Together(torch.optim.Optimizer):
-    """Several optimisers that Lightning sees as one, so that whatever it counts is a batch and no optimiser.
+    """Several optimisers that look like one to Lightning, so that its step counter counts batches.
 
-    The training steps them one by one (`Enhancement.optimizer_step`).
+    The training calls them one by one (`Enhancement.optimizer_step`).
 
     Args:
-        parts: by name of the player.
+        parts: optimisers by name of the player.
     """
 
     def __init__(self, parts: Mapping[str, torch.optim.Optimizer]) -> None:
@@ -242,18 +242,18 @@ class Together(torch.optim.Optimizer):
         self._gather()
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Step all of them by the gradients that are there."""
+        """Run all optimisers with the current gradients."""
         loss = None if closure is None else closure()
         for part in self.parts.values():
             part.step()
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        """That of each, by name."""
+        """Return the state of each optimiser, by name."""
         return {name: part.state_dict() for name, part in self.parts.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Give each its own."""
+        """Restore the state of each optimiser."""
         for name, part in self.parts.items():
             part.load_state_dict(state_dict[name])
         self._gather()
@@ -264,13 +264,15 @@ class Together(torch.optim.Optimizer):
 
 def _check(players: Sequence[Player]) -> None:
     if not players:
-        raise RasedError("players() names none: a training needs at least one.")
+        raise RasedError("players() returned no player: a training needs at least one.")
     owners: dict[int, str] = {}
     names: set[str] = set()
     for player in players:
         plain(player.name, what="the name of a player")
         if player.name in names:
-            raise RasedError(f"players() names '{player.name}' twice: give each a name of its own.")
+            raise RasedError(
+                f"players() returned two players named '{player.name}': choose different names."
+            )
         names.add(player.name)
         trained = [item for item in player.module.parameters() if item.requires_grad]
         if not trained:
@@ -292,6 +294,6 @@ def _sizes(player: Player) -> list[int]:
 
 def _changed(what: str, before: str, now: str) -> RasedError:
     return RasedError(
-        f"the checkpoint was written with the {what} {before}, and the configuration has {now}: its optimiser cannot "
-        "go on; change it back, or start anew from the weights with `rased train --from RUN`."
+        f"the checkpoint was written with the {what} {before}, but the configuration has {now}, so its optimiser state "
+        "cannot be used; change it back, or start from the weights with `rased train --from RUN`."
     )

@@ -1,4 +1,4 @@
-"""Nothing is lost: a last checkpoint, always whole, from which a run continues with the next batch."""
+"""Save last.ckpt atomically and regularly, so that an interrupted run resumes with the next batch."""
 
 import time
 from pathlib import Path
@@ -18,44 +18,46 @@ LAST = "last.ckpt"
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes beside the old checkpoint and then takes its place: at any moment there is a whole one."""
+    """Writes a checkpoint to a temporary file and renames it, so that a complete one exists at any moment."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
-        """Write, flush to the disk, rename.
+        """Write, flush to disk, rename.
 
         Raises:
-            RasedError: the disk is full or not writable; the old checkpoint is untouched.
+            RasedError: the disk is full or not writable; the previous checkpoint is kept.
         """
         final, file = Path(path), _Counted()
         try:
             with replacing(final) as part, part.open("wb") as file.stream:
                 torch.save(checkpoint, cast(Any, file))
         except (OSError, RuntimeError) as error:
-            if "DataLoader worker" in str(error):  # torch raises it wherever the trainer is
+            if "DataLoader worker" in str(
+                error
+            ):  # torch raises this wherever the trainer is when a worker dies
                 raise
             failure = file.failure or error
             reason = failure.strerror if isinstance(failure, OSError) else str(failure)
             raise RasedError(
-                f"the checkpoint '{final}' cannot be written: {str(reason).splitlines()[0]}. The one before it is "
-                "untouched: make room, then resume from it."
+                f"the checkpoint '{final}' cannot be written: {str(reason).splitlines()[0]}. The previous one is "
+                "kept: free some space, then resume from it."
             ) from error
 
 
 class _Counted:
-    """A file for torch.save, which forgets why it could not write.
+    """A file for torch.save that remembers why writing failed (torch's own error does not say).
 
     Attributes:
         stream: the file.
-        failure: what the disk said.
+        failure: the error of the file system.
     """
 
     stream: Any = None
     failure: OSError | None = None
 
     def write(self, content: Any) -> int:
-        """Write, and keep what the disk says."""
+        """Write; remember an error of the file system."""
         try:
             return int(self.stream.write(content))
         except OSError as error:
@@ -63,22 +65,21 @@ class _Counted:
             raise
 
     def flush(self) -> None:
-        """As of the file."""
+        """Flush the file."""
         self.stream.flush()
 
 
 class KeepLast(Checkpoint):
     """Writes `last.ckpt` every `minutes`, at the end of an epoch, and when a signal asks to stop.
 
-    It is written only where nothing of the step is left to do (no half-accumulated gradient, no
-    validation due), and its account of the loops says so in the one way that Lightning continues
-    from without repeating or skipping a batch. It comes after every other callback, so that what they
-    remember of an epoch is in it.
+    It saves only between two steps (no partly accumulated gradient, no pending validation), and sets the
+    progress counters so that Lightning resumes without repeating or skipping a batch. It runs after all
+    other callbacks, so that their state of an epoch is included.
 
     Args:
-        folder: where last.ckpt goes.
-        minutes: time between two of them within an epoch.
-        stop_after: steps after which the training stops as if a signal had come; None: never.
+        folder: folder of last.ckpt.
+        minutes: time between two saves within an epoch.
+        stop_after: steps after which the training stops as if it had received a signal; None: never.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class KeepLast(Checkpoint):
         self._epoch_done = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen to signals."""
+        """Install the signal handlers."""
         loop = cast(Any, trainer.fit_loop.epoch_loop)
 
         def counts() -> tuple[int, int]:
@@ -108,9 +109,9 @@ class KeepLast(Checkpoint):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Leave, where the step before was the last; loggers have its numbers only now.
+        """Stop if a signal came in the previous step; the loggers have received its numbers only now.
 
-        They count steps, also after a restart.
+        The step number for the loggers continues after a restart.
         """
         if self._stop:
             raise self._stop
@@ -124,7 +125,7 @@ class KeepLast(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Save where it is time to, or leave where a signal asked to."""
+        """Save if it is time to, or stop if a signal came."""
         loop = cast(Any, trainer.fit_loop.epoch_loop)
         asked = self._signals is not None and self._signals.number is not None
         asked = asked or (self.stop_after is not None and trainer.global_step >= self.stop_after)
@@ -140,20 +141,20 @@ class KeepLast(Checkpoint):
             self._save(trainer, epoch_done=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save after the validation; the budget may have ended within the epoch."""
+        """Save after the validation; stop if the budget ended in this epoch."""
         batches = cast(Any, trainer.fit_loop.epoch_loop).batch_progress.current.processed
         self._save(trainer, epoch_done=batches >= trainer.num_training_batches)
         if self._stop:
             raise self._stop
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         self._restore()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Save where a signal came between two steps; give the signals back."""
+        """Save if a signal came between two steps; restore the signal handlers."""
         self._restore()
         if isinstance(exception, Interrupted) and exception.between:
             self._save(trainer, epoch_done=False)
@@ -161,7 +162,7 @@ class KeepLast(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Describe the loops as standing exactly between two batches."""
+        """Set the progress counters of the loops to a position exactly between two batches."""
         fit = checkpoint["loops"]["fit_loop"]
         epochs = trainer.current_epoch + self._epoch_done
         batches = fit["epoch_loop.batch_progress"]
@@ -180,11 +181,11 @@ class KeepLast(Checkpoint):
         """Write last.ckpt.
 
         Raises:
-            RasedError: the weights are not finite; the checkpoint before stays.
+            RasedError: the weights are not finite; the previous checkpoint is kept.
         """
         if not is_finite(trainer.lightning_module):
             raise RasedError(
-                f"the weights are not finite after step {trainer.global_step}: '{self.path}' stays as it was. Lower "
+                f"the weights are not finite after step {trainer.global_step}: '{self.path}' is kept unchanged. Lower "
                 "model.lr, or train with trainer.precision 32-true, and resume from it."
             )
         self._epoch_done = epoch_done

@@ -1,4 +1,4 @@
-"""Runs on this disk, read back: what each was, how far it came, its curves."""
+"""Read the runs on this disk: model, progress, best scores, curves."""
 
 import math
 import sys
@@ -22,15 +22,15 @@ class Run:
     """One run.
 
     Attributes:
-        folder: where it is.
-        model: name of the architecture's class.
+        folder: folder of the run.
+        model: class name of the architecture.
         loss: names of its losses.
-        steps: steps in metrics.csv.
-        seconds: between its first and its last row, pauses between launches left out.
+        steps: number of steps in metrics.csv.
+        seconds: duration of all launches, without the pauses between them.
         best: best value of each validation metric, and of `valid/loss`.
-        state: "running" (a process trains in it now), "kept" (a checkpoint to go on from), or "empty".
-        curves: metric -> steps and values.
-        config: of its last launch.
+        state: "running" (a process trains in it now), "kept" (it has a checkpoint to resume from), or "empty".
+        curves: steps and values of each metric.
+        config: configuration of its last launch.
     """
 
     folder: Path
@@ -45,7 +45,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Name of the folder."""
+        """Return the name of the folder."""
         return self.folder.name
 
 
@@ -53,7 +53,7 @@ def read_run(folder: Path) -> Run:
     """Read one run.
 
     Raises:
-        RasedError: no config.yaml there, or one that is not the configuration of a run.
+        RasedError: config.yaml is missing, or is not the configuration of a run.
     """
     if not (folder / CONFIG).is_file():
         known = [path.name for path in _folders(folder.parent)]
@@ -65,9 +65,7 @@ def read_run(folder: Path) -> Run:
     curves, times = _curves(folder / METRICS)
     model = _below(config, "model", "init_args")
     if not model:
-        raise RasedError(
-            f"'{folder / CONFIG}' is not the configuration of a run: it names no model."
-        )
+        raise RasedError(f"'{folder / CONFIG}' is not the configuration of a run: it has no model.")
     enhancer = _below(model, "enhancer")
     network = _below(enhancer, "init_args", "network")
     kind = network.get("class_path") or enhancer.get("class_path", "")
@@ -89,10 +87,10 @@ def read_run(folder: Path) -> Run:
 
 
 def list_runs(folder: Path) -> list[Run]:
-    """All runs directly in a folder, newest last; one that is damaged is named on stderr.
+    """Return all runs directly in a folder, newest last; report damaged ones on stderr.
 
     Raises:
-        RasedError: there is none.
+        RasedError: the folder contains no run.
     """
     found, damaged = [], 0
     for path in _folders(folder):
@@ -103,13 +101,13 @@ def list_runs(folder: Path) -> list[Run]:
             print(f"left out: {error}", file=sys.stderr)
     if not found and not damaged:
         raise RasedError(
-            f"'{folder}' holds no runs: make one with `rased train`, or name its folder."
+            f"'{folder}' contains no runs: make one with `rased train`, or give the folder of your runs."
         )
     return sorted(found, key=lambda run: (run.folder / CONFIG).stat().st_mtime)
 
 
 def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """Settings that are not the same in all runs: dotted name -> value in each, "" where there is none."""
+    """Return the settings that differ between runs: dotted name -> value in each run, "" if it is not set."""
     flat = [dict(_flat(run.config)) for run in runs]
     names = sorted(set().union(*flat))
     table = {name: [str(own.get(name, "")) for own in flat] for name in names}
@@ -117,15 +115,15 @@ def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
 
 
 def draw_curves(runs: Sequence[Run], path: Path, *, metrics: Sequence[str] = ()) -> list[str]:
-    """Draw curves over the steps into one picture, a panel for each metric; return the metrics drawn.
+    """Plot curves over the steps into one image, one panel per metric; return the metrics plotted.
 
     Args:
         runs: at least one.
-        path: a PNG (or whatever matplotlib writes by its ending).
-        metrics: columns of metrics.csv; none: losses and all of validation.
+        path: a PNG file, or any other format of matplotlib, chosen by the suffix.
+        metrics: columns of metrics.csv; empty: losses and all validation metrics.
 
     Raises:
-        RasedError: a metric that no run has, or nothing to draw.
+        RasedError: no run has the metric, or there is nothing to plot.
     """
     from matplotlib.figure import Figure
 
@@ -135,7 +133,7 @@ def draw_curves(runs: Sequence[Run], path: Path, *, metrics: Sequence[str] = ())
             raise RasedError(f"no run has logged '{name}'; {nearest(name, known)}")
     chosen = list(metrics) or [n for n in known if n.startswith("valid/") or n == "train/loss"]
     if not chosen:
-        raise RasedError("there are no curves yet: nothing was logged.")
+        raise RasedError("there is nothing to plot: no metric has been logged yet.")
     columns = min(2, len(chosen))
     rows = math.ceil(len(chosen) / columns)
     figure = Figure(figsize=(5.5 * columns, 3.2 * rows), layout="constrained")
@@ -158,7 +156,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _curves(path: Path) -> tuple[dict[str, tuple[list[int], list[float]]], list[float]]:
-    """Columns of metrics.csv with their steps, and the times of all rows."""
+    """Return the columns of metrics.csv with their steps, and the times of all rows."""
     curves: dict[str, tuple[list[int], list[float]]] = {}
     rows, _ = read_metrics(path)
     for row in rows:
@@ -177,14 +175,14 @@ def _state(folder: Path) -> str:
 
 
 def _below(value: Any, *keys: str) -> dict[str, Any]:
-    """The mapping below some keys of nested mappings; an empty one where there is none."""
+    """Follow keys through nested mappings; return an empty mapping if one is missing."""
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return value if isinstance(value, dict) else {}
 
 
 def _losses(spec: Any) -> list[str]:
-    """Names of the innermost losses of a configuration."""
+    """Return the names of the innermost losses of a configuration."""
     if not isinstance(spec, dict):
         return []
     arguments = _below(spec, "init_args")

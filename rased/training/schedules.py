@@ -1,8 +1,8 @@
-"""Schedules: which share of its learning rate a player takes in the next step.
+"""Learning rate schedules. A schedule gives the share of the learning rate to use in the next step.
 
-A share is a function of where the training stands (see `rased.training.optimisation.Budget`), so that a resumed run
-goes on exactly. `Plateau` also remembers the scores of the validations; checkpoints hold what it remembers. Every
-schedule is multiplied by the warm-up of the player.
+A share is a function of the progress (see `rased.training.optimisation.Budget`), so a resumed run continues
+exactly. `Plateau` also depends on earlier validation scores; checkpoints store that state. Every schedule is
+multiplied by the warm-up of its player.
 """
 
 import math
@@ -15,42 +15,42 @@ from rased.training.optimisation import Budget
 from rased.training.suitable import check_numbers
 
 _MOST_WARMUP = 0.1
-"""Share of the budget that the warm-up may take, so that short runs reach their learning rate."""
+"""Maximum share of the budget for the warm-up, so that short runs reach their full learning rate."""
 
 Unit = Literal["epoch", "step"]
 
 
 class Schedule(Remembered):
-    """Base of every schedule.
+    """Base class of schedules.
 
     Attributes:
-        monitor: metric of validation that `observe` reads; None: it reads none.
+        monitor: validation metric that `observe` reads; None: it reads none.
     """
 
     monitor: str | None = None
 
     def share(self, now: Budget) -> float:
-        """Share of the learning rate in the next step, warm-up aside."""
+        """Return the share of the learning rate in the next step, without warm-up."""
         raise NotImplementedError(f"{type(self).__name__} must define share(now)")
 
     def observe(self, scores: Mapping[str, float]) -> None:
-        """Look at the scores of a validation, by name."""
+        """Receive the scores of a validation, by name."""
 
     def state_dict(self) -> dict[str, float]:
-        """What it remembers, as numbers for the checkpoint."""
+        """Return the state as numbers for the checkpoint."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Restore the state from `state_dict`."""
 
 
 class Cosine(Schedule):
-    """Half a cosine from 1 to `final` over the whole budget.
+    """Follows half a cosine from 1 to `final` over the whole budget.
 
     I. Loshchilov, F. Hutter, "SGDR: Stochastic gradient descent with warm restarts", ICLR 2017, without restarts.
 
     Args:
-        final: share that is left at the end of the budget.
+        final: share at the end of the budget.
 
     >>> [round(Cosine(final=0.1).share(Budget(done, 1000)), 3) for done in (0, 500, 1000)]
     [1.0, 0.55, 0.1]
@@ -61,13 +61,13 @@ class Cosine(Schedule):
         self.final = final
 
     def share(self, now: Budget) -> float:
-        """Between `final` and 1."""
+        """Return a share between `final` and 1."""
         share = min(1.0, now.done / max(1, now.total))
         return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * share))
 
 
 class Constant(Schedule):
-    """The same learning rate to the end."""
+    """Keeps the learning rate constant."""
 
     def share(self, now: Budget) -> float:
         """1."""
@@ -75,12 +75,12 @@ class Constant(Schedule):
 
 
 class Step(Schedule):
-    """Multiplies the learning rate by `factor` after every `every` epochs or steps, as StepLR of torch.
+    """Multiplies the learning rate by `factor` after every `every` epochs or steps, like torch's StepLR.
 
     Args:
         every: epochs or steps between two changes.
-        factor: what each change multiplies by.
-        unit: what `every` counts.
+        factor: multiplier of each change.
+        unit: unit of `every`.
 
     >>> [Step(every=10, factor=0.5).share(Budget(0, 1, epoch=epoch)) for epoch in (0, 9, 10, 25)]
     [1.0, 1.0, 0.5, 0.25]
@@ -92,17 +92,17 @@ class Step(Schedule):
         self.every, self.factor, self.unit = every, factor, unit
 
     def share(self, now: Budget) -> float:
-        """A power of `factor`."""
+        """Return a power of `factor`."""
         done = now.epoch if self.unit == "epoch" else now.step
         return float(self.factor ** (done // self.every))
 
 
 class Exponential(Step):
-    """Multiplies the learning rate by `factor` after each epoch or step, as ExponentialLR of torch.
+    """Multiplies the learning rate by `factor` after each epoch or step, like torch's ExponentialLR.
 
     Args:
-        factor: what each epoch or step multiplies by.
-        unit: what is counted.
+        factor: multiplier per epoch or step.
+        unit: "epoch" or "step".
 
     >>> round(Exponential(factor=0.98).share(Budget(0, 1, epoch=100)), 4)
     0.1326
@@ -113,17 +113,17 @@ class Exponential(Step):
 
 
 class Plateau(Schedule):
-    """Multiplies the learning rate by `factor` when a metric of validation has stopped getting better.
+    """Multiplies the learning rate by `factor` when a validation metric stops improving.
 
-    As ReduceLROnPlateau of torch with threshold_mode="abs"; a score that is not finite counts as no better.
+    Like torch's ReduceLROnPlateau with threshold_mode="abs"; a score that is not finite counts as no improvement.
 
     Args:
-        factor: what each change multiplies by.
-        patience: validations in a row without a better score that are waited for.
-        monitor: metric of validation.
-        mode: whether less or more of it is better.
-        threshold: how much better counts as better, in the unit of the metric.
-        least: share below which the learning rate does not go.
+        factor: multiplier of each change.
+        patience: validations without improvement before a change.
+        monitor: validation metric.
+        mode: "min" if smaller values are better, "max" if larger.
+        threshold: smallest improvement that counts, in the unit of the metric.
+        least: lower bound of the share.
     """
 
     def __init__(
@@ -148,19 +148,19 @@ class Plateau(Schedule):
         self.waited, self.now = 0, 1.0
 
     def share(self, now: Budget) -> float:
-        """What the changes so far have left."""
+        """Return the product of the changes so far."""
         return self.now
 
     def observe(self, scores: Mapping[str, float]) -> None:
-        """Wait, or lower the share.
+        """Count validations without improvement, and lower the share when there were enough.
 
         Raises:
-            RasedError: no validation gives the metric.
+            RasedError: the validation has no such metric.
         """
         monitor = str(self.monitor)
         if monitor not in scores:
             raise RasedError(
-                f"Plateau monitors {monitor}, which no validation gives; {nearest(monitor, scores)}"
+                f"Plateau monitors {monitor}, but the validation has no such metric; {nearest(monitor, scores)}"
             )
         score = scores[monitor]
         gain = self.best - score if self.mode == "min" else score - self.best
@@ -172,17 +172,17 @@ class Plateau(Schedule):
             self.now, self.waited = max(self.least, self.now * self.factor), 0
 
     def state_dict(self) -> dict[str, float]:
-        """Best score, validations waited, share."""
+        """Return best score, number of validations without improvement, and share."""
         return {"best": self.best, "waited": self.waited, "now": self.now}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Go on waiting."""
+        """Restore the state."""
         self.best, self.now = float(state["best"]), float(state["now"])
         self.waited = int(state["waited"])
 
 
 def warm_up(now: Budget, steps: int) -> float:
-    """Share of the learning rate in the next step of a linear rise over `steps`, and a tenth of the budget at most.
+    """Return the share of the learning rate in a linear rise over `steps`, but at most a tenth of the budget.
 
     >>> [warm_up(Budget(done, 1000), 10) for done in (0, 4, 9, 500)]
     [0.1, 0.5, 1.0, 1.0]

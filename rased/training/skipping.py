@@ -1,4 +1,4 @@
-"""Steps whose gradient is not finite: they move nothing, are counted, and stop the run where there are too many."""
+"""Skip and count steps whose gradient is not finite, and stop the run if there are too many."""
 
 import sys
 from collections.abc import Iterable
@@ -10,19 +10,19 @@ from rased.errors import RasedError
 from rased.training.optimisation import undo_buffers
 
 MOST_SKIPPED = 20
-"""Steps in a row whose gradient may be not finite; and this many in all, up to a share of all steps."""
+"""Limits of skipped steps: consecutive ones; and this many in total, or a share of all steps if that is more."""
 MOST_SKIPPED_SHARE = 0.05
 _TOLD = 5
-"""Skipped steps that are told on stderr; all are counted."""
+"""Number of skipped steps that are reported on stderr; all are counted."""
 
 
 class Skipping:
-    """Counts skipped steps; a step counts once, however many players could not move in it.
+    """Counts skipped steps. A step counts once, however many players were skipped in it.
 
     Attributes:
-        now: whether the running step is skipped, for one player at least.
-        total: skipped steps.
-        in_row: skipped steps up to the last one.
+        now: whether the current step is skipped for at least one player.
+        total: number of skipped steps.
+        in_row: number of consecutive skipped steps up to the last step.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Skipping:
         self._held: list[nn.Module] = []
 
     def begin(self, modules: Iterable[nn.Module]) -> None:
-        """Begin a step: keep the buffers of modules without an average."""
+        """Start a step: remember the buffers of modules that have no average to restore them from."""
         self.now, self._held = False, []
         self._kept = [
             (module, [buffer.clone() for buffer in module.buffers()])
@@ -41,12 +41,12 @@ class Skipping:
         ]
 
     def end(self) -> None:
-        """End a step."""
+        """Finish a step."""
         if not self.now:
             self.in_row = 0
 
     def skip(self, module: nn.Module) -> bool:
-        """Leave a module as it is: without gradients its optimiser does nothing. Whether this is the first one."""
+        """Clear the gradients of a module, so that it is not updated; return whether it is the first in this step."""
         for item in module.parameters():
             item.grad = None
         for other, buffers in self._kept:
@@ -58,14 +58,14 @@ class Skipping:
         return first
 
     def holds(self, module: nn.Module) -> bool:
-        """Whether a module, or what it is a part of, stays as it is in this step."""
+        """Return whether a module, or one that contains it, is skipped in this step."""
         return any(part is module for held in self._held for part in held.modules())
 
     def tell(self, step: int, run: str, *, aloud: bool) -> None:
-        """Say that a step is skipped, and where its batch can be heard.
+        """Report a skipped step, and how to write its batch to disk.
 
         Raises:
-            RasedError: too many steps are skipped.
+            RasedError: too many steps were skipped.
         """
         hear = f"`rased replay {run} --step {step}` writes its batch"
         if self.total <= _TOLD and aloud:
@@ -74,21 +74,21 @@ class Skipping:
             self.total > MOST_SKIPPED and self.total > MOST_SKIPPED_SHARE * step
         ):
             raise RasedError(
-                f"the gradient is not finite in step {step}, nor in {self.total - 1} steps before it "
-                f"({self.in_row - 1} of them just before): lower model.lr, or train with trainer.precision "
-                f"32-true, from the last checkpoint, whose weights are finite; {hear}."
+                f"the gradient is not finite in step {step}, nor in {self.total - 1} earlier steps "
+                f"({self.in_row - 1} of them directly before): lower model.lr, or train with trainer.precision "
+                f"32-true, and resume from the last checkpoint, whose weights are finite; {hear}."
             )
 
 
 def gradient_norm(module: nn.Module) -> Tensor:
-    """Length of the gradient of all parameters that have one.
+    """Return the norm of the gradient over all parameters that have one.
 
     Raises:
-        RasedError: none has.
+        RasedError: no parameter has a gradient.
     """
     gradients = [item.grad for item in module.parameters() if item.grad is not None]
     if not gradients:
         raise RasedError(
-            f"the loss does not depend on any parameter of {type(module).__name__}: check what losses() gives for it."
+            f"the loss does not depend on any parameter of {type(module).__name__}: check what losses() returns for it."
         )
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))

@@ -1,6 +1,6 @@
-"""How a training is asked to stop: SIGINT, SIGTERM, SIGHUP, or a step that was named before.
+"""Stop a training in order: on SIGINT, SIGTERM or SIGHUP, or at a given step.
 
-A signal is obeyed after the running step, or at once where the trainer waits for a batch: one may never come.
+A signal takes effect after the current step, or at once if the trainer is waiting for a batch, which may never come.
 """
 
 import os
@@ -14,7 +14,7 @@ SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 GRACE_SECONDS = 10.0
-"""After which a signal is obeyed in a wait that cannot be left in good order (a validation, several ranks)."""
+"""Seconds after which a signal also interrupts a wait that cannot be resumed (a validation, or several ranks)."""
 
 Wait = Literal["training", "validation"]
 
@@ -23,8 +23,8 @@ class Interrupted(BaseException):
     """The training was asked to stop, and the last checkpoint is written.
 
     Attributes:
-        code: exit code of the process: 129 for SIGHUP, 130 for Ctrl-C, 143 for SIGTERM, 0 for a step.
-        between: whether it stands between two steps and the checkpoint is still to be written.
+        code: exit code of the process: 129 for SIGHUP, 130 for Ctrl-C, 143 for SIGTERM, 0 for a given step.
+        between: it was raised between two steps, and the checkpoint still has to be written.
     """
 
     def __init__(self, number: int, *, between: bool = False) -> None:
@@ -37,9 +37,9 @@ class Interrupted(BaseException):
 
 
 def wait_of(frame: FrameType | None) -> Wait | None:
-    """Which batch the code in a frame waits for: one to train on, one to validate on, or none.
+    """Return which batch the code in a stack frame waits for: a training batch, a validation batch, or None.
 
-    None too where C code called the frame, to read a file: what is raised there is lost, and the file is read wrongly.
+    It is None, too, if C code called the frame to read a file: C code would drop the exception and read wrong data.
     """
     found: Wait | None = None
     while frame is not None:
@@ -55,14 +55,14 @@ def wait_of(frame: FrameType | None) -> Wait | None:
 
 
 class Signals:
-    """Listens to the signals that ask to stop; the second one leaves at once, by KeyboardInterrupt.
+    """Handles signals that ask to stop; a second signal raises KeyboardInterrupt at once.
 
     Args:
-        at_once: whether a wait for a training batch may be left now.
-        counts: something that changes with every batch.
+        at_once: returns whether a wait for a training batch may be interrupted now.
+        counts: returns a value that changes with every batch.
 
     Attributes:
-        number: the signal that came; None: none did.
+        number: the signal received; None: none.
     """
 
     def __init__(self, at_once: Callable[[], bool], counts: Callable[[], Any]) -> None:
@@ -74,7 +74,7 @@ class Signals:
         self._ours = False
 
     def listen(self) -> None:
-        """Begin, in the main thread; what is ignored (by nohup, say) stays ignored."""
+        """Install the handlers, in the main thread only; a signal that was ignored (by nohup, say) stays ignored."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number in SIGNALS:
@@ -82,7 +82,7 @@ class Signals:
                 self._handlers[number] = signal.signal(number, self._note)
 
     def restore(self) -> None:
-        """Give the signals back."""
+        """Restore the previous handlers."""
         if self._again is not None:
             self._again.cancel()
             self._again = None
@@ -107,7 +107,7 @@ class Signals:
         self._again.start()
 
     def _look_again(self) -> None:
-        """Let the main thread look where it is now; the same wait still is one that does not end."""
+        """Check again after some time: if the main thread is still in the same wait, the wait will not end."""
         if self._handlers and self.number is not None:
             self._ours = True
             os.kill(os.getpid(), self.number)

@@ -1,4 +1,4 @@
-"""What suits each other in a training: loss and enhancer, enhancer and data, a configuration and a checkpoint."""
+"""Check that parts of a training fit together: loss and enhancer, enhancer and data, configuration and checkpoint."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,10 +12,10 @@ from rased.models.base import Enhancer
 
 
 def check_numbers(of: str, **given: tuple[Any, Any, Any]) -> None:
-    """Check (value, least, most) of the settings of something by name; None is no value.
+    """Check the range of settings, given by name as (value, minimum, maximum); a value of None is not checked.
 
     Raises:
-        RasedError: one is out of its range.
+        RasedError: a value is out of its range.
     """
     for name, (value, least, most) in given.items():
         if value is None:
@@ -26,16 +26,16 @@ def check_numbers(of: str, **given: tuple[Any, Any, Any]) -> None:
 
 
 def check_loss(loss: Loss, enhancer: Enhancer, domains: Sequence[str], story: str) -> None:
-    """Check that a loss compares what the story trains on and the enhancer has.
+    """Check that the domain of a loss is one that the training and the enhancer provide.
 
     Raises:
-        RasedError: it does not.
+        RasedError: it is not.
     """
     name = type(loss).__name__
     for domain in loss.domains:
         if domain not in domains:
             raise RasedError(
-                f"the loss {name} compares the {domain}, and {story} trains on the "
+                f"the loss {name} compares the {domain}, but {story} trains on the "
                 f"{' or '.join(domains)}: choose another loss or another module."
             )
         if domain not in enhancer.domains:
@@ -47,28 +47,28 @@ def check_loss(loss: Loss, enhancer: Enhancer, domains: Sequence[str], story: st
 
 
 def check_terms(terms: Mapping[str, Any], player: str) -> None:
-    """Check what `losses` gave for a player.
+    """Check what `losses` returned for a player.
 
     Raises:
-        RasedError: no term, or one that is not one number.
+        RasedError: no term, or a term that is not one number.
     """
     if not terms:
         raise RasedError(
-            f"losses() gave nothing for the player '{player}': give one term at least."
+            f"losses() returned nothing for the player '{player}': return at least one term."
         )
     for name, value in terms.items():
         if not isinstance(value, Tensor) or value.ndim:
             kind = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise RasedError(
-                f"losses() gave {kind} as '{name}' for the player '{player}': give a tensor of one number, a mean, say."
+                f"losses() returned {kind} as '{name}' for the player '{player}': return a scalar tensor."
             )
 
 
 def check_rate(enhancer: Enhancer, data: Any) -> None:
-    """Check that data have the sample rate of the enhancer.
+    """Check that data and enhancer have the same sample rate.
 
     Raises:
-        RasedError: they have another one.
+        RasedError: the rates differ.
     """
     from rased.data.datamodule import MixtureDataModule
 
@@ -76,17 +76,17 @@ def check_rate(enhancer: Enhancer, data: Any) -> None:
     if isinstance(data, MixtureDataModule) and data.mixing.sample_rate != rate:
         theirs = data.mixing.sample_rate
         raise RasedError(
-            f"the enhancer works at {rate} Hz and the data have {theirs} Hz: set model.enhancer.sample_rate to "
+            f"the enhancer works at {rate} Hz, but the data have {theirs} Hz: set model.enhancer.sample_rate to "
             f"{theirs} where the model allows it, or pack the data with --sample-rate {rate} and set "
             f"data.mixing.sample_rate to {rate}."
         )
 
 
 def check_channels(enhancer: Enhancer, data: Any) -> None:
-    """Check that mixtures have the channels of the enhancer.
+    """Check that mixtures and enhancer have the same number of channels.
 
     Raises:
-        RasedError: they have more or fewer.
+        RasedError: the numbers differ.
     """
     from rased.data.datamodule import MixtureDataModule
 
@@ -95,26 +95,26 @@ def check_channels(enhancer: Enhancer, data: Any) -> None:
     for scene in (data.scene, data.validation_scene):
         if scene.microphones != enhancer.channels:
             raise RasedError(
-                f"{type(enhancer).__name__} takes {enhancer.channels} channels and the mixtures have "
+                f"{type(enhancer).__name__} takes {enhancer.channels} channels, but the mixtures have "
                 f"{scene.microphones}: set data.scene.microphones to {enhancer.channels}."
             )
 
 
 def check_plain(configuration: Any, story: str) -> None:
-    """Check that a checkpoint can hold a configuration.
+    """Check that a configuration can be stored in a checkpoint.
 
     Raises:
         RasedError: it cannot.
     """
     if not is_plain(configuration):
         raise RasedError(
-            f"the configuration of this {story} cannot be saved: make it by "
+            f"the configuration of this {story} cannot be saved: build it with "
             "rased.training.checkpoint.build_module({'class_path': ..., 'init_args': {...}})."
         )
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a value is made of mappings, lists, numbers and text alone."""
+    """Return whether a value consists of mappings, lists, numbers and text only."""
     if isinstance(value, Mapping):
         return all(isinstance(key, str) and is_plain(item) for key, item in value.items())
     if isinstance(value, list | tuple):
@@ -123,10 +123,10 @@ def is_plain(value: Any) -> bool:
 
 
 def written(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments with every part of them as its configuration.
+    """Return arguments with every object replaced by its configuration.
 
     Raises:
-        RasedError: an argument of a part cannot be written down.
+        RasedError: an argument of an object cannot be stored.
     """
     return {
         name: spec_of(value) if isinstance(value, nn.Module | Remembered) else value

@@ -1,4 +1,4 @@
-"""Where the numbers of a run go: metrics.csv always, Weights & Biases without asking or waiting."""
+"""Log the metrics of a run: always to metrics.csv, and to Weights & Biases without prompts or waiting."""
 
 import csv
 import os
@@ -32,14 +32,14 @@ _KEPT = "The checkpoints are untouched: make room, resume"
 
 
 class MetricsCSV(Logger):
-    """metrics.csv: a row for everything that is logged together, written at once.
+    """Writes metrics.csv: one row for all values that are logged together, written immediately.
 
-    Its columns are step, time (seconds since 1970) and the metrics; a metric that was not logged
-    with the others is empty.
+    Its columns are step, time (seconds since 1970) and the metrics. A metric that was not logged
+    in a row is empty.
 
     Args:
         folder: folder of the run.
-        steps: where a run continues, the number of steps done: rows of later steps are dropped.
+        steps: number of steps done by a run that is resumed; rows of later steps are removed.
     """
 
     def __init__(self, folder: str | Path, steps: int = 0) -> None:
@@ -52,18 +52,18 @@ class MetricsCSV(Logger):
 
     @property
     def name(self) -> str:
-        """Name of the run."""
+        """Return the name of the run."""
         return self.path.parent.name
 
     @property
     def version(self) -> str:
-        """Runs are told apart by name."""
+        """Return an empty version: runs are identified by name."""
         return ""
 
     def log_hyperparams(
         self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
     ) -> None:
-        """Nothing: config.yaml holds them."""
+        """Do nothing: config.yaml holds the hyperparameters."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -94,11 +94,11 @@ class MetricsCSV(Logger):
 
 
 def wandb_logger(folder: Path, config: dict[str, Any]) -> WandbLogger | None:
-    """A Weights & Biases run below `folder`/wandb: offline unless WANDB_API_KEY is set.
+    """Start a Weights & Biases run in `folder`/wandb; it is offline unless WANDB_API_KEY is set.
 
-    WANDB_MODE, where it is set, has the last word; "disabled" gives None. A resumed run keeps its
-    id. Nothing is asked or waited for: where the server cannot be reached or refuses the key, the run is
-    offline, and a line on stderr says so.
+    WANDB_MODE overrides this; "disabled" returns None. A resumed run keeps its id. There are no prompts and no
+    waiting: if the server cannot be reached or rejects the key, the run is offline, and a line on stderr
+    says so.
     """
     mode = os.environ.get("WANDB_MODE", "online" if os.environ.get("WANDB_API_KEY") else "offline")
     if mode == "disabled" or vars(rank_zero_only).get("rank", 0):
@@ -115,7 +115,7 @@ def wandb_logger(folder: Path, config: dict[str, Any]) -> WandbLogger | None:
             wandb.teardown()
     if reason:
         print(
-            f"Weights & Biases: {reason}. The run is kept offline; `wandb sync {folder}/wandb/offline-*` sends it.",
+            f"Weights & Biases: {reason}. The run is kept offline; `wandb sync {folder}/wandb/offline-*` uploads it.",
             file=sys.stderr,
         )
     return WandbLogger(experiment=_begin(folder, config, "offline" if reason else mode))
@@ -148,7 +148,7 @@ def _begin(folder: Path, config: dict[str, Any], mode: Any) -> "Run":
 
 
 def _unreachable() -> str:
-    """Why the server, or the proxy before it, cannot be reached; "" where it answers."""
+    """Return why the server, or its proxy, cannot be reached; "" if it can."""
     address = urllib.parse.urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai")
     proxy = urllib.request.getproxies().get(address.scheme)
     if proxy and not urllib.request.proxy_bypass(address.hostname or ""):
@@ -168,14 +168,14 @@ def log_table(
     rows: Sequence[Mapping[str, Any]],
     means: Mapping[str, float],
 ) -> None:
-    """Log rows as a table, and what they come to as NAME/KEY in the summary of the run.
+    """Log rows as a table, and their means as NAME/KEY in the summary of the run.
 
     Args:
-        run: where to.
-        folder: of the run.
-        name: of the table.
+        run: the Weights & Biases run.
+        folder: folder of the run.
+        name: name of the table.
         rows: at least one; all with the same columns, of numbers or of text.
-        means: by key.
+        means: means by key.
     """
     import wandb
 
@@ -188,13 +188,13 @@ def log_table(
 def log_files(
     run: "Run", folder: Path, files: Sequence[Path], *, metadata: Mapping[str, Any]
 ) -> None:
-    """Log files as an artifact of type model with the name of the run; other contents make another version.
+    """Log files as an artifact of type "model" with the name of the run; changed contents become a new version.
 
     Args:
-        run: where to.
-        folder: of the run.
-        files: what it holds, each under its own name; copied.
-        metadata: what is shown beside it.
+        run: the Weights & Biases run.
+        folder: folder of the run.
+        files: files of the artifact; they are copied.
+        metadata: values that are shown with the artifact.
     """
     import wandb
 
@@ -208,7 +208,7 @@ def log_files(
 
 @contextmanager
 def _staged_inside(folder: Path) -> Iterator[None]:
-    """Let the copies that wait for `wandb sync` lie in the run, not in the home folder."""
+    """Keep the copies that wait for `wandb sync` in the folder of the run instead of the home folder."""
     before = os.environ.get(_STAGING)
     os.environ.setdefault(_STAGING, str((folder / "wandb").resolve()))
     try:

@@ -1,7 +1,7 @@
-"""Story four: the loss is on the waveform, whatever the network works on.
+"""Train with a loss on the waveform, whatever domain the network works in.
 
-Y. Luo, N. Mesgarani, "Conv-TasNet", IEEE/ACM TASLP 2019. Right for any enhancer: the estimate is
-all that is looked at.
+Y. Luo, N. Mesgarani, "Conv-TasNet", IEEE/ACM TASLP 2019. Suits any enhancer, since only the estimate
+is used.
 """
 
 from typing import ClassVar
@@ -12,10 +12,10 @@ from rased.training.base import Enhancement
 
 
 class WaveformEnhancement(Enhancement):
-    """Trains on the estimated waveform alone."""
+    """Trains on the estimated waveform."""
 
     domains: ClassVar[tuple[Domain, ...]] = ("waveform",)
 
     def default_loss(self) -> Loss:
-        """Negative SNR: as SI-SDR, and the output's level is learnt with it."""
+        """Return the negative SNR: like SI-SDR, but it also trains the level of the output."""
         return SNR()

@@ -1,4 +1,4 @@
-"""The commands that make the weights of a run again, from the launches that it kept."""
+"""Derive the commands that reproduce the weights of a run from the launches that the run recorded."""
 
 import copy
 import math
@@ -15,12 +15,12 @@ _KNOWN = ("rased.", "pytorch_lightning.", "torch.")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train the same weights.
+    """How to reproduce weights.
 
     Attributes:
-        commands: one a launch, in order, typed where the configurations are; none where nothing repeats them.
-        configs: configurations by the file name that the commands give.
-        obstacle: why no commands repeat the training; "" where they do.
+        commands: one per launch, in order, to be run in the folder of the configurations; empty if not reproducible.
+        configs: configurations, by the file name used in the commands.
+        obstacle: why the training cannot be reproduced; "" if it can.
     """
 
     commands: list[str]
@@ -29,15 +29,15 @@ class Recipe:
 
 
 def recipe(launches: Sequence["Launch"], steps: int, name: str, config: dict[str, Any]) -> Recipe:
-    """Find the commands that repeat a run up to a step.
+    """Return the commands that reproduce a run up to a step.
 
-    A launch that ended early (a signal, the clock, a kill) is repeated up to the step at which the next one
-    went on; launches that only went on, with nothing changed, are one.
+    A launch that ended early (signal, time limit, kill) is reproduced up to the step at which the next one
+    resumed. Launches that only resumed, with nothing changed, are merged into one command.
 
     Args:
-        launches: those that began before that step.
+        launches: the launches that started before that step.
         steps: the step.
-        name: of the run that the commands make.
+        name: name of the run that the commands create.
         config: configuration of the last launch.
     """
     legs = _legs(launches)
@@ -59,7 +59,7 @@ def recipe(launches: Sequence["Launch"], steps: int, name: str, config: dict[str
 
 
 def _legs(launches: Sequence["Launch"]) -> list[tuple[dict[str, Any], "Launch"]]:
-    """Configurations that differ from those before them, each with its first launch."""
+    """Return the configurations that differ from the previous one, each with its first launch."""
     legs: list[tuple[dict[str, Any], Launch]] = []
     for launch in launches:
         config = copy.deepcopy(launch.config)
@@ -72,7 +72,7 @@ def _legs(launches: Sequence["Launch"]) -> list[tuple[dict[str, Any], "Launch"]]
 
 
 def _total(config: Mapping[str, Any], launch: "Launch") -> int:
-    """Steps at which a launch ends by itself; 0 where that is not known."""
+    """Return the step at which a launch ends if nothing stops it; 0 if unknown."""
     trainer = config.get("trainer") or {}
     found = []
     if (trainer.get("max_steps") or -1) > 0:
@@ -86,7 +86,7 @@ def _total(config: Mapping[str, Any], launch: "Launch") -> int:
 def _obstacle(launches: Sequence["Launch"], configs: Sequence[Mapping[str, Any]]) -> str:
     if not launches or launches[0].step:
         done = f"first {launches[0].step} steps" if launches else "steps"
-        return f"launches.yaml does not tell how its {done} were made"
+        return f"launches.yaml does not record how its {done} were made"
     for config in configs:
         foreign = sorted(path for path in _class_paths(config) if not path.startswith(_KNOWN))
         if foreign:

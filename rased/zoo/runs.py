@@ -1,4 +1,4 @@
-"""From the folder of a run to an enhancer: its checkpoint is data, and builds what a card may build."""
+"""Load an enhancer from the folder of a run; its checkpoint is read as data, without running code."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,36 +16,36 @@ _AVERAGE = "average."
 
 
 def is_run(folder: Path) -> bool:
-    """Tell whether a folder is that of a run."""
+    """Return whether a folder is the folder of a run."""
     return (folder / CHECKPOINTS).is_dir()
 
 
 def load_run(run: str | Path, checkpoint: str = "best", *, allow: Sequence[str] = ()) -> Enhancer:
-    """The enhancer that a run trained, with its average weights, ready to use.
+    """Return the enhancer that a run trained, with its averaged weights, in eval mode.
 
     Args:
         run: folder with checkpoints/, such as runs/gtcrn.
         checkpoint: "best" (on the validation set) or "last".
-        allow: packages besides rased whose classes may be built.
+        allow: packages, besides rased, whose classes may be built.
 
     Raises:
-        RasedError: there is no such checkpoint, it is not one of a run, or it names a class that is not allowed.
+        RasedError: the checkpoint does not exist, is not from a run, or names a class that is not allowed.
     """
     path = checkpoint_path(run, checkpoint)
     return enhancer_of(read_checkpoint(path), path, allow=allow)
 
 
 def checkpoint_path(run: str | Path, checkpoint: str = "best") -> Path:
-    """Where the checkpoint of a run is.
+    """Return the path of a checkpoint of a run.
 
     Raises:
-        RasedError: it is not there.
+        RasedError: it does not exist.
     """
     path = Path(run) / CHECKPOINTS / f"{checkpoint}.ckpt"
     if not path.is_file():
         raise RasedError(
-            f"'{run}' holds no {CHECKPOINTS}/{checkpoint}.ckpt: give the folder of a run that has been "
-            "validated at least once, such as runs/NAME."
+            f"'{run}' has no {CHECKPOINTS}/{checkpoint}.ckpt: give the folder of a run that has finished "
+            "at least one validation, such as runs/NAME."
         )
     return path
 
@@ -53,10 +53,10 @@ def checkpoint_path(run: str | Path, checkpoint: str = "best") -> Path:
 def enhancer_of(
     checkpoint: Mapping[str, Any], path: Path, *, allow: Sequence[str] = ()
 ) -> Enhancer:
-    """The enhancer of a checkpoint that was read.
+    """Return the enhancer of a checkpoint that has been read.
 
     Raises:
-        RasedError: it is not one of a run of rased, or names a class that is not allowed.
+        RasedError: the checkpoint is not from a run of rased, or names a class that is not allowed.
     """
     spec, state = spec_of(checkpoint, path), checkpoint.get("state_dict")
     if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
@@ -70,10 +70,10 @@ def enhancer_of(
 
 
 def spec_of(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The class_path and init_args of the enhancer of a checkpoint.
+    """Return class_path and init_args of the enhancer of a checkpoint.
 
     Raises:
-        RasedError: it does not say.
+        RasedError: the checkpoint does not contain them.
     """
     settings = checkpoint.get("hyper_parameters")
     spec = settings.get("enhancer") if isinstance(settings, Mapping) else None
@@ -85,5 +85,5 @@ def spec_of(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 def _no_run(path: Path) -> RasedError:
     return RasedError(
-        f"'{path}' is not a checkpoint of a run of rased: it does not say which enhancer it trained."
+        f"'{path}' is not a checkpoint of a run of rased: it has no configuration of the enhancer."
     )

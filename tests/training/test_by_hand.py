@@ -133,5 +133,5 @@ def test_a_loss_of_torch_trains_from_a_yaml(
 def test_data_of_another_rate_are_refused_before_the_first_step(tmp_path: Path) -> None:
     enhancer = GTCRN(sample_rate=48_000)
     module = MixtureDataModule(scene=Scene(segment=0.25), samples_per_epoch=2)
-    with pytest.raises(RasedError, match="works at 48000 Hz and the data have 16000 Hz"):
+    with pytest.raises(RasedError, match="works at 48000 Hz, but the data have 16000 Hz"):
         pl.Trainer(default_root_dir=tmp_path, **QUICK).fit(ComplexEnhancement(enhancer), module)

@@ -126,8 +126,8 @@ def test_a_model_with_an_enrolment_trains() -> None:
 @pytest.mark.parametrize(
     ("model", "scene", "words"),
     [
-        (FourEars, {}, "FourEars takes 4 channels and the mixtures have 1: set data.scene"),
-        (TinyWaveform, {"microphones": 4}, "takes 1 channels and the mixtures have 4"),
+        (FourEars, {}, "FourEars takes 4 channels, but the mixtures have 1: set data.scene"),
+        (TinyWaveform, {"microphones": 4}, "takes 1 channels, but the mixtures have 4"),
         (Enrolled, {}, "needs the condition 'enrolment'"),
         (TinyWaveform, {"enrolment": 0.5}, "has no condition 'enrolment'; it takes none"),
     ],

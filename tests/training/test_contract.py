@@ -119,7 +119,7 @@ def test_a_sum_over_all_domains_trains_and_its_terms_are_logged(tmp_path: Path) 
         ),
         ("a number", r"losses\(\) gave float as 'error'"),
         ("no gradient", "does not depend on any parameter of TinyWaveform"),
-        ("samples", r"validate\(\) gave the shape \(2, 4000\) as 'loss' for a batch of 2"),
+        ("samples", r"validate\(\) returned the shape \(2, 4000\) for 'loss' in a batch of 2"),
     ],
 )
 def test_what_cannot_be_used_is_one_sentence(what: str, sentence: str, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_of_starts_at_once_each_has_its_own_folder_or_is_refused(tmp_path: Path)
     with ThreadPoolExecutor(8) as pool:
         named = list(pool.map(take, ["same"] * 8))
     assert named.count("same") == 1
-    assert all("training now" in one or "exists" in one for one in named if one != "same")
+    assert all("being trained now" in one or "exists" in one for one in named if one != "same")
 
 
 def test_a_run_that_is_training_is_not_resumed_and_is_the_only_one_called_running(
@@ -63,9 +63,9 @@ def test_a_run_that_is_training_is_not_resumed_and_is_the_only_one_called_runnin
     assert (read_run(run).state, is_held(run)) == ("kept", False)
     with hold(run):
         assert read_run(run).state == "running"
-        with pytest.raises(RasedError, match=rf"training now \(process {os.getpid()} on"):
+        with pytest.raises(RasedError, match=rf"being trained now \(process {os.getpid()} on"):
             main(["--resume", str(run)])
-        with pytest.raises(RasedError, match="training now"):
+        with pytest.raises(RasedError, match="being trained now"):
             train(config(epochs=2), run)
     assert read_run(run).state == "kept"
 
@@ -111,7 +111,7 @@ def test_a_start_that_failed_keeps_no_name(tmp_path: Path) -> None:
             main([*words, *bad])
         assert not (runs / "mine").exists(), bad
     assert main(words) == 0
-    with pytest.raises(RasedError, match="exists: continue it with --resume"):
+    with pytest.raises(RasedError, match="exists already: continue it with --resume"):
         main(words)
 
 
@@ -148,7 +148,7 @@ def test_a_torn_metrics_csv_loses_its_torn_rows_alone(
     rows, columns = read_metrics(folder / "metrics.csv")
     assert [row.text for row in rows] == [row.text for row in whole][: len(rows)]
     assert len(rows) >= len(whole) - 1
-    assert "torn and left out" in capsys.readouterr().err
+    assert "incomplete and ignored" in capsys.readouterr().err
     again = MetricsCSV(folder, steps=99)
     again.log_metrics({"train/loss": 1.0}, 99)
     assert read_metrics(folder / "metrics.csv")[0][-1].step == 99
@@ -196,7 +196,7 @@ def test_a_resume_over_a_damaged_list_of_launches(
 ) -> None:
     (run / "launches.yaml").write_text("")
     assert main(["--resume", str(run), "--trainer.max_epochs", "2"]) == 0
-    assert "the training goes on" in capsys.readouterr().err
+    assert "training continues" in capsys.readouterr().err
     assert read_launches(run)[0].step == 3
 
 

@@ -166,11 +166,11 @@ def test_a_run_goes_on_with_the_next_batch(config: dict[str, Any], tmp_path: Pat
         ),
         (
             {"enhancer": {"init_args": {"inputs": {"noise": "dynamic"}}}},
-            "single frames teach a network without memory",
+            "training on single frames needs a network without memory",
         ),
         (
             {"enhancer": {"init_args": {"network": {"class_path": "rased.models.lstm.LSTM"}}}},
-            "single frames teach a network without memory",
+            "training on single frames needs a network without memory",
         ),
         (
             {"enhancer": {"init_args": {"target": "magnitude"}}},

@@ -94,7 +94,7 @@ def test_a_score_that_is_not_finite_is_no_better() -> None:
         (lambda: Plateau(patience=-1), r"Plateau\.patience is -1; give 0 or more"),
         (
             lambda: Plateau(monitor="valid/los").observe({"valid/loss": 0.0}),
-            "monitors valid/los, which no validation gives; did you mean 'valid/loss'",
+            "monitors valid/los, but the validation has no such metric; did you mean 'valid/loss'",
         ),
     ],
 )

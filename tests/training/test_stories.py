@@ -103,7 +103,7 @@ def perfect_loss(module: Enhancement, batch: Any) -> float:
         ),
         (story("complex.ComplexEnhancement", TINY_WAVEFORM), "TinyWaveform does not have"),
         (story("mask.MaskEnhancement", TINY_WAVEFORM), "TinyWaveform does not have"),
-        (story("base.Enhancement", TINY_MASK), "no loss of its own"),
+        (story("base.Enhancement", TINY_MASK), "no default loss"),
     ],
 )
 def test_a_loss_that_does_not_suit_is_refused(spec: dict[str, Any], message: str) -> None:

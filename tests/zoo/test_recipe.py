@@ -98,7 +98,7 @@ def test_launches_that_only_went_on_are_one_command() -> None:
 @pytest.mark.parametrize(
     ("launches", "message"),
     [
-        ([], "launches.yaml does not tell"),
+        ([], "launches.yaml does not record"),
         ([launch(7)], "first 7 steps"),
         ([launch(0, model={"class_path": "mine.Model"})], "mine.Model"),
         ([launch(0, run={"start_from": "runs/old"})], "'runs/old'"),

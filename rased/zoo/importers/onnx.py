@@ -1,4 +1,4 @@
-"""Weights out of an ONNX file: a protocol buffer, of which initial tensors and operators are read; nothing is run."""
+"""Read initial tensors and operators from an ONNX file. It is parsed as a protocol buffer; nothing is run."""
 
 import struct
 from collections.abc import Iterator
@@ -12,18 +12,18 @@ from torch import Tensor
 from rased.errors import RasedError
 
 LARGEST = 64 << 20
-"""Bytes of a file."""
+"""Maximum bytes of a file."""
 
 
 def read_graph(path: Path, what: str) -> tuple[list[tuple[str, list[str]]], dict[str, Tensor]]:
-    """Operators (kind, names of their inputs) in order, and the initial tensors of float32 by name.
+    """Return the operators (kind, names of inputs) in order, and the float32 initial tensors by name.
 
     Args:
-        path: of the file.
-        what: the network that it should hold, for the message.
+        path: the file.
+        what: name of the expected network, for error messages.
 
     Raises:
-        RasedError: not readable, too large, or no ONNX file.
+        RasedError: the file cannot be read, is too large, or is not an ONNX file.
     """
     try:
         size = path.stat().st_size
@@ -44,9 +44,9 @@ def read_graph(path: Path, what: str) -> tuple[list[tuple[str, list[str]]], dict
                 if _FLOAT in _all(tensor, _TYPE):
                     tensors[_text(tensor, _NAME)] = _tensor(tensor)
     except (ValueError, IndexError, struct.error, TypeError) as error:
-        raise RasedError(f"'{path}' is no ONNX file of {what}: {error}.") from error
+        raise RasedError(f"'{path}' is not an ONNX file of {what}: {error}.") from error
     if not operators or not tensors:
-        raise RasedError(f"'{path}' is no ONNX file of {what}: it holds no network.")
+        raise RasedError(f"'{path}' is not an ONNX file of {what}: it contains no network.")
     return operators, tensors
 
 
@@ -54,7 +54,7 @@ _GRAPH, _NODE, _INITIAL = 7, 1, 5
 _INPUT, _KIND = 1, 4
 _DIMS, _TYPE, _FLOATS, _NAME, _RAW = 1, 2, 4, 8, 9
 _FLOAT = 1
-"""Numbers of the fields of ModelProto, GraphProto, NodeProto and TensorProto (onnx.proto), and of a type."""
+"""Field numbers of ModelProto, GraphProto, NodeProto and TensorProto (onnx.proto), and the number of a data type."""
 
 
 def _tensor(content: memoryview) -> Tensor:
@@ -73,7 +73,7 @@ def _all(content: bytes | memoryview, field: int) -> list[Any]:
 
 
 def _fields(content: memoryview) -> Iterator[tuple[int, Any]]:
-    """Numbers and values of the fields of a message: integers, or what a length stands before."""
+    """Yield numbers and values of the fields of a message: integers, or the bytes of a length-prefixed field."""
     place = 0
     while place < len(content):
         key, place = _integer(content, place)
@@ -87,9 +87,9 @@ def _fields(content: memoryview) -> Iterator[tuple[int, Any]]:
         elif wire in (1, 5):
             length = 8 if wire == 1 else 4
         else:
-            raise ValueError(f"a field of kind {wire}")
+            raise ValueError(f"a field has the unsupported wire type {wire}")
         if place + length > len(content):
-            raise ValueError("a field that ends after the file does")
+            raise ValueError("a field extends beyond the end of the file")
         yield number, content[place : place + length]
         place += length
 
@@ -103,4 +103,4 @@ def _integer(content: memoryview, place: int) -> tuple[int, int]:
         shift += 7
         if byte < 128:
             return value, place
-    raise ValueError("an integer of more than 64 bits")
+    raise ValueError("an integer has more than 64 bits")
