@@ -1,4 +1,4 @@
-"""Gains between 0 and 1 for channels, from what recurrent layers make of their energies."""
+"""Attention gains between 0 and 1, computed by recurrent layers from channel and band energies."""
 
 from einops import rearrange
 from jaxtyping import Float
@@ -10,7 +10,7 @@ from rased.signal.state import State
 
 
 class TemporalAttention(nn.Module):
-    """TRA: a GRU over the energy of each channel gives its gain, frame by frame."""
+    """TRA: a GRU over the energies of all channels gives the gain of each channel, frame by frame."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class TemporalAttention(nn.Module):
     def forward(
         self, bands: Float[Tensor, "batch channel frames band"], state: State
     ) -> tuple[Float[Tensor, "batch channel frames band"], State]:
-        """Weight the channels."""
+        """Multiply the channels by their gains."""
         energy = rearrange(bands.square().mean(-1), "batch channel frames -> batch frames channel")
         remembered, state = recur(self.recurrent, energy, state)
         gain = self.gain(remembered).sigmoid()
@@ -32,7 +32,7 @@ class TemporalAttention(nn.Module):
 
 
 class AcrossAttention(nn.Module):
-    """A GRU both ways over the energies of four bands at a time gives the gain of each band of a frame."""
+    """Computes a gain for each band of a frame, with a bidirectional GRU over groups of four band energies."""
 
     together = 4
 
@@ -45,7 +45,7 @@ class AcrossAttention(nn.Module):
     def forward(
         self, bands: Float[Tensor, "batch channel frames band"]
     ) -> Float[Tensor, "batch 1 frames band"]:
-        """The gains; where four do not divide the bands, zeros stand above."""
+        """Return the gains; if the number of bands is not a multiple of four, it is padded with zeros above."""
         batch, count = bands.shape[0], bands.shape[-1]
         energy = functional.pad(bands.square().mean(1), (0, -count % self.together))
         groups = rearrange(energy, "n t (group size) -> (n t) group size", size=self.together)
@@ -57,7 +57,7 @@ class AcrossAttention(nn.Module):
 
 
 class TimeFrequencyAttention(nn.Module):
-    """cTFA: gains of channels over time, and gains of bands, both of what comes in."""
+    """cTFA: gains of channels over time and gains of bands, both computed from the input."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class TimeFrequencyAttention(nn.Module):
     def forward(
         self, bands: Float[Tensor, "batch channel frames band"], state: State
     ) -> tuple[Float[Tensor, "batch channel frames band"], State]:
-        """Weight both."""
+        """Multiply the input by both gains."""
         weighted, state = self.time(bands, state)
         return weighted * self.across(bands), state
 

@@ -1,9 +1,9 @@
-"""Bands of different widths as equal channels, and back: every band at once, whatever its width.
+"""Split a spectrum into bands of different widths, map each to the same number of channels, and merge them again.
 
-Yu and Luo, "Music source separation with band-split RNN", IEEE/ACM TASLP 31, 2023, arXiv:2209.15174. Weights are kept
-as they are, one row for each number of a spectrum; in use they are padded to the widest band, so that one batched
-product serves all bands. Tensors are (band, batch, frames, channel): a band is a batch of that product, the bands
-are a sequence without a copy.
+Yu and Luo, "Music source separation with band-split RNN", IEEE/ACM TASLP 31, 2023, arXiv:2209.15174. Weights are
+stored without padding, one row for each number of a spectrum. For the computation they are padded to the widest band,
+so that one batched matrix product handles all bands. Tensors are (band, batch, frames, channel): the band is the batch
+axis of that product, and the bands form a sequence without a copy.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from torch.nn import functional
 from rased.signal.state import State
 
 Scope = Literal["utterance", "past", "frame"]
-"""What a norm takes its mean and variance from; all but "utterance" stream."""
+"""What a norm takes its mean and variance from; all but "utterance" can stream."""
 
 EPSILON = torch.finfo(torch.float32).eps
 
@@ -35,13 +35,13 @@ def standardisation(
     Float[Tensor, "some_bands batch some_frames 1"],
     State,
 ]:
-    """Scale and shift that give zero mean and unit variance, and the state after the last frame.
+    """Return scale and shift that give zero mean and unit variance, and the state after the last frame.
 
     Args:
-        bands: the values; where a band has fewer than the widest, zeros stand behind.
-        state: `moments`, sum, sum of squares and number of the values of the past; empty for other scopes.
-        scope: the frames that are taken together.
-        joint: whether all bands are taken together, instead of each by itself.
+        bands: the values; narrow bands are padded with zeros at the end.
+        state: `moments`: sum, sum of squares and count of past values; empty for other scopes.
+        scope: the frames that are normalised together.
+        joint: normalise all bands together, instead of each one separately.
         numbers: values in a frame of each band; None: all channels.
     """
     together = (0, 3) if joint else (3,)
@@ -64,14 +64,14 @@ def standardisation(
 
 
 def initial_moments(scope: Scope, shape: Sequence[int], like: Tensor) -> State:
-    """Nothing heard; empty where the scope needs no past."""
+    """Return the state before the first frame; empty if the scope uses no past."""
     if scope != "past":
         return {}
     return {"moments": like.new_zeros(*shape, 3, dtype=torch.float64)}
 
 
 class JointNorm(nn.Module):
-    """Zero mean and unit variance of all bands together, then a weight and a bias for each channel."""
+    """Normalises all bands together to zero mean and unit variance, then applies a weight and bias per channel."""
 
     def __init__(self, channels: int, scope: Scope) -> None:
         super().__init__()
@@ -82,19 +82,19 @@ class JointNorm(nn.Module):
     def forward(
         self, bands: Float[Tensor, "band batch frames channel"], state: State
     ) -> tuple[Float[Tensor, "band batch frames channel"], State]:
-        """Normalise from `state`."""
+        """Normalise; continue from `state`."""
         scale, shift, state = standardisation(bands, state, scope=self.scope, joint=True)
         return torch.addcmul(shift * self.weight + self.bias, bands, scale * self.weight), state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Nothing heard."""
+        """Return the state before the first frame."""
         return initial_moments(self.scope, (batch,), like)
 
 
 class _Bands(nn.Module):
-    """Which number of a spectrum stands where in bands that are padded to the widest.
+    """Maps the numbers of a spectrum to their positions in bands that are padded to the widest band.
 
-    A spectrum has `parts` numbers a bin, those of a bin beside each other.
+    A spectrum has `parts` numbers per bin, stored next to each other.
     """
 
     place: Int[Tensor, " number"]
@@ -109,19 +109,19 @@ class _Bands(nn.Module):
         self.register_buffer("numbers", torch.tensor(numbers).float(), persistent=False)
 
     def pad(self, rows: Float[Tensor, "number ..."]) -> Float[Tensor, "band widest ..."]:
-        """Rows of all numbers as rows of each band, zeros behind."""
+        """Arrange the rows of all numbers by band, padded with zeros."""
         padded = rows.new_zeros(self.count * self.widest, *rows.shape[1:])
         return padded.index_copy(0, self.place, rows).unflatten(0, (self.count, self.widest))
 
 
 class BandSplit(_Bands):
-    """Each band normalised, then to `channels` by a linear layer of its own.
+    """Normalises each band, then maps it to `channels` with its own linear layer.
 
     Args:
-        widths: bins of each band, from the lowest.
-        channels: that each band becomes.
+        widths: bins in each band, lowest band first.
+        channels: channels of each band in the output.
         scope: what the norms take their mean and variance from.
-        parts: numbers in a bin.
+        parts: numbers per bin.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class BandSplit(_Bands):
     def forward(
         self, bins: Float[Tensor, "batch frames freq part"], state: State
     ) -> tuple[Float[Tensor, "band batch frames channel"], State]:
-        """Pad, normalise, weight: the norm is part of the weights."""
+        """Pad, normalise and map; the scale of the norm is folded into the weights."""
         numbers = rearrange(bins, "n t f part -> (f part) n t")  # batch, t frames, freq
         bands = rearrange(self.pad(numbers), "b i n t -> b n t i")  # band, number i
         scale, shift, state = standardisation(
@@ -154,20 +154,20 @@ class BandSplit(_Bands):
         return rearrange(split, "b (n t) c -> b n t c", n=bins.shape[0]), state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Nothing heard."""
+        """Return the state before the first frame."""
         return initial_moments(self.scope, (self.count, batch), like)
 
 
 class BandMerge(_Bands):
-    """The numbers of each band from its channels: norm, linear layer, tanh, linear layer, gate; any number of heads.
+    """Maps the channels of each band back to its numbers: norm, linear, tanh, linear, gate; one or more heads.
 
     Args:
-        widths: bins of each band, from the lowest.
-        channels: of each band.
+        widths: bins in each band, lowest band first.
+        channels: channels of each band.
         hidden: width between the linear layers.
-        heads: answers for each number, each from layers of its own.
+        heads: number of outputs per number, each with its own layers.
         scope: what the norms take their mean and variance from.
-        parts: numbers in a bin.
+        parts: numbers per bin.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class BandMerge(_Bands):
     def forward(
         self, bands: Float[Tensor, "band batch frames channel"], state: State
     ) -> tuple[Float[Tensor, "head batch frames freq part"], State]:
-        """Normalise once, all heads and bands in two products: the norms are part of the weights."""
+        """Normalise once, then compute all heads and bands in two products; the norms are folded into the weights."""
         batch, frames = bands.shape[1:3]
         scale, shift, state = standardisation(bands, state, scope=self.scope, joint=False)
         normal = rearrange(torch.addcmul(shift, bands, scale), "b n t c -> b (n t) c")
@@ -212,5 +212,5 @@ class BandMerge(_Bands):
         return rearrange(numbers, "head n t (f part) -> head n t f part", part=self.parts), state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Nothing heard."""
+        """Return the state before the first frame."""
         return initial_moments(self.scope, (self.count, batch), like)

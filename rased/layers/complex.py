@@ -1,7 +1,7 @@
-"""Complex layers out of real ones: two of each, for the real and the imaginary part of the weights.
+"""Complex layers made of two real ones, for the real and the imaginary part of the weights.
 
-Trabelsi et al., "Deep complex networks", ICLR 2018, arXiv:1705.09792. The channels of a tensor are the real parts, then
-the imaginary parts.
+Trabelsi et al., "Deep complex networks", ICLR 2018, arXiv:1705.09792. The first half of the channels holds real parts,
+the second half imaginary parts.
 """
 
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from rased.signal.state import State, joined, parted
 
 
 def multiplied(real: Tensor, imaginary: Tensor) -> tuple[Tensor, Tensor]:
-    """Real and imaginary part of a product.
+    """Return real and imaginary part of a complex product.
 
     Args:
-        real: what the real weights make of the real parts and, further along the batch, of the imaginary parts.
-        imaginary: what the imaginary weights make of the same.
+        real: output of the real weights; the batch holds their products with the real, then with the imaginary parts.
+        imaginary: the same for the imaginary weights.
     """
     by_real, of_imaginary = real.chunk(2)
     turned, back = imaginary.chunk(2)
@@ -29,10 +29,10 @@ def multiplied(real: Tensor, imaginary: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class ComplexConv(nn.Module):
-    """A complex convolution down or up the frequencies.
+    """A complex convolution that lowers or raises the number of frequencies.
 
     Args:
-        make: makes one of the two real convolutions, on half of the channels each.
+        make: builds one of the two real convolutions, for half of the channels.
     """
 
     def __init__(self, make: Callable[[], DownConv | UpConv]) -> None:
@@ -42,7 +42,7 @@ class ComplexConv(nn.Module):
     def forward(
         self, frames: Float[Tensor, "batch channel frames freq"], state: State
     ) -> tuple[Float[Tensor, "batch outputs frames other_freq"], State]:
-        """Convolve from `state`; return the frames that the next one looks back at."""
+        """Convolve, continuing from `state`; return the past frames that the next call needs."""
         parts = rearrange(frames, "n (part c) t f -> (part n) c t f", part=2)
         real, after = self.real(parts, state)
         imaginary, _ = self.imaginary(parts, state)
@@ -54,7 +54,7 @@ class ComplexConv(nn.Module):
 
 
 class ComplexLSTM(nn.Module):
-    """An LSTM for the real part of the weights and one for the imaginary part.
+    """Two LSTMs, for the real and the imaginary part of the weights.
 
     Args:
         inputs: complex features of a frame.
@@ -69,13 +69,13 @@ class ComplexLSTM(nn.Module):
     def forward(
         self, parts: Float[Tensor, "twice_batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "twice_batch frames hidden"], State]:
-        """The batch holds the real parts, then the imaginary parts."""
+        """Process a batch that holds the real parts, then the imaginary parts."""
         states, after = parted(state), {}
         real, after["real"] = recur(self.real, parts, states["real"])
         imaginary, after["imaginary"] = recur(self.imaginary, parts, states["imaginary"])
         return torch.cat(multiplied(real, imaginary)), joined(after)
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Zeros for both."""
+        """Return zeros for both LSTMs."""
         zeros = [silence(layer, 2 * batch, like) for layer in (self.real, self.imaginary)]
         return joined({"real": zeros[0], "imaginary": zeros[1]})

@@ -1,4 +1,4 @@
-"""Convolutions that look back only, and carry what they look back at from chunk to chunk."""
+"""Causal convolutions, with the past input that they need as state."""
 
 import torch
 from jaxtyping import Float
@@ -8,9 +8,9 @@ from rased.signal.state import State
 
 
 class CausalConv1d(nn.Conv1d):
-    """Convolution over (batch, channel, frames) whose newest tap is the current frame.
+    """Convolution over (batch, channel, frames) whose last tap is the current frame.
 
-    Its state is `memory`, the (kernel_size - 1) * dilation frames before the first; zeros for silence.
+    Its state is `memory`, the (kernel_size - 1) * dilation frames before the first one; zeros at the start.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class CausalConv1d(nn.Conv1d):
     def forward(  # type: ignore[override]
         self, frames: Float[Tensor, "batch channel frames"], state: State
     ) -> tuple[Float[Tensor, "batch outputs frames"], State]:
-        """Convolve from `state`; return the memory after the last frame."""
+        """Convolve, continuing from `state`; return the memory after the last frame."""
         extended, state = remembered(frames, state, self.memory)
         return super().forward(extended), state
 
@@ -41,7 +41,7 @@ class CausalConv1d(nn.Conv1d):
 
 
 class CentredConv1d(nn.Conv1d):
-    """The same over past and future alike: not causal, without state; kernel_size is odd."""
+    """Convolution centred on the current frame: not causal, without state; kernel_size is odd."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class CentredConv1d(nn.Conv1d):
     def forward(  # type: ignore[override]
         self, frames: Float[Tensor, "batch channel frames"], state: State
     ) -> tuple[Float[Tensor, "batch outputs frames"], State]:
-        """Convolve; the state passes through."""
+        """Convolve; return the state unchanged."""
         return super().forward(frames), state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
@@ -77,7 +77,7 @@ class CentredConv1d(nn.Conv1d):
 class CausalConv2d(nn.Conv2d):
     """Convolution over (batch, channel, frames, freq): causal in frames, centred in frequency.
 
-    Its state is `memory`, the (kernel_size[0] - 1) * dilation frames before the first.
+    Its state is `memory`, the (kernel_size[0] - 1) * dilation frames before the first one.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class CausalConv2d(nn.Conv2d):
     def forward(  # type: ignore[override]
         self, frames: Float[Tensor, "batch channel frames freq"], state: State
     ) -> tuple[Float[Tensor, "batch outputs frames freq"], State]:
-        """Convolve from `state`; return the memory after the last frame."""
+        """Convolve, continuing from `state`; return the memory after the last frame."""
         extended, state = remembered(frames, state, self.memory)
         return super().forward(extended), state
 
@@ -114,7 +114,7 @@ class CausalConv2d(nn.Conv2d):
 def remembered(
     frames: Float[Tensor, "batch channel frames *freq"], state: State, memory: int
 ) -> tuple[Float[Tensor, "batch channel longer *freq"], State]:
-    """The frames with the memory before them, and the memory after them."""
+    """Return the frames with the memory in front of them, and the memory after them."""
     if not memory:
         return frames, {}
     extended = torch.cat([state["memory"], frames], dim=2)
@@ -122,5 +122,5 @@ def remembered(
 
 
 def silent(memory: Tensor) -> State:
-    """The state of a memory; empty where it holds no frame."""
+    """Return the state with a memory of zeros; empty if the memory has no frames."""
     return {"memory": memory} if memory.numel() else {}

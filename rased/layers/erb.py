@@ -1,4 +1,4 @@
-"""Bands of equal width on the ERB-rate scale above bins that stay as they are."""
+"""Keep the lowest bins, and combine the others into bands on the ERB-rate scale."""
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from rased.signal.features import hertz_to_scale, scale_to_hertz
 
 
 class ErbBands(nn.Module):
-    """The lowest bins as they are, the rest in overlapping triangles on the ERB-rate scale."""
+    """Keeps the lowest bins; combines the rest into overlapping triangular bands on the ERB-rate scale."""
 
     def __init__(self, kept: int, bands: int, freq: int, sample_rate: int) -> None:
         super().__init__()
@@ -22,22 +22,22 @@ class ErbBands(nn.Module):
     def compress(
         self, bins: Float[Tensor, "batch channel frames freq"]
     ) -> Float[Tensor, "batch channel frames band"]:
-        """Bins to bands."""
+        """Convert bins to bands."""
         low, high = bins[..., : self.kept], bins[..., self.kept :]
         return torch.cat([low, functional.linear(high, self.analysis)], dim=-1)
 
     def expand(
         self, bands: Float[Tensor, "batch channel frames band"]
     ) -> Float[Tensor, "batch channel frames freq"]:
-        """Bands to bins."""
+        """Convert bands to bins."""
         low, high = bands[..., : self.kept], bands[..., self.kept :]
         return torch.cat([low, functional.linear(high, self.synthesis)], dim=-1)
 
 
 def _erb_triangles(kept: int, bands: int, freq: int, sample_rate: int) -> np.ndarray:
-    """Triangles between neighbouring centres, summing to 1 in every bin: (band, freq - kept).
+    """Return triangles between neighbouring centres that sum to 1 in every bin: (band, freq - kept).
 
-    Centres are whole bins, rounded as by the authors.
+    Centres are whole bins, rounded as in the authors' code.
     """
     nyquist = sample_rate / 2
     lowest = kept / (freq - 1) * nyquist

@@ -1,6 +1,6 @@
-"""What a network may see of a spectrum: one class for each kind, named in one table.
+"""Features of a spectrum: one class for each kind, listed in one table.
 
-A kind of one's own is a frozen dataclass derived from `Feature`; a YAML names it by its class path:
+To add your own, derive a frozen dataclass from `Feature` and name it by its class path in a YAML:
 `kinds: [log_power, {class_path: my_package.features.Cepstrum, init_args: {order: 12}}]`.
 """
 
@@ -13,12 +13,12 @@ from rased.signal.domains import Features, Spectrum
 
 
 class Feature(Remembered):
-    """Base of every kind of feature.
+    """Base class of features.
 
     Attributes:
-        logarithmic: whether it is a logarithm of power: an estimate of noise may follow its minima.
-        signed: whether it is complex, real parts of all bins above imaginary parts: no level to measure noise by.
-        wide: whether its range is too wide for float16, which files of frames hold.
+        logarithmic: it is a logarithm of power, so a noise estimate may follow its minima.
+        signed: it has real and imaginary parts (all real parts first), so no noise level can be estimated from it.
+        wide: its range is too wide for float16, the type of files of frames.
     """
 
     logarithmic: ClassVar[bool] = False
@@ -26,11 +26,11 @@ class Feature(Remembered):
     wide: ClassVar[bool] = False
 
     def size(self, freq: int) -> int:
-        """Numbers in a frame, for a spectrum of `freq` bins."""
+        """Return the size of a frame, for a spectrum of `freq` bins."""
         return freq
 
     def __call__(self, spectrum: Spectrum, sample_rate: int) -> Features:
-        """The numbers of all frames."""
+        """Compute the feature of all frames."""
         raise NotImplementedError(f"{type(self).__name__} must define __call__(spectrum, rate)")
 
 
@@ -67,7 +67,7 @@ class Compressed(Feature):
 
 @dataclass(frozen=True)
 class LogPower(Feature):
-    """Logarithm of the power, over `floor`."""
+    """Logarithm of the power, with the lower bound `floor` for the power."""
 
     logarithmic = True
     floor: float
@@ -85,7 +85,7 @@ class LogMel(Feature):
     bands: int
 
     def size(self, freq: int) -> int:
-        """The bands."""
+        """Return the number of bands."""
         return self.bands
 
     def __call__(self, spectrum: Spectrum, sample_rate: int) -> Features:
@@ -101,7 +101,7 @@ class LogErb(Feature):
     bands: int
 
     def size(self, freq: int) -> int:
-        """The bands."""
+        """Return the number of bands."""
         return self.bands
 
     def __call__(self, spectrum: Spectrum, sample_rate: int) -> Features:
@@ -117,7 +117,7 @@ class Mfcc(Feature):
     coefficients: int
 
     def size(self, freq: int) -> int:
-        """The coefficients."""
+        """Return the number of coefficients."""
         return self.coefficients
 
     def __call__(self, spectrum: Spectrum, sample_rate: int) -> Features:
@@ -135,7 +135,7 @@ class ComplexParts(Feature):
     wide = True
 
     def size(self, freq: int) -> int:
-        """Two a bin."""
+        """Return two per bin."""
         return 2 * freq
 
     def __call__(self, spectrum: Spectrum, sample_rate: int) -> Features:
@@ -151,7 +151,7 @@ class CompressedComplex(Feature):
     exponent: float
 
     def size(self, freq: int) -> int:
-        """Two a bin."""
+        """Return two per bin."""
         return 2 * freq
 
     def __call__(self, spectrum: Spectrum, sample_rate: int) -> Features:
@@ -170,7 +170,7 @@ FEATURES: dict[str, type[Feature]] = {
     "complex": ComplexParts,
     "compressed_complex": CompressedComplex,
 }
-"""Kinds by name; what a class has fields for (bands, say) are settings of `frontend.Features`."""
+"""Features by name. Settings of `frontend.Features` with the name of a field (such as bands) are passed to it."""
 
 if TYPE_CHECKING:
     FeatureKind = str

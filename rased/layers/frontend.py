@@ -1,7 +1,7 @@
-"""What a frequency-domain network is shown: features, normalisation, noise estimate, context.
+"""Inputs of a frequency-domain network: features, normalisation, noise estimate, context.
 
-The first two of the five parts of `rased.models.frequency`, with state, so that a stream is shown
-what a file is.
+These are the first two of the five parts of `rased.models.frequency`. They have state, so that a stream gets the
+same inputs as a file.
 """
 
 from dataclasses import dataclass, fields
@@ -21,15 +21,15 @@ from rased.signal.state import State
 
 @dataclass(frozen=True)
 class Features:
-    """What the network sees of a frame.
+    """Features of a frame that the network gets.
 
     Attributes:
-        kinds: one feature or several put together (multi-objective input, Xu 2017): names of
-            `features.FEATURES`, or features of one's own.
-        bands: number of bands of log_mel, log_erb and, below its DCT, mfcc.
+        kinds: one or more features, concatenated (multi-objective input, Xu 2017): names of
+            `features.FEATURES`, or your own features.
+        bands: number of bands of log_mel, log_erb and mfcc (before its DCT).
         coefficients: number of coefficients of mfcc.
-        floor: power under the logarithm of log_power.
-        exponent: of the magnitudes of compressed_complex.
+        floor: lower bound of the power in log_power.
+        exponent: exponent of the magnitudes in compressed_complex.
     """
 
     kinds: tuple[FeatureKind | Feature, ...] = ("log_power",)
@@ -39,7 +39,7 @@ class Features:
     exponent: float = 0.3
 
     def __post_init__(self) -> None:
-        """Check once, where the value is made."""
+        """Check the settings."""
         if (
             not self.kinds
             or self.bands < 1
@@ -49,34 +49,34 @@ class Features:
         ):
             raise RasedError(
                 f"features: kinds {list(self.kinds)}, bands {self.bands}, coefficients "
-                f"{self.coefficients}, floor {self.floor}, exponent {self.exponent}: needed are at least one kind, say "
-                "[log_power], 1 <= coefficients <= bands, a floor and an exponent above 0."
+                f"{self.coefficients}, floor {self.floor}, exponent {self.exponent}: give at least one kind, such as "
+                "[log_power], 1 <= coefficients <= bands, and a floor and an exponent above 0."
             )
         for kind in self.kinds:
             if isinstance(kind, str) and kind not in FEATURES:
-                raise RasedError(f"there is no feature {shown(kind)}; {nearest(kind, FEATURES)}")
+                raise RasedError(f"unknown feature {shown(kind)}; {nearest(kind, FEATURES)}")
 
     @property
     def parts(self) -> tuple[Feature, ...]:
-        """The features, with their settings."""
+        """Return the features with their settings."""
         return tuple(
             kind if isinstance(kind, Feature) else self._named(kind) for kind in self.kinds
         )
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What they are called."""
+        """Return the names of the features."""
         return tuple(kind if isinstance(kind, str) else type(kind).__name__ for kind in self.kinds)
 
     def size(self, freq: int) -> int:
-        """Numbers in a frame, for a spectrum of `freq` bins."""
+        """Return the size of a frame, for a spectrum of `freq` bins."""
         return sum(self._sizes(freq))
 
     def columns(self, kind: FeatureKind, freq: int) -> slice:
-        """Where a kind lies among the numbers of a frame.
+        """Return the position of a kind within a frame.
 
         Raises:
-            RasedError: it is none of the kinds.
+            RasedError: the kind is not one of the features.
         """
         if kind not in self.kinds:
             raise RasedError(f"{kind} is not among the features {', '.join(self.names)}.")
@@ -87,34 +87,34 @@ class Features:
         return [part.size(freq) for part in self.parts]
 
     def _named(self, kind: str) -> Feature:
-        """A feature of the table, with those of these settings that it has fields for."""
+        """Build a feature of the table, with those of these settings that it has fields for."""
         cls: Any = FEATURES[kind]
         return cls(**{field.name: getattr(self, field.name) for field in fields(cls)})
 
     def __call__(
         self, spectrum: Spectrum, sample_rate: int
     ) -> Float[Tensor, "batch feature frames"]:
-        """All kinds above each other, in the order given."""
+        """Compute all kinds and concatenate them in the given order."""
         return torch.cat([part(spectrum, sample_rate) for part in self.parts], dim=1)
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """How the features are normalised, with how much context, and what stands beside them.
+    """How features are normalised, how much context they get, and whether a noise estimate is added.
 
     Attributes:
-        normalisation: "global" takes statistics of the training data (`fit_statistics`),
-            "utterance" those of the whole input (not causal), "running" those of the past,
-            forgetting with `seconds`; "running_mean" takes only the mean of the past out, "running_unit" brings
+        normalisation: "global" uses statistics of the training data (`fit_statistics`),
+            "utterance" those of the whole input (not causal), "running" those of the past with the
+            time constant `seconds`. "running_mean" only subtracts the mean of the past; "running_unit" scales
             each bin to a root mean square of 1 over the past.
         seconds: time constant of the running normalisations.
         past_frames: frames of context before the current one.
-        future_frames: frames of context behind it; each adds a hop to the latency.
+        future_frames: frames of context after it; each adds a hop to the latency.
         noise: noise-aware input (Xu 2014): "static" is the mean of the first `noise_frames` frames
-            (of the frames so far, until then), "dynamic" a floor that follows minima at once and
-            rises by `noise_rise` a second.
-        noise_frames: frames taken for noise alone.
-        noise_rise: nats of power a second; 2 is about 9 dB.
+            (until then, of the frames so far), "dynamic" a floor that drops to a new minimum at once and
+            rises by `noise_rise` per second.
+        noise_frames: number of initial frames that are assumed to be noise only.
+        noise_rise: rise of the noise floor in nats of power per second; 2 is about 9 dB.
     """
 
     normalisation: Literal[
@@ -128,7 +128,7 @@ class Inputs:
     noise_rise: float = 2.0
 
     def __post_init__(self) -> None:
-        """Check once, where the value is made."""
+        """Check the settings."""
         if (
             min(self.past_frames, self.future_frames) < 0
             or self.noise_frames < 1
@@ -142,7 +142,7 @@ class Inputs:
 
 
 class InputStage(nn.Module):
-    """Normalise, put the noise estimate beside, splice context."""
+    """Normalises features, appends the noise estimate, and splices context frames."""
 
     mean: Float[Tensor, " feature"]
     std: Float[Tensor, " feature"]
@@ -150,13 +150,13 @@ class InputStage(nn.Module):
     def __init__(
         self, inputs: Inputs, size: int, frames_per_second: float, *, parts: int = 1
     ) -> None:
-        """Take the settings.
+        """Build the stage.
 
         Args:
             inputs: the settings.
             size: features of a frame.
-            frames_per_second: of the transform.
-            parts: numbers of a bin, which share a level in "running_unit": 2 for complex features.
+            frames_per_second: frame rate of the transform.
+            parts: numbers per bin that share a level in "running_unit": 2 for complex features.
         """
         super().__init__()
         self.parts = parts
@@ -172,13 +172,13 @@ class InputStage(nn.Module):
 
     @property
     def outputs(self) -> int:
-        """Numbers that the network sees for a frame: all spliced frames and one noise estimate."""
+        """Return the input size of the network: all spliced frames and one noise estimate."""
         return self.size * (self.context + (self.settings.noise != "none"))
 
     def forward(
         self, values: Float[Tensor, "batch feature frames"], state: State
     ) -> tuple[Float[Tensor, "batch frames inputs"], State]:
-        """Inputs of the network, `future_frames` frames late."""
+        """Return the inputs of the network, `future_frames` frames late."""
         values, statistics = self.normalise(values, state)
         noise, floor = self.estimate_noise(values, state)
         memory = state.get("memory", values[..., :0])
@@ -194,10 +194,10 @@ class InputStage(nn.Module):
         windows: Float[Tensor, "batch context feature"],
         noise: Float[Tensor, "batch feature"],
     ) -> Float[Tensor, "batch 1 inputs"]:
-        """Inputs for single frames, each given with its context and the static noise estimate beside it.
+        """Return the inputs for single frames, given their context and the static noise estimate.
 
-        As `forward` gives them for the whole utterance, where the mean stands before its first frame
-        and silence behind its last. For normalisation "none" (then zeros before the first) and "global".
+        The result equals that of `forward` on the whole utterance, which has the mean before its first frame
+        and silence after its last. For normalisation "none" (zeros before the first frame) and "global".
         """
         if self.settings.noise != "none":
             windows = torch.cat([windows, noise[:, None]], dim=1)
@@ -208,7 +208,7 @@ class InputStage(nn.Module):
     def normalise(
         self, values: Float[Tensor, "batch feature frames"], state: State
     ) -> tuple[Float[Tensor, "batch feature frames"], State]:
-        """Normalised features, and what of the state is the running `statistics`."""
+        """Return the normalised features, and the running `statistics` as state."""
         match self.settings.normalisation:
             case "none":
                 return values, {}
@@ -230,7 +230,7 @@ class InputStage(nn.Module):
     def estimate_noise(
         self, values: Float[Tensor, "batch feature frames"], state: State
     ) -> tuple[Float[Tensor, "batch noise frames"], State]:
-        """Noise as of the newest frame seen, no rows (noise = 0) where none is asked for; and its state."""
+        """Return the noise estimate up to the newest frame (no rows if noise = 0), and its state."""
         match self.settings.noise:
             case "none":
                 return values[:, :0], {}
@@ -243,7 +243,7 @@ class InputStage(nn.Module):
                 return noise, {"floor": floor}
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """State before the first frame: no statistics, no noise, silence in the memory."""
+        """Return the state before the first frame: no statistics, no noise, silence as context."""
         state: State = {}
         moments = {
             "running": 2 * self.size + 1,
@@ -264,13 +264,14 @@ class InputStage(nn.Module):
 class Moments:
     """Mean and variance of features over any number of batches, in float64.
 
-    Merged batch by batch from the deviations within each (Chan, Golub and LeVeque, "Updating formulae and a pairwise
-    algorithm for computing sample variances", 1979): no difference of large sums, whatever the mean.
+    Batches are merged by the deviations within each of them (Chan, Golub and LeVeque, "Updating formulae and a
+    pairwise
+    algorithm for computing sample variances", 1979). This avoids the difference of large sums if the mean is large.
 
     Args:
         count: frames so far.
-        mean: of each feature.
-        variance: of each feature, over all frames so far (divided by their number).
+        mean: mean of each feature.
+        variance: variance of each feature over all frames so far (divided by their number).
     """
 
     def __init__(
@@ -282,7 +283,7 @@ class Moments:
         self.count, self.mean, self.variance = count, mean.double(), variance.double()
 
     def add(self, values: Float[Tensor, "batch feature frames"]) -> None:
-        """Count these frames in."""
+        """Add the frames of a batch."""
         precise = rearrange(values.double(), "batch feature frames -> (batch frames) feature")
         mean = precise.mean(0)
         variance = (precise - mean).square().mean(0)
@@ -295,5 +296,5 @@ class Moments:
 
     @property
     def std(self) -> Float[Tensor, " feature"]:
-        """Standard deviation, at least a thousandth."""
+        """Return the standard deviation, at least 0.001."""
         return self.variance.clamp(min=1e-6).sqrt()

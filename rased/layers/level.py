@@ -1,4 +1,4 @@
-"""The level that a model sees: the waveform brought to it before the model, the model's output back behind it."""
+"""Normalise the level of the waveform before a model, and undo it after the model."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,18 +15,18 @@ from rased.signal.features import exponential_average, running_maximum
 from rased.signal.state import State
 
 FLOOR = 1e-4
-"""Smallest level (-80 dBFS) that is brought to the wanted one: silence is not blown up."""
+"""Levels below this (-80 dBFS) are not raised further, so that silence is not amplified."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """What of the waveform is brought to which value.
+    """Level normalisation of a waveform.
 
     Attributes:
         kind: "rms" (root mean square), "std" (standard deviation) or "maximum" (of the amplitudes).
-        target: the value.
-        running: measure what was heard so far, so that the model can stream; else the whole utterance.
-        seconds: time constant with which a running rms or std forgets; a running maximum does not.
+        target: level after normalisation.
+        running: measure the input so far, so that the model can stream; otherwise the whole utterance.
+        seconds: time constant of a running rms or std; a running maximum never decays.
     """
 
     kind: Literal["rms", "std", "maximum"] = "rms"
@@ -35,27 +35,27 @@ class Level:
     seconds: float = 10.0
 
     def __post_init__(self) -> None:
-        """Check once, where the value is made."""
+        """Check the settings."""
         if not (self.target > 0 and self.seconds > 0):
             raise RasedError(
                 f"level: target {self.target} and seconds {self.seconds} must both be above 0."
             )
 
     def whole(self, waveform: Waveform) -> Float[Tensor, "batch 1"]:
-        """The gain of each waveform, by all of it."""
+        """Return one gain for each waveform, measured over all of it."""
         measured = self._measure(_moments(waveform[:, None])[:, :2, 0], waveform.abs().amax(-1))
         return self._gain(measured)[:, None]
 
     def past(
         self, waveform: Waveform, state: State, *, hop_length: int, sample_rate: int
     ) -> tuple[Waveform, State]:
-        """A gain for each sample, by the chunks up to its own, and the state after the last.
+        """Return a gain for each sample, measured over the chunks up to its own, and the state after the last chunk.
 
-        A gain falls at once and rises over a chunk, so that an onset is never too loud.
+        The gain falls at once and rises over the length of a chunk, so that an onset is never too loud.
 
         Args:
-            waveform: whole chunks.
-            state: before them: `averages` so far (batch, moments) and the last `gain` (batch).
+            waveform: a whole number of chunks.
+            state: state before them: `averages` so far (batch, moments) and the last `gain` (batch).
             hop_length: samples in a chunk.
             sample_rate: Hz.
         """
@@ -74,7 +74,7 @@ class Level:
         return rearrange(each, "batch chunk hop -> batch (chunk hop)"), state
 
     def gains(self, waveform: Waveform, *, hop_length: int, sample_rate: int) -> Waveform:
-        """A gain for each sample of whole waveforms."""
+        """Return a gain for each sample of complete waveforms."""
         batch, time = waveform.shape
         if not self.running:
             return repeat(self.whole(waveform), "batch 1 -> batch time", time=time)
@@ -84,7 +84,7 @@ class Level:
         return gains[:, :time]
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Nothing heard."""
+        """Return the state before the first chunk."""
         return {
             "averages": like.new_zeros(batch, 4),
             "gain": like.new_full((batch,), torch.inf),
@@ -105,6 +105,6 @@ class Level:
 
 
 def _moments(chunks: Float[Tensor, "batch chunk hop"]) -> Float[Tensor, "batch 3 chunk"]:
-    """Mean, mean square, and one."""
+    """Return mean, mean square, and the constant one (the weight of the chunk in a running average)."""
     mean = chunks.mean(-1)
     return torch.stack([mean, chunks.square().mean(-1), torch.ones_like(mean)], dim=1)

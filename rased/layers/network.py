@@ -1,4 +1,4 @@
-"""The contract of a network inside a frequency-domain enhancer: frames in, frames out, state."""
+"""Base class of networks inside a frequency-domain enhancer: frames in, frames out, with state."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -7,14 +7,14 @@ from rased.signal.state import State
 
 
 class Network(nn.Module):
-    """Base of every network: built by `network(inputs, outputs, **its own arguments)`.
+    """Base class of networks; the enhancer builds one by `network(inputs, outputs, **other_arguments)`.
 
     Attributes:
-        causal: whether frame k of the output depends on frames up to k only, so that `forward` may
+        causal: output frame k depends only on input frames up to k, so that `forward` may
             be called chunk by chunk with the state in between.
         paper: authors, title, venue, DOI or arXiv.
-        published_parameters: what the paper counts for a network of these sizes; None where it does
-            not say.
+        published_parameters: number of parameters in the paper for a network of this size; None if
+            the paper does not give it.
     """
 
     causal: bool = True
@@ -24,9 +24,9 @@ class Network(nn.Module):
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
-        """Map any number of frames from `state`; return the state after them."""
+        """Process any number of frames, continuing from `state`; return the state after them."""
         raise NotImplementedError(f"{type(self).__name__} must define forward(frames, state)")
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """State before the first frame, with device and type of `like`; empty without memory."""
+        """Return the state before the first frame, on the device and with the type of `like`; empty without memory."""
         return {}

@@ -1,7 +1,7 @@
-"""Layer normalisation over channels and time together: of the whole utterance, or of its past.
+"""Layer normalisation over channels and time together: over the whole utterance, or over its past.
 
-Both are from Luo and Mesgarani, "Conv-TasNet", IEEE/ACM TASLP 27(8), 2019 (gLN and cLN), and share
-one signature, so that a causal model and its non-causal twin are the same code.
+Both are from Luo and Mesgarani, "Conv-TasNet", IEEE/ACM TASLP 27(8), 2019 (gLN and cLN). They have
+the same signature, so that the causal and the non-causal version of a model share their code.
 """
 
 import torch
@@ -13,7 +13,7 @@ from rased.signal.state import State
 
 
 class GlobalLayerNorm(nn.Module):
-    """Zero mean and unit variance over all channels and frames; not causal, without state."""
+    """Normalises to zero mean and unit variance over all channels and frames; not causal, without state."""
 
     def __init__(self, channels: int, *, epsilon: float = 1e-8) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class GlobalLayerNorm(nn.Module):
     def forward(
         self, frames: Float[Tensor, "batch channel frames"], state: State
     ) -> tuple[Float[Tensor, "batch channel frames"], State]:
-        """Normalise; the state passes through."""
+        """Normalise; return the state unchanged."""
         one_group = functional.group_norm(frames, 1, self.weight, self.bias, self.epsilon)
         return one_group, state
 
@@ -34,9 +34,9 @@ class GlobalLayerNorm(nn.Module):
 
 
 class CumulativeLayerNorm(nn.Module):
-    """Zero mean and unit variance over all channels and the frames so far; causal.
+    """Normalises to zero mean and unit variance over all channels and the frames so far; causal.
 
-    The sums are kept in double precision: a stream of hours stays exact.
+    The sums are kept in double precision, so that a stream of hours stays exact.
     """
 
     def __init__(self, channels: int, *, epsilon: float = 1e-8) -> None:
@@ -48,7 +48,7 @@ class CumulativeLayerNorm(nn.Module):
     def forward(
         self, frames: Float[Tensor, "batch channel frames"], state: State
     ) -> tuple[Float[Tensor, "batch channel frames"], State]:
-        """Normalise from `sums` (batch, 3): sum, sum of squares and number of all values so far."""
+        """Normalise, continuing from `sums` (batch, 3): sum, sum of squares and count of all values so far."""
         count = torch.full_like(frames[:, 0], frames.shape[1])
         new = torch.stack([frames.sum(1), frames.square().sum(1), count], dim=1)
         sums = state["sums"][..., None] + new.cumsum(-1, dtype=torch.float64)
@@ -61,5 +61,5 @@ class CumulativeLayerNorm(nn.Module):
         return outputs, {"sums": sums[..., -1]}
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Nothing seen."""
+        """Return the state before the first frame."""
         return {"sums": like.new_zeros(batch, 3, dtype=torch.float64)}

@@ -1,4 +1,4 @@
-"""What a model says of a batch."""
+"""The output of a model for a batch."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,14 @@ from rased.signal.domains import Bins, Domain, Features, Spectrum, Waveform
 
 @dataclass
 class Prediction:
-    """What a model says of a batch; losses read the part that they are about.
+    """The output of a model for a batch. Each loss reads the part of its domain.
 
     Attributes:
-        estimate: the enhanced waveform, in the level of the input.
-        spectrum: the enhanced spectrum, where the model has one.
-        noisy_spectrum: the spectrum of the input, where the model has one.
-        mask: the gain applied to noisy_spectrum (real or complex), where there is one.
-        output: what the network itself put out, in the domain of its training target (a mapping's
-            log-power, say).
+        estimate: the enhanced waveform, at the level of the input.
+        spectrum: the enhanced spectrum; None if the model has none.
+        noisy_spectrum: the spectrum of the input; None if the model has none.
+        mask: the gain applied to noisy_spectrum (real or complex); None if there is none.
+        output: the output of the network itself, in the domain of its training target (such as log-power).
     """
 
     estimate: Waveform
@@ -35,11 +34,11 @@ class Prediction:
         mask: Bins | Spectrum | None = None,
         output: Features | Complex[Tensor, "batch feature frames"] | None = None,
     ) -> "Prediction":
-        """What frames say before they are a waveform: the estimate has no sample yet."""
+        """Build a prediction from a spectrum; the estimate is empty until the spectrum is synthesised."""
         return cls(spectrum.real.new_zeros(len(spectrum), 0), spectrum, mask=mask, output=output)
 
     def of(self, domain: Domain) -> Tensor:
-        """The part that a loss in this domain compares; a waveform in float32."""
+        """Return the part that a loss in this domain compares; a waveform is converted to float32."""
         parts = {
             "waveform": self.estimate.float(),
             "spectrum": self.spectrum,

@@ -1,4 +1,4 @@
-"""Recurrent layers cut into groups that do not see each other."""
+"""Recurrent layers, also split into independent groups, with named state."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
@@ -11,17 +11,17 @@ from rased.signal.state import State, numbered, parted
 
 
 class GroupedRecurrent(nn.Module):
-    """Neighbouring groups of the features through recurrent layers of their own.
+    """Splits the features into neighbouring groups, each with its own recurrent layer.
 
     Gao et al., "Efficient sequence learning with group recurrent networks", NAACL 2018: a layer of
-    G groups has 1 / G of the weights. Mixing the groups is left to what stands between such layers.
+    G groups has 1 / G of the weights. The layers in between have to mix the groups.
 
     Args:
         kind: the recurrent cell.
         inputs: features of a frame, over all groups.
-        hidden: outputs of a frame, over all groups and (where bidirectional) both directions.
+        hidden: outputs of a frame, over all groups and (if bidirectional) both directions.
         groups: number of groups.
-        bidirectional: whether the sequence is also read backwards.
+        bidirectional: also read the sequence backwards.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class GroupedRecurrent(nn.Module):
     def forward(
         self, sequence: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames hidden"], State]:
-        """One pass; `state` has a part for each group, and is empty for silence before the first frame."""
+        """Process a sequence; `state` has a part for each group, and is empty at the start of a stream."""
         states, outputs, after = parted(state), [], []
         parts = sequence.chunk(len(self.cells), dim=-1)
         for index, (cell, part) in enumerate(zip(self.cells, parts, strict=True)):
@@ -54,14 +54,14 @@ class GroupedRecurrent(nn.Module):
         return torch.cat(outputs, dim=-1), numbered(after)
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Zeros for every group (one direction)."""
+        """Return zeros for every group (one direction)."""
         return numbered(silence(cell, batch, like) for cell in self.cells)
 
 
 def recur(
     layer: nn.Module, sequence: Float[Tensor, "batch frames inputs"], state: State
 ) -> tuple[Float[Tensor, "batch frames hidden"], State]:
-    """A GRU or LSTM with its state by names; an empty one for silence before the first frame."""
+    """Run a GRU or LSTM with its state as a dictionary; an empty one stands for zeros."""
     with full_precision(sequence):
         sequence = sequence.float() if sequence.is_cuda else sequence
         if not state:
@@ -74,16 +74,16 @@ def recur(
 
 
 def full_precision(sequence: Tensor) -> AbstractContextManager[object]:
-    """Where a recurrent layer runs on CUDA: in float32, under autocast too.
+    """Return a context in which a recurrent layer on CUDA runs in float32, also under autocast.
 
-    PyTorch gives cuDNN's recurrent layers float16 whatever autocast asks for, bfloat16 included, and without a
-    scaled loss small gradients vanish there.
+    PyTorch runs cuDNN's recurrent layers in float16 for any autocast type, including bfloat16. Without loss scaling,
+    small gradients underflow to zero in float16.
     """
     return torch.autocast("cuda", enabled=False) if sequence.is_cuda else nullcontext()
 
 
 def silence(layer: nn.Module, batch: int, like: Tensor) -> State:
-    """Zeros for a GRU or LSTM: `hidden` (layers, batch, size), and `cell` of an LSTM."""
+    """Return the zero state of a GRU or LSTM: `hidden` (layers, batch, size), and `cell` of an LSTM."""
     assert isinstance(layer, nn.RNNBase)
     rows = layer.num_layers * (2 if layer.bidirectional else 1)
     names = ("hidden", "cell") if isinstance(layer, nn.LSTM) else ("hidden",)

@@ -1,6 +1,6 @@
-"""What a network may predict: one class for each target, named in one table.
+"""Prediction targets of a network: one class for each, listed in one table.
 
-A target of one's own is a frozen dataclass derived from `Target`; a YAML names it by its class path:
+To add your own, derive a frozen dataclass from `Target` and name it by its class path in a YAML:
 `target: {class_path: my_package.targets.Wiener}`.
 """
 
@@ -21,30 +21,30 @@ from rased.signal.domains import Bins, Features, Spectrum
 from rased.signal.phase import unit_phase
 
 LOG_POWER_LIMIT = 20.0
-"""Upper end of a predicted log-power: 40 dB above a full-scale sine in a 512-point window."""
+"""Upper limit of a predicted log-power: 40 dB above a full-scale sine in a 512-point window."""
 
 
 class Target(Remembered):
-    """Base of every target.
+    """Base class of targets.
 
     Attributes:
-        phase: whose phase the output gets: that of the noisy input, or one that the target brings.
-        standardised: whether the network sees it with the mean and deviation of the training targets taken out.
+        phase: source of the output's phase: the noisy input, or the target itself.
+        standardised: the network predicts it normalised by mean and deviation of the training targets.
     """
 
     phase: ClassVar[Literal["noisy", "predicted"]] = "noisy"
     standardised: ClassVar[bool] = False
 
     def size(self, freq: int) -> int:
-        """Numbers in a frame, for a spectrum of `freq` bins."""
+        """Return the size of a frame, for a spectrum of `freq` bins."""
         return freq
 
     def interpret(self, output: Float[Tensor, "batch out frames"], noisy: Spectrum) -> Prediction:
-        """What the network's output means: `Prediction.of_spectrum`, its `output` comparable with `ideal`."""
+        """Convert the network's output to a `Prediction.of_spectrum`, whose `output` can be compared with `ideal`."""
         raise NotImplementedError(f"{type(self).__name__} must define interpret(output, noisy)")
 
     def ideal(self, *, noisy: Spectrum, target: Spectrum) -> Features | Spectrum:
-        """What `Prediction.output` would be if the network knew the target."""
+        """Return what `Prediction.output` would be for a perfect network."""
         raise NotImplementedError(f"{type(self).__name__} must define ideal(noisy=, target=)")
 
 
@@ -52,40 +52,40 @@ class RealMask(Target):
     """A gain from 0 to `limit` for each bin: the sigmoid of the output.
 
     Attributes:
-        limit: upper end.
-        formula: the ideal one, called with target= and noisy=.
+        limit: largest gain.
+        formula: the ideal mask, called with target= and noisy=.
     """
 
     limit: ClassVar[float] = 1.0
     formula: ClassVar[Callable[..., Tensor]]
 
     def interpret(self, output: Float[Tensor, "batch out frames"], noisy: Spectrum) -> Prediction:
-        """Squash and apply."""
+        """Apply the sigmoid, and multiply the noisy spectrum by the mask."""
         mask = self.limit * output.sigmoid()
         return Prediction.of_spectrum(masks.apply_mask(mask, noisy), mask=mask, output=mask)
 
     def ideal(self, *, noisy: Spectrum, target: Spectrum) -> Bins:
-        """The formula."""
+        """Return the ideal mask."""
         return type(self).formula(target=target, noisy=noisy)
 
 
 @dataclass(frozen=True)
 class BinaryMask(RealMask):
-    """1 where speech is louder than the rest."""
+    """1 where speech has more power than the rest, 0 elsewhere."""
 
     formula = staticmethod(masks.binary_mask)
 
 
 @dataclass(frozen=True)
 class RatioMask(RealMask):
-    """Root of the share of speech in the power."""
+    """Square root of the speech's share of the power."""
 
     formula = staticmethod(masks.ratio_mask)
 
 
 @dataclass(frozen=True)
 class AmplitudeMask(RealMask):
-    """Amplitude of speech over that of the input."""
+    """Amplitude of speech divided by that of the input."""
 
     limit = masks.AMPLITUDE_LIMIT
     formula = staticmethod(masks.amplitude_mask)
@@ -93,23 +93,23 @@ class AmplitudeMask(RealMask):
 
 @dataclass(frozen=True)
 class PhaseSensitiveMask(RealMask):
-    """The part of speech that is in phase with the input, over the input."""
+    """Component of speech in phase with the input, divided by the input."""
 
     formula = staticmethod(masks.phase_sensitive_mask)
 
 
 @dataclass(frozen=True)
 class ComplexMask(Target):
-    """Speech over the input, compressed where a loss compares it."""
+    """Speech divided by the input, as complex numbers; compressed when a loss compares it."""
 
     phase = "predicted"
 
     def size(self, freq: int) -> int:
-        """Two a bin."""
+        """Return two per bin."""
         return 2 * freq
 
     def interpret(self, output: Float[Tensor, "batch out frames"], noisy: Spectrum) -> Prediction:
-        """Real parts of all bins, then imaginary parts, as one mask."""
+        """Combine the real parts of all bins and the imaginary parts after them to a complex mask, and apply it."""
         real, imag = output.chunk(2, dim=1)
         mask = torch.complex(real.contiguous(), imag.contiguous())
         spectrum = masks.apply_mask(mask, noisy)
@@ -125,7 +125,7 @@ class Magnitude(Target):
     """Magnitude of speech."""
 
     def interpret(self, output: Float[Tensor, "batch out frames"], noisy: Spectrum) -> Prediction:
-        """Softplus keeps it positive."""
+        """Apply softplus, which keeps the magnitude positive."""
         magnitude = functional.softplus(output)
         return Prediction.of_spectrum(magnitude * unit_phase(noisy), output=magnitude)
 
@@ -141,7 +141,7 @@ class LogPower(Target):
     standardised = True
 
     def interpret(self, output: Float[Tensor, "batch out frames"], noisy: Spectrum) -> Prediction:
-        """Bounded, then back to magnitudes."""
+        """Limit the log-power, and convert it to magnitudes."""
         magnitude = (output.clamp(max=LOG_POWER_LIMIT) / 2).exp()
         return Prediction.of_spectrum(magnitude * unit_phase(noisy), output=output)
 
@@ -152,12 +152,12 @@ class LogPower(Target):
 
 @dataclass(frozen=True)
 class ComplexSpectrum(Target):
-    """The spectrum of speech: real parts of all bins, then imaginary parts."""
+    """Complex spectrum of speech: real parts of all bins, then imaginary parts."""
 
     phase = "predicted"
 
     def size(self, freq: int) -> int:
-        """Two a bin."""
+        """Return two per bin."""
         return 2 * freq
 
     def interpret(self, output: Float[Tensor, "batch out frames"], noisy: Spectrum) -> Prediction:
@@ -166,19 +166,19 @@ class ComplexSpectrum(Target):
         return Prediction.of_spectrum(spectrum, output=spectrum)
 
     def ideal(self, *, noisy: Spectrum, target: Spectrum) -> Spectrum:
-        """Of the target."""
+        """Return the spectrum of the target."""
         return target
 
 
 @dataclass(frozen=True)
 class CompressedComplex(Target):
-    """The spectrum |S|^exponent at the phase of S: real parts of all bins, then imaginary parts."""
+    """Spectrum with magnitudes |S|^exponent and the phase of S: real parts of all bins, then imaginary parts."""
 
     phase = "predicted"
     exponent: float = 0.3
 
     def size(self, freq: int) -> int:
-        """Two a bin."""
+        """Return two per bin."""
         return 2 * freq
 
     def interpret(self, output: Float[Tensor, "batch out frames"], noisy: Spectrum) -> Prediction:
@@ -203,7 +203,7 @@ TARGETS: dict[str, type[Target]] = {
     "complex": ComplexSpectrum,
     "compressed_complex": CompressedComplex,
 }
-"""Targets by name, with their defaults."""
+"""Targets by name, with their default settings."""
 
 if TYPE_CHECKING:
     TargetName = str

@@ -1,4 +1,4 @@
-"""Convolutions down and up the frequencies that look back in time, and carry what they look back at."""
+"""Convolutions that lower or raise the number of frequencies; causal in time, with the past frames as state."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -9,16 +9,16 @@ from rased.signal.state import State
 
 
 class DownConv(nn.Conv2d):
-    """Convolution over (batch, channel, frames, freq) whose newest tap is the current frame.
+    """Convolution over (batch, channel, frames, freq) whose last tap in time is the current frame.
 
     Args:
-        channels: channels in.
-        outputs: channels out.
+        channels: input channels.
+        outputs: output channels.
         kernel_size: frames and bins.
         stride: bins between outputs.
-        padding: bins of zeros below and above.
-        groups: of channels that do not see each other.
-        bias: whether there is one.
+        padding: zero bins added below and above.
+        groups: number of independent groups of channels.
+        bias: add a bias.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class DownConv(nn.Conv2d):
         frames: Float[Tensor, "batch channel frames freq"],
         state: State,
     ) -> tuple[Float[Tensor, "batch outputs frames low_freq"], State]:
-        """Convolve from `state`; return the frames that the next one looks back at."""
+        """Convolve, continuing from `state`; return the past frames that the next call needs."""
         extended, state = remembered(frames, state, self.memory)
         padded = functional.pad(extended, self.around) if any(self.around) else extended
         return super().forward(padded), state
@@ -50,21 +50,21 @@ class DownConv(nn.Conv2d):
         return silent(like.new_zeros(batch, self.in_channels, self.memory, freq))
 
     def size(self, freq: int) -> int:
-        """Bins out for so many bins in."""
+        """Return the number of output bins for a number of input bins."""
         return (freq + sum(self.around) - self.kernel_size[1]) // self.stride[1] + 1
 
 
 class UpConv(nn.ConvTranspose2d):
-    """The same, transposed: frame k of the output is made of the frames up to k.
+    """Transposed convolution over (batch, channel, frames, freq): output frame k depends on input frames up to k.
 
     Args:
-        channels: channels in.
-        outputs: channels out.
+        channels: input channels.
+        outputs: output channels.
         kernel_size: frames and bins.
-        stride: bins out for each bin in.
-        crop: bins left out below and above; what is negative above is added.
-        groups: of channels that do not see each other.
-        bias: whether there is one.
+        stride: output bins per input bin.
+        crop: output bins removed below and above; a negative number adds bins above.
+        groups: number of independent groups of channels.
+        bias: add a bias.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class UpConv(nn.ConvTranspose2d):
         frames: Float[Tensor, "batch channel frames freq"],
         state: State,
     ) -> tuple[Float[Tensor, "batch outputs frames high_freq"], State]:
-        """Convolve from `state`; return the frames that the next one looks back at."""
+        """Convolve, continuing from `state`; return the past frames that the next call needs."""
         extended, state = remembered(frames, state, self.memory)
         bins = super().forward(extended)
         low, high = self.crop

@@ -1,7 +1,7 @@
-"""Layers whose weights are directions times lengths, trained apart.
+"""Layers with weight normalisation: direction and length of each row of the weights are trained separately.
 
 T. Salimans, D. P. Kingma, "Weight normalization: a simple reparameterization to accelerate training of
-deep neural networks", NeurIPS 2016, arXiv:1602.07868. `weight` holds directions of any length, `scale` the lengths
+deep neural networks", NeurIPS 2016, arXiv:1602.07868. `weight` holds directions (of any length), `scale` the lengths
 of the rows.
 """
 
@@ -16,19 +16,19 @@ from rased.layers.recurrent import full_precision
 
 
 class WeightNormLinear(nn.Linear):
-    """A linear layer without bias; each of its outputs has a length of its own."""
+    """A linear layer without bias and with weight normalisation."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, bias=False)
         self.scale = nn.Parameter(_lengths(self.weight))
 
     def forward(self, input: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
-        """Multiply by the rows at their lengths."""
+        """Multiply by the normalised weights."""
         return functional.linear(input, scaled_rows(self.weight, self.scale))
 
 
 class WeightNormGRU(nn.GRU):
-    """One layer of GRU over (frames, batch, inputs); each row of both its matrices has a length of its own."""
+    """One GRU layer over (frames, batch, inputs) with weight normalisation of both matrices."""
 
     weight_ih_l0: nn.Parameter
     weight_hh_l0: nn.Parameter
@@ -45,14 +45,16 @@ class WeightNormGRU(nn.GRU):
         sequence: Float[Tensor, "frames batch inputs"],
         state: Float[Tensor, "1 batch hidden"],
     ) -> tuple[Float[Tensor, "frames batch hidden"], Float[Tensor, "1 batch hidden"]]:
-        """Outputs of all frames, and the state behind the last."""
+        """Return the outputs of all frames, and the state after the last one."""
         parts = [
             scaled_rows(self.weight_ih_l0, self.scale_ih),
             scaled_rows(self.weight_hh_l0, self.scale_hh),
             self.bias_ih_l0,
             self.bias_hh_l0,
         ]
-        flat = torch.cat([part.flatten() for part in parts])  # in one piece, as cuDNN wants them
+        flat = torch.cat(
+            [part.flatten() for part in parts]
+        )  # cuDNN expects all weights in one block of memory
         pieces = flat.split([part.numel() for part in parts])
         weights = [piece.view_as(part) for piece, part in zip(pieces, parts, strict=True)]
         gru: Callable[..., tuple[Tensor, Tensor]] = torch.gru
@@ -64,7 +66,7 @@ class WeightNormGRU(nn.GRU):
 def scaled_rows(
     weight: Float[Tensor, "rows inputs"], scale: Float[Tensor, " rows"]
 ) -> Float[Tensor, "rows inputs"]:
-    """The rows at these lengths."""
+    """Return the rows, scaled to these lengths."""
     return functional.normalize(weight, dim=1) * scale[:, None]
 
 

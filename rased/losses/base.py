@@ -1,4 +1,4 @@
-"""The contract of a loss: keyword-only estimate and target in, a scalar to be minimised out."""
+"""Base class of losses: keyword-only estimate and target in, a scalar to minimise out."""
 
 import math
 import re
@@ -13,17 +13,17 @@ from rased.names import plain
 from rased.signal.domains import Domain
 
 Pairs = Mapping[Domain, tuple[Tensor, Tensor]]
-"""Estimate and target in each domain that a loss compares."""
+"""Estimate and target for each domain."""
 
 
 class Loss(Remembered, nn.Module):
-    """Base of every loss: smallest at `estimate == target`, finite in value and gradient.
+    """Base class of losses: minimal at `estimate == target`, with finite value and gradient.
 
     Attributes:
-        domain: what it compares. "waveform": (batch, time). "spectrum": complex
-            (batch, freq, frames). "output": what the network itself puts out (a mask, a
+        domain: what is compared. "waveform": (batch, time). "spectrum": complex
+            (batch, freq, frames). "output": the output of the network itself (a mask, a
             log-power), real or complex.
-        optimises: names of the metrics that it is, up to its sign: their scores are no surprise then.
+        optimises: names of metrics that equal this loss up to the sign; their scores are favourable by design.
     """
 
     domain: Domain = "waveform"
@@ -31,33 +31,33 @@ class Loss(Remembered, nn.Module):
 
     @property
     def domains(self) -> tuple[Domain, ...]:
-        """All domains that it compares: one, but for a sum of losses."""
+        """Return all domains that are compared; more than one only for a sum of losses."""
         return (self.domain,)
 
     @property
     def label(self) -> str:
-        """What the log calls it."""
+        """Return the name in the log."""
         return _snake(type(self).__name__)
 
     def terms(self, pairs: Pairs) -> dict[str, Float[Tensor, ""]]:
-        """What it is made of, by name; the terms add up to the loss.
+        """Return the terms of the loss by name; their sum is the loss.
 
         Args:
-            pairs: estimate and target, at least in `domains`.
+            pairs: estimate and target, at least for `domains`.
         """
         estimate, target = pairs[self.domain]
         return {self.label: self(estimate=estimate, target=target)}
 
     def forward(self, *, estimate: Tensor, target: Tensor) -> Float[Tensor, ""]:
-        """The loss, averaged over the batch."""
+        """Return the loss, averaged over the batch."""
         raise NotImplementedError(f"{type(self).__name__} must define forward(estimate=, target=)")
 
 
 class OnWaveforms(Loss):
-    """Any module that compares two waveforms, such as `torch.nn.L1Loss`: called with (estimate, target).
+    """Wraps a module that compares two waveforms, such as `torch.nn.L1Loss`; called with (estimate, target).
 
     Args:
-        module: gives one number for two tensors (batch, time).
+        module: returns a scalar for two tensors (batch, time).
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -66,14 +66,14 @@ class OnWaveforms(Loss):
 
     @property
     def label(self) -> str:
-        """The name of the module's class."""
+        """Return the name of the module's class."""
         return _snake(type(self.module).__name__)
 
     def forward(self, *, estimate: Tensor, target: Tensor) -> Float[Tensor, ""]:
-        """What the module gives.
+        """Return the result of the module.
 
         Raises:
-            RasedError: it cannot be called so, or gives something else than one number.
+            RasedError: the module cannot be called like this, or does not return a scalar.
         """
         name = type(self.module).__name__
         try:
@@ -86,24 +86,24 @@ class OnWaveforms(Loss):
         if not isinstance(value, Tensor) or value.ndim:
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise RasedError(
-                f"the loss {name} gives {shape} and must give one number: reduce it, by reduction='mean', say."
+                f"the loss {name} returns {shape}, but must return one number: use reduction='mean' or similar."
             )
         return value
 
 
 class WeightedSum(Loss):
-    """Several losses, each times its weight; they may compare different domains.
+    """A weighted sum of losses, which may compare different domains.
 
-    The log shows every term, times its weight, under its name. The terms of a sum within a sum stand beside the
-    others, as NAME/TERM where that sum was given a name.
+    The log shows every term, multiplied by its weight, under its name. Terms of a nested sum are listed individually,
+    as NAME/TERM if the nested sum has a name.
 
     Args:
-        losses: the terms.
-        weights: as many numbers; None: 1 each.
-        names: as many words; None: after the classes of the losses.
+        losses: the losses.
+        weights: one number per loss; None: 1 each.
+        names: one name per loss; None: derived from the class names.
 
     Raises:
-        RasedError: no term, another number of weights or names, a weight that is not a number, or a name twice.
+        RasedError: no loss, a wrong number of weights or names, a weight that is not a number, or a duplicate name.
     """
 
     def __init__(
@@ -116,8 +116,8 @@ class WeightedSum(Loss):
         weights = [1.0] * len(losses) if weights is None else list(weights)
         if not losses or len(losses) != len(weights):
             raise RasedError(
-                f"WeightedSum got {len(losses)} losses and {len(weights)} weights: give one weight "
-                "for each of at least one loss."
+                f"WeightedSum got {len(losses)} losses and {len(weights)} weights: give at least one loss, and "
+                "one weight for each."
             )
         for weight in weights:
             if not math.isfinite(weight):
@@ -131,12 +131,12 @@ class WeightedSum(Loss):
 
     @property
     def domains(self) -> tuple[Domain, ...]:
-        """Those of the terms, each once."""
+        """Return the domains of the terms, without repetition."""
         found = (domain for loss in self._losses() for domain in loss.domains)
         return tuple(dict.fromkeys(found))
 
     def terms(self, pairs: Pairs) -> dict[str, Float[Tensor, ""]]:
-        """Every term times its weight."""
+        """Return every term, multiplied by its weight."""
         found: dict[str, Float[Tensor, ""]] = {}
         for name, weight, loss in zip(self._words(), self.weights, self._losses(), strict=True):
             for inner, value in loss.terms(pairs).items():
@@ -147,10 +147,10 @@ class WeightedSum(Loss):
         return found
 
     def forward(self, *, estimate: Tensor, target: Tensor) -> Float[Tensor, ""]:
-        """Sum of weight times loss.
+        """Return the weighted sum.
 
         Raises:
-            RasedError: the terms compare several domains, which one estimate cannot serve.
+            RasedError: the terms compare different domains, so a single estimate is not enough.
         """
         if len(self.domains) > 1:
             raise RasedError(
@@ -166,7 +166,7 @@ class WeightedSum(Loss):
 
 
 def total(terms: Mapping[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
-    """Add up the terms of a loss, first to last."""
+    """Add the terms of a loss."""
     first, *others = terms.values()
     return sum(others, first)
 
@@ -174,20 +174,20 @@ def total(terms: Mapping[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
 def _check_names(names: Sequence[str], count: int) -> None:
     if len(names) != count or len({*names}) != count:
         raise RasedError(
-            f"WeightedSum got {count} losses and the names {', '.join(names) or 'none'}: give each loss a name of "
-            "its own."
+            f"WeightedSum got {count} losses and the names {', '.join(names) or 'none'}: give each loss a different "
+            "name."
         )
     for name in names:
         plain(name, what="a name of WeightedSum")
 
 
 def _free(name: str, taken: Mapping[str, Tensor]) -> str:
-    """The name, or NAME_2, NAME_3 and so on."""
+    """Return the name, or the first free one of NAME_2, NAME_3 and so on."""
     stem = re.sub(r"_\d+$", "", name)
     words = [name, *(f"{stem}_{count}" for count in range(2, len(taken) + 3))]
     return next(word for word in words if word not in taken)
 
 
 def _snake(name: str) -> str:
-    """MultiResolutionSTFT -> multi_resolution_stft."""
+    """Convert MultiResolutionSTFT to multi_resolution_stft."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

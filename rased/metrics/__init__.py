@@ -1,4 +1,4 @@
-"""Metrics by name: each declares unit, direction, range, rate; gives a value or a status.
+"""Metrics by name. Each declares unit, direction, range and sample rate, and returns a value or a status.
 
 >>> metric("si-sdr").unit
 'dB'
@@ -36,7 +36,7 @@ from rased.metrics.srmr import SRMR
 __all__ = ["METRICS", "PLUG_INS", "Metric", "Score", "metric"]
 
 PLUG_INS = "rased.metrics"
-"""Group of entry points by which other packages bring metrics."""
+"""Entry point group through which other packages add metrics."""
 
 
 _OWN: tuple[type[Metric], ...] = (
@@ -80,9 +80,9 @@ def _plug_ins() -> list[type[Metric]]:
         try:
             kind = point.load()
             if not issubclass(kind, Metric):
-                raise TypeError("it is no Metric")
+                raise TypeError("it does not derive from rased.metrics.Metric")
             if kind.name in [other.name for other in (*_OWN, *found)]:
-                raise ValueError(f"there is a metric '{kind.name}' already")
+                raise ValueError(f"the metric name '{kind.name}' is taken")
         except Exception as error:
             raise RasedError(
                 f"the metric '{point.name}' of the package '{package}' cannot be used "
@@ -96,11 +96,11 @@ METRICS: dict[str, Metric] = {kind.name: kind() for kind in (*_OWN, *_plug_ins()
 
 
 def metric(name: str) -> Metric:
-    """The metric of that name.
+    """Return the metric with a name.
 
     Raises:
-        RasedError: there is none; the nearest names are in the message.
+        RasedError: unknown name; the message suggests similar ones.
     """
     if name not in METRICS:
-        raise RasedError(f"there is no metric '{name}'; {nearest(name, METRICS)}")
+        raise RasedError(f"unknown metric '{name}'; {nearest(name, METRICS)}")
     return METRICS[name]

@@ -1,4 +1,4 @@
-"""The contract of every metric: one estimate in, one value or one status out."""
+"""Base class of metrics: one estimate in, one value or status out."""
 
 import hashlib
 import math
@@ -23,7 +23,7 @@ from rased.native import DiedError
 
 OK = "ok"
 SILENCE = 1e-8
-"""Largest amplitude (-160 dBFS) that metrics take for silence."""
+"""Largest amplitude (-160 dBFS) that counts as silence."""
 
 _REMEMBERED = 64
 _MEMORIES: list[OrderedDict[tuple[Any, ...], Any]] = []
@@ -33,16 +33,16 @@ Result = TypeVar("Result")
 
 
 class Undefined(Exception):
-    """Raised inside a metric where the metric has no value; the text says why."""
+    """Raised by a metric that has no value for its input; the message says why."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a metric says of one utterance.
+    """Result of a metric for one utterance.
 
     Attributes:
-        value: in the metric's unit; None where there is none.
-        status: "ok", "undefined: why" (silence, too short) or "unavailable: why" (a package or
+        value: in the unit of the metric; None if it has no value.
+        status: "ok", "undefined: reason" (silence, too short) or "unavailable: reason" (a package or
             weights are missing, with what to install).
     """
 
@@ -51,35 +51,33 @@ class Score:
 
     def __post_init__(self) -> None:
         assert (self.value is not None) == (self.status == OK), (
-            "a value comes with ok, and only with ok"
+            "the status is ok if and only if there is a value"
         )
 
 
 class Metric:
-    """Base of every metric. Subclasses define the class attributes and `measure`.
+    """Base class of metrics. Subclasses define the class attributes and `measure`.
 
-    A metric of another package joins by an entry point of the group `rased.metrics` that names its
-    class; nothing else is needed for it to be listed, measured and shown. `rased evaluate --metrics
-    my_metric.py:MyMetric` takes one from a file. What may bring a process down
-    (compiled code) is measured by `rased.native.call`: it then costs the utterance its value at most.
+    Another package adds a metric with an entry point of the group `rased.metrics` that names its
+    class. `rased evaluate --metrics my_metric.py:MyMetric` loads one from a file. Compiled code that may
+    crash should run in `rased.native.call`, so that a crash costs at most the value of one utterance.
 
     Attributes:
-        name: how configurations, results and tables call it.
-        title: how a reader knows it.
+        name: name in configurations, results and tables.
+        title: name for readers.
         unit: "dB", "MOS", or "" for a plain number.
         direction: whether higher or lower is better.
-        range: smallest and largest value there is; may be infinite.
-        sample_rate: Hz that it is defined at; None for any.
-        needs_reference: whether `target` must be given.
-        needs_text: whether `text`, what is said, must be given; then `compare` takes the place of
-            `measure`.
-        family: metrics that measure much the same, or hold one another, have one; each has one vote in
-            an overall ranking. "": it is its own.
-        task: "" for a measure of the signal, else what is done with it: "recognition", "identity".
+        range: smallest and largest possible value; may be infinite.
+        sample_rate: required sample rate in Hz; None for any.
+        needs_reference: `target` is required.
+        needs_text: `text`, the transcript, is required; then `compare` is called instead of `measure`.
+        family: metrics that measure nearly the same, or contain each other, share a family; each family has one vote
+            in an overall ranking. "": a family by itself.
+        task: "" for a measure of the signal, else the task that uses it: "recognition", "identity".
         blind_to: changes of the estimate that do not change the value: "level", "offset".
-        packages: what must be installed, as pip knows it.
+        packages: required packages, by their names for pip.
         pip: the command that installs them.
-        minimum: seconds below which it is undefined.
+        minimum: shortest input in seconds; below it the value is undefined.
     """
 
     name: ClassVar[str]
@@ -99,30 +97,30 @@ class Metric:
 
     @property
     def category(self) -> str:
-        """The group it is averaged in for an overall ranking: intrusive, non-intrusive, or its task."""
+        """Return the group of the metric in an overall ranking: intrusive, non-intrusive, or its task."""
         return self.task or ("intrusive" if self.needs_reference else "non-intrusive")
 
     @property
     def version(self) -> str:
-        """What must agree for two values to be comparable: packages and our own choices."""
+        """Return everything that must be equal for two values to be comparable: package versions and our settings."""
         return ", ".join(f"{package} {_installed(package)}" for package in self.packages)
 
     @property
     def reference(self) -> Literal["target", "transcript", "none"]:
-        """What the estimate is compared with."""
+        """Return what the estimate is compared with."""
         if self.needs_text:
             return "transcript"
         return "target" if self.needs_reference else "none"
 
     def unavailable(self) -> str:
-        """What to do before it can be measured here; "" where it can."""
+        """Return what to install before the metric can be measured here; "" if nothing is missing."""
         missing = [package for package in self.packages if _installed(package) == "missing"]
         if not missing:
             return ""
         return install_command(*missing, prefer="eval") or f"{self.pip} {' '.join(missing)}"
 
     def declaration(self) -> dict[str, Any]:
-        """What a result says of the metric, as plain data; None for an end without limit."""
+        """Return the properties of the metric as plain data for a result; None stands for an infinite bound."""
         return {
             "version": self.version,
             "unit": self.unit,
@@ -136,18 +134,18 @@ class Metric:
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
-        """The value for checked input.
+        """Compute the value; the input has been checked.
 
         Raises:
-            Undefined: there is no value for this input.
+            Undefined: the metric has no value for this input.
         """
         raise NotImplementedError(f"{type(self).__name__} must define measure(estimate, target)")
 
     def compare(self, estimate: Float[Tensor, " time"], text: str) -> float:
-        """The value for checked input, of a metric that needs the text.
+        """Compute the value of a metric that needs the transcript; the input has been checked.
 
         Raises:
-            Undefined: there is no value for this input.
+            Undefined: the metric has no value for this input.
         """
         raise NotImplementedError(f"{type(self).__name__} must define compare(estimate, text)")
 
@@ -165,8 +163,7 @@ class Metric:
         missing package or missing weights give "unavailable: ...".
 
         Raises:
-            RasedError: another rate than the metric's, no target or text where one is needed, or
-                unequal lengths.
+            RasedError: wrong sample rate, missing target or text, or unequal lengths.
         """
         self._check(estimate, target, text, sample_rate)
         if todo := self.unavailable():
@@ -182,7 +179,7 @@ class Metric:
         except Undefined as reason:
             return Score(None, f"undefined: {reason}")
         except DiedError as ending:
-            return Score(None, f"undefined: its compiled code died ({ending})")
+            return Score(None, f"undefined: its compiled code crashed ({ending})")
         if not math.isfinite(value):
             return Score(None, "undefined: the result is not a finite number")
         return Score(float(value))
@@ -192,18 +189,18 @@ class Metric:
     ) -> None:
         if self.sample_rate not in (None, sample_rate):
             raise RasedError(
-                f"{self.name} is defined at {self.sample_rate} Hz and was given {sample_rate} Hz: "
-                "resample both signals first, and say with what."
+                f"{self.name} is defined at {self.sample_rate} Hz, but was given {sample_rate} Hz: "
+                "resample both signals first, and report the method."
             )
         if self.needs_text and text is None:
-            raise RasedError(f"{self.name} compares with what was said: pass text=...")
+            raise RasedError(f"{self.name} compares with a transcript: pass text=...")
         if not self.needs_reference:
             return
         if target is None:
             raise RasedError(f"{self.name} compares with a reference: pass target=...")
         if estimate.shape != target.shape:
             raise RasedError(
-                f"{self.name} needs signals of equal length and was given an estimate of "
+                f"{self.name} needs signals of equal length, but was given an estimate of "
                 f"{estimate.shape[-1]} and a target of {target.shape[-1]} samples: trim them first."
             )
 
@@ -220,9 +217,9 @@ class Metric:
 
 
 def remember(function: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Keep the last results, so that several metrics share one computation; arrays count by content.
+    """Cache the last results of a function, so that several metrics share one computation.
 
-    For functions of arrays and hashable values whose results are small.
+    For functions of arrays (compared by content) and hashable values, with small results.
     """
     kept: OrderedDict[tuple[Any, ...], Result] = OrderedDict()
     _MEMORIES.append(kept)
@@ -240,13 +237,13 @@ def remember(function: Callable[Given, Result]) -> Callable[Given, Result]:
 
 
 def forget() -> None:
-    """Empty what `remember` keeps: the next values are computed."""
+    """Clear all caches of `remember`."""
     for kept in _MEMORIES:
         kept.clear()
 
 
 def package_file(package: str, *parts: str) -> Path:
-    """A file inside an installed package, which is found without importing it."""
+    """Return the path of a file inside an installed package, without importing the package."""
     found = find_spec(package)
     assert found is not None
     assert found.submodule_search_locations

@@ -1,9 +1,9 @@
-"""The measures of Hu and Loizou: segmental and frequency-weighted SNR, LLR, cepstral distance, CSIG, CBAK, COVL.
+"""Measures of Hu and Loizou: segmental and frequency-weighted SNR, LLR, cepstral distance, CSIG, CBAK, COVL.
 
 Hu and Loizou, "Evaluation of objective quality measures for speech enhancement", IEEE TASLP 16(1),
-2008, doi:10.1109/TASL.2007.911054, as in the MATLAB files that came with Loizou's "Speech
-enhancement: theory and practice" (CRC Press): Hann windows of 30 ms every 7.5 ms, the last one left
-out, all frames alike (no detection of speech). The files' numerical guards against silence are
+2008, doi:10.1109/TASL.2007.911054, as in the MATLAB files of Loizou's book "Speech
+enhancement: theory and practice" (CRC Press): Hann windows of 30 ms every 7.5 ms, without the last
+frame and without voice activity detection. The small constants that guard the MATLAB files against silence are
 replaced by floors that real audio does not reach.
 """
 
@@ -21,16 +21,16 @@ WIN = 480
 HOP = 120
 N_FFT = 1024
 ORDER = 16
-"""Of the linear prediction, for rates of 10 kHz and more."""
+"""Order of the linear prediction, for sample rates of 10 kHz and more."""
 KEPT = 0.95
-"""Share of the frames, the best ones, over which spectral distances are averaged."""
+"""Share of the frames, the best ones, that are averaged in spectral distances."""
 SEGMENT_DB = (-10.0, 35.0)
-"""Where the SNR of a frame is confined to."""
+"""Limits of the SNR of a frame."""
 
 _EPS = float(np.finfo(np.float64).eps)
 _SILENT_POWER = 1e-20
 
-# Critical bands, centre and width in Hz: 70 Hz wide at first, then growing with frequency.
+# Critical bands, centre and width in Hz: 70 Hz wide at low frequencies, wider above.
 _BANDS = np.array(
     [
         *((centre, 70.0) for centre in (50, 120, 190, 260, 330, 400, 470)),
@@ -41,7 +41,7 @@ _BANDS = np.array(
         *((3276.17, 321.465), (3597.63, 346.136)),
     ]
 )
-# Klatt 1982: how much distance to the highest and to the nearest peak count.
+# Weights of the distance to the highest and to the nearest peak (Klatt 1982).
 _KLATT_MAXIMUM, _KLATT_LOCAL = 20.0, 1.0
 
 Frames = Float[np.ndarray, "frames win"]
@@ -49,21 +49,21 @@ Signal = Float[np.ndarray, " time"]
 
 
 class _Framed(Metric):
-    """What all of them share."""
+    """Base class of the frame-based measures."""
 
     sample_rate = RATE
-    # One window and one hop: there is a frame that is not the last.
+    # At least one window and one hop, since the last frame is left out.
     minimum = (WIN + HOP) / RATE
 
     @property
     def version(self) -> str:
-        """The MATLAB files, and our numbering of how they are followed."""
+        """Return the version of the MATLAB files, and of our implementation."""
         own = "rased 1, Loizou 2008"
         return f"{super().version}, {own}" if self.packages else own
 
 
 class SegmentalSNR(_Framed):
-    """Mean of the SNR of frames, each confined to -10 to 35 dB."""
+    """Mean SNR of all frames, each limited to -10 to 35 dB."""
 
     name = "segsnr"
     title = "seg SNR"
@@ -73,14 +73,14 @@ class SegmentalSNR(_Framed):
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
-        """Ratio in dB."""
+        """Return the ratio in dB."""
         return segmental_snr(*_arrays(estimate, target))
 
 
 class FrequencyWeightedSNR(_Framed):
-    """Segmental SNR of critical-band magnitudes, weighted with the target's to the power 0.2.
+    """Segmental SNR of critical-band magnitudes, weighted by the target's magnitudes to the power 0.2.
 
-    Spectra of unit sum: the level of the estimate does not count, frame by frame.
+    Each spectrum is normalised to a sum of 1, so that the level of the estimate has no effect.
     """
 
     name = "fwsegsnr"
@@ -92,7 +92,7 @@ class FrequencyWeightedSNR(_Framed):
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
-        """Ratio in dB."""
+        """Return the ratio in dB."""
         bands = []
         for signal in _arrays(estimate, target):
             magnitude = np.abs(np.fft.rfft(_frames(signal + _EPS), N_FFT))[:, :-1]
@@ -105,7 +105,7 @@ class FrequencyWeightedSNR(_Framed):
 
 
 class LogLikelihoodRatio(_Framed):
-    """Log-likelihood ratio of linear predictors, mean of the best 95 % of the frames, each at most 2."""
+    """Log-likelihood ratio of linear predictors; mean of the best 95 % of the frames, each limited to 2."""
 
     name = "llr"
     title = "LLR"
@@ -116,16 +116,16 @@ class LogLikelihoodRatio(_Framed):
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
-        """Natural logarithm of a ratio of prediction errors."""
+        """Return the natural logarithm of the ratio of prediction errors."""
         return log_likelihood_ratio(*_arrays(estimate, target), limit=2.0)
 
 
 class CepstralDistance(_Framed):
-    """Distance of LPC cepstra in dB, mean of the best 95 % of the frames, each at most 10 dB.
+    """Distance of LPC cepstra in dB; mean of the best 95 % of the frames, each limited to 10 dB.
 
     10 / ln 10 * sqrt(2 * sum of squares) over 16 coefficients without the zeroth, as in Loizou's
-    comp_cep. The REVERB challenge measures another distance: real cepstra with the zeroth, frames of
-    25 ms every 10, all of them.
+    comp_cep. The REVERB challenge uses another distance: real cepstra with the zeroth coefficient, frames of
+    25 ms every 10 ms, all of them.
     """
 
     name = "cd"
@@ -138,7 +138,7 @@ class CepstralDistance(_Framed):
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
-        """Distance in dB."""
+        """Return the distance in dB."""
         processed, clean = (
             _cepstrum(_linear_prediction(_frames(signal))[0])
             for signal in _arrays(estimate, target)
@@ -148,10 +148,10 @@ class CepstralDistance(_Framed):
 
 
 class _Composite(_Framed):
-    """A regression onto listeners' scores, confined to 1 to 5.
+    """A regression onto listeners' scores, limited to 1 to 5.
 
-    The constants are those of the paper, which were fitted to narrow-band speech and P.862; here,
-    as everywhere in the field since 2017, PESQ is the wide-band MOS-LQO of P.862.2.
+    The constants are those of the paper, which were fitted to narrow-band speech and P.862. Here,
+    as in most papers since 2017, PESQ is the wide-band MOS-LQO of P.862.2.
     """
 
     family = "pesq"
@@ -168,7 +168,7 @@ class _Composite(_Framed):
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
-        """MOS; undefined where PESQ is."""
+        """Return a MOS; undefined if PESQ is."""
         assert target is not None
         pesq = pesq_mos(target.numpy(), estimate.numpy(), "wb")
         llr, slope, snr = _parts(*_arrays(estimate, target))
@@ -183,7 +183,7 @@ class _Composite(_Framed):
 
 
 class CSIG(_Composite):
-    """Composite for the distortion of the speech: PESQ, LLR, WSS."""
+    """Composite measure of speech distortion, from PESQ, LLR and WSS."""
 
     name = "csig"
     title = "CSIG"
@@ -192,7 +192,7 @@ class CSIG(_Composite):
 
 
 class CBAK(_Composite):
-    """Composite for the intrusiveness of the background: PESQ, WSS, segmental SNR."""
+    """Composite measure of background intrusiveness, from PESQ, WSS and segmental SNR."""
 
     name = "cbak"
     title = "CBAK"
@@ -200,7 +200,7 @@ class CBAK(_Composite):
 
 
 class COVL(_Composite):
-    """Composite for the quality as a whole: PESQ, LLR, WSS."""
+    """Composite measure of overall quality, from PESQ, LLR and WSS."""
 
     name = "covl"
     title = "COVL"
@@ -209,7 +209,7 @@ class COVL(_Composite):
 
 
 def segmental_snr(estimate: Signal, target: Signal) -> float:
-    """Mean over frames of the SNR in dB, confined to `SEGMENT_DB`."""
+    """Return the mean over frames of the SNR in dB, limited to `SEGMENT_DB`."""
     signal = (_frames(target) ** 2).sum(1)
     noise = (_frames(target - estimate) ** 2).sum(1)
     ratio = 10 * np.log10(signal / (noise + _EPS) + _EPS)
@@ -217,7 +217,7 @@ def segmental_snr(estimate: Signal, target: Signal) -> float:
 
 
 def log_likelihood_ratio(estimate: Signal, target: Signal, limit: float = np.inf) -> float:
-    """ln(a_e R a_e' / a_t R a_t') of predictors a and the target's autocorrelation R, best 95 % of the frames."""
+    """Return ln(a_e R a_e' / a_t R a_t') for predictors a and the target's autocorrelation R, best 95 % of frames."""
     coefficients, _ = _linear_prediction(_frames(estimate))
     own, correlation = _linear_prediction(_frames(target))
     ratio = _prediction_error(coefficients, correlation) / _prediction_error(own, correlation)
@@ -225,7 +225,7 @@ def log_likelihood_ratio(estimate: Signal, target: Signal, limit: float = np.inf
 
 
 def weighted_spectral_slope(estimate: Signal, target: Signal) -> float:
-    """Klatt's distance of the slopes of critical-band spectra (ICASSP 1982), best 95 % of the frames."""
+    """Return Klatt's distance between slopes of critical-band spectra (ICASSP 1982), best 95 % of the frames."""
     slopes, weights = [], []
     for signal in (estimate, target):
         power = np.abs(np.fft.rfft(_frames(signal), N_FFT))[:, :-1] ** 2
@@ -243,7 +243,7 @@ def weighted_spectral_slope(estimate: Signal, target: Signal) -> float:
 
 @remember
 def _parts(estimate: Signal, target: Signal) -> tuple[float, float, float]:
-    """LLR (without limit, as in the composite measures), WSS and segmental SNR."""
+    """Return LLR (without limit, as in the composite measures), WSS and segmental SNR."""
     return (
         log_likelihood_ratio(estimate, target),
         weighted_spectral_slope(estimate, target),
@@ -269,7 +269,7 @@ def _mean_of_best(distance: Float[np.ndarray, " frames"]) -> float:
 
 @lru_cache(maxsize=1)
 def _critical_bands() -> Float[np.ndarray, "band freq"]:
-    """Bell curves of equal area on the lower 512 bins, zero below -30 dB."""
+    """Return bell curves of equal area over the lower 512 bins, zero below -30 dB."""
     bins = N_FFT // 2
     centre, width = np.split(_BANDS / (RATE / 2) * bins, 2, axis=1)
     distance = (np.arange(bins) - np.floor(centre)) / width
@@ -280,9 +280,9 @@ def _critical_bands() -> Float[np.ndarray, "band freq"]:
 def _nearest_peaks(
     slope: Float[np.ndarray, "frames slopes"], level: Float[np.ndarray, "frames band"]
 ) -> Float[np.ndarray, "frames slopes"]:
-    """Level of the peak that each band climbs to: upwards where it rises, else downwards.
+    """Return the level of the nearest peak of each band: upwards if the spectrum rises, else downwards.
 
-    Upwards, the band before the peak is taken, as in the MATLAB files.
+    In the upward direction, the band before the peak is used, as in the MATLAB files.
     """
     frames, count = slope.shape
     up = np.full((frames, count + 1), count)
@@ -298,7 +298,7 @@ def _nearest_peaks(
 def _linear_prediction(
     frames: Frames,
 ) -> tuple[Float[np.ndarray, "frames taps"], Float[np.ndarray, "frames taps"]]:
-    """Predictors (1, a_1 .. a_16) by Levinson and Durbin, and the autocorrelation they come from."""
+    """Return predictors (1, a_1 .. a_16) by the Levinson-Durbin recursion, and the autocorrelation used."""
     correlation = np.stack(
         [(frames[:, : WIN - lag] * frames[:, lag:]).sum(1) for lag in range(ORDER + 1)], axis=1
     )
@@ -317,7 +317,7 @@ def _linear_prediction(
 def _prediction_error(
     coefficients: Float[np.ndarray, "frames taps"], correlation: Float[np.ndarray, "frames taps"]
 ) -> Float[np.ndarray, " frames"]:
-    """A R a' for the Toeplitz matrix R of an autocorrelation."""
+    """Return a R a' for the Toeplitz matrix R of an autocorrelation."""
     total = correlation[:, 0] * (coefficients**2).sum(1)
     for lag in range(1, ORDER + 1):
         products = (coefficients[:, :-lag] * coefficients[:, lag:]).sum(1)
@@ -328,7 +328,7 @@ def _prediction_error(
 def _cepstrum(
     coefficients: Float[np.ndarray, "frames taps"],
 ) -> Float[np.ndarray, "frames order"]:
-    """Cepstral coefficients 1 to 16 of 1 / A(z)."""
+    """Return the cepstral coefficients 1 to 16 of 1 / A(z)."""
     cepstrum = np.zeros_like(coefficients)
     for index in range(1, ORDER + 1):
         past = np.arange(1, index)

@@ -1,8 +1,8 @@
-"""DistillMOS: a small network that was taught by XLS-R how listeners rate speech.
+"""DistillMOS: a small network, distilled from XLS-R, that predicts listeners' quality ratings of speech.
 
 Stahl and Gamper, "Distillation and pruning for scalable self-supervised representation-based speech
-quality assessment", ICASSP 2025 (arXiv 2502.05356). The network is written out here and loads the
-weights inside the `distillmos` package (MIT), because the package itself imports torchaudio: install
+quality assessment", ICASSP 2025 (arXiv 2502.05356). The network is implemented here and loads the
+weights inside the `distillmos` package (MIT). The package itself imports torchaudio, so install
 it without its dependencies.
 """
 
@@ -19,17 +19,17 @@ from rased.metrics.base import Metric, package_file
 
 RATE = 16_000
 SEGMENT = 122_880
-"""Samples that the network hears at once (7.68 s)."""
+"""Input length of the network in samples (7.68 s)."""
 WIN, HOP = 320, 160
 WIDTH, HEADS, LAYERS, POSITIONS = 200, 8, 7, 384
 
 
 class DistillMOS(Metric):
-    """Overall quality of speech: see the module.
+    """Overall quality of speech, predicted by DistillMOS.
 
-    As the package does it: a shorter clip is followed by silence, a longer one is cut into evenly
-    spaced segments of 7.68 s at most a second apart, whose values are averaged; each segment is
-    scaled to a peak of 1, so that level does not count.
+    As in the package: a shorter clip is padded with silence. A longer one is cut into evenly
+    spaced segments of 7.68 s, at most a second apart, whose values are averaged. Each segment is
+    scaled to a peak of 1, so that the level has no effect.
     """
 
     name = "distillmos"
@@ -45,7 +45,7 @@ class DistillMOS(Metric):
 
     @property
     def version(self) -> str:
-        """Package and weights."""
+        """Return the versions of package and weights."""
         return f"{super().version} distill_mos_v7"
 
     @torch.inference_mode()
@@ -58,7 +58,7 @@ class DistillMOS(Metric):
 
 
 def segments(waveform: Float[Tensor, " time"]) -> Float[Tensor, "segments 122880"]:
-    """What the network hears of a clip: evenly spaced stretches, each with a peak of 1."""
+    """Return the segments of a clip that the network gets: evenly spaced, each scaled to a peak of 1."""
     surplus = waveform.shape[-1] - SEGMENT
     if surplus < 0:
         waveform, surplus = nn.functional.pad(waveform, (0, -surplus)), 0
@@ -69,7 +69,7 @@ def segments(waveform: Float[Tensor, " time"]) -> Float[Tensor, "segments 122880
 
 
 class Convolutions(nn.Module):
-    """Compressed complex spectrum to (batch, 384, channels times freq) features."""
+    """Maps a compressed complex spectrum to (batch, 384, channels times freq) features."""
 
     def __init__(self, channels: tuple[int, ...] = (2, 64, 64, 128, 256, 256, 256)) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class Convolutions(nn.Module):
     def forward(
         self, waveform: Float[Tensor, "batch time"]
     ) -> Float[Tensor, "batch frames feature"]:
-        """Frames = time / (2 * HOP)."""
+        """Return features of time / (2 * HOP) frames."""
         padded = nn.functional.pad(waveform, ((WIN - HOP) // 2,) * 2, mode="reflect")
         window = torch.hann_window(WIN, device=waveform.device)
         spectrum = torch.stft(padded, WIN, HOP, window=window, center=False, return_complex=True)
@@ -95,7 +95,7 @@ class Convolutions(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Normalise, project, add positions, attend."""
+    """Normalises and projects the features, adds positions, and applies a transformer."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -109,13 +109,13 @@ class Transformer(nn.Module):
     def forward(
         self, features: Float[Tensor, "batch frames feature"]
     ) -> Float[Tensor, "batch frames width"]:
-        """Frames must be POSITIONS."""
+        """Return features of the same shape; the number of frames must be POSITIONS."""
         projected = self.linear_proj(_over_features(self.norm, features))
         return self.transformer_encoder(projected + self.position_encoding.pe)
 
 
 class AttentionPool(nn.Module):
-    """One number from all frames."""
+    """Reduces all frames to one number."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,13 +124,13 @@ class AttentionPool(nn.Module):
         self.linear3 = nn.Linear(WIDTH, 1)
 
     def forward(self, frames: Float[Tensor, "batch frames width"]) -> Float[Tensor, " batch"]:
-        """Weighted mean over frames, then a line."""
+        """Return the attention-weighted mean over frames, mapped by a linear layer."""
         weight = self.linear2(self.linear1(frames).relu()).softmax(dim=1)
         return self.linear3((weight * frames).sum(1))[:, 0]
 
 
 class Assessor(nn.Module):
-    """Features to quality between 0 and 1."""
+    """Maps features to a quality between 0 and 1."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -140,13 +140,13 @@ class Assessor(nn.Module):
         self.pool = AttentionPool()
 
     def forward(self, features: Float[Tensor, "batch frames feature"]) -> Float[Tensor, " batch"]:
-        """See above."""
+        """Return the quality of each item."""
         frames = self.transformer(_over_features(self.norm_input, features))
         return self.pool(_over_features(self.norm_trans, frames)).sigmoid()
 
 
 class Network(nn.Module):
-    """Segments of 7.68 s to quality between 0 and 1; names as in the package's weights."""
+    """Maps segments of 7.68 s to a quality between 0 and 1; parameter names are those of the package's weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ class Network(nn.Module):
         self.transformer_pool_attn = Assessor(256 * 4)
 
     def forward(self, waveform: Float[Tensor, "batch 122880"]) -> Float[Tensor, " batch"]:
-        """See above."""
+        """Return the quality of each segment."""
         return self.transformer_pool_attn(self.cnn(waveform))
 
 

@@ -1,4 +1,4 @@
-"""Metrics that compare waveforms with a reference: PESQ, STOI, ESTOI, SI-SDR, SDR, SNR."""
+"""Metrics that compare the waveform with a reference: PESQ, STOI, ESTOI, SI-SDR, SDR, SNR."""
 
 import warnings
 
@@ -14,14 +14,15 @@ from rased.signal.ratios import BOUND_DB, si_sdr, snr
 class PESQWideband(Metric):
     """Perceptual evaluation of speech quality, wide band: ITU-T P.862.2 (the `pesq` package).
 
-    Corrigendum 2 is not in it; other builds differ by up to 0.4: compare one version only.
+    The package does not implement Corrigendum 2. Other implementations differ by up to 0.4, so compare only values
+    of the same version.
     """
 
     name = "pesq-wb"
     title = "PESQ wb"
     family = "pesq"
     unit = "MOS"
-    # The ends of the logistic of P.862.2 for raw scores from -0.5 to 4.5.
+    # Ends of the logistic function of P.862.2 for raw scores from -0.5 to 4.5.
     range = (1.0, 4.65)
     sample_rate = 16_000
     blind_to = ("level",)
@@ -32,7 +33,7 @@ class PESQWideband(Metric):
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
-        """MOS-LQO; undefined where PESQ finds no utterance in the target, or more than 50."""
+        """Return the MOS-LQO; undefined if PESQ finds no utterance in the target, or more than 50."""
         assert target is not None
         return pesq_mos(target.numpy(), estimate.numpy(), self.mode)
 
@@ -40,20 +41,20 @@ class PESQWideband(Metric):
 class PESQNarrowband(PESQWideband):
     """PESQ, narrow band: ITU-T P.862 with the mapping to MOS-LQO of P.862.1 (the `pesq` package).
 
-    Computed from 16 kHz audio, whose upper half the narrow-band filter takes away. Some authors
-    print the raw score of P.862 under the same name, which is higher in the middle of the scale
+    Computed from 16 kHz audio; the narrow-band filter removes its upper half. Some authors
+    report the raw score of P.862 under the same name, which is higher in the middle of the scale
     (2.45 and 2.16 for the same noisy set): raw = (4.6607 - ln(4 / (MOS - 0.999) - 1)) / 1.4945.
     """
 
     name = "pesq-nb"
     title = "PESQ nb"
-    # The ends of the logistic of P.862.1.
+    # Ends of the logistic function of P.862.1.
     range = (1.0, 4.55)
     mode = "nb"
 
     @property
     def version(self) -> str:
-        """Package and which of the two scales."""
+        """Return the package version and the scale in use."""
         return f"{super().version}, MOS-LQO of P.862.1 at 16 kHz"
 
 
@@ -61,10 +62,10 @@ class PESQNarrowband(PESQWideband):
 def pesq_mos(
     target: Float[np.ndarray, " time"], estimate: Float[np.ndarray, " time"], mode: str
 ) -> float:
-    """MOS-LQO at 16 kHz, `mode` "wb" or "nb".
+    """Return the MOS-LQO at 16 kHz, `mode` "wb" or "nb".
 
     Raises:
-        Undefined: no utterance in the target, too short, or too much for the arrays of the C code.
+        Undefined: no utterance in the target, too short, or too long for the arrays of the C code.
     """
     value = call(pesq.measure, target, estimate, mode)
     if isinstance(value, str):
@@ -82,14 +83,14 @@ class STOI(Metric):
     sample_rate = 16_000
     blind_to = ("level",)
     packages = ("pystoi",)
-    # 30 frames of 25.6 ms, half overlapping, at the package's 10 kHz.
+    # 30 frames of 25.6 ms with half overlap, at the package's rate of 10 kHz.
     minimum = 0.4
     extended = False
 
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
-        """Correlation of third-octave envelopes; undefined below 0.4 s (30 frames) of speech."""
+        """Return the correlation of third-octave envelopes; undefined below 0.4 s (30 frames) of speech."""
         from pystoi import stoi
 
         assert target is not None
@@ -106,8 +107,8 @@ class STOI(Metric):
 class ESTOI(STOI):
     """Extended STOI: Jensen and Taal, IEEE/ACM TASLP 24(11), 2016 (the `pystoi` package).
 
-    The package adds tiny random numbers before it normalises; they are seeded here, and numpy's
-    global generator is left as it was found.
+    The package adds tiny random numbers before it normalises. They are seeded here, and the state of numpy's
+    global generator is restored afterwards.
     """
 
     name = "estoi"
@@ -116,14 +117,14 @@ class ESTOI(STOI):
 
     @property
     def version(self) -> str:
-        """Package and seed."""
+        """Return the package version and the seed."""
         return f"{super().version}, seed 0"
 
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
-        """Correlation of normalised spectrograms; undefined below 0.4 s of speech."""
-        # The package draws from the global generator and takes no other.
+        """Return the correlation of normalised spectrograms; undefined below 0.4 s of speech."""
+        # The package can only draw from numpy's global generator.
         found = np.random.get_state()  # noqa: NPY002
         np.random.seed(0)  # noqa: NPY002
         try:
@@ -135,7 +136,7 @@ class ESTOI(STOI):
 class SISDR(Metric):
     """Scale-invariant signal-to-distortion ratio: `rased.signal.ratios.si_sdr`, means removed.
 
-    Bounded to 100 dB either way; a silent signal is undefined here, where the loss needs a number.
+    Limited to ±100 dB. A silent signal is undefined here, whereas the loss returns a number.
     """
 
     name = "si-sdr"
@@ -147,13 +148,13 @@ class SISDR(Metric):
 
     @property
     def version(self) -> str:
-        """Our own definition, numbered."""
+        """Return the number of our definition."""
         return "rased 1, means removed"
 
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
-        """Ratio in dB, in double precision; undefined where a signal is constant."""
+        """Return the ratio in dB, in double precision; undefined if a signal is constant."""
         assert target is not None
         for role, signal in (("target", target), ("estimate", estimate)):
             if float(signal.max() - signal.min()) <= SILENCE:
@@ -164,9 +165,9 @@ class SISDR(Metric):
 class SDR(Metric):
     """Signal-to-distortion ratio of BSS-eval: Vincent, Gribonval, Févotte, IEEE TASLP 14(4), 2006.
 
-    What a filter of 512 taps (32 ms at 16 kHz) makes of the target is forgiven, so that colour and
-    small delays count for nothing (torchmetrics, after Scheibler, ICASSP 2022; equal to mir_eval).
-    Means are kept. Bounded to 100 dB either way.
+    Any filter of 512 taps (32 ms at 16 kHz) applied to the target is allowed, so that colouration and
+    small delays have no effect (torchmetrics, after Scheibler, ICASSP 2022; equal to mir_eval).
+    Means are not removed. Limited to ±100 dB.
     """
 
     name = "sdr"
@@ -181,13 +182,13 @@ class SDR(Metric):
 
     @property
     def version(self) -> str:
-        """Package and length of the filter."""
+        """Return the package version and the length of the filter."""
         return f"{super().version}, {self.taps} taps"
 
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
-        """Ratio in dB, in double precision."""
+        """Return the ratio in dB, in double precision."""
         from torchmetrics.functional.audio import signal_distortion_ratio
 
         assert target is not None
@@ -200,7 +201,7 @@ class SDR(Metric):
 class SNR(Metric):
     """Signal-to-noise ratio: power of the target over that of the difference (`rased.signal.ratios.snr`).
 
-    Level, offset and delay of the estimate all count as noise. Bounded to 100 dB either way.
+    Level, offset and delay of the estimate all count as noise. Limited to ±100 dB.
     """
 
     name = "snr"
@@ -212,12 +213,12 @@ class SNR(Metric):
 
     @property
     def version(self) -> str:
-        """Our own definition, numbered."""
+        """Return the number of our definition."""
         return "rased 1"
 
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
-        """Ratio in dB, in double precision."""
+        """Return the ratio in dB, in double precision."""
         assert target is not None
         return float(snr(estimate=estimate.double()[None], target=target.double()[None])[0])

@@ -1,4 +1,4 @@
-"""The mel spectrogram of librosa, for networks that others trained on it (ours: `rased.signal.features`)."""
+"""The mel spectrogram of librosa, for networks that were trained on it (ours: `rased.signal.features`)."""
 
 from functools import lru_cache
 
@@ -19,10 +19,10 @@ def mel_power(
     hop_length: int,
     bands: int,
 ) -> Float[np.ndarray, "frames band"]:
-    """Power in bands of Slaney's mel scale, each of unit area: `librosa.feature.melspectrogram`, transposed.
+    """Return the power in bands of Slaney's mel scale, each of unit area: `librosa.feature.melspectrogram`, transposed.
 
-    Periodic Hann windows of n_fft samples, centred, zeros outside; frames = 1 + (time + 2 * (n_fft //
-    2) - n_fft) // hop_length.
+    Periodic Hann windows of n_fft samples, centred, with zeros outside the signal;
+    frames = 1 + (time + 2 * (n_fft // 2) - n_fft) // hop_length.
     """
     padded = np.pad(waveform.astype(np.float64), n_fft // 2)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
@@ -33,7 +33,7 @@ def mel_power(
 
 @lru_cache
 def _slaney_bands(sample_rate: int, n_fft: int, bands: int) -> Float[np.ndarray, "band freq"]:
-    """Triangles of unit area, linear below 1 kHz and logarithmic above: Slaney's Auditory Toolbox, 1998."""
+    """Return triangles of unit area, linear below 1 kHz and logarithmic above (Slaney's Auditory Toolbox, 1998)."""
     highest = _BREAK + np.log(sample_rate / 2 / _BREAK_HZ) / _LOG_STEP
     mel = np.linspace(0.0, highest, bands + 2)
     corner = np.where(

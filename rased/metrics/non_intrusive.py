@@ -1,4 +1,4 @@
-"""Metrics that listen to the estimate alone: DNSMOS P.835 and P.808, NISQA, UTMOS."""
+"""Metrics that need no reference: DNSMOS P.835 and P.808, NISQA, UTMOS."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ RATE = 16_000
 WINDOW_SECONDS = 9.01
 WINDOW = 144_160
 
-# sig, bak, ovrl: raw network output -> MOS, as the authors fitted it, highest power first.
+# sig, bak, ovrl: polynomials from raw network output to MOS, as fitted by the authors, highest power first.
 POLYNOMIALS = (
     (-0.08397278, 1.22083953, 0.0052439),
     (-0.13166888, 1.60915514, -0.39604546),
@@ -29,17 +29,19 @@ POLYNOMIALS = (
 class DNSMOS(Metric):
     """A value of DNSMOS: Reddy, Gopal, Cutler, ICASSP 2021 (P.808) and ICASSP 2022 (P.835).
 
-    The networks inside the `speechmos` package are run directly (the package itself imports
-    librosa), with one thread. Samples beyond full scale are clipped, as a 16-bit file would. A clip
-    of 9.01 s or more is cut as the package cuts it: windows of 9.01 s at whole seconds, averaged. A
-    shorter clip is repeated until it fills one window, and that one window is scored; the package
-    goes on to average up to eight shifted windows of the same repetition, at as many times the
-    cost.
+    The networks inside the `speechmos` package are run directly, with one thread, since the package itself imports
+    librosa. Samples beyond full scale are clipped, as in a 16-bit file. A clip
+    of 9.01 s or more is cut as in the package: windows of 9.01 s at whole seconds, averaged. A
+    shorter clip is repeated until it fills one window, and that window is scored. (The package
+    averages up to eight shifted windows of the same repetition instead, which costs up to eight times as much.)
     """
 
     family = "dnsmos"
     unit = "MOS"
-    range = (-1.0, 6.0)  # polynomials of plain outputs, fitted to 1 .. 5: the worst has less than 1
+    range = (
+        -1.0,
+        6.0,
+    )  # polynomials fitted to 1 .. 5 can exceed these limits: the worst clips score below 1
     sample_rate = RATE
     needs_reference = False
     packages = ("speechmos", "onnxruntime")
@@ -49,18 +51,18 @@ class DNSMOS(Metric):
 
     @property
     def version(self) -> str:
-        """Package and windows; the runtime does not matter to the digits that are shown."""
+        """Return package and windows; the version of the runtime does not affect the digits shown."""
         return f"{super().version.partition(',')[0]} {self.network}, one window below 9.01 s"
 
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
-        """MOS; the three parts of one utterance cost one run of the network."""
+        """Return a MOS; the three values of one utterance share one run of the network."""
         return p835(estimate.numpy())[self.part]
 
 
 class DNSMOSSignal(DNSMOS):
-    """How natural the speech sounds."""
+    """Naturalness of the speech."""
 
     name = "dnsmos-sig"
     title = "DNSMOS SIG"
@@ -68,7 +70,7 @@ class DNSMOSSignal(DNSMOS):
 
 
 class DNSMOSBackground(DNSMOS):
-    """How little the background disturbs."""
+    """Absence of background disturbance."""
 
     name = "dnsmos-bak"
     title = "DNSMOS BAK"
@@ -76,7 +78,7 @@ class DNSMOSBackground(DNSMOS):
 
 
 class DNSMOSOverall(DNSMOS):
-    """The quality as a whole."""
+    """Overall quality."""
 
     name = "dnsmos-ovrl"
     title = "DNSMOS OVRL"
@@ -84,7 +86,7 @@ class DNSMOSOverall(DNSMOS):
 
 
 class DNSMOSP808(DNSMOS):
-    """The quality as listeners without training rate it in one number (ITU-T P.808)."""
+    """Overall quality as rated by untrained listeners (ITU-T P.808)."""
 
     name = "dnsmos-p808"
     title = "DNSMOS P.808"
@@ -101,15 +103,15 @@ class DNSMOSP808(DNSMOS):
 class NISQA(Metric):
     """Overall quality by NISQA 2.0: Mittag, Naderi, Chehadi, Möller, Interspeech 2021.
 
-    The network in torchmetrics, whose weights (CC BY-NC-SA 4.0) are not downloaded from here. It
-    was trained at 48 kHz; the 16 kHz of these evaluations sound narrow to it, so that values
-    compare with such rows only.
+    The network in torchmetrics; rased does not download its weights (CC BY-NC-SA 4.0). It
+    was trained at 48 kHz, so 16 kHz audio sounds band-limited to it: compare values only with others at
+    16 kHz.
     """
 
     name = "nisqa"
     title = "NISQA"
     unit = "MOS"
-    range = (0.0, 6.0)  # a plain linear output, fitted to 1 .. 5
+    range = (0.0, 6.0)  # a linear output, fitted to 1 .. 5
     sample_rate = RATE
     needs_reference = False
     packages = ("torchmetrics", "librosa", "requests")
@@ -118,22 +120,22 @@ class NISQA(Metric):
 
     @property
     def version(self) -> str:
-        """Package, rate and weights."""
+        """Return package, rate and weights."""
         return f"{super().version.partition(',')[0]}, 16 kHz, weights {_fingerprint(self.weights)}"
 
     @property
     def weights(self) -> Path:
-        """Where torchmetrics looks for them."""
+        """Return the path where torchmetrics expects the weights."""
         return Path("~/.torchmetrics/NISQA/nisqa.tar").expanduser()
 
     def unavailable(self) -> str:
-        """Packages first, then the weights."""
+        """Return the missing packages; if none, the missing weights."""
         return super().unavailable() or _missing_weights(self.weights, self.source)
 
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
-        """MOS; undefined where torchmetrics finds the clip too short or too long (52 s)."""
+        """Return a MOS; undefined if the clip is too short or too long (52 s) for torchmetrics."""
         from torchmetrics.functional.audio.nisqa import non_intrusive_speech_quality_assessment
 
         try:
@@ -143,17 +145,17 @@ class NISQA(Metric):
 
 
 class UTMOS(Metric):
-    """Naturalness by UTMOS: Saeki et al., Interspeech 2022; the closest to listeners in URGENT 2024.
+    """Naturalness by UTMOS: Saeki et al., Interspeech 2022; in URGENT 2024 the metric closest to listeners.
 
-    The authors' code cannot be installed beside a current torch. Where an ONNX export of the strong
-    learner (input: (1, time) at 16 kHz; output: one number) lies at `weights`, it is run; its
+    The authors' code cannot be installed together with a current torch. Instead, an ONNX export of the strong
+    learner (input: (1, time) at 16 kHz; output: one number) is used if there is one at `weights`. Its
     fingerprint is part of the version.
     """
 
     name = "utmos"
     title = "UTMOS"
     unit = "MOS"
-    range = (0.0, 6.0)  # a plain linear output, fitted to 1 .. 5
+    range = (0.0, 6.0)  # a linear output, fitted to 1 .. 5
     sample_rate = RATE
     needs_reference = False
     packages = ("onnxruntime",)
@@ -162,17 +164,17 @@ class UTMOS(Metric):
 
     @property
     def version(self) -> str:
-        """The weights are all that matters."""
+        """Return the fingerprint of the weights."""
         return f"utmos22 strong, weights {_fingerprint(self.weights)}"
 
     @property
     def weights(self) -> Path:
-        """utmos.onnx in the user's cache, below `rased`."""
+        """Return the path of utmos.onnx, in the folder `rased` of the user's cache."""
         cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
         return Path(cache).expanduser() / "rased" / "utmos.onnx"
 
     def unavailable(self) -> str:
-        """Package first, then the weights."""
+        """Return the missing package; if none, the missing weights."""
         return super().unavailable() or _missing_weights(self.weights, self.source)
 
     def measure(
@@ -183,13 +185,12 @@ class UTMOS(Metric):
 
 
 def windows(waveform: Float[np.ndarray, " time"]) -> Float[np.ndarray, "windows 144160"]:
-    """The stretches of 9.01 s that the network hears; a shorter waveform is repeated into one."""
+    """Return the windows of 9.01 s that the network gets; a shorter waveform is repeated to fill one."""
     if len(waveform) < WINDOW:
         return np.resize(waveform, (1, WINDOW))
     count = int(len(waveform) // RATE - WINDOW_SECONDS) + 1
-    # The package computes the end of a window in floating point and leaves out a window that comes
-    # out one sample short (those at 7 to 23 s, for instance). Everyone's published values do; so do
-    # ours.
+    # The package computes the end of a window in floating point and drops a window that comes out one sample
+    # short (for example those at 7 to 23 s). We do the same, because all published values do.
     starts = [
         RATE * second
         for second in range(count)
@@ -200,7 +201,7 @@ def windows(waveform: Float[np.ndarray, " time"]) -> Float[np.ndarray, "windows 
 
 @remember
 def p835(waveform: Float[np.ndarray, " time"]) -> tuple[float, float, float]:
-    """Signal, background and overall MOS of 16 kHz audio; three metrics share one run."""
+    """Return signal, background and overall MOS of 16 kHz audio; three metrics share one run."""
     raw = _run(DNSMOS.network, windows(_clipped(waveform)))
     sig, bak, ovrl = (
         float(np.polyval(polynomial, raw[:, part]).mean())
@@ -210,7 +211,7 @@ def p835(waveform: Float[np.ndarray, " time"]) -> tuple[float, float, float]:
 
 
 def _p808_features(window: Float[np.ndarray, "144160"]) -> Float[np.ndarray, "frames 120"]:
-    """Mel power in dB below the window's highest, at most 80 dB, scaled to -1 .. 1."""
+    """Return the mel power in dB relative to the maximum of the window, at least -80 dB, scaled to -1 .. 1."""
     power = mel_power(window[:-160], sample_rate=RATE, n_fft=321, hop_length=160, bands=120)
     level = 10 * np.log10(np.maximum(power, 1e-10))
     return ((np.maximum(level - level.max(), -80.0) + 40) / 40).astype(np.float32)

@@ -1,10 +1,10 @@
-"""What a recogniser still understands: word and character error rates.
+"""Word and character error rates of a speech recogniser on the estimate.
 
-Two references, two names: `wer` and `cer` compare with what was said, where the test set knows it;
-`dwer` and `dcer` (differential) with what the same recogniser hears in the target. The recogniser
-is PocketSphinx, whose English model comes with its package; its own error rate is high, so that
-differences between systems count, not the figures. Another recogniser is a subclass with another
-name and `transcribe`, announced as an entry point of the group `rased.metrics`:
+There are two references: `wer` and `cer` compare with the transcript, if the test set has one;
+`dwer` and `dcer` (differential) with the recogniser's output for the target. The recogniser
+is PocketSphinx, whose English model is part of its package. Its own error rate is high, so compare
+differences between systems, not absolute values. For another recogniser, write a subclass with another
+name and `transcribe`, and declare it as an entry point of the group `rased.metrics`:
 
     class WhisperWER(WER):
         name, title = "wer-whisper", "WER Whisper"
@@ -30,7 +30,7 @@ RATE = 16_000
 
 
 class _ErrorRate(Metric):
-    """Errors over the length of the reference, in words or characters; may exceed 1."""
+    """Errors divided by the length of the reference, in words or characters; may exceed 1."""
 
     direction = "lower"
     range = (0.0, float("inf"))
@@ -42,13 +42,13 @@ class _ErrorRate(Metric):
 
     @property
     def version(self) -> str:
-        """Recogniser and how text is normalised."""
+        """Return the recogniser and the text normalisation."""
         engine = super().version.partition(",")[0]
         return f"{engine}, features reset, lower case without punctuation"
 
     @staticmethod
     def transcribe(waveform: Float[np.ndarray, " time"]) -> str:
-        """What is heard in 16 kHz audio; equal input gives equal text, whatever came before."""
+        """Return the text in 16 kHz audio; equal input gives equal text, whatever was recognised before."""
         return call(recogniser.recognise, waveform)
 
     def _rate(self, estimate: Float[Tensor, " time"], reference: str) -> float:
@@ -62,7 +62,7 @@ class _ErrorRate(Metric):
 
 
 class WER(_ErrorRate):
-    """Word error rate against what was said."""
+    """Word error rate against the transcript."""
 
     name = "wer"
     title = "WER"
@@ -70,15 +70,15 @@ class WER(_ErrorRate):
     needs_text = True
 
     def compare(self, estimate: Float[Tensor, " time"], text: str) -> float:
-        """Errors in a word of the transcript; undefined without a word."""
+        """Return the errors per word of the transcript; undefined for an empty transcript."""
         reference = normalise(text)
         if not reference:
-            raise Undefined("the transcript has no word")
+            raise Undefined("the transcript has no words")
         return self._rate(estimate, reference)
 
 
 class CER(WER):
-    """Character error rate against what was said."""
+    """Character error rate against the transcript."""
 
     name = "cer"
     title = "CER"
@@ -86,7 +86,7 @@ class CER(WER):
 
 
 class DifferentialWER(_ErrorRate):
-    """Word error rate against what the recogniser hears in the target."""
+    """Word error rate against the recogniser's output for the target."""
 
     name = "dwer"
     title = "dWER"
@@ -94,16 +94,16 @@ class DifferentialWER(_ErrorRate):
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
-        """Errors in a word heard in the target; undefined where there is none."""
+        """Return the errors per word recognised in the target; undefined if there are none."""
         assert target is not None
         reference = normalise(self._heard(target))
         if not reference:
-            raise Undefined("the recogniser hears no word in the target")
+            raise Undefined("the recogniser finds no words in the target")
         return self._rate(estimate, reference)
 
 
 class DifferentialCER(DifferentialWER):
-    """Character error rate against what the recogniser hears in the target."""
+    """Character error rate against the recogniser's output for the target."""
 
     name = "dcer"
     title = "dCER"
@@ -111,7 +111,7 @@ class DifferentialCER(DifferentialWER):
 
 
 def normalise(text: str) -> str:
-    """Lower case, one space between words, no punctuation but apostrophes inside words.
+    """Convert to lower case, one space between words, no punctuation except apostrophes inside words.
 
     >>> normalise(" Don't -- STOP, 'now'! ")
     "don't stop now"

@@ -1,9 +1,9 @@
-"""Is it still the same voice: cosine of speaker embeddings by the weights of Resemblyzer.
+"""Speaker similarity: cosine of speaker embeddings, computed with the weights of Resemblyzer.
 
 Wan et al., "Generalized end-to-end loss for speaker verification", ICASSP 2018, as trained by
-Corentin Jemine for Resemblyzer (Apache-2.0). The network is written out here and loads the weights
-inside the `resemblyzer` package, whose own dependencies (webrtcvad, a C source without wheels; a
-backport of `typing`) do not install beside a current Python: install it without them.
+Corentin Jemine for Resemblyzer (Apache-2.0). The network is implemented here and loads the weights
+inside the `resemblyzer` package. Install that without its dependencies (webrtcvad, C code without
+wheels; a backport of `typing`), which do not install with a current Python.
 """
 
 from functools import lru_cache
@@ -19,9 +19,9 @@ from rased.metrics.mel import mel_power
 RATE = 16_000
 HOP, N_FFT, BANDS = 160, 400, 40
 PARTIAL = 160
-"""Frames of one embedding (1.6 s)."""
+"""Frames per embedding (1.6 s)."""
 STEP = 77
-"""Frames between embeddings: 1.3 in a second."""
+"""Frames between embeddings, for 1.3 embeddings per second."""
 COVERED = 0.75
 LOUD = 10 ** (-30 / 20)
 
@@ -29,9 +29,9 @@ LOUD = 10 ** (-30 / 20)
 class SpeakerSimilarity(Metric):
     """Cosine of the embeddings of estimate and target.
 
-    As Resemblyzer embeds an utterance (quiet signals raised to -30 dBFS, embeddings of 1.6 s, 1.3
-    in a second, averaged), but for its removal of pauses, which would cut the two signals at
-    different places.
+    Utterances are embedded as in Resemblyzer (quiet signals raised to -30 dBFS, embeddings of 1.6 s, 1.3
+    per second, averaged), but without its removal of pauses, which would cut the two signals at
+    different positions.
     """
 
     name = "speaker-similarity"
@@ -45,22 +45,22 @@ class SpeakerSimilarity(Metric):
 
     @property
     def version(self) -> str:
-        """Package, and where we differ."""
+        """Return the package version and our difference from the package."""
         return f"{super().version}, pauses kept"
 
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
-        """Between 0 and 1, as embeddings have no negative part."""
+        """Return a value between 0 and 1: embeddings have no negative components."""
         assert target is not None
         ours, theirs = embed(estimate.numpy()), embed(target.numpy())
         if not ours or not theirs:
-            raise Undefined("the network finds no voice")
+            raise Undefined("the network finds no speech")
         return min(1.0, float(np.dot(ours, theirs)))
 
 
 class Encoder(nn.Module):
-    """Mel spectrograms to embeddings of unit length; names as in the package's weights."""
+    """Maps mel spectrograms to embeddings of unit length; parameter names are those of the package's weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Encoder(nn.Module):
         self.linear = nn.Linear(256, 256)
 
     def forward(self, mel: Float[Tensor, "batch frames band"]) -> Float[Tensor, "batch 256"]:
-        """See above."""
+        """Return the embedding of each spectrogram."""
         _, (hidden, _) = self.lstm(mel)
         return nn.functional.normalize(self.linear(hidden[-1]).relu(), dim=1)
 
@@ -76,7 +76,7 @@ class Encoder(nn.Module):
 @remember
 @torch.inference_mode()
 def embed(waveform: Float[np.ndarray, " time"]) -> tuple[float, ...]:
-    """256 numbers of unit length; none where the network gives zeros."""
+    """Return 256 numbers of unit length; an empty tuple if the network gives zeros."""
     level = float(np.sqrt(np.mean(waveform.astype(np.float64) ** 2)))
     loud = waveform * max(1.0, LOUD / level)
     frames = -(-(len(loud) + 1) // HOP)

@@ -1,4 +1,4 @@
-"""Distances of spectra from the reference's: log-spectral distance, mel-cepstral distortion."""
+"""Spectral distances from the reference: log-spectral distance, mel-cepstral distortion."""
 
 import numpy as np
 from jaxtyping import Float
@@ -9,15 +9,15 @@ from rased.signal.features import mfcc, power
 from rased.signal.stft import STFT
 
 TRANSFORM = STFT(n_fft=512, hop_length=128, win_length=512, window="hann")
-"""32 ms every 8 ms at 16 kHz."""
+"""Window and hop: 32 ms every 8 ms at 16 kHz."""
 
 
 class LogSpectralDistance(Metric):
-    """Root mean square over frequency of the difference of log spectra in dB, mean over frames.
+    """Root mean square over frequency of the difference of log spectra in dB; mean over frames.
 
-    Gray and Markel, IEEE TASSP 24(5), 1976. Each spectrogram is confined to the 50 dB below its own
-    highest point, as in Habets, "Speech dereverberation using statistical reverberation models"
-    (2010): what nobody hears does not count.
+    Gray and Markel, IEEE TASSP 24(5), 1976. Each spectrogram is limited to the 50 dB below its own
+    maximum, as in Habets, "Speech dereverberation using statistical reverberation models"
+    (2010), so that inaudible differences do not count.
     """
 
     name = "lsd"
@@ -31,13 +31,13 @@ class LogSpectralDistance(Metric):
 
     @property
     def version(self) -> str:
-        """Our own definition, numbered."""
+        """Return our definition and its settings."""
         return f"rased 1, {self.dynamics_db:g} dB of dynamics, 32 ms every 8 ms"
 
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
-        """Distance in dB."""
+        """Return the distance in dB."""
         assert target is not None
         levels = []
         for signal in (estimate, target):
@@ -50,10 +50,10 @@ class LogSpectralDistance(Metric):
 class MelCepstralDistortion(Metric):
     """Distance of mel cepstra in dB without the zeroth coefficient: Kubichek, PACRIM 1993.
 
-    10 / ln 10 * sqrt(2 * sum over d = 1 .. 24 of the squared difference), mean over frames: for
-    coefficients on Kubichek's scale, (2 / K) * sum over K = 40 mel bands of ln |X_k| cos(d (k - 1/2)
-    pi / K). Signals are compared frame by frame, without time warping; values from vocoder
-    features and from warped frames, as speech synthesis prints them, are on another scale.
+    10 / ln 10 * sqrt(2 * sum over d = 1 .. 24 of the squared difference), mean over frames, for
+    coefficients on Kubichek's scale: (2 / K) * sum over K = 40 mel bands of ln |X_k| cos(d (k - 1/2)
+    pi / K). Signals are compared frame by frame, without time warping. Values in papers on speech synthesis, from
+    vocoder features and warped frames, are on another scale.
     """
 
     name = "mcd"
@@ -68,13 +68,13 @@ class MelCepstralDistortion(Metric):
 
     @property
     def version(self) -> str:
-        """Our own definition, numbered."""
+        """Return our definition and its settings."""
         return f"rased 1, {self.coefficients} coefficients of {self.bands} bands, 32 ms every 8 ms"
 
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
-        """Distance in dB."""
+        """Return the distance in dB."""
         assert target is not None
         assert self.sample_rate is not None
         cepstra = [
@@ -86,6 +86,6 @@ class MelCepstralDistortion(Metric):
             )[0, 1:].double()
             for signal in (estimate, target)
         ]
-        # Orthonormal coefficients of log power are sqrt(2 K) times Kubichek's.
+        # Orthonormal DCT coefficients of log power are sqrt(2 K) times Kubichek's.
         square = (cepstra[0] - cepstra[1]).square().sum(0) / self.bands
         return float(10 / np.log(10) * square.sqrt().mean())

@@ -1,8 +1,8 @@
 """Speech-to-reverberation modulation energy ratio, without a reference.
 
 Falk, Zheng, Chan, "A non-intrusive quality and intelligibility measure of reverberant and
-dereverberated speech", IEEE TASLP 18(7), 2010, doi:10.1109/TASL.2010.2052247. The package that
-carries it (SRMRpy) is not on PyPI, and torchmetrics' needs torchaudio.
+dereverberated speech", IEEE TASLP 18(7), 2010, doi:10.1109/TASL.2010.2052247. Implemented here because the
+package SRMRpy is not on PyPI, and the version in torchmetrics needs torchaudio.
 """
 
 from functools import lru_cache
@@ -16,9 +16,9 @@ from rased.metrics.base import Metric
 RATE = 16_000
 BANDS, LOWEST_HZ = 23, 125.0
 MODULATION_HZ = 4.0 * 32.0 ** (np.arange(8) / 7)
-"""Centres of the modulation filters, 4 to 128 Hz."""
+"""Centre frequencies of the modulation filters, 4 to 128 Hz."""
 WINDOW, HOP = 4096, 1024
-"""256 and 64 ms at 16 kHz."""
+"""Window and hop: 256 and 64 ms at 16 kHz."""
 _Q = 2.0
 # Glasberg and Moore: ERB = f / 9.26449 + 24.7 Hz.
 _EAR_Q, _NARROWEST = 9.26449, 24.7
@@ -28,9 +28,9 @@ class SRMR(Metric):
     """Speech-to-reverberation modulation energy ratio.
 
     Energy of slow modulations (four filters, 4 to 18 Hz) of 23 gammatone envelopes over that of
-    fast ones, which reverberation adds. Falls with noise as well; differs between voices: compare
-    on one list only. Neither voice activity detection nor the normalisation of 2014 (SRMRnorm).
-    The slow, unnormalised variant of SRMRpy; torchmetrics differs by less than 1e-4 of the value.
+    fast modulations, which reverberation adds. It also falls with noise, and depends on the speaker: compare
+    only on the same test set. Without voice activity detection and without the normalisation of 2014 (SRMRnorm).
+    Same as the slow, unnormalised variant of SRMRpy; torchmetrics differs by less than 1e-4 of the value.
     """
 
     name = "srmr"
@@ -44,13 +44,13 @@ class SRMR(Metric):
 
     @property
     def version(self) -> str:
-        """Our own code, numbered, and the variant."""
+        """Return our version and the variant."""
         return "rased 1, 23 bands, modulations 4 to 128 Hz, no normalisation"
 
     def measure(
         self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
     ) -> float:
-        """A ratio of energies."""
+        """Return a ratio of energies."""
         energy = modulation_energy(estimate.double().numpy())
         share = energy.sum(1).cumsum() / energy.sum()
         bandwidth = _erb(_centres())[int(np.argmax(share > 0.9))]
@@ -60,7 +60,7 @@ class SRMR(Metric):
 
 
 def modulation_energy(signal: Float[np.ndarray, " time"]) -> Float[np.ndarray, "band modulation"]:
-    """Mean energy in Hamming windows of 256 ms, lowest gammatone band and slowest modulation first."""
+    """Return the mean energy in Hamming windows of 256 ms, by gammatone band (low to high) and modulation."""
     from scipy.signal import hilbert, sosfilt
 
     weight = (0.54 - 0.46 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)) ** 2
@@ -80,7 +80,7 @@ def _erb(hertz: Float[np.ndarray, " band"]) -> Float[np.ndarray, " band"]:
 
 
 def _centres() -> Float[np.ndarray, " band"]:
-    """Centres on the ERB scale from 125 Hz up, the 24th of which would be half the sample rate."""
+    """Return centre frequencies on the ERB scale from 125 Hz up; the 24th would be half the sample rate."""
     shift = _EAR_Q * _NARROWEST
     steps = np.arange(BANDS) / BANDS
     low, high = np.log(LOWEST_HZ + shift), np.log(RATE / 2 + shift)
@@ -89,7 +89,7 @@ def _centres() -> Float[np.ndarray, " band"]:
 
 @lru_cache(maxsize=1)
 def _gammatones() -> Float[np.ndarray, "band 4 6"]:
-    """Gammatone filters of fourth order, gain 1 at their centres: Slaney, Apple TR 35, 1993."""
+    """Return gammatone filters of fourth order with gain 1 at their centres (Slaney, Apple TR 35, 1993)."""
     angle = 2 * np.pi * _centres() / RATE
     radius = np.exp(-1.019 * 2 * np.pi * _erb(_centres()) / RATE)
     sections = np.zeros((BANDS, 4, 6))
@@ -109,7 +109,7 @@ def _gammatones() -> Float[np.ndarray, "band 4 6"]:
 
 @lru_cache(maxsize=1)
 def _modulation_filters() -> Float[np.ndarray, "modulation 6"]:
-    """Resonators of second order with a quality of 2."""
+    """Return second-order resonators with a quality factor of 2."""
     centre = np.tan(np.pi * MODULATION_HZ / RATE)
     width = centre / _Q
     zero = np.zeros_like(centre)

@@ -144,7 +144,7 @@ def test_another_rate_is_refused_not_resampled(name, in_babble, spoken):
     if metric(name).sample_rate is None:
         assert score(name, in_babble, spoken, 48_000).status == "ok"
     else:
-        with pytest.raises(RasedError, match="defined at 16000 Hz and was given 48000 Hz"):
+        with pytest.raises(RasedError, match="defined at 16000 Hz, but was given 48000 Hz"):
             score(name, in_babble, spoken, 48_000)
 
 
@@ -264,4 +264,4 @@ def test_a_broken_plug_in_is_named(tmp_path):
     _package(tmp_path, "impostor = peaks:Impostor")
     done = _python(tmp_path, "import rased.metrics")
     assert "RasedError: the metric 'impostor' of the package 'peaks' cannot be used" in done.stderr
-    assert "there is a metric 'pesq-wb' already" in done.stderr
+    assert "the metric name 'pesq-wb' is taken" in done.stderr

@@ -98,4 +98,4 @@ def test_what_is_heard_is_what_a_fresh_recogniser_hears_in_any_order():
 def test_a_target_without_words_is_no_reference(spoken):
     tone = 0.1 * torch.sin(2 * torch.pi / 8 * torch.arange(len(spoken)))
     outcome = metric("dwer")(estimate=spoken, target=tone, sample_rate=16_000)
-    assert outcome.status == "undefined: the recogniser hears no word in the target"
+    assert outcome.status == "undefined: the recogniser finds no words in the target"
