@@ -91,11 +91,11 @@ def test_keyword_arguments_override_what_the_yaml_says():
 @pytest.mark.parametrize(
     ("name", "overrides", "sentence"),
     [
-        ("gtcnr", {}, "there is no architecture 'gtcnr'; did you mean 'gtcrn'"),
+        ("gtcnr", {}, "unknown architecture 'gtcnr'; did you mean 'gtcrn'"),
         ("gtcrn", {"chanels": 8}, "did you mean 'channels'?"),
         ("lstm-psm", {"hiden": 8}, "did you mean 'hidden'?"),
         ("gtcrn", {"channels": "many"}, "channels"),
-        ("../data/mini", {}, "there is no architecture"),
+        ("../data/mini", {}, "unknown architecture"),
     ],
 )
 def test_what_cannot_be_made_is_one_sentence(name, overrides, sentence):

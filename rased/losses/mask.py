@@ -1,4 +1,4 @@
-"""Losses on what the network puts out (a mask, a log-power), and on what a mask gives."""
+"""Losses on the output of the network (a mask, a log-power), and on the masked spectrum."""
 
 import torch
 from jaxtyping import Float
@@ -11,16 +11,16 @@ from rased.signal.features import power
 
 
 class OutputMSE(Loss):
-    """Mean squared difference of the network's output and its ideal.
+    """Mean squared difference between the output of the network and the ideal output.
 
-    With a mask: mask approximation; with a log-power: regression as in Xu 2014. A complex output counts by
-    the distance in the complex plane.
+    With a mask, this is mask approximation; with a log-power, regression as in Xu 2014. For a complex output, it is
+    the squared distance in the complex plane.
     """
 
     domain = "output"
 
     def forward(self, *, estimate: Tensor, target: Tensor) -> Float[Tensor, ""]:
-        """At least 0."""
+        """Return a value of at least 0."""
         difference = estimate - target
         if difference.is_complex():
             return torch.view_as_real(difference).square().sum(-1).mean()
@@ -32,12 +32,12 @@ class PhaseSensitiveApproximation(SpectralLoss):
 
     H. Erdogan, J. R. Hershey, S. Watanabe, J. Le Roux, "Phase-sensitive and recognition-boosted
     speech separation using deep recurrent neural networks", ICASSP 2015:
-    (|E| - |S| cos(arg S - arg E))^2, where E has the phase of the noisy spectrum. Beyond the paper,
-    the target is kept above zero as its masks are.
+    (|E| - |S| cos(arg S - arg E))^2, where E has the phase of the noisy spectrum. Unlike in the paper,
+    the target is limited to non-negative values, as its masks are.
     """
 
     def forward(self, *, estimate: Spectrum, target: Spectrum) -> Float[Tensor, ""]:
-        """At least 0."""
+        """Return a value of at least 0."""
         magnitude = (power(estimate) + FLOOR).sqrt()
         direction = (estimate / magnitude).detach()
         projected = (target * direction.conj()).real.clamp(min=0.0)

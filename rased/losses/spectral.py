@@ -1,4 +1,4 @@
-"""Losses on the complex spectrum, and the wrapper that lets them compare waveforms."""
+"""Losses on the complex spectrum, and a wrapper that applies them to waveforms."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,11 @@ from rased.signal.features import power
 from rased.signal.stft import STFT
 
 FLOOR = 1e-8
-"""Power below which a bin counts as silent."""
+"""A bin with less power counts as silent."""
 
 
 class SpectralLoss(Loss):
-    """Base of the losses on complex spectra (batch, freq, frames)."""
+    """Base class of losses on complex spectra (batch, freq, frames)."""
 
     domain = "spectrum"
 
@@ -26,7 +26,7 @@ class Magnitude(SpectralLoss):
     """Mean squared difference of the magnitudes."""
 
     def forward(self, *, estimate: Spectrum, target: Spectrum) -> Float[Tensor, ""]:
-        """At least 0."""
+        """Return a value of at least 0."""
         return (_magnitude(estimate) - _magnitude(target)).square().mean()
 
 
@@ -34,15 +34,15 @@ class LogMagnitude(SpectralLoss):
     """Mean absolute difference of the natural logarithms of the magnitudes."""
 
     def forward(self, *, estimate: Spectrum, target: Spectrum) -> Float[Tensor, ""]:
-        """At least 0; power below `FLOOR` counts as `FLOOR`."""
+        """Return a value of at least 0; power below `FLOOR` counts as `FLOOR`."""
         return (_magnitude(estimate).log() - _magnitude(target).log()).abs().mean()
 
 
 class LogPower(SpectralLoss):
-    """Mean squared difference of the log-powers (Xu, Du, Dai, Lee, IEEE SPL 2014): the log-spectral distance."""
+    """Mean squared difference of log-powers (Xu, Du, Dai, Lee, IEEE SPL 2014): a log-spectral distance."""
 
     def forward(self, *, estimate: Spectrum, target: Spectrum) -> Float[Tensor, ""]:
-        """At least 0; power below `FLOOR` counts as `FLOOR`."""
+        """Return a value of at least 0; power below `FLOOR` counts as `FLOOR`."""
         return (2 * (_magnitude(estimate).log() - _magnitude(target).log())).square().mean()
 
 
@@ -50,24 +50,24 @@ class ComplexMSE(SpectralLoss):
     """Mean squared distance in the complex plane."""
 
     def forward(self, *, estimate: Spectrum, target: Spectrum) -> Float[Tensor, ""]:
-        """At least 0."""
+        """Return a value of at least 0."""
         return torch.view_as_real(estimate - target).square().sum(-1).mean()
 
 
 class CompressedSpectrum(SpectralLoss):
-    """Magnitudes and complex values after power-law compression, mixed.
+    """Weighted sum of magnitude and complex distances after power-law compression.
 
     S. Braun, I. Tashev, "Data augmentation and loss normalization for deep noise suppression", SPECOM 2020
-    (arXiv 2008.06412): (1 - alpha) | |E|^c - |S|^c |^2 + alpha | |E|^c e^(j arg E) - |S|^c e^(j arg S) |^2, the
-    pair divided by the level of the target first. Here that level is the rms of the target's spectrum and no
-    active level.
+    (arXiv 2008.06412): (1 - alpha) | |E|^c - |S|^c |^2 + alpha | |E|^c e^(j arg E) - |S|^c e^(j arg S) |^2, after
+    dividing both spectra by the level of the target. The level is the rms of the target's spectrum here, not an
+    active speech level.
 
     Args:
         exponent: c.
         complex_share: alpha.
-        normalise: divide both by the rms of each target, so that quiet mixtures count like loud ones.
-        asymmetry: factor on the difference of the magnitudes where the estimate falls short of the target: above 1,
-            speech that is taken away costs more than noise that stays (Wang et al., "VoiceFilter-Lite",
+        normalise: divide both by the rms of each target, so that quiet mixtures have the same weight as loud ones.
+        asymmetry: factor on the magnitude difference where the estimate is below the target. Above 1,
+            removing speech costs more than leaving noise (Wang et al., "VoiceFilter-Lite",
             Interspeech 2020, arXiv 2009.04323, g_asym).
     """
 
@@ -83,7 +83,7 @@ class CompressedSpectrum(SpectralLoss):
         self.asymmetry = asymmetry
 
     def forward(self, *, estimate: Spectrum, target: Spectrum) -> Float[Tensor, ""]:
-        """At least 0."""
+        """Return a value of at least 0."""
         if self.normalise:
             gain = power(target).mean((1, 2), keepdim=True).clamp(min=_QUIETEST).rsqrt()
             estimate, target = estimate * gain, target * gain
@@ -101,10 +101,10 @@ class CompressedSpectrum(SpectralLoss):
 
 
 class OnSTFT(Loss):
-    """A spectral loss on the spectra of the waveforms, as they are heard.
+    """Applies a spectral loss to the spectra of two waveforms.
 
     Args:
-        loss: what compares the spectra.
+        loss: the spectral loss.
         stft: the transform.
     """
 
@@ -114,28 +114,28 @@ class OnSTFT(Loss):
 
     @property
     def label(self) -> str:
-        """That of the spectral loss."""
+        """Return the label of the spectral loss."""
         return self.loss.label
 
     def forward(self, *, estimate: Waveform, target: Waveform) -> Float[Tensor, ""]:
-        """As the spectral loss."""
+        """Return the value of the spectral loss."""
         return self.loss(estimate=self.stft.analysis(estimate), target=self.stft.analysis(target))
 
 
 class MultiResolutionSTFT(Loss):
-    """Spectral convergence and log-magnitude, averaged over several transforms.
+    """Spectral convergence and log-magnitude distance, averaged over several transforms.
 
-    R. Yamamoto, E. Song, J.-M. Kim, "Parallel WaveGAN", ICASSP 2020 (arXiv 1910.11480). The window here is Hann
-    and the transform this project's; each resolution is (n_fft, hop_length, win_length) in samples. The convergence
-    is the distance of the magnitudes over the norm of the louder of the two, of the target in the paper: the same
-    where the estimate is not louder, and never more than 1 where the target is silent. What is quieter than 1e-6 in
-    its mean power counts as that.
+    R. Yamamoto, E. Song, J.-M. Kim, "Parallel WaveGAN", ICASSP 2020 (arXiv 1910.11480). The window is Hann, and the
+    transform is `STFT`; each resolution is (n_fft, hop_length, win_length) in samples. The convergence divides
+    the distance of the magnitudes by the norm of the louder signal, instead of the target as in the paper. This is
+    the same unless the estimate is louder, and is at most 1 for a silent target. The mean power in the denominator
+    is at least 1e-6.
 
     Args:
-        resolutions: [n_fft, hop_length, win_length] of each.
+        resolutions: [n_fft, hop_length, win_length] of each transform.
 
     Raises:
-        RasedError: no resolution, or one that does not fit.
+        RasedError: no resolution, or an invalid one.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class MultiResolutionSTFT(Loss):
         self.log_magnitude = LogMagnitude()
 
     def forward(self, *, estimate: Waveform, target: Waveform) -> Float[Tensor, ""]:
-        """At least 0."""
+        """Return a value of at least 0."""
         terms = [
             self._one(stft.analysis(estimate), stft.analysis(target)) for stft in self.transforms
         ]
@@ -170,9 +170,9 @@ class MultiResolutionSTFT(Loss):
 
 
 _QUIETEST = 1e-6
-"""Mean power of a spectrum below which its level is not made up for."""
+"""Smallest mean power of a spectrum that is used for normalisation."""
 
 
 def _magnitude(spectrum: Spectrum) -> Bins:
-    """sqrt(power + FLOOR): its gradient is finite everywhere, its powers too."""
+    """Return sqrt(power + FLOOR), whose gradient is finite everywhere."""
     return (power(spectrum) + FLOOR).sqrt()

@@ -1,4 +1,4 @@
-"""Losses on the waveform; the ratios are those of `rased.signal.ratios`."""
+"""Losses on the waveform; the ratios are defined in `rased.signal.ratios`."""
 
 import torch
 from jaxtyping import Float
@@ -13,7 +13,7 @@ class SISDR(Loss):
     """Negative scale-invariant SDR in dB (Le Roux, Wisdom, Erdogan, Hershey, ICASSP 2019).
 
     Args:
-        threshold_db: ratio beyond which nothing more is gained, softly; None for none.
+        threshold_db: soft upper limit of the ratio; None: no limit.
     """
 
     optimises = ("si-sdr",)
@@ -23,7 +23,7 @@ class SISDR(Loss):
         self.threshold_db = threshold_db
 
     def forward(self, *, estimate: Waveform, target: Waveform) -> Float[Tensor, ""]:
-        """Between -100 and 100; 100 where one of the two is silent."""
+        """Return a value between -100 and 100; 100 if one of the signals is silent."""
         ratio = ratios.si_sdr(estimate=estimate, target=target)
         return -_softly_limited(ratio, self.threshold_db).mean()
 
@@ -32,9 +32,9 @@ class SNR(Loss):
     """Negative SNR in dB: unlike SI-SDR, the level of the estimate counts.
 
     Args:
-        threshold_db: ratio beyond which nothing more is gained, softly (Wisdom et al., "Unsupervised
+        threshold_db: soft upper limit of the ratio (Wisdom et al., "Unsupervised
             sound separation using mixture invariant training", NeurIPS 2020, arXiv 2006.12701: 30 dB);
-            None for none.
+            None: no limit.
     """
 
     optimises = ("snr", "si-sdr")
@@ -44,7 +44,7 @@ class SNR(Loss):
         self.threshold_db = threshold_db
 
     def forward(self, *, estimate: Waveform, target: Waveform) -> Float[Tensor, ""]:
-        """Between -100 and 100; 100 where the target is silent."""
+        """Return a value between -100 and 100; 100 if the target is silent."""
         ratio = ratios.snr(estimate=estimate, target=target)
         return -_softly_limited(ratio, self.threshold_db).mean()
 
@@ -53,14 +53,14 @@ class L1(Loss):
     """Mean absolute difference of the samples."""
 
     def forward(self, *, estimate: Waveform, target: Waveform) -> Float[Tensor, ""]:
-        """At least 0, in units of full scale."""
+        """Return a value of at least 0, in units of full scale."""
         return (estimate - target).abs().mean()
 
 
 def _softly_limited(
     ratio_db: Float[Tensor, " batch"], threshold_db: float | None
 ) -> Float[Tensor, " batch"]:
-    """-10 log10(10^(-ratio / 10) + 10^(-threshold / 10)): the noise never counts as less than the threshold."""
+    """Return -10 log10(10^(-ratio / 10) + 10^(-threshold / 10)), which is at most the threshold."""
     if threshold_db is None:
         return ratio_db
     limit = torch.full_like(ratio_db, -threshold_db / 10)

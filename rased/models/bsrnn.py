@@ -1,17 +1,19 @@
-"""BSRNN: the spectrum in bands, LSTMs along frames and across bands in turn, a complex mask and a residual.
+"""BSRNN: band splitting, LSTMs along frames and across bands in turn, a complex mask and a residual.
 
 Paper: Yu, Chen, Luo, Gu and Weng, "High fidelity speech enhancement with band-split RNN", Interspeech 2023,
-arXiv:2212.00406; bands by Yu and Luo, "Efficient monaural speech enhancement with
-universal sample rate band-split RNN", ICASSP 2023, doi:10.1109/ICASSP49357.2023.10096020: 200 Hz wide to 4 kHz,
-500 Hz to 7 kHz, 2 kHz to 21 kHz, and the rest. The authors published no code.
-Here: as ESPnet's BSRNN (espnet2/enh/layers/bsrnn.py), which is held to its output: both ways along the frames with
-norms of the whole utterance ("GN" there), and forwards with norms of a frame ("cfLN"). New here: norms of the past,
-which stream and keep the level; compressed input; masks that begin near 1, and residuals at 0. The LSTMs across bands
-read all bands both ways; the paper reads the high ones of its 48 kHz one way. GitHub sungwon23/BSRNN is another
-network: all layers along the frames before all across the bands, and a filter over three bins.
+arXiv:2212.00406; bands from Yu and Luo, "Efficient monaural speech enhancement with
+universal sample rate band-split RNN", ICASSP 2023, doi:10.1109/ICASSP49357.2023.10096020: 200 Hz wide up to 4 kHz,
+500 Hz up to 7 kHz, 2 kHz up to 21 kHz, and one for the rest. The authors published no code.
+Differences: follows ESPnet's BSRNN (espnet2/enh/layers/bsrnn.py), with whose output tests compare: bidirectional along
+the frames with norms of the whole utterance ("GN" in ESPnet), or unidirectional with norms of a frame ("cfLN"). New
+here: norms of the past, which stream and preserve the level; compressed input; masks that start near 1, and residuals
+that start at 0. The LSTMs across bands are bidirectional over all bands; in the paper, the high bands at 48 kHz are
+unidirectional. GitHub sungwon23/BSRNN is another network: all layers along frames come before all layers across
+bands, and it filters over three bins.
 Parameters and MACs, with bands padded to the widest, at 16 kHz and 62.5 frames a second: 4.05 M and 4.5 G/s for 64
-channels and 6 layers both ways (bsrnn-offline), 1.06 M and 0.97 G/s for 32 and 5 (bsrnn-offline-small); forwards 1.00 M
-and 0.88 G/s for 32 and 6 (bsrnn), 0.53 M and 0.36 G/s for 24 and 4 (bsrnn-small). The papers have other sizes.
+channels and 6 bidirectional layers (bsrnn-offline), 1.06 M and 0.97 G/s for 32 and 5 (bsrnn-offline-small);
+unidirectional 1.00 M and 0.88 G/s for 32 and 6 (bsrnn), 0.53 M and 0.36 G/s for 24 and 4 (bsrnn-small). The papers
+use other sizes.
 """
 
 from collections.abc import Iterable
@@ -31,11 +33,11 @@ from rased.signal.features import power_law
 from rased.signal.state import joined, numbered, parted
 
 _EDGES = [*range(200, 4_001, 200), *range(4_500, 7_001, 500), *range(9_000, 21_001, 2_000)]
-"""Upper ends of the bands, in Hz."""
+"""Upper edges of the bands, in Hz."""
 
 
 def band_widths(freq: int, sample_rate: int) -> list[int]:
-    """Bins of each band: those above the end of the one before, up to its own; the last has the rest.
+    """Return the number of bins in each band; the last band contains all remaining bins.
 
     >>> band_widths(257, 16_000)
     [7, 6, 7, 6, 7, 6, 6, 7, 6, 7, 6, 6, 7, 6, 7, 6, 6, 7, 6, 7, 16, 16, 16, 16, 16, 16, 32]
@@ -46,19 +48,19 @@ def band_widths(freq: int, sample_rate: int) -> list[int]:
 
 
 class BSRNN(Network):
-    """Split, LSTMs along and across, merge.
+    """Band split, LSTMs along frames and across bands, band merge.
 
     Args:
         inputs: real parts of all bins, then imaginary parts (features: [complex]).
         outputs: the same (target: complex).
-        channels: of each band.
-        hidden: of each LSTM and direction; None: twice the channels.
-        layers: pairs of LSTMs, one along the frames and one across the bands.
-        bidirectional: whether the frames are also read backwards (not causal).
-        norm: what the norms take their mean and variance from: the whole utterance (not causal), the past, a frame.
-        residual: whether a spectrum is added to the masked one.
-        compression: exponent of the magnitudes that the bands are made from; 1: as they are.
-        sample_rate: Hz, for the edges of the bands.
+        channels: channels of each band.
+        hidden: hidden size of each LSTM and direction; None: twice the channels.
+        layers: number of pairs of LSTMs, one along the frames and one across the bands.
+        bidirectional: also read the frames backwards (not causal).
+        norm: what norms take mean and variance from: the whole utterance (not causal), the past, or a frame.
+        residual: add a spectrum to the masked one.
+        compression: exponent of the magnitudes at the input of the bands; 1: no compression.
+        sample_rate: sample rate in Hz, for the edges of the bands.
     """
 
     paper = (
@@ -83,7 +85,7 @@ class BSRNN(Network):
         super().__init__()
         if inputs != outputs or outputs % 2:
             raise RasedError(
-                f"BSRNN maps complex spectra to complex spectra, and sees {inputs} numbers for {outputs}: choose "
+                f"BSRNN maps complex spectra to complex spectra, but gets {inputs} inputs for {outputs} outputs: use "
                 "features: {kinds: [complex]}, no context, no noise estimate, and target: complex."
             )
         self.causal = not bidirectional and norm != "utterance"
@@ -103,14 +105,14 @@ class BSRNN(Network):
         self.merge = BandMerge(self.widths, channels, 4 * channels, heads=heads, scope=norm)
         with (
             torch.no_grad()
-        ):  # behind half open gates the mask begins near 1, and the residual at 0
+        ):  # with gates at one half, the mask starts near 1 and the residual at 0
             self.merge.bias[::2, 0, 0] = 2.0
             self.merge.weight[:, 1:, 0] = 0.0
 
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
-        """Split, alternate, merge, mask and add."""
+        """Process frames, continuing from `state`."""
         numbers = rearrange(frames.float(), "n t (part f) -> n t f part", part=2)
         noisy = torch.view_as_complex(numbers.contiguous())
         seen = noisy if self.compression == 1.0 else power_law(noisy, self.compression)
@@ -126,7 +128,7 @@ class BSRNN(Network):
         return output, joined(after)
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Of the norms, and of the LSTMs along the frames."""
+        """Return the states of the norms, and of the LSTMs along the frames."""
         return joined(
             {
                 "split": self.split.initial_state(batch, like),
@@ -142,7 +144,7 @@ class BSRNN(Network):
     def _alternate(
         self, bands: Float[Tensor, "band batch frames channel"], along: State, across: State
     ) -> tuple[Float[Tensor, "band batch frames channel"], State, State]:
-        """One LSTM along the frames, one across the bands, and so on."""
+        """Apply the LSTMs along the frames and across the bands in turn."""
         along_parts, across_parts = parted(along), parted(across)
         after_along, after_across = {}, {}
         for index, (path, other) in enumerate(zip(self.along, self.across, strict=True)):

@@ -1,12 +1,12 @@
-"""CRN: convolutions down the frequencies, two LSTMs over the frames, convolutions back up, for magnitudes or masks.
+"""CRN: a convolutional encoder over frequency, two LSTMs over time, a convolutional decoder, for magnitudes or masks.
 
 Paper: Tan and Wang, "A convolutional recurrent neural network for real-time speech enhancement", Interspeech 2018,
 doi:10.21437/Interspeech.2018-1405.
-Here: as the authors' code (GitHub JupiterEthan/CRN-causal), where a skip is activated again beside what comes up; any
-number of bins and channels, of which the paper has 161 and five layers of 16 to 256. There the first frame that comes
-out of each transposed convolution is zero; here it is made of silence and the first frame, so that the first five
-frames differ. The softplus at the end stands in the target (magnitude); the same network gives masks. Around it, in
-configs/model/crn.yaml: as GCRN, whose authors these are.
+Differences: follows the authors' code (GitHub JupiterEthan/CRN-causal), which applies the activation to skip
+connections again. Any number of bins and channels; the paper has 161 bins and five layers of 16 to 256 channels. In
+the authors' code, the first output frame of each transposed convolution is zero; here it is computed from silence and
+the first frame, so the first five frames differ. The softplus at the end is part of the target (magnitude); the same
+network also gives masks. Transform and level in configs/model/crn.yaml are those of GCRN, by the same authors.
 Parameters: 17.6 M at the paper's sizes; MACs: 2.15 G/s at 100 frames a second.
 """
 
@@ -33,7 +33,7 @@ class CRN(Network):
     Args:
         inputs: magnitudes of all bins (features: [magnitude]).
         outputs: the same number.
-        channels: of the encoder's layers, each of which halves the bins.
+        channels: channels of the encoder's layers, each of which halves the bins.
     """
 
     paper = (
@@ -51,7 +51,7 @@ class CRN(Network):
         super().__init__()
         if inputs != outputs:
             raise RasedError(
-                f"CRN maps bins to as many bins, and sees {inputs} numbers for {outputs}: choose features: "
+                f"CRN has as many outputs as inputs, but gets {inputs} inputs for {outputs} outputs: choose features: "
                 "{kinds: [magnitude]}, no context, no noise estimate, and a real target."
             )
         self.sizes = [outputs]
@@ -79,7 +79,7 @@ class CRN(Network):
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
-        """Encode, remember, decode."""
+        """Process frames, continuing from `state`."""
         parts, after = parted(state), {}
         skips, after["down"] = self._encode(frames[:, None], parts["down"])
         inner = rearrange(skips[-1], "n c t f -> n t (c f)")
@@ -89,7 +89,7 @@ class CRN(Network):
         return output, joined(after)
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Silence, and zeros for the LSTMs."""
+        """Return silence for the convolutions, and zeros for the LSTMs."""
         return joined(
             {
                 "down": _silence(self.down, batch, self.sizes[:-1], like),
@@ -101,7 +101,7 @@ class CRN(Network):
     def _encode(
         self, bins: Float[Tensor, "batch 1 frames freq"], state: State
     ) -> tuple[list[Tensor], State]:
-        """Output of every layer."""
+        """Return the outputs of all layers."""
         skips, parts, after = [], parted(state), {}
         for index, (conv, norm) in enumerate(zip(self.down, self.down_norms, strict=True)):
             bins, after[str(index)] = conv(bins, parts[str(index)])
@@ -115,7 +115,7 @@ class CRN(Network):
         skips: list[Tensor],
         state: State,
     ) -> tuple[Float[Tensor, "batch frames freq"], State]:
-        """One layer for each skip, from the innermost; the last is not activated."""
+        """Decode with one layer per skip connection, innermost first; the last has no activation."""
         parts, after = parted(state), {}
         bins = torch.cat([bins, skips[-1]], dim=1)
         for i, (conv, norm) in enumerate(zip(self.up, self.up_norms, strict=True)):

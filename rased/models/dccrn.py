@@ -1,12 +1,12 @@
-"""DCCRN: complex convolutions down the frequencies, complex LSTMs, complex convolutions back up to a bounded mask.
+"""DCCRN: a complex convolutional encoder over frequency, complex LSTMs, a complex decoder to a bounded mask.
 
 Paper: Hu, Liu, Lv, Xing, Zhang, Fu, Wu, Zhang and Xie, "DCCRN: deep complex convolution recurrent network for
 phase-aware speech enhancement", Interspeech 2020, arXiv:2008.00264.
-Here: the paper's DCCRN-CL with its mask E (the tanh of a magnitude, and a phase), as the authors' code (GitHub
-huyanxin/DeepComplexCRN) but for one thing: each of their layers up sees one frame ahead, six frames in all, and ours
-see none, so that the network streams. `lookahead` brings theirs back, for whole utterances; so it is held to their
-output. As there, batch norms are real, and the lowest bin is left out and silent in the mask. Their way back to the
-waveform weighs the lowest and highest bin otherwise (a pseudo-inverse). A fresh mask lies around 1.
+Differences: the paper's DCCRN-CL with its mask E (the tanh of the magnitude, and a phase), following the authors' code
+(GitHub huyanxin/DeepComplexCRN) with one exception: each decoder layer of theirs looks one frame ahead, six frames in
+total; ours do not, so that the network streams. `lookahead` restores theirs, for whole utterances; tests compare it
+with their output. As in their code, batch norms are real, and the lowest bin is left out and zero in the mask. Their
+inverse transform weights the lowest and highest bin differently (a pseudo-inverse). A new mask is close to 1.
 Parameters: 3.67 M at the paper's sizes (published 3.7 M); MACs: 8.5 G/s at 160 frames a second.
 """
 
@@ -29,11 +29,11 @@ from rased.signal.state import State, joined, numbered, parted
 
 KERNEL = (2, 5)
 _TINY = 1e-8
-"""Keeps the gradient of a magnitude finite at 0."""
+"""Added under the square root of a magnitude, so that its gradient is finite at 0."""
 
 
 class Down(nn.Module):
-    """Complex convolution in steps of two bins, batch normalisation, PReLU."""
+    """Complex convolution with a stride of two bins, batch normalisation, PReLU."""
 
     def __init__(self, channels: int, outputs: int) -> None:
         super().__init__()
@@ -45,19 +45,19 @@ class Down(nn.Module):
     def forward(
         self, bins: Float[Tensor, "batch channel frames freq"], state: State
     ) -> tuple[Float[Tensor, "batch outputs frames half_freq"], State]:
-        """From the frames of `state`."""
+        """Process frames, continuing from `state`."""
         bins, state = self.conv(bins, state)
         return self.activation(self.norm(bins)), state
 
 
 class Up(nn.Module):
-    """Transposed complex convolution to twice the bins, and (unless it is the last) batch normalisation and PReLU.
+    """Transposed complex convolution that doubles the bins, batch normalisation and PReLU (except in the last layer).
 
     Args:
-        channels: channels in, those of the skip included.
-        outputs: channels out.
-        lookahead: whether a frame is made of itself and the next one, instead of the one before.
-        last: whether nothing follows.
+        channels: input channels, including the skip connection.
+        outputs: output channels.
+        lookahead: compute a frame from itself and the next one, instead of the previous one.
+        last: this is the last layer.
     """
 
     def __init__(self, channels: int, outputs: int, *, lookahead: bool, last: bool) -> None:
@@ -75,10 +75,10 @@ class Up(nn.Module):
         skip: Float[Tensor, "batch channel frames freq"],
         state: State,
     ) -> tuple[Float[Tensor, "batch outputs frames twice_freq"], State]:
-        """Real parts beside real parts, then from the frames of `state`."""
+        """Concatenate input and skip connection (real with real parts), and process, continuing from `state`."""
         pairs = zip(bins.chunk(2, dim=1), skip.chunk(2, dim=1), strict=True)
         bins = torch.cat([part for pair in pairs for part in pair], dim=1)
-        ahead = int(self.lookahead)  # zeros behind the end
+        ahead = int(self.lookahead)  # zero frames after the end
         bins, state = self.conv(functional.pad(bins, (0, 0, 0, ahead)), state)
         return self.after(bins[:, :, ahead:]), state
 
@@ -89,10 +89,10 @@ class DCCRN(Network):
     Args:
         inputs: real parts of all bins, then imaginary parts (features: [complex]); 2^layers n + 1 bins.
         outputs: the same (target: complex_mask).
-        channels: of the encoder's layers, real and imaginary ones counted; each layer halves the bins.
-        hidden: of each pair of LSTMs, real and imaginary ones counted.
-        layers: complex LSTMs.
-        lookahead: whether each layer of the decoder sees a frame ahead, as the authors' (then for whole utterances).
+        channels: channels of the encoder's layers, real and imaginary ones together; each layer halves the bins.
+        hidden: hidden size of each pair of LSTMs, real and imaginary parts together.
+        layers: number of complex LSTMs.
+        lookahead: each decoder layer looks one frame ahead, as in the authors' code (for whole utterances only).
     """
 
     paper = (
@@ -114,13 +114,13 @@ class DCCRN(Network):
         bins, step = outputs // 2 - 1, 2 ** len(channels)
         if inputs != outputs or bins < step or bins % step:
             raise RasedError(
-                f"DCCRN makes a complex mask of a complex spectrum, and sees {inputs} numbers for {outputs}: choose "
-                f"features: {{kinds: [complex]}}, no context, target: complex_mask, and an n_fft that {2 * step} "
-                f"divides (for {len(channels)} layers of channels)."
+                f"DCCRN maps complex spectra to complex masks, but gets {inputs} inputs for {outputs} outputs: choose "
+                f"features: {{kinds: [complex]}}, no context, target: complex_mask, and an n_fft divisible by "
+                f"{2 * step} (for {len(channels)} layers of channels)."
             )
         if any(number % 2 for number in (*channels, hidden)):
             raise RasedError(
-                f"DCCRN halves channels {list(channels)} and hidden {hidden}: give even numbers."
+                f"DCCRN splits channels {list(channels)} and hidden {hidden} in two: give even numbers."
             )
         self.causal = not lookahead
         self.sizes = [bins // 2**i for i in range(len(channels) + 1)]
@@ -134,7 +134,7 @@ class DCCRN(Network):
             Up(2 * inside, outside, lookahead=lookahead, last=i + 1 == len(channels))
             for i, (inside, outside) in enumerate(pairwise((*channels[::-1], 2)))
         )
-        with torch.no_grad():  # a fresh mask lies around 1
+        with torch.no_grad():  # start with a mask close to 1
             last = _any(self.up[-1]).conv
             for part, bias in ((last.real, 1.0), (last.imaginary, -1.0)):
                 part.weight.mul_(0.1)
@@ -145,7 +145,7 @@ class DCCRN(Network):
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
-        """Encode, remember, decode, bound."""
+        """Process frames, continuing from `state`."""
         parts, after = parted(state), {}
         bins = rearrange(frames, "n t (part f) -> n part t f", part=2)[..., 1:]
         bins, skips, after["down"] = self._encode(bins, parts["down"])
@@ -169,7 +169,7 @@ class DCCRN(Network):
     def _encode(
         self, bins: Float[Tensor, "batch 2 frames freq"], state: State
     ) -> tuple[Float[Tensor, "batch channel frames low_freq"], list[Tensor], State]:
-        """Innermost features, and the output of every layer."""
+        """Return the innermost features, and the outputs of all layers."""
         skips, parts, after = [], parted(state), []
         for index, layer in enumerate(self.down):
             bins, memory = layer(bins, parts[str(index)])
@@ -183,7 +183,7 @@ class DCCRN(Network):
         skips: list[Tensor],
         state: State,
     ) -> tuple[Float[Tensor, "batch 2 frames freq"], State]:
-        """One layer for each skip, from the innermost."""
+        """Decode with one layer per skip connection, innermost first."""
         parts, after = parted(state), []
         for index, (layer, skip) in enumerate(zip(self.up, reversed(skips), strict=True)):
             bins, memory = layer(bins, skip, parts[str(index)])
@@ -193,7 +193,7 @@ class DCCRN(Network):
     def _remember(
         self, bins: Float[Tensor, "batch channel frames freq"], state: State
     ) -> tuple[Float[Tensor, "batch channel frames freq"], State]:
-        """The complex LSTMs over the frames, and back to the bins."""
+        """Apply the complex LSTMs over the frames."""
         batch = rearrange(bins, "n (part c) t f -> (part n) t (c f)", part=2)
         parts, after = parted(state), []
         for index, layer in enumerate(self.recurrent):
@@ -208,7 +208,7 @@ class DCCRN(Network):
 def _bounded(
     mask: Float[Tensor, "batch 2 frames freq"],
 ) -> Float[Tensor, "batch 2 frames freq"]:
-    """Magnitudes by their tanh."""
+    """Replace magnitudes by their tanh."""
     magnitude = (mask.square().sum(1, keepdim=True) + _TINY**2).sqrt()
     return mask * (magnitude.tanh() / magnitude)
 

@@ -1,11 +1,11 @@
-"""DNN: fully connected layers from spliced frames and a noise estimate to a clean log-power frame.
+"""DNN: fully connected layers that map a frame with its context and a noise estimate to a clean log-power frame.
 
 Paper: Xu, Du, Dai and Lee, "A regression approach to speech enhancement based on deep neural
 networks", IEEE/ACM TASLP 23(1), 2015, doi:10.1109/TASLP.2014.2364452 (first: SPL 21(1), 2014).
-Here: rectifiers for sigmoids, so no pre-training layer by layer; 257 bins at 16 kHz where the paper
-has 129 at 8 kHz (or 257 at 16 kHz); context, noise estimate and normalisation are the enhancer's
+Differences: rectifiers instead of sigmoids, so no layer-wise pre-training; 257 bins at 16 kHz instead of
+129 at 8 kHz (or 257 at 16 kHz). Context, noise estimate and normalisation are set by the enhancer's
 `inputs`. The paper gives no parameter count.
-Parameters: 13.1 M at the paper's three layers of 2048 with 7 frames and the noise estimate; MACs:
+Parameters: 13.1 M for the paper's three layers of 2048 with 7 frames and the noise estimate; MACs:
 0.82 G/s.
 """
 
@@ -18,14 +18,14 @@ from rased.layers.network import Network, State
 
 
 class DNN(Network):
-    """Frame by frame, without memory: what it knows of other frames is in its input.
+    """A feed-forward network without memory; other frames are visible only through its input.
 
     Args:
         inputs: features of a frame.
         outputs: numbers to predict for a frame.
         hidden: width of each layer.
         layers: number of hidden layers.
-        dropout: behind each hidden layer, while training.
+        dropout: dropout rate after each hidden layer, in training.
     """
 
     paper = (
@@ -52,5 +52,5 @@ class DNN(Network):
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
-        """Each frame on its own."""
+        """Process each frame independently."""
         return self.layers(frames), state

@@ -1,12 +1,13 @@
-"""DPCRN: convolutions down the frequencies, dual-path LSTMs, convolutions back up to a complex mask; causal.
+"""DPCRN: a convolutional encoder over frequency, dual-path LSTMs, a decoder to a complex mask; causal.
 
 Paper: Le, Chen, Chen and Lu, "DPCRN: dual-path convolution recurrent network for single channel speech enhancement",
 Interspeech 2021, doi:10.21437/Interspeech.2021-296.
-Here: as the authors' code (GitHub Le-Xiaohuai-speech/DPCRN_DNS3, in TensorFlow), but for the gates of the LSTMs: theirs
-are Keras' hard sigmoids, ours are sigmoids, which cuDNN has; it is held to the output of their code with sigmoids.
-There a file begins with the first whole window, here a stream begins in silence. A fresh mask lies around 1.
-Parameters: 0.81 M at the authors' sizes (published 0.8 M), with the second biases of the LSTMs, which Keras has
-not; MACs: 3.0 G/s at 80 frames a second.
+Differences: follows the authors' code (GitHub Le-Xiaohuai-speech/DPCRN_DNS3, in TensorFlow), except for the gates of
+the LSTMs: Keras used hard sigmoids there; ours are sigmoids, which cuDNN supports. Tests compare with their code run
+with sigmoids. Their files begin with the first complete window; a stream here begins in silence. A new mask is close
+to 1.
+Parameters: 0.81 M at the authors' sizes (published 0.8 M), including the second biases of the LSTMs, which Keras does
+not have; MACs: 3.0 G/s at 80 frames a second.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,9 +26,9 @@ from rased.layers.unet import DownConv, UpConv
 from rased.signal.state import joined, numbered, parted
 
 _SHAPES = [(5, 2, (0, 2)), (3, 2, (0, 1)), (3, 1, (1, 1)), (3, 1, (1, 1)), (3, 1, (1, 1))]
-"""Of each convolution down: bins of the kernel, stride, and bins of zeros below and above. Up: the same, left out."""
+"""Kernel bins, stride, and zero bins below and above, for each encoder layer; the decoder crops the same number."""
 EPSILON = 1e-3
-"""Of Keras' norms."""
+"""Epsilon of Keras' norms."""
 
 
 class ConvBlock(nn.Module):
@@ -46,7 +47,7 @@ class ConvBlock(nn.Module):
     def forward(
         self, bins: Float[Tensor, "batch channel frames freq"], state: State
     ) -> tuple[Float[Tensor, "batch outputs frames other_freq"], State]:
-        """From the frames of `state`."""
+        """Process frames, continuing from `state`."""
         bins, state = self.conv(bins, state)
         return self.after(bins), state
 
@@ -56,13 +57,13 @@ class ConvBlock(nn.Module):
 
 
 class DPCRN(Network):
-    """Encoder, LSTMs across and along, decoder; causal.
+    """Encoder, LSTMs across bands and along frames, decoder; causal.
 
     Args:
         inputs: real parts of all bins, then imaginary parts (features: [complex]); 4 n + 1 bins.
         outputs: the same (target: complex_mask).
-        channels: of the encoder's five layers, of which the first two halve the bins.
-        blocks: pairs of LSTMs, one across the bands and one along the frames.
+        channels: channels of the encoder's five layers, of which the first two halve the bins.
+        blocks: number of pairs of LSTMs, one across the bands and one along the frames.
     """
 
     paper = (
@@ -82,12 +83,12 @@ class DPCRN(Network):
         freq = outputs // 2
         if inputs != outputs or outputs % 2 or freq % 4 != 1 or freq < 5:
             raise RasedError(
-                f"DPCRN makes a complex mask of a complex spectrum with 4 n + 1 bins, and sees {inputs} numbers for "
-                f"{outputs}: choose features: {{kinds: [complex]}}, no context, target: complex_mask, and an n_fft "
-                "that 8 divides."
+                f"DPCRN maps a complex spectrum with 4 n + 1 bins to a complex mask, but gets {inputs} inputs for "
+                f"{outputs} outputs: use features: {{kinds: [complex]}}, no context, target: complex_mask, and an "
+                "n_fft divisible by 8."
             )
         if len(channels) != len(_SHAPES):
-            raise RasedError(f"DPCRN has {len(_SHAPES)} layers, and channels are {list(channels)}.")
+            raise RasedError(f"DPCRN has {len(_SHAPES)} layers, but channels are {list(channels)}.")
         self.norm = nn.LayerNorm((freq, 2), eps=EPSILON)
         downs = [
             DownConv(*pair, (2, bins), stride=stride, padding=around)
@@ -117,7 +118,7 @@ class DPCRN(Network):
             )
             for i, ((inside, outside), (bins, stride, around)) in enumerate(ups)
         )
-        with torch.no_grad():  # a fresh mask lies around 1
+        with torch.no_grad():  # start with a mask close to 1
             last = _any(self.up[-1]).conv
             last.weight.mul_(0.1)
             last.bias.copy_(torch.tensor([1.0, 0.0]))
@@ -127,7 +128,7 @@ class DPCRN(Network):
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
-        """Normalise, encode, recur, decode."""
+        """Process frames, continuing from `state`."""
         parts, after = parted(state), {}
         normal = self.norm(rearrange(frames, "n t (part f) -> n t f part", part=2))
         bins = rearrange(normal, "n t f part -> n part t f")
@@ -152,7 +153,7 @@ class DPCRN(Network):
     def _encode(
         self, bins: Float[Tensor, "batch 2 frames freq"], state: State
     ) -> tuple[Float[Tensor, "batch channel frames band"], list[Tensor], State]:
-        """Innermost features, and the output of every layer."""
+        """Return the innermost features, and the outputs of all layers."""
         skips, parts, after = [], parted(state), {}
         for index, block in enumerate(self.down):
             bins, after[str(index)] = block(bins, parts[str(index)])
@@ -162,7 +163,7 @@ class DPCRN(Network):
     def _recur(
         self, bands: Float[Tensor, "band batch frames channel"], state: State
     ) -> tuple[Float[Tensor, "band batch frames channel"], State]:
-        """Across, along, across, along."""
+        """Apply the LSTMs across and along in turn."""
         parts, after = parted(state), {}
         for index, path in enumerate(self.dual_path):
             bands, after[str(index)] = path(bands, parts[str(index)])
@@ -171,7 +172,7 @@ class DPCRN(Network):
     def _decode(
         self, bins: Float[Tensor, "batch channel frames band"], skips: list[Tensor], state: State
     ) -> tuple[Float[Tensor, "batch 2 frames freq"], State]:
-        """One layer for each skip, from the innermost."""
+        """Decode with one layer per skip connection, innermost first."""
         parts, after = parted(state), {}
         for index, (block, skip) in enumerate(zip(self.up, reversed(skips), strict=True)):
             bins, after[str(index)] = block(torch.cat([skip, bins], dim=1), parts[str(index)])

@@ -1,12 +1,12 @@
-"""DTLN: a mask on the magnitudes of a frame, then a mask on learned features of what is left of it; causal.
+"""DTLN: a mask on the magnitudes of a frame, then a mask on learned features of the masked frame; causal.
 
 Paper: Westhausen and Meyer, "Dual-signal transformation LSTM network for real-time noise suppression",
 Interspeech 2020, doi:10.21437/Interspeech.2020-2631.
-Here: as the authors' code (GitHub breizhn/DTLN): frames have no window, and those that the network puts out are added
-as they are. So that they come from a spectrum as everywhere in this project, each is transformed once more and
-multiplied by the number of frames that lie over each other, which the synthesis divides by. `normalise` shows the
-first LSTMs normalised log-magnitudes, as the authors' models DTLN_norm_* have it, and not magnitudes, as the paper.
-LSTMs have the two biases of PyTorch where Keras has one.
+Differences: follows the authors' code (GitHub breizhn/DTLN): frames have no window, and the network's output frames
+are simply added. Because an enhancer here returns a spectrum, each output frame is transformed once more and
+multiplied by the number of overlapping frames, by which the synthesis divides. With `normalise`, the first LSTMs get
+normalised log-magnitudes, as in the authors' models DTLN_norm_*; without it magnitudes, as in the paper.
+LSTMs have PyTorch's two biases, where Keras has one.
 Parameters: 988,801 at the paper's sizes and 989,315 with `normalise` (986,753 and 987,267 with one bias; published:
 less than a million).
 MACs: 123 M/s.
@@ -26,13 +26,13 @@ from rased.signal.state import joined, parted
 from rased.signal.stft import STFT
 
 _EPSILON = 1e-7
-"""Under logarithms and roots, as by the authors."""
+"""Floor in logarithms and square roots, as in the authors' code."""
 _PAPER = (512, 128, 128, 2, 256)
 """n_fft, hop_length, hidden, layers, features."""
 
 
 class MaskLSTM(nn.Module):
-    """LSTMs over the frames, and a sigmoid for each number that is to be masked."""
+    """LSTMs over the frames, and a sigmoid that gives a mask of the input size."""
 
     def __init__(self, inputs: int, *, hidden: int, layers: int, dropout: float) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class MaskLSTM(nn.Module):
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames inputs"], State]:
-        """Remember, then mask."""
+        """Return the mask of each frame, continuing from `state`."""
         remembered, state = recur(self.recurrent, frames, state)
         return self.linear(remembered).sigmoid(), state
 
@@ -53,19 +53,19 @@ class MaskLSTM(nn.Module):
 
 
 class DTLN(SpectralEnhancer):
-    """Two masks in a row: on magnitudes with the noisy phase, and on learned features of the frame; causal.
+    """Two masks in sequence: on magnitudes with the noisy phase, and on learned features of the frame; causal.
 
     Args:
-        hidden: size of the LSTMs.
-        layers: LSTMs in each of the two.
+        hidden: hidden size of the LSTMs.
+        layers: LSTM layers for each mask.
         features: learned features of a frame.
-        normalise: whether the first LSTMs see normalised log-magnitudes.
-        dropout: between LSTMs, while training.
-        stft: the transform: no window, frames as long as the transform, every whole part of that.
+        normalise: give the first LSTMs normalised log-magnitudes.
+        dropout: dropout rate between LSTMs, in training.
+        stft: the transform: rectangular window, win_length equal to n_fft, and a hop_length that divides it.
         sample_rate: Hz.
 
     Raises:
-        RasedError: another kind of transform, or no sizes.
+        RasedError: an unsuitable transform, or invalid sizes.
     """
 
     paper = (
@@ -93,8 +93,8 @@ class DTLN(SpectralEnhancer):
         length = stft.win_length
         if windows != {"rectangular"} or length != stft.n_fft or length % stft.hop_length:
             raise RasedError(
-                "DTLN works on frames without a window: choose stft: {window: rectangular}, win_length as n_fft, and a "
-                f"hop_length that divides it; not {stft}."
+                "DTLN needs frames without a window: choose stft: {window: rectangular}, win_length = n_fft, and a "
+                f"hop_length that divides it; given is {stft}."
             )
         paper_sizes = (stft.n_fft, stft.hop_length, hidden, layers, features) == _PAPER
         published = 987_267 if normalise else 986_753
@@ -109,7 +109,7 @@ class DTLN(SpectralEnhancer):
         self.decoder = nn.Linear(features, length, bias=False)
 
     def process(self, spectrum: Spectrum, state: State) -> tuple[Prediction, State]:
-        """Mask the spectrum, then the features of the frame that it gives."""
+        """Mask the spectrum, then the learned features of the resulting frame."""
         states = parted(state)
         noisy = rearrange(spectrum, "batch freq frames -> batch frames freq")
         seen = magnitude(noisy)
@@ -125,7 +125,7 @@ class DTLN(SpectralEnhancer):
         return Prediction.of_spectrum(estimate), joined({"first": first, "second": second})
 
     def initial_process_state(self, batch: int) -> State:
-        """Zeros for both pairs of LSTMs."""
+        """Return zeros for both pairs of LSTMs."""
         like = next(self.parameters())
         parts = {"first": self.first, "second": self.second}
         return joined({name: part.initial_state(batch, like) for name, part in parts.items()})

@@ -1,15 +1,15 @@
-"""FastEnhancer: a complex mask from convolutions over the bins and GRUs and attention over few bands; causal.
+"""FastEnhancer: convolutions over frequency, GRUs and attention over a few bands, a complex mask; causal.
 
 Paper: Ahn, Han, Woo and Kim, "FastEnhancer: speed-optimized streaming neural speech enhancement", ICASSP 2026,
 arXiv:2509.21867.
-Here: as the authors' code (GitHub aask1357/fastenhancer, models/fastenhancer/default) as it is trained: batch norms
-stand alone, and the GRUs, the attention and the last convolution have weights of normalised length; they fold both
-into the weights for inference. Kernels see one frame, so that the GRUs alone carry time. The first convolution has a
-stride, which the authors write as a reshape; the mask is expanded instead of the masked spectrum, which is the
-same (|x m|^a = |x|^a |m|^a) but below 1e-5 in magnitude. Windows are Hann at the analysis and at the
-synthesis; a file starts in silence, as a stream does, where the authors mirror its ends.
-Parameters: T 22.5 K, B 93.1 K, S 196.8 K, M 496.0 K, L 1112 K, as the authors' module has them in training
-(published with all folded: 22, 91, 194, 492, 1105 K); mid, which lies between B and S and in no paper, 145 K.
+Differences: follows the authors' code (GitHub aask1357/fastenhancer, models/fastenhancer/default) in its training
+form: batch norms are separate layers, and the GRUs, the attention and the last convolution use weight normalisation;
+the authors fold both into the weights for inference. Kernels cover one frame, so only the GRUs have memory. The first
+convolution has a stride, which the authors write as a reshape. The mask is expanded instead of the masked spectrum,
+which is the same (|x m|^a = |x|^a |m|^a) above a magnitude of 1e-5. Windows are Hann in analysis and
+synthesis; a file starts in silence, like a stream, whereas the authors mirror its ends.
+Parameters: T 22.5 K, B 93.1 K, S 196.8 K, M 496.0 K, L 1112 K, as in the authors' training module
+(published after folding: 22, 91, 194, 492, 1105 K); mid, a size between B and S that is not in the paper, 145 K.
 MACs: T 60 M/s, B 262 M/s, S 664 M/s, M 2.9 G/s, L 12 G/s (published: the same); mid 433 M/s.
 """
 
@@ -56,12 +56,12 @@ class ChannelNorm(nn.BatchNorm1d):
     """Batch normalisation of the last axis."""
 
     def forward(self, input: Float[Tensor, "*batch channel"]) -> Float[Tensor, "*batch channel"]:
-        """Over all the other axes."""
+        """Normalise over all other axes."""
         return super().forward(input.reshape(-1, self.num_features)).view_as(input)
 
 
 class Merge(nn.Module):
-    """What comes up and the skip beside it, to as many channels as one has, bin by bin."""
+    """Reduces input and skip connection together to the channels of one of them, bin by bin."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -73,14 +73,14 @@ class Merge(nn.Module):
         bins: Float[Tensor, "batch channel frames freq"],
         skip: Float[Tensor, "batch channel frames freq"],
     ) -> Float[Tensor, "batch channel frames freq"]:
-        """Linear, batch normalisation, SiLU."""
+        """Apply a linear layer, batch normalisation and SiLU."""
         both = rearrange(torch.cat([bins, skip], dim=1), "n c t f -> n t f c")
         merged = functional.silu(self.norm(self.linear(both)))
         return rearrange(merged, "n t f c -> n c t f")
 
 
 class Upsample(nn.ConvTranspose2d):
-    """The mirror of the first convolution, to the parts of the mask; its weights together have one length."""
+    """Transposed counterpart of the first convolution, to the parts of the mask; one norm for all its weights."""
 
     def __init__(self, channels: int, kernel_size: int, stride: int) -> None:
         padding = (kernel_size - stride) // 2
@@ -90,14 +90,14 @@ class Upsample(nn.ConvTranspose2d):
     def forward(  # type: ignore[override]
         self, bins: Float[Tensor, "batch channel frames low_freq"]
     ) -> Float[Tensor, "batch 2 frames freq"]:
-        """Real and imaginary part."""
+        """Return real and imaginary part."""
         weight = functional.normalize(self.weight, dim=(0, 1, 2, 3)) * self.scale  # type: ignore[arg-type]
         stride, padding = (1, self.stride[1]), (0, int(self.padding[1]))
         return functional.conv_transpose2d(bins, weight, self.bias, stride, padding)
 
 
 class BandAttention(nn.Module):
-    """Each band of a frame attends to all bands of the frame."""
+    """Attention of each band of a frame to all bands of the frame."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class BandAttention(nn.Module):
         self.query_key_value = WeightNormLinear(channels, 3 * channels)
 
     def forward(self, tokens: Tokens) -> Tokens:
-        """Heads beside each other."""
+        """Apply multi-head attention."""
         joined = self.query_key_value(tokens.flatten(0, 1))
         query, key, value = rearrange(
             joined, "n b (head part c) -> part n head b c", head=self.heads, part=3
@@ -115,7 +115,7 @@ class BandAttention(nn.Module):
 
 
 class RNNFormerBlock(nn.Module):
-    """A GRU over the frames of each band, then attention over the bands of each frame; each adds to what comes in."""
+    """A GRU over the frames of each band, then attention over the bands of each frame, both residual."""
 
     def __init__(self, channels: int, bands: int, heads: int, *, positions: bool) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class RNNFormerBlock(nn.Module):
     def forward(
         self, tokens: Tokens, state: Float[Tensor, "batch band channel"]
     ) -> tuple[Tokens, Float[Tensor, "batch band channel"]]:
-        """Time, then frequency."""
+        """Apply the GRU, then the attention."""
         remembered, after = self.recurrent(tokens.flatten(1, 2), state.flatten(0, 1)[None])
         linear = self.recurrent_linear(remembered.view_as(tokens))
         tokens = tokens + self.recurrent_norm(linear)
@@ -141,13 +141,13 @@ class RNNFormerBlock(nn.Module):
 
 
 class Bands(nn.Module):
-    """Bins to bands or back along one axis, then from one number of channels to another.
+    """Linear map from bins to bands or back, then from one number of channels to another.
 
     Args:
         weights: share of each input in each output.
-        learned: whether these shares are trained.
-        channels: channels in.
-        outputs: channels out.
+        learned: train these shares.
+        channels: input channels.
+        outputs: output channels.
     """
 
     def __init__(
@@ -169,29 +169,29 @@ class Bands(nn.Module):
     def forward(
         self, bins: Float[Tensor, "batch frames from channel"]
     ) -> Float[Tensor, "batch frames to outputs"]:
-        """All frames at once."""
+        """Process all frames at once."""
         frames = rearrange(bins, "n t f c -> (n t) f c")
         bands = torch.bmm(self.weights.expand(len(frames), -1, -1), frames)
         return self.norm(self.linear(bands)).unflatten(0, bins.shape[:2])
 
 
 class FastEnhancer(SpectralEnhancer):
-    """Encoder over the bins, RNNFormer blocks over the bands, mirrored decoder, complex mask; causal.
+    """Encoder over bins, RNNFormer blocks over bands, mirrored decoder, complex mask; causal.
 
     Args:
         channels: channels of encoder and decoder.
-        layers: convolutions of the encoder, behind the first, which has a stride.
-        blocks: RNNFormer blocks.
+        layers: convolutions of the encoder after the first one, which has a stride.
+        blocks: number of RNNFormer blocks.
         hidden: channels of a band.
-        bands: bands that the blocks see.
-        heads: of the attention.
+        bands: number of bands in the blocks.
+        heads: heads of the attention.
         stft: the transform.
-        compression: exponent of the magnitudes that the network sees; the mask is expanded by its inverse.
-        learned_bands: whether the triangles that make the bands are trained (as at 48 kHz by the authors).
+        compression: exponent of the magnitudes at the input; its inverse is applied to the mask.
+        learned_bands: train the triangles that define the bands (as the authors do at 48 kHz).
         sample_rate: Hz.
 
     Raises:
-        RasedError: sizes that do not fit together.
+        RasedError: the sizes do not fit together.
     """
 
     paper = (
@@ -248,7 +248,7 @@ class FastEnhancer(SpectralEnhancer):
     def mask(
         self, bins: Float[Tensor, "batch 2 frames freq"], state: State
     ) -> tuple[Float[Tensor, "batch 2 frames freq"], State]:
-        """The compressed mask for compressed bins. Channels lie last in memory from end to end."""
+        """Return the compressed mask for compressed bins. Tensors use the channels-last memory format throughout."""
         bins = self.down(bins)
         skips = [bins]
         for layer in self.encoder:
@@ -262,7 +262,7 @@ class FastEnhancer(SpectralEnhancer):
         return bins, state
 
     def initial_process_state(self, batch: int) -> State:
-        """Zeros for the GRUs of every band, of every block."""
+        """Return zeros for the GRUs of every band in every block."""
         like = next(self.parameters())
         shape = (batch, self.bands, self.hidden)
         return {f"hidden.{index}": like.new_zeros(shape) for index in range(len(self.blocks))}
@@ -295,19 +295,19 @@ def _check(
     if rest or not 2 <= bands <= bins or not 0 < compression <= 1:
         raise RasedError(
             f"FastEnhancer: bands {bands}, compression {compression}, {4 * bins + rest} bins below the highest: "
-            f"needed are 2 to {bins} bands, a compression above 0 and up to 1, and an n_fft that 8 divides."
+            f"required are 2 to {bins} bands, a compression above 0 and at most 1, and an n_fft divisible by 8."
         )
 
 
 def _triangles(bins: int, bands: int) -> Float[Tensor, "band bin"]:
-    """Triangles between evenly spaced centres, each of the sum 1."""
+    """Return triangles between evenly spaced centres; the weights of each sum to 1."""
     places, centres = np.arange(bins), np.linspace(0, bins - 1, bands)
     rows = np.stack([np.interp(places, centres, row) for row in np.eye(bands)])
     return torch.from_numpy((rows / rows.sum(1, keepdims=True)).astype(np.float32))
 
 
 def _positions(bands: int, channels: int) -> Float[Tensor, "band channel"]:
-    """Sines and cosines of 1 to bands - 1 half turns over the bands, evenly spaced in logarithm."""
+    """Return sines and cosines of 1 to bands - 1 half periods over the bands, with logarithmic spacing."""
     phase = torch.arange(1, bands + 1) * (math.pi / bands)
     turns = torch.linspace(0.0, math.log(bands - 1), channels // 2).exp()
     grid = phase[:, None] * turns

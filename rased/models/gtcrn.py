@@ -1,10 +1,10 @@
-"""GTCRN: a complex mask from grouped temporal convolutions and dual-path recurrence on ERB bands.
+"""GTCRN: grouped temporal convolutions and dual-path recurrence on ERB bands, a complex mask; causal.
 
 Paper: Rong, Sun, Zhang, Hu, Zhu and Lu, "GTCRN: a speech enhancement model requiring ultralow
 computational resources", ICASSP 2024, doi:10.1109/ICASSP48485.2024.10448310.
-Here: the decoder's stride-1 transposed convolutions are written as the causal convolutions that
-they are (the importer flips their kernels). The ERB triangles are those of the authors' code (GitHub
-Xiaobin-Rong/gtcrn), their centres rounded to bins, and kept as frozen parameters as by the authors, who count them.
+Differences: the decoder's transposed convolutions of stride 1 are written as the equivalent causal convolutions
+(the importer flips their kernels). The ERB triangles are those of the authors' code (GitHub
+Xiaobin-Rong/gtcrn), with centres rounded to bins, and are frozen parameters, which the authors count.
 Parameters: 48.2 K with the 24.6 K of the fixed ERB bands, 23.7 K without (published: both).
 MACs: 26 M/s in products and convolutions (published 33.0, norms, activations and gates included).
 """
@@ -30,12 +30,12 @@ from rased.signal.stft import STFT
 
 
 class SubbandFeatures(nn.Module):
-    """Each band beside its lower and upper neighbour: three times the channels."""
+    """Adds the lower and the upper neighbour of each band as channels: three times the channels."""
 
     def forward(
         self, bands: Float[Tensor, "batch channel frames band"]
     ) -> Float[Tensor, "batch features frames band"]:
-        """Zeros stand beyond the ends."""
+        """Return the features; missing neighbours at the ends are zeros."""
         neighbours = functional.pad(bands, (1, 1)).unfold(-1, 3, 1)
         return rearrange(
             neighbours,
@@ -44,7 +44,7 @@ class SubbandFeatures(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """(Transposed) convolution over five bands in steps of two, batch normalisation, activation."""
+    """(Transposed) convolution over five bands with stride two, batch normalisation, activation."""
 
     def __init__(
         self, channels: int, outputs: int, *, groups: int = 1, up: bool = False, last: bool = False
@@ -63,7 +63,7 @@ class ConvBlock(nn.Module):
 
 
 class TemporalBlock(nn.Module):
-    """Half of the channels through a dilated causal bottleneck, then the halves are interleaved."""
+    """Processes half of the channels with a dilated causal bottleneck, then interleaves both halves."""
 
     def __init__(self, channels: int, *, dilation: int) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class TemporalBlock(nn.Module):
     def forward(
         self, bands: Float[Tensor, "batch channel frames band"], state: State
     ) -> tuple[Float[Tensor, "batch channel frames band"], State]:
-        """Work on the first half, keep the second."""
+        """Process the first half of the channels, keep the second."""
         states = parted(state)
         worked, kept = bands.chunk(2, dim=1)
         worked = self.expand(self.subbands(worked))
@@ -95,7 +95,7 @@ class TemporalBlock(nn.Module):
         return shuffled, joined({"depthwise": depthwise, "attention": attention})
 
     def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
-        """Silence for the convolution and for the attention."""
+        """Return zeros for the convolution and for the attention."""
         depthwise = self.depthwise.initial_state(batch, bands, like)
         attention = self.attention.initial_state(batch, like)
         return joined({"depthwise": depthwise, "attention": attention})
@@ -107,8 +107,8 @@ class GTCRN(SpectralEnhancer):
     Args:
         channels: channels of the encoder.
         stft: the transform.
-        kept_bins: lowest bins that stay as they are.
-        erb_bands: bands made of the rest; kept_bins + erb_bands must be 4 n + 1.
+        kept_bins: lowest bins, which are not combined.
+        erb_bands: bands made of the remaining bins; kept_bins + erb_bands must be 4 n + 1.
         sample_rate: Hz.
     """
 
@@ -146,7 +146,7 @@ class GTCRN(SpectralEnhancer):
         )
 
     def process(self, spectrum: Spectrum, state: State) -> tuple[Prediction, State]:
-        """Bands, encoder with skips, dual paths, decoder, mask."""
+        """Apply bands, encoder with skip connections, dual-path blocks, decoder and mask."""
         bands = self.subbands(self.erb.compress(self._channels(spectrum)))
         states = parted(state)
         bands, skips, encoder = self._encode(bands, states["encoder"])
@@ -158,7 +158,7 @@ class GTCRN(SpectralEnhancer):
         return Prediction.of_spectrum(apply_mask(mask, spectrum), mask=mask), after
 
     def initial_process_state(self, batch: int) -> State:
-        """States of encoder, dual paths and decoder."""
+        """Return the states of encoder, dual-path blocks and decoder."""
         like = next(self.parameters())
         parts = {"encoder": self.encoder, "dual_path": self.dual_path, "decoder": self.decoder}
         return joined(
@@ -193,7 +193,7 @@ class GTCRN(SpectralEnhancer):
         return bands, joined(after)
 
     def _channels(self, spectrum: Spectrum) -> Float[Tensor, "batch 3 frames freq"]:
-        """Magnitude (with a floor that keeps its gradient finite), real and imaginary part."""
+        """Return magnitude (with a floor that keeps its gradient finite), real and imaginary part."""
         real, imag = spectrum.real, spectrum.imag
         magnitude = (real.square() + imag.square() + 1e-12).sqrt()
         return rearrange([magnitude, real, imag], "part n f t -> n part t f")

@@ -1,11 +1,12 @@
-"""LiSenNet: magnitude and two phase features, fine bands below and coarse above, dual-path GRUs, a gain; causal.
+"""LiSenNet: magnitude and phase features, fine bands below and coarse above, dual-path GRUs, a gain; causal.
 
 Paper: Yan, Zhang, Fan, Zhou and Liu, "LiSenNet: lightweight sub-band and dual-path modeling for real-time speech
 enhancement", ICASSP 2025, arXiv:2409.13285.
-Here: as the authors' code (GitHub hyyan2k/LiSenNet), whose spectra it is held to. Their two rounds of Griffin-Lim
-behind the gain, which need the whole utterance, are the enhancer's (`phase: {griffin_lim_iterations: 2}`), theirs with
-momentum; their transform mirrors the ends of a file, ours begins in silence. They train against a metric discriminator.
-A silent bin has the phase 0 here; there the sign of a zero decides.
+Differences: follows the authors' code (GitHub hyyan2k/LiSenNet), with whose spectra tests compare. Their two rounds of
+Griffin-Lim after the gain need the whole utterance; here the enhancer does it
+(`phase: {griffin_lim_iterations: 2}`), without their momentum. Their transform mirrors the ends of a file, ours begins
+in silence. They train against a metric discriminator. The phase of a silent bin is 0 here; in their code it depends
+on the sign of a zero.
 Parameters: 36.8 K at the paper's sizes (published 37 K); MACs: 51 M/s in products and convolutions (published 56).
 """
 
@@ -29,11 +30,11 @@ Resized = Float[Tensor, "batch outputs frames other_freq"]
 
 
 class FrameNorm(nn.Module):
-    """Zero mean and unit variance of each frame over its channels and bins, then weights and biases.
+    """Normalises each frame over its channels and bins to zero mean and unit variance, then applies weights and biases.
 
     Args:
-        channels: channels with weights of their own, or 1.
-        freq: bins, which all have.
+        channels: number of channels with separate weights, or 1.
+        freq: number of bins; they share the weights.
     """
 
     def __init__(self, channels: int, freq: int) -> None:
@@ -42,14 +43,14 @@ class FrameNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels, 1, freq))
 
     def forward(self, bins: Bins) -> Bins:
-        """In float32."""
+        """Normalise in float32."""
         bins = bins.float()
         variance, mean = torch.var_mean(bins, dim=(1, 3), correction=0, keepdim=True)
         return (bins - mean) * (variance + 1e-5).rsqrt() * self.weight + self.bias
 
 
 class Down(nn.Module):
-    """The lowest quarter of the bins as they are, the rest in steps of three: half of the bins; norm, PReLU."""
+    """Halves the bins: keeps the lowest quarter, and convolves the rest with stride three; then norm and PReLU."""
 
     def __init__(self, channels: int, outputs: int, freq: int) -> None:
         super().__init__()
@@ -60,7 +61,7 @@ class Down(nn.Module):
         self.activation = nn.PReLU(outputs)
 
     def forward(self, bins: Bins, state: State) -> tuple[Resized, State]:
-        """Low bins, then high ones."""
+        """Process the low and the high bins, and concatenate them."""
         parts, after = parted(state), {}
         low, after["low"] = self.low(bins[..., : self.fine], parts["low"])
         high, after["high"] = self.high(bins[..., self.fine :], parts["high"])
@@ -74,7 +75,7 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """The lower half of the bands as they are, three bins for each of the others: twice the bands."""
+    """Doubles the bands: keeps the lower half, and makes three bins of each of the others."""
 
     def __init__(self, channels: int, outputs: int) -> None:
         super().__init__()
@@ -82,14 +83,14 @@ class Up(nn.Module):
         self.high = nn.Conv2d(channels, 3 * outputs, (1, 3), padding=(0, 1))
 
     def forward(self, bins: Bins) -> Resized:
-        """Low bins, then high ones."""
+        """Process the low and the high bands, and concatenate them."""
         low, high = bins.chunk(2, dim=-1)
         spread = rearrange(self.high(high), "n (bin c) t f -> n c t (f bin)", bin=3)
         return torch.cat([self.low(low), spread], dim=-1)
 
 
 class GatedConv(nn.Module):
-    """Norm, a depthwise convolution that gates what goes beside it, added to what comes in."""
+    """Norm, and a depthwise convolution that gates a parallel path; added to the input."""
 
     def __init__(self, channels: int, freq: int, dropout: float) -> None:
         super().__init__()
@@ -102,14 +103,14 @@ class GatedConv(nn.Module):
         self.reduce = nn.Conv2d(hidden, channels, 1)
 
     def forward(self, bins: Bins, state: State) -> tuple[Bins, State]:
-        """From the frames of `state`."""
+        """Process frames, continuing from `state`."""
         inner, gated = self.expand(self.norm(bins)).chunk(2, dim=1)
         inner, state = self.depthwise(inner, state)
         return bins + self.reduce(self.dropout(self.activation(inner) * gated)), state
 
 
 class Block(nn.Module):
-    """GRUs across the bands and along the frames, then the gated convolution."""
+    """GRUs across the bands and along the frames, then a gated convolution."""
 
     def __init__(self, channels: int, bands: int, dropout: float) -> None:
         super().__init__()
@@ -123,7 +124,7 @@ class Block(nn.Module):
         self.gated = GatedConv(channels, bands, dropout)
 
     def forward(self, bins: Bins, state: State) -> tuple[Bins, State]:
-        """Frequency, time, both."""
+        """Process frames, continuing from `state`."""
         parts, after = parted(state), {}
         bands, _ = self.across(rearrange(bins, "n c t b -> b n t c"), {})
         bands, after["along"] = self.along(bands, parts["along"])
@@ -142,12 +143,12 @@ class LiSenNet(Network):
 
     Args:
         inputs: real parts of all bins, then imaginary parts (features: [complex]); 8 n + 1 bins.
-        outputs: the same (target: complex): the noisy spectrum times a gain.
-        channels: inside.
-        blocks: of GRUs and gated convolutions.
-        compression: exponent of the magnitudes that are seen and, on the compressed ones, gained.
-        hop_share: hop_length / n_fft, by which phases advance.
-        dropout: in the gated convolutions, while training.
+        outputs: the same (target: complex): the noisy spectrum multiplied by a gain.
+        channels: internal channels.
+        blocks: number of blocks of GRUs and gated convolutions.
+        compression: exponent of the magnitudes; the gain applies to the compressed magnitudes.
+        hop_share: hop_length / n_fft, which determines the expected phase advance.
+        dropout: dropout rate in the gated convolutions, in training.
     """
 
     paper = (
@@ -171,11 +172,13 @@ class LiSenNet(Network):
         sizes = [freq, freq // 2, freq // 4, freq // 8]
         if inputs != outputs or freq % 8 != 1 or not all(_fits(size) for size in sizes[:3]):
             raise RasedError(
-                f"LiSenNet gives gains to a complex spectrum, and sees {inputs} numbers for {outputs}: choose "
+                f"LiSenNet applies gains to a complex spectrum, but gets {inputs} inputs for {outputs} outputs: choose "
                 "features: {kinds: [complex]}, no context, target: complex, and an n_fft such as 512."
             )
         if channels % 4:
-            raise RasedError(f"LiSenNet needs channels that 4 divides, and channels is {channels}.")
+            raise RasedError(
+                f"LiSenNet needs a multiple of 4 channels, but channels is {channels}."
+            )
         self.freq, self.sizes = freq, sizes
         self.compression, self.hop_share = compression, hop_share
         widths = [channels // 4, channels // 2, channels // 4 * 3, channels]
@@ -194,7 +197,7 @@ class LiSenNet(Network):
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
-        """Features, encoder, blocks, decoder, gain."""
+        """Process frames, continuing from `state`."""
         noisy = frames.float()
         parts, after = parted(state), {}
         spectrum = torch.complex(*noisy.chunk(2, dim=-1))
@@ -228,9 +231,11 @@ class LiSenNet(Network):
         spectrum: Complex[Tensor, "batch frames freq"],
         before: Float[Tensor, "batch 1 freq"],
     ) -> tuple[Float[Tensor, "batch 3 frames freq"], Float[Tensor, "batch 1 freq"]]:
-        """Compressed magnitude, phase difference to the bin below, and to the frame before beyond the usual advance."""
-        phase = (spectrum + 0.0).angle()  # of silence 0: no zero has a sign
-        phase = _wrapped(phase)  # -pi, not pi, as theirs behind their compression
+        """Return compressed magnitude, phase difference to the bin below, and phase advance beyond the expected one."""
+        phase = (
+            spectrum + 0.0
+        ).angle()  # adding 0.0 turns -0.0 into 0.0, so that silence has phase 0
+        phase = _wrapped(phase)  # pi becomes -pi, as in the authors' code after compression
         below = phase.diff(dim=2, prepend=torch.zeros_like(phase[..., :1]))
         bins = torch.arange(self.freq, device=phase.device)
         since = phase.diff(dim=1, prepend=before) - 2 * math.pi * self.hop_share * bins
@@ -239,7 +244,7 @@ class LiSenNet(Network):
         return torch.stack([magnitude, *wrapped], dim=1), phase[:, -1:]
 
     def _encode(self, bins: Bins, state: State) -> tuple[Resized, list[Tensor], State]:
-        """Innermost features, and the output of every layer."""
+        """Return the innermost features, and the outputs of all layers."""
         skips, parts, after = [], parted(state), []
         for index, layer in enumerate(self.down):
             bins, memory = layer(bins, parts[str(index)])
@@ -249,11 +254,11 @@ class LiSenNet(Network):
 
 
 def _wrapped(phase: Float[Tensor, "batch frames freq"]) -> Float[Tensor, "batch frames freq"]:
-    """Between -pi and pi."""
+    """Wrap phases to -pi to pi."""
     return torch.atan2(phase.sin(), phase.cos())
 
 
 def _fits(freq: int) -> bool:
-    """Whether a quarter of the bins and the rest in steps of three are half of the bins."""
+    """Return whether a quarter of the bins, and the rest with stride three, are together half of the bins."""
     fine = freq // 4
     return fine > 0 and fine + (freq - fine - 3) // 3 + 1 == freq // 2

@@ -3,8 +3,8 @@
 Paper: Erdogan, Hershey, Watanabe and Le Roux, "Phase-sensitive and recognition-boosted speech
 separation using deep recurrent neural networks", ICASSP 2015, doi:10.1109/ICASSP.2015.7178061
 (after Weninger et al., LVA/ICA 2015: two layers of 256).
-Here: log-power of all bins instead of 100 mel bands; the sigmoid of the mask stands in the target;
-one direction by default, so that it streams. The papers give no parameter count.
+Differences: log-power of all bins instead of 100 mel bands; the sigmoid of the mask is part of the target;
+unidirectional by default, so that it streams. The papers give no parameter count.
 Parameters: 1.12 M; MACs: 70 M/s at 257 bins and 62.5 frames a second.
 """
 
@@ -16,15 +16,15 @@ from rased.layers.recurrent import recur, silence
 
 
 class LSTM(Network):
-    """Recurrent layers, one linear layer.
+    """LSTM layers and one linear layer.
 
     Args:
         inputs: features of a frame.
         outputs: numbers to predict for a frame.
         hidden: width of each layer and direction.
         layers: number of layers.
-        bidirectional: whether the utterance is also read backwards (not causal).
-        dropout: between the layers, while training.
+        bidirectional: also read the utterance backwards (not causal).
+        dropout: dropout rate between the layers, in training.
     """
 
     paper = (
@@ -53,10 +53,10 @@ class LSTM(Network):
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
-        """Remember, decode."""
+        """Process frames, continuing from `state`."""
         remembered, state = recur(self.recurrent, frames, state)
         return self.decoder(remembered), state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Zeros for hidden and cell state of every layer and direction."""
+        """Return zeros for hidden and cell state of every layer and direction."""
         return silence(self.recurrent, batch, like)

@@ -1,4 +1,4 @@
-"""The architectures of configs/model by name: every YAML there is one."""
+"""The architectures in configs/model, by name."""
 
 import dataclasses
 import fnmatch
@@ -13,7 +13,7 @@ from rased.models.base import Enhancer
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names of the architectures that match a shell pattern, sorted.
+    """Return the names of the architectures that match a shell pattern, sorted.
 
     >>> list_models("conv-tasnet-causal*")
     ['conv-tasnet-causal', 'conv-tasnet-causal-small']
@@ -23,29 +23,29 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def model_config(name: str) -> dict[str, Any]:
-    """What configs/model/NAME.yaml says under `model`: how the architecture is trained, and the enhancer.
+    """Return the section `model` of configs/model/NAME.yaml: the training class and the enhancer.
 
     Raises:
-        RasedError: there is no such architecture.
+        RasedError: unknown architecture.
     """
     known = list_models()
     if name not in known:
-        raise RasedError(f"there is no architecture '{name}'; {nearest(name, known)}")
+        raise RasedError(f"unknown architecture '{name}'; {nearest(name, known)}")
     found: dict[str, Any] = load_yaml(config_folder() / "model" / f"{name}.yaml")["model"]
     return found
 
 
 def create_model(name: str, **overrides: Any) -> Enhancer:
-    """An untrained network of configs/model.
+    """Build an untrained network of configs/model.
 
     Args:
-        name: as `list_models` has it.
-        overrides: arguments of the enhancer, in place of those of the YAML; mappings are laid over what stands
-            there, as `stft={"hop_length": 128}`. An argument that the enhancer does not have goes to the network in
-            it, as `hidden=128` of lstm-psm.
+        name: a name from `list_models`.
+        overrides: arguments of the enhancer that replace those of the YAML. Mappings are merged with those of the
+            YAML, such as `stft={"hop_length": 128}`. An argument that the enhancer does not have is passed to its
+            network, such as `hidden=128` for lstm-psm.
 
     Raises:
-        RasedError: no such architecture, no such argument, or values that make no sense.
+        RasedError: unknown architecture or argument, or invalid values.
 
     >>> create_model("gtcrn", channels=8).latency
     256

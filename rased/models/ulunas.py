@@ -1,10 +1,10 @@
-"""UL-UNAS: a mask from a U-net on ERB bands whose blocks, kernels and widths were searched for; causal.
+"""UL-UNAS: a U-net on ERB bands, with blocks, kernels and widths found by architecture search, and a mask; causal.
 
 Paper: Rong, Yang, Wang, Hu, Zhu, Chen and Lu, "UL-UNAS: ultra-lightweight U-Nets for real-time speech enhancement via
 network architecture search", IEEE/ACM TASLP 34, 2026, doi:10.1109/TASLPRO.2026.3661271, arXiv:2503.00340.
-Here: as the authors' code (GitHub Xiaobin-Rong/ul-unas); the architecture that they found is the default, any other of
-its kind is a list of settings. The ERB triangles are frozen parameters, which the authors count. Windows are Hann at
-the analysis and at the synthesis; a file starts in silence, as a stream does, where the authors mirror its ends.
+Differences: follows the authors' code (GitHub Xiaobin-Rong/ul-unas). The architecture that they found is the default;
+others of its kind are lists of settings. The ERB triangles are frozen parameters, which the authors count. Windows are
+Hann in analysis and synthesis; a file starts in silence, like a stream, whereas the authors mirror its ends.
 Parameters: 171.3 K with the 24.6 K of the fixed ERB bands (published: 171 K).
 MACs: 27.4 M/s in products and convolutions (34.3 by ptflops, which the authors use: norms and gates included).
 """
@@ -38,11 +38,11 @@ _FOUND: tuple[tuple[Kind, ...], tuple[int, ...], tuple[tuple[int, int], ...]] = 
 )
 _STRIDES, _GROUPS = (2, 2, 1, 1, 1), (1, 2, 2, 2, 2)
 _FLOOR = 1e-12
-"""Magnitude under the logarithm."""
+"""Floor of the magnitude in the logarithm."""
 
 
 class AffinePReLU(nn.Module):
-    """A line for each channel and band, beside a PReLU for each channel."""
+    """An affine function for each channel and band, plus a PReLU for each channel."""
 
     def __init__(self, channels: int, bands: int) -> None:
         super().__init__()
@@ -53,13 +53,13 @@ class AffinePReLU(nn.Module):
     def forward(
         self, bands: Float[Tensor, "batch channel frames band"]
     ) -> Float[Tensor, "batch channel frames band"]:
-        """The sum of both."""
+        """Return the sum of both."""
         line = torch.addcmul(self.bias[:, None], self.weight[:, None], bands)
         return line + functional.prelu(bands, self.slope)
 
 
 class Pointwise(nn.Module):
-    """What a block does before it looks at neighbours: mix the channels, each frame and band by itself."""
+    """First part of a block: mixes the channels of each frame and band."""
 
     def __init__(self, channels: int, outputs: int, bands: int, groups: int) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class Block(nn.Module):
     def forward(
         self, bands: Float[Tensor, "batch channel frames band"], state: State
     ) -> tuple[Float[Tensor, "batch outputs frames high"], State]:
-        """From `state`: the memory of the convolution, and that of the attention."""
+        """Process frames, continuing from `state`: the memories of the convolution and of the attention."""
         states, given = parted(state), bands
         if self.before is not None:
             bands = self.before(bands)
@@ -147,7 +147,7 @@ class Block(nn.Module):
         return interleave(bands, self.groups), joined({"conv": conv, "attention": attention})
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Silence for both."""
+        """Return zeros for both memories."""
         conv = self.conv.initial_state(batch, self.bands, like)
         return joined({"conv": conv, "attention": self.attention.initial_state(batch, like)})
 
@@ -156,18 +156,18 @@ class ULUNAS(SpectralEnhancer):
     """Log-magnitudes in ERB bands, encoder, two dual-path blocks, decoder, mask; causal.
 
     Args:
-        kinds: of the encoder's blocks; the decoder mirrors them.
-        channels: channels out of each.
-        kernels: frames and bands that each looks at.
-        strides: bands in for each out.
-        groups: of channels that do not see each other, 1 or 2.
-        kept_bins: lowest bins that stay as they are.
-        erb_bands: bands made of the rest.
+        kinds: kinds of the encoder's blocks; the decoder mirrors them.
+        channels: output channels of each block.
+        kernels: frames and bands of each kernel.
+        strides: stride over the bands in each block.
+        groups: independent groups of channels in each block, 1 or 2.
+        kept_bins: lowest bins, which are not combined.
+        erb_bands: bands made of the remaining bins.
         stft: the transform.
         sample_rate: Hz.
 
     Raises:
-        RasedError: lists of different lengths, or sizes that do not fit together.
+        RasedError: the lists have different lengths, or the sizes do not fit together.
     """
 
     paper = (
@@ -211,7 +211,7 @@ class ULUNAS(SpectralEnhancer):
         self.decoder = nn.ModuleList(decoder[::-1])
 
     def process(self, spectrum: Spectrum, state: State) -> tuple[Prediction, State]:
-        """Bands, encoder with skips, dual paths, decoder, mask."""
+        """Apply bands, encoder with skip connections, dual-path blocks, decoder and mask."""
         level = magnitude(spectrum).clamp_min(_FLOOR).log10()
         bands = self.erb.compress(rearrange(level, "n f t -> n 1 t f"))
         states, after, skips = parted(state), {}, []
@@ -233,7 +233,7 @@ class ULUNAS(SpectralEnhancer):
         return Prediction.of_spectrum(apply_mask(mask, spectrum), mask=mask), after
 
     def initial_process_state(self, batch: int) -> State:
-        """Silence for all parts."""
+        """Return zeros for all parts."""
         like = next(self.parameters())
         paths = [block.initial_state(batch, self.inner, like) for block in self.dual_path]  # type: ignore[operator]
         return joined(
@@ -248,7 +248,7 @@ class ULUNAS(SpectralEnhancer):
 def interleave(
     bands: Float[Tensor, "batch channel frames band"], groups: int
 ) -> Float[Tensor, "batch channel frames band"]:
-    """The channels of the groups in turn."""
+    """Interleave the channels of the groups."""
     if groups == 1:
         return bands
     return rearrange(bands, "n (group c) t b -> n (c group) t b", group=groups)
@@ -257,7 +257,7 @@ def interleave(
 def _block(
     kind: Kind, into: tuple[int, int], out: tuple[int, int], settings: dict[str, Any]
 ) -> Block:
-    """From and to (channels, bands)."""
+    """Build a block; `into` and `out` are (channels, bands)."""
     return Block(kind, into[0], out[0], into[1], out[1], **settings)
 
 
@@ -266,7 +266,7 @@ def _initial_states(blocks: nn.ModuleList, batch: int, like: Tensor) -> State:
 
 
 def _widths(bands: int, strides: Sequence[int]) -> tuple[int, ...]:
-    """Bands before the first block and behind each."""
+    """Return the number of bands before the first block and after each."""
     widths = [bands]
     for stride in strides:
         widths.append((widths[-1] - 1) // max(1, stride) + 1)
@@ -285,18 +285,18 @@ def _check(
     if len({len(item) for item in lists}) != 1 or not kinds:
         raise RasedError(
             f"UL-UNAS: kinds, channels, kernels, strides and groups have {', '.join(str(len(item)) for item in lists)} "
-            "entries: give one each for every block of the encoder."
+            "entries: give one entry for each block of the encoder."
         )
     inside = zip(widths, widths[1:], strides, strict=False)
     if min(strides) < 1 or any((low - 1) * stride + 1 != high for high, low, stride in inside):
         raise RasedError(
-            f"UL-UNAS: strides {list(strides)} leave {list(widths)} bands, which do not come back: bands less one "
-            "must be divided by each stride, as 129, 65, 33 are by 2."
+            f"UL-UNAS: strides {list(strides)} give {list(widths)} bands, which the decoder cannot restore: bands - 1 "
+            "must be divisible by each stride, such as 129, 65, 33 by 2."
         )
     odd = any(time < 1 or band < 1 or band % 2 == 0 for time, band in kernels)
     mixed = any(size < 1 or size % group for size, group in zip(channels, groups, strict=True))
     if odd or mixed or not {*groups} <= {1, 2} or channels[-1] % 4:
         raise RasedError(
             f"UL-UNAS: channels {list(channels)}, kernels {[list(item) for item in kernels]}, groups {list(groups)}: "
-            "kernels look at an odd number of bands, groups are 1 or 2 and divide the channels, 4 the last of these."
+            "kernels cover an odd number of bands, groups are 1 or 2 and divide the channels, 4 the last of these."
         )

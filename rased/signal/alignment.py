@@ -1,4 +1,4 @@
-"""How far one waveform lies behind another, and how to undo it."""
+"""Measure the delay between two waveforms, and remove it."""
 
 import torch
 from jaxtyping import Float
@@ -10,15 +10,15 @@ from rased.signal.convolution import fft_length
 def delay(
     *, estimate: Float[Tensor, " time"], reference: Float[Tensor, " time"], limit: int
 ) -> int | None:
-    """Samples by which the estimate lags behind the reference: the peak of their cross-correlation.
+    """Return by how many samples the estimate lags the reference: the peak of their cross-correlation.
 
     Args:
-        estimate: what may be late (positive) or early (negative), or turned round in sign.
-        reference: as long.
-        limit: largest delay that is looked for, in samples.
+        estimate: may be late (positive result), early (negative), or inverted in sign.
+        reference: same length.
+        limit: largest delay to search, in samples.
 
     Returns:
-        None where one of the two is silent.
+        The delay, or None if one of the signals is silent.
     """
     length = fft_length(2 * estimate.shape[-1])
     spectra = [torch.fft.rfft(waveform.double(), length) for waveform in (estimate, reference)]
@@ -29,7 +29,7 @@ def delay(
 
 
 def undelay(waveform: Float[Tensor, " time"], samples: int) -> Float[Tensor, " time"]:
-    """The waveform `samples` earlier, as long as before; zeros come in where nothing is known."""
+    """Shift the waveform earlier by `samples`; the length stays the same, gaps are filled with zeros."""
     moved = torch.zeros_like(waveform)
     if samples >= 0:
         moved[: moved.shape[-1] - samples] = waveform[samples:]

@@ -1,7 +1,7 @@
-"""Convolution of one long waveform with one long response, as a product of spectra.
+"""Convolve a long waveform with a long impulse response, as a product of spectra.
 
-`transform` both on a grid of `grid_length` samples, multiply, `restore`. On a processor a spectrum is
-that of the waveform split into `PARTS` short sequences; elsewhere it is torch's own.
+Call `transform` for both with a length from `grid_length`, multiply, and call `restore`. On a CPU, the transform
+splits the waveform into `PARTS` short sequences, for speed; on other devices it is torch's FFT.
 """
 
 from collections.abc import Sequence
@@ -16,31 +16,33 @@ PARTS = 16
 
 @lru_cache(maxsize=16)
 def fft_length(samples: int) -> int:
-    """Smallest even length of at least `samples` whose only prime factors are 2, 3 and 5."""
+    """Return the smallest even length of at least `samples` with no prime factor above 5 (fast for an FFT)."""
     least = -(-samples // 2)
     odd = (3**threes * 5**fives for threes in range(8) for fives in range(8))
     return 2 * min(factor << (max(0, -(-least // factor) - 1)).bit_length() for factor in odd)
 
 
 def grid_length(samples: int) -> int:
-    """Length of a grid for convolutions of so many samples, waveform and response together."""
+    """Return the transform length for a waveform and a response of `samples` samples together."""
     return 2 * PARTS * fft_length(-(-samples // (2 * PARTS)))
 
 
 def by_parts(device: torch.device) -> bool:
-    """Whether a waveform is split up: on a processor."""
+    """Return whether the waveform is split into parts: on a CPU."""
     return device.type == "cpu"
 
 
 def transform(waveform: Float[Tensor, " time"], length: int) -> Complex[Tensor, "..."]:
-    """Spectrum on a grid of `length` samples: products of spectra are convolutions, `restore` takes them back.
+    """Transform a waveform, zero-padded to `length`. Products of such spectra are convolutions; `restore` inverts them.
 
-    On a processor: the waveform is a polynomial modulo x^length + 1, which is the product of
-    `PARTS` factors x^(length / 2 PARTS) - c and their conjugates, |c| = 1. It is reduced modulo each by a small matrix
-    product, and a weighted cyclic transform follows (Nussbaumer, "Fast Fourier transform and convolution
-    algorithms", Springer 1982): many short complex transforms side by side, several times faster than one long real
-    one, which leaves the cache. One row at a time and laid out afresh, so that it has the same bits wherever it came
-    from.
+    On a CPU, the waveform is treated as a polynomial modulo x^length + 1. This polynomial is the product of
+    `PARTS` factors x^(length / 2 PARTS) - c, |c| = 1, and their conjugates. A small matrix product reduces the
+    waveform
+    modulo each factor; a weighted cyclic FFT of each remainder follows (Nussbaumer, "Fast Fourier transform and
+    convolution algorithms", Springer 1982). Many short complex FFTs side by side are several times faster than
+    one long
+    real FFT, which does not fit the cache. Rows are processed one at a time and copied to fresh memory, so that the
+    result of a row has the same bits in any batch.
     """
     if not by_parts(waveform.device):
         return torch.fft.rfft(waveform, n=length)
@@ -59,11 +61,11 @@ def transform(waveform: Float[Tensor, " time"], length: int) -> Complex[Tensor, 
 def restore(
     spectra: Complex[Tensor, "several ..."], *, out: Sequence[Float[Tensor, " time"]]
 ) -> None:
-    """Write the first samples of what `transform` made, or of products of such spectra, to `out`, one each."""
+    """Invert `transform` (or products of its spectra), and write the first samples of each row to `out`."""
     time = out[0].shape[-1]
     if not by_parts(spectra.device):
         for row, samples in zip(out, torch.fft.irfft(spectra), strict=True):
-            row.copy_(samples[:time])  # of even length, as grids are
+            row.copy_(samples[:time])  # irfft assumes an even length; grids have one
         return
     columns = spectra.shape[-1]
     split, _, weights = _factors(columns, out[0].dtype)
@@ -76,11 +78,11 @@ def restore(
 
 
 def response(rir: Float[Tensor, " taps"], direct: int, length: int) -> Complex[Tensor, "..."]:
-    """Transfer function of a room on the grid of `transform`, its direct path at time 0.
+    """Return the transfer function of a room, with its direct path at time 0.
 
-    What comes before the direct path lies at negative times, at the end of the grid: on a processor
-    with the other sign, as a turn around its grid is one by half a circle. Waveform and response need
-    `length` samples together.
+    Samples before the direct path have negative times, so they are placed at the end of the grid. On a CPU they
+    change sign, because x^length = -1 in the ring of `transform`. Waveform and response together must not
+    exceed `length` samples.
     """
     gap = rir.new_zeros(length - rir.shape[-1])
     before = -rir[:direct] if by_parts(rir.device) else rir[:direct]
@@ -90,7 +92,7 @@ def response(rir: Float[Tensor, " taps"], direct: int, length: int) -> Complex[T
 def convolve(
     waveform: Float[Tensor, " time"], rir: Float[Tensor, " taps"], direct: int
 ) -> Float[Tensor, " time"]:
-    """Speech as it sounds in a room: aligned to the direct path, as long as the dry waveform."""
+    """Return speech as it sounds in a room, aligned to the direct path and with the length of the dry waveform."""
     length = grid_length(waveform.shape[-1] + rir.shape[-1])
     reverberant = torch.empty_like(waveform)
     spectrum = transform(waveform, length) * response(rir, direct, length)
@@ -106,7 +108,7 @@ def _factors(
     Complex[Tensor, "{columns} parts"],
     Complex[Tensor, "{columns} parts"],
 ]:
-    """Powers of the roots c, a row each, real and imaginary parts in turn; weights of the transform, and back."""
+    """Return powers of the roots c, a row each (real and imaginary parts in turn), and the FFT weights both ways."""
     angle = torch.pi * (2 * torch.arange(PARTS, dtype=torch.float64) + 1) / (2 * PARTS)
     powers = torch.arange(2 * PARTS, dtype=torch.float64)[:, None] * angle
     split = torch.stack([powers.cos(), powers.sin()], dim=-1).view(2 * PARTS, 2 * PARTS)

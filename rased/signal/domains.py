@@ -1,4 +1,4 @@
-"""What a signal is: its shape in each domain, by name, and where an estimate may be compared with its target."""
+"""Types of a signal in each domain, and the domains in which losses compare estimate and target."""
 
 from typing import Literal
 
@@ -8,11 +8,11 @@ from torch import Tensor
 Waveform = Float[Tensor, "batch time"]
 """Samples in [-1, 1]."""
 Spectrum = Complex[Tensor, "batch freq frames"]
-"""What `STFT.analysis` gives."""
+"""Complex spectrum, as returned by `STFT.analysis`."""
 Bins = Float[Tensor, "batch freq frames"]
 """A real number for each bin of a spectrum: a magnitude, a power, a mask."""
 Features = Float[Tensor, "batch feature frames"]
-"""What a network sees of a spectrum, or puts out for it."""
+"""Inputs or outputs of a network, frame by frame."""
 
 Domain = Literal["waveform", "spectrum", "output"]
-"""The waveform; the complex spectrum; what a network itself puts out."""
+"""Waveform, complex spectrum, or output of the network itself."""

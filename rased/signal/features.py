@@ -1,7 +1,7 @@
-"""What a network may see of a spectrum: features, their normalisation, noise beside them, context.
+"""Features of a spectrum, their normalisation, noise estimates, and context frames.
 
-Every feature maps (batch, freq, frames) to (batch, feature, frames); everything with memory takes
-and returns it, so that a stream and a file see the same numbers.
+Features map (batch, freq, frames) to (batch, feature, frames). Functions with memory take
+and return their state, so that a stream and a file give the same numbers.
 """
 
 from functools import lru_cache
@@ -16,13 +16,13 @@ from torch import Tensor
 from rased.signal.domains import Bins, Features, Spectrum
 
 FLOOR = 1e-8
-"""Power under every logarithm: about -128 dB re a full-scale sine in a 512-point Hann window."""
+"""Lower bound of the power in a logarithm: about -128 dB relative to a full-scale sine in a 512-point Hann window."""
 
 Scale = Literal["mel", "erb"]
 
 
 def magnitude(spectrum: Spectrum) -> Bins:
-    """|X|; the gradient at silence is zero."""
+    """Return |X|; the gradient at 0 is zero."""
     return spectrum.abs()
 
 
@@ -32,32 +32,32 @@ def power(spectrum: Spectrum) -> Bins:
 
 
 def log_power(spectrum: Spectrum, floor: float = FLOOR) -> Bins:
-    """Natural logarithm of the power (Xu 2014); silence gives log(floor)."""
+    """Return the natural logarithm of the power (Xu 2014); silence gives log(floor)."""
     return (power(spectrum) + floor).log()
 
 
 def compressed_magnitude(spectrum: Spectrum, exponent: float = 0.3) -> Bins:
-    """|X|^exponent, finite in value and gradient at silence."""
+    """Return |X|^exponent, with finite value and gradient at 0."""
     return (power(spectrum) + FLOOR) ** (exponent / 2)
 
 
 def power_law(
     spectrum: Complex[Tensor, "*shape"], exponent: float, floor: float = 1e-5
 ) -> Complex[Tensor, "*shape"]:
-    """|X|^exponent at the phase of X; the inverse is that of 1 / exponent.
+    """Return the spectrum with magnitudes |X|^exponent and the phase of X; 1 / exponent inverts it.
 
-    Magnitudes below `floor` are scaled as `floor` is, so that value and gradient are finite at silence.
+    Magnitudes below `floor` are scaled by a constant factor, so that value and gradient are finite at 0.
     """
     return spectrum * power(spectrum).clamp_min(floor**2) ** ((exponent - 1.0) / 2.0)
 
 
 def complex_parts(spectrum: Spectrum) -> Float[Tensor, "batch twice_freq frames"]:
-    """Real parts of all bins above all imaginary parts; inverse: `from_complex_parts`."""
+    """Return the real parts of all bins, then all imaginary parts; `from_complex_parts` inverts it."""
     return torch.cat([spectrum.real, spectrum.imag], dim=1)
 
 
 def from_complex_parts(parts: Float[Tensor, "batch twice_freq frames"]) -> Spectrum:
-    """The spectrum whose `complex_parts` these are."""
+    """Invert `complex_parts`."""
     real, imag = parts.float().chunk(2, dim=1)
     return torch.complex(real.contiguous(), imag.contiguous())
 
@@ -65,7 +65,7 @@ def from_complex_parts(parts: Float[Tensor, "batch twice_freq frames"]) -> Spect
 def band_power(
     spectrum: Spectrum, *, scale: Scale, bands: int, sample_rate: int
 ) -> Float[Tensor, "batch band frames"]:
-    """Power in triangular bands (`filterbank`)."""
+    """Return the power in triangular bands (see `filterbank`)."""
     weights = torch.from_numpy(filterbank(scale, bands, spectrum.shape[1], sample_rate)).to(
         spectrum.device
     )
@@ -75,28 +75,28 @@ def band_power(
 def log_mel_power(
     spectrum: Spectrum, *, bands: int, sample_rate: int
 ) -> Float[Tensor, "batch band frames"]:
-    """Logarithm of the power in mel bands (Lu 2013)."""
+    """Return the logarithm of the power in mel bands (Lu 2013)."""
     return (band_power(spectrum, scale="mel", bands=bands, sample_rate=sample_rate) + FLOOR).log()
 
 
 def log_erb_power(
     spectrum: Spectrum, *, bands: int, sample_rate: int
 ) -> Float[Tensor, "batch band frames"]:
-    """Logarithm of the power in bands of equal width on the ERB-rate scale."""
+    """Return the logarithm of the power in bands of equal width on the ERB-rate scale."""
     return (band_power(spectrum, scale="erb", bands=bands, sample_rate=sample_rate) + FLOOR).log()
 
 
 def mfcc(
     spectrum: Spectrum, *, bands: int, coefficients: int, sample_rate: int
 ) -> Float[Tensor, "batch coefficient frames"]:
-    """The first mel-frequency cepstral coefficients: orthonormal DCT-II of `log_mel_power`."""
+    """Return the first mel-frequency cepstral coefficients: orthonormal DCT-II of `log_mel_power`."""
     logs = log_mel_power(spectrum, bands=bands, sample_rate=sample_rate)
     basis = torch.from_numpy(_dct_basis(coefficients, bands)).to(logs.device)
     return torch.einsum("cb,nbt->nct", basis, logs)  # coefficient, band, n batch, t frames
 
 
 def hertz_to_scale(hertz: np.ndarray, scale: Scale) -> np.ndarray:
-    """Frequency on a scale of hearing.
+    """Convert a frequency to a perceptual scale.
 
     Mel: 2595 log10(1 + f / 700), O'Shaughnessy 1987. ERB rate: 21.4 log10(1 + 0.00437 f), Glasberg
     and Moore 1990.
@@ -107,7 +107,7 @@ def hertz_to_scale(hertz: np.ndarray, scale: Scale) -> np.ndarray:
 
 
 def scale_to_hertz(value: np.ndarray, scale: Scale) -> np.ndarray:
-    """Inverse of `hertz_to_scale`."""
+    """Invert `hertz_to_scale`."""
     if scale == "mel":
         return np.asarray(700.0 * (10.0 ** (value / 2595.0) - 1.0))
     return np.asarray((10.0 ** (value / 21.4) - 1.0) / 0.00437)
@@ -115,10 +115,10 @@ def scale_to_hertz(value: np.ndarray, scale: Scale) -> np.ndarray:
 
 @lru_cache
 def filterbank(scale: Scale, bands: int, freq: int, sample_rate: int) -> np.ndarray:
-    """Triangles of peak 1, equally spaced up to half the sample rate: (band, freq) in float32.
+    """Return triangular bands of peak 1, equally spaced up to half the sample rate: (band, freq) in float32.
 
-    Neighbouring triangles sum to 1 between the first and the last centre. A triangle is never
-    narrower than a bin to each side, so that no band is empty.
+    Neighbouring triangles sum to 1 between the first and the last centre. A triangle extends at
+    least one bin to each side, so that no band is empty.
     """
     nyquist = sample_rate / 2
     edges = np.linspace(0.0, hertz_to_scale(np.array(nyquist), scale), bands + 2)
@@ -148,19 +148,19 @@ def standardise(
     mean: Float[Tensor, " feature"] | Float[Tensor, "batch feature"],
     std: Float[Tensor, " feature"] | Float[Tensor, "batch feature"],
 ) -> Features:
-    """(values - mean) / std with statistics from elsewhere: global CMVN."""
+    """Return (values - mean) / std for given statistics (global CMVN)."""
     return (values - mean[..., None]) / std[..., None]
 
 
 def unstandardise(
     values: Features, mean: Float[Tensor, " feature"], std: Float[Tensor, " feature"]
 ) -> Features:
-    """Inverse of `standardise`."""
+    """Invert `standardise`."""
     return values * std[..., None] + mean[..., None]
 
 
 def utterance_cmvn(values: Features, count: int | None = None) -> Features:
-    """Zero mean, unit variance over the first `count` frames (None: all); constants give 0."""
+    """Normalise to zero mean and unit variance over the first `count` frames (None: all); constants give 0."""
     mean = values[..., :count].mean(-1, keepdim=True)
     variance = values[..., :count].var(-1, keepdim=True, correction=0)
     return (values - mean) / (variance + 1e-5).sqrt()
@@ -169,13 +169,13 @@ def utterance_cmvn(values: Features, count: int | None = None) -> Features:
 def running_cmvn(
     values: Features, state: Float[Tensor, "batch moments"], decay: float
 ) -> tuple[Features, Float[Tensor, "batch moments"]]:
-    """Causal CMVN: mean and variance of the past with exponentially falling weight.
+    """Normalise by running mean and variance of the past, with exponentially decaying weights (causal CMVN).
 
     Args:
         values: features.
-        state: averages of the values, their squares and one (moments = 2 * feature + 1); zeros
-            before the first frame. The average of one is the weight seen so far: dividing by it
-            removes the bias of the start.
+        state: running averages of the values, their squares and the constant one (moments = 2 * feature + 1); zeros
+            before the first frame. The average of one is the total weight so far; dividing by it
+            corrects the bias towards zero at the start.
         decay: weight of a frame relative to the next one, below 1.
     """
     moments = torch.cat([values, values.square(), torch.ones_like(values[:, :1])], dim=1)
@@ -189,11 +189,11 @@ def running_cmvn(
 def running_mean(
     values: Features, state: Float[Tensor, "batch moments"], decay: float
 ) -> tuple[Features, Float[Tensor, "batch moments"]]:
-    """Values less their mean over the past, for logarithms of power: the level is taken out, the range stays.
+    """Subtract the running mean of the past; for logarithms of power, this removes the level and keeps the range.
 
     Args:
         values: features.
-        state: averages of the values and of one (moments = feature + 1); zeros before the first frame.
+        state: running averages of the values and of one (moments = feature + 1); zeros before the first frame.
         decay: weight of a frame relative to the next one, below 1.
     """
     moments = torch.cat([values, torch.ones_like(values[:, :1])], dim=1)
@@ -204,13 +204,13 @@ def running_mean(
 def running_unit(
     values: Features, state: Float[Tensor, "batch moments"], decay: float, parts: int = 1
 ) -> tuple[Features, Float[Tensor, "batch moments"]]:
-    """Values over their root mean square of the past: each bin at a level of one, silence stays silent.
+    """Divide by the running root mean square of the past, so that each bin has a level of one; silence stays silent.
 
     Args:
-        values: features; where parts is 2, real parts of all bins, then imaginary parts, which share a level.
-        state: averages of the powers and of one (moments = feature / parts + 1); zeros before the first frame.
+        values: features; if parts is 2, real parts of all bins, then imaginary parts, which share a level.
+        state: running averages of the powers and of one (moments = feature / parts + 1); zeros before the first frame.
         decay: weight of a frame relative to the next one, below 1.
-        parts: numbers of a bin.
+        parts: numbers per bin.
     """
     powers = rearrange(values.square(), "n (part f) t -> part n f t", part=parts).sum(0)
     moments = torch.cat([powers, torch.ones_like(powers[:, :1])], dim=1)
@@ -222,15 +222,15 @@ def running_unit(
 def exponential_average(
     values: Features, previous: Float[Tensor, "batch feature"], decay: float
 ) -> tuple[Features, Float[Tensor, "batch feature"]]:
-    """Recursive averages and the last of them.
+    """Return recursive averages of all frames, and the last one.
 
-    a[k] = decay * a[k - 1] + (1 - decay) * values[k] with a[-1] = previous. Computed in blocks of
-    128 frames by a triangular matrix: no loop over frames.
+    a[k] = decay * a[k - 1] + (1 - decay) * values[k] with a[-1] = previous. Blocks of
+    128 frames are multiplied by a triangular matrix of powers of `decay`, which avoids a loop over frames.
     """
     blocks = []
     for block in values.split(128, dim=-1):
         steps = torch.arange(block.shape[-1], device=block.device)
-        exponent = steps[None, :] - steps[:, None]  # (from frame, to frame)
+        exponent = steps[None, :] - steps[:, None]  # rows: source frame, columns: target frame
         weights = torch.where(exponent >= 0, (1 - decay) * decay ** exponent.clamp(min=0), 0.0)
         averages = block @ weights + previous[..., None] * decay ** (steps + 1)
         previous = averages[..., -1]
@@ -239,7 +239,7 @@ def exponential_average(
 
 
 def running_maximum(values: Float[Tensor, "*batch frames"]) -> Float[Tensor, "*batch frames"]:
-    """Largest value so far; as `torch.cummax`, in operations that ONNX has too."""
+    """Return the largest value so far, like `torch.cummax`, with operations that ONNX supports."""
     reach = 1
     while reach < values.shape[-1]:
         larger = torch.maximum(values[..., reach:], values[..., :-reach])
@@ -248,21 +248,21 @@ def running_maximum(values: Float[Tensor, "*batch frames"]) -> Float[Tensor, "*b
     return values
 
 
-# --------------------------------------------------------------------------- noise beside the input
+# -------------------------------------------------------------------------------- noise estimation
 
 
 def first_frames_mean(
     values: Features, state: tuple[Float[Tensor, "batch feature"], Float[Tensor, ""]], count: int
 ) -> tuple[Features, tuple[Float[Tensor, "batch feature"], Float[Tensor, ""]]]:
-    """Mean of the first `count` frames: the static noise estimate of Xu 2014, made causal.
+    """Return the mean of the first `count` frames: the static noise estimate of Xu 2014, made causal.
 
-    A frame before number `count` sees the mean of the frames so far, every later one the mean of
+    The first `count` frames get the mean of the frames so far; all later frames get the mean of
     the first `count`.
 
     Args:
         values: features.
-        state: (sum, number) of the frames summed so far; zeros before the first frame.
-        count: number of frames taken for noise alone.
+        state: (sum, number) of the frames added so far; zeros before the first frame.
+        count: number of initial frames that are assumed to be noise only.
     """
     total, seen = state
     position = seen + torch.arange(values.shape[-1], device=values.device)
@@ -274,10 +274,10 @@ def first_frames_mean(
 def rising_minimum(
     values: Features, previous: Float[Tensor, "batch feature"], rise: float
 ) -> tuple[Features, Float[Tensor, "batch feature"]]:
-    """Noise floor that falls with the signal at once and rises by `rise` a frame.
+    """Return a noise floor that follows decreases at once and rises by at most `rise` per frame.
 
-    n[k] = min(values[k], n[k - 1] + rise). A causal, dynamic noise estimate in the spirit of
-    minimum statistics (Martin 2001). For features in the log domain. `previous` is infinite before
+    n[k] = min(values[k], n[k - 1] + rise). A causal estimate similar to
+    minimum statistics (Martin 2001), for features in the log domain. `previous` is infinite before
     the first frame.
     """
     slope = rise * torch.arange(1, values.shape[-1] + 1, device=values.device)
@@ -292,15 +292,15 @@ def rising_minimum(
 def splice(
     values: Features, state: Float[Tensor, "batch feature memory"], context: int
 ) -> tuple[Float[Tensor, "batch spliced frames"], Float[Tensor, "batch feature memory"]]:
-    """Put each frame beside the `context - 1` frames before it, oldest first.
+    """Concatenate each frame with the `context - 1` frames before it, oldest first.
 
-    The result has spliced = context * feature numbers in a frame. Symmetric context with `future`
-    frames is the same splice read `future` frames later.
+    The result has spliced = context * feature numbers per frame. For context with `future`
+    frames after the current one, read the result `future` frames later.
 
     Args:
         values: features.
         state: the memory = context - 1 frames before the first.
-        context: frames in a row of the result.
+        context: number of consecutive frames in the result.
     """
     extended = torch.cat([state, values], dim=-1)
     windows = extended.unfold(-1, context, 1)

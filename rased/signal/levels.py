@@ -1,20 +1,20 @@
-"""Levels of waveforms, and the gains that bring them where they should be. Full scale is 1.0."""
+"""Measure levels of waveforms, and compute gains. Full scale is 1.0."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 FLOOR = 1e-10
-"""Smallest amplitude (-200 dBFS) that levels distinguish from silence."""
+"""Amplitudes below this (-200 dBFS) count as silence in a level."""
 SILENT = 3e-5
-"""A root mean square below that (-90 dBFS, a step of 16 bits) is no sound that could be brought to a level."""
+"""A waveform below this root mean square (-90 dBFS, about one 16-bit step) is not scaled to a level."""
 _BLOCK = 512
 
 
 def rms(waveform: Float[Tensor, "*batch time"]) -> Float[Tensor, "*batch"]:
-    """Root mean square amplitude; 0 for silence.
+    """Return the root mean square amplitude; 0 for silence.
 
-    Summed block by block: a sum over a long row may be shared among threads, and its bits would
+    The sum is computed block by block. A sum over a long row may be split between threads, and its last bits would
     depend on their number and on the other rows.
     """
     time = waveform.shape[-1]
@@ -26,15 +26,15 @@ def rms(waveform: Float[Tensor, "*batch time"]) -> Float[Tensor, "*batch"]:
 
 
 def dbfs(amplitude: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    """Amplitude in dB re full scale; silence gives -200."""
+    """Convert an amplitude to dB relative to full scale; silence gives -200."""
     return 20 * amplitude.clamp_min(FLOOR).log10()
 
 
 def amplitude(level_db: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    """Inverse of `dbfs`: 10 ** (level_db / 20).
+    """Invert `dbfs`: 10 ** (level_db / 20).
 
-    In double precision: vector and scalar code differ in their last bit, and which one computes an
-    element depends on its place. (Where a device has none, in its own.)
+    Computed in double precision: vectorised and scalar code differ in the last bit, and which of them computes an
+    element depends on its position. (On a device without double precision, in its own precision.)
     """
     wide = level_db if level_db.device.type == "mps" else level_db.double()
     return torch.pow(10.0, wide / 20).to(level_db.dtype)
@@ -43,16 +43,16 @@ def amplitude(level_db: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
 def active_rms(
     waveform: Float[Tensor, "*batch time"], *, frame_length: int = 512, margin_db: float = 30.0
 ) -> Float[Tensor, "*batch"]:
-    """Root mean square of the parts where something is said: a pause does not make speech quieter.
+    """Return the root mean square of active parts, so that pauses do not lower the level of speech.
 
-    A frame counts where its level is within `margin_db` of the loudest frame, after the idea of the
-    active speech level (ITU-T P.56) with blocks in place of envelopes. Silence gives 0; a waveform
+    A frame is active if its level is within `margin_db` of the loudest frame, similar to the
+    active speech level (ITU-T P.56) with blocks instead of envelopes. Silence gives 0; a waveform
     shorter than a frame gives its rms.
 
     Args:
-        waveform: what to measure.
-        frame_length: samples in a frame (32 ms at 16 kHz); a rest at the end is not looked at.
-        margin_db: how far below the loudest frame speech still counts.
+        waveform: the waveform to measure.
+        frame_length: samples in a frame (32 ms at 16 kHz); an incomplete last frame is ignored.
+        margin_db: largest level difference between an active frame and the loudest one.
     """
     if waveform.shape[-1] < frame_length:
         return rms(waveform)
@@ -67,7 +67,7 @@ def gain_for_snr(
     noise: Float[Tensor, "*batch time"],
     snr_db: Float[Tensor, "*batch"],
 ) -> Float[Tensor, "*batch"]:
-    """Factor for `noise` that puts it `snr_db` below the active level of `speech`; 0 where the noise is silent."""
+    """Return the factor that puts `noise` at `snr_db` below the active level of `speech`; 0 for silent noise."""
     level = rms(noise)
     wanted = active_rms(speech) / amplitude(snr_db)
     return torch.where(level > FLOOR, wanted / level.clamp_min(FLOOR), torch.zeros_like(level))

@@ -1,7 +1,6 @@
-"""Time-frequency masks: what the ideal one is, and how one is applied. The one place for both.
+"""Ideal time-frequency masks, and how to apply a mask.
 
-A mask answers: by what must the noisy spectrum X be multiplied to come near the target S? (N = X -
-S is the rest.)
+A mask is the factor that brings the noisy spectrum X close to the target S (N = X - S is the rest).
 
 | kind | ideal value | range | source |
 |---|---|---|---|
@@ -18,48 +17,48 @@ from rased.signal.domains import Bins, Spectrum
 from rased.signal.features import power
 
 FLOOR = 1e-8
-"""Power below which a bin counts as silent; there every mask is 0."""
+"""A bin with less power counts as silent; its mask is 0."""
 
 AMPLITUDE_LIMIT = 2.0
-"""Upper end of the amplitude mask, in targets and in outputs."""
+"""Upper limit of the amplitude mask, in targets and in outputs."""
 
 COMPRESSION_LIMIT, COMPRESSION_STEEPNESS = 10.0, 0.1
 """K and C of the compressed complex ratio mask (Williamson 2016, equation 14)."""
 
 
 def binary_mask(*, target: Spectrum, noisy: Spectrum) -> Bins:
-    """1 where speech is louder than the rest, else 0."""
+    """Return 1 where speech has more power than the rest, else 0."""
     return (power(target) > power(noisy - target)).to(target.real.dtype)
 
 
 def ratio_mask(*, target: Spectrum, noisy: Spectrum) -> Bins:
-    """Root of the share of speech in the power."""
+    """Return the square root of the speech's share of the power."""
     speech, rest = power(target), power(noisy - target)
     return (speech / (speech + rest + FLOOR)).sqrt()
 
 
 def amplitude_mask(*, target: Spectrum, noisy: Spectrum) -> Bins:
-    """Amplitude of speech over that of the input, clipped."""
+    """Return the amplitude of speech divided by that of the input, clipped."""
     return (power(target) / (power(noisy) + FLOOR)).sqrt().clamp(max=AMPLITUDE_LIMIT)
 
 
 def phase_sensitive_mask(*, target: Spectrum, noisy: Spectrum) -> Bins:
-    """Real part of speech over the input, from 0 to 1."""
+    """Return the real part of speech divided by the input, limited to 0 to 1."""
     return _ratio(target, noisy).real.clamp(0.0, 1.0)
 
 
 def complex_mask(*, target: Spectrum, noisy: Spectrum) -> Spectrum:
-    """Speech over the input."""
+    """Return speech divided by the input, as complex numbers."""
     return _ratio(target, noisy)
 
 
 def apply_mask(mask: Bins | Spectrum, noisy: Spectrum) -> Spectrum:
-    """Masked spectrum; a real mask keeps the noisy phase, a complex one turns it."""
+    """Return the masked spectrum; a real mask keeps the noisy phase, a complex mask rotates it."""
     return noisy * mask
 
 
 def compress_mask(mask: Spectrum) -> Spectrum:
-    """K tanh(C m / 2) on each part: bounds the complex mask for a loss (Williamson 2016)."""
+    """Return K tanh(C m / 2) of each part, which bounds the complex mask for a loss (Williamson 2016)."""
     parts = torch.view_as_real(mask)
     return torch.view_as_complex(COMPRESSION_LIMIT * (COMPRESSION_STEEPNESS / 2 * parts).tanh())
 

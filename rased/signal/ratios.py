@@ -1,10 +1,10 @@
-"""THE definitions of the ratios that losses and metrics share: bounded, with finite gradients."""
+"""Signal ratios that losses and metrics share: bounded, with finite gradients."""
 
 from jaxtyping import Float
 from torch import Tensor
 
 BOUND_DB = 100.0
-"""Ratios lie in [-BOUND_DB, BOUND_DB] dB; a silent estimate or a silent target gives -BOUND_DB."""
+"""Ratios are limited to [-BOUND_DB, BOUND_DB] dB; a silent estimate or target gives -BOUND_DB."""
 
 _SHARE = 10 ** (-BOUND_DB / 10)
 _TINY = 1e-25
@@ -13,10 +13,10 @@ _TINY = 1e-25
 def snr(
     *, estimate: Float[Tensor, "*batch time"], target: Float[Tensor, "*batch time"]
 ) -> Float[Tensor, "*batch"]:
-    """Signal-to-noise ratio in dB: the power of `target` over the power of `target - estimate`.
+    """Return the signal-to-noise ratio in dB: the power of `target` over the power of `target - estimate`.
 
-    The mean is kept: an offset is an error. Scaling the estimate changes the value. Silence of both
-    gives -100 dB.
+    The mean is not removed: an offset is an error. Scaling the estimate changes the value. If both are
+    silent, the value is -100 dB.
     """
     return _bounded_db(_power(target), _power(target - estimate))
 
@@ -24,12 +24,12 @@ def snr(
 def si_sdr(
     *, estimate: Float[Tensor, "*batch time"], target: Float[Tensor, "*batch time"]
 ) -> Float[Tensor, "*batch"]:
-    """Scale-invariant signal-to-distortion ratio in dB.
+    """Return the scale-invariant signal-to-distortion ratio in dB.
 
-    Both means are removed first; the target is then scaled onto the estimate, and what is left is
+    Both means are removed first. The target is then scaled to fit the estimate, and the rest is
     distortion: Le Roux, Wisdom, Erdogan, Hershey, "SDR - half-baked or well done?", ICASSP 2019,
     equation 3 (arXiv 1811.02508). Neither scale nor offset of either signal changes the value.
-    Silence of either gives -100 dB, equality 100 dB.
+    If either is silent, the value is -100 dB; if both are equal, 100 dB.
     """
     estimate = estimate - estimate.mean(-1, keepdim=True)
     target = target - target.mean(-1, keepdim=True)

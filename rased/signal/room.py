@@ -1,4 +1,4 @@
-"""Rooms as impulse responses: direct path, early part, decay time, energy ratios."""
+"""Properties of room impulse responses: direct path, early part, reverberation time, energy ratios."""
 
 import numpy as np
 import torch
@@ -6,23 +6,24 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 DIRECT_MS = 2.5
-"""Milliseconds to each side of its peak that count as the direct path.
+"""Half the width in milliseconds of the window around the peak that counts as the direct path.
 
 As in Zahorik, "Direct-to-reverberant energy ratio sensitivity", JASA 112, 2002, and Bryan, "Impulse response data
-augmentation and deep neural networks for blind room acoustic parameter estimation", ICASSP 2020. 8 ms are in use as
-well and give 2 to 4 dB more: compare ratios of one window only.
+augmentation and deep neural networks for blind room acoustic parameter estimation", ICASSP 2020. Others use 8
+ms, which
+gives ratios 2 to 4 dB higher: compare only ratios with the same window.
 """
 
 BEFORE_MS = 5.0
-"""What lies so many milliseconds and more before the direct path is no part of a room, but delay of a measurement."""
+"""Samples earlier than this many milliseconds before the direct path are measurement delay, not part of the room."""
 
 
 def direct_path(
     rir: Float[Tensor, "*batch taps"], *, sample_rate: int = 16_000
 ) -> Int[Tensor, "*batch"]:
-    """Index of the direct path: the highest sample within 1 ms of the onset.
+    """Return the index of the direct path: the largest sample within 1 ms of the onset.
 
-    The onset is the first sample within 20 dB of the highest one (ISO 3382-1). A silent response
+    The onset is the first sample within 20 dB of the maximum (ISO 3382-1). A silent response
     gives 0.
     """
     magnitude = rir.abs()
@@ -36,7 +37,7 @@ def direct_path(
 def from_direct_path(
     rir: Float[Tensor, " taps"], *, sample_rate: int = 16_000
 ) -> tuple[Float[Tensor, " rest"], int]:
-    """The response without what lies 5 ms and more before its direct path, and where that is then."""
+    """Cut the response 5 ms before its direct path; return it with the new index of the direct path."""
     direct = int(direct_path(rir, sample_rate=sample_rate))
     start = max(0, direct - round(BEFORE_MS * sample_rate / 1000))
     return rir[start:], direct - start
@@ -45,7 +46,7 @@ def from_direct_path(
 def early_part(
     rir: Float[Tensor, " taps"], direct: int, *, early_ms: float, sample_rate: int = 16_000
 ) -> Float[Tensor, " taps"]:
-    """The response up to `early_ms` milliseconds behind its direct path, zero from there on."""
+    """Return the response with zeros from `early_ms` milliseconds after its direct path."""
     early = rir.clone()
     early[direct + round(early_ms * sample_rate / 1000) :] = 0
     return early
@@ -54,12 +55,12 @@ def early_part(
 def direct_to_reverberant_ratio_db(
     rir: Float[Tensor, " taps"], *, sample_rate: int = 16_000, direct_ms: float = DIRECT_MS
 ) -> float:
-    """Energy within `direct_ms` of the direct path over the energy behind it, in dB; infinite without a tail.
+    """Return the energy within `direct_ms` of the direct path over the energy after it, in dB; infinite without a tail.
 
     Args:
         rir: impulse response.
         sample_rate: Hz.
-        direct_ms: milliseconds to each side of the direct path; `drr_db` of corpora and test sets is that of 2.5
+        direct_ms: milliseconds on each side of the direct path; `drr_db` in corpora and test sets uses 2.5
             ms (see `DIRECT_MS`).
     """
     direct = int(direct_path(rir, sample_rate=sample_rate))
@@ -74,10 +75,10 @@ def direct_to_reverberant_ratio_db(
 
 
 def t60(rir: Float[Tensor, " taps"], *, sample_rate: int = 16_000) -> float:
-    """Reverberation time in seconds: three times the time that the backward integral takes from -5 to -25 dB.
+    """Return the reverberation time in seconds: three times the decay time from -5 to -25 dB.
 
-    Schroeder 1965 ("New method of measuring reverberation time", JASA 37), evaluated as T20 of ISO
-    3382-1 by a straight line through the decay curve. nan where the response does not fall by 25
+    The decay curve is the backward integral of Schroeder 1965 ("New method of measuring reverberation time", JASA 37).
+    A straight line is fitted to it, as for T20 in ISO 3382-1. nan if the response does not decay by 25
     dB.
     """
     tail = rir[int(direct_path(rir, sample_rate=sample_rate)) :].double().square()

@@ -1,4 +1,4 @@
-"""What a causal part remembers between chunks: tensors by dotted names, as flat as a file of weights."""
+"""State of a causal module between chunks: a flat dictionary of tensors with dotted names, like a state dict."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from torch import Tensor
 
 State = dict[str, Tensor]
-"""Named, real tensors, none of them empty; no two share storage. A part that remembers nothing has none."""
+"""Named, real, non-empty tensors; no two share storage. A module without memory has an empty state."""
 
 
 def joined(parts: Mapping[str, State]) -> State:
-    """One state of several parts: the tensor `memory` of the part `encoder` becomes `encoder.memory`.
+    """Join the states of several parts: the tensor `memory` of the part `encoder` becomes `encoder.memory`.
 
     >>> import torch
     >>> list(joined({"encoder": {"memory": torch.zeros(1)}, "decoder": {}}))
@@ -22,12 +22,12 @@ def joined(parts: Mapping[str, State]) -> State:
 
 
 def numbered(states: Iterable[State]) -> State:
-    """One state of the parts of a list, which are called 0, 1 and so on."""
+    """Join the states of the items of a list, named 0, 1 and so on."""
     return joined({str(index): state for index, state in enumerate(states)})
 
 
 def parted(state: State) -> defaultdict[str, State]:
-    """Inverse of `joined`; a part that is not there has the empty state."""
+    """Invert `joined`; a missing part has the empty state."""
     parts: defaultdict[str, State] = defaultdict(dict)
     for name, tensor in state.items():
         part, _, leaf = name.partition(".")

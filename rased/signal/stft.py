@@ -1,4 +1,4 @@
-"""The short-time Fourier transform pair of the project: one frozen value, exact inverse, frame by frame."""
+"""The short-time Fourier transform: exact inverse, any hop, and frame by frame for streams."""
 
 import math
 from dataclasses import dataclass
@@ -18,38 +18,40 @@ from rased.signal.state import State
 Window = Literal["sqrt_hann", "hann", "hamming", "sine", "vorbis", "rectangular"]
 PadMode = Literal["constant", "reflect", "centred"]
 _THIN = 0.01
-"""Smallest share of the largest sum of windows with which samples still come back well."""
+"""Smallest ratio of smallest to largest sum of windows that allows accurate reconstruction."""
 
 
 @dataclass(frozen=True)
 class STFT:
-    """Analysis and synthesis with windows that end with the newest sample, so that a stream is cut exactly like a file.
+    """An STFT and its inverse. Frames end with whole hops, so that a stream and a file are cut into the same frames.
 
     Frame k covers the samples [(k + 1) * hop_length - win_length, (k + 1) * hop_length): it is
     complete as soon as chunk k of `hop_length` samples has arrived. At 50 % overlap this is the
     usual centred transform. The output of a frame-by-frame enhancer lags its input by `latency =
-    win_length - hop_length` samples. The synthesis weights each frame with its own window, adds the frames and
-    divides by the sum of the products of both windows: the exact inverse for any two windows and any hop.
+    win_length - hop_length` samples. The synthesis multiplies each frame by its own window, adds the frames, and
+    divides by the sum of the products of both windows. This is the exact inverse for any two windows and any hop.
 
     Attributes:
         n_fft: length of the transform in samples (frames are zero-padded from win_length); freq =
             n_fft // 2 + 1.
         hop_length: samples between frames; any number below win_length.
         win_length: samples in a window.
-        window: the window of the analysis. "sine" is sin(pi (n + 0.5) / win_length), "vorbis"
-            sin(pi / 2 sin^2(pi (n + 0.5) / win_length)), "rectangular" is none.
-        pad_mode: what is before the first and after the last sample of a file; a stream has silence there in
-            any mode. "constant" is silence; "reflect" mirrors the ends. "centred" has the frames and phases of
-            torch.stft(center=True), for weights trained with it: mirrored ends, 1 + time // hop_length frames. Where
-            hop_length does not divide the length, those cover the last samples thinly, and these come back less
-            exactly.
-        synthesis_window: the window of the synthesis; None for that of the analysis. "rectangular" divides the
+        window: analysis window. "sine" is sin(pi (n + 0.5) / win_length), "vorbis"
+            sin(pi / 2 sin^2(pi (n + 0.5) / win_length)), "rectangular" no window.
+        pad_mode: padding before the first and after the last sample of a file (a stream is always padded with
+        silence).
+            "constant" is silence; "reflect" mirrors the ends. "centred" gives the frames and phases of
+            torch.stft(center=True), for weights that were trained with it: mirrored ends, 1 + time //
+            hop_length frames.
+            If hop_length does not divide the length, "centred" covers the last samples only partly, and they are
+            reconstructed less accurately.
+        synthesis_window: synthesis window; None: the analysis window. "rectangular" only divides the
             added frames by the sum of the analysis windows.
-        periodic: whether windows are periodic, as transforms have them, or symmetric, as scipy.signal.windows has
-            them; "sine", "vorbis" and "rectangular" are both.
+        periodic: periodic windows, as usual for transforms, or symmetric ones, as in scipy.signal.windows;
+            no difference for "sine", "vorbis" and "rectangular".
 
     Raises:
-        RasedError: lengths that do not fit together, or windows that leave samples out.
+        RasedError: the lengths do not fit together, or the windows do not cover all samples.
     """
 
     n_fft: int = 512
@@ -61,51 +63,52 @@ class STFT:
     periodic: bool = True
 
     def __post_init__(self) -> None:
-        """Check once, where the value is made."""
+        """Check the settings."""
         if not 0 < self.hop_length < self.win_length <= self.n_fft:
             raise RasedError(
                 f"STFT lengths do not fit: n_fft {self.n_fft}, win_length {self.win_length}, hop_length "
-                f"{self.hop_length}; needed: 0 < hop_length < win_length <= n_fft."
+                f"{self.hop_length}; required: 0 < hop_length < win_length <= n_fft."
             )
         sums = self._window_sums(torch.zeros((), device="cpu"))
         if float(sums.min()) < _THIN * float(sums.max()):
             raise RasedError(
                 f"STFT windows of {self.win_length} samples ({self.window}, synthesis "
-                f"{self.synthesis_window or self.window}) every {self.hop_length} samples leave samples out: "
+                f"{self.synthesis_window or self.window}) every {self.hop_length} samples do not cover all samples: "
                 f"choose a hop_length of at most {self.win_length // 2}."
             )
 
     @property
     def freq(self) -> int:
-        """Number of frequency bins."""
+        """Return the number of frequency bins."""
         return self.n_fft // 2 + 1
 
     @property
     def latency(self) -> int:
-        """Samples by which a frame-by-frame output lags its input, where frames end with whole hops."""
+        """Return the samples by which a frame-by-frame output lags its input."""
         return self.win_length - self.hop_length
 
     @property
     def delay(self) -> int:
-        """Samples that a stream waits, so that its frames are those of a file: pad_mode "centred" may need some."""
+        """Return the samples by which a stream is delayed to get the frames of a file; above 0 only for "centred"."""
         if self.pad_mode != "centred":
             return 0
         return (self._before - self._left - self.win_length) % self.hop_length
 
     def frames(self, time: int) -> int:
-        """Number of frames for `time` samples: `ceil((time + latency) / hop_length)`.
+        """Return the number of frames for `time` samples: `ceil((time + latency) / hop_length)`.
 
-        As many as touch a sample. With pad_mode "centred" `1 + time // hop_length`, as torch.stft counts (for an
-        even n_fft).
+        These are all frames that contain a sample. With pad_mode "centred" it is `1 + time // hop_length`, as
+        in torch.stft
+        (for an even n_fft).
         """
         if self.pad_mode == "centred":
             return 1 + (time - self.n_fft % 2) // self.hop_length
         return -(-(time + self.latency) // self.hop_length)
 
     def analysis(self, waveform: Waveform) -> Spectrum:
-        """Spectrum of a whole waveform, frames = self.frames(time); any length from one sample.
+        """Return the spectrum of a whole waveform of any length, frames = self.frames(time).
 
-        A waveform too short to be mirrored has zeros around it.
+        A waveform that is too short to be mirrored is padded with zeros.
         """
         time = waveform.shape[-1]
         reach = (self.frames(time) - 1) * self.hop_length + self._span
@@ -117,18 +120,20 @@ class STFT:
         return self._transform(padded[:, :reach].unfold(-1, self._span, self.hop_length))
 
     def synthesis(self, spectrum: Spectrum, length: int) -> Float[Tensor, "batch {length}"]:
-        """Waveform of `length` samples; the exact inverse of `analysis`."""
+        """Return a waveform of `length` samples; the exact inverse of `analysis`."""
         heard = slice(self._before, self._before + length)
         if self.pad_mode != "centred":
             return self._overlap_add(self._inverse(spectrum))[:, heard]
         frames = self._raw_inverse(spectrum) * self._weights(spectrum)
         added = functional.pad(self._overlap_add(frames), (0, self._span))[:, heard]
-        share = self._window(spectrum) * self._weights(spectrum)  # the ends lie in fewer windows
+        share = self._window(spectrum) * self._weights(
+            spectrum
+        )  # samples at the ends are in fewer windows
         sums = self._overlap_add(share.expand(1, frames.shape[1], -1))
         return added / functional.pad(sums, (0, self._span), value=1.0)[:, heard].clamp_min(1e-11)
 
     def initial_state(self, batch: int, like: Tensor | None = None) -> State:
-        """Silence before the stream on the device of `like`: the buffers of `analysis_step` and `synthesis_step`."""
+        """Return the silent buffers of `analysis_step` and `synthesis_step` at the start, on the device of `like`."""
         device = None if like is None else like.device
         return {
             "analysis": torch.zeros(batch, self.latency + self.delay, device=device),
@@ -138,7 +143,7 @@ class STFT:
     def analysis_step(
         self, chunk: Float[Tensor, "batch chunk"], buffer: Float[Tensor, "batch heard"]
     ) -> tuple[Spectrum, Float[Tensor, "batch heard"]]:
-        """A frame from each hop_length samples of the chunk, and the samples that the next frame needs."""
+        """Return one frame for each hop_length samples of the chunk, and the samples that later frames need."""
         heard = torch.cat([buffer, chunk], dim=-1)
         ready = heard[:, : heard.shape[-1] - self.delay]
         frames = ready.unfold(-1, self.win_length, self.hop_length)
@@ -149,7 +154,7 @@ class STFT:
     def synthesis_step(
         self, spectrum: Spectrum, buffer: Float[Tensor, "batch latency"]
     ) -> tuple[Float[Tensor, "batch chunk"], Float[Tensor, "batch latency"]]:
-        """The hop_length samples that each frame completes, and what later frames still add to."""
+        """Return the hop_length samples that each frame completes, and the sums that later frames still add to."""
         complete = spectrum.shape[-1] * self.hop_length
         heard = slice(self._left, self._left + complete + self.latency)
         added = self._overlap_add(self._inverse(spectrum))[:, heard]
@@ -158,17 +163,17 @@ class STFT:
 
     @property
     def _span(self) -> int:
-        """Samples in a frame: those of the window, or (centred) of the transform around it."""
+        """Return the samples in a frame: those of the window, or for "centred" those of the transform."""
         return self.n_fft if self.pad_mode == "centred" else self.win_length
 
     @property
     def _left(self) -> int:
-        """Zeros before the window in a frame."""
+        """Return the number of zeros before the window in a frame."""
         return (self._span - self.win_length) // 2
 
     @property
     def _before(self) -> int:
-        """Samples of padding before the first."""
+        """Return the number of padding samples before the first sample."""
         return self.n_fft // 2 if self.pad_mode == "centred" else self.latency
 
     def _window(self, like: Tensor) -> Float[Tensor, " span"]:
@@ -178,12 +183,12 @@ class STFT:
         return self._named(self.synthesis_window or self.window, like)
 
     def _named(self, name: Window, like: Tensor) -> Float[Tensor, " span"]:
-        """A window, in the middle of its span."""
+        """Return a window in the middle of its frame."""
         window = _window(name, self.win_length, self.periodic, like.device)
         return functional.pad(window, (self._left, self._span - self.win_length - self._left))
 
     def _window_sums(self, like: Tensor) -> Float[Tensor, " hop"]:
-        """Sum of the products of both windows over all frames that cover a sample, for each place in a hop."""
+        """Return the sum of the products of both windows over all overlapping frames, for each position in a hop."""
         product = self._window(like) * self._weights(like)
         whole = functional.pad(product, (0, -len(product) % self.hop_length))
         return rearrange(whole, "(overlap hop) -> overlap hop", hop=self.hop_length).sum(0)
@@ -200,7 +205,9 @@ class STFT:
     def _raw_inverse(self, spectrum: Spectrum) -> Float[Tensor, "batch frames span"]:
         bins = rearrange(spectrum, "batch freq frames -> batch frames freq")
         if self._needs_matrices:
-            twice = torch.full((self.freq,), 2.0 / self.n_fft)  # the bins that have a mirror image
+            twice = torch.full(
+                (self.freq,), 2.0 / self.n_fft
+            )  # bins with a conjugate twin count twice
             twice[:: self.n_fft // 2 if self.n_fft % 2 == 0 else self.freq] /= 2.0
             parts = torch.cat([bins.real * twice, bins.imag * twice], dim=-1)
             frames = parts @ _dft_matrix(self.n_fft, parts).T
@@ -210,11 +217,11 @@ class STFT:
 
     @property
     def _needs_matrices(self) -> bool:
-        """Whether to transform by products: ONNX has no exact DFT of lengths that are no power of two."""
+        """Return whether to use matrix products: ONNX has no exact DFT for lengths that are not powers of two."""
         return torch.compiler.is_exporting() and bool(self.n_fft & (self.n_fft - 1))
 
     def _inverse(self, spectrum: Spectrum) -> Float[Tensor, "batch frames span"]:
-        """Frames that give the waveform when they are added."""
+        """Return frames that only have to be added to give the waveform."""
         sums = self._window_sums(spectrum).repeat(-(-self._span // self.hop_length))
         return self._raw_inverse(spectrum) * (self._weights(spectrum) / sums[: self._span])
 
@@ -229,7 +236,7 @@ class STFT:
 
 
 def _dft_matrix(n_fft: int, like: Tensor) -> Float[Tensor, "n_fft parts"]:
-    """Cosines, then negative sines: times them, samples are real parts, then imaginary parts of all bins."""
+    """Return cosines and negative sines: samples times this matrix give all real parts, then all imaginary parts."""
     turns = np.outer(np.arange(n_fft), np.arange(n_fft // 2 + 1)) % n_fft * (2 * np.pi / n_fft)
     matrix = np.concatenate([np.cos(turns), -np.sin(turns)], axis=1).astype(np.float32)
     return torch.from_numpy(matrix).to(like.device)
@@ -241,7 +248,7 @@ def _window(
     if name in ("sqrt_hann", "hann"):
         window = torch.hann_window(length, periodic=periodic, dtype=torch.float32, device=device)
         return window.sqrt() if name == "sqrt_hann" else window
-    if name == "hamming":  # as torch.hamming_window, which ONNX does not have
+    if name == "hamming":  # the formula of torch.hamming_window, which ONNX lacks
         place = torch.arange(length, dtype=torch.float32, device=device)
         return 0.54 - 0.46 * (place * (2 * math.pi / (length if periodic else length - 1))).cos()
     if name == "rectangular":

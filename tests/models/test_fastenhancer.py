@@ -23,7 +23,7 @@ def small(**options) -> FastEnhancer:
         ({"blocks": 0}, "must be positive"),
         ({"bands": 65}, "2 to 64 bands"),
         ({"compression": 0.0}, "compression above 0"),
-        ({"stft": STFT(n_fft=516, hop_length=256, win_length=512)}, "an n_fft that 8 divides"),
+        ({"stft": STFT(n_fft=516, hop_length=256, win_length=512)}, "an n_fft divisible by 8"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(options, message):

@@ -1,4 +1,4 @@
-"""Methods without weights: the same contract as every model, under the names that `evaluate` takes."""
+"""Classical methods without weights, with the interface of every model, by the names that `evaluate` takes."""
 
 from rased.models.base import Enhancer
 from rased.models.classical.log_mmse import LogMMSE

@@ -1,4 +1,4 @@
-"""What methods without weights share: a gain for each bin, frame by frame, from the powers so far."""
+"""Base classes of methods without weights: a gain for each bin, frame by frame, from current and past powers."""
 
 import numpy as np
 import torch
@@ -11,18 +11,18 @@ from rased.signal.domains import Spectrum
 from rased.signal.stft import STFT
 
 FrameState = dict[str, np.ndarray]
-"""What a method remembers between frames, by name; axes before the batch are free: (..., batch, freq or 1)."""
+"""State of a method between frames, by name; any axes may come before the batch: (..., batch, freq or 1)."""
 
 
 class FrameGain(SpectralEnhancer):
-    """A real gain for each bin, frame by frame; causal. Frames without sound change nothing.
+    """Applies a real gain to each bin, frame by frame; causal. Silent frames do not change the state.
 
     Subclasses define `initial_frame_state` and `frame_gain`.
 
     Args:
         n_fft: samples in a frame.
         hop_length: samples between frames.
-        noise_start: seconds of sound at the beginning whose mean starts the noise; one frame at least.
+        noise_start: seconds of initial sound whose mean power initialises the noise estimate; at least one frame.
         sample_rate: Hz.
     """
 
@@ -38,20 +38,20 @@ class FrameGain(SpectralEnhancer):
         )
 
     def initial_frame_state(self, batch: int) -> FrameState:
-        """What is known before the first frame."""
+        """Return the state before the first frame."""
         raise NotImplementedError(f"{type(self).__name__} must define initial_frame_state(batch)")
 
     def frame_gain(self, frame: Row, state: FrameState) -> tuple[Row, FrameState]:
-        """Gain in [0, 1] for a frame, from its power and what is known; and what is known after it."""
+        """Return a gain in [0, 1] for a frame, given its power and the state; and the new state."""
         raise NotImplementedError(f"{type(self).__name__} must define frame_gain(frame, state)")
 
     def initial_process_state(self, batch: int) -> State:
-        """Nothing heard yet."""
+        """Return the state before the first frame."""
         return _tensors(self.initial_frame_state(batch))
 
     @torch.no_grad()
     def process(self, spectrum: Spectrum, state: State) -> tuple[Prediction, State]:
-        """Frame after frame through `frame_gain`."""
+        """Apply `frame_gain` frame by frame."""
         power = rearrange(spectrum.abs().square(), "batch freq frames -> frames batch freq")
         known: FrameState = {name: part.cpu().numpy() for name, part in state.items()}
         gains = np.empty(power.shape, dtype=np.float32)
@@ -67,16 +67,16 @@ class FrameGain(SpectralEnhancer):
 
 
 class DecisionDirected(FrameGain):
-    """MMSE noise tracking, decision-directed prior SNR, then the gain of a method: `gain`.
+    """MMSE noise tracking and decision-directed prior SNR; subclasses define the `gain`.
 
     Args:
         n_fft: samples in a frame.
         hop_length: samples between frames.
-        smoothing: share of the last frame's result in the prior SNR.
+        smoothing: weight of the previous frame's result in the prior SNR.
         prior_floor_db: smallest prior SNR.
         gain_floor_db: smallest gain.
-        noise_smoothing: seconds, of the noise power.
-        noise_start: seconds whose mean starts it.
+        noise_smoothing: time constant of the noise power in seconds.
+        noise_start: seconds of initial sound whose mean power initialises the noise estimate.
         sample_rate: Hz.
     """
 
@@ -101,16 +101,16 @@ class DecisionDirected(FrameGain):
         self.tracker = MMSETracker(self.frame_rate, self.start, noise_smoothing)
 
     def gain(self, prior: Row, posterior: Row) -> Row:
-        """The method's gain; what is above 1 is cut."""
+        """Return the gain of the method; values above 1 are limited to 1."""
         raise NotImplementedError(f"{type(self).__name__} must define gain(prior, posterior)")
 
     def initial_frame_state(self, batch: int) -> FrameState:
-        """Power of the last enhanced frame, and the tracker's state."""
+        """Return the power of the last enhanced frame, and the tracker's state."""
         tracked = self.tracker.initial(batch, self.stft.freq)
         return {"clean": np.zeros_like(tracked.noise), **tracked._asdict()}
 
     def frame_gain(self, frame: Row, state: FrameState) -> tuple[Row, FrameState]:
-        """Noise, prior SNR, gain."""
+        """Update the noise, compute the prior SNR, then the gain."""
         known = {**state}
         clean = known.pop("clean")
         tracked = self.tracker.update(frame, MMSEState(**known))
@@ -123,5 +123,5 @@ class DecisionDirected(FrameGain):
 
 
 def _tensors(state: FrameState) -> State:
-    """Copies: no two share memory."""
+    """Copy arrays to tensors that do not share memory."""
     return {name: torch.from_numpy(np.array(part, np.float32)) for name, part in state.items()}

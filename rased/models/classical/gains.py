@@ -1,6 +1,6 @@
-"""Gains of statistical enhancement as functions of the prior and the posterior SNR, each with its equation.
+"""Gains of statistical enhancement as functions of prior and posterior SNR, each with its equation.
 
-Prior: expected power of speech over that of the noise, before the frame is seen. Posterior: power of
+Prior SNR: expected power of speech over that of the noise, before observing the frame. Posterior SNR: power of
 the frame over that of the noise. Sources:
 
 - 1984: Y. Ephraim, D. Malah, "Speech enhancement using a minimum mean-square error short-time
@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Float, Float32
 
 TINY = 1e-12
-"""Power of a bin (far below one 16-bit step) that counts as no sound."""
+"""Power of a bin (far below one 16-bit step) that counts as silent."""
 
-# Frames come one after another, and numpy is several times faster than torch on one short row.
+# Frames are processed one by one; numpy is several times faster than torch on a single short row.
 Row = Float32[np.ndarray, "batch freq"]
 Values = Float[np.ndarray, "*shape"]
 
@@ -26,13 +26,13 @@ Values = Float[np.ndarray, "*shape"]
 def decision_directed(
     frame: Row, noise: Row, clean: Row, *, smoothing: float, floor: float
 ) -> tuple[Row, Row]:
-    """Prior and posterior SNR: equation 51 of 1984.
+    """Return prior and posterior SNR: equation 51 of 1984.
 
     Args:
         frame: power of the noisy frame.
         noise: power of the noise.
-        clean: power of the last frame, enhanced.
-        smoothing: share of the last frame in the prior SNR.
+        clean: power of the previous enhanced frame.
+        smoothing: weight of the previous frame in the prior SNR.
         floor: smallest prior SNR.
     """
     noise = np.maximum(noise, TINY)
@@ -42,14 +42,14 @@ def decision_directed(
 
 
 def wiener_gain(prior: Values) -> Values:
-    """The linear estimate of least squared error of the complex amplitude: prior / (1 + prior)."""
+    """Return the gain that minimises the squared error of the complex amplitude: prior / (1 + prior)."""
     return prior / (1 + prior)
 
 
 def mmse_stsa_gain(prior: Values, posterior: Values) -> Values:
-    """The gain that minimises the squared error of the amplitude: equation 7 of 1984.
+    """Return the gain that minimises the squared error of the amplitude: equation 7 of 1984.
 
-    The Bessel functions are scaled by exp(-v / 2), so that nothing overflows.
+    The Bessel functions are scaled by exp(-v / 2) to avoid overflow.
     """
     v = wiener_gain(prior) * posterior
     bessel_0 = torch.special.i0e(torch.from_numpy(v / 2)).numpy()
@@ -58,13 +58,13 @@ def mmse_stsa_gain(prior: Values, posterior: Values) -> Values:
 
 
 def log_mmse_gain(prior: Values, posterior: Values) -> Values:
-    """The gain that minimises the squared error of the log amplitude: equation 20 of 1985."""
+    """Return the gain that minimises the squared error of the log amplitude: equation 20 of 1985."""
     wiener = wiener_gain(prior)
     return wiener * np.exp(0.5 * exponential_integral(wiener * posterior))
 
 
 def exponential_integral(value: Values) -> Values:
-    """E1(v), the integral of exp(-t) / t from v > 0 to infinity, within 5e-5 of the truth.
+    """Return E1(v), the integral of exp(-t) / t from v > 0 to infinity, with an error below 5e-5.
 
     Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 5.1.53 and 5.1.54.
     """
@@ -78,12 +78,12 @@ def exponential_integral(value: Values) -> Values:
 
 
 def presence_probability(prior: Values, posterior: Values, absence: Values) -> Values:
-    """That speech is present in a bin, given its frame: the p(k, l) of 2001, for Gaussian spectra.
+    """Return the probability that speech is present in a bin, given its frame: p(k, l) of 2001, for Gaussian spectra.
 
     Args:
-        prior: SNR.
-        posterior: SNR.
-        absence: probability of no speech before the frame is seen, in [0, 1].
+        prior: prior SNR.
+        posterior: posterior SNR.
+        absence: prior probability that speech is absent, in [0, 1].
     """
     v = np.minimum(wiener_gain(prior) * posterior, 80.0)
     odds = absence / np.maximum(1 - absence, 1e-6)
@@ -102,9 +102,9 @@ def subtraction_gain(
 
     Args:
         ratio: power of the noise over power of the frame.
-        over: how many times the noise is subtracted.
-        floor: share of the noise, as `ratio` to the power of `exponent / 2`, that stays.
-        exponent: 1: magnitudes are subtracted; 2: powers.
+        over: over-subtraction factor.
+        floor: share of the noise that remains, applied to `ratio` to the power of `exponent / 2`.
+        exponent: 1: subtract magnitudes; 2: subtract powers.
     """
     noise = ratio ** (exponent / 2)
     rest = np.maximum(1 - over * noise, floor * noise)

@@ -1,7 +1,7 @@
 """MMSE estimation of the log-spectral amplitude.
 
 Paper: Y. Ephraim, D. Malah, "Speech enhancement using a minimum mean-square error log-spectral
-amplitude estimator", IEEE TASSP 33(2), 1985, 10.1109/TASSP.1985.1164550. Where this code differs:
+amplitude estimator", IEEE TASSP 33(2), 1985, 10.1109/TASSP.1985.1164550. Difference:
 the noise is tracked (`noise.MMSETracker`). The defaults were chosen on validation data.
 
 No parameters; about 40 operations per bin and frame.
@@ -14,7 +14,7 @@ from rased.models.classical.gains import Row, log_mmse_gain
 
 
 class LogMMSE(DecisionDirected):
-    """Least squared error of the log amplitude; causal. Arguments: see `DecisionDirected`."""
+    """Minimises the squared error of the log amplitude; causal. Arguments: see `DecisionDirected`."""
 
     paper = (
         "Ephraim, Malah: Speech enhancement using a minimum mean-square error log-spectral "
@@ -29,5 +29,5 @@ class LogMMSE(DecisionDirected):
     )
 
     def gain(self, prior: Row, posterior: Row) -> Row:
-        """Equation 20 of the paper."""
+        """Return the gain by equation 20 of the paper."""
         return log_mmse_gain(prior, posterior)

@@ -1,9 +1,9 @@
 """MMSE estimation of the short-time spectral amplitude.
 
 Paper: Y. Ephraim, D. Malah, "Speech enhancement using a minimum mean-square error short-time
-spectral amplitude estimator", IEEE TASSP 32(6), 1984, 10.1109/TASSP.1984.1164453. Where this code
-differs: the noise is tracked (`noise.MMSETracker`), and the uncertainty of speech presence is left
-to OM-LSA. The defaults were chosen on validation data.
+spectral amplitude estimator", IEEE TASSP 32(6), 1984, 10.1109/TASSP.1984.1164453. Differences:
+the noise is tracked (`noise.MMSETracker`), and the uncertainty of speech presence is not used (see
+OM-LSA). The defaults were chosen on validation data.
 
 No parameters; about 50 operations per bin and frame.
 """
@@ -15,7 +15,7 @@ from rased.models.classical.gains import Row, mmse_stsa_gain
 
 
 class MMSESTSA(DecisionDirected):
-    """Least squared error of the amplitude; causal. Arguments: see `DecisionDirected`."""
+    """Minimises the squared error of the amplitude; causal. Arguments: see `DecisionDirected`."""
 
     paper = (
         "Ephraim, Malah: Speech enhancement using a minimum mean-square error short-time spectral "
@@ -30,5 +30,5 @@ class MMSESTSA(DecisionDirected):
     )
 
     def gain(self, prior: Row, posterior: Row) -> Row:
-        """Equation 7 of the paper."""
+        """Return the gain by equation 7 of the paper."""
         return mmse_stsa_gain(prior, posterior)

@@ -1,7 +1,7 @@
-"""The power of the noise in each bin, followed frame by frame while speech comes and goes.
+"""Estimate the power of the noise in each bin, frame by frame, while speech is present or absent.
 
-Each tracker is a frozen value with its constants in seconds; its state is a tuple of arrays that
-`update` takes and gives. What is heard first starts the estimate, as a running mean.
+Each tracker is a frozen value with its constants in seconds; `update` takes and returns its state, a tuple of arrays.
+A running mean of the first frames initialises the estimate.
 """
 
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ from rased.models.classical.gains import TINY, Row, presence_probability
 Column = Float32[np.ndarray, "batch 1"]
 
 EXPECTED = 10**1.5
-"""Power of speech over noise that the presence of speech assumes: 15 dB, as in the MMSE paper."""
+"""Assumed power of speech over noise in frames with speech: 15 dB, as in the MMSE paper."""
 
 
 def decay(seconds: float, frame_rate: float) -> float:
-    """Share of the last value in a recursive mean with this time constant."""
+    """Return the weight of the last value in a recursive mean with this time constant."""
     return float(np.exp(-1 / (seconds * frame_rate)))
 
 
 @cache
 def smoothing_matrix(freq: int, reach: int) -> Float32[np.ndarray, "freq freq"]:
-    """Mean over 2 * reach + 1 bins with a Hann window: multiply rows by it from the right.
+    """Return a matrix that averages over 2 * reach + 1 bins with a Hann window: multiply rows by it from the right.
 
-    Beyond the first and the last bin there is nothing; what is there weighs more.
+    At the first and the last bins, only existing bins are averaged.
     """
     window = np.hanning(2 * reach + 3)[1:-1]
     rows = np.array([np.convolve(row, window, mode="same") for row in np.eye(freq)])
@@ -37,32 +37,32 @@ def smoothing_matrix(freq: int, reach: int) -> Float32[np.ndarray, "freq freq"]:
 
 @dataclass(frozen=True)
 class Start:
-    """The first frames with sound, whose mean starts an estimate.
+    """The first frames with sound, whose mean initialises an estimate.
 
     Attributes:
-        frames: how many.
-        partial: how many before them hold only a part of the sound (the window is longer than the
-            hop): forgotten.
+        frames: number of frames.
+        partial: number of frames before them that contain only a part of the sound, because the window is
+            longer than the hop; they are ignored.
     """
 
     frames: int
     partial: int
 
     def heard(self, batch: int) -> Column:
-        """The count before the first frame."""
+        """Return the count before the first frame."""
         return np.full((batch, 1), -self.partial, dtype=np.float32)
 
     def mean(self, frame: Row, mean: Row, heard: Column) -> Row:
-        """The running mean with the next frame."""
+        """Return the running mean including the next frame."""
         return mean + (frame - mean) / np.maximum(heard + 1, 1)
 
     def going_on(self, heard: Column) -> Bool[np.ndarray, "batch 1"]:
-        """Whether the next frame still starts the estimate."""
+        """Return whether the next frame still belongs to the first frames."""
         return heard < self.frames
 
 
 class MMSEState(NamedTuple):
-    """What `MMSETracker` remembers."""
+    """State of `MMSETracker`."""
 
     noise: Row
     presence: Row
@@ -75,13 +75,13 @@ class MMSETracker:
 
     Paper: T. Gerkmann, R. Hendriks, "Unbiased MMSE-based noise power estimation with low complexity
     and low tracking delay", IEEE TASLP 20(4), 2012, 10.1109/TASL.2011.2180896; its smoothing of 0.8
-    at 16 ms a frame is a time constant of 72 ms.
+    at 16 ms per frame is a time constant of 72 ms.
 
     Attributes:
-        frame_rate: frames a second.
-        start: what starts the estimate.
-        smoothing: seconds, of the noise power.
-        presence_smoothing: seconds, of the presence that gives away an estimate that is stuck.
+        frame_rate: frames per second.
+        start: the frames that initialise the estimate.
+        smoothing: time constant of the noise power in seconds.
+        presence_smoothing: time constant in seconds of the mean speech presence, which detects stagnation.
     """
 
     frame_rate: float
@@ -90,12 +90,12 @@ class MMSETracker:
     presence_smoothing: float = 0.076
 
     def initial(self, batch: int, freq: int) -> MMSEState:
-        """Nothing heard yet."""
+        """Return the state before the first frame."""
         noise = np.zeros((batch, freq), dtype=np.float32)
         return MMSEState(noise, np.full_like(noise, 0.5), self.start.heard(batch))
 
     def update(self, frame: Row, state: MMSEState) -> MMSEState:
-        """Presence with equal priors (equation 18), noise (22 and 8); 23 frees a stuck estimate."""
+        """Compute presence with equal priors (equation 18) and noise (22 and 8); 23 resolves stagnation."""
         noise, presence, heard = state
         posterior = np.minimum(frame / np.maximum(noise, TINY), 60.0)
         likelihood = (1 + EXPECTED) * np.exp(-posterior * (EXPECTED / (1 + EXPECTED)))
@@ -113,7 +113,7 @@ class MMSETracker:
 
 
 class IMCRAState(NamedTuple):
-    """What `IMCRA` remembers; `pair` holds the first and the second iteration."""
+    """State of `IMCRA`; the axis `pair` holds the first and the second iteration."""
 
     noise: Row
     smoothed: Float32[np.ndarray, "pair batch freq"]
@@ -130,23 +130,23 @@ class IMCRA:
 
     Paper: I. Cohen, "Noise spectrum estimation in adverse environments: improved minima controlled
     recursive averaging", IEEE TSAP 11(5), 2003, 10.1109/TSA.2003.811544. The defaults are its table
-    of constants; those that it gives for frames 8 ms apart stand here in seconds. Where this code
-    differs: the first frames are averaged, and minima count from there on; the window of the minima moves
-    before a frame is judged, in the paper behind it.
+    of constants; those given for frames 8 ms apart are converted to seconds. Differences:
+    the first frames are averaged, and minima are tracked after them; the window of the minima moves
+    before a frame is judged, in the paper afterwards.
 
     Attributes:
-        frame_rate: frames a second.
-        start: what starts the estimate.
-        smoothing: seconds, of the spectrum whose minima are followed (0.9 a frame).
-        noise_smoothing: seconds, of the noise where speech is absent (0.85 a frame).
-        window: seconds in which a minimum is looked for (120 frames).
-        blocks: pieces of that window; a minimum is given up a piece at a time.
+        frame_rate: frames per second.
+        start: the frames that initialise the estimate.
+        smoothing: time constant in seconds of the spectrum whose minima are tracked (0.9 per frame).
+        noise_smoothing: time constant in seconds of the noise when speech is absent (0.85 per frame).
+        window: length in seconds of the window of minima (120 frames).
+        blocks: number of blocks of that window; old minima are discarded block by block.
         reach: bins on either side over which the spectrum is smoothed.
-        minimum_bias: what a minimum has to be multiplied with to be a mean.
-        frame_limit: of frame over noise, below which a frame may be without speech.
-        certain_limit: of frame over noise, above which it certainly has speech.
+        minimum_bias: factor that converts a minimum to a mean.
+        frame_limit: ratio of frame to noise below which speech may be absent.
+        certain_limit: ratio of frame to noise above which speech is certainly present.
         smooth_limit: the same for the smoothed spectrum.
-        bias: what frames that seem to be without speech have to be multiplied with to be the noise.
+        bias: factor that converts the mean of frames judged as noise to the noise power.
     """
 
     frame_rate: float
@@ -163,7 +163,7 @@ class IMCRA:
     bias: float = 1.47
 
     def initial(self, batch: int, freq: int) -> IMCRAState:
-        """Nothing heard yet."""
+        """Return the state before the first frame."""
         zeros = np.zeros((self.blocks, 2, batch, freq), dtype=np.float32)
         filled = np.zeros((batch, 1), dtype=np.float32)
         return IMCRAState(
@@ -171,14 +171,14 @@ class IMCRA:
         )
 
     def noise(self, frame: Row, state: IMCRAState) -> Row:
-        """Power of the noise in a frame: what those before it tell; while starting, their mean with it."""
+        """Return the noise power estimated before a frame; among the first frames, their mean including this one."""
         starting = self.start.going_on(state.heard)
         if not starting.any():
             return state.noise
         return np.where(starting, self.start.mean(frame, state.noise, state.heard), state.noise)
 
     def update(self, frame: Row, prior: Row, posterior: Row, state: IMCRAState) -> IMCRAState:
-        """Two iterations of smoothing and minima, speech absence, presence, recursive average."""
+        """Run two iterations of smoothing and minimum tracking; compute speech absence, presence, recursive average."""
         smooth = smoothing_matrix(frame.shape[-1], self.reach)
         share = decay(self.smoothing, self.frame_rate)
         first = share * state.smoothed[0] + (1 - share) * (frame @ smooth)  # equations 14, 15
@@ -199,7 +199,7 @@ class IMCRA:
         return self._started(frame, state, tracked._replace(noise=noise))
 
     def _absence(self, frame: Row, smoothed: Row, minimum: Row) -> Row:
-        """Probability that a bin is without speech, before it is weighed: equations 28 and 29."""
+        """Return the prior probability that speech is absent: equations 28 and 29."""
         floor = np.maximum(self.minimum_bias * minimum, TINY)
         ramp = (self.certain_limit - frame / floor) / (self.certain_limit - 1)
         return np.where(smoothed < self.smooth_limit * floor, np.clip(ramp, 0, 1), 0)
@@ -207,7 +207,7 @@ class IMCRA:
     def _minima(
         self, smoothed: Float32[np.ndarray, "pair batch freq"], state: IMCRAState
     ) -> IMCRAState:
-        """Minimum over the window, in blocks: the oldest falls out when the newest is full."""
+        """Return the minimum over the window, kept in blocks: the oldest block is discarded when the newest is full."""
         minimum = np.minimum(state.minimum, smoothed)
         newest = np.minimum(state.newest, smoothed)
         blocks, filled = state.blocks, state.filled + 1
@@ -223,7 +223,7 @@ class IMCRA:
         )
 
     def _started(self, frame: Row, before: IMCRAState, tracked: IMCRAState) -> IMCRAState:
-        """What was tracked; the mean of the first frames, where there are no more yet."""
+        """Return the tracked state; among the first frames, their mean instead."""
         starting = self.start.going_on(before.heard)
         if not starting.any():
             return tracked

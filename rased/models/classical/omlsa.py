@@ -1,10 +1,10 @@
-"""OM-LSA with IMCRA: the log-amplitude gain, weighed by the probability that speech is present.
+"""OM-LSA with IMCRA: the log-amplitude gain, weighted by the probability that speech is present.
 
 Papers: I. Cohen, B. Berdugo, "Speech enhancement for non-stationary noise environments", Signal
 Processing 81(11), 2001, 10.1016/S0165-1684(01)00128-1 (OM-LSA); I. Cohen, "Noise spectrum
 estimation in adverse environments: improved minima controlled recursive averaging", IEEE TSAP
-11(5), 2003, 10.1109/TSA.2003.811544 (IMCRA). Where this code differs: the presence of speech is
-judged from the prior SNR of the frame itself, not of the one before. Symbols are those of 2001. The
+11(5), 2003, 10.1109/TSA.2003.811544 (IMCRA). Difference: the presence of speech is
+computed from the prior SNR of the current frame, not of the previous one. Symbols are those of 2001. The
 defaults were chosen on validation data.
 
 No parameters; about 150 operations per bin and frame.
@@ -23,16 +23,16 @@ from rased.models.classical.gains import (
 from rased.models.classical.noise import IMCRA, Column, IMCRAState, decay, smoothing_matrix
 
 RATIO = (-10.0, -5.0)
-"""dB of smoothed prior SNR at and below which speech is surely absent, and surely present above."""
+"""Smoothed prior SNR in dB at and below which speech is certainly absent, and above which it is certainly present."""
 
 PEAK = (0.0, 10.0)
-"""dB between which the peak of the frame's SNR is held to be."""
+"""Limits in dB of the peak SNR of a frame."""
 
 RATIO_SMOOTHING = 0.022
-"""Seconds, of the prior SNR: 0.7 a frame of 8 ms."""
+"""Time constant of the prior SNR in seconds: 0.7 per frame of 8 ms."""
 
 LOCAL, GLOBAL = 31.25, 468.75
-"""Hz on either side over which the prior SNR is averaged: 1 and 15 bins of 512."""
+"""Half-widths in Hz over which the prior SNR is averaged: 1 and 15 bins of 512."""
 
 MOST_ABSENT = 0.95
 """Largest prior probability that speech is absent."""
@@ -44,13 +44,13 @@ class OMLSA(FrameGain):
     Args:
         n_fft: samples in a frame.
         hop_length: samples between frames.
-        smoothing: share of the last frame's result in the prior SNR.
+        smoothing: weight of the previous frame's result in the prior SNR.
         prior_floor_db: smallest prior SNR.
-        gain_floor_db: gain where speech is absent; the smallest anywhere.
-        minima_window: seconds in which the noise shows itself at least once.
-        noise_smoothing: seconds, of the noise power where speech is absent.
-        noise_start: seconds whose mean starts it.
-        certain_limit: of frame over least noise, above which speech is certain (see `noise.IMCRA`).
+        gain_floor_db: gain when speech is absent; the smallest gain.
+        minima_window: seconds within which every bin is expected to contain noise only at least once.
+        noise_smoothing: time constant in seconds of the noise power when speech is absent.
+        noise_start: seconds of initial sound whose mean power initialises the noise estimate.
+        certain_limit: ratio of frame to minimum noise above which speech is certain (see `noise.IMCRA`).
         sample_rate: Hz.
     """
 
@@ -93,7 +93,7 @@ class OMLSA(FrameGain):
         )
 
     def initial_frame_state(self, batch: int) -> FrameState:
-        """Power of the last enhanced frame, smoothed prior SNR, its mean and peak; the tracker's state."""
+        """Return power of the last enhanced frame, smoothed prior SNR with mean and peak, and the tracker's state."""
         tracked = self.tracker.initial(batch, self.stft.freq)
         clean = np.zeros_like(tracked.noise)
         mean = np.zeros_like(tracked.heard)
@@ -102,7 +102,7 @@ class OMLSA(FrameGain):
         return {**speech, **tracked._asdict()}
 
     def frame_gain(self, frame: Row, state: FrameState) -> tuple[Row, FrameState]:
-        """Prior SNR from the noise so far, gain with speech, its probability; then the noise."""
+        """Compute the prior SNR, the gain with speech and its probability; then update the noise."""
         known = {**state}
         clean, ratio, mean, peak = (known.pop(name) for name in ("clean", "ratio", "mean", "peak"))
         tracked = IMCRAState(**known)
@@ -124,10 +124,10 @@ class OMLSA(FrameGain):
         return np.maximum(weighed, self.gain_floor), {**speech, **tracked._asdict()}
 
     def _absence(self, ratio: Row, mean: Column, peak: Column) -> tuple[Row, Column, Column]:
-        """Prior probability of no speech q(k, l), mean and peak of the frame's SNR.
+        """Return the prior probability of speech absence q(k, l), and mean and peak of the frame's SNR.
 
-        Speech is where it is seen near the bin (P_local), around it (P_global) and in the frame
-        (P_frame): where the mean SNR rises, or falls and is still near its last peak.
+        Speech is present if it is detected near the bin (P_local), in a wider range (P_global) and in the frame
+        (P_frame): if the mean SNR rises, or falls but is still close to its last peak.
         """
         freq, low = ratio.shape[-1], 10 ** (RATIO[0] / 10)
         near = _likelihood(ratio @ smoothing_matrix(freq, self.local))
@@ -142,6 +142,6 @@ class OMLSA(FrameGain):
 
 
 def _likelihood(ratio: Float32[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
-    """From 0 at the lower to 1 at the upper end of RATIO, along the logarithm."""
+    """Map a ratio to 0 at the lower and 1 at the upper end of RATIO, linearly in its logarithm."""
     decibels = 10 * np.log10(np.maximum(ratio, 1e-10))
     return np.clip((decibels - RATIO[0]) / (RATIO[1] - RATIO[0]), 0, 1)

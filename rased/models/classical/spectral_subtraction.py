@@ -2,9 +2,9 @@
 
 Papers: S. Boll, "Suppression of acoustic noise in speech using spectral subtraction", IEEE TASSP
 27(2), 1979, 10.1109/TASSP.1979.1163209; M. Berouti, R. Schwartz, J. Makhoul, "Enhancement of speech
-corrupted by acoustic noise", ICASSP 1979, 10.1109/ICASSP.1979.1170788. Where this code differs: the
+corrupted by acoustic noise", ICASSP 1979, 10.1109/ICASSP.1979.1170788. Differences: the
 noise is tracked (`noise.MMSETracker`) instead of measured in pauses, and Boll's mean over three
-frames is a recursive one, so that nothing waits for the future. The defaults were chosen on
+frames is replaced by a recursive one, so that there is no look-ahead. The defaults were chosen on
 validation data.
 
 No parameters; about 30 operations per bin and frame.
@@ -17,21 +17,21 @@ from rased.models.classical.gains import TINY, Row, subtraction_gain
 from rased.models.classical.noise import MMSEState, MMSETracker, decay
 
 SLOPE = 3 / 20
-"""By which the over-subtraction falls for each dB of SNR: Berouti et al., figure 3."""
+"""Decrease of the over-subtraction per dB of SNR: Berouti et al., figure 3."""
 
 
 class SpectralSubtraction(FrameGain):
-    """Noise subtracted from the spectrum, more of it where the frame is noisy; causal.
+    """Subtracts the noise from the spectrum, more of it in noisy frames; causal.
 
     Args:
         n_fft: samples in a frame.
         hop_length: samples between frames.
-        over: how many times the noise is subtracted at 0 dB.
-        floor: share of the noise that stays, in the domain of `exponent`.
+        over: over-subtraction factor at 0 dB.
+        floor: share of the noise that remains, in the domain of `exponent`.
         exponent: 1: magnitudes (Boll); 2: powers (Berouti).
-        averaging: seconds over which the noisy power is averaged before the gain.
-        noise_smoothing: seconds, of the noise power.
-        noise_start: seconds whose mean starts it.
+        averaging: time constant in seconds of the noisy power used for the gain.
+        noise_smoothing: time constant of the noise power in seconds.
+        noise_start: seconds of initial sound whose mean power initialises the noise estimate.
         sample_rate: Hz.
     """
 
@@ -64,12 +64,12 @@ class SpectralSubtraction(FrameGain):
         self.tracker = MMSETracker(self.frame_rate, self.start, noise_smoothing)
 
     def initial_frame_state(self, batch: int) -> FrameState:
-        """The averaged power, and the tracker's state."""
+        """Return the averaged power, and the tracker's state."""
         tracked = self.tracker.initial(batch, self.stft.freq)
         return {"power": np.zeros_like(tracked.noise), **tracked._asdict()}
 
     def frame_gain(self, frame: Row, state: FrameState) -> tuple[Row, FrameState]:
-        """Noise, over-subtraction from the SNR of the frame, subtraction."""
+        """Update the noise, compute the over-subtraction from the SNR of the frame, subtract."""
         known = {**state}
         power = known.pop("power")
         tracked = self.tracker.update(frame, MMSEState(**known))

@@ -1,7 +1,7 @@
 """The Wiener filter with a decision-directed prior SNR.
 
 Paper: P. Scalart, J. Vieira Filho, "Speech enhancement based on a priori signal to noise
-estimation", ICASSP 1996, 10.1109/ICASSP.1996.543199. Where this code differs: the noise is tracked
+estimation", ICASSP 1996, 10.1109/ICASSP.1996.543199. Difference: the noise is tracked
 (`noise.MMSETracker`). The defaults were chosen on validation data.
 
 No parameters; about 30 operations per bin and frame.
@@ -14,7 +14,7 @@ from rased.models.classical.gains import Row, wiener_gain
 
 
 class Wiener(DecisionDirected):
-    """Wiener filter, its SNR decided frame by frame; causal. Arguments: see `DecisionDirected`."""
+    """Wiener filter with decision-directed prior SNR; causal. Arguments: see `DecisionDirected`."""
 
     paper = (
         "Scalart, Vieira Filho: Speech enhancement based on a priori signal to noise estimation, "
@@ -29,5 +29,5 @@ class Wiener(DecisionDirected):
     )
 
     def gain(self, prior: Row, posterior: Row) -> Row:
-        """Of the prior SNR alone."""
+        """Return the gain, a function of the prior SNR alone."""
         return wiener_gain(prior)

@@ -1,9 +1,9 @@
-"""Weighted prediction error: late reverberation predicted from the past and taken away.
+"""Weighted prediction error: late reverberation is predicted from the past and subtracted.
 
 Paper: T. Nakatani, T. Yoshioka, K. Kinoshita, M. Miyoshi, B.-H. Juang, "Speech dereverberation
 based on variance-normalized delayed linear prediction", IEEE TASLP 18(7), 2010,
 10.1109/TASL.2010.2052251. One channel, whole utterances; the iterations are those of the
-`nara_wpe` package. Where this code differs: the defaults were chosen on validation data.
+`nara_wpe` package. Difference: the defaults were chosen on validation data.
 
 No parameters.
 """
@@ -18,14 +18,14 @@ from rased.signal.stft import STFT
 
 
 class WPE(SpectralEnhancer):
-    """Dereverberation of whole utterances; noise stays.
+    """Dereverberates whole utterances; noise remains.
 
     Args:
         n_fft: samples in a frame.
         hop_length: samples between frames.
-        taps: frames of the past that predict.
-        delay: frames between the newest of them and the present: what counts as early.
-        iterations: rounds of power estimate and prediction.
+        taps: number of past frames used for the prediction.
+        delay: frames between the newest of them and the current one; they count as early.
+        iterations: iterations of power estimation and prediction.
         sample_rate: Hz.
     """
 
@@ -53,7 +53,7 @@ class WPE(SpectralEnhancer):
 
     @torch.no_grad()
     def process(self, spectrum: Spectrum, state: State) -> tuple[Prediction, State]:
-        """Predict and subtract; an utterance too short to predict anything stays as it is."""
+        """Predict and subtract; an utterance that is too short for a prediction is returned unchanged."""
         from nara_wpe.wpe import wpe_v8
 
         if spectrum.shape[-1] <= self.taps + self.delay:

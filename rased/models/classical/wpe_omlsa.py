@@ -1,4 +1,4 @@
-"""Dereverberation, then denoising: WPE in front of OM-LSA.
+"""Dereverberation, then denoising: WPE followed by OM-LSA.
 
 Papers: those of `wpe` and `omlsa`. The defaults were chosen on validation data.
 
@@ -12,11 +12,11 @@ from rased.signal.domains import Waveform
 
 
 class WPEOMLSA(Enhancer):
-    """WPE, then OM-LSA, on whole utterances.
+    """WPE followed by OM-LSA, on whole utterances.
 
     Args:
-        taps: of the WPE: frames of the past that predict.
-        delay: of the WPE: frames between the newest of them and the present.
+        taps: taps of the WPE, see `WPE`.
+        delay: delay of the WPE, see `WPE`.
         sample_rate: Hz.
     """
 
@@ -35,5 +35,5 @@ class WPEOMLSA(Enhancer):
         condition: Condition | None = None,
         generator: Generators | None = None,
     ) -> Prediction:
-        """The estimate of the one is the input of the other."""
+        """Return the estimate of OM-LSA for the estimate of WPE."""
         return self.omlsa.predict(self.wpe(noisy))
