@@ -222,6 +222,21 @@ def lisennet(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]
     return {"magnitude": prediction.spectrum.abs()[:, ::3].contiguous()}
 
 
+TCNN_FRAMES = slice(7, None)
+"""The frames that do not see the blank ones which the decoder of the recorded code starts with."""
+
+
+def tcnn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
+    """Frames to frames; biases that theirs does not have are zero."""
+    model: Any = create_model("tcnn").eval()
+    own = weights.tcnn(_of("", shapes))
+    for name in model.load_state_dict(own, strict=False).missing_keys:
+        assert name.endswith(("depthwise.bias", "reduce.2.bias", "num_batches_tracked"))
+        model.state_dict()[name].zero_()
+    enhanced, _ = model.enhance_frames(tensors["frames"], model.initial_state(2))
+    return {"enhanced": enhanced[:, TCNN_FRAMES]}
+
+
 def ul_unas(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     """configs/model/ul-unas.yaml, but with the centred transform."""
     model = create_model("ul-unas", stft={"pad_mode": "centred"}).eval()
@@ -245,5 +260,6 @@ OURS: dict[str, Callable[[Mapping[str, Tensor], Shapes], dict[str, Tensor]]] = {
     "gcrn": torch.no_grad()(gcrn),
     "gtcrn": gtcrn,
     "lisennet": torch.no_grad()(lisennet),
+    "tcnn": torch.no_grad()(tcnn),
     "ul-unas": torch.no_grad()(ul_unas),
 }

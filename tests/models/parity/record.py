@@ -13,13 +13,16 @@
     python -m tests.models.parity.record gcrn FOLDER           # of JupiterEthan/GCRN-complex
     python -m tests.models.parity.record lisennet FOLDER       # of hyyan2k/LiSenNet
     python -m tests.models.parity.record gtcrn FOLDER          # of Xiaobin-Rong/gtcrn
+    python -m tests.models.parity.record tcnn FOLDER           # of LXP-Never/TCNN
     python -m tests.models.parity.record ul-unas FOLDER        # of Xiaobin-Rong/ul-unas
 
 Writes NAME.safetensors beside this file, with source, commit, versions and the largest difference to ours in its
 metadata. Their code runs in this process: look at it first.
 """
 
+import contextlib
 import importlib
+import io
 import json
 import os
 import subprocess
@@ -271,6 +274,17 @@ def lisennet(folder: Path) -> Recorded:
     return {"noisy": noisy}, {"magnitude": shown.contiguous()}, theirs.state_dict()
 
 
+def tcnn(folder: Path) -> Recorded:
+    """Frames to frames, loud enough for the norms, behind those that see the blank first ones of the decoder."""
+    sys.path.insert(0, str(folder))
+    theirs = importlib.import_module("TCNN_model_paper").TCNN().eval()
+    theirs.load_state_dict(fill(theirs.state_dict()))
+    frames = 30 * rearrange(sound(3_840), "n (frames length) -> n frames length", length=320)
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints shapes
+        enhanced = theirs(frames[:, None])[:, 0, ours.TCNN_FRAMES]
+    return {"frames": frames}, {"enhanced": enhanced.contiguous()}, theirs.state_dict()
+
+
 def ul_unas(folder: Path) -> Recorded:
     """Waveform to waveform; the two ERB matrices, which are one piece of memory there, filled apart."""
     sys.path.insert(0, str(folder))
@@ -294,6 +308,7 @@ SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "gcrn": ("JupiterEthan/GCRN-complex", "cdce610", gcrn),
     "gtcrn": ("Xiaobin-Rong/gtcrn", "3862c44", gtcrn),
     "lisennet": ("hyyan2k/LiSenNet", "df4e481", lisennet),
+    "tcnn": ("LXP-Never/TCNN", "2dcc740", tcnn),
     "ul-unas": ("Xiaobin-Rong/ul-unas", "00f7c70", ul_unas),
 }
 

@@ -295,6 +295,29 @@ def dual_path(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**ours, "joined.1.weight": ours["joined.1.weight"].flatten(1)}
 
 
+_TCNN = {
+    r"^(D?)Conv2d_(\d)\.": lambda match: f"{_at_level(match[2], match[1])}.",
+    r"^bn(\d)(_t)?\.": lambda match: f"{_at_level(match[1], match[2], '_norms')}.0.",
+    r"^prelu(\d)(_t)?\.": lambda match: f"{_at_level(match[1], match[2], '_norms')}.1.",
+    r"^TCNN_Block_(\d)\.network\.(\d)\.TCM_net\.": lambda match: (
+        f"blocks.{6 * int(match[1]) - 6 + int(match[2])}."
+    ),
+    r"^(blocks\.\d+)\.([012])\.": r"\1.expand.\2.",
+    r"\.3\.net\.0\.": ".depthwise.",
+    r"\.3\.net\.(\d)\.": lambda match: f".reduce.{int(match[1]) - 2}.",
+}
+
+
+def _at_level(number: str, up: str | None, end: str = "") -> str:
+    """Place of one of seven layers down, from 1, or up, from 7."""
+    return f"up{end}.{7 - int(number)}" if up else f"down{end}.{int(number) - 1}"
+
+
+def tcnn(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """State of LXP-Never/TCNN as ours."""
+    return {_renamed(name, _TCNN): tensor for name, tensor in theirs.items()}
+
+
 _LISENNET = {
     r"encoder\.conv_1\.": "first.",
     r"encoder\.conv_(\d)\.": lambda match: f"down.{int(match[1]) - 2}.",

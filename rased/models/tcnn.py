@@ -1,0 +1,221 @@
+"""TCNN: convolutions over the samples of each frame, dilated convolutions over the frames; causal.
+
+Paper: Pandey and Wang, "TCNN: temporal convolutional neural network for real-time speech enhancement in the time
+domain", ICASSP 2019, doi:10.1109/ICASSP.2019.8683634.
+Here: as the paper's table 1 (frames of 20 ms every 10 ms, no window); the authors publish no code. Held to
+TCNN_model_paper.py of GitHub LXP-Never/TCNN, which blanks the first frame of each layer of the decoder, where here
+silence stands before it, and has no biases in the last two convolutions of a block.
+Parameters: 5.05 M (published: 5.10 M).
+MACs: 0.90 G/s.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rased.errors import RasedError
+from rased.layers.conv import CausalConv1d
+from rased.layers.unet import DownConv, UpConv
+from rased.models.base import Condition, Enhancer, Generators, Prediction, State
+from rased.signal.state import joined, numbered, parted
+
+_PAPER = (320, (16, 16, 16, 32, 32, 64, 64), 512, (1, 2, 4, 8, 16, 32), 3)
+"""frame_length, channels, hidden, dilations, repeats."""
+
+
+class Block(nn.Module):
+    """Expand, look back through a depthwise convolution, reduce, add to what comes in."""
+
+    def __init__(self, channels: int, hidden: int, dilation: int) -> None:
+        super().__init__()
+        self.expand = nn.Sequential(
+            nn.Conv1d(channels, hidden, 1), nn.PReLU(), nn.BatchNorm1d(hidden)
+        )
+        self.depthwise = CausalConv1d(hidden, hidden, 3, dilation=dilation, groups=hidden)
+        self.reduce = nn.Sequential(
+            nn.PReLU(), nn.BatchNorm1d(hidden), nn.Conv1d(hidden, channels, 1)
+        )
+
+    def forward(
+        self, frames: Float[Tensor, "batch channel frames"], state: State
+    ) -> tuple[Float[Tensor, "batch channel frames"], State]:
+        """The state is that of the convolution."""
+        hidden, state = self.depthwise(self.expand(frames), state)
+        return frames + self.reduce(hidden), state
+
+
+class TCNN(Enhancer):
+    """Encoder along the samples of a frame, temporal convolutions, decoder; frames are added where they overlap.
+
+    Args:
+        frame_length: samples of a frame, even; frames follow each other by half of it.
+        channels: of each layer of the encoder; the first keeps all samples, the others halve their number.
+        hidden: channels within the blocks of temporal convolutions.
+        dilations: frames between the taps of each block.
+        repeats: of all these blocks.
+        dropout: of what goes past the blocks, while training.
+        sample_rate: Hz.
+
+    Raises:
+        RasedError: sizes that do not fit together.
+    """
+
+    paper = (
+        "Pandey, Wang: TCNN: temporal convolutional neural network for real-time speech enhancement in the time "
+        "domain. ICASSP 2019, doi:10.1109/ICASSP.2019.8683634"
+    )
+
+    def __init__(
+        self,
+        *,
+        frame_length: int = 320,
+        channels: Sequence[int] = (16, 16, 16, 32, 32, 64, 64),
+        hidden: int = 512,
+        dilations: Sequence[int] = (1, 2, 4, 8, 16, 32),
+        repeats: int = 3,
+        dropout: float = 0.3,
+        sample_rate: int = 16_000,
+    ) -> None:
+        super().__init__()
+        smallest = 4 * 2 ** (len(channels) - 1)
+        if frame_length % 2 or frame_length < smallest:
+            raise RasedError(
+                f"TCNN: frame_length is {frame_length}; with {len(channels)} channels it must be even and at least "
+                f"{smallest}."
+            )
+        if min([*channels, hidden, repeats, *dilations], default=0) < 1 or not dilations:
+            raise RasedError(
+                f"TCNN: channels {list(channels)}, hidden {hidden}, dilations {list(dilations)} and repeats {repeats} "
+                "must be at least 1."
+            )
+        sizes = (frame_length, tuple(channels), hidden, tuple(dilations), repeats)
+        self.published_parameters = 5_100_000 if sizes == _PAPER else None
+        self.sample_rate, self.hop = sample_rate, frame_length // 2
+        self.latency = self.chunk_length = self.hop
+        paddings = [2, 2, *[1] * len(channels)][: len(channels)]
+        strides = [1, *[2] * (len(channels) - 1)]
+        pairs = list(zip([1, *channels[:-1]], channels, strict=True))
+        self.down = nn.ModuleList(
+            DownConv(size, wider, (2, 5), stride=stride, padding=(padding, padding))
+            for (size, wider), stride, padding in zip(pairs, strides, paddings, strict=True)
+        )
+        self.sizes = [frame_length]
+        """Numbers in a frame before each layer of the encoder, and behind the last."""
+        for layer in self.down:
+            assert isinstance(layer, DownConv)
+            self.sizes.append(layer.size(self.sizes[-1]))
+        self.up = nn.ModuleList(
+            UpConv(
+                2 * wider,
+                size,
+                (2, 5),
+                stride=stride,
+                crop=(padding, (low - 1) * stride + 5 - padding - high),
+            )
+            for (size, wider), stride, padding, low, high in zip(
+                pairs[::-1],
+                strides[::-1],
+                paddings[::-1],
+                self.sizes[:0:-1],
+                self.sizes[-2::-1],
+                strict=True,
+            )
+        )
+        self.down_norms, self.up_norms = (
+            nn.ModuleList(
+                nn.Sequential(nn.BatchNorm2d(layer.out_channels), nn.PReLU())
+                for layer in layers
+                if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+            )
+            for layers in (self.down, self.up)
+        )
+        self.blocks = nn.ModuleList(
+            Block(channels[-1] * self.sizes[-1], hidden, dilation)
+            for _ in range(repeats)
+            for dilation in dilations
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def predict(
+        self,
+        noisy: Float[Tensor, "batch time"],
+        *,
+        condition: Condition | None = None,
+        generator: Generators | None = None,
+    ) -> Prediction:
+        """A stream of one chunk; silence stands before and behind."""
+        time, late = noisy.shape[-1], self.hop
+        padded = functional.pad(noisy, (0, late + -time % late))
+        estimate, _ = self.step(padded, self.initial_state(noisy.shape[0]))
+        return Prediction(estimate=estimate[:, late : late + time])
+
+    def initial_state(self, batch: int = 1, *, condition: Condition | None = None) -> State:
+        """Silence before each layer."""
+        like = next(self.parameters())
+        down, up, blocks = _any(self.down), _any(self.up), _any(self.blocks)
+        layers = {
+            "down": numbered(
+                layer.initial_state(batch, size, like)
+                for layer, size in zip(down, self.sizes[:-1], strict=True)
+            ),
+            "blocks": numbered(block.depthwise.initial_state(batch, like) for block in blocks),
+            "up": numbered(
+                layer.initial_state(batch, size, like)
+                for layer, size in zip(up, self.sizes[:0:-1], strict=True)
+            ),
+        }
+        half = like.new_zeros(batch, self.hop)
+        return {"heard": half, "overlap": half.clone(), **joined(layers)}
+
+    def step(
+        self, chunk: Float[Tensor, "batch chunk"], state: State
+    ) -> tuple[Float[Tensor, "batch chunk"], State]:
+        """A frame for each half of one; see `Enhancer.step`."""
+        extended = torch.cat([state["heard"], chunk], dim=-1)
+        halves = rearrange(extended, "batch (frames half) -> batch frames half", half=self.hop)
+        frames = torch.cat([halves[:, :-1], halves[:, 1:]], dim=-1)
+        enhanced, layers = self.enhance_frames(frames, state)
+        first, second = enhanced.chunk(2, dim=-1)
+        before = torch.cat([state["overlap"][:, None], second], dim=1)
+        ready = (first + before[:, :-1]) / 2
+        after = {"heard": extended[:, -self.hop :], "overlap": before[:, -1].clone(), **layers}
+        return rearrange(ready, "batch frames half -> batch (frames half)"), after
+
+    def enhance_frames(
+        self, frames: Float[Tensor, "batch frames length"], state: State
+    ) -> tuple[Float[Tensor, "batch frames length"], State]:
+        """Encoder, temporal convolutions, decoder."""
+        parts, skips, after = parted(state), [], {}
+        bins, memories, before = frames[:, None], [], parted(parts["down"])
+        for index, (layer, norm) in enumerate(zip(self.down, self.down_norms, strict=True)):
+            bins, memory = layer(bins, before[str(index)])
+            bins = norm(bins)
+            skips.append(bins)
+            memories.append(memory)
+        after["down"], memories, before = numbered(memories), [], parted(parts["blocks"])
+        sequence = rearrange(bins, "batch channel frames freq -> batch (channel freq) frames")
+        for index, block in enumerate(self.blocks):
+            sequence, memory = block(sequence, before[str(index)])
+            memories.append(memory)
+        after["blocks"], memories, before = numbered(memories), [], parted(parts["up"])
+        bins = rearrange(
+            sequence,
+            "batch (channel freq) frames -> batch channel frames freq",
+            freq=self.sizes[-1],
+        )
+        for index, (layer, norm) in enumerate(zip(self.up, self.up_norms, strict=True)):
+            both = torch.cat([self.dropout(skips.pop()), bins], dim=1)
+            bins, memory = layer(both, before[str(index)])
+            bins = norm(bins)
+            memories.append(memory)
+        after["up"] = numbered(memories)
+        return bins[:, 0], joined(after)
+
+
+def _any(layers: Iterable[Any]) -> Iterable[Any]:
+    return layers
