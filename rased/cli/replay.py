@@ -12,6 +12,8 @@ from rased.cli.options import add_allow
 from rased.errors import RasedError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from rased.data.datamodule import MixtureDataModule
     from rased.data.mixtures.plan import Piece, Plan
     from rased.data.mixtures.sample import Batch
@@ -23,9 +25,10 @@ examples:
   rased replay mine --step 1200 --out batch --json    also print the random choices as JSON
 
 Steps count from 1: step N is row N - 1 of metrics.csv. For every mixture of every rank, the folder holds
-INDEX-noisy.wav, -target, -early, -late and -noise (32-bit float, mixed on the CPU). INDEX is the position in the
-epoch. batch.json holds keys, crops, SNR, level, room, spectral shaping and distortions. If a step ran twice,
-because the run was killed and resumed from an earlier checkpoint, the last one is written."""
+INDEX-noisy.wav, -target, -early, -late and -noise (32-bit float, mixed on the CPU), and -enrolment where the run has
+enrolments. INDEX is the position in the epoch. batch.json holds keys, crops, SNR, level, room, spectral shaping and
+distortions. If a step ran twice, because the run was killed and resumed from an earlier checkpoint, the last one is
+written."""
 
 PARTS = ("noisy", "target", "early", "late", "noise")
 
@@ -102,9 +105,13 @@ def replay(folder: Path, step: int, out: Path, *, allow: Sequence[str] = ()) -> 
             mixture = data.mixer(batch)
             skipped += batch["skipped"]
             for row, index in enumerate(batch["index"].tolist()):
-                for part in PARTS:
+                heard: dict[str, Tensor] = {
+                    part: mixture[part]  # type: ignore[literal-required]
+                    for part in PARTS
+                }
+                for part, rows in {**heard, **mixture.get("condition", {})}.items():
                     path = out / f"{index:06d}-{part}.wav"
-                    audio = mixture[part][row].numpy().T  # type: ignore[literal-required]
+                    audio = rows[row].numpy().T
                     soundfile.write(path, audio, plan.sample_rate, subtype="FLOAT")
                 samples.append({"rank": rank, "batch": number, **_drawn(plan, epoch, batch, row)})
     replayed = {
@@ -179,6 +186,7 @@ def _drawn(plan: "Plan", epoch: int, batch: "Batch", row: int) -> dict[str, Any]
         ]
 
     babble = [crops(voice, plan.speech.key) for voice in drawn.babble]
+    enrolment = crops((drawn.enrolment,), plan.speech.key) if drawn.enrolment else []
     noise = crops(drawn.noise, plan.noise.key)
     return {
         "index": drawn.index,
@@ -186,6 +194,7 @@ def _drawn(plan: "Plan", epoch: int, batch: "Batch", row: int) -> dict[str, Any]
         **({} if plan.scene.speed == (1, 1) else {"speed": drawn.speed}),
         **({} if drawn.speaking else {"speaking": False}),
         **({"babble": babble} if babble else {}),
+        **({"enrolment": enrolment[0]} if enrolment else {}),
         "noise": [
             {**crop, "level_db": level} for crop, level in zip(noise, drawn.noise_db, strict=True)
         ],

@@ -297,6 +297,7 @@ class Enhancement(pl.LightningModule):
         """
         suitable.check_rate(self.enhancer, cast(Any, self.trainer).datamodule)
         suitable.check_channels(self.enhancer, cast(Any, self.trainer).datamodule)
+        suitable.check_conditions(self.enhancer, cast(Any, self.trainer).datamodule)
         if self._unwritten is not None:
             raise self._unwritten
         suitable.check_plain(dict(self.hparams), type(self).__name__)

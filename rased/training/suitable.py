@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from rased.construction import Remembered, spec_of
+from rased.data.testset import ENROLMENT
 from rased.errors import RasedError
 from rased.losses.base import Loss
 from rased.models.base import Enhancer
@@ -97,6 +98,36 @@ def check_channels(enhancer: Enhancer, data: Any) -> None:
             raise RasedError(
                 f"{type(enhancer).__name__} takes {enhancer.channels} channels, but the mixtures have "
                 f"{scene.microphones}: set data.scene.microphones to {enhancer.channels}."
+            )
+
+
+def check_conditions(enhancer: Enhancer, data: Any) -> None:
+    """Check that mixtures have the conditions of the enhancer, and no others.
+
+    Raises:
+        RasedError: they have not.
+    """
+    from rased.data.datamodule import MixtureDataModule
+
+    if not isinstance(data, MixtureDataModule):
+        return
+    name, wanted = type(enhancer).__name__, enhancer.conditions
+    for scene in (data.scene, data.validation_scene):
+        given = () if scene.enrolment is None else (ENROLMENT,)
+        missing = [condition for condition in wanted if condition not in given]
+        if missing == [ENROLMENT]:
+            raise RasedError(
+                f"{name} needs the condition '{ENROLMENT}': set data.scene.enrolment to seconds of another utterance "
+                "of the speaker, such as 3.0, and data.validation_scene.enrolment where there is one."
+            )
+        if missing:
+            raise RasedError(
+                f"{name} needs the condition '{missing[0]}', which {type(data).__name__} does not give: write a data "
+                "module whose batches hold it."
+            )
+        if given and not wanted:
+            raise RasedError(
+                f"{name} has no condition '{ENROLMENT}'; it takes none: set data.scene.enrolment to null."
             )
 
 

@@ -13,8 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 import rased
+from rased.cli.replay import replay
 from rased.cli.train import train
 from rased.data.datamodule import MixtureDataModule
+from rased.data.mixtures.corpus import Corpus
 from rased.data.mixtures.scene import Scene
 from rased.data.preparation.balanced import FrozenRecipe
 from rased.data.preparation.freeze import freeze
@@ -74,6 +76,12 @@ class Enrolled(Enhancer):
         return Prediction(noisy * self.gain(level))
 
 
+class Spoken(Enrolled):
+    """A model with a condition that mixtures do not have."""
+
+    conditions = ("speaker",)
+
+
 @pytest.fixture(scope="module")
 def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Packed responses of four channels."""
@@ -128,8 +136,9 @@ def test_a_model_with_an_enrolment_trains() -> None:
     [
         (FourEars, {}, "FourEars takes 4 channels, but the mixtures have 1: set data.scene"),
         (TinyWaveform, {"microphones": 4}, "takes 1 channels, but the mixtures have 4"),
-        (Enrolled, {}, "needs the condition 'enrolment'"),
-        (TinyWaveform, {"enrolment": 0.5}, "has no condition 'enrolment'; it takes none"),
+        (Enrolled, {}, "needs the condition 'enrolment': set data.scene.enrolment to seconds"),
+        (Spoken, {"enrolment": 0.5}, "'speaker', which MixtureDataModule does not give"),
+        (TinyWaveform, {"enrolment": 0.5}, "it takes none: set data.scene.enrolment to null"),
     ],
 )
 def test_models_and_mixtures_that_do_not_fit_are_refused(
@@ -137,6 +146,12 @@ def test_models_and_mixtures_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(RasedError, match=words):
         trained(model(), rir=[str(rooms)], scene=Scene(segment=0.25, **scene))
+
+
+def _samples(folder: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Name and draws of each mixture of a batch that was written again."""
+    told = json.loads((folder / "batch.json").read_bytes())["samples"]
+    return [(f"{sample['index']:06d}", sample) for sample in told]
 
 
 @pytest.mark.slow
@@ -169,6 +184,14 @@ def test_a_run_with_an_enrolment_is_scored_and_becomes_an_entry(
     assert train(config, run) == 0
     (result,) = (run / "results").glob("run--*.json")
     assert json.loads(result.read_bytes())["utterances"][0]["scores"]["si-sdr"]["value"] is not None
+    replay(run, 1, tmp_path / "batch")
+    for name, told in _samples(tmp_path / "batch"):
+        key, start = told["enrolment"]["key"], told["enrolment"]["start"]
+        speech = Corpus(["bundle"], role="speech", split="train")
+        recording = speech.read(speech.key.tolist().index(key))
+        wanted = np.resize(np.roll(recording, -start), 8_000)
+        heard, _ = soundfile.read(tmp_path / "batch" / f"{name}-enrolment.wav", dtype="float32")
+        np.testing.assert_array_equal(heard, wanted)
     model = rased.load(run / "zoo" / "run", allow=["tests"])
     voice = read_testset(tmp_path / "test").items[0].conditions["enrolment"]
     assert rased.enhance(np.ones(800), 16_000, model=model, condition={"enrolment": voice}).all()
