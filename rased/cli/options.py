@@ -1,6 +1,33 @@
-"""Options that several verbs take alike."""
+"""Options that several verbs take alike, and how options become the arguments of a function."""
 
 import argparse
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def add_value(
+    parser: argparse.ArgumentParser, name: str, metavar: str, default: int | float | str, help: str
+) -> None:
+    """Add an option with one value of the type of its default; the help tells the default."""
+    shown = f"{default:g}" if isinstance(default, float) else default
+    parser.add_argument(
+        name,
+        type=type(default),
+        default=default,
+        metavar=metavar,
+        help=f"{help} (default: {shown})",
+    )
+
+
+def add_choice(
+    parser: argparse.ArgumentParser, name: str, choices: Sequence[str], help: str
+) -> None:
+    """Add an option with one of some values, by default the first; the help tells it."""
+    parser.add_argument(
+        name, choices=choices, default=choices[0], help=f"{help} (default: {choices[0]})"
+    )
 
 
 def add_allow(parser: argparse.ArgumentParser) -> None:
@@ -24,3 +51,66 @@ def add_condition(parser: argparse.ArgumentParser) -> None:
         help="what the model needs besides the waveform, such as enrolment=anna.wav: an audio file, or .npy for an "
         "embedding; once for each condition",
     )
+
+
+def add_config(parser: argparse.ArgumentParser, what: str, **more: Any) -> None:
+    """Add -c, YAML files that are merged left to right."""
+    text = f"{what}; repeatable, merged left to right"
+    parser.add_argument("-c", "--config", action="append", metavar="YAML", help=text, **more)
+
+
+def add_shards(
+    parser: argparse.ArgumentParser, codecs: str, *, rate: str, shard_mb: float, jobs: str
+) -> None:
+    """Add what every verb takes that writes shards: --out, --codec, --sample-rate, --shard-mb, --jobs and --json.
+
+    Args:
+        parser: of the verb.
+        codecs: what the formats are, one after the other, the default first.
+        rate: what --sample-rate does.
+        shard_mb: default of --shard-mb.
+        jobs: what runs in parallel.
+    """
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the shards"
+    )
+    names = [part.split()[0] for part in codecs.split(", ")]
+    add_choice(parser, "--codec", names, f"format of the samples: {codecs}")
+    add_value(parser, "--sample-rate", "HZ", 16_000, rate)
+    add_value(parser, "--shard-mb", "N", shard_mb, "megabytes in a shard")
+    text = f"{jobs} (default: one per core)"
+    parser.add_argument("--jobs", type=int, default=0, metavar="N", help=text)
+    add_json(parser)
+
+
+def add_bad(parser: argparse.ArgumentParser, share: float, what: str) -> None:
+    """Add --max-bad and --allow-bad: how much may be unreadable."""
+    text = f"stop if more than this share of the {what} cannot be read"
+    add_value(parser, "--max-bad", "SHARE", share, text)
+    parser.add_argument(
+        "--allow-bad", action="store_true", help=f"exit with 0 even if {what} were skipped"
+    )
+
+
+def add_json(parser: argparse.ArgumentParser, what: str = "a summary") -> None:
+    """Add --json."""
+    parser.add_argument("--json", action="store_true", help=f"print {what} as JSON")
+
+
+def given(arguments: argparse.Namespace, function: Callable[..., Any]) -> dict[str, Any]:
+    """The options that a function, or a dataclass, has arguments for: by the same name."""
+    names = inspect.signature(function).parameters
+    return {name: value for name, value in vars(arguments).items() if name in names}
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Parse numbers with commas between them.
+
+    >>> numbers("60,30,10")
+    (60.0, 30.0, 10.0)
+    """
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError as error:
+        message = f"'{text}' is not a list of numbers such as 0,5,10"
+        raise argparse.ArgumentTypeError(message) from error

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from rased.cli.options import add_value
 from rased.machine import children_seconds
 
 if TYPE_CHECKING:
@@ -46,9 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--on", default="bundle", metavar="TESTSET", help="folder of a test set, or `bundle`"
     )
     parser.add_argument("--metrics", nargs="+", default=["quick"], help="as in `rased evaluate`")
-    parser.add_argument(
-        "--rounds", type=int, default=1, help="repetitions of each measurement (default: 1)"
-    )
+    add_value(parser, "--rounds", "N", 1, "repetitions of each measurement")
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:

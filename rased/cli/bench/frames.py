@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rased.cli.options import add_value
+
 if TYPE_CHECKING:
     from rased.data.frames.file import FrameFile
     from rased.data.frames.sources import FrameSource
@@ -34,14 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="speech shards (default: the bundled ones)",
     )
-    parser.add_argument(
-        "--mixtures",
-        type=int,
-        default=200,
-        metavar="N",
-        help="number of 4 s mixtures (default: 200)",
-    )
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default 3")
+    add_value(parser, "--mixtures", "N", 200, "number of 4 s mixtures")
+    add_value(parser, "--rounds", "N", 3, "rounds of each measurement")
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, float]:

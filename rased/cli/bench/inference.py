@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rased.cli.options import add_value
+
 EXAMPLES = """\
 examples:
   rased bench inference                      every checkpoint of the zoo
@@ -18,9 +20,7 @@ A real-time factor below 1 is faster than real time.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `rased bench inference`."""
     parser.epilog = EXAMPLES
-    parser.add_argument(
-        "--seconds", type=float, default=10.0, help="length of the audio in seconds (default: 10)"
-    )
+    add_value(parser, "--seconds", "S", 10.0, "length of the audio in seconds")
     parser.add_argument("--model", help="name or folder of a checkpoint (default: all)")
 
 

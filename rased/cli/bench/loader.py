@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rased.cli.options import add_value
 from rased.errors import RasedError
 
 if TYPE_CHECKING:
@@ -55,13 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="folder with audio files in speech, noise and rir (default: generated files)",
     )
-    parser.add_argument(
-        "--items", type=int, default=300, metavar="N", help="mixtures in a round (default: 300)"
-    )
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default 3")
-    parser.add_argument(
-        "--batch-size", type=int, default=16, metavar="N", help="mixtures in a batch (default: 16)"
-    )
+    add_value(parser, "--items", "N", 300, "mixtures in a round")
+    add_value(parser, "--rounds", "N", 3, "rounds of each measurement")
+    add_value(parser, "--batch-size", "N", 16, "mixtures in a batch")
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, float]:

@@ -9,6 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from rased.cli.options import add_value
+
 EXAMPLES = """\
 examples:
   rased bench memory                              all jobs on 2 generated hours
@@ -35,21 +37,12 @@ Figures = dict[str, float]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `rased bench memory`."""
     parser.epilog = EXAMPLES
-    parser.add_argument(
-        "--hours", type=float, default=2.0, help="hours of generated audio (default: 2)"
-    )
+    add_value(parser, "--hours", "H", 2.0, "hours of generated audio")
     parser.add_argument(
         "--job", action="append", choices=JOBS, help="job to measure (default: all); repeatable"
     )
-    parser.add_argument(
-        "--sample-rate",
-        type=int,
-        default=16_000,
-        help="sample rate of the audio in Hz (default: 16000)",
-    )
-    parser.add_argument(
-        "--channels", type=int, default=1, help="channels of the file to enhance (default: 1)"
-    )
+    add_value(parser, "--sample-rate", "HZ", 16_000, "sample rate of the audio in Hz")
+    add_value(parser, "--channels", "N", 1, "channels of the file to enhance")
     parser.add_argument(
         "--model",
         help="name or folder of the checkpoint for `enhance` (default: the first of the zoo)",

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from rased.cli.options import add_value
+
 if TYPE_CHECKING:
     from rased.data.mixtures.plan import Plan, Shuffle
 
@@ -27,15 +29,9 @@ ROUNDS = 5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `rased bench resume`."""
     parser.epilog = EXAMPLES
-    parser.add_argument(
-        "--samples", type=int, default=1_000_000, help="samples in the epoch (default: 1000000)"
-    )
-    parser.add_argument(
-        "--at", type=float, default=0.9, help="position as a share of the epoch (default: 0.9)"
-    )
-    parser.add_argument(
-        "--batch-size", type=int, default=16, help="samples in a batch (default: 16)"
-    )
+    add_value(parser, "--samples", "N", 1_000_000, "samples in the epoch")
+    add_value(parser, "--at", "SHARE", 0.9, "position as a share of the epoch")
+    add_value(parser, "--batch-size", "N", 16, "samples in a batch")
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:

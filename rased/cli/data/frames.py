@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rased.cli.options import add_bad, add_choice, add_config, add_json, add_value
 from rased.cli.report import duration, print_json, progress_bar
 from rased.errors import ProblemsFound, RasedError, nearest
 
@@ -27,51 +28,23 @@ changed since packing is skipped, named, and counted against --max-bad.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `rased data frames`."""
-    parser.epilog = EXAMPLES
     parser.add_argument(
         "shards", nargs="*", metavar="SHARDS", help="folder of speech shards, or 'bundle'"
     )
-    parser.add_argument(
-        "-c",
-        "--config",
-        action="append",
-        default=[],
-        metavar="YAML",
-        help="YAML with a data section for mixtures, instead of SHARDS; repeatable, merged left to right",
-    )
+    add_config(parser, "YAML with a data section for mixtures, instead of SHARDS", default=[])
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument("--mixtures", type=int, metavar="N", help="number of mixtures (with -c)")
     amount.add_argument("--hours", type=float, metavar="H", help="hours of mixtures (with -c)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file")
-    parser.add_argument(
-        "--features",
-        default="log_power",
-        metavar="LIST",
-        help="one or more features, such as log_power,mfcc (default: log_power)",
-    )
-    parser.add_argument(
-        "--bands", type=int, default=40, help="bands of log_mel, log_erb and mfcc (default: 40)"
-    )
-    parser.add_argument(
-        "--coefficients", type=int, default=20, help="coefficients of mfcc (default: 20)"
-    )
-    parser.add_argument("--n-fft", type=int, default=512, help="FFT size in samples (default: 512)")
-    parser.add_argument("--hop-length", type=int, default=256, help="hop in samples (default: 256)")
-    parser.add_argument(
-        "--win-length", type=int, default=512, help="window in samples (default: 512)"
-    )
-    parser.add_argument("--window", default="sqrt_hann", choices=("sqrt_hann", "hann", "hamming"))
-    parser.add_argument(
-        "--max-bad",
-        type=float,
-        default=0.01,
-        metavar="SHARE",
-        help="stop if more than this share cannot be read (default: 0.01)",
-    )
-    parser.add_argument(
-        "--allow-bad", action="store_true", help="exit with 0 even if utterances were skipped"
-    )
-    parser.add_argument("--json", action="store_true", help="print a summary as JSON")
+    add_value(parser, "--features", "LIST", "log_power", "features, such as log_power,mfcc")
+    add_value(parser, "--bands", "N", 40, "bands of log_mel, log_erb and mfcc")
+    add_value(parser, "--coefficients", "N", 20, "coefficients of mfcc")
+    add_value(parser, "--n-fft", "N", 512, "FFT size in samples")
+    add_value(parser, "--hop-length", "N", 256, "hop in samples")
+    add_value(parser, "--win-length", "N", 512, "window in samples")
+    add_choice(parser, "--window", ("sqrt_hann", "hann", "hamming"), "window of the analysis")
+    add_bad(parser, 0.01, "utterances")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

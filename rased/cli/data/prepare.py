@@ -1,22 +1,16 @@
-"""`rased data corpora` and `rased data prepare`: list public corpora, and convert one into shards."""
+"""`rased data prepare`: convert a public corpus into shards, and its test set into a frozen one."""
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rased.cli.options import add_bad, add_shards, given
+from rased.cli.report import print_json
 from rased.errors import ProblemsFound
 
-CORPORA_EXAMPLES = """\
-examples:
-  rased data corpora                              print the table
-  rased data corpora vctk                         show one corpus: splits, layout, citation, downloads
-  rased data corpora --json                       print everything as JSON
-"""
-
-PREPARE_EXAMPLES = """\
+EXAMPLES = """\
 examples:
   rased data prepare musan --root corpora/musan --out shards/musan --download
   rased data prepare librispeech --root corpora --out shards/ls --download --part train-clean-100 dev-clean
@@ -29,16 +23,8 @@ set. Run the same command again to continue an interrupted run.
 """
 
 
-def add_corpora_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `rased data corpora`."""
-    parser.epilog = CORPORA_EXAMPLES
-    parser.add_argument("name", nargs="?", metavar="CORPUS", help="show all details of this corpus")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-
-
-def add_prepare_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `rased data prepare`."""
-    parser.epilog = PREPARE_EXAMPLES
     parser.add_argument(
         "corpus", metavar="CORPUS", help="name of a corpus (see `rased data corpora`)"
     )
@@ -48,9 +34,6 @@ def add_prepare_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="DIR",
         help="folder of the corpus, or of its downloads",
-    )
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder for the shards"
     )
     parser.add_argument(
         "--download",
@@ -79,119 +62,29 @@ def add_prepare_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="pack the file of every microphone (default: only the first)",
     )
-    parser.add_argument(
-        "--codec", default="flac", choices=("flac", "pcm16"), help="as in `pack` (default: flac)"
+    add_shards(
+        parser,
+        "flac (half the size), pcm16 (fast to read)",
+        rate="resample to this rate",
+        shard_mb=256.0,
+        jobs="files decoded in parallel",
     )
-    parser.add_argument(
-        "--sample-rate",
-        type=int,
-        default=16_000,
-        metavar="HZ",
-        help="resample to this rate (default: 16000)",
-    )
-    parser.add_argument(
-        "--shard-mb",
-        type=float,
-        default=256.0,
-        metavar="N",
-        help="megabytes in a shard (default: 256)",
-    )
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=0,
-        metavar="N",
-        help="files decoded in parallel (default: one per core)",
-    )
-    parser.add_argument(
-        "--max-bad", type=float, default=0.1, metavar="SHARE", help="as in `pack` (default: 0.1)"
-    )
-    parser.add_argument(
-        "--allow-bad", action="store_true", help="exit with 0 even if bad files were skipped"
-    )
-    parser.add_argument("--json", action="store_true", help="print a summary as JSON")
+    add_bad(parser, 0.1, "files")
 
 
-def run_corpora(arguments: argparse.Namespace) -> int:
-    """Print the table of corpora, or the details of one."""
-    from rased.data.corpora import CORPORA, find
-
-    chosen = [find(arguments.name)] if arguments.name else list(CORPORA.values())
-    rows = [_described(corpus) for corpus in chosen]
-    if arguments.json:
-        print(json.dumps(rows[0] if arguments.name else rows, ensure_ascii=False, indent=1))
-    elif arguments.name:
-        for key, value in rows[0].items():
-            print(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
-    else:
-        _print_table(rows)
-    return 0
-
-
-def _described(corpus: Any) -> dict[str, Any]:
-    return {
-        "corpus": corpus.name,
-        "title": corpus.title,
-        "role": list(corpus.roles),
-        "hours": corpus.hours,
-        "sample_rate": corpus.sample_rate or None,
-        "licence": corpus.licence,
-        "how": corpus.how,
-        "parts": list(corpus.parts),
-        "checksums": sum(bool(archive.checksum) for archive in corpus.archives),
-        "splits": corpus.splits,
-        "layout": corpus.layout,
-        "testset": corpus.pairs is not None,
-        "citation": corpus.citation,
-        "homepage": corpus.homepage,
-    }
-
-
-def _print_table(rows: list[dict[str, Any]]) -> None:
-    from rich.table import Table
-
-    from rased.terminal import open_console
-
-    table = Table()
-    for column in ("corpus", "role", "hours", "kHz", "licence", "how to get it"):
-        table.add_column(
-            column,
-            justify="right" if column in ("hours", "kHz") else "left",
-            no_wrap=column == "corpus",
-        )
-    for row in rows:
-        rate = row["sample_rate"]
-        table.add_row(
-            row["corpus"],
-            " ".join(row["role"]) + (" + test set" if row["testset"] else ""),
-            f"{row['hours']:g}" if row["hours"] else "-",
-            f"{rate / 1000:g}" if rate else "-",
-            row["licence"],
-            row["how"],
-        )
-    open_console().print(table)
-
-
-def run_prepare(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Download and pack a corpus, and print a summary."""
     from rased.data.corpora import find
     from rased.data.preparation.prepare import prepare
 
+    corpus = find(vars(arguments).pop("corpus"))
     with _progress() as progress:
         done = prepare(
-            find(arguments.corpus),
-            arguments.root,
-            arguments.out,
-            download=arguments.download,
+            corpus,
             roles=arguments.role,
             parts=arguments.part,
             licences=arguments.licence,
-            all_channels=arguments.all_channels,
-            codec=arguments.codec,
-            sample_rate=arguments.sample_rate,
-            shard_mb=arguments.shard_mb,
-            jobs=arguments.jobs,
-            max_bad=arguments.max_bad,
+            **given(arguments, prepare),
             progress=progress,
         )
     skipped = {role: packed.skipped for role, packed in done.packed.items() if packed.skipped}
@@ -233,7 +126,7 @@ def _print_json(done: Any) -> None:
         "passed_over": done.passed_over,
         "downloads": {name: vars(fetched) for name, fetched in done.archives.items()},
     }
-    print(json.dumps(content, ensure_ascii=False, indent=1))
+    print_json(content)
 
 
 @contextmanager

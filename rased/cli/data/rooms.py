@@ -3,8 +3,8 @@
 import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
 
+from rased.cli.options import add_choice, add_shards, add_value, given
 from rased.cli.report import progress_bar
 
 EXAMPLES = """\
@@ -23,11 +23,6 @@ T60 and direct-to-reverberant ratio. All responses of a room are in one split. T
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `rased data rooms`."""
-    parser.epilog = EXAMPLES
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder for the shards"
-    )
     parser.add_argument("--count", type=int, required=True, metavar="N", help="number of rooms")
     parser.add_argument(
         "--seed", type=int, required=True, metavar="S", help="seed of all random choices"
@@ -37,96 +32,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_range,
         default="0.15,1.0",
         metavar="LOW,HIGH",
-        help="range of the reverberation time in seconds (default: 0.15,1.0)",
+        help="range of the reverberation time in seconds (default: %(default)s)",
     )
-    parser.add_argument(
-        "--positions",
-        type=int,
-        default=1,
-        metavar="K",
-        help="positions of the microphone or array in each room, with one response each (default: 1)",
-    )
-    parser.add_argument(
-        "--microphones",
-        type=int,
-        default=1,
-        metavar="N",
-        help="microphones of the array, the channels of each response (default: 1)",
-    )
-    parser.add_argument(
-        "--array",
-        default="circle",
-        choices=("circle", "line"),
-        help="shape of the array (default: circle)",
-    )
-    parser.add_argument(
-        "--spacing",
-        type=float,
-        default=0.05,
-        metavar="M",
-        help="distance in metres between neighbouring microphones (default: 0.05)",
-    )
+    places = "positions of the microphone or array in each room, with one response each"
+    add_value(parser, "--positions", "K", 1, places)
+    microphones = "microphones of the array, the channels of each response"
+    add_value(parser, "--microphones", "N", 1, microphones)
+    add_choice(parser, "--array", ("circle", "line"), "shape of the array")
+    add_value(parser, "--spacing", "M", 0.05, "distance in metres between neighbouring microphones")
     parser.add_argument(
         "--split",
+        dest="splits",
         type=_shares,
         default="train",
         metavar="SHARES",
-        help="a split, or shares of the rooms such as train=0.8,valid=0.2 (default: train)",
+        help="a split, or shares of the rooms such as train=0.8,valid=0.2 (default: %(default)s)",
     )
-    parser.add_argument(
-        "--sample-rate",
-        type=int,
-        default=16_000,
-        metavar="HZ",
-        help="sample rate in Hz (default: 16000)",
+    add_shards(
+        parser,
+        "flac (half the size), pcm16 (fast to read)",
+        rate="sample rate in Hz",
+        shard_mb=16.0,
+        jobs="number of processes",
     )
-    parser.add_argument(
-        "--codec",
-        default="flac",
-        choices=("flac", "pcm16"),
-        help="format of the samples (default: flac)",
-    )
-    parser.add_argument(
-        "--shard-mb",
-        type=float,
-        default=16.0,
-        metavar="N",
-        help="megabytes in a shard (default: 16)",
-    )
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=0,
-        metavar="N",
-        help="number of processes (default: one per core)",
-    )
-    parser.add_argument("--json", action="store_true", help="print a summary as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Simulate the rooms and print a summary."""
     from rased.data.preparation.rooms import RoomRecipe, simulate
 
-    recipe = RoomRecipe(
-        count=arguments.count,
-        seed=arguments.seed,
-        t60=arguments.t60,
-        positions=arguments.positions,
-        splits=arguments.split,
-        sample_rate=arguments.sample_rate,
-        microphones=arguments.microphones,
-        array=arguments.array,
-        spacing=arguments.spacing,
-    )
+    recipe = RoomRecipe(**given(arguments, RoomRecipe))
     with progress_bar("simulating") as progress:
-        done = simulate(
-            arguments.out,
-            recipe=recipe,
-            codec=arguments.codec,
-            shard_mb=arguments.shard_mb,
-            jobs=arguments.jobs,
-            progress=progress,
-        )
+        done = simulate(**given(arguments, simulate), recipe=recipe, progress=progress)
     if arguments.json:
         print(json.dumps({**asdict(done), "folder": str(done.folder)}, indent=1))
     else:

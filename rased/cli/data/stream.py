@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from rased.cli.options import add_choice, add_config, add_value
 from rased.errors import ProblemsFound, RasedError
 
 EXAMPLES = """\
@@ -22,25 +23,12 @@ A mixture that cannot be read is left out and named on stderr, and the exit code
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `rased data stream`."""
-    parser.epilog = EXAMPLES
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument(
-        "-c",
-        "--config",
-        action="append",
-        required=True,
-        metavar="YAML",
-        help="YAML with a data section; repeatable, merged left to right",
-    )
+    add_config(parser, "YAML with a data section", required=True)
     parser.add_argument("--samples", required=True, metavar="A:B", help="from index A to B - 1")
-    parser.add_argument("--epoch", type=int, default=0, help="number of the epoch (default: 0)")
-    parser.add_argument("--split", choices=["train", "valid"], default="train")
-    parser.add_argument(
-        "--workers", type=int, default=0, help="number of reader processes (default: 0)"
-    )
-    parser.add_argument(
-        "--world-size", type=int, default=1, help="number of ranks to simulate, one after the other"
-    )
+    add_value(parser, "--epoch", "N", 0, "number of the epoch")
+    add_choice(parser, "--split", ("train", "valid"), "split of the shards")
+    add_value(parser, "--workers", "N", 0, "number of reader processes")
+    add_value(parser, "--world-size", "N", 1, "number of ranks to simulate, one after the other")
     parser.add_argument(
         "--hashes", action="store_true", help="mix, and print a hash of every mixture"
     )

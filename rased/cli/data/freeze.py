@@ -1,0 +1,92 @@
+"""`rased data freeze`: write a frozen test set of mixtures."""
+
+import argparse
+from pathlib import Path
+
+from rased.cli.options import add_choice, add_value, given, numbers
+from rased.cli.report import duration, progress_bar
+
+EXAMPLES = """\
+examples:
+  rased data freeze --speech bundle --noise bundle --rir bundle --out testset --count 60 --seed 1
+  rased data freeze --speech shards/speech --noise shards/noise --out testset --count 200 --seed 1 \\
+      --snr-db=-5:20 --seconds 6
+  rased data freeze --speech bundle --noise bundle --out enrolled --count 60 --seed 1 --enrolment 3
+
+The same command writes the same files, hash for hash. list_sha256 in testset.json is their fingerprint.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `rased data freeze`."""
+    shards = "folder of shards, or 'bundle'"
+    parser.add_argument("--speech", required=True, metavar="DIR", help=shards)
+    parser.add_argument("--noise", required=True, metavar="DIR", help=shards)
+    parser.add_argument("--rir", metavar="DIR", help=f"{shards} (default: no reverberation)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
+    parser.add_argument("--count", type=int, required=True, metavar="N", help="number of mixtures")
+    parser.add_argument(
+        "--seed", type=int, required=True, metavar="S", help="seed of all random choices"
+    )
+    add_value(parser, "--microphones", "N", 1, "channels of the noisy files and of the responses")
+    parser.add_argument(
+        "--enrolment",
+        type=float,
+        metavar="S",
+        help="seconds of another utterance of the same speaker beside each mixture, for models with such a condition",
+    )
+    add_value(parser, "--split", "NAME", "test", "split of the shards")
+    parser.add_argument(
+        "--snr-db",
+        type=_snr,
+        default="0,5,10,15",
+        metavar="LIST",
+        help="values used in turn, or a range such as --snr-db=-5:20 (default: %(default)s)",
+    )
+    targets = ("early", "anechoic", "direct", "reverberant")
+    add_choice(parser, "--target", targets, "what an enhancer should give")
+    add_value(parser, "--early-ms", "MS", 50.0, "end of the early reflections")
+    add_value(parser, "--seconds", "S", 4.0, "longest mixture")
+    add_value(parser, "--min-seconds", "S", 2.0, "shortest utterance used")
+    parser.add_argument(
+        "--proportions",
+        type=numbers,
+        default="60,30,10",
+        metavar="A,B,C",
+        help="shares of noise, reverb+noise and reverb (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--level-dbfs",
+        type=numbers,
+        default="-32,-20",
+        metavar="LOW,HIGH",
+        help="range of the levels of the mixtures (default: --level-dbfs=%(default)s)",
+    )
+    parser.add_argument(
+        "--name", default="", help="name of the set in results (default: the folder's name)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the set and print its fingerprint."""
+    from rased.data.preparation.balanced import FrozenRecipe
+    from rased.data.preparation.freeze import freeze
+
+    arguments.snr_db, arguments.snr_range = arguments.snr_db
+    recipe = FrozenRecipe(**given(arguments, FrozenRecipe))
+    with progress_bar("mixing") as progress:
+        testset = freeze(**given(arguments, freeze), recipe=recipe, progress=progress)
+    print(
+        f"{arguments.out}: {testset['count']} mixtures, {duration(testset['seconds'])}, "
+        f"list_sha256 {testset['list_sha256']}"
+    )
+    return 0
+
+
+def _snr(text: str) -> tuple[tuple[float, ...], bool]:
+    """Parse SNRs: values, or the two ends of a range.
+
+    >>> _snr("0,5"), _snr("-5:20")
+    (((0.0, 5.0), False), ((-5.0, 20.0), True))
+    """
+    return numbers(text.replace(":", ",")), ":" in text
