@@ -70,4 +70,4 @@ def test_what_cannot_be_read_is_named_and_the_exit_code_tells(tmp_path, capsys, 
     said = capsys.readouterr()
     assert len(said.out.splitlines()) == 5
     assert f"skipped: Sample {index.columns['key'][2]} of" in said.err
-    assert "1 of 6 samples could not be read and are missing above" in said.err
+    assert "1 of 6 samples could not be read and are missing from the list" in said.err
