@@ -1,6 +1,7 @@
 """What tests of several packages use."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,11 @@ from hypothesis import settings
 # One thread for each worker of pytest-xdist and what it starts: threads that wait for each other burn twice the CPU.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
+
+# nohup ignores SIGHUP, a shell's background job SIGINT; what is ignored stays so in every child, and tests send both.
+for number, usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 settings.register_profile("rased", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("rased")

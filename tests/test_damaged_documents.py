@@ -32,7 +32,7 @@ from rased.signal.stft import STFT
 from tests import fuzz
 
 RATE = 16_000
-COUNT = int(os.environ.get("RASED_FUZZ", "50"))
+COUNT = int(os.environ.get("RASED_FUZZ", "25"))
 """Damaged documents of each kind; more of them by RASED_FUZZ=5000."""
 SEED = int(os.environ.get("RASED_FUZZ_SEED", "0"))
 

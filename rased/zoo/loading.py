@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,10 @@ def summed_up(manifest: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+_PIECES = (1, 2, 3, 5, 8, 13, 21)
+"""Chunks that `verify` pushes at a time: the state must carry over between pieces of any length."""
+
+
 @dataclass(frozen=True)
 class Check:
     """One thing that `verify` looked at.
@@ -143,7 +148,7 @@ def verify(folder: Path, *, allow: Sequence[str] = ()) -> list[Check]:
             quiet = functional.pad(noisy, (enhancer.sample_rate, enhancer.sample_rate))
             with torch.inference_mode():
                 wanted = enhancer(quiet, condition=condition)
-            found = streamed(enhancer, quiet, condition)
+            found = streamed(enhancer, quiet, condition, pieces=_PIECES)
             checks.append(_compared("stream equals file", found, wanted))
     except Exception as error:  # whatever a network raises whose parts do not suit each other
         reason = f"{type(error).__name__}: {cut(str(error))}"
@@ -196,11 +201,24 @@ def streamed(
     enhancer: Enhancer,
     noisy: Float[Tensor, "1 *channel time"],
     condition: Condition | None = None,
+    *,
+    pieces: Sequence[int] = (1,),
 ) -> Float[Tensor, "1 time"]:
-    """The output of a causal enhancer fed chunk by chunk, aligned with its input."""
+    """Return the output of a causal enhancer that is fed piece by piece, aligned with its input.
+
+    Args:
+        enhancer: a causal one.
+        noisy: at its sample rate.
+        condition: what it needs beside the audio.
+        pieces: their lengths in chunks, repeated to the end.
+    """
     stream = CausalStream(enhancer, enhancer.channels, condition=condition)
     channels = noisy if enhancer.channels == 1 else noisy[0]
-    parts = [stream.push(chunk) for chunk in channels.split(stream.chunk_length, dim=-1)]
+    parts, at, lengths = [], 0, cycle(pieces)
+    while at < channels.shape[-1]:
+        end = at + next(lengths) * stream.chunk_length
+        parts.append(stream.push(channels[:, at:end]))
+        at = end
     return torch.cat([*parts, stream.finish()], dim=-1)
 
 

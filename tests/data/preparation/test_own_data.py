@@ -127,6 +127,8 @@ class TestThePageOnData:
             assert main([word.strip("'") for word in words[1:]]) == 0
         train = [word.strip("'") for word in lines[3][1:]]
         assert train[0] == "train"
+        if layout != "flat":
+            return
         short = "--trainer.max_steps 1 --trainer.limit_val_batches 1 --trainer.accelerator cpu --data.batch_size 2"
         short += " --data.scene.segment 1.0 --data.num_workers 0 --run.examples 0 --run.evaluate []"
         assert main([*train, *short.split()]) == 0
