@@ -7,6 +7,7 @@ that a server sends us on to. What a server announces is compared with what came
 import base64
 import http.client
 import netrc
+import os
 import re
 import socket
 import ssl
@@ -90,6 +91,18 @@ def without_credentials(text: str) -> str:
 def _left_out(found: re.Match[str]) -> str:
     """What stands in place of a parameter: the mark before it, where another parameter follows a `?`."""
     return "?" if found[1] == "?" and found[2] else found[2]
+
+
+def refuse_offline(what: str) -> None:
+    """Refuse to ask anybody where RASED_OFFLINE is set.
+
+    Raises:
+        RefusedError: it is.
+    """
+    if os.environ.get("RASED_OFFLINE", "0") not in ("", "0"):
+        raise RefusedError(
+            f"'{_named(what)}' is not fetched: RASED_OFFLINE is set; unset it to use the network."
+        )
 
 
 def is_url(word: str) -> bool:
@@ -214,6 +227,7 @@ def ask(
         RefusedError: the answer will be the same next time.
         FetchError: another attempt may help.
     """
+    refuse_offline(url)
     request = _request(checked_url(url), start, stop, known)
     try:
         reply = _OPENER.open(request, timeout=_left(silence, deadline, url))

@@ -54,6 +54,7 @@ class Result:
             macs_per_second, sample_rate, latency (samples that a stream's output lags by; None: whole utterances),
             buffering (samples of a hop), look_ahead (samples of the latency that are not the transform's), causal.
             Of enhanced files that come with a system.yaml also stated: what the submitter says, not measured.
+            Of weights that others published also imported: where they come from.
         testset: name, count, sample_rate, target, list_sha256.
         training: what the system was trained on and how, what of that was compared with the test set, and
             its configuration (`training.training_of`); None where nothing was trained.

@@ -45,6 +45,7 @@ class SystemFacts(msgspec.Struct, forbid_unknown_fields=True):
     parameters: Count | None
     macs_per_second: Positive | None
     stated: StatedFacts | None = None
+    imported: Line | None = None
 
 
 class TestsetFacts(msgspec.Struct, forbid_unknown_fields=True):

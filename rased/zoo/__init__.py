@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Literal
 
 from rased.errors import RasedError, cut, nearest
 from rased.zoo.card import CARD
+from rased.zoo.importable import importable, list_importable
 from rased.zoo.registry import entries, find, list_checkpoints
 
 if TYPE_CHECKING:
     from rased.models.base import Enhancer
 
-__all__ = ["Source", "find", "list_checkpoints", "load", "resolve"]
+__all__ = ["Source", "find", "list_checkpoints", "list_importable", "load", "resolve"]
 
-Kind = Literal["classical", "zoo", "run", "url"]
+Kind = Literal["classical", "zoo", "importable", "run", "url"]
 
 
 @dataclass(frozen=True)
@@ -23,40 +24,55 @@ class Source:
     """Where an enhancer comes from.
 
     Attributes:
-        kind: a method without weights, an entry of the zoo, a run, or a card on the net.
-        place: the method's name, the folder, or the URL.
+        kind: a method without weights, an entry of the zoo, weights of others that become one, a run, or a card
+            on the net.
+        place: the method's name, the folder, the name of the importable entry, or the URL.
     """
 
     kind: Kind
     place: str
 
+    def here(self) -> "Source":
+        """The same on this machine: what lies elsewhere is fetched, checked and put into the cache first.
+
+        Raises:
+            RasedError: it cannot be had, or is not what it should be.
+        """
+        match self.kind:
+            case "url":
+                from rased.zoo.pull import pull
+
+                return Source("zoo", str(pull(self.place)))
+            case "importable":
+                from rased.zoo.importing import pull_importable
+
+                return Source("zoo", str(pull_importable(self.place)))
+        return self
+
     def load(self, *, allow: Sequence[str] = ()) -> "Enhancer":
         """The enhancer, in evaluation mode; see `load`."""
         from rased.zoo.loading import load_folder
 
-        match self.kind:
+        source = self.here()
+        match source.kind:
             case "classical":
                 from rased.models.classical import METHODS
 
-                return METHODS[self.place]().eval()
+                return METHODS[source.place]().eval()
             case "run":
                 from rased.zoo.runs import load_run
 
-                return load_run(self.place, allow=allow)
-            case "url":
-                from rased.zoo.pull import pull
-
-                return load_folder(pull(self.place), allow=allow)
-            case "zoo":
-                return load_folder(Path(self.place), allow=allow)
+                return load_run(source.place, allow=allow)
+        return load_folder(Path(source.place), allow=allow)
 
 
 def load(name: str | Path, *, allow: Sequence[str] = ()) -> "Enhancer":
     """Load an enhancer, verified, in evaluation mode.
 
     Args:
-        name: a name of the zoo (`rased.list_checkpoints()`), a classical method ("log-mmse"), the folder of an entry
-            or of a run, a card.yaml, or the URL of one (https://, http://, file://).
+        name: a name of the zoo (`rased.list_checkpoints()`), weights of others that are fetched the first time
+            (`rased zoo list`), a classical method ("log-mmse"), the folder of an entry or of a run, a card.yaml, or
+            the URL of one (https://, http://, file://).
         allow: packages besides rased whose classes it may name, such as ["my_package"]. Building a class runs the
             code of its package: name only what you trust.
 
@@ -99,9 +115,11 @@ def resolve(name: str | Path, *, others: Sequence[str] = ()) -> Source:
         return _of_path(path, word)
     if word in known:
         return Source("zoo", str(known[word]))
+    if word in importable():
+        return Source("importable", word)
     if path is not None and (path.exists() or len(path.parts) > 1):
         return _of_path(path, word)
-    names = [*others, *METHODS, *known]
+    names = [*others, *METHODS, *known, *importable()]
     raise RasedError(f"there is no checkpoint or method '{cut(word)}'; {nearest(word, names)}")
 
 

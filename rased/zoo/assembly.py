@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ _HIGHEST = 768_000
 """The highest sample rate, in Hz."""
 _SPARE_PARTS = 10_000
 """Parameters, buffers and modules that a network may have beyond a few for each tensor of its weights."""
+_HOOKING = threading.Lock()
 
 
 def assemble(
@@ -45,7 +47,7 @@ def assemble(
         RasedError: a class, key or value that is refused, or weights that do not fit.
     """
     for name, tensor in weights.items():
-        if not _is_plain(tensor):
+        if not is_plain(tensor):
             raise RasedError(f"{where}: '{cut(str(name))}' is not a plain tensor.")
     _check_numbers(spec, where)
     cls = classes.find(spec.get("class_path"), where=f"{where}: enhancer")
@@ -63,7 +65,7 @@ def assemble(
     return enhancer.eval()
 
 
-def _is_plain(tensor: Any) -> bool:
+def is_plain(tensor: Any) -> bool:
     """Whether all numbers of a tensor are there, each once."""
     if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided or tensor.is_meta:
         return False
@@ -101,6 +103,36 @@ def _check_shapes(enhancer: Enhancer, weights: Mapping[str, Tensor], where: str)
             )
 
 
+class _Bounds(threading.local):
+    """What modules that this thread builds may still register; None: as much as they like."""
+
+    left: list[int] | None = None
+    refusal = ""
+
+
+_BOUNDS = _Bounds()
+
+
+def _count(module: nn.Module, name: str, part: Any) -> None:
+    if _BOUNDS.left is None:
+        return
+    _BOUNDS.left[0] -= part.numel() if isinstance(part, Tensor) else 0
+    _BOUNDS.left[1] -= 1
+    if min(_BOUNDS.left) < 0:
+        raise RasedError(_BOUNDS.refusal)
+
+
+@cache
+def _watch_registrations() -> None:
+    """Hook into all modules, once and for good: PyTorch fails in a thread that builds while another one hooks."""
+    for register in (
+        registration.register_module_parameter_registration_hook,
+        registration.register_module_buffer_registration_hook,
+        registration.register_module_module_registration_hook,
+    ):
+        register(_count)
+
+
 @contextmanager
 def _bounded(weights: Mapping[str, Tensor], where: str) -> Iterator[None]:
     """Stop the building of modules, in this thread, that grow far beyond the weights.
@@ -108,31 +140,15 @@ def _bounded(weights: Mapping[str, Tensor], where: str) -> Iterator[None]:
     Raises:
         RasedError: they do.
     """
+    with _HOOKING:
+        _watch_registrations()
     stored = {tensor.data_ptr(): tensor.numel() for tensor in weights.values()}
     numbers = 4 * sum(stored.values()) + _SPARE_NUMBERS
-    parts = 50 * len(weights) + _SPARE_PARTS
-    here, seen = threading.get_ident(), [0, 0]
-
-    def count(module: nn.Module, name: str, part: Any) -> None:
-        if threading.get_ident() != here:
-            return
-        seen[0] += part.numel() if isinstance(part, Tensor) else 0
-        seen[1] += 1
-        if seen[0] > numbers or seen[1] > parts:
-            raise RasedError(
-                f"{where}: the network that its card describes is much larger than its weights."
-            )
-
-    hooks = [
-        register(count)
-        for register in (
-            registration.register_module_parameter_registration_hook,
-            registration.register_module_buffer_registration_hook,
-            registration.register_module_module_registration_hook,
-        )
-    ]
+    _BOUNDS.left = [numbers, 50 * len(weights) + _SPARE_PARTS]
+    _BOUNDS.refusal = (
+        f"{where}: the network that its card describes is much larger than its weights."
+    )
     try:
         yield
     finally:
-        for hook in hooks:
-            hook.remove()
+        _BOUNDS.left = None

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from rased import documents, names, yaml_reader
 from rased.building import check_size
@@ -65,7 +65,12 @@ file of the entry but the card. licence: of code, weights and data. paper: of th
 training: how the weights came about. scores: test set -> metric -> value.
 """
 
-_Card: Any = TypedDict("_Card", FIELDS)
+OPTIONAL: dict[str, Any] = {"purpose": Word}
+"""Fields that a card may have. purpose: what the checkpoint takes away, in a few words."""
+
+_Card: Any = TypedDict(
+    "_Card", FIELDS | {name: NotRequired[kind] for name, kind in OPTIONAL.items()}
+)
 
 RESERVED = (CARD, "source.txt")
 """Names that no file of an entry has: they are ours."""
@@ -127,8 +132,9 @@ def check_card(card: Any, *, where: str) -> None:
     if missing:
         raise RasedError(f"{where} lacks the field '{missing[0]}'; add it or publish again.")
     for field, value in card.items():
-        if field not in FIELDS:
-            raise RasedError(f"{where} has a field {shown(field)}; {nearest(str(field), FIELDS)}")
+        if field not in FIELDS | OPTIONAL:
+            known = nearest(str(field), FIELDS | OPTIONAL)
+            raise RasedError(f"{where} has a field {shown(field)}; {known}")
         check_size(value, f"{where}: field '{field}'")
     documents.fit(card, _Card, of=where.strip("'"), repair=_REPAIR)
     names.plain(card["name"], what=f"the name in {where}")

@@ -1,6 +1,7 @@
 """From a card to an enhancer: hashes first, then the class from the table, then the weights."""
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -12,9 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from rased import audio
 from rased.classes import allowing
 from rased.conditions import Condition
 from rased.data.manifest import read, splits
+from rased.data.shards.index import bundle
 from rased.errors import RasedError, cut
 from rased.models.base import Enhancer
 from rased.models.cost import count_parameters
@@ -24,6 +27,7 @@ from rased.zoo.assembly import assemble
 from rased.zoo.card import CONDITION, GOLDEN, MANIFEST, MANIFEST_SHA256, WEIGHTS, read_card
 
 TOLERANCE = 1e-4
+GOLDEN_SECONDS = 2.0
 _LONGEST_GOLDEN = 60.0
 """Seconds of a golden output."""
 _AGAIN = "Get the checkpoint again."
@@ -154,6 +158,19 @@ def verify(folder: Path, *, allow: Sequence[str] = ()) -> list[Check]:
         reason = f"{type(error).__name__}: {cut(str(error))}"
         return [*checks, Check("output", False, f"the network fails with {reason}")]
     return checks
+
+
+def golden_excerpt(sample_rate: int, channels: int = 1) -> Float[Tensor, "1 *channel time"]:
+    """The first 2 s of the first noisy item of the bundled frozen test set; a sample later in each further channel."""
+    items = sorted((bundle() / "frozen" / "noisy").glob("*.flac"))
+    if not items:
+        raise RasedError("the bundled test set is missing from this installation: reinstall it.")
+    noisy, rate = audio.read(items[0], sample_rate=sample_rate)
+    excerpt = torch.from_numpy(noisy[:1, : math.ceil(GOLDEN_SECONDS * rate)].copy())
+    if channels == 1:
+        return excerpt
+    late = [functional.pad(excerpt, (by, 0))[:, : excerpt.shape[-1]] for by in range(channels)]
+    return torch.stack(late, dim=1)
 
 
 def _golden(folder: Path, enhancer: Enhancer) -> tuple[Tensor, Tensor, Condition]:

@@ -17,7 +17,9 @@ from rased.tensors import read_checkpoint
 from rased.training.base import Enhancement
 from rased.training.history import manifest_of
 from rased.training.origin import Origin, read_origin, settings_of
+from rased.zoo import resolve
 from rased.zoo.card import CARD, MANIFEST, WEIGHTS, read_card
+from rased.zoo.importable import importable
 from rased.zoo.loading import check_manifest, load_folder, verified_files
 from rased.zoo.recipe import CONFIG
 from rased.zoo.registry import entries
@@ -27,7 +29,7 @@ _ANY_ENHANCER = "rased.training.waveform.WaveformEnhancement"
 
 
 def find(source: str, runs: Path = Path("runs")) -> Path:
-    """Folder of the entry or run that a word names.
+    """Folder of the entry or run that a word names; weights of others are fetched first.
 
     Raises:
         RasedError: nothing, or two things, of that name.
@@ -45,7 +47,9 @@ def find(source: str, runs: Path = Path("runs")) -> Path:
         return run
     if source in known:
         return known[source]
-    names = [*known, *(folder.parent.name for folder in runs.glob("*/checkpoints"))]
+    if source in importable():
+        return Path(resolve(source).here().place)
+    names = [*known, *importable(), *(folder.parent.name for folder in runs.glob("*/checkpoints"))]
     raise RasedError(f"there is no checkpoint or run '{source}'; {nearest(source, names)}")
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -11,19 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
-from jaxtyping import Float
-from torch import Tensor
-from torch.nn import functional
 
-from rased import audio, disk, documents, names, yaml_reader
+from rased import disk, documents, names, yaml_reader
 from rased.building import build
-from rased.classes import STRANGERS, allowing
+from rased.classes import allowing
 from rased.conditions import Condition, Given
 from rased.config import load_yaml, portable
 from rased.data.manifest import read as read_manifest
 from rased.data.manifest import splits, unknown
 from rased.data.schemas import Role
-from rased.data.shards.index import INDEX, bundle, locate
+from rased.data.shards.index import INDEX, locate
 from rased.documents import Count
 from rased.errors import RasedError
 from rased.machine import checkout
@@ -32,7 +28,7 @@ from rased.models.cost import count_parameters, macs_per_second
 from rased.models.frequency import FrequencyDomainEnhancer
 from rased.tensors import read_checkpoint
 from rased.zoo.card import CONDITION, GOLDEN, MANIFEST, MANIFEST_SHA256, SCHEMA, WEIGHTS, write_card
-from rased.zoo.loading import summed_up, verify
+from rased.zoo.loading import golden_excerpt, summed_up, verify
 from rased.zoo.recipe import Recipe, recipe
 from rased.zoo.runs import checkpoint_path, enhancer_of, spec_of
 
@@ -40,7 +36,6 @@ if TYPE_CHECKING:
     from rased.training.history import Launch
 
 ATTRIBUTIONS = "ATTRIBUTIONS.md"
-GOLDEN_SECONDS = 2.0
 CODE_LICENCE = "Apache-2.0"
 _ROLES: tuple[Role, ...] = ("speech", "noise", "rir")
 
@@ -51,6 +46,7 @@ def publish(
     out: str | Path = "zoo",
     *,
     summary: str = "",
+    purpose: str = "",
     licence: str = CODE_LICENCE,
     scores: Mapping[str, Mapping[str, float]] | None = None,
     attenuation_limit_db: float | None = None,
@@ -73,6 +69,7 @@ def publish(
         name: name of the entry.
         out: folder of entries.
         summary: one line for the card; made from the architecture where empty.
+        purpose: what the checkpoint takes away, in a few words.
         licence: of the weights.
         scores: test set -> metric -> mean, for the card.
         attenuation_limit_db: post-processing of the entry, where it is not the run's.
@@ -147,6 +144,7 @@ def publish(
         enhancer=enhancer,
         spec=spec,
         summary=summary or f"{type(enhancer).__name__} trained with rased",
+        purpose=purpose,
         paper=enhancer.paper,
         licence={"code": CODE_LICENCE, "weights": licence, "data": sorted(licences)},
         training=training,
@@ -167,6 +165,7 @@ def write_entry(
     paper: str,
     licence: Mapping[str, Any],
     training: Mapping[str, Any],
+    purpose: str = "",
     scores: Mapping[str, Any] | None = None,
     files: Mapping[str, bytes] | None = None,
     replace: bool = False,
@@ -183,6 +182,7 @@ def write_entry(
         paper: of the architecture.
         licence: of code, weights and data.
         training: how the weights came about.
+        purpose: what the checkpoint takes away, in a few words.
         scores: test set -> metric -> mean.
         files: further files by name.
         replace: whether an existing entry is replaced.
@@ -212,6 +212,7 @@ def write_entry(
         "schema": SCHEMA,
         "name": folder.name,
         "summary": summary,
+        **({"purpose": purpose} if purpose else {}),
         "enhancer": _plain(spec),
         "sample_rate": enhancer.sample_rate,
         "latency": enhancer.latency,
@@ -255,53 +256,6 @@ def _limited(
     limited = build(Enhancer, spec, classes=allowing(allow))
     limited.load_state_dict(enhancer.state_dict())
     return limited.eval(), spec
-
-
-def import_weights(architecture: str, file: Path, folder: Path, *, replace: bool = False) -> Path:
-    """Write an entry from weights that the authors of an architecture publish.
-
-    Raises:
-        RasedError: an architecture without an importer, or a file that is not its weights.
-    """
-    from rased.errors import nearest
-    from rased.zoo.importers import IMPORTERS
-
-    if architecture not in IMPORTERS:
-        raise RasedError(
-            f"there is no importer for '{architecture}'; {nearest(architecture, IMPORTERS)}"
-        )
-    if not file.is_file():
-        raise RasedError(f"there is no file '{file}'.")
-    spec, weights, facts = IMPORTERS[architecture](file)
-    enhancer = build(Enhancer, spec, classes=STRANGERS)
-    enhancer.load_state_dict(weights)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return write_entry(
-        folder,
-        enhancer=enhancer,
-        spec=spec,
-        summary=facts["summary"],
-        paper=facts["paper"],
-        licence=facts["licence"],
-        training={
-            **facts["training"],
-            "imported": {"source": facts["source"], "file": file.name, "sha256": digest},
-        },
-        replace=replace,
-    )
-
-
-def golden_excerpt(sample_rate: int, channels: int = 1) -> Float[Tensor, "1 *channel time"]:
-    """The first 2 s of the first noisy item of the bundled frozen test set; a sample later in each further channel."""
-    items = sorted((bundle() / "frozen" / "noisy").glob("*.flac"))
-    if not items:
-        raise RasedError("the bundled test set is missing from this installation: reinstall it.")
-    noisy, rate = audio.read(items[0], sample_rate=sample_rate)
-    excerpt = torch.from_numpy(noisy[:1, : math.ceil(GOLDEN_SECONDS * rate)].copy())
-    if channels == 1:
-        return excerpt
-    late = [functional.pad(excerpt, (by, 0))[:, : excerpt.shape[-1]] for by in range(channels)]
-    return torch.stack(late, dim=1)
 
 
 def _attributions(configs: Sequence[Mapping[str, Any]]) -> str:

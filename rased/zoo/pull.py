@@ -8,6 +8,7 @@ from pathlib import Path
 from rased import disk, fetch
 from rased.errors import RasedError, cut
 from rased.zoo.card import CARD, parse_card
+from rased.zoo.importable import importable
 from rased.zoo.registry import cache
 
 SOURCE = "source.txt"
@@ -50,6 +51,11 @@ def pull(url: str, *, folder: Path | None = None, progress: Progress | None = No
     if pin and hashlib.sha256(content).hexdigest() != pin:
         raise RasedError(f"the card at '{shown}' does not have the SHA-256 that was asked for.")
     card = parse_card(content, where=f"the card at '{shown}'")
+    if card["name"] in importable():
+        raise RasedError(
+            f"the card at '{shown}' has the name '{card['name']}', which stands for weights that `rased zoo pull "
+            f"{card['name']}` fetches; its publisher must choose another one."
+        )
     place = shelf / card["name"]
     _refuse_other(place, address, pin)
     try:

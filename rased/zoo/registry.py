@@ -22,8 +22,13 @@ def shelves() -> list[Path]:
     $RASED_ZOO (one folder or several, as in PATH), zoo/ of a checkout, the zoo inside an installed
     package, the cache of pulled ones.
     """
+    return [*given_shelves(), cache()]
+
+
+def given_shelves() -> list[Path]:
+    """The shelves that somebody filled by hand: all but the cache."""
     given = [Path(part) for part in os.environ.get("RASED_ZOO", "").split(os.pathsep) if part]
-    return [*given, _PACKAGE.parent / "zoo", _PACKAGE / "assets" / "zoo", cache()]
+    return [*given, _PACKAGE.parent / "zoo", _PACKAGE / "assets" / "zoo"]
 
 
 def entries() -> dict[str, Path]:

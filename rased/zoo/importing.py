@@ -1,0 +1,209 @@
+"""From files that others published to an entry of the zoo: read as data, compared with what is recorded, written."""
+
+import hashlib
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rased import fetch
+from rased.classes import STRANGERS
+from rased.errors import RasedError, nearest
+from rased.models.base import Enhancer
+from rased.models.cost import count_parameters
+from rased.zoo.assembly import assemble
+from rased.zoo.card import CARD, read_card
+from rased.zoo.importable import Importable, read_importable
+from rased.zoo.loading import TOLERANCE, golden_excerpt
+from rased.zoo.publish import write_entry
+from rased.zoo.registry import cache
+from rased.zoo.sources import Progress, obtain, shown, take
+
+_IMPORTED = "imported"
+"""In a card's `training`: source, file and sha256 of what was imported."""
+
+
+def import_weights(architecture: str, file: Path, folder: Path, *, replace: bool = False) -> Path:
+    """Write an entry from weights that the authors of an architecture publish.
+
+    Raises:
+        RasedError: an architecture without an importer, or a file that is not its weights.
+    """
+    if not file.is_file():
+        raise RasedError(f"there is no file '{file}'.")
+    enhancer, spec, facts = read_weights(architecture, file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return write_entry(
+        folder,
+        enhancer=enhancer,
+        spec=spec,
+        summary=facts["summary"],
+        paper=facts["paper"],
+        licence=facts["licence"],
+        training={
+            **facts["training"],
+            _IMPORTED: {"source": facts["source"], "file": file.name, "sha256": digest},
+        },
+        replace=replace,
+    )
+
+
+def read_weights(architecture: str, file: Path) -> tuple[Enhancer, dict[str, Any], dict[str, Any]]:
+    """The enhancer in a file of its authors, its spec, and facts for the card.
+
+    Raises:
+        RasedError: an architecture without an importer, or a file that is not its weights.
+    """
+    from rased.zoo.importers import IMPORTERS
+
+    if architecture not in IMPORTERS:
+        raise RasedError(
+            f"there is no importer for '{architecture}'; {nearest(architecture, IMPORTERS)}"
+        )
+    spec, weights, facts = IMPORTERS[architecture](file)
+    return assemble(spec, weights, classes=STRANGERS, where=f"'{file}'"), spec, facts
+
+
+def pull_importable(
+    name: str,
+    *,
+    folder: Path | None = None,
+    given: Path | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Fetch the weights that an importable entry names, and write them as an entry; return its folder.
+
+    A line on stderr names source, size and licence before anything is fetched. What was pulled before is not
+    fetched again. The entry appears when it is whole and gives the output that is recorded.
+
+    Args:
+        name: of the importable entry.
+        folder: where entries go; the user's cache where None.
+        given: the authors' file, or a folder that holds their files, where the user has them already.
+        progress: called at each block that arrives.
+
+    Raises:
+        RasedError: no such entry, a licence that is missing or forbids a use, a file that nobody has verified,
+            RASED_OFFLINE, no source that answers, other bytes or another output than recorded.
+    """
+    entry = read_importable(name)
+    refusal = entry.refusal()
+    if refusal:
+        raise RasedError(
+            f"'{name}' cannot be pulled: {refusal}. A copy of your own becomes an entry by `rased zoo import "
+            f"{entry.architecture} FILE --out FOLDER`."
+        )
+    place = (cache() if folder is None else folder) / name
+    if _is_here(entry, place):
+        return place
+    if given is None:
+        fetch.refuse_offline(name)
+        print(announcement(entry), file=sys.stderr)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{name}.") as scratch:
+            files = [
+                obtain(file, Path(scratch), progress) if given is None else take(file, given)
+                for file in entry.files
+            ]
+            return _written(entry, files, place)
+    except OSError as error:
+        raise RasedError(f"cannot write '{place}': {error.strerror or error}.") from None
+
+
+def announcement(entry: Importable) -> str:
+    """One line on what is about to be fetched."""
+    data = entry.licence.data or "not told"
+    return (
+        f"rased: fetching {entry.name}: {entry.bytes / 1e6:.1f} MB from {shown(entry.files[0].sources[0])} "
+        f"(licence of the weights: {entry.licence.weights}; of their training data: {data})."
+    )
+
+
+def _is_here(entry: Importable, place: Path) -> bool:
+    """Whether a folder holds what was imported from the same files.
+
+    Raises:
+        RasedError: it holds something else.
+    """
+    if not place.exists():
+        return False
+    try:
+        imported = read_card(place)["training"].get(_IMPORTED, {})
+    except RasedError:
+        imported = {}
+    if imported.get("sha256") != entry.sha256:
+        raise RasedError(
+            f"'{place}' is there already and came from elsewhere; remove or rename it first."
+        )
+    return True
+
+
+def _written(entry: Importable, files: Sequence[Path], place: Path) -> Path:
+    """The entry, whose facts and output are those that were recorded."""
+    enhancer, spec, facts = read_weights(entry.architecture, files[0])
+    _check_facts(entry, enhancer)
+    _check_golden(entry, enhancer)
+    imported = {
+        "source": " ".join(shown(file.sources[0]) for file in entry.files),
+        "file": " ".join(file.name for file in entry.files),
+        "sha256": entry.sha256,
+    }
+    licence = entry.licence
+    try:
+        return write_entry(
+            place,
+            enhancer=enhancer,
+            spec=spec,
+            summary=entry.summary,
+            purpose=entry.purpose,
+            paper=entry.paper,
+            licence={"code": licence.code, "weights": licence.weights, "data": licence.data},
+            training={**facts["training"], _IMPORTED: imported},
+            scores=entry.scores,
+        )
+    except RasedError:
+        if (place / CARD).is_file() and _is_here(entry, place):  # somebody else was faster
+            return place
+        raise
+
+
+def _check_facts(entry: Importable, enhancer: Enhancer) -> None:
+    found: Mapping[str, Any] = {
+        "sample_rate": enhancer.sample_rate,
+        "latency": enhancer.latency,
+        "algorithmic_latency": enhancer.algorithmic_latency,
+        "buffering": enhancer.buffering,
+        "causal": enhancer.causal,
+        "parameters": count_parameters(enhancer),
+    }
+    for field, fact in found.items():
+        told = getattr(entry, field)
+        if told != fact and not (field == "parameters" and told is None):
+            raise RasedError(
+                f"'{entry.name}' says {field} {told} and its file gives {fact}: nothing was kept."
+            )
+
+
+def _check_golden(entry: Importable, enhancer: Enhancer) -> None:
+    """Compare with the recorded output.
+
+    Raises:
+        RasedError: it is another one.
+    """
+    if entry.golden is None:
+        print(f"rased: no output of {entry.name} is recorded to compare with.", file=sys.stderr)
+        return
+    with torch.inference_mode():
+        estimate = enhancer(golden_excerpt(enhancer.sample_rate))[0, :: entry.golden.every]
+    wanted = torch.tensor(entry.golden.values())
+    same = wanted.shape == estimate.shape
+    difference = float((estimate - wanted).abs().max()) if same else float("inf")
+    if not difference <= TOLERANCE:
+        raise RasedError(
+            f"'{entry.name}' does not give the output that is recorded (largest difference {difference:.1e}): "
+            "nothing was kept; tell the project."
+        )
