@@ -284,7 +284,7 @@ def test_an_enrolment_that_was_changed_is_noticed(enrolled: Path, tmp_path: Path
     listed["items"][0]["sha256_conditions"] = {"../noisy": "0" * 64}
     (copies["listed"] / "testset.json").write_text(json.dumps(listed))
     for name, words in (
-        ("changed", "is not the file that was frozen"),
+        ("changed", "was changed after freezing"),
         ("missing", "lacks conditions/enrolment/m0000.flac"),
         ("listed", "letters, digits"),
     ):

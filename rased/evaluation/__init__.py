@@ -1,4 +1,4 @@
-"""Systems x test set x metrics -> results -> leaderboard, in the terminal and as a page."""
+"""Score systems on test sets, and compare the results as a leaderboard in the terminal and as an HTML page."""
 
 from rased.evaluation.collecting import collect
 from rased.evaluation.report.site import write_page

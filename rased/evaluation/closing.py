@@ -1,4 +1,4 @@
-"""The end of a training: the run is scored, becomes a zoo entry, and both go to Weights & Biases."""
+"""Finish a training: score the run, publish it as a zoo entry, and send both to Weights & Biases."""
 
 import re
 import shlex
@@ -32,10 +32,10 @@ BASELINE = "noisy"
 
 
 def check(testsets: Sequence[str], metrics: Sequence[str], enhancer: Enhancer) -> None:
-    """See before a training whether its end will find what it needs.
+    """Check before a training that everything needed at its end is available.
 
     Raises:
-        RasedError: no such test set or metric, or a test set without what the enhancer is given.
+        RasedError: no such test set or metric, or the test set lacks a condition of the enhancer.
     """
     for name in testsets:
         found = read_testset(locate(name))
@@ -47,7 +47,7 @@ def check(testsets: Sequence[str], metrics: Sequence[str], enhancer: Enhancer) -
                 f"{said}. Name other test sets with --run.evaluate '[FOLDER]', or none with --run.evaluate '[]'."
             ) from None
     if testsets and not metric_names(metrics):
-        raise RasedError("run.metrics names none: give quick, say, or take run.evaluate away.")
+        raise RasedError("run.metrics is empty: give for example quick, or remove run.evaluate.")
 
 
 def close(
@@ -58,27 +58,27 @@ def close(
     jobs: int,
     tracker: "Run | None",
 ) -> None:
-    """Score the best checkpoint of a run beside the noisy input, and make a zoo entry of it.
+    """Score the best checkpoint of a run together with the noisy input, and make a zoo entry of it.
 
     FOLDER/results gets the results, FOLDER/zoo/NAME the entry, whose card has the mean scores. Weights &
-    Biases gets a table for each test set, its means, and the entry as an artifact of type model. What
-    cannot be an entry (a data module of the caller's own) goes there as checkpoint and
-    configuration. Tables are printed; what a run does not get, and why, is said on stderr.
+    Biases gets a table for each test set, its means, and the entry as an artifact of type "model". A run that
+    cannot become an entry (for example because of a user-defined data module) is uploaded as checkpoint and
+    configuration. Tables are printed; anything that is skipped is explained on stderr.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         testsets: folders, or `bundle`.
         metrics: see `evaluate`.
-        jobs: processes.
-        tracker: of Weights & Biases; None: none.
+        jobs: number of processes.
+        tracker: run of Weights & Biases, or None.
 
     Raises:
-        ProblemsFound: parts of it failed, and the commands that do them by hand; the others are done.
+        ProblemsFound: some parts failed; the message has the commands to run them again. The other parts are done.
     """
     trusted = packages(load_yaml(folder / "config.yaml").get("model"))
     best = folder / "checkpoints" / "best.ckpt"
     if not best.is_file():
-        print(f"no validation chose a best.ckpt in '{folder}': not evaluated.", file=sys.stderr)
+        print(f"no validation has saved a best.ckpt in '{folder}': not evaluated.", file=sys.stderr)
         return
     failures: list[tuple[str, Exception]] = []
     rows: list[tuple[Result, Result]] = []
@@ -99,7 +99,7 @@ def close(
     condition = _condition(load_run(folder, allow=trusted), testsets)
     obstacle = _obstacle(folder, condition)
     if obstacle:
-        print(f"no zoo entry of '{folder}': {obstacle}", file=sys.stderr)
+        print(f"'{folder}' does not become a zoo entry: {obstacle}", file=sys.stderr)
     else:
         results = [file_name(own.name, own.testset["name"]) for _, own in rows]
         again = f"rased zoo publish {where} --name {shlex.quote(entry.name)} --out {where}/{ZOO} --replace"
@@ -116,10 +116,13 @@ def close(
             )
             reason = read_card(entry)["training"].get("not_repeatable")
             if reason:
-                print(f"no command repeats '{folder}': {reason}.", file=sys.stderr)
+                print(
+                    f"the training of '{folder}' cannot be reproduced by a command: {reason}.",
+                    file=sys.stderr,
+                )
     if tracker is not None:
         again = f"rased train --resume {where}"
-        with _survived(failures, "what goes to Weights & Biases at the end", again):
+        with _survived(failures, "the upload to Weights & Biases", again):
             for noisy, own in rows:
                 name = f"evaluation/{own.testset['name']}"
                 log_table(tracker, folder, name, _table(noisy, own), means(noisy, own))
@@ -135,7 +138,7 @@ def close(
 
 
 def plain_name(name: str) -> str:
-    """A name that a card allows, made of that of a folder.
+    """Derive a name that a card allows from the name of a folder.
 
     >>> plain_name("Exp#3 (äö)")
     'Exp-3'
@@ -144,7 +147,7 @@ def plain_name(name: str) -> str:
 
 
 def means(noisy: Result, own: Result) -> dict[str, float]:
-    """Mean of each metric, of the run and `.../noisy`, over the utterances where both have a value."""
+    """Return the mean of each metric for the run and, as .../noisy, for the input, where both have a value."""
     found = {}
     for metric in own.metrics:
         values, before = own.values(metric), noisy.values(metric)
@@ -156,7 +159,7 @@ def means(noisy: Result, own: Result) -> dict[str, float]:
 
 
 def _table(noisy: Result, own: Result) -> list[dict[str, Any]]:
-    """A row an utterance: what is known of it, each metric of the run and of the noisy input, what has no value."""
+    """Return one row per utterance: facts, each metric of the run and of the noisy input, and missing values."""
     before = {utterance.id: utterance.scores for utterance in noisy.utterances}
     facts = list(dict.fromkeys(name for utterance in own.utterances for name in utterance.facts))
     rows = []
@@ -178,7 +181,7 @@ def _table(noisy: Result, own: Result) -> list[dict[str, Any]]:
 
 
 def _condition(enhancer: Enhancer, testsets: Sequence[str]) -> Condition | None:
-    """What an enhancer is given for its golden output: that of the first utterance; None where no test set has it."""
+    """Return the condition for an enhancer's golden output, from the first utterance; None if no test set has it."""
     if not enhancer.conditions:
         return {}
     if not testsets:
@@ -187,20 +190,20 @@ def _condition(enhancer: Enhancer, testsets: Sequence[str]) -> Condition | None:
 
 
 def _obstacle(folder: Path, condition: Condition | None) -> str:
-    """Why a run cannot be a zoo entry; "" where it can."""
+    """Return why a run cannot become a zoo entry; "" if it can."""
     if read_manifest(folder) is None:
-        return "its data module does not say what it trained on."
+        return "its data module does not report what it trained on."
     if condition is None:
         return (
-            "no test set has the condition of its model: rased zoo publish RUN --name NAME --condition NAME=FILE "
-            "makes it."
+            "no test set has the condition of its model: make the entry with rased zoo publish RUN --name NAME "
+            "--condition NAME=FILE."
         )
     return ""
 
 
 @contextmanager
 def _survived(failures: list[tuple[str, Exception]], what: str, again: str) -> Iterator[None]:
-    """Note a failure and the command that does the same by hand, and go on."""
+    """Record a failure and the command that repeats this part, and continue."""
     try:
         yield
     except Exception as error:

@@ -1,6 +1,6 @@
-"""What the submitter of a folder of enhanced files states of the system that made them: `system.yaml` in that folder.
+"""Read `system.yaml` from a folder of enhanced files: what the submitter states about the system.
 
-Nothing of it is measured. A result holds it apart from what is (`Result.system["stated"]`), and tables mark it.
+Nothing in it is measured. A result stores it separately (`Result.system["stated"]`), and tables mark it.
 """
 
 from pathlib import Path
@@ -14,28 +14,28 @@ from rased.errors import RasedError, cut, nearest, shown
 from rased.evaluation.schema import Milliseconds, Positive, Said, Url
 
 SIDECAR = "system.yaml"
-"""Name of the file, beside the enhanced audio."""
+"""Name of the file, in the folder of the enhanced audio."""
 
 _LARGEST = 64 << 10
 Delay = Annotated[int, msgspec.Meta(ge=0, le=10**6)]
-"""Samples; at the lowest rate still within `Milliseconds`."""
+"""Latency in samples; at the lowest sample rate still within `Milliseconds`."""
 _DELAYS = ("algorithmic_latency", "buffering")
 
 
 class _Sidecar(msgspec.Struct, forbid_unknown_fields=True):
-    """All that system.yaml may hold; every key may be left out.
+    """Content of system.yaml; every key is optional.
 
     Attributes:
-        parameters: numbers that training could move.
-        macs_per_second: multiply-accumulates for a second of audio.
+        parameters: number of trainable parameters.
+        macs_per_second: multiply-accumulates for one second of audio.
         algorithmic_latency_ms: window and look-ahead.
         buffering_ms: the hop.
         algorithmic_latency: the same in samples of `sample_rate`.
         buffering: the same in samples of `sample_rate`.
         sample_rate: Hz.
-        training_data: what it was trained on.
+        training_data: what the system was trained on.
         paper: title, or how to cite it.
-        url: where more is told.
+        url: address with more information.
     """
 
     parameters: Count | None = None
@@ -51,20 +51,20 @@ class _Sidecar(msgspec.Struct, forbid_unknown_fields=True):
 
 
 KEYS = tuple(_Sidecar.__struct_fields__)
-"""What system.yaml may hold."""
+"""Keys allowed in system.yaml."""
 
 _REPAIR = "Correct it, or remove it."
 
 
 def read_stated(folder: Path) -> dict[str, Any] | None:
-    """What is stated of the system whose files are in a folder; None without a system.yaml.
+    """Return what system.yaml in a folder states; None if there is no such file.
 
     Returns:
-        parameters, macs_per_second, algorithmic_latency_ms, buffering_ms, training_data, paper and url, as far as
-        they are stated.
+        parameters, macs_per_second, algorithmic_latency_ms, buffering_ms, training_data, paper and url, if they
+        are stated.
 
     Raises:
-        RasedError: a file that cannot be read, another key, or a value that cannot be.
+        RasedError: the file cannot be read, a key is unknown, or a value is not possible.
     """
     path = folder / SIDECAR
     if not path.exists() and not path.is_symlink():
@@ -73,7 +73,7 @@ def read_stated(folder: Path) -> dict[str, Any] | None:
     plain = yaml_reader.parse(content, of=f"'{path}'", largest=_LARGEST)
     if not isinstance(plain, dict) or not plain:
         raise RasedError(
-            f"'{path}' must hold keys and values, such as `parameters: 48200`, and holds {shown(plain)}."
+            f"'{path}' must contain keys and values, such as `parameters: 48200`, but contains {shown(plain)}."
         )
     odd = next((key for key in plain if key not in KEYS), None)
     if odd is not None:
@@ -85,20 +85,20 @@ def read_stated(folder: Path) -> dict[str, Any] | None:
 
 
 def _in_milliseconds(stated: dict[str, Any], path: Path) -> dict[str, float | None]:
-    """Both delays in ms; samples and their rate go away.
+    """Convert both delays to ms, and drop samples and sample rate.
 
     Raises:
-        RasedError: one of the two delays, one of them twice, or samples without a rate.
+        RasedError: only one of the delays, one of them twice, or samples without a rate.
     """
     rate = stated.pop("sample_rate")
     found: dict[str, float | None] = {}
     for name in _DELAYS:
         samples, milliseconds = stated.pop(name), stated[f"{name}_ms"]
         if samples is not None and milliseconds is not None:
-            raise RasedError(f"'{path}' states {name} and {name}_ms: state one of them.")
+            raise RasedError(f"'{path}' states both {name} and {name}_ms: keep one of them.")
         if samples is not None and rate is None:
             raise RasedError(
-                f"'{path}' states {name} in samples: state sample_rate (Hz) as well, or {name}_ms."
+                f"'{path}' states {name} in samples: add sample_rate (Hz), or state {name}_ms instead."
             )
         if samples is not None:
             milliseconds = round(1000 * samples / rate, 6)
@@ -107,6 +107,6 @@ def _in_milliseconds(stated: dict[str, Any], path: Path) -> dict[str, float | No
     if len(absent) == 1:
         (present,) = set(_DELAYS) - set(absent)
         raise RasedError(
-            f"'{path}' states {present} and not {absent[0]}: the latency is the sum of both, so state both."
+            f"'{path}' states {present} but not {absent[0]}: the latency is the sum of both, so state both."
         )
     return found

@@ -1,4 +1,4 @@
-"""A test set as evaluation sees it: pairs of files, what is known about each, one fingerprint."""
+"""Read test sets for an evaluation: pairs of files, facts about each utterance, and a fingerprint."""
 
 import math
 import re
@@ -26,15 +26,15 @@ from rased.models.base import Enhancer
 from rased.names import component, plain
 
 BUNDLE = Path(rased.__file__).parent / "assets" / "bundle" / "frozen"
-"""The test set that comes with the package."""
+"""Name of the test set that comes with the package."""
 
 KNOWN = ("condition", "snr_db", "speaker", "noise_type", "room", "t60", "drr_db")
-"""What a result keeps of each utterance, where the test set says it."""
+"""Facts that a result stores for each utterance, if the test set has them."""
 
 _NUMBERS = {"snr_db", "t60", "drr_db"}
 _LABELS: dict[Role, str] = {"speech": "speaker", "noise": "noise_type", "rir": "room"}
 _WITHOUT: dict[Role, str] = {"noise": "reverb", "rir": "noise"}
-"""The condition in which a mixture has no recording of a role."""
+"""Condition of mixtures without a recording of a role."""
 _SHOWN = 3
 
 
@@ -45,10 +45,10 @@ class Item:
     Attributes:
         id: its name in every result.
         noisy: the file to enhance.
-        target: what should come out; None where nobody knows.
-        facts: the columns of KNOWN that the test set has.
-        text: what is said; None where nobody knows.
-        conditions: files of what models are given besides (`Enhancer.conditions`), by name.
+        target: the desired output; None if unknown.
+        facts: columns of KNOWN that the test set has.
+        text: the transcript; None if unknown.
+        conditions: files with additional inputs of a model (`Enhancer.conditions`), by name.
     """
 
     id: str
@@ -64,17 +64,17 @@ class EvaluationSet:
     """A test set on disk.
 
     Attributes:
-        name: how results call it.
-        folder: where it is.
-        sample_rate: Hz of its files; of the first one where they differ.
-        sample_rates: of all its files, in order.
-        target: what the target is, in words.
-        items: in order of their ids.
-        list_sha256: fingerprint of ids and files; equal for equal sets, wherever they lie.
-        sources: what the mixtures were made of, as far as the set says: (role, keys | labels) -> names,
-            in the manner of a data manifest.
-        contents: role -> what a data manifest may hold of a recording (see `Corpus.manifest`) -> its key.
-        untold: those of `sources` that some utterance has and the set does not name.
+        name: name in results.
+        folder: folder of the test set.
+        sample_rate: sample rate of its files in Hz; if they differ, of the first one.
+        sample_rates: all sample rates of its files, sorted.
+        target: description of the target.
+        items: utterances, sorted by id.
+        list_sha256: hash of ids and files; equal for copies of a test set.
+        sources: recordings in the mixtures, as far as known: (role, keys | labels) -> names,
+            in the form of a data manifest.
+        contents: role -> content hash of a recording, as in a data manifest (see `Corpus.manifest`) -> its key.
+        untold: those of `sources` that are missing for some utterance.
     """
 
     name: str
@@ -90,24 +90,25 @@ class EvaluationSet:
 
 
 def locate(name: str) -> Path:
-    """Folder of a test set that is named on the command line: `bundle`, or the folder itself."""
+    """Return the folder of a test set given on the command line: `bundle`, or the folder itself."""
     return BUNDLE if name == "bundle" else Path(name)
 
 
 def read_testset(folder: str | Path) -> EvaluationSet:
-    """Read a frozen set (testset.json), or any folder with noisy/ and target/ (or clean/).
+    """Read a frozen test set (testset.json), or any folder with noisy/ and target/ (or clean/).
 
-    In a plain folder, equal names make a pair, and manifest.csv may say more: `id`, any of KNOWN and
-    `text`, what is said. Without target/ only metrics that need no reference have values. conditions/NAME/ holds a
-    file of each name for the condition NAME: audio such as an enrolment, or .npy.
+    In a plain folder, files with equal names form a pair. manifest.csv may add facts: `id`, any of KNOWN, and
+    `text`, the transcript. Without target/, only metrics that need no reference have values. conditions/NAME/
+    holds one
+    file per utterance for the condition NAME: audio, such as an enrolment, or .npy.
 
     Raises:
-        RasedError: no such folder, no pairs, a file that is missing or not the one that was frozen.
+        RasedError: no such folder, no pairs, or a file is missing or differs from the frozen one.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise RasedError(
-            f"there is no test set '{folder}': name a folder with noisy/ and target/, or `bundle`."
+            f"the test set '{folder}' does not exist: give a folder with noisy/ and target/, or `bundle`."
         )
     if (folder / TESTSET).is_file():
         return _frozen(folder)
@@ -115,46 +116,46 @@ def read_testset(folder: str | Path) -> EvaluationSet:
 
 
 def read_audio(path: Path, *, sample_rate: int) -> Float32[np.ndarray, " time"]:
-    """One channel at `sample_rate`, resampled with soxr where the file has another rate.
+    """Read one channel at `sample_rate`; resample with soxr if the file has another rate.
 
     Raises:
-        RasedError: not readable, or more than one channel.
+        RasedError: the file cannot be read, or has more than one channel.
     """
     samples, _ = audio.read(path, sample_rate=sample_rate)
     if samples.shape[0] != 1:
-        raise RasedError(f"'{path}' has {samples.shape[0]} channels; evaluation takes one.")
+        raise RasedError(f"'{path}' has {samples.shape[0]} channels; an evaluation needs one.")
     return samples[0]
 
 
 def read_noisy(
     path: Path, *, sample_rate: int, channels: int = 1
 ) -> Float32[np.ndarray, "*channel time"]:
-    """The first channel of a noisy file, or (channel, time) for an enhancer of several; as `read_audio`.
+    """Read the first channel of a noisy file, or (channel, time) for an enhancer of several channels; see `read_audio`.
 
     Raises:
-        RasedError: not readable, or fewer channels.
+        RasedError: the file cannot be read, or has fewer channels.
     """
     samples, _ = audio.read(path, sample_rate=sample_rate)
     if len(samples) < channels:
         raise RasedError(
-            f"'{path}' has {len(samples)} channels, and the enhancer takes {channels}."
+            f"'{path}' has {len(samples)} channels, but the enhancer needs {channels}."
         )
     return samples[0] if channels == 1 else samples[:channels]
 
 
 def given(enhancer: Enhancer, item: Item) -> dict[str, Tensor]:
-    """What an enhancer is given besides an utterance: one row of each condition that it declares.
+    """Return the conditions that an enhancer declares for an utterance, one row each.
 
     Raises:
-        RasedError: the test set does not have it, or its file cannot be read.
+        RasedError: the test set lacks a condition, or its file cannot be read.
     """
     for name in enhancer.conditions:
         if name not in item.conditions:
             raise RasedError(
-                f"{type(enhancer).__name__} needs the condition '{name}', and the test set of '{item.noisy}' has no "
+                f"{type(enhancer).__name__} needs the condition '{name}', but the test set of '{item.noisy}' has no "
                 f"{GIVEN}/{name}/ with a file for each utterance"
                 + (
-                    ": write one with rased data freeze --enrolment 3."
+                    ": create a set that has them with rased data freeze --enrolment 3."
                     if name == ENROLMENT
                     else "."
                 )
@@ -174,10 +175,10 @@ def _frozen(folder: Path) -> EvaluationSet:
         for name, digest in mixture.files.items():
             file = folder / name
             if not file.is_file():
-                raise RasedError(f"the frozen test set '{folder}' lacks {name}.")
+                raise RasedError(f"{name} is missing from the frozen test set '{folder}'.")
             if sha256(file) != digest:
                 raise RasedError(
-                    f"'{file}' is not the file that was frozen (its SHA-256 differs from "
+                    f"'{file}' was changed after freezing (its SHA-256 differs from "
                     f"{TESTSET}): get the test set again."
                 )
         noisy, target, *given = (folder / name for name in mixture.files)
@@ -202,14 +203,14 @@ def _plain(folder: Path) -> EvaluationSet:
     noisy = audio_files(folder / "noisy")
     if not noisy:
         raise RasedError(
-            f"'{folder}' is no test set: it holds neither {TESTSET} nor noisy/ with audio files."
+            f"'{folder}' is not a test set: it has neither {TESTSET} nor noisy/ with audio files."
         )
     references = next((p for p in (folder / "target", folder / "clean") if p.is_dir()), None)
     target = {} if references is None else audio_files(references)
     if references is not None and noisy.keys() != target.keys():
         alone = sorted(noisy.keys() ^ target.keys())
         raise RasedError(
-            f"noisy/ and {references.name}/ of '{folder}' do not hold the same names: {_some(alone)} "
+            f"noisy/ and {references.name}/ of '{folder}' contain different names: {_some(alone)} "
             "in only one of them."
         )
     listed = [row for row in _manifest(folder / "manifest.csv") if row["id"] in noisy]
@@ -240,13 +241,13 @@ def _plain(folder: Path) -> EvaluationSet:
 
 
 def _rates(items: Iterable[Item]) -> tuple[int, ...]:
-    """Sample rates of all files, by their headers."""
+    """Return the sample rates of all files, from their headers."""
     files = [file for item in items for file in (item.noisy, item.target) if file is not None]
     return tuple(sorted({audio.inspect(file).sample_rate for file in files}))
 
 
 def _conditions(folder: Path, noisy: Mapping[str, Path]) -> dict[str, dict[str, Path]]:
-    """Files below conditions/, by condition and id."""
+    """Return the files below conditions/, by condition and id."""
     found = {}
     for place in sorted(path for path in (folder / GIVEN).glob("[!.]*") if path.is_dir()):
         files = audio_files(place, others=(ARRAY,))
@@ -254,7 +255,7 @@ def _conditions(folder: Path, noisy: Mapping[str, Path]) -> dict[str, dict[str, 
         if files.keys() != noisy.keys():
             alone = sorted(noisy.keys() ^ files.keys())
             raise RasedError(
-                f"noisy/ and {GIVEN}/{place.name}/ of '{folder}' do not hold the same names: {_some(alone)} in only "
+                f"noisy/ and {GIVEN}/{place.name}/ of '{folder}' contain different names: {_some(alone)} in only "
                 "one of them."
             )
         found[place.name] = files
@@ -262,14 +263,14 @@ def _conditions(folder: Path, noisy: Mapping[str, Path]) -> dict[str, dict[str, 
 
 
 def audio_files(folder: Path, others: tuple[str, ...] = ()) -> dict[str, Path]:
-    """Audio files directly in a folder, by name without ending, sorted; hidden files are left out.
+    """Return the audio files directly in a folder, by name without suffix, sorted; hidden files are ignored.
 
     Args:
-        folder: where to look.
-        others: further endings of files that count.
+        folder: the folder.
+        others: additional file suffixes to include.
 
     Raises:
-        RasedError: two files of one name.
+        RasedError: two files have the same name.
     """
     files: dict[str, Path] = {}
     for path in sorted(folder.glob("*")):
@@ -278,7 +279,7 @@ def audio_files(folder: Path, others: tuple[str, ...] = ()) -> dict[str, Path]:
             continue
         if path.stem in files:
             raise RasedError(
-                f"'{folder}' holds '{path.name}' and '{files[path.stem].name}': keep one of them."
+                f"'{folder}' contains both '{path.name}' and '{files[path.stem].name}': keep one of them."
             )
         files[path.stem] = path
     return files
@@ -287,9 +288,7 @@ def audio_files(folder: Path, others: tuple[str, ...] = ()) -> dict[str, Path]:
 def _manifest(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         return []
-    repair = (
-        "Name the columns in its first line (id, and what is known of each file), or take it away."
-    )
+    repair = "Its first line must name the columns (id, and facts of each file); correct it, or remove it."
     rows = list(documents.rows(path, needed=["id"], repair=repair))
     counts = Counter(row["id"] for row in rows)
     twice = next((name for name, count in counts.items() if count > 1), None)
@@ -299,7 +298,7 @@ def _manifest(path: Path) -> list[dict[str, str]]:
 
 
 def _sources(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], frozenset[str]]:
-    """Keys and labels of all recordings; of a path, those that packing gives it."""
+    """Return keys and labels of all recordings; a path is converted to the key that packing would give it."""
     found: dict[tuple[str, str], set[str]] = {}
     for row in rows:
         for role in _LABELS:
@@ -311,7 +310,7 @@ def _sources(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], frozens
 
 
 def _made_of(row: Mapping[str, Any], role: Role) -> tuple[set[str], set[str]]:
-    """Keys and labels of one utterance's recordings, written "A + B" where there are several."""
+    """Return keys and labels of one utterance's recordings; several are written as "A + B"."""
     given = str(row.get(role) or "").strip()
     names = re.split(rf"\s*\+\s*(?={role}/)" if "/" in given else r"\s*\+\s*", given)
     paths = [name for name in names if "/" in name]
@@ -322,7 +321,7 @@ def _made_of(row: Mapping[str, Any], role: Role) -> tuple[set[str], set[str]]:
 
 
 def _untold(rows: Iterable[Mapping[str, Any]]) -> frozenset[tuple[str, str]]:
-    """What some utterance does not name; where the condition says that there is none, nothing is missing."""
+    """Return what is missing for some utterance, unless its condition says that there is no such recording."""
     return frozenset(
         (role, column)
         for row in rows
@@ -334,7 +333,7 @@ def _untold(rows: Iterable[Mapping[str, Any]]) -> frozenset[tuple[str, str]]:
 
 
 def _contents(by_role: Mapping[Role, Mapping[str, Sequence[str]]]) -> dict[str, dict[str, str]]:
-    """From key -> contents, as a frozen set has it, to content -> key."""
+    """Invert key -> content hash, the form of a frozen set."""
     return {
         role: {digits: key for key, contents in of_role.items() for digits in contents}
         for role, of_role in by_role.items()
@@ -355,8 +354,8 @@ def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
                 facts[column] = math.nan
             if not math.isfinite(facts[column]):
                 raise RasedError(
-                    f"the column '{column}' of {shown(row['id'])} holds {shown(value)}; it must be a number, or "
-                    "empty where there is none."
+                    f"the column '{column}' of {shown(row['id'])} contains {shown(value)}; it must be a number, or "
+                    "empty if unknown."
                 )
     return facts
 

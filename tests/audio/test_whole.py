@@ -62,7 +62,7 @@ def three_judgements(path):
         read_audio(path, sample_rate=RATE)
     except RasedError as error:
         evaluated = str(error)
-        assert found[0] or "evaluation takes one" in evaluated
+        assert found[0] or "an evaluation needs one" in evaluated
         assert found[0] is None or found[0] in evaluated
     else:
         assert found[0] is None

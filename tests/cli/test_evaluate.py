@@ -46,7 +46,7 @@ def test_mistakes_are_one_sentence_and_exit_2(out, capsys, tmp_path):
     assert main(["leaderboard", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert main(["evaluate", "noisy", "--on", "no-such-folder", "--out", str(tmp_path)]) == 2
-    assert "there is no test set 'no-such-folder'" in capsys.readouterr().err
+    assert "the test set 'no-such-folder' does not exist" in capsys.readouterr().err
     assert main(["evaluate", "nosy", "--on", "bundle", "--out", str(tmp_path)]) == 2
     assert "did you mean 'noisy'" in capsys.readouterr().err
 

@@ -109,7 +109,7 @@ def test_a_model_gets_the_channels_that_it_declares(frozen: EvaluationSet, tmp_p
 
 def test_too_few_channels_are_refused(frozen: EvaluationSet, rooms: Path, tmp_path: Path) -> None:
     job = Job(Given("five", "classical", "five"), frozen.items[0], 4.0, ("si-sdr",), None, False)
-    with pytest.raises(RasedError, match="has 4 channels, and the enhancer takes 5"):
+    with pytest.raises(RasedError, match="has 4 channels, but the enhancer needs 5"):
         list(perform((job,)))
     assert read_noisy(frozen.items[0].noisy, sample_rate=16_000).ndim == 1
     with pytest.raises(RasedError, match="fewer than 5 channels, such as"):

@@ -87,7 +87,7 @@ def test_every_table_marks_it(theirs, folder, tmp_path):
     page = write_page(rows, tmp_path / "page").read_text(encoding="utf-8")
     assert page.count('title="stated by the submitter, not measured">†') == 3
     assert "VoiceBank-DEMAND <b>" not in page
-    assert "parameters, as its submitter states" in page
+    assert "parameters, as stated by the submitter" in page
     data = (tmp_path / "page/data.js").read_text(encoding="utf-8")
     (board_data,) = json.loads(data.removeprefix("const DATA = ").rstrip().rstrip(";")).values()
     drawn = next(one for one in board_data["systems"] if one["name"] == "theirs")
@@ -117,8 +117,8 @@ def test_a_sidecar_alone_is_no_system(folder, tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "must hold keys and values"),
-        ("[1]", "must hold keys and values"),
+        ("", "must contain keys and values"),
+        ("[1]", "must contain keys and values"),
         ("parms: 1", "the key 'parms'; did you mean 'parameters'"),
         ("1: 2", "the key 1; known: "),
         ("name: other", "the key 'name'"),
@@ -131,7 +131,7 @@ def test_a_sidecar_alone_is_no_system(folder, tmp_path):
         ("macs_per_second: 30 M", "`macs_per_second` is '30 M'; expected a number"),
         ("algorithmic_latency_ms: 1e9\nbuffering_ms: 1", "`algorithmic_latency_ms` is 1000000000"),
         ("buffering_ms: 3", "states buffering and not algorithmic_latency"),
-        ("algorithmic_latency: 5\nbuffering: 3", "state sample_rate"),
+        ("algorithmic_latency: 5\nbuffering: 3", "add sample_rate"),
         (
             "algorithmic_latency: 5\nalgorithmic_latency_ms: 3\nbuffering_ms: 1\nsample_rate: 8000",
             "states algorithmic_latency and algorithmic_latency_ms",

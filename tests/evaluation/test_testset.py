@@ -110,7 +110,7 @@ def test_no_folder_and_an_empty_one(tmp_path, make):
     place = tmp_path / "nothing"
     if make:
         place.mkdir()
-    with pytest.raises(RasedError, match="holds neither" if make else "there is no test set"):
+    with pytest.raises(RasedError, match="holds neither" if make else "the test set"):
         read_testset(place)
 
 

@@ -87,7 +87,7 @@ def test_other_settings_of_the_trainer_work(
     assert train(settings, tmp_path / "run") == 0
     said = capsys.readouterr().err
     validated = (tmp_path / "run" / "checkpoints" / "best.ckpt").is_file()
-    assert validated != ("no validation chose a best.ckpt" in said)
+    assert validated != ("no validation has saved a best.ckpt" in said)
 
 
 def test_a_logger_of_ones_own_is_used_beside_ours(

@@ -319,8 +319,8 @@ def test_players_that_cannot_be_are_refused() -> None:
     one, other = nn.Linear(2, 2), nn.Linear(2, 2)
     frozen = nn.Linear(2, 2).requires_grad_(False)
     for players, sentence in (
-        ([], "names none"),
-        ([Player("a", one), Player("a", other)], "names 'a' twice"),
+        ([], "returned no player"),
+        ([Player("a", one), Player("a", other)], "two players named 'a'"),
         ([Player("a", one), Player("b", nn.Sequential(one, other))], "'a' and 'b' share"),
         ([Player("a", frozen)], "'a' has no parameter to train"),
         ([Player("a/b", one)], "the name of a player is 'a/b'"),

@@ -262,7 +262,7 @@ def test_an_end_that_cannot_be_is_said_before_the_training(
 ) -> None:
     words = ["train", *SMALL, "--runs", str(tmp_path), "--name", "never"]
     assert main([*words, "--run.evaluate", f"[{tmp_path}/nowhere]"]) == 2
-    assert "there is no test set" in capsys.readouterr().err
+    assert "the test set" in capsys.readouterr().err
     assert main([*words, "--run.metrics", "[quikc]"]) == 2
     assert "did you mean 'quick'" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -1,1 +1,1 @@
-"""Who compares with whom, and what may be claimed."""
+"""Compare results: which rows are comparable, significance, ranks, warnings."""

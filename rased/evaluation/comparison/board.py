@@ -1,4 +1,4 @@
-"""Results side by side: means, what a difference is worth, which row is best, and what must be marked."""
+"""Build leaderboards from results: means, significance of differences, best rows, and warning marks."""
 
 import dataclasses
 from collections.abc import Hashable, Mapping, Sequence
@@ -45,18 +45,18 @@ class Cell:
 
     Attributes:
         interval: mean and 95 % interval (see `statistics`), over the utterances that all comparable rows have;
-            of a row that does not compare, over those with a value; None without any.
-        change: paired difference to the baseline, positive where it is better; None for the baseline itself,
-            without it, and where one of the two does not compare.
-        p: of that difference, corrected (Holm) for the number of systems that are held against the baseline in
-            this metric. Metrics are families of their own: each column reads as a study of one metric.
-        spread: standard deviation of the means of several seeds; None for one.
-        count: utterances with a value.
-        total: utterances of the test set.
-        version: of the metric.
-        comparable: whether protocol, version and utterances are those of the other rows; without it there is
+            for a row that is not comparable, over all its values; None without values.
+        change: paired difference from the baseline, positive if better; None for the baseline itself,
+            without a baseline, or if one of the two is not comparable.
+        p: p value of that difference, corrected (Holm) for the number of systems that are compared with the baseline
+            in this metric. Each metric is a family of tests of its own, so each column reads as a separate study.
+        spread: standard deviation of the means over several seeds; None for one seed.
+        count: number of utterances with a value.
+        total: number of utterances in the test set.
+        version: version of the metric.
+        comparable: protocol, version and utterances are those of the other rows; otherwise there is
             no rank, no verdict and no best.
-        best: whether it is the best mean of all systems, or its paired interval does not tell it from that.
+        best: it has the best mean of all systems, or its paired interval does not distinguish it from the best.
     """
 
     interval: Interval | None
@@ -71,7 +71,7 @@ class Cell:
 
     @property
     def verdict(self) -> str:
-        """How it compares with the baseline: "better", "worse", or "" where chance may have done it."""
+        """Return "better" or "worse" than the baseline, or "" if the difference may be chance."""
         if self.change is None or self.p is None or self.p >= ALPHA:
             return ""
         return "better" if self.change.mean > 0 else "worse"
@@ -79,16 +79,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One system of a board, or one recipe trained with several seeds.
+    """One system on a leaderboard, or one configuration trained with several seeds.
 
     Attributes:
-        result: what the row rests on; with several seeds the first, with the mean scores of all.
-        members: names of the trainings in the row, one a seed.
-        cells: by metric; a metric without any score is absent.
-        marks: what a reader must know before comparing.
-        comparable: whether its protocol is that of the other rows, and it has not seen the test.
-        rank: place in the manner of the URGENT challenges over the metrics that most rows have; None for rows
-            of which one of these does not compare, and for the target.
+        result: the result; with several seeds the first one, with scores averaged over all.
+        members: names of the runs in the row, one per seed.
+        cells: cells by metric; a metric without scores is absent.
+        marks: warnings to read before comparing.
+        comparable: its protocol is that of the other rows, and it was not trained on the test set.
+        rank: average rank, as in the URGENT challenges, over the metrics that most rows have; None for the target,
+            and for rows that are not comparable in one of these metrics.
     """
 
     result: Result
@@ -100,17 +100,17 @@ class Row:
 
     @property
     def seeds(self) -> int:
-        """Number of trainings in the row."""
+        """Return the number of runs in the row."""
         return len(self.members)
 
     @property
     def name(self) -> str:
-        """Name of the system."""
+        """Return the name of the system."""
         return self.result.name + (f" ({self.seeds} seeds)" if self.seeds > 1 else "")
 
     @property
     def kind(self) -> str:
-        """Kind of the system, "" for the noisy input and the target."""
+        """Return the kind of the system, "" for the noisy input and the target."""
         kind = str(self.result.system["kind"])
         return "" if kind in WITHOUT_ENHANCER else kind
 
@@ -120,12 +120,12 @@ class Board:
     """All systems on one test set.
 
     Attributes:
-        name: of the test set.
-        testset: what results say of it.
+        name: name of the test set.
+        testset: facts of the test set, from the results.
         metrics: columns.
         rows: the target first, then by rank, best first.
-        baseline: name of the row that the others are held against; "" where it is not there.
-        notes: what must be known of all rows, in full sentences.
+        baseline: name of the row that others are compared with; "" if it is missing.
+        notes: warnings about all rows, in full sentences.
     """
 
     name: str
@@ -137,37 +137,35 @@ class Board:
 
 
 def showing(board: Board, columns: Sequence[str]) -> Board:
-    """A board with some of its metrics, in this order; ranks stay those over all. No columns: as it is.
+    """Return a board with only these metrics, in this order (empty: all); ranks are still those over all metrics.
 
     Raises:
-        RasedError: a metric that the board has not.
+        RasedError: the board does not have a metric.
     """
     for name in columns:
         if name not in board.metrics:
             raise RasedError(
-                f"no result on '{board.name}' has '{name}'; {nearest(name, board.metrics)}"
+                f"no result on '{board.name}' has the metric '{name}'; {nearest(name, board.metrics)}"
             )
     return dataclasses.replace(board, metrics=list(columns)) if columns else board
 
 
 def boards(rows: Sequence[Result], *, baseline: str = BASELINE) -> list[Board]:
-    """Group results by test set; the same name with other files is another board.
+    """Group results by test set; test sets with the same name and other files get separate boards.
 
     Args:
-        rows: results; trainings of one recipe with several seeds become one row.
-        baseline: system that the others are held against; any training of a folded row names the row.
+        rows: results; runs of one configuration with several seeds become one row.
+        baseline: system that the others are compared with; for several seeds, the name of any of the runs.
 
     Raises:
-        RasedError: two results of one system on one test set, or a baseline that is nowhere.
+        RasedError: two results of one system on one test set, or no result of the baseline.
     """
     groups: dict[tuple[str, str], list[Result]] = {}
     for row in rows:
         groups.setdefault((row.testset["name"], row.testset["list_sha256"]), []).append(row)
     known = {row.name for row in rows}
     if baseline != BASELINE and baseline not in known:
-        raise RasedError(
-            f"there is no result of the baseline '{baseline}'; {nearest(baseline, known)}"
-        )
+        raise RasedError(f"no result of the baseline '{baseline}'; {nearest(baseline, known)}")
     names = [name for name, _ in groups]
     return [
         _board(name if names.count(name) == 1 else f"{name} ({digest[:8]})", group, baseline)
@@ -179,7 +177,7 @@ def _board(name: str, group: list[Result], baseline: str) -> Board:
     systems = [row.name for row in group]
     twice = next((system for system in systems if systems.count(system) > 1), None)
     if twice is not None:
-        raise RasedError(f"two results of '{twice}' on '{name}': pass one of them.")
+        raise RasedError(f"there are two results of '{twice}' on '{name}': give only one of them.")
     metrics = [m for m in METRICS if any(m in row.metrics for row in group)]
     recipes = folded(group)
     means = [mean_of(seeds) for seeds in recipes]
@@ -217,7 +215,7 @@ def _row(
 
 
 def _timed_elsewhere(rows: Sequence[Row]) -> list[Row]:
-    """Rows with a mark where the real-time factor is that of another processor than most."""
+    """Mark rows whose real-time factor was measured on another processor than that of most rows."""
     names = [name for row in rows if (name := row.result.cost["processor"]) is not None]
     most = max(dict.fromkeys(names), key=names.count, default=None)
     found = []
@@ -230,7 +228,7 @@ def _timed_elsewhere(rows: Sequence[Row]) -> list[Row]:
 
 
 def _gaming(row: Result, noisy: Result | None, norm: Norm) -> list[Mark]:
-    """Marks of metrics that contradict one another; the noisy input is what gains are over, whatever the baseline."""
+    """Return marks for contradictory metrics; gains are over the noisy input, whatever the baseline is."""
     fair = [metric for metric in row.metrics if metric_compares(row, metric, norm)]
     found: list[Mark] = []
     if noisy is not None and row_compares(noisy, norm):
@@ -279,7 +277,7 @@ def _cell(
 
 
 def _can_be_held(held: Result, metric: str, norm: Norm) -> bool:
-    """Whether others are held against it; it may lack values, as pairs do not need them all."""
+    """Return whether this row can serve as the baseline. Missing values are allowed: pairs are compared."""
     return (
         row_compares(held, norm)
         and metric in held.metrics
@@ -288,7 +286,7 @@ def _can_be_held(held: Result, metric: str, norm: Norm) -> bool:
 
 
 def _corrected(rows: Sequence[Row]) -> list[Row]:
-    """Rows with p values corrected within each metric."""
+    """Return the rows with p values corrected within each metric."""
     raw: dict[str, dict[Hashable, float]] = {}
     for place, row in enumerate(rows):
         for metric, cell in row.cells.items():
@@ -302,7 +300,7 @@ def _corrected(rows: Sequence[Row]) -> list[Row]:
 
 
 def _with_best(rows: Sequence[Row], norm: Norm) -> list[Row]:
-    """Rows that know where they are the best, or cannot be told from it."""
+    """Return the rows with their best cells marked."""
     found = list(rows)
     for metric, names in norm.utterances.items():
         values = {
@@ -336,7 +334,7 @@ def _mean_of(row: Row, metric: str) -> float:
 
 
 def _ranked(rows: Sequence[Row], metrics: Sequence[str]) -> list[Row]:
-    """Rows with their places; those that lack what most rows are ranked by say so."""
+    """Return the rows with their ranks; rows that lack a metric used for ranking get a mark."""
     fair = {
         str(number): [m for m in metrics if m in row.cells and row.cells[m].comparable]
         for number, row in enumerate(rows)
@@ -362,7 +360,7 @@ def _ranked(rows: Sequence[Row], metrics: Sequence[str]) -> list[Row]:
         lack = lacking.get(str(number), [])
         if lack and fair[str(number)]:
             titles = " and ".join(METRICS[m].title for m in lack)
-            text = f"not ranked: {titles} of most rows compare, and of this one do not."
+            text = f"not ranked: not comparable with most rows in {titles}."
             row = dataclasses.replace(row, marks=(*row.marks, Mark("not ranked", text)))
         found.append(dataclasses.replace(row, rank=overall.get(str(number))))
     return found
@@ -371,31 +369,33 @@ def _ranked(rows: Sequence[Row], metrics: Sequence[str]) -> list[Row]:
 def _notes(
     rows: Sequence[Row], held: Result | None, noisy: Result | None, norm: Norm
 ) -> tuple[str, ...]:
-    """What must be known of all rows."""
+    """Return the warnings about all rows."""
     found = not_shown([row.result for row in rows])
     if held is not None and not row_compares(held, norm):
-        found.append(f"{held.name} does not compare: nothing is held against it.")
+        found.append(
+            f"{held.name} is not comparable with the other rows, so there are no verdicts."
+        )
     systems = [row for row in rows if row.kind]
     if systems and (noisy is None or not row_compares(noisy, norm)):
         found.append(
-            "Not checked whether metrics contradict one another: "
-            "there is no result of the noisy input that compares (rased evaluate noisy ...)."
+            "Contradictions between metrics were not checked: "
+            "there is no comparable result of the noisy input (rased evaluate noisy ...)."
         )
     opinions = [METRICS[m].title for m in norm.versions if gaming.is_opinion(m)]
     if systems and opinions and not any(METRICS[m].task for m in norm.versions):
         found.append(
-            f"{', '.join(opinions)} also rise on what nobody said: neither words nor voices were checked "
+            f"{', '.join(opinions)} can rise for speech that was never said: neither words nor speakers were checked "
             "(rased evaluate --metrics default speaker-similarity dwer)."
         )
     speakers = {u.facts.get("speaker") for row in rows for u in row.result.utterances}
     if speakers == {None}:
         found.append(
-            "The test set does not say who speaks: intervals and tests take its utterances as independent."
+            "The test set has no speaker labels: intervals and tests treat its utterances as independent."
         )
     elif len(speakers) < ENOUGH_VOICES:
-        voices = f"{len(speakers)} voice{'s' * (len(speakers) > 1)}"
+        voices = f"{len(speakers)} speaker{'s' * (len(speakers) > 1)}"
         found.append(
-            f"{voices}: nothing is claimed about other voices, so that means have no interval; "
-            "what is called better, worse or best is so on these recordings."
+            f"{voices}: too few to generalise to other speakers, so means have no interval; "
+            "better, worse and best refer to these recordings only."
         )
     return tuple(found)

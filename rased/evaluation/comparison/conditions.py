@@ -1,4 +1,4 @@
-"""Where a system is good and where it is not: means by condition, and the utterances that went worst."""
+"""Break results down: means by condition, and the worst utterances."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _ABSENT = {
     "drr_db": "no room",
     "room": "no room",
 }
-"""What a group is called whose utterances do not have the fact."""
+"""Name of the group of utterances without the fact."""
 
 _FEW = 6
 
@@ -33,9 +33,9 @@ class Group:
     """The utterances of one condition.
 
     Attributes:
-        name: the value, or the range it lies in.
-        count: utterances.
-        means: system -> mean and interval; a system without a value there is absent.
+        name: the value, or its range.
+        count: number of utterances.
+        means: system -> mean and interval; a system without values is absent.
     """
 
     name: str
@@ -45,14 +45,14 @@ class Group:
 
 @dataclass(frozen=True)
 class Bad:
-    """One utterance that went badly.
+    """One of the worst utterances of a system.
 
     Attributes:
-        system: whose.
-        utterance: which, with what the test set knows of it.
-        value: of the metric; None where it has none.
+        system: name of the system.
+        utterance: the utterance, with its facts from the test set.
+        value: value of the metric; None if it has none.
         status: "ok", or why there is no value.
-        baseline: the baseline's value; None where there is none.
+        baseline: the baseline's value; None if there is none.
     """
 
     system: str
@@ -63,15 +63,15 @@ class Bad:
 
 
 def by_condition(board: Board, metric: str, fact: str) -> list[Group]:
-    """Means of a metric for each value of a fact: SNR, T60 and DRR in ranges where they take many values.
+    """Return the means of a metric for each value of a fact; many values of SNR, T60 or DRR are grouped into ranges.
 
     Args:
-        board: of a test set.
-        metric: name of a column of it.
-        fact: one of `testset.KNOWN`; utterances that do not have it are a group of their own, last.
+        board: board of a test set.
+        metric: one of its columns.
+        fact: one of `testset.KNOWN`; utterances without it form a group of their own, last.
 
     Raises:
-        RasedError: no such metric on the board, no such fact, or none of its utterances has it.
+        RasedError: the board does not have the metric, the fact is unknown, or no utterance has it.
     """
     _check(board, metric)
     known = {u.id: u.facts for row in board.rows for u in row.result.utterances}
@@ -89,18 +89,18 @@ def by_condition(board: Board, metric: str, fact: str) -> list[Group]:
 
 
 def grouped(board: Board, fact: str) -> dict[str, list[str]]:
-    """Ids of the utterances of each condition, by the name of the condition, in its order.
+    """Return the ids of the utterances of each condition, by the name of the condition, in its order.
 
     Raises:
-        RasedError: no such fact, or none of the utterances has it.
+        RasedError: the fact is unknown, or no utterance has it.
     """
     if fact not in KNOWN:
-        raise RasedError(f"there is no fact '{fact}'; {nearest(fact, KNOWN)}")
+        raise RasedError(f"unknown fact '{fact}'; {nearest(fact, KNOWN)}")
     known = {u.id: u.facts for row in board.rows for u in row.result.utterances}
     values = {name: facts.get(fact) for name, facts in known.items()}
     distinct = {value for value in values.values() if value is not None}
     if not distinct:
-        raise RasedError(f"the test set '{board.name}' does not say '{fact}' of any utterance.")
+        raise RasedError(f"no utterance of the test set '{board.name}' has the fact '{fact}'.")
     binned = fact in _EDGES and len(distinct) > _FEW
     groups: dict[tuple[bool, float, str], list[str]] = {}
     for name, value in values.items():
@@ -109,13 +109,13 @@ def grouped(board: Board, fact: str) -> dict[str, list[str]]:
 
 
 def worst(board: Board, metric: str, count: int) -> list[Bad]:
-    """The utterances where each system lost most against the baseline, or scored least without one.
+    """Return the utterances where each system lost most against the baseline, or scored lowest without a baseline.
 
-    Those where it has no value come first, and those where the baseline has none, so that nobody knows what was
-    lost, come last.
+    Utterances without a value of the system come first; those without a value of the baseline, whose loss is
+    unknown, come last.
 
     Raises:
-        RasedError: no such metric on the board.
+        RasedError: the board does not have the metric.
     """
     _check(board, metric)
     sign = 1 if METRICS[metric].direction == "higher" else -1
@@ -135,7 +135,7 @@ def worst(board: Board, metric: str, count: int) -> list[Bad]:
 
 
 def _badness(bad: Bad, sign: int, alone: bool) -> tuple[int, float, str]:
-    """Order of an utterance among the worst."""
+    """Return the sort key of an utterance among the worst."""
     if bad.value is None:
         return 0, 0.0, bad.utterance.id
     if bad.baseline is None:
@@ -144,7 +144,7 @@ def _badness(bad: Bad, sign: int, alone: bool) -> tuple[int, float, str]:
 
 
 def described(utterance: Utterance) -> str:
-    """What the test set knows of an utterance, in one line."""
+    """Return the facts of an utterance in one line."""
     facts = utterance.facts.items()
     return ", ".join(f"{name} {_shown(name, value)}" for name, value in facts if value is not None)
 
@@ -157,7 +157,7 @@ def _check(board: Board, metric: str) -> None:
 
 
 def _group(fact: str, value: str | float | None, binned: bool) -> tuple[bool, float, str]:
-    """Order and name of the group of a value."""
+    """Return sort key and name of the group of a value."""
     if value is None:
         return True, 0.0, _ABSENT.get(fact, "not said")
     if isinstance(value, str):

@@ -1,8 +1,8 @@
-"""Scores that a system can win while it gets worse: seen in how they move together, against the noisy input.
+"""Detect scores that rise while the audio gets worse, from contradictions between metrics.
 
-PESQ was 3.82 at an SI-SDR of -19.8 dB (de Oliveira et al., "The PESQetarian: on the relevance of Goodhart's law
-for speech enhancement", Interspeech 2024); a PESQ loss took one system from 2.91 to 3.73 while its SI-SDR fell
-from 19.4 to 7.7 dB. DNSMOS stays high on speech that nobody said.
+Examples: PESQ was 3.82 at an SI-SDR of -19.8 dB (de Oliveira et al., "The PESQetarian: on the relevance of Goodhart's
+law for speech enhancement", Interspeech 2024). A PESQ loss raised a system from 2.91 to 3.73 while its SI-SDR fell
+from 19.4 to 7.7 dB. DNSMOS can be high for speech that was never said.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,25 +14,25 @@ from rased.metrics import METRICS
 
 PESQ = ("pesq-wb", "pesq-nb")
 LEAST = {"si-sdr": 6.0, "stoi": 1 / 3, "estoi": 1 / 3, "cbak": 1 / 2}
-"""What must come with PESQ: of SI-SDR so many dB if PESQ went all the way from the noisy input to its upper
-end, of the others a share of their own way. Half of CBAK's way is PESQ's own term in it: with less, its two
-other terms, spectral slopes and segmental SNR, got worse. Of 118 published rows two have less: MetricGAN+, trained
-for PESQ alone, and one whose CBAK is in doubt (tests/evaluation/comparison/test_gaming.py)."""
+"""Gains that must accompany a gain in PESQ: for SI-SDR in dB, if PESQ went all the way from the noisy input to its
+upper limit; for other metrics as a share of their own range. Half of the gain of CBAK comes from its PESQ term: with
+less, its other two terms, spectral slopes and segmental SNR, got worse. Of 118 published rows two have less:
+MetricGAN+, trained for PESQ alone, and one whose CBAK is in doubt (tests/evaluation/comparison/test_gaming.py)."""
 FAR = 0.2
-"""Share of the way that PESQ must have gone before its company is asked for."""
+"""PESQ must gain this share of its possible gain before the other metrics are checked."""
 VOICEBANK_DEMAND = "voicebankdemand"
 _HIGH_PESQ = 3.3
 _LOW = {"cbak": 3.3, "stoi": 0.94, "si-sdr": 15.0}
-"""On VoiceBank+DEMAND no honest row has less at such a PESQ."""
+"""Lowest plausible values on VoiceBank+DEMAND for such a PESQ; no published row is below them without a reason."""
 
 
 def behind(risen: str, gains: Mapping[str, float], noisy: Mapping[str, float]) -> list[str]:
-    """Metrics that gain too little for what PESQ gains.
+    """Return the metrics that gain too little compared with PESQ.
 
     Args:
-        risen: one of PESQ.
-        gains: by metric, over the noisy input.
-        noisy: by metric, of the noisy input.
+        risen: a PESQ metric.
+        gains: gains over the noisy input, by metric.
+        noisy: values of the noisy input, by metric.
     """
     share = gains[risen] / (METRICS[risen].range[1] - noisy[risen])
     if share < FAR:
@@ -48,14 +48,14 @@ def behind(risen: str, gains: Mapping[str, float], noisy: Mapping[str, float]) -
 
 
 def implausible(means: Mapping[str, float]) -> list[str]:
-    """Metrics that are too low for their PESQ on VoiceBank+DEMAND."""
+    """Return the metrics that are too low for the PESQ on VoiceBank+DEMAND."""
     if means.get(PESQ[0], 0.0) < _HIGH_PESQ:
         return []
     return [metric for metric, low in _LOW.items() if metric in means and means[metric] < low]
 
 
 def gains_over(noisy: Result, row: Result, metrics: Sequence[str]) -> dict[str, Interval]:
-    """Paired gains over the noisy input, positive where better, of the metrics that a check needs."""
+    """Return paired gains over the noisy input, positive if better, for the metrics that the checks need."""
     speakers = {u.id: u.facts.get("speaker") for u in row.utterances}
     found = {}
     for metric in metrics:
@@ -69,15 +69,15 @@ def gains_over(noisy: Result, row: Result, metrics: Sequence[str]) -> dict[str, 
 
 
 def is_opinion(metric: str) -> bool:
-    """Whether it is a network's opinion of the sound, which needs no target."""
+    """Return whether a metric is a network's rating of the audio without a target."""
     return METRICS[metric].unit == "MOS" and not METRICS[metric].needs_reference
 
 
 def at_odds(gains: Mapping[str, Interval], noisy: Mapping[str, float]) -> list[Mark]:
-    """Marks of a row whose metrics contradict one another.
+    """Return marks for contradictory metrics.
 
     Args:
-        gains: paired, over the noisy input. What is said holds at the ends of their intervals.
+        gains: paired gains over the noisy input; a mark is given only if it holds at the ends of the intervals.
         noisy: means of the noisy input.
     """
     marks = []
@@ -89,38 +89,44 @@ def at_odds(gains: Mapping[str, Interval], noisy: Mapping[str, float]) -> list[M
             if late:
                 marks.append(_made_for(risen, late, gains))
             elif fallen:
-                text = f"{METRICS[risen].title} better and {_titles(fallen)} worse than the noisy input."
+                text = f"{METRICS[risen].title} is better and {_titles(fallen)} worse than the noisy input."
                 marks.append(Mark("PESQ at odds", text))
     opinions = [m for m, gain in gains.items() if is_opinion(m) and gain.low > 0]
     lost = [m for m, gain in gains.items() if METRICS[m].task and gain.high < 0]
     if opinions and lost:
         text = f"{_titles(opinions)} better and {_titles(lost)} worse than the noisy input"
-        marks.append(Mark("MOS at odds", f"{text}: it may say what nobody said.", grave=True))
+        marks.append(
+            Mark(
+                "MOS at odds",
+                f"{text}: the output may contain speech that was never said.",
+                grave=True,
+            )
+        )
     return marks
 
 
 def unchecked(gains: Mapping[str, Interval]) -> list[Mark]:
-    """The mark of a row whose sound improves and of whose words and voice nothing is known."""
+    """Return the mark of a row whose quality improves, but whose words and speaker were not checked."""
     opinions = [m for m, gain in gains.items() if is_opinion(m) and gain.low > 0]
     if not opinions or any(METRICS[m].task for m in gains):
         return []
-    text = f"{_titles(opinions)} better than the noisy input, but neither words nor voice were checked."
+    text = f"{_titles(opinions)} better than the noisy input, but neither words nor speaker were checked."
     return [Mark("MOS unchecked", text)]
 
 
 def too_low(means: Mapping[str, float]) -> list[Mark]:
-    """The mark of a row on VoiceBank+DEMAND that is `implausible`."""
+    """Return the mark of an `implausible` row on VoiceBank+DEMAND."""
     low = [f"{METRICS[m].title} {means[m]:.2f}" for m in implausible(means)]
     if not low:
         return []
     text = f"PESQ wb {means[PESQ[0]]:.2f} with {' and '.join(low)}"
-    return [Mark("PESQ at odds", f"{text}: it may have been made for PESQ.", grave=True)]
+    return [Mark("PESQ at odds", f"{text}: it may have been optimised for PESQ.", grave=True)]
 
 
 def _made_for(risen: str, late: Sequence[str], gains: Mapping[str, Interval]) -> Mark:
     moved = " and ".join(f"{METRICS[m].title} {gains[m].mean:+.3g}" for m in late)
     text = f"{METRICS[risen].title} {gains[risen].mean:+.2f} over the noisy input with {moved} only"
-    return Mark("PESQ at odds", f"{text}: it may have been made for PESQ.", grave=True)
+    return Mark("PESQ at odds", f"{text}: it may have been optimised for PESQ.", grave=True)
 
 
 def _titles(metrics: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Which results compare: decided once for a board, by what most of them have in common."""
+"""Decide which results are comparable: once for a board, by what most of them have in common."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -12,12 +12,12 @@ from rased.metrics import METRICS
 
 @dataclass(frozen=True)
 class Norm:
-    """What a row must share with the others.
+    """What a row must share with the others to be comparable.
 
     Attributes:
-        conduct: the protocol apart from metrics: rate, resampler, alignment, length.
-        versions: by metric.
-        utterances: by metric, those that means are taken over.
+        conduct: the protocol without the metrics: rate, resampler, alignment, length.
+        versions: version of each metric.
+        utterances: utterances over which means are computed, for each metric.
     """
 
     conduct: dict[str, Any]
@@ -26,10 +26,10 @@ class Norm:
 
 
 def norm_of(rows: Sequence[Result], metrics: Iterable[str]) -> Norm:
-    """The protocol and versions of most rows, and the utterances for which half of these have a value.
+    """Return the protocol and versions of most rows, and the utterances for which at least half of these have a value.
 
-    Where no protocol has most rows, that of the noisy input is the norm. A row that lacks a value on one of
-    these utterances does not compare in that metric: who fails on what is hard must not gain by it.
+    If no protocol has a majority, that of the noisy input is used. A row without a value for one of
+    these utterances is not comparable in that metric: failing on difficult utterances must not be an advantage.
     """
     ordered = sorted(rows, key=lambda row: (row.system["kind"] != "noisy", row.name))
     usual = _most([_spelt(row) for row in ordered])
@@ -54,22 +54,22 @@ def norm_of(rows: Sequence[Result], metrics: Iterable[str]) -> Norm:
 
 
 def conduct(row: Result) -> dict[str, Any]:
-    """Its protocol apart from metrics."""
+    """Return the protocol without the metrics."""
     return {key: value for key, value in row.protocol.items() if key != "metrics"}
 
 
 def version(row: Result, metric: str) -> str:
-    """What it measured the metric with."""
+    """Return the version of a metric in a result."""
     return str(row.protocol["metrics"][metric]["version"])
 
 
 def row_compares(row: Result, norm: Norm) -> bool:
-    """Whether any number of it compares: the protocol is the usual one, and it has not seen the test."""
+    """Return whether a row is comparable at all: it has the usual protocol, and was not trained on the test set."""
     return conduct(row) == norm.conduct and not (row.training or {}).get("overlap")
 
 
 def metric_compares(row: Result, metric: str, norm: Norm) -> bool:
-    """Whether its mean compares: a row that does, the usual version, all utterances, no value less than others."""
+    """Return whether the mean of a metric is comparable: also the usual version, and a value for all utterances."""
     return (
         row_compares(row, norm)
         and version(row, metric) == norm.versions[metric]
@@ -80,18 +80,18 @@ def metric_compares(row: Result, metric: str, norm: Norm) -> bool:
 
 
 def differences(row: Result, norm: Norm) -> list[Mark]:
-    """Marks of what it does not share with the others."""
+    """Return marks for what a row does not share with the others."""
     marks = []
     for metric in row.metrics:
         title = METRICS[metric].title
         ours, usual = version(row, metric), norm.versions[metric]
         if ours != usual:
-            text = f"{title} by {ours}, other rows by {usual}: not comparable."
+            text = f"{title} measured with {ours}, in other rows with {usual}: not comparable."
             marks.append(Mark(f"other {title}", text, grave=True))
     marks += _statuses(row, norm)
     empty = int(row.testset["count"]) - sum(bool(u.scores) for u in row.utterances)
     if missing := max((row.missing(metric) for metric in row.metrics), default=empty):
-        text = f"incomplete, {missing} utterances to go: run the evaluation again."
+        text = f"incomplete, {missing} utterances are missing: run the evaluation again."
         marks.append(Mark("incomplete", text, grave=True))
     for key, value in conduct(row).items():
         if value != norm.conduct.get(key):
@@ -102,24 +102,24 @@ def differences(row: Result, norm: Norm) -> list[Mark]:
 
 
 def not_shown(rows: Sequence[Result]) -> list[str]:
-    """A sentence where results hold metrics that are not known here, such as those out of a file of one's own."""
+    """Return a sentence if results contain metrics that are not known here, such as metrics from a user's file."""
     held = {name for row in rows for u in row.utterances for name in u.scores}
     names = sorted(held - METRICS.keys())
     if not names:
         return []
     return [
-        f"Not shown, since this rased does not know {'it' if len(names) == 1 else 'them'}: {', '.join(names)} "
+        f"Not shown, because this installation does not know {'it' if len(names) == 1 else 'them'}: {', '.join(names)} "
         "(--columns FILE.py:CLASS shows a metric of your own)."
     ]
 
 
 def plain_name(testset: str) -> str:
-    """Its letters and digits: "voicebank-demand" is "VoiceBank+DEMAND"."""
+    """Return the letters and digits of a name: "voicebank-demand" equals "VoiceBank+DEMAND"."""
     return re.sub(r"[^a-z0-9]", "", testset.lower())
 
 
 def _statuses(row: Result, norm: Norm) -> list[Mark]:
-    """Statuses other than ok with the number of utterances that have them, one mark for equal ones."""
+    """Return one mark for each status other than ok, with the number of utterances that have it."""
     found: dict[tuple[str, int, bool], list[str]] = {}
     for metric in row.metrics:
         own = {u.id: u.scores[metric].status for u in row.utterances if metric in u.scores}
@@ -132,7 +132,7 @@ def _statuses(row: Result, norm: Norm) -> list[Mark]:
     marks = []
     for (status, count, alone), titles in found.items():
         text = f"{', '.join(titles)}: {status} ({count} of {len(row.utterances)} utterances)"
-        why = ", where others have values: not comparable" if alone else ""
+        why = ", but other rows have values: not comparable" if alone else ""
         marks.append(Mark(status.partition(":")[0], f"{text}{why}.", grave=alone))
     return marks
 
@@ -142,5 +142,5 @@ def _spelt(row: Result) -> str:
 
 
 def _most(found: Sequence[str]) -> str:
-    """The most frequent, of several the first."""
+    """Return the most frequent string; the first one if several are."""
     return max(dict.fromkeys(found), key=found.count)

@@ -1,4 +1,4 @@
-"""Figures that others published: shown beside rows measured here, never among them."""
+"""Scores from papers: shown next to the rows measured here, but never ranked with them."""
 
 import csv
 from dataclasses import dataclass
@@ -12,23 +12,23 @@ from rased.metrics import METRICS
 TABLE = Path(__file__).parent / "published.csv"
 TAGS = {"A": "the authors", "T": "another paper's table", "S": "a third party's rerun"}
 UNKNOWN = "unknown"
-NOTICE = "Published by others: under their own protocol, not measured here, not ranked"
+NOTICE = "Published elsewhere: with other protocols, not measured here, not ranked"
 
 
 @dataclass(frozen=True)
 class Published:
-    """One row of somebody's table.
+    """One row of a published table.
 
     Attributes:
-        dataset: the test set, as they call it.
-        system: as they call it.
-        year: of publication; None where it is not known.
-        parameters: number of them; None where it is not known.
-        macs_per_second: for one second of audio; None where it is not known.
-        causal: None where it is not known.
+        dataset: the test set, as named there.
+        system: the system, as named there.
+        year: year of publication; None if unknown.
+        parameters: number of parameters; None if unknown.
+        macs_per_second: for one second of audio; None if unknown.
+        causal: None if unknown.
         scores: by metric, in its unit.
-        told_by: who says so: "the authors", "another paper's table", "a third party's rerun", or "unknown".
-        source: where it can be read.
+        told_by: who reports it: "the authors", "another paper's table", "a third party's rerun", or "unknown".
+        source: where to find it.
     """
 
     dataset: str
@@ -43,14 +43,14 @@ class Published:
 
     @property
     def name(self) -> str:
-        """Name and year."""
+        """Return name and year."""
         return self.system if self.year is None else f"{self.system}, {self.year}"
 
 
 def published_beside(board: Board) -> list[Published]:
-    """What was published for a test set of the board's name, in any of its metrics, oldest first.
+    """Return what was published for a test set with the board's name, in any of its metrics, oldest first.
 
-    Names are equal where letters and digits are: "voicebank-demand" is "VoiceBank+DEMAND", and neither is
+    Names are equal if their letters and digits are: "voicebank-demand" equals "VoiceBank+DEMAND", but neither equals
     "VoiceBank+DEMAND (survey protocol)".
     """
     name = plain_name(board.testset["name"])

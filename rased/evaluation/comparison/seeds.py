@@ -1,4 +1,4 @@
-"""Several seeds of one recipe as one row."""
+"""Combine runs of one configuration with several seeds into one row."""
 
 import dataclasses
 from collections.abc import Hashable, Sequence
@@ -10,7 +10,7 @@ from rased.metrics import Score
 
 
 def folded(group: Sequence[Result]) -> list[list[Result]]:
-    """Results of one recipe, data and protocol together, where the seeds differ; every other one alone."""
+    """Group results with equal configuration, data and protocol but different seeds; all others stay alone."""
     found: dict[Hashable, list[Result]] = {}
     for row in group:
         training = row.training or {}
@@ -28,7 +28,7 @@ def folded(group: Sequence[Result]) -> list[list[Result]]:
 
 
 def mean_of(seeds: Sequence[Result]) -> Result:
-    """The first result, with the scores of each utterance averaged over all of them where each has one."""
+    """Return the first result with scores averaged over all seeds, for utterances where each seed has a value."""
     if len(seeds) == 1:
         return seeds[0]
     scores = [{u.id: u.scores for u in row.utterances} for row in seeds]

@@ -1,10 +1,10 @@
-"""How sure a mean is, alone and against a baseline: intervals and tests that respect who speaks, and ranks.
+"""Confidence intervals, significance tests and ranks that take speakers into account.
 
-Utterances of one voice are not independent. With five voices or more an interval speaks of voices like
-these: a t interval whose standard error comes from the sums over voices (cluster-robust, CR2), with the
-degrees of freedom that the unequal numbers of utterances leave. `experiments/0005-intervals` compares it with
-others by simulation: the bootstrap of whole voices covered 82 to 94 % where 95 % was said. With fewer voices
-nothing is claimed of other voices: what is computed then speaks of these recordings alone.
+Utterances of one speaker are not independent. With at least five speakers, an interval refers to the population of
+speakers: a t interval whose standard error is computed from sums over speakers (cluster-robust, CR2), with degrees
+of freedom that account for unequal numbers of utterances. `experiments/0005-intervals` compares it with
+other methods by simulation: a bootstrap of speakers covered the true mean in 82 to 94 % of nominal 95 % intervals.
+With fewer speakers, nothing can be said about other speakers: the results refer to these recordings only.
 
 R. M. Bell and D. F. McCaffrey, "Bias reduction in standard errors for linear regression with multi-stage
 samples", Survey Methodology 28(2), 2002; G. W. Imbens and M. Kolesár, "Robust standard errors in small
@@ -22,20 +22,20 @@ from scipy.stats import t as student
 
 CONFIDENCE = 0.95
 ENOUGH_VOICES = 5
-"""With fewer, nothing is said of other voices."""
+"""Fewer speakers do not allow conclusions about other speakers."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and where it lies.
+    """A mean with its confidence interval.
 
     Attributes:
-        mean: of the values.
-        low: lower end of the interval; minus infinity where the values do not tell.
+        mean: mean of the values.
+        low: lower end of the interval; minus infinity if it cannot be computed.
         high: upper end.
         count: number of values.
-        method: what the interval speaks of: "voices" like these, "utterances" like these (nobody knows who
-            speaks), or these "recordings" alone (fewer than five voices).
+        method: what the interval generalises to: "voices" (speakers like these), "utterances" (speakers are
+            unknown), or only these "recordings" (fewer than five speakers).
     """
 
     mean: float
@@ -46,19 +46,19 @@ class Interval:
 
     @property
     def half(self) -> float | None:
-        """Half of the width; None where nothing is claimed beyond these recordings."""
+        """Return half of the width; None if the interval refers to these recordings only."""
         if self.method == "recordings" or math.isinf(self.high):
             return None
         return (self.high - self.low) / 2
 
     @property
     def ends(self) -> tuple[float, float]:
-        """Of what is claimed, for a drawing: both are the mean where nothing is."""
+        """Return both ends for a drawing; both are the mean if the interval refers to these recordings only."""
         return (self.mean, self.mean) if self.half is None else (self.low, self.high)
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether zero lies outside."""
+        """Return whether zero is outside the interval."""
         return self.low > 0 or self.high < 0
 
 
@@ -68,12 +68,12 @@ def interval(
     *,
     confidence: float = CONFIDENCE,
 ) -> Interval:
-    """Interval of the mean, see above.
+    """Return the confidence interval of a mean; see the module for the method.
 
     Args:
-        values: one an utterance, at least one.
-        speakers: who speaks in each; None where nobody knows: each utterance counts as a voice.
-        confidence: chance that the interval holds the mean over all voices like these.
+        values: one per utterance, at least one.
+        speakers: speaker of each utterance; None if unknown: each utterance then counts as a speaker.
+        confidence: probability that the interval contains the mean over all speakers like these.
     """
     found = _estimate(values, speakers)
     half = 0.0
@@ -89,9 +89,9 @@ def paired(
     *,
     confidence: float = CONFIDENCE,
 ) -> Interval | None:
-    """Interval of the mean difference to a baseline over the utterances that both have.
+    """Return the interval of the mean difference from a baseline, over the utterances that both have.
 
-    None where they have none in common.
+    None if they have no utterance in common.
     """
     common = [name for name in values if name in baseline]
     if not common:
@@ -104,11 +104,11 @@ def paired(
 
 
 def significance(differences: Sequence[float], speakers: Sequence[Hashable] | None = None) -> float:
-    """Two-sided p of "the mean difference is zero": below .05 where the 95 % interval leaves out zero.
+    """Return the two-sided p value of a zero mean difference; below .05 if the 95 % interval excludes zero.
 
     Args:
-        differences: one an utterance, at least one.
-        speakers: who speaks in each.
+        differences: one per utterance, at least one.
+        speakers: speaker of each utterance.
     """
     found = _estimate(differences, speakers)
     if found.error == 0:
@@ -117,7 +117,7 @@ def significance(differences: Sequence[float], speakers: Sequence[Hashable] | No
 
 
 def holm(values: Mapping[Hashable, float]) -> dict[Hashable, float]:
-    """P values corrected for their number: below alpha, the chance of any false one is below alpha.
+    """Correct p values for multiple tests: below alpha, the probability of any false positive is below alpha.
 
     S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
     Statistics 6, 1979.
@@ -134,7 +134,7 @@ def holm(values: Mapping[Hashable, float]) -> dict[Hashable, float]:
 
 
 def ranks(values: Mapping[str, float], *, higher: bool = True) -> dict[str, int]:
-    """Place of each, 1 for the best; ties share the better place.
+    """Return the rank of each system, 1 for the best; ties share the better rank.
 
     >>> ranks({"a": 2.0, "b": 3.0, "c": 2.0, "d": 1.0})
     {'a': 2, 'b': 1, 'c': 2, 'd': 4}
@@ -151,21 +151,21 @@ def overall_rank(
     category: Mapping[str, str],
     family: Mapping[str, str] | None = None,
 ) -> dict[str, float]:
-    """The ranking of the URGENT challenges: ranks of metrics, averaged in each category, then over the categories.
+    """Return overall ranks as in the URGENT challenges: average over metrics in each category, then over categories.
 
-    Metrics of one family (PESQ and the composites that hold it, the heads of one network) are averaged
-    before, so that each family has one vote in its category; the challenges rank one of each.
+    Metrics of one family (PESQ and the composites that contain it, the outputs of one network) are averaged
+    first, so that each family has one vote in its category. The challenges use one metric of each family.
 
     W. Zhang et al., "URGENT challenge: universality, robustness, and generalizability for speech
     enhancement", Interspeech 2024 (arXiv 2406.04660).
 
     Args:
-        places: metric -> system -> place (`ranks`); every metric ranks the same systems.
+        places: metric -> system -> rank (`ranks`); every metric ranks the same systems.
         category: metric -> intrusive, non-intrusive, ...
-        family: metric -> its family; None: each metric is its own.
+        family: metric -> family; None: each metric is its own family.
 
     Returns:
-        System -> mean place; less is better.
+        System -> mean rank; lower is better.
     """
     systems = next(iter(places.values()), {})
     groups: dict[str, dict[str, list[str]]] = {}
@@ -185,7 +185,7 @@ def overall_rank(
 
 @dataclass(frozen=True)
 class _Estimate:
-    """A mean, its standard error and the degrees of freedom of that."""
+    """A mean with its standard error and degrees of freedom."""
 
     mean: float
     error: float
@@ -194,7 +194,7 @@ class _Estimate:
 
 
 def _estimate(values: Sequence[float], speakers: Sequence[Hashable] | None) -> _Estimate:
-    assert len(values) > 0, "there is no mean of nothing"
+    assert len(values) > 0, "the mean of no values is undefined"
     data = np.asarray(values, dtype=np.float64)
     known = speakers is not None and any(name is not None for name in speakers)
     voice = _numbered(speakers) if speakers is not None and known else np.arange(len(data))
@@ -207,7 +207,7 @@ def _estimate(values: Sequence[float], speakers: Sequence[Hashable] | None) -> _
 
 
 def _of_recordings(data: Float[np.ndarray, " count"], voice: np.ndarray, voices: int) -> _Estimate:
-    """Of utterances like these by just these voices: what differs inside a voice."""
+    """Estimate the mean over utterances like these by the same speakers, from the variance within speakers."""
     within = data - (np.bincount(voice, weights=data) / np.bincount(voice))[voice]
     freedom = len(data) - voices
     error = math.sqrt(np.square(within).sum() / freedom / len(data)) if freedom else math.inf
@@ -217,7 +217,7 @@ def _of_recordings(data: Float[np.ndarray, " count"], voice: np.ndarray, voices:
 def _of_voices(
     data: Float[np.ndarray, " count"], voice: np.ndarray, method: Literal["voices", "utterances"]
 ) -> _Estimate:
-    """Cluster-robust (CR2), for the share of the variance between voices that the data show."""
+    """Estimate a cluster-robust (CR2) standard error, given the observed share of variance between speakers."""
     counts = np.bincount(voice)
     means = np.bincount(voice, weights=data) / counts
     weight = counts / len(data)
@@ -228,7 +228,8 @@ def _of_voices(
         return _Estimate(mean, math.sqrt(square), len(data) - 1.0, method)
     share = _share_between(data, means[voice], counts)
     spread = share + (1 - share) / counts
-    # The quadratic form `square` = means' A means; A = P' diag(parts) P with P = 1 - (its weighted mean).
+    # `square` is the quadratic form means' A means with A = P' diag(parts) P and P = 1 - (weighted mean). Its degrees
+    # of freedom follow from matching mean and variance to a chi-squared distribution (Satterthwaite).
     form = np.diag(parts) - np.outer(parts, weight) - np.outer(weight, parts)
     form += parts.sum() * np.outer(weight, weight)
     scaled = form * spread
@@ -241,7 +242,7 @@ def _of_voices(
 def _share_between(
     data: Float[np.ndarray, " count"], of_its_voice: Float[np.ndarray, " count"], counts: np.ndarray
 ) -> float:
-    """Share of the variance that lies between voices, 0 to 1: analysis of variance."""
+    """Return the share of the variance that is between speakers, 0 to 1, by an analysis of variance."""
     voices, count = len(counts), len(data)
     within = float(np.square(data - of_its_voice).sum()) / (count - voices)
     between = float(np.square(of_its_voice - data.mean()).sum()) / (voices - 1)
@@ -251,6 +252,6 @@ def _share_between(
 
 
 def _numbered(speakers: Sequence[Hashable]) -> np.ndarray:
-    """Speakers as numbers in order of appearance."""
+    """Return speakers as integers, in order of appearance."""
     order: dict[Hashable, int] = {}
     return np.array([order.setdefault(name, len(order)) for name in speakers])

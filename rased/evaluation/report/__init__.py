@@ -1,1 +1,1 @@
-"""Leaderboards on a terminal, as Markdown and as a page."""
+"""Show leaderboards in a terminal, as Markdown, and as an HTML page."""

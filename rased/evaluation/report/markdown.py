@@ -1,4 +1,4 @@
-"""The leaderboard as tables of a README."""
+"""Format leaderboards as Markdown tables."""
 
 from collections.abc import Sequence
 
@@ -23,15 +23,15 @@ _SIGNS = {"better": " ▲", "worse": " ▼", "": ""}
 def markdown(
     rows: Sequence[Result], *, baseline: str = BASELINE, columns: Sequence[str] = ()
 ) -> str:
-    """A table for each test set, with its marks and one legend behind all.
+    """Return a table for each test set, with its marks, and one legend after all tables.
 
     Args:
         rows: results.
-        baseline: system that the others are held against.
-        columns: metrics to show; none: all.
+        baseline: system that the others are compared with.
+        columns: metrics to show; empty: all.
 
     Raises:
-        RasedError: a column that no result has.
+        RasedError: no result has a column.
     """
     found = [showing(board, columns) for board in boards(rows, baseline=baseline)]
     names = dict.fromkeys(name for board in found if (name := processor_of(board)))

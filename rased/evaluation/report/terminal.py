@@ -1,4 +1,4 @@
-"""The leaderboard in the terminal, and as plain data for programs."""
+"""Print leaderboards in a terminal, or return them as plain data."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,15 +29,15 @@ from rased.models.cost import Latency
 from rased.terminal import open_console
 
 VERDICTS = (
-    "▲ better, ▼ worse than {baseline} (t test of the difference over voices, p < {alpha} after Holm over the "
-    "systems of a column); "
+    "▲ better, ▼ worse than {baseline} (t test of the difference over speakers, p < {alpha} after Holm correction over "
+    "the systems of a column); "
 )
 LEGEND = (
-    "± half of the 95 % interval for voices like these (cluster-robust t); {verdicts}bold: the best, and what "
-    "cannot be told from it; struck through: does not compare; rank: places averaged as in the URGENT challenges, "
-    "one vote a family of metrics; RTF: processor seconds for a second of audio, one file at a time on one thread "
-    "of {processor}; memory: what loading and enhancing 10 s adds; latency: window and look-ahead + hop, as the "
-    "DNS Challenge counts, all: needs the whole file"
+    "± half of the 95 % confidence interval over speakers (cluster-robust t); {verdicts}bold: the best, and rows that "
+    "cannot be distinguished from it; struck through: not comparable; rank: average rank as in the URGENT challenges, "
+    "one vote per family of metrics; RTF: processor seconds per second of audio, one file at a time on one thread "
+    "of {processor}; memory: added by loading and enhancing 10 s; latency: window and look-ahead + hop, as in the "
+    "DNS Challenge, all: needs the whole file"
 )
 _PIPE_WIDTH = 200
 _ENDLESS = 10_000
@@ -52,14 +52,14 @@ def print_table(
     published: bool = False,
     columns: Sequence[str] = (),
 ) -> None:
-    """Print a table for each test set, with what must be known to read it.
+    """Print a table for each test set, with its marks and a legend.
 
     Args:
         rows: results.
-        console: where to; None: standard output.
-        baseline: system that the others are held against.
-        published: whether to add, under a rule, what others published for a test set of that name.
-        columns: metrics to show; none: all.
+        console: where to print; None: standard output.
+        baseline: system that the others are compared with.
+        published: add scores from papers for a test set of the same name, below a line.
+        columns: metrics to show; empty: all.
     """
     console = console or terminal()
     for board in (showing(board, columns) for board in boards(rows, baseline=baseline)):
@@ -84,7 +84,7 @@ def print_table(
 
 
 def terminal() -> Console:
-    """Standard output, wide where it is no terminal."""
+    """Return a console on standard output, with a large width if it is not a terminal."""
     console = open_console()
     return console if console.is_terminal else open_console(width=_PIPE_WIDTH)
 
@@ -96,9 +96,9 @@ def _marks(board: Board) -> list[str]:
 
 
 def _fitting(board: Board, others: Sequence[Published], console: Console) -> list[Table]:
-    """The widest table that fits: with intervals and costs, without intervals, without both.
+    """Return the widest table that fits: with intervals and costs, without intervals, or without both.
 
-    Where none fits, the metrics are shared out over several tables.
+    If none fits, split the metrics over several tables.
     """
     shapes = ((True, True), (False, True), (False, False))
     tables = [_table(board, others, intervals=with_, costs_too=costs_) for with_, costs_ in shapes]
@@ -184,7 +184,7 @@ def _shown(board: Board, row: Row, metric: str, intervals: bool) -> Text:
 
 
 def print_conditions(board: Board, metric: str, fact: str, console: Console) -> None:
-    """Print the means of a metric by condition: systems down, conditions across."""
+    """Print the means of a metric by condition: one row per system, one column per condition."""
     groups = by_condition(board, metric, fact)
     title = f"{METRICS[metric].title} by {fact} on {board.name}"
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
@@ -202,15 +202,15 @@ def print_conditions(board: Board, metric: str, fact: str, console: Console) -> 
 def print_worst(
     board: Board, metric: str, count: int, console: Console, *, sounds: Path | None = None
 ) -> None:
-    """Print where each system lost most against the baseline.
+    """Print the utterances where each system lost most against the baseline.
 
     Args:
-        board: of a test set.
-        metric: name of a column of it.
-        count: utterances of each system.
-        console: where to.
-        sounds: <testset>/<system>/<id>.wav below it, as `evaluate(..., save_audio=True)` writes: the paths
-            are shown, where there are such files.
+        board: board of a test set.
+        metric: one of its columns.
+        count: number of utterances per system.
+        console: where to print.
+        sounds: folder with <testset>/<system>/<id>.wav, as `evaluate(..., save_audio=True)` writes them; the paths
+            of existing files are printed.
     """
     against = f", against {board.baseline}" if board.baseline else ""
     title = f"worst {METRICS[metric].title} on {board.name}{against}"
@@ -219,7 +219,7 @@ def print_worst(
         table.add_column(heading, no_wrap=True)
     table.add_column(METRICS[metric].title, justify="right")
     table.add_column("change", justify="right")
-    table.add_column("what it is")
+    table.add_column("facts")
     digits = decimals(metric)
     folders = {row.name: row.result.name for row in board.rows}
     heard = []
@@ -239,24 +239,24 @@ def print_worst(
 
 
 def plus_minus(interval: Interval, digits: int) -> str:
-    """Half of an interval for a reader; "" where nothing is claimed beyond the recordings."""
+    """Format half of an interval; "" if the interval refers to the recordings only."""
     return "" if interval.half is None else f" ±{interval.half:.{digits}f}"
 
 
 def rank_of(row: Row) -> str:
-    """The overall place, for a reader."""
+    """Format the overall rank."""
     return "" if row.rank is None else f"{row.rank:.2f}"
 
 
 def decimals(metric: str) -> int:
-    """Digits behind the point that are worth showing."""
+    """Return the number of decimals to show."""
     return {"dB": 1, "MOS": 2}.get(METRICS[metric].unit, 3)
 
 
 def costs(row: Result) -> tuple[str, str, str, str, str]:
-    """Parameters, MACs per second, real-time factor, latency in ms and memory in MB, for a reader.
+    """Format parameters, MACs per second, real-time factor, latency in ms and memory in MB.
 
-    What a submitter states of enhanced files has a dagger.
+    Values that the submitter of enhanced files states have a dagger.
     """
     system, latency = row.system, latency_of(row)
     if system["kind"] in (*WITHOUT_ENHANCER, "files"):
@@ -276,7 +276,7 @@ def costs(row: Result) -> tuple[str, str, str, str, str]:
 
 
 def latency_of(row: Result) -> Latency:
-    """Of the system of a result; nothing is known of the parts where it does not say its hop."""
+    """Return the latency of the system of a result; its parts are unknown if the result has no hop."""
     system, stated = row.system, row.stated
     if "buffering_ms" in stated:
         return Latency.of_milliseconds(stated["algorithmic_latency_ms"], stated["buffering_ms"])
@@ -286,13 +286,13 @@ def latency_of(row: Result) -> Latency:
 
 
 def processor_of(board: Board) -> str:
-    """What the speed of systems was measured on; "" where no system has a speed."""
+    """Return the processor on which the speeds were measured; "" if no system has a speed."""
     found = dict.fromkeys(row.result.cost["processor"] for row in board.rows)
     return ", ".join(name for name in found if name is not None)
 
 
 def compact(number: int | float | None) -> str:
-    """A large number for a reader.
+    """Format a large number.
 
     >>> compact(48_200), compact(1_050_000), compact(0), compact(None)
     ('48.2 K', '1.05 M', '0', '')
@@ -308,7 +308,7 @@ def compact(number: int | float | None) -> str:
 def as_plain(
     rows: Sequence[Result], *, baseline: str = BASELINE, published: bool = False
 ) -> list[dict[str, Any]]:
-    """The boards as plain data, for programs; `baseline` and `published` as in `print_table`."""
+    """Return the boards as plain data; `baseline` and `published` as in `print_table`."""
 
     def plain(interval: Interval | None) -> dict[str, Any] | None:
         if interval is None:

@@ -1,6 +1,6 @@
-"""Which utterances are enhanced together, so that a batch gives what one at a time gives, and pays.
+"""Group utterances into batches that give the same output as single utterances, but faster.
 
-A function of the open jobs alone, not of the number of processes.
+The groups depend only on the open jobs, not on the number of processes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,33 +10,33 @@ from typing import Literal
 from rased.evaluation.scoring.jobs import Job, JobBatch
 
 SECONDS = 32.0
-"""Of audio in a batch, the silence that fills it up included: what bounds its memory."""
+"""Maximum seconds of audio in a batch, including padding; this limits its memory."""
 
 PAYS = 1.1
-"""Least gain in speed (`cost.measure`) for which a system is given batches: convolutions have none on a CPU."""
+"""Smallest speed-up (`cost.measure`) for which a system gets batches: on a CPU, convolutions have none."""
 
 FILL = 0.8
-"""Shortest utterance of a batch, as a share of the longest."""
+"""Shortest utterance in a batch, as a share of the longest."""
 
 SHARE = 4
-"""A batch is at most this part of what is left: the last ones are short, and no process waits long."""
+"""A batch is at most this share of the remaining work: the last batches are short, so no process waits long."""
 
 Company = Literal["similar", "equal", "none"]
-"""Which lengths a system may be given together: a causal one does not hear the silence that fills up."""
+"""Which lengths a batch may combine: "any" for causal systems, whose output does not depend on padding at the end."""
 
 
 def company(*, causal: bool | None, gain: float | None) -> Company:
-    """What suits a system, from `Enhancer.causal` and the gain of batches; None: it enhances nothing."""
+    """Return the batching rule of a system from `Enhancer.causal` and its gain (None: it enhances nothing)."""
     if gain is None or gain < PAYS:
         return "none"
     return "similar" if causal else "equal"
 
 
 def plan(jobs: Sequence[Job], companies: Mapping[str, Company]) -> list[JobBatch]:
-    """Batches of jobs: system by system as they come, long utterances first.
+    """Form batches of jobs: system by system in the given order, long utterances first.
 
     Args:
-        jobs: what there is to do, the jobs of a system in a row.
+        jobs: the open jobs, those of a system next to each other.
         companies: `company` of every system, by name.
     """
     left = sum(job.seconds for job in jobs)
@@ -52,7 +52,7 @@ def plan(jobs: Sequence[Job], companies: Mapping[str, Company]) -> list[JobBatch
 
 
 def _count(ordered: Sequence[Job], company: Company, bound: float) -> int:
-    """How many of the first jobs go together: one at least."""
+    """Return how many of the first jobs form a batch, at least one."""
     longest = ordered[0].seconds
     shortest = {"similar": FILL * longest, "equal": longest, "none": float("inf")}[company]
     most = max(1, int(bound / longest))

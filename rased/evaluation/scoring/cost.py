@@ -1,4 +1,4 @@
-"""What a system costs on this machine: time for one file at a time, and what batches gain."""
+"""Measure the cost of a system on this machine: real-time factor of single files, and speed-up by batches."""
 
 import time
 from collections.abc import Callable
@@ -14,10 +14,10 @@ from rased.machine import processor
 from rased.models.base import Enhancer
 
 SECONDS = 10.0
-"""Of audio that is measured on."""
+"""Seconds of audio to measure with."""
 
 ROWS = 4
-"""Pieces of it that make a batch."""
+"""Number of pieces of that audio in a batch."""
 
 UNKNOWN: dict[str, Any] = {
     "real_time_factor": None,
@@ -25,17 +25,17 @@ UNKNOWN: dict[str, Any] = {
     "peak_memory_mb": None,
     "processor": None,
 }
-"""Of a system that enhances nothing, or has not been measured."""
+"""Cost of a system that enhances nothing, or has not been measured."""
 
 _ENOUGH = 0.5
 
 
 @torch.inference_mode()
 def measure(enhancer: Enhancer, testset: EvaluationSet) -> dict[str, Any]:
-    """Real-time factor, gain of batches, and the processor that both are of.
+    """Measure real-time factor and speed-up by batches; return them with the name of the processor.
 
-    On one thread (the caller's business), on the first 10 s of the test set: in one piece, as a file
-    would be, and in a batch of four pieces. Processor time, so that other processes matter little. The conditions
+    Runs on one thread (set by the caller), with the first 10 s of the test set: in one piece, like a file,
+    and as a batch of four pieces. Uses processor time, on which other processes have little effect. The conditions
     are those of the first utterance.
     """
     condition = given(enhancer, testset.items[0])
@@ -43,7 +43,7 @@ def measure(enhancer: Enhancer, testset: EvaluationSet) -> dict[str, Any]:
     cut = len(noisy) // ROWS
     rows = rearrange(noisy[: ROWS * cut], "(batch time) -> batch time", time=cut)
     whole = noisy[None]
-    if enhancer.channels > 1:  # what they hold costs nothing
+    if enhancer.channels > 1:  # the content of the channels does not affect the cost
         rows, whole = (
             repeat(each, "batch time -> batch channel time", channel=enhancer.channels)
             for each in (rows, whole)
@@ -59,7 +59,7 @@ def measure(enhancer: Enhancer, testset: EvaluationSet) -> dict[str, Any]:
 
 
 def _audio(testset: EvaluationSet, sample_rate: int) -> Float32[np.ndarray, " time"]:
-    """The first 10 s of a test set; of a shorter one all, over and over."""
+    """Return the first 10 s of a test set; a shorter one is repeated."""
     wanted, parts = round(SECONDS * sample_rate), []
     for item in testset.items:
         parts.append(read_noisy(item.noisy, sample_rate=sample_rate))
@@ -69,7 +69,7 @@ def _audio(testset: EvaluationSet, sample_rate: int) -> Float32[np.ndarray, " ti
 
 
 def _processor_seconds(work: Callable[[], object]) -> float:
-    """Least of several runs, of one where that takes long enough."""
+    """Return the minimum of several runs, or of one if that takes long enough."""
     found: list[float] = []
     while not found or (sum(found) < _ENOUGH and len(found) < 3):
         started = time.thread_time()

@@ -1,4 +1,4 @@
-"""What is done to the utterances of a test set: enhance a batch, then measure each estimate."""
+"""Process the utterances of a test set: enhance a batch, then measure each estimate."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -24,10 +24,10 @@ from rased.signal.levels import rms
 
 SCORING_RATE = 16_000
 SLACK = 0.1
-"""Seconds by which a file that something else has enhanced may be longer or shorter."""
+"""Largest difference in seconds between the length of an enhanced file and of the input."""
 
 DELAY_LIMIT = 0.25
-"""Largest delay of an estimate that is looked for, in seconds."""
+"""Largest delay of an estimate that is searched for, in seconds."""
 
 _KEPT = 4
 
@@ -37,15 +37,15 @@ Noisy = Float32[np.ndarray, "... _"]
 
 @dataclass(frozen=True)
 class Job:
-    """One utterance through one system.
+    """One utterance and one system.
 
     Attributes:
-        system: what enhances.
-        item: what is enhanced.
+        system: the system.
+        item: the utterance.
         seconds: length of the noisy file.
-        metrics: names of what is measured.
-        save: where the estimate goes; None: nowhere.
-        align: whether a delay of the estimate is taken out before it is measured.
+        metrics: names of the metrics to measure.
+        save: path for the estimate; None: do not save it.
+        align: remove a delay of the estimate before measuring.
     """
 
     system: System
@@ -57,12 +57,12 @@ class Job:
 
 
 JobBatch = tuple[Job, ...]
-"""Jobs of one system that are enhanced together."""
+"""Jobs of one system that are enhanced in one batch."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job.
+    """The outcome of a job.
 
     Attributes:
         seconds: length of the utterance.
@@ -76,7 +76,7 @@ class Outcome:
 
 
 def perform(batch: JobBatch) -> Iterator[Outcome]:
-    """Enhance the utterances of a batch together, then measure one after the other, in their order."""
+    """Enhance the utterances of a batch together, then measure them one by one, in their order."""
     enhancer = loaded(batch[0].system)
     if enhancer is None:
         yield from map(_outcome_of_file, batch)
@@ -97,11 +97,14 @@ def together(
     keys: Sequence[str],
     conditions: Sequence[Condition] = (),
 ) -> list[Waveform]:
-    """Estimates of waveforms in one pass, each what it is alone (within float precision).
+    """Enhance waveforms in one pass, with the result of each waveform alone (within float precision).
 
-    Shorter ones end with zeros, which a causal enhancer does not see before they are cut off; another one needs
-    equal lengths. One that mirrors the ends of a file gets those of other lengths one by one, and so do utterances
-    whose conditions have other shapes. One that samples draws from a generator seeded by the key of the utterance.
+    Shorter waveforms are padded with zeros. The output of a causal enhancer before the padding does not depend
+    on it; other
+    enhancers need equal lengths. An enhancer that mirrors the ends of a file gets waveforms of different
+    lengths one by
+    one, and so do utterances whose conditions have different shapes. An enhancer that samples draws from a generator
+    seeded with the key of the utterance.
     """
     rows_of = conditions or [{}] * len(waveforms)
     condition = stacked(rows_of)
@@ -119,7 +122,7 @@ def together(
 
 @lru_cache(maxsize=_KEPT)
 def loaded(system: System) -> Enhancer | None:
-    """`system.load()`, the last ones kept."""
+    """Return `system.load()`; the last systems are cached."""
     return system.load()
 
 
@@ -130,7 +133,7 @@ def _target(job: Job) -> Waveform | None:
 
 
 def _outcome_of_file(job: Job) -> Outcome:
-    """Of a system that only brings files: the noisy input, the target, enhanced files."""
+    """Return the outcome for a system that consists of files: the noisy input, the target, enhanced files."""
     target = _target(job)
     if job.system.kind == "target":
         assert target is not None
@@ -141,7 +144,7 @@ def _outcome_of_file(job: Job) -> Outcome:
         path = audio_files(Path(job.system.source))[job.item.id]
         return _outcome(job, read_audio(path, sample_rate=SCORING_RATE), target)
     except RasedError as error:
-        # Somebody else's output may be anything; it has no score, and says why.
+        # Files from elsewhere may be damaged in any way; then there is no score, and the status says why.
         length = 0 if target is None else len(target)
         verdict = Score(None, f"undefined: {error}")
         return Outcome(length / SCORING_RATE, dict.fromkeys(job.metrics, verdict))
@@ -166,7 +169,7 @@ def _measured(
     target: Float32[torch.Tensor, " time"] | None,
     job: Job,
 ) -> tuple[dict[str, float | None], int | None]:
-    """See `Utterance.measured`, and the delay in samples."""
+    """Return `Utterance.measured`, and the delay in samples."""
     noisy = torch.from_numpy(read_noisy(job.item.noisy, sample_rate=SCORING_RATE))
     length = min(len(noisy), len(estimate))
     reference = noisy[:length] if target is None else target[:length]
@@ -187,8 +190,8 @@ def _fit(
     difference = len(estimate) - len(target)
     if abs(difference) > SLACK * SCORING_RATE:
         raise RasedError(
-            f"the estimate of '{job.item.id}' by '{job.system.name}' has {len(estimate)} samples and "
-            f"its target {len(target)}: align them first."
+            f"the estimate of '{job.item.id}' by '{job.system.name}' has {len(estimate)} samples, but "
+            f"its target has {len(target)}: align them first."
         )
     return np.pad(estimate, (0, max(0, -difference)))[: len(target)]
 

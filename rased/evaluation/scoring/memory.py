@@ -1,4 +1,4 @@
-"""Peak memory of systems: measured in fresh processes, beside an evaluation."""
+"""Measure the peak memory of systems in separate processes, in parallel with an evaluation."""
 
 import json
 import subprocess
@@ -16,20 +16,20 @@ from rased.evaluation.scoring.systems import System
 from rased.machine import kill_family, peak_memory
 
 SECONDS = 10.0
-"""Of audio that is enhanced."""
+"""Seconds of audio to enhance."""
 
 _CHILD = "import sys; from rased.evaluation.scoring.memory import tell; tell(sys.argv[1])"
 
 
 class MemoryOf:
-    """Peak memory of systems, measured by other processes while this one goes on.
+    """Peak memory of systems, measured by other processes while this one continues.
 
-    For each of them a process of its own, with PyTorch and rased loaded and one thread, loads the
-    system and enhances 10 s; its peak of resident memory less what it held before.
+    For each system, a separate process, with PyTorch and rased imported and one thread, loads the
+    system and enhances 10 s. The result is its peak resident memory minus the memory before loading.
 
     Args:
-        systems: what is measured.
-        given: files of the conditions that some of them need, by name.
+        systems: systems to measure.
+        given: files of the conditions that some systems need, by name.
     """
 
     def __init__(self, systems: Sequence[System], given: Mapping[str, Path] | None = None) -> None:
@@ -53,11 +53,11 @@ class MemoryOf:
         if self._process is not None:
             if self._process.poll() is None:
                 kill_family(self._process)
-            with self._process:  # closes its pipe, waits for its end
+            with self._process:  # closes the pipe and waits for the process to end
                 pass
 
     def megabytes(self) -> dict[str, float | None]:
-        """By name of the system, when all are measured; None where its process died."""
+        """Return the result by name of the system, after all are measured; None if its process died."""
         if self._process is None:
             return {}
         said, _ = self._process.communicate()
@@ -68,11 +68,11 @@ class MemoryOf:
 
 @torch.inference_mode()
 def _growth(system: System, given: Mapping[str, str], pipe: Connection) -> None:
-    """Megabytes that loading and enhancing take, in the process that this is called in; None: not known."""
+    """Return the megabytes that loading and enhancing add to this process; None if unknown."""
     torch.set_num_threads(1)
     before = peak_memory()
     enhancer = system.load()
-    assert enhancer is not None, "only what enhances is measured"
+    assert enhancer is not None, "only systems that enhance are measured"
     generator = torch.Generator().manual_seed(0)
     shape = (1,) if enhancer.channels == 1 else (1, enhancer.channels)
     noisy = torch.randn(*shape, round(SECONDS * enhancer.sample_rate), generator=generator)

@@ -1,6 +1,6 @@
-"""Metrics of one's own, each a class in a loose file: `my_metric.py:MyMetric`.
+"""Load user-defined metrics, each a class in a file: `my_metric.py:MyMetric`.
 
-The file runs as part of rased, in this process and in every process of the evaluation: name your own files only.
+The code of the file runs in this process and in every process of the evaluation: use only files that you trust.
 """
 
 import hashlib
@@ -26,12 +26,12 @@ from rased.native import DiedError
 
 @dataclass(frozen=True)
 class OwnMetric:
-    """A metric out of a file, small enough to hand to another process.
+    """A metric from a file, small enough to send to another process.
 
     Attributes:
-        path: of the file, from the root.
+        path: absolute path of the file.
         kind: name of the class.
-        code: content of the file when it was first read, so that every process measures with the same.
+        code: content of the file when it was first read, so that every process uses the same code.
     """
 
     path: str
@@ -39,45 +39,45 @@ class OwnMetric:
     code: bytes
 
     def __str__(self) -> str:
-        """As on the command line."""
+        """Return FILE.py:CLASS, as on the command line."""
         return f"{self.path}:{self.kind}"
 
 
 _REGISTERED: dict[str, OwnMetric] = {}
-"""Name of the metric -> where it comes from."""
+"""Name of each metric -> its file."""
 
 
 def is_own(word: str) -> bool:
-    """Whether a word on the command line means a file rather than a name."""
+    """Return whether an argument is FILE.py:CLASS rather than a name."""
     return word.endswith(".py") or ".py:" in word
 
 
 def metric_of(word: str) -> str:
-    """Name of the metric that a word means: the word, or that of the metric in a file, which joins METRICS."""
+    """Return the name of a metric: the argument itself, or that of the metric in a file, which is added to METRICS."""
     return register_file(word) if is_own(word) else word
 
 
 def register_file(word: str, *, taken: tuple[str, ...] = ()) -> str:
-    """Read a metric from a file, add it to METRICS, and return its name; once more does no harm.
+    """Read a metric from a file, add it to METRICS, and return its name; calling it twice is harmless.
 
     Args:
         word: FILE.py:CLASS.
-        taken: names besides those of metrics that it may not have.
+        taken: names, besides those of metrics, that it may not have.
 
     Raises:
-        RasedError: no such file or class, no metric, or a name that another has.
+        RasedError: no such file or class, not a metric, or the name is taken.
     """
     path, _, kind = word.rpartition(":")
     if not path.endswith(".py") or not kind.isidentifier():
         example = word.partition(".py")[0] + ".py"
-        raise RasedError(f"'{cut(word)}' does not say which class: write {example}:MyMetric, say.")
+        raise RasedError(
+            f"'{cut(word)}' does not name a class: write for example {example}:MyMetric."
+        )
     try:
         code = Path(path).read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise RasedError(
-            f"the file '{path}' of a metric cannot be read: {reason.lower()}."
-        ) from None
+        raise RasedError(f"the file '{path}' cannot be read: {reason.lower()}.") from None
     return register(OwnMetric(str(Path(path).resolve()), kind, code), taken=taken)
 
 
@@ -92,7 +92,7 @@ def register(source: OwnMetric, *, taken: tuple[str, ...] = ()) -> str:
     renewed = earlier is not None and replace(earlier, code=source.code) == source
     if (name in METRICS and not renewed) or name in taken:
         raise RasedError(
-            f"the metric of '{source}' is called '{name}', and so is another: give it another name."
+            f"the name '{name}' of the metric in '{source}' is taken: choose another name."
         )
     METRICS[name] = metric
     _REGISTERED[name] = source
@@ -100,21 +100,21 @@ def register(source: OwnMetric, *, taken: tuple[str, ...] = ()) -> str:
 
 
 def own_among(names: tuple[str, ...]) -> tuple[OwnMetric, ...]:
-    """Where those of the metrics come from that are out of files; for `register` in another process."""
+    """Return the sources of those metrics that come from files, for `register` in another process."""
     return tuple(_REGISTERED[name] for name in names if name in _REGISTERED)
 
 
 def _class_of(source: OwnMetric) -> type[Metric]:
-    """Run the file, and find the class in it."""
+    """Run the file, and return the class."""
     module = ModuleType(f"rased_own_metric_{hashlib.sha256(source.code).hexdigest()[:16]}")
     module.__file__ = source.path
     folder = str(Path(source.path).parent)
     if folder not in sys.path:
-        sys.path.append(folder)  # for what stands beside it, as Python does for a script
+        sys.path.append(folder)  # lets the file import its neighbours, as Python does for a script
     sys.modules[module.__name__] = module
     try:
         exec(compile(source.code, source.path, "exec", dont_inherit=True), module.__dict__)
-    except (Exception, SystemExit) as error:  # whatever that file raises
+    except (Exception, SystemExit) as error:  # the user's file may raise anything
         del sys.modules[module.__name__]
         raise RasedError(
             f"'{source.path}' cannot be imported: {type(error).__name__}: {cut(str(error))}."
@@ -131,7 +131,7 @@ def _class_of(source: OwnMetric) -> type[Metric]:
 
 
 def _instance(source: OwnMetric, kind: type[Metric]) -> Metric:
-    """Make the metric, and see that it declares what a metric must."""
+    """Make the metric, and check that it declares everything a metric must."""
     absent = [name for name in ("name", "title", "range") if not hasattr(kind, name)]
     if absent:
         raise RasedError(f"the metric '{source}' does not define {' and '.join(absent)}.")
@@ -154,14 +154,14 @@ def _instance(source: OwnMetric, kind: type[Metric]) -> Metric:
             )
     if metric.sample_rate not in (None, SCORING_RATE):
         raise RasedError(
-            f"the metric '{source}' is defined at {metric.sample_rate} Hz, and evaluations score at "
-            f"{SCORING_RATE} Hz: leave sample_rate out, and resample in measure."
+            f"the metric '{source}' is defined at {metric.sample_rate} Hz, but evaluations score at "
+            f"{SCORING_RATE} Hz: remove sample_rate, and resample in measure."
         )
     return metric
 
 
 def _guarded(source: OwnMetric, kind: type[Metric]) -> type[Metric]:
-    """The class with its code in its version, and with its errors as one sentence."""
+    """Return a subclass whose version includes the code, and whose exceptions become one sentence."""
     digest = hashlib.sha256(source.code).hexdigest()[:16]
 
     @contextmanager
@@ -170,7 +170,7 @@ def _guarded(source: OwnMetric, kind: type[Metric]) -> type[Metric]:
             yield
         except (Undefined, DiedError, RasedError):
             raise
-        except Exception as error:  # whatever that file raises
+        except Exception as error:  # the user's file may raise anything
             raise RasedError(
                 f"the metric '{source}' fails: {type(error).__name__}: {cut(str(error))}."
             ) from error

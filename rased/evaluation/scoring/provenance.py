@@ -1,4 +1,4 @@
-"""What a system was trained on, and whether the test set was part of it."""
+"""Record what a system was trained on, and whether that overlaps with the test set."""
 
 import hashlib
 import json
@@ -30,21 +30,21 @@ _KINDS: dict[tuple[Role, str], str] = {
     ("rir", "keys"): "impulse response",
     ("rir", "labels"): "room",
 }
-"""What must not be in training and test; types of noise may."""
+"""What training and test data must not share; types of noise may be shared."""
 
 
 def training_of(system: System, testset: EvaluationSet) -> dict[str, Any] | None:
-    """What a result keeps of the training of a system; None where nothing was trained.
+    """Return what a result stores about the training of a system; None if nothing was trained.
 
     Returns:
-        manifest_sha256 (None: nobody knows what it was trained on), overlap (sentences; empty: none was
+        manifest_sha256 (None: the training data are unknown), overlap (sentences; empty: no overlap was
         found), checked (kind of recording -> what was compared, "contents" or "names"), unchecked
-        (sentences on what nobody could check), recipe_sha256 (of the configuration without seeds and
-        names: equal for the seeds of one recipe), seed, optimised (names of the metrics that are in its
-        loss), config (enhancer, data, model, trainer, as far as they are told).
+        (sentences about what could not be checked), recipe_sha256 (of the configuration without seeds and
+        names: equal for all seeds of one configuration), seed, optimised (names of the metrics that are in its
+        loss), config (enhancer, data, model, trainer, as far as known).
 
     Raises:
-        RasedError: the manifest is not the one that the weights name.
+        RasedError: the manifest is not the one that the weights refer to.
     """
     if system.kind == "files":
         stated = read_stated(Path(system.source)) or {}
@@ -75,14 +75,14 @@ def training_of(system: System, testset: EvaluationSet) -> dict[str, Any] | None
 
 
 def overlap(manifest: Mapping[str, Any], testset: EvaluationSet) -> list[str]:
-    """What training or validation data share with a test set, a sentence for each kind; nothing where all is well.
+    """Return what training or validation data share with a test set, one sentence per kind; empty without overlap.
 
-    Recordings are known again by their contents, where both sides tell them, and by their keys.
+    Recordings are identified by a hash of their contents, if both sides have one, and by their keys.
 
     Args:
-        manifest: split -> role -> {keys, contents, labels}, as `MixtureDataModule.manifest` gives it.
-        testset: what is tested on; a plain folder says in manifest.csv (`speech`, `speaker`, `noise`,
-            `rir`, `room`) what it was made of, or nothing.
+        manifest: split -> role -> {keys, contents, labels}, as `MixtureDataModule.manifest` returns it.
+        testset: the test set; a plain folder lists its sources in manifest.csv (`speech`, `speaker`, `noise`,
+            `rir`, `room`), or does not list them.
     """
     found = []
     for split, roles in splits(manifest).items():
@@ -106,7 +106,7 @@ def _no_manifest(*sentences: str) -> dict[str, Any]:
 
 
 def _of_run(folder: Path) -> tuple[bytes | None, bool]:
-    """The manifest of a run's best checkpoint, and whether the checkpoint names it."""
+    """Return the manifest of a run's best checkpoint, and whether the checkpoint refers to it."""
     from rased.training.base import MANIFEST_SHA256
     from rased.training.history import manifest_of
 
@@ -116,7 +116,7 @@ def _of_run(folder: Path) -> tuple[bytes | None, bool]:
 
 
 def _checks(content: bytes, testset: EvaluationSet) -> dict[str, Any]:
-    """The comparison of a manifest with a test set, and how far it could go."""
+    """Compare a manifest with a test set; return the overlap and what could not be checked."""
     manifest = read(content, of=Path(MANIFEST))
     told = {kind: name for kind, name in _KINDS.items() if kind not in testset.untold}
     missing = [f"{name}s" for kind, name in _KINDS.items() if kind not in told]
@@ -142,7 +142,7 @@ def _checks(content: bytes, testset: EvaluationSet) -> dict[str, Any]:
 def _compared(
     manifest: Mapping[str, Any], testset: EvaluationSet, role: Role, column: str
 ) -> Literal["contents", "names"]:
-    """What recordings are known again by."""
+    """Return how recordings are identified."""
     parts = [roles[role] for roles in splits(manifest).values() if role in roles]
     ours = all(len(part.get("contents", ())) >= part["recordings"] for part in parts)
     theirs = testset.sources.get((role, "keys"), frozenset())
@@ -161,7 +161,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Fingerprint of a configuration apart from its seeds, and these."""
+    """Return the hash of a configuration without its seeds, and the seeds."""
     if not config:
         return {"recipe_sha256": None, "seed": None, "optimised": []}
     plain = {name: config[name] for name in _PARTS if name in config}
@@ -177,7 +177,7 @@ def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _optimised(path: str) -> tuple[str, ...]:
-    """Metrics that a class of loss declares; none for what is no loss of this installation."""
+    """Return the metrics that a loss class declares; none if it is not a loss of this installation."""
     try:
         found = STRANGERS.find(path)
     except RasedError:
@@ -186,12 +186,12 @@ def _optimised(path: str) -> tuple[str, ...]:
 
 
 def _mapping(value: Any) -> dict[str, Any]:
-    """A part of a configuration of others; nothing where it is not a mapping."""
+    """Return a part of a configuration from outside; an empty mapping if it is not a mapping."""
     return value if isinstance(value, dict) else {}
 
 
 def class_paths(spec: Any) -> set[str]:
-    """All class paths of a part of a configuration."""
+    """Return all class paths in a part of a configuration."""
     if isinstance(spec, Mapping):
         own = {str(spec["class_path"])} if "class_path" in spec else set()
         return own.union(*map(class_paths, spec.values()))

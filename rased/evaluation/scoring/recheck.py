@@ -1,4 +1,4 @@
-"""Results computed again: some utterances of every system that is here, on a test set that is here."""
+"""Compute results again: enhance and score some utterances of every system that is available here."""
 
 import csv
 import tempfile
@@ -17,23 +17,23 @@ from rased.evaluation.testset import EvaluationSet, Item
 from rased.metrics import METRICS, Score
 
 TOLERANCE = 0.01
-"""By which a score may differ, in the unit of its metric: another processor rounds otherwise."""
+"""Largest allowed difference of a score, in the unit of its metric: other processors round differently."""
 
 RUNS = Path("runs")
 
 
 @dataclass(frozen=True)
 class Rechecked:
-    """What came of one result.
+    """Outcome of rechecking one result.
 
     Attributes:
-        system: its name.
-        testset: that of the test set.
+        system: name of the system.
+        testset: name of the test set.
         ids: utterances that were enhanced and scored again.
-        scores: how many scores were compared.
-        largest: difference among them.
-        problems: a sentence for each score that is off by more than TOLERANCE.
-        why_not: why nothing was computed; "" where something was.
+        scores: number of scores that were compared.
+        largest: largest difference.
+        problems: one sentence for each score that differs by more than TOLERANCE.
+        why_not: why nothing was computed; "" if something was.
     """
 
     system: str
@@ -49,7 +49,7 @@ class Rechecked:
         where = f"{self.system} on {self.testset}"
         if self.why_not:
             return f"{where}: not computed again: {self.why_not}"
-        off = f"{len(self.problems)} off" if self.problems else "none off"
+        off = f"{len(self.problems)} differ" if self.problems else "none differ"
         return (
             f"{where}: {self.scores} scores of {', '.join(self.ids)} computed again, {off} by more than "
             f"{TOLERANCE:g} (largest difference {self.largest:.5f})"
@@ -63,16 +63,16 @@ def recheck(
     count: int,
     random: np.random.Generator,
 ) -> list[Rechecked]:
-    """Enhance and score utterances of each result again, where its system and test set are here.
+    """Enhance and score utterances of each result again, if its system and test set are available here.
 
-    A system is here when zoo, classical methods or runs/ hold one of its name with the same weights and
-    settings; a metric is compared where its version is the same and what it needs is installed.
+    A system is available if the zoo, the classical methods or runs/ have one of its name with the same weights and
+    settings. A metric is compared if its version is the same and its requirements are installed.
 
     Args:
         rows: results.
-        testsets: the test sets that are here.
-        count: utterances of each.
-        random: draws them; whoever can foresee which ones they are can leave those true.
+        testsets: the available test sets.
+        count: number of utterances of each result.
+        random: chooses them; it should not be predictable, or a forger could keep just those scores true.
     """
     return [_recheck(row, testsets, count, random) for row in rows]
 
@@ -93,7 +93,7 @@ def _recheck(
     except RasedError as error:
         return Rechecked(row.name, name, why_not=str(error).rstrip("."))
     if here["sha256"] != row.system["sha256"]:
-        why = "what is here under its name has other weights, settings or code"
+        why = "the system of that name here has other weights, settings or code"
         return Rechecked(row.name, name, why_not=why)
     metrics = [
         metric
@@ -103,7 +103,9 @@ def _recheck(
     ]
     told = [utterance.id for utterance in row.utterances]
     if not metrics or not told:
-        return Rechecked(row.name, name, why_not="none of its metrics is here in its version")
+        return Rechecked(
+            row.name, name, why_not="none of its metrics is available here in the same version"
+        )
     drawn = random.choice(len(told), size=min(count, len(told)), replace=False)
     ids = {told[place] for place in drawn}
     with tempfile.TemporaryDirectory() as place:
@@ -115,12 +117,12 @@ def _recheck(
         for each in (row, again)
     ]
     if conduct[0] != conduct[1]:
-        return Rechecked(row.name, name, why_not="it was scored under another protocol")
+        return Rechecked(row.name, name, why_not="it was scored with another protocol")
     return _compared(row, again, metrics)
 
 
 def _part(testset: EvaluationSet, ids: set[str], folder: Path) -> Path:
-    """A plain test set of some of the utterances; links, no copies."""
+    """Create a plain test set of some of the utterances, with links instead of copies."""
     items = [item for item in testset.items if item.id in ids]
     for item in items:
         _link(item, folder)
@@ -154,7 +156,7 @@ def _compared(row: Result, again: Result, metrics: Sequence[str]) -> Rechecked:
             if difference > TOLERANCE:
                 problems.append(
                     f"{row.name} on {row.testset['name']}, {utterance.id}: {METRICS[metric].title} is "
-                    f"{_words(told)} in the result and {_words(found)} here"
+                    f"{_words(told)} in the result, but {_words(found)} here"
                 )
     return Rechecked(
         row.name,
@@ -167,7 +169,7 @@ def _compared(row: Result, again: Result, metrics: Sequence[str]) -> Rechecked:
 
 
 def _difference(told: Score, found: Score) -> float:
-    """Infinite where only one of them has a value."""
+    """Return the difference of two scores; infinite if only one of them has a value."""
     if told.value is None or found.value is None:
         return 0.0 if told.value is found.value else float("inf")
     return abs(told.value - found.value)

@@ -1,4 +1,4 @@
-"""System x test set x metrics -> results: in parallel processes, resumed where it was interrupted."""
+"""Run an evaluation: systems x test set x metrics, in parallel processes, resumed after an interruption."""
 
 import dataclasses
 import sys
@@ -37,12 +37,12 @@ _SAVE_EVERY = 15.0
 
 
 def metric_names(words: Sequence[str]) -> tuple[str, ...]:
-    """Names of metrics from names of metrics and of lists in configs/eval, and files; in order, once each.
+    """Resolve names of metrics, lists in configs/eval, and FILE.py:CLASS to metric names, without repetition.
 
-    Of `where_installed` in a list only what can be measured here is taken. FILE.py:CLASS joins METRICS.
+    From the part `where_installed` of a list, only installed metrics are used. FILE.py:CLASS is added to METRICS.
 
     Raises:
-        RasedError: a word that is neither, with the nearest; or a file without such a metric.
+        RasedError: an unknown name (the message suggests the nearest), or a file without such a metric.
     """
     lists = [name.partition("/")[2] for name in config_names() if name.startswith("eval/")]
     names: list[str] = []
@@ -56,7 +56,7 @@ def metric_names(words: Sequence[str]) -> tuple[str, ...]:
         elif word in METRICS:
             names.append(word)
         else:
-            raise RasedError(f"there is no metric '{word}'; {nearest(word, [*METRICS, *lists])}")
+            raise RasedError(f"unknown metric '{word}'; {nearest(word, [*METRICS, *lists])}")
     return tuple(dict.fromkeys(names))
 
 
@@ -73,41 +73,44 @@ def evaluate(
 ) -> list[Result]:
     """Score systems on a test set and write `<system>--<testset>.json` for each into `out`.
 
-    What an earlier call has finished is kept where system, test set and versions of the metrics
-    agree; an interrupted call continues with the next utterance. Progress goes to a terminal alone.
+    Finished scores of an earlier call are kept if system, test set and versions of the metrics
+    are the same; an interrupted call continues with the next utterance. Progress is shown only on a terminal.
 
     Args:
         systems: see `systems.resolve`.
         testset: see `testset.read_testset`.
         out: folder of the results.
-        metrics: names in METRICS and of lists in configs/eval, and FILE.py:CLASS for metrics of one's own.
-        jobs: processes, each with one thread.
-        save_audio: also write `out`/audio/<testset>/<system>/<id>.wav, 16 bits.
-        align: take a delay of the estimate out before it is measured (it is measured and kept in any
-            case); part of the protocol: rows with and without do not compare.
-        allow: packages besides rased whose classes the systems may name.
+        metrics: names in METRICS, names of lists in configs/eval, and FILE.py:CLASS for user-defined metrics.
+        jobs: number of processes, each with one thread.
+        save_audio: also write `out`/audio/<testset>/<system>/<id>.wav with 16 bits.
+        align: remove a delay of the estimate before measuring (the delay is measured and stored in any
+            case). This is part of the protocol: rows with and without it are not comparable.
+        allow: packages, besides rased, whose classes the systems may use.
 
     Raises:
-        RasedError: unknown system, metric or test set, or a place that cannot be written.
+        RasedError: unknown system, metric or test set, or the results cannot be written.
     """
     wanted = metric_names(metrics)
     if not wanted or not systems:
-        raise RasedError("nothing to evaluate: name at least one system and one metric.")
+        raise RasedError("nothing to evaluate: give at least one system and one metric.")
     if jobs < 1:
-        raise RasedError(f"{jobs} processes cannot evaluate: give 1 or more.")
+        raise RasedError(f"--jobs is {jobs}; give 1 or more.")
     given = read_testset(testset)
     found = [resolve(word, given, allow=allow) for word in dict.fromkeys(systems)]
     names = [system.name for system in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise RasedError(f"two systems are called '{twice}': rename one of the folders.")
+        raise RasedError(f"two systems have the name '{twice}': rename one of the folders.")
 
     folder = Path(out)
-    loaded.cache_clear()  # a run may have been trained on since
+    loaded.cache_clear()  # a run may have been trained further since the last call
     rows = [_begin(system, given, folder, wanted, align) for system in found]
     for row in rows:
         for sentence in (row.training or {}).get("overlap", ()):
-            print(f"rased: warning: {row.name} has seen this test: {sentence}.", file=sys.stderr)
+            print(
+                f"rased: warning: {row.name} was trained on data of this test set: {sentence}.",
+                file=sys.stderr,
+            )
     todo = [
         job
         for system, row in zip(found, rows, strict=True)
@@ -134,7 +137,8 @@ def evaluate(
             for name, megabytes in memory.megabytes().items():
                 if megabytes is None:
                     print(
-                        f"rased: warning: memory of {name} is not known: it died.", file=sys.stderr
+                        f"rased: warning: the memory of {name} is unknown: its process died.",
+                        file=sys.stderr,
                     )
                 by_name[name].cost["peak_memory_mb"] = megabytes
                 writer.tick(name)
@@ -144,7 +148,7 @@ def evaluate(
 def _begin(
     system: System, testset: EvaluationSet, folder: Path, metrics: tuple[str, ...], align: bool
 ) -> Result:
-    """The result so far: what an earlier call left, as far as it still holds."""
+    """Return the result to continue: that of an earlier call, as far as it is still valid."""
     fresh = Result(
         system=describe(system, testset),
         testset={
@@ -241,7 +245,7 @@ def _unweighed(row: Result) -> bool:
 
 
 def _resampler(sample_rates: Sequence[int]) -> str:
-    """What brought the files to the rate of scoring, and from which rates; "none" where all have it."""
+    """Describe how files were resampled to the scoring rate; "none" if all have it."""
     others = [str(rate) for rate in sample_rates if rate != SCORING_RATE]
     if not others:
         return "none"
@@ -251,7 +255,7 @@ def _resampler(sample_rates: Sequence[int]) -> str:
 
 
 class _Writer:
-    """Keeps results on disk: now and then, when a system is finished, and on the way out."""
+    """Saves results: regularly, when a system is finished, and on exit."""
 
     def __init__(self, rows: list[Result], testset: EvaluationSet, folder: Path) -> None:
         self._rows = {row.name: row for row in rows}
@@ -270,7 +274,7 @@ class _Writer:
         self._flush()
 
     def tick(self, name: str) -> None:
-        """Note that a row has grown."""
+        """Note that a row has new scores."""
         self._changed.add(name)
         if time.monotonic() - self._saved > _SAVE_EVERY:
             self._flush()

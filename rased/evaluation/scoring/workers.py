@@ -1,4 +1,4 @@
-"""Batches in several processes that take the next one when they are free; this one works too."""
+"""Run batches in several processes, each of which takes the next batch when it is free; this process works, too."""
 
 import os
 import signal
@@ -21,15 +21,15 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 def work(
     batches: Sequence[JobBatch], jobs: int, own: Sequence[OwnMetric] = ()
 ) -> Iterator[tuple[Job, Outcome]]:
-    """Outcomes as they come, from `jobs` processes with this one among them.
+    """Yield outcomes as they arrive, from `jobs` processes including this one.
 
     Args:
-        batches: what there is to do.
-        jobs: processes.
-        own: metrics out of files, which the other processes must know too.
+        batches: the work.
+        jobs: number of processes.
+        own: metrics from files, which the other processes must load, too.
 
     Raises:
-        RasedError: a process died, or what one of them raised.
+        RasedError: a process died, or raised an error.
     """
     with _Helpers(batches, min(jobs, len(batches)) - 1, own) as helpers:
         while (batch := helpers.take()) is not None:
@@ -42,7 +42,7 @@ def work(
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """All numerical libraries on one thread, here and in processes that are started."""
+    """Limit all numerical libraries to one thread, here and in processes that are started."""
     before = {name: os.environ.get(name) for name in _ONE_THREAD}
     threads = torch.get_num_threads()
     os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
@@ -50,7 +50,7 @@ def one_thread() -> Iterator[None]:
     try:
         with threadpool_limits(
             1, user_api="blas"
-        ):  # numpy's, which reads those names at its import
+        ):  # numpy reads these variables when it is imported
             yield
     finally:
         torch.set_num_threads(threads)
@@ -62,7 +62,7 @@ def one_thread() -> Iterator[None]:
 
 
 class _Helpers:
-    """Other processes at the same batches; who is free counts up and takes the next."""
+    """Other processes that work on the same batches; a shared counter gives each free process the next batch."""
 
     def __init__(self, batches: Sequence[JobBatch], count: int, own: Sequence[OwnMetric]) -> None:
         context = get_context("spawn")
@@ -88,15 +88,15 @@ class _Helpers:
 
     @property
     def busy(self) -> bool:
-        """Whether any of them may still say something."""
+        """Return whether any process may still send something."""
         return bool(self._processes)
 
     def take(self) -> JobBatch | None:
-        """The next batch that nobody has."""
+        """Take the next unassigned batch."""
         return _take(self._batches, self._taken)
 
     def outcomes(self, timeout: float | None) -> Iterator[tuple[Job, Outcome]]:
-        """What they have said; waits for something with None."""
+        """Yield the outcomes that have arrived; with None, wait for at least one."""
         while ready := wait(list(self._processes), timeout):
             for pipe in ready:
                 assert isinstance(pipe, Connection)
@@ -117,7 +117,7 @@ class _Helpers:
         process.join()
         if process.exitcode:
             raise RasedError(
-                "a process of the evaluation died (out of memory?): what was finished is kept; run "
+                "a process of the evaluation died (out of memory?): finished scores are kept; run "
                 "the same command again, with fewer --jobs."
             )
 
@@ -137,7 +137,7 @@ def _number(count: int, taken: Any) -> int | None:
 def _help(
     batches: Sequence[JobBatch], taken: Any, pipe: Connection, own: Sequence[OwnMetric]
 ) -> None:
-    """In a new process: one thread, and Ctrl-C is the parent's business."""
+    """Run in a new process: one thread, and Ctrl-C is handled by the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     try:

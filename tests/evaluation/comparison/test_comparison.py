@@ -76,7 +76,7 @@ def test_a_baseline_of_another_protocol_holds_nothing(noisy):
     other.protocol["resampler"] = "another"
     (board,) = boards([noisy, shifted(noisy, "a", stoi=0.1), other], baseline="other")
     assert {cell.verdict for row in board.rows for cell in row.cells.values()} == {""}
-    assert "other does not compare: nothing is held against it." in board.notes
+    assert "other is not comparable with the other rows, so there are no verdicts." in board.notes
 
 
 def test_who_fails_on_the_hard_ones_does_not_win(noisy):
@@ -93,7 +93,7 @@ def test_who_fails_on_the_hard_ones_does_not_win(noisy):
     assert (row.rank, row.cells["stoi"].best, row.cells["stoi"].verdict) == (None, False, "")
     assert sentences(board, "dropper") == [
         "STOI, SI-SDR: undefined: the estimate is silent (10 of 48 utterances), "
-        "where others have values: not comparable."
+        "but other rows have values: not comparable."
     ]
     assert row_of(board, "honest").rank == 1.0
     assert row_of(board, "honest").cells["stoi"].best
@@ -137,9 +137,7 @@ def test_who_lacks_what_most_have_says_so(noisy):
         del utterance.scores["stoi"]
     (board,) = boards([noisy, less, shifted(noisy, "a", stoi=0.01)])
     assert row_of(board, "less").rank is None
-    assert sentences(board, "less") == [
-        "not ranked: STOI of most rows compare, and of this one do not."
-    ]
+    assert sentences(board, "less") == ["not ranked: not comparable with most rows in STOI."]
     assert row_of(board, "less").cells["si-sdr"].best
 
 
@@ -170,7 +168,7 @@ def test_a_result_that_has_just_begun_is_incomplete(noisy):
     begun.utterances.clear()
     (board,) = boards([noisy, begun])
     (sentence,) = sentences(board, "begun")
-    assert sentence == "incomplete, 48 utterances to go: run the evaluation again."
+    assert sentence == "incomplete, 48 utterances are missing: run the evaluation again."
 
 
 def run_of(row, seed, manifest="a", **by):
@@ -228,10 +226,10 @@ def test_few_voices_are_said_to_be_few(noisy, speakers, said):
     (board,) = boards([said_by(noisy, speakers)])
     assert len(board.notes) == (said != "")
     assert all(
-        note.startswith(f"{said}nothing is claimed about other voices") for note in board.notes
+        note.startswith(f"{said}too few to generalise to other speakers") for note in board.notes
     )
     for utterance in noisy.utterances:
         utterance.facts["speaker"] = None
     assert boards([noisy])[0].notes == (
-        "The test set does not say who speaks: intervals and tests take its utterances as independent.",
+        "The test set has no speaker labels: intervals and tests treat its utterances as independent.",
     )

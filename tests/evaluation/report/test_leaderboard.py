@@ -58,9 +58,9 @@ def test_the_verdict_is_paired(rows):
 def test_few_voices_get_no_interval_and_a_note(rows):
     (board,) = boards(rows)
     (note,) = [note for note in board.notes if "voices" in note]
-    assert note.startswith("2 voices: nothing is claimed about other voices")
+    assert note.startswith("2 voices: too few to generalise to other speakers")
     text = printed(rows)
-    assert "nothing is claimed about other voices" in " ".join(text.split())
+    assert "too few to generalise to other speakers" in " ".join(text.split())
     assert "±" not in text.partition("± half")[0]
     (plain,) = as_plain(rows)
     for row in plain["rows"]:
@@ -173,8 +173,8 @@ def test_another_version_of_a_metric_is_marked_and_never_best(rows):
     assert not row.cells["stoi"].best
     assert row.rank is None
     assert sentences(board, "other") == [
-        "STOI by pystoi 0.3, other rows by pystoi 0.4.1: not comparable.",
-        "not ranked: STOI of most rows compare, and of this one do not.",
+        "STOI measured with pystoi 0.3, in other rows with pystoi 0.4.1: not comparable.",
+        "not ranked: not comparable with most rows in STOI.",
     ]
     assert next(row for row in board.rows if row.name == "log-mmse").rank is not None
     assert "[1] other: STOI by pystoi 0.3" in printed([*rows, other])
@@ -208,8 +208,8 @@ def test_missing_utterances_and_statuses_are_marked(rows):
     (board,) = boards([*rows, partial])
     row = next(row for row in board.rows if row.name == "partial")
     assert sentences(board, "partial") == [
-        "STOI: undefined: the target is silent (1 of 4 utterances), where others have values: not comparable.",
-        "incomplete, 2 utterances to go: run the evaluation again.",
+        "STOI: undefined: the target is silent (1 of 4 utterances), but other rows have values: not comparable.",
+        "incomplete, 2 utterances are missing: run the evaluation again.",
     ]
     assert not row.cells["stoi"].comparable
     assert row.cells["stoi"].count == 3
@@ -272,7 +272,7 @@ def test_plain_data_for_programs(rows):
     assert by_name["log-mmse"]["metrics"]["stoi"]["comparable"]
     assert by_name["log-mmse"]["metrics"]["stoi"]["verdict"] in ("", "better", "worse")
     (note,) = board["notes"]
-    assert note.startswith("2 voices: nothing is claimed about other voices")
+    assert note.startswith("2 voices: too few to generalise to other speakers")
 
 
 def test_saving_a_loaded_result_keeps_the_board(rows, tmp_path):

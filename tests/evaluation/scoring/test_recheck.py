@@ -50,10 +50,10 @@ def test_an_invented_score_is_found(scored, folder, tmp_path, capsys):
         (lambda row: row.system.update(name="gone"), "there is no checkpoint or method 'gone'"),
         (lambda row: row.system.update(sha256="0" * 64), "other weights, settings or code"),
         (lambda row: row.testset.update(list_sha256="0"), "is not among those of --on"),
-        (lambda row: row.protocol.update(resampler="other"), "under another protocol"),
+        (lambda row: row.protocol.update(resampler="other"), "with another protocol"),
         (
             lambda row: [m.update(version="0") for m in row.protocol["metrics"].values()],
-            "none of its metrics is here",
+            "none of its metrics is available here",
         ),
     ],
 )

@@ -148,7 +148,7 @@ def test_files_that_are_wrong_have_a_status(folder, tmp_path):
     statuses = {u.id: u.scores["si-sdr"].status for u in row.utterances}
     assert statuses["u0"].startswith("undefined: ")
     assert "u0.flac" in statuses["u0"]
-    assert "has 100 samples and its target 19200" in statuses["u1"]
+    assert "has 100 samples, but its target has 19200" in statuses["u1"]
     assert statuses["u2"] == "undefined: the estimate is silent"
     assert statuses["u3"] == statuses["u4"] == "ok"
 

@@ -1,4 +1,4 @@
-"""The leaderboard as a page: one folder, opens from disk, nothing is fetched from elsewhere."""
+"""Write leaderboards as an HTML page: one folder that opens offline and loads nothing from the network."""
 
 from rased.evaluation.report.site.page import write_page
 

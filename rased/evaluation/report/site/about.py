@@ -1,4 +1,4 @@
-"""All that a row rests on, as lines to read and to compare; and copies of the results themselves."""
+"""List everything that a row is based on, and copy the result files next to the page."""
 
 import json
 import re
@@ -39,11 +39,11 @@ _VERBATIM = ("Configuration", "Versions of metrics")
 
 @dataclass(frozen=True)
 class Line:
-    """One thing known of a row.
+    """One fact about a row.
 
     Attributes:
         name: what it is.
-        value: ready to show.
+        value: formatted value.
     """
 
     name: str
@@ -51,18 +51,18 @@ class Line:
 
     @property
     def is_hash(self) -> bool:
-        """Whether the value is a hash."""
+        """Return whether the value is a hash."""
         return _HASH.fullmatch(self.value) is not None
 
 
 @dataclass(frozen=True)
 class Copy:
-    """A result beside the page.
+    """A copy of a result file.
 
     Attributes:
-        name: of the file.
-        link: relative to the page.
-        sha256: of its content.
+        name: name of the file.
+        link: path relative to the page.
+        sha256: SHA-256 of its content.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Copy:
 
 
 def sections(row: Row) -> list[tuple[str, list[Line]]]:
-    """What a row rests on, by section; of a recipe with several seeds, what the first rests on."""
+    """Return what a row is based on, by section; with several seeds, for the first one."""
     result = row.result
     system = {name: value for name, value in result.system.items() if row.kind or value is not None}
     if system.get("causal") is False and system["latency"] is None:
@@ -102,7 +102,7 @@ def sections(row: Row) -> list[tuple[str, list[Line]]]:
 
 
 def copy_results(row: Row, rows: Sequence[Result], folder: Path) -> list[Copy]:
-    """Write the results of a row (one a seed) below folder/results; the content, and its hash, stay."""
+    """Copy the results of a row (one per seed) to folder/results; content and hash stay the same."""
     copies = []
     members = [r for r in rows if r.testset == row.result.testset and r.name in row.members]
     for result in members:
@@ -115,7 +115,7 @@ def copy_results(row: Row, rows: Sequence[Result], folder: Path) -> list[Copy]:
 
 
 def _flat(content: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Leaves with their dotted names; a list of plain values is a leaf."""
+    """Yield leaves with their dotted names; a list of plain values counts as a leaf."""
     if isinstance(content, Mapping) and content:
         for name, value in content.items():
             yield from _flat(value, f"{path}.{name}" if path else str(name))
@@ -131,7 +131,7 @@ def _line(section: str, name: str, value: Any) -> Line:
         return Line(name, json.dumps(value) if value is None else str(value))
     own = name.removeprefix("stated.")
     title = _NAMES.get(own, own.replace("_", " ").replace(".", ", "))
-    title += ", as its submitter states" if own != name else ""
+    title += ", as stated by the submitter" if own != name else ""
     unit = _UNITS.get(name, "") if isinstance(value, int | float) else ""
     return Line(title, f"{_shown(value)} {unit}".rstrip())
 

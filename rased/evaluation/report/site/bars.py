@@ -1,4 +1,4 @@
-"""Means with intervals, as bars drawn in the page itself."""
+"""Bar charts of means with intervals, drawn as SVG in the page."""
 
 from dataclasses import dataclass
 
@@ -11,17 +11,17 @@ _LINE, _TOP, _LABEL, _WIDTH, _VALUE = 26, 10, 132, 400, 44
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar of a chart, in the units of its drawing.
+    """One bar of a chart, in units of the drawing.
 
     Attributes:
-        name: of the system.
+        name: name of the system.
         kind: "noisy", or "" for a system.
         top: y of its upper edge.
         end: x of the mean.
         low: x of the lower end of the interval.
-        high: x of its upper end.
-        label: the mean, ready to show.
-        tip: mean and interval in words.
+        high: x of the upper end.
+        label: formatted mean.
+        tip: mean and interval as text.
     """
 
     name: str
@@ -36,14 +36,14 @@ class Bar:
 
 @dataclass(frozen=True)
 class Chart:
-    """All systems (the target is in the table alone) in one metric.
+    """All systems in one metric (the target appears only in the table).
 
     Attributes:
         title: name and unit of the metric.
-        bars: from top to bottom as in the table.
-        height: of the drawing.
+        bars: top to bottom, in the order of the table.
+        height: height of the drawing.
         zero: x where bars begin.
-        noisy: x of the noisy input's mean; None where there is none.
+        noisy: x of the noisy input's mean; None if there is none.
     """
 
     title: str
@@ -54,7 +54,7 @@ class Chart:
 
 
 def chart(board: Board, metric: str) -> Chart:
-    """The bars of one metric; rows that do not compare are left out."""
+    """Return the bars of one metric, without rows that are not comparable."""
     drawn = [
         (row, cell.interval)
         for row in board.rows

@@ -1,4 +1,4 @@
-"""Which metrics of a board are looked at first."""
+"""Choose the metrics of a board that are shown first."""
 
 from collections.abc import Sequence
 
@@ -16,19 +16,19 @@ LEADING = (
     "wer",
     "dwer",
 )
-"""One or two of each kind; the others say much the same again."""
+"""One or two metrics of each kind; the others are strongly correlated with these."""
 
 _FEW = 7
 
 
 def at_first(metrics: Sequence[str]) -> list[str]:
-    """Metrics to show before anyone asks for more: all of a few, else the leading ones."""
+    """Return the metrics that are shown first: all if there are few, else the leading ones."""
     leading = [metric for metric in metrics if metric in LEADING]
     return leading if leading and len(metrics) > _FEW else list(metrics)
 
 
 def padded(value: int | float, metric: str) -> str:
-    """A figure that others published: its own digits, blanks as wide for those it lacks.
+    """Format a published score with its own digits, padded with blanks as wide as the missing digits.
 
     >>> padded(2.9, "pesq-wb").replace(chr(0x2007), "_"), padded(0.9347, "stoi")
     ('2.9_', '0.935')

@@ -1,4 +1,4 @@
-"""What systems cost: columns of the table and axes of the figure, from what results have."""
+"""Costs of systems: columns of the table and axes of the figure."""
 
 import math
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ class Cost:
     """One kind of cost; less is better.
 
     Attributes:
-        heading: of a column.
-        unit: beside it.
-        title: of an axis; "" for what is no axis.
-        letters: whether K, M or G follow the number.
+        heading: heading of the column.
+        unit: unit.
+        title: title of the axis; "" if it is not used as an axis.
+        letters: the number is shown with K, M or G.
     """
 
     heading: str
@@ -34,7 +34,7 @@ COSTS = {
 
 
 def costs_of(row: Row) -> dict[str, int | float | None]:
-    """By name; None where nobody knows, infinite latency for what needs the whole file."""
+    """Return the costs by name; None if unknown, infinite latency for a system that needs the whole file."""
     system, cost = row.result.system, row.result.cost
     if system["parameters"] is None:
         return dict.fromkeys(COSTS)
@@ -49,7 +49,7 @@ def costs_of(row: Row) -> dict[str, int | float | None]:
 
 
 def stated_of(row: Row) -> dict[str, int | float | None]:
-    """Costs that the submitter of enhanced files states, by name; no figure is drawn from them."""
+    """Return the costs that the submitter of enhanced files states, by name; figures do not use them."""
     stated = row.result.stated
     told = {name: stated.get(name) for name in ("parameters", "macs_per_second")}
     if stated:
@@ -58,20 +58,20 @@ def stated_of(row: Row) -> dict[str, int | float | None]:
 
 
 def latency_parts(row: Row) -> str:
-    """Window and look-ahead, and the hop, in ms; "" where there is no latency to tell."""
+    """Return window and look-ahead, and the hop, in ms; "" if the latency is unknown."""
     return latency_of(row.result).parts
 
 
 def columns(board: Board) -> list[str]:
-    """Costs that any system has, or is stated to have."""
+    """Return the costs that any system has or states."""
     priced = [costs_of(row) | stated_of(row) for row in board.rows]
     return [name for name in COSTS if any(own[name] for own in priced)]
 
 
 def axes(board: Board) -> dict[str, str]:
-    """Costs to draw against, with their titles: those first that most systems have.
+    """Return the costs to plot against, with their titles; those that most systems have come first.
 
-    Classical methods have neither parameters nor counted MACs, only time (and memory).
+    Classical methods have neither parameters nor counted MACs, only time and memory.
     """
     priced = [costs_of(row) for row in board.rows]
     having = {name: sum(bool(own[name]) for own in priced) for name in COSTS if COSTS[name].title}
@@ -80,7 +80,7 @@ def axes(board: Board) -> dict[str, str]:
 
 
 def shown(name: str, value: int | float | None) -> tuple[str, str]:
-    """A cost for a reader: the number, and the letter behind it.
+    """Format a cost: the number, and the letter after it.
 
     >>> shown("parameters", 1_050_000), shown("latency", 48.0), shown("latency", math.inf)
     (('1.05', 'M'), ('48', ''), ('all', ''))

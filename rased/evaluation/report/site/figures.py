@@ -1,4 +1,4 @@
-"""What the page's figures are drawn from: scores of every utterance, means, costs, conditions, as plain data."""
+"""Data of the page's figures as plain values: scores of every utterance, means, costs, conditions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +23,7 @@ _FACTS = {
 
 
 def figure_data(board: Board, published: Sequence[Published]) -> dict[str, Any]:
-    """A board as figures need it; `values` are in the order of `ids`, null where there is none."""
+    """Return the data of a board; `values` are in the order of `ids`, null for a missing value."""
     ids = sorted({u.id for row in board.rows for u in row.result.utterances})
     return {
         "baseline": board.baseline,
@@ -45,7 +45,7 @@ def figure_data(board: Board, published: Sequence[Published]) -> dict[str, Any]:
 
 
 def facts_known(board: Board) -> dict[str, str]:
-    """Facts in which the utterances of the test set differ, with their headings."""
+    """Return the facts in which the utterances of the test set differ, with their headings."""
     facts = [utterance.facts for row in board.rows for utterance in row.result.utterances]
     return {
         name: title for name, title in _FACTS.items() if len({of.get(name) for of in facts}) > 1

@@ -1,4 +1,4 @@
-"""Utterances to listen to: which, with whose audio, and what a listener may want to know."""
+"""Choose utterances to listen to, and collect their audio, spectrograms and scores."""
 
 import shutil
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ class Track:
     """One system's version of an utterance.
 
     Attributes:
-        name: of the system.
+        name: name of the system.
         sound: path of the audio, relative to the page.
         picture: path of its spectrogram, relative to the page.
-        scores: what a listener may want beside it, ready to show.
+        scores: scores to show with it, formatted.
     """
 
     name: str
@@ -39,9 +39,9 @@ class Example:
 
     Attributes:
         id: its name in the test set.
-        facts: what the test set knows of it, ready to show.
+        facts: its facts, formatted.
         seconds: length.
-        tracks: noisy first, then the systems as in the table, the target last.
+        tracks: noisy first, then the systems in the order of the table, the target last.
     """
 
     id: str
@@ -50,18 +50,18 @@ class Example:
     tracks: list[Track]
 
     def place(self, system: str) -> int | None:
-        """Which track is the system's; None where it has none."""
+        """Return the index of a system's track; None if it has none."""
         return next((n for n, track in enumerate(self.tracks) if track.name == system), None)
 
 
 def listen_to(board: Board, source: Path, folder: Path, count: int) -> list[Example]:
-    """`count` utterances in equal steps from the hardest to the easiest, then as many that went worst.
+    """Choose `count` utterances at equal steps from the hardest to the easiest, then as many of the worst.
 
     Args:
-        board: of a test set.
-        source: <testset>/<system>/<id>.wav below it.
-        folder: of the page; audio is copied there, pictures are drawn there.
-        count: as said; fewer where fewer have audio of every system that has any.
+        board: board of a test set.
+        source: folder with <testset>/<system>/<id>.wav.
+        folder: folder of the page; audio is copied and pictures are drawn there.
+        count: number of utterances; fewer if fewer have audio of every system that has any.
     """
     home = source / board.testset["name"]
     sounds = {
@@ -89,7 +89,7 @@ def listen_to(board: Board, source: Path, folder: Path, count: int) -> list[Exam
 
 
 def facts_of(utterance: Utterance) -> list[str]:
-    """What the test set knows of an utterance, ready to show."""
+    """Return the facts of an utterance, formatted."""
     facts = utterance.facts
     parts: list[Any] = [facts.get("condition")]
     if facts.get("snr_db") is not None:
@@ -101,7 +101,7 @@ def facts_of(utterance: Utterance) -> list[str]:
 
 
 def _went_worst(board: Board) -> list[str]:
-    """Utterances by the first metric: the worst of each system, then the second of each, ..."""
+    """Return utterances by the first metric: the worst of each system, then the second worst of each, ..."""
     found: dict[str, list[str]] = {}
     for bad in worst(board, board.metrics[0], WORST):
         found.setdefault(bad.system, []).append(bad.utterance.id)
@@ -140,7 +140,7 @@ def _tracks(
 
 
 def _shown(utterance: Utterance, row: Row, board: Board) -> list[str]:
-    """A few scores of one utterance: the first of each unit."""
+    """Return a few scores of one utterance: the first metric of each unit."""
     if row.result.system["kind"] == "target":
         return []
     shown: dict[str, str] = {}
@@ -153,7 +153,7 @@ def _shown(utterance: Utterance, row: Row, board: Board) -> list[str]:
 
 
 def _inside(path: Path, folder: Path, testset: str, system: str) -> str:
-    """The audio relative to the page; copied beside it where it lies elsewhere."""
+    """Return the path of the audio relative to the page; copy the audio there if it is elsewhere."""
     if path.resolve().is_relative_to(folder.resolve()):
         return path.resolve().relative_to(folder.resolve()).as_posix()
     copy = folder / "audio" / testset / system / path.name

@@ -1,4 +1,4 @@
-"""What a page opens with: one utterance before and after, where one hears it, and what was trained."""
+"""Start a page with one utterance before and after enhancement, and a sentence on the training."""
 
 import shutil
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from rased.metrics import METRICS
 FOLDER = "opening"
 BEFORE, TARGET = "noisy", "target"
 _HEARD = ("dnsmos-ovrl", "pesq-wb", "si-sdr", "stoi")
-"""Metrics that tell where a difference is heard, the first that was measured decides."""
+"""Metrics that choose the utterance; the first one that was measured is used."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,11 @@ class Opening:
     """One utterance to hear before and after.
 
     Attributes:
-        system: that made it.
+        system: system that enhanced it.
         story: what was trained, in a sentence.
-        utterance: its id.
-        sounds: (caption, path of the audio below the page), in the order to be heard.
-        gain: what the metric says of it; "" where none was measured.
+        utterance: id of the utterance.
+        sounds: (caption, path of the audio relative to the page), in playing order.
+        gain: change of the metric, as text; "" if none was measured.
     """
 
     system: str
@@ -36,14 +36,14 @@ class Opening:
 def opening(
     rows: Sequence[Result], system: str, story: str, *, source: Path, folder: Path
 ) -> Opening | None:
-    """Find the utterance that a system improves most, and put its audio beside the page; None without audio.
+    """Find the utterance that a system improves most, and copy its audio to the page; None without audio.
 
     Args:
-        rows: results, with those of `system` and of the noisy input on one test set.
+        rows: results, including those of `system` and of the noisy input on one test set.
         system: name of the system.
         story: what was trained, in a sentence.
-        source: <testset>/<system>/<id>.wav below it.
-        folder: of the page.
+        source: folder with <testset>/<system>/<id>.wav.
+        folder: folder of the page.
     """
     own = next((row for row in rows if row.name == system), None)
     if own is None:
@@ -65,7 +65,7 @@ def opening(
 
 
 def _most_improved(before: Result, own: Result, heard: set[str]) -> tuple[str, str]:
-    """The utterance with the largest gain in the first metric of `_HEARD` that both have, and that gain in words."""
+    """Return the utterance with the largest gain in the first common metric of `_HEARD`, and the gain as text."""
     for metric in _HEARD:
         values, noisy = own.values(metric), before.values(metric)
         both = values.keys() & noisy.keys() & heard

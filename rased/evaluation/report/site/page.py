@@ -1,4 +1,4 @@
-"""The folder of the page: index.html, what it needs, audio and pictures."""
+"""Write the folder of the page: index.html, assets, audio and pictures."""
 
 import json
 import shutil
@@ -48,15 +48,15 @@ def write_page(
 
     Args:
         rows: results of any number of systems and test sets.
-        folder: of the page; made where missing.
-        audio_folder: what `evaluate(..., save_audio=True)` wrote: <testset>/<system>/<id>.wav;
-            FOLDER/audio where None. Without it there is nothing to listen to.
-        examples: utterances to listen to, for each test set; up to as many again that went worst.
-        baseline: system that the others are held against.
-        trained: a system and a sentence on what was trained: the page opens with it, before and after.
+        folder: folder of the page; created if missing.
+        audio_folder: folder with <testset>/<system>/<id>.wav, as `evaluate(..., save_audio=True)` writes them;
+            None: FOLDER/audio. Without audio, there is nothing to listen to.
+        examples: number of utterances to listen to, for each test set; up to as many again of the worst.
+        baseline: system that the others are compared with.
+        trained: a system and a sentence on what was trained; the page then starts with it, before and after.
 
     Raises:
-        RasedError: no results, or a place that cannot be written.
+        RasedError: no results, or the page cannot be written.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
@@ -117,7 +117,7 @@ def write_page(
 
 
 def _part(board: Board, anchor: str, published: list[Published]) -> dict[str, Any]:
-    """What the template needs of a board, examples and copies of results aside."""
+    """Return what the template needs of a board, without examples and copies of results."""
     return {
         "board": board,
         "anchor": anchor,
@@ -137,7 +137,7 @@ def _part(board: Board, anchor: str, published: list[Published]) -> dict[str, An
 
 
 def _lost(board: Board) -> list[Bad]:
-    """The worst utterances of each system; with a baseline those alone that lost something, or have no value."""
+    """Return the worst utterances of each system; with a baseline, only those with a loss or without a value."""
     if not board.metrics:
         return []
     metric = board.metrics[0]
@@ -154,13 +154,13 @@ def _lost(board: Board) -> list[Bad]:
 
 
 def _pair(board: Board) -> list[str]:
-    """The two rows to compare first: the best systems; nothing where there is only one row."""
+    """Return the two rows to compare first: the best systems; nothing if there is only one row."""
     ordered = sorted(board.rows, key=lambda row: not row.kind)
     return [row.name for row in ordered[:2]] if len(ordered) > 1 else []
 
 
 def _tags(row: Published) -> str:
-    """Letters of TAGS that say who tells a published figure."""
+    """Return the letters of TAGS for the source of a published score."""
     return "".join(letter for letter, words in TAGS.items() if words in row.told_by)
 
 
@@ -185,7 +185,7 @@ def _protocol(board: Board) -> list[tuple[str, str]]:
         ("Resampler", common(lambda row: row.protocol["resampler"])),
         ("Alignment", common(lambda row: row.protocol["alignment"])),
         *((METRICS[name].title, _common(own)) for name, own in versions.items()),
-        ("Intervals", f"95 %, cluster-robust t; they speak of: {', '.join(methods)}"),
+        ("Intervals", f"95 %, cluster-robust t; they refer to: {', '.join(methods)}"),
         (
             "Measured on",
             common(lambda row: f"{row.environment['processor']}, {row.environment['cores']} cores"),
@@ -195,7 +195,7 @@ def _protocol(board: Board) -> list[tuple[str, str]]:
 
 
 def _common(values: Mapping[str, str]) -> str:
-    """The value that most rows have, and each other one with the rows that have it."""
+    """Return the value that most rows have, and each other value with its rows."""
     texts = list(values.values())
     usual = max(dict.fromkeys(texts), key=texts.count)
     others = [

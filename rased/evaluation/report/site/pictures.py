@@ -1,4 +1,4 @@
-"""Spectrograms as small PNG files."""
+"""Draw spectrograms as small PNG files."""
 
 from pathlib import Path
 
@@ -12,20 +12,20 @@ from rased.signal.stft import STFT
 
 RANGE_DB = 70.0
 SAMPLE_RATE = 16_000
-"""Of what is drawn: pictures end at half of it."""
+"""Sample rate of the drawn audio: pictures end at half of it."""
 
 _SPECTROGRAM = STFT(n_fft=512, hop_length=128, win_length=512, window="hann")
 
 
 def level_db(path: Path) -> Float[np.ndarray, "freq frames"]:
-    """Power of the first channel in dB."""
+    """Return the power of the first channel in dB."""
     samples, _ = audio.read(path, sample_rate=SAMPLE_RATE)
     power = _SPECTROGRAM.analysis(torch.from_numpy(samples[:1]))[0].abs().square()
     return (10 * power.clamp_min(1e-10).log10()).numpy()
 
 
 def draw(level: Float[np.ndarray, "freq frames"], path: Path) -> None:
-    """A picture with low frequencies at the bottom, from -RANGE_DB to 0 dB."""
+    """Draw a picture with low frequencies at the bottom, from -RANGE_DB to 0 dB."""
     from matplotlib import colormaps
     from PIL import Image
 

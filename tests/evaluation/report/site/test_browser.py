@@ -140,7 +140,7 @@ def test_published_rows_show_when_asked_and_join_the_scatter_but_not_the_front(o
     )
     after = traces(figure)
     assert after["front"] == before["front"]
-    assert "own protocol" in figure.locator(".legend").text_content()
+    assert "other protocols" in figure.locator(".legend").text_content()
     # Rows sort among themselves, below ours.
     second.locator("thead th").nth(2).locator("button").click()
     names = second.locator("table.scores tbody tr").evaluate_all(
@@ -211,7 +211,7 @@ def test_the_heat_map_shows_the_means_of_the_tables(opened, tiny):
     groups = by_condition(ours, "stoi", "snr_db")
     means = [[group.means[name].mean for group in groups] for name in names]
     assert np.allclose(found["z"], means, atol=1e-4)
-    assert "does not compare: late" in figure.locator(".legend").text_content()
+    assert "not comparable: late" in figure.locator(".legend").text_content()
     figure.locator("[name=show]").select_option("change")
     plot = figure.locator(".plot").element_handle()
     opened.wait_for_function("plot => plot.data[0].zmid === 0", arg=plot)
@@ -355,7 +355,7 @@ def test_two_rows_are_compared_by_what_differs(opened):
     assert "SI-SDR" not in names
     assert "sample rate" not in names
     compare.locator("[name=b]").select_option(label="heavy")
-    assert compare.locator("output").text_content() == "Nothing differs."
+    assert compare.locator("output").text_content() == "There are no differences."
 
 
 def test_columns_are_chosen_for_table_and_charts(opened):

@@ -1,6 +1,6 @@
 "use strict";
 
-// What a row rests on: a dialog each, opened by its name; and a table of what differs between two of them.
+// Details of a row in a dialog, opened by its name; and a table of the differences between two rows.
 const factsOf = (dialog) =>
   new Map(
     [...dialog.querySelectorAll("dl")].map((list) => [
@@ -38,7 +38,7 @@ function tell(root) {
     table.append(title, ...rows);
   }
   table.hidden = !different;
-  root.querySelector("output").value = different ? `${different} differ, ${equal} are equal.` : "Nothing differs.";
+  root.querySelector("output").value = different ? `${different} values differ, ${equal} are equal.` : "There are no differences.";
 }
 
 for (const root of document.querySelectorAll("details.compare")) {
@@ -52,7 +52,7 @@ for (const button of document.querySelectorAll("button.about")) {
 
 for (const dialog of document.querySelectorAll("dialog.about")) {
   dialog.querySelector(".close").addEventListener("click", () => dialog.close());
-  // A press beside it closes it too.
+  // A press outside the dialog closes it, too.
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog) dialog.close();
   });

@@ -1,6 +1,6 @@
 "use strict";
 
-// Figures: drawn by Plotly from DATA (data.js); both are loaded when the first figure comes near.
+// Figures: drawn by Plotly from DATA (data.js); both are loaded when the first figure is about to become visible.
 const WIDE = 600;
 const ON_AN_AXIS = innerWidth > WIDE ? 20 : 12;
 
@@ -8,7 +8,7 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 const titled = (metric) => metric.title + (metric.unit ? ` (${metric.unit})` : "");
 const isReference = (system) => system.kind === "noisy" || system.kind === "target";
 const better = (metric) => `${metric.higher ? "Higher" : "Lower"} is better.`;
-// Names of systems are the user's; Plotly reads some of HTML in its texts.
+// Names of systems come from users, and Plotly interprets some HTML in its texts: escape them.
 const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 const short = (name) => plain(name.length > ON_AN_AXIS ? `${name.slice(0, ON_AN_AXIS - 1)}…` : name);
 const label = ({ name, grave }) => short(name) + (grave ? " †" : "");
@@ -16,12 +16,12 @@ const noted = (systems) => (systems.some((system) => system.grave) ? " † Marke
 const SOME = 6;
 const listed = (names) => names.slice(0, SOME).join(", ") + (names.length > SOME ? ` and ${names.length - SOME} more` : "");
 
-// Systems with scores that compare; and a sentence on those without.
+// Systems with comparable scores; and a sentence about the others.
 function comparable(data, metric, shown) {
   const scored = data.systems.filter((system) => shown.measured.has(system.name) && system.means[metric] && system.kind !== "target");
   const systems = scored.filter((system) => system.means[metric].comparable);
   const apart = scored.filter((system) => !systems.includes(system)).map((system) => system.name);
-  return { systems, apart: apart.length ? ` Left out, does not compare: ${listed(apart)}.` : "" };
+  return { systems, apart: apart.length ? ` Left out, not comparable: ${listed(apart)}.` : "" };
 }
 
 function layout(own) {
@@ -40,7 +40,7 @@ function layout(own) {
   };
 }
 
-// Points that no other beats at the same cost or less.
+// The Pareto front: points for which no other is better at the same or a lower cost.
 function paretoFront(points, higher) {
   const sign = higher ? 1 : -1;
   const front = [];
@@ -59,7 +59,7 @@ function brief(value) {
   return String(Number(value.toPrecision(3)));
 }
 
-// Ticks of a logarithmic axis from low to high: 1, 2 and 5 of each decade where there is room for them, else decades.
+// Ticks of a logarithmic axis from low to high: 1, 2 and 5 in each decade if there is room, else decades only.
 function logTicks(low, high, most) {
   const decades = [];
   for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1) decades.push(Number(`1e${power}`));
@@ -70,9 +70,9 @@ function logTicks(low, high, most) {
   return plain.filter((_, place) => place % Math.ceil(plain.length / most) === 0);
 }
 
-// Where names stand beside their points, in the order given: none may cover another, a point, a whisker or the
-// front, or leave the area. Spots: {x, y, low, high, wide} in pixels, y down; front: boxes. What finds no room
-// has no place.
+// Positions of the labels next to their points, in the given order. A label may not cover another label, a point,
+// a whisker or the front, or leave the area. Spots: {x, y, low, high, wide} in pixels, y down; front: boxes. A label
+// without room gets no position.
 function placeNames(spots, order, front, area) {
   const [gap, tall] = [9, 15];
   const taken = [...front, ...spots.flatMap(({ x, y, low, high }) => [[x - 6, y - 6, x + 6, y + 6], [x - 2, high, x + 2, low]])];
@@ -106,7 +106,7 @@ function scatter(data, { metric, cost }, shown, width) {
     .map((system) => ({ ...system, cost: system.costs[cost], ...system.means[metric] }));
   const others = data.published
     .filter((row) => shown.published.has(row.name) && row[cost] > 0 && row.scores[metric] !== undefined)
-    .map((row) => ({ name: row.name, cost: row[cost], mean: row.scores[metric], chips: ["published by others"] }));
+    .map((row) => ({ name: row.name, cost: row[cost], mean: row.scores[metric], chips: ["published score"] }));
   const fair = points.filter((point) => point.comparable);
   const front = paretoFront(fair, about.higher);
   const noisy = all.find((system) => system.kind === "noisy")?.means[metric].mean;
@@ -174,12 +174,12 @@ function scatter(data, { metric, cost }, shown, width) {
     marks(fair, { name: "systems", marker: { size: 10, color: fair.map((p) => colour(front.includes(p) ? "accent" : "bar-plain")) }, error_y: intervals(fair) }),
   ];
   const without = all.filter((system) => !isReference(system) && !(system.costs[cost] > 0)).map((system) => system.name);
-  const notes = [`${better(about)} The line is the Pareto front (${front.length} of ${fair.length}): nothing measured here is as good for less.`];
-  if (noisy !== undefined) notes.push("Dotted: the noisy input.");
-  if (places.size < points.length) notes.push("A name that has no room shows when its point is touched.");
-  if (apart.length) notes.push("Crosses do not compare with the others and take no part in the front.");
-  if (others.length) notes.push("Diamonds were published by others, under their own protocol, and take no part in the front.");
-  if (without.length) notes.push(`Not on this axis, without such a cost: ${listed(without)}.`);
+  const notes = [`${better(about)} The line is the Pareto front (${front.length} of ${fair.length}): no system measured here is as good at a lower cost.`];
+  if (noisy !== undefined) notes.push("Dotted line: the noisy input.");
+  if (places.size < points.length) notes.push("Point at a system to see a name that did not fit.");
+  if (apart.length) notes.push("Crosses are not comparable and are not part of the front.");
+  if (others.length) notes.push("Diamonds are published scores, measured with other protocols, and are not part of the front.");
+  if (without.length) notes.push(`Not shown, because this cost is unknown or does not apply: ${listed(without)}.`);
   return {
     traces,
     height,
@@ -218,7 +218,7 @@ function distribution(data, { metric, shape }, shown) {
   return {
     traces,
     height: 60 + 40 * systems.length,
-    note: `${better(about)} ${shape === "box" ? "Box: quartiles and median; dashed: mean; points: utterances beyond 1.5 times the box." : "Width: how many utterances; line: mean."}${apart}${noted(systems)}`,
+    note: `${better(about)} ${shape === "box" ? "Box: quartiles and median; dashed: mean; points: utterances farther than 1.5 box lengths from the box." : "Width: share of utterances; line: mean."}${apart}${noted(systems)}`,
     words: `${titled(about)} of all utterances: ${systems.map((system) => `${system.name} ${system.means[metric]?.mean.toFixed(about.digits) ?? "none"}`).join(", ")}`,
     layout: {
       xaxis: { title: { text: titled(about) } },
@@ -275,7 +275,7 @@ function heatmap(data, { metric, fact, show }, shown, width) {
     ],
     height: 90 + 34 * systems.length,
     width: columns,
-    note: `${better(about)} ${change ? `Change against ${data.baseline}, utterance by utterance; blue is better, red worse.` : "The stronger the colour, the better."} n: utterances.${apart}${noted(systems)}`,
+    note: `${better(about)} ${change ? `Mean difference from ${data.baseline} over the same utterances; blue is better, red is worse.` : "A stronger colour is better."} n: number of utterances.${apart}${noted(systems)}`,
     words: `${titled(about)} by condition, ${groups.join(", ")}: ${systems.map((system, number) => `${system.name} ${z[number].map((value) => value?.toFixed(digits) ?? "none").join(", ")}`).join("; ")}`,
     layout: {
       xaxis: { tickvals: groups.map((_, group) => group), ticktext: labels, side: "top", showgrid: false, zeroline: false },

@@ -1,6 +1,6 @@
 "use strict";
 
-// Utterances to listen to, one at a time; and a blind test between two versions of it.
+// Utterances to listen to, one at a time; and a blind ABX test between two versions of an utterance.
 const SEEK = 0.5;
 
 class BlindTest {
@@ -17,7 +17,7 @@ class BlindTest {
     for (const button of this.guesses) button.addEventListener("click", () => this.answer(button.dataset.letter));
     this.form.addEventListener("input", () => {
       this.right = this.answers = 0;
-      this.output.value = "A new pair: counting starts again.";
+      this.output.value = "A new pair: the count starts again.";
       this.end();
     });
     root.addEventListener("toggle", () => this.end());
@@ -49,7 +49,7 @@ class BlindTest {
     this.right += right;
     this.answers += 1;
     const [n, k] = [this.answers, this.right];
-    // At least k right of n by guessing.
+    // Probability of at least k right answers in n by guessing.
     let [chance, choose] = [0, 1];
     for (let hits = n; hits >= k; hits -= 1) {
       chance += choose / 2 ** n;
@@ -57,11 +57,11 @@ class BlindTest {
     }
     this.output.value =
       `${right ? "Right" : "Wrong"}: X was ${this.x.toUpperCase()}. ` +
-      `${k} of ${n} right; guessing does as well with probability ${chance.toFixed(2)}. X is drawn anew.`;
+      `${k} of ${n} right; guessing is at least as good with probability ${chance.toFixed(2)}. X is chosen again.`;
     this.end();
   }
 
-  // Back to open listening, with a new X.
+  // Return to open listening, with a new X.
   end() {
     this.press("");
     if (this.listen.player.playing) this.listen.player.stop();
@@ -104,7 +104,7 @@ class Listen {
   get player() { return this.players[this.current]; }
   get secret() { return this.player.stage.classList.contains("secret"); }
 
-  // An open choice; it ends a blind trial, whose X would show otherwise.
+  // Choose a version openly. This ends a blind trial, because it could reveal X.
   choose(number, play = this.player.playing) {
     if (this.secret) this.blind.end();
     this.player.choose(number, { play });

@@ -1,6 +1,6 @@
 "use strict";
 
-// A player: the versions of one utterance. One sounds at a time; choosing another goes on from the same place.
+// A player for the versions of one utterance. One plays at a time; switching keeps the position.
 let sounding = null;
 
 class Player {
@@ -63,7 +63,7 @@ class Player {
     else this.start();
   }
 
-  // A blind choice (`secret`: what to call it) shows neither which version it is nor its picture.
+  // A blind choice (`secret` is its label) shows neither the name of the version nor its spectrogram.
   choose(number, { play = this.playing, secret = "" } = {}) {
     if (this.playing) {
       this.position = this.sound.currentTime;

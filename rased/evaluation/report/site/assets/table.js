@@ -1,6 +1,6 @@
 "use strict";
 
-// Tables: a heading sorts, a second press turns the order; rows without a value stay at the end.
+// Tables: a heading sorts, a second press reverses the order; rows without a value stay at the end.
 for (const table of document.querySelectorAll("table.scores")) {
   const headings = [...table.tHead.rows[0].cells];
   headings.forEach((heading, column) => {
@@ -22,7 +22,7 @@ for (const table of document.querySelectorAll("table.scores")) {
   });
 }
 
-// Columns: which of them the table and the charts of means show.
+// Columns: choose which ones the table and the charts of means show.
 for (const chooser of document.querySelectorAll(".chooser")) {
   const board = chooser.closest(".board");
   const boxes = [...chooser.querySelectorAll("input")];
@@ -45,9 +45,9 @@ for (const chooser of document.querySelectorAll(".chooser")) {
   choose();
 }
 
-// Filters: they hide rows of the table, and with them what figures show; the noisy input and the target stay.
-// What others published stays away where no column that is shown has a score of it.
-// Figures hear of a change by the event "filter" of their board.
+// Filters: they hide rows of the table and of the figures; the noisy input and the target are always shown.
+// A published row is hidden if it has no score in any visible column.
+// The event "filter" of a board tells its figures to redraw.
 function shownSystems(board) {
   const names = (rows) => new Set([...board.querySelectorAll(rows)].map((row) => row.dataset.name));
   return {
@@ -77,8 +77,8 @@ for (const form of document.querySelectorAll("form.filter")) {
   filter();
 }
 
-// What does not fit scrolls in its box and fades at the edge behind which there is more; a table that fits
-// needs no box, and its headings stay at the top of the window.
+// A table that is too wide scrolls inside its box and fades at the edges with more content. A table that fits
+// needs no box, so its headings can stay at the top of the window.
 function fit() {
   for (const box of document.querySelectorAll(".scroll")) {
     const hides = box.scrollWidth > box.clientWidth + 1;

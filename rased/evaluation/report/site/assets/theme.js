@@ -1,6 +1,6 @@
 "use strict";
 
-// Theme: the system's, until the button is pressed. Figures, which hold colours, hear of a change by the event "theme".
+// Theme: that of the system, until the button is pressed. The event "theme" tells figures to redraw in new colours.
 (function () {
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");
