@@ -37,6 +37,7 @@ _TABLE = {
     "rased.models.gtcrn": ("GTCRN",),
     "rased.models.lisennet": ("LiSenNet",),
     "rased.models.lstm": ("LSTM",),
+    "rased.models.segan": ("SEGAN",),
     "rased.models.tcnn": ("TCNN",),
     "rased.models.ulunas": ("ULUNAS",),
     "rased.models.classical.log_mmse": ("LogMMSE",),

@@ -33,6 +33,7 @@ _HOMES: Homes = {
     "gtcrn": ("GTCRN",),
     "lisennet": ("LiSenNet",),
     "lstm": ("LSTM",),
+    "segan": ("SEGAN",),
     "tcnn": ("TCNN",),
     "ulunas": ("ULUNAS",),
     "classical": (

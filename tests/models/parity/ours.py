@@ -16,6 +16,7 @@ from rased.models.demucs import Demucs
 from rased.models.dprnn import DPRNN
 from rased.models.gtcrn import GTCRN
 from rased.models.registry import create_model
+from rased.models.segan import SEGAN
 from rased.signal.features import complex_parts
 from rased.signal.stft import STFT
 from rased.zoo.importers.fastenhancer import convert as convert_fastenhancer
@@ -222,6 +223,16 @@ def lisennet(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]
     return {"magnitude": prediction.spectrum.abs()[:, ::3].contiguous()}
 
 
+SEGAN_CHANNELS = [4, 8, 8, 16, 16]
+
+
+def segan(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
+    """The layers alone."""
+    model = SEGAN(channels=SEGAN_CHANNELS, noise=16).eval()
+    model.load_state_dict(weights.segan(_of("", shapes)))
+    return {"estimate": model.generate(tensors["noisy"], tensors["drawn"])}
+
+
 TCNN_FRAMES = slice(7, None)
 """The frames that do not see the blank ones which the decoder of the recorded code starts with."""
 
@@ -260,6 +271,7 @@ OURS: dict[str, Callable[[Mapping[str, Tensor], Shapes], dict[str, Tensor]]] = {
     "gcrn": torch.no_grad()(gcrn),
     "gtcrn": gtcrn,
     "lisennet": torch.no_grad()(lisennet),
+    "segan": torch.no_grad()(segan),
     "tcnn": torch.no_grad()(tcnn),
     "ul-unas": torch.no_grad()(ul_unas),
 }

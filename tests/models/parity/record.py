@@ -13,6 +13,7 @@
     python -m tests.models.parity.record gcrn FOLDER           # of JupiterEthan/GCRN-complex
     python -m tests.models.parity.record lisennet FOLDER       # of hyyan2k/LiSenNet
     python -m tests.models.parity.record gtcrn FOLDER          # of Xiaobin-Rong/gtcrn
+    python -m tests.models.parity.record segan FOLDER          # of santi-pdp/segan_pytorch
     python -m tests.models.parity.record tcnn FOLDER           # of LXP-Never/TCNN
     python -m tests.models.parity.record ul-unas FOLDER        # of Xiaobin-Rong/ul-unas
 
@@ -274,6 +275,26 @@ def lisennet(folder: Path) -> Recorded:
     return {"noisy": noisy}, {"magnitude": shown.contiguous()}, theirs.state_dict()
 
 
+def segan(folder: Path) -> Recorded:
+    """The generator of SEGAN+, given what it is to draw; one item, for it has to be long."""
+    _packages(folder, "segan", "segan.models")
+    for name in ("librosa", "tensorboardX"):
+        module = sys.modules.setdefault(name, types.ModuleType(name))
+        module.SummaryWriter = None  # type: ignore[attr-defined]
+    network = importlib.import_module("segan.models.generator").Generator
+    sizes = (ours.SEGAN_CHANNELS, 31, [4] * 5)
+    theirs = network(1, *sizes, z_dim=16, skip_merge="concat", bias=True).eval()
+    theirs.load_state_dict(fill(theirs.state_dict()))
+    noisy = sound(4_096)[:1]
+    drawn = 10 * sound(32).reshape(1, 16, 4)
+    estimate = theirs(noisy[:, None], drawn)[:, 0]
+    return (
+        {"noisy": noisy, "drawn": drawn},
+        {"estimate": estimate.contiguous()},
+        theirs.state_dict(),
+    )
+
+
 def tcnn(folder: Path) -> Recorded:
     """Frames to frames, loud enough for the norms, behind those that see the blank first ones of the decoder."""
     sys.path.insert(0, str(folder))
@@ -308,6 +329,7 @@ SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "gcrn": ("JupiterEthan/GCRN-complex", "cdce610", gcrn),
     "gtcrn": ("Xiaobin-Rong/gtcrn", "3862c44", gtcrn),
     "lisennet": ("hyyan2k/LiSenNet", "df4e481", lisennet),
+    "segan": ("santi-pdp/segan_pytorch", "0522387", segan),
     "tcnn": ("LXP-Never/TCNN", "2dcc740", tcnn),
     "ul-unas": ("Xiaobin-Rong/ul-unas", "00f7c70", ul_unas),
 }

@@ -295,6 +295,20 @@ def dual_path(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**ours, "joined.1.weight": ours["joined.1.weight"].flatten(1)}
 
 
+_SEGAN = {
+    r"^(enc|dec)_blocks\.": lambda match: {"enc": "down.", "dec": "up."}[match[1]],
+    r"\.act\.": ".activation.",
+    r"\.deconv\.": ".conv.",
+    r"^alpha_(\d)\.skip_k$": r"skips.\1",
+}
+
+
+def segan(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """State of the generator of santi-pdp/segan_pytorch as ours."""
+    ours = {_renamed(name, _SEGAN): tensor for name, tensor in theirs.items()}
+    return {name: t.flatten() if name.startswith("skips") else t for name, t in ours.items()}
+
+
 _TCNN = {
     r"^(D?)Conv2d_(\d)\.": lambda match: f"{_at_level(match[2], match[1])}.",
     r"^bn(\d)(_t)?\.": lambda match: f"{_at_level(match[1], match[2], '_norms')}.0.",
