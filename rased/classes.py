@@ -32,6 +32,7 @@ _TABLE = {
     "rased.models.dprnn": ("DPRNN",),
     "rased.models.dtln": ("DTLN",),
     "rased.models.fastenhancer": ("FastEnhancer",),
+    "rased.models.fcn": ("FCN",),
     "rased.models.gcrn": ("GCRN",),
     "rased.models.gru": ("NSNet2",),
     "rased.models.gtcrn": ("GTCRN",),

@@ -28,6 +28,7 @@ _HOMES: Homes = {
     "dprnn": ("DPRNN",),
     "dtln": ("DTLN",),
     "fastenhancer": ("FastEnhancer",),
+    "fcn": ("FCN",),
     "gcrn": ("GCRN",),
     "gru": ("NSNet2",),
     "gtcrn": ("GTCRN",),

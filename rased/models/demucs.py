@@ -28,6 +28,7 @@ from rased.errors import RasedError
 from rased.layers.conv import remembered, silent
 from rased.layers.level import Level
 from rased.layers.recurrent import recur, silence
+from rased.layers.stack import Stack
 from rased.models.base import Condition, Enhancer, Generators, Prediction, State
 from rased.signal.state import joined, numbered, parted
 
@@ -217,7 +218,7 @@ class Demucs(Enhancer):
         self.late = [reach - stride**index for index, reach in enumerate(reaches[:-1])]
         """Frames, from the innermost, by which each skip is ahead of what it is added to."""
         stages = range(resample.bit_length() - 1)
-        self.upsample = nn.ModuleList(Upsample() for _ in stages)
+        self.upsample = Stack(Upsample() for _ in stages)
         self.encoder = nn.ModuleList(
             Encode(size, wider, kernel_size, stride) for size, wider in pairwise(sizes)
         )
@@ -225,13 +226,11 @@ class Demucs(Enhancer):
             sizes[-1], sizes[-1], recurrent_layers, batch_first=True, bidirectional=not causal
         )
         self.linear = nn.Identity() if causal else nn.Linear(2 * sizes[-1], sizes[-1])
-        self.decoder = nn.ModuleList(
+        self.decoder = Stack(
             Decode(size, narrower, kernel_size, stride, last=narrower == 1)
             for size, narrower in zip(sizes[:0:-1], sizes[-2::-1], strict=True)
         )
-        self.downsample = nn.ModuleList(
-            Downsample(_ZEROS - (index == len(stages) - 1)) for index in stages
-        )
+        self.downsample = Stack(Downsample(_ZEROS - (index == len(stages) - 1)) for index in stages)
         _rescale(self)
         if causal and (level is None or level.running):
             self.chunk_length = stride**layers // resample
@@ -297,7 +296,7 @@ class Demucs(Enhancer):
     ) -> tuple[Float[Tensor, "batch 1 time_out"], State]:
         """Up in rate, down and up the layers, down in rate: from a state, or whole without one."""
         parts, after, skips = parted(state), {}, []
-        frames, after["upsample"] = _through(self.upsample, samples, parts["upsample"])
+        frames, after["upsample"] = self.upsample(samples, parts["upsample"])
         before = parted(parts["encoder"])
         states = []
         for index, layer in enumerate(self.encoder):
@@ -317,7 +316,7 @@ class Demucs(Enhancer):
             states.append(overlap)
             queues.append(queue)
         after["decoder"], after["waiting"] = numbered(states), numbered(queues)
-        frames, after["downsample"] = _through(self.downsample, frames, parts["downsample"])
+        frames, after["downsample"] = self.downsample(frames, parts["downsample"])
         return frames, joined(after)
 
     def _silence(self, batch: int) -> State:
@@ -332,34 +331,18 @@ class Demucs(Enhancer):
             frames, _ = layer(frames, {})
             queues.append(silent(frames.repeat(1, 1, late)))
         layers = {
-            "upsample": _begun(self.upsample, batch, like),
+            "upsample": self.upsample.initial_state(batch, like),
             "encoder": numbered(memories),
             "recurrent": silence(self.recurrent, batch, like),
-            "decoder": _begun(self.decoder, batch, like),
+            "decoder": self.decoder.initial_state(batch, like),
             "waiting": numbered(reversed(queues)),
-            "downsample": _begun(self.downsample, batch, like),
+            "downsample": self.downsample.initial_state(batch, like),
         }
         state = joined({"layers": joined(layers)})
         if self.level is None:
             return state
         gains = like.new_ones(batch, self.latency or 0)
         return {"gains": gains, **joined({"level": self.level.initial_state(batch, like)}), **state}
-
-
-def _begun(layers: Iterable[Any], batch: int, like: Tensor) -> State:
-    """Initial states of them all."""
-    return numbered(layer.initial_state(batch, like) for layer in layers)
-
-
-def _through(
-    stages: nn.ModuleList, samples: Float[Tensor, "batch 1 time"], state: State
-) -> tuple[Float[Tensor, "batch 1 time_out"], State]:
-    """All stages of a change of rate, with their states."""
-    parts, after = parted(state), []
-    for index, stage in enumerate(stages):
-        samples, memory = stage(samples, parts[str(index)])
-        after.append(memory)
-    return samples, numbered(after)
 
 
 def _queued(

@@ -10,9 +10,6 @@ Parameters: 2.60 M at the paper's sizes (published: 2.6 M).
 MACs: 10.3 G/s with filters of 16 samples at 16 kHz.
 """
 
-from collections.abc import Iterable
-from typing import Any
-
 import torch
 from einops import rearrange
 from jaxtyping import Float
@@ -22,8 +19,9 @@ from torch.nn import functional
 from rased.errors import RasedError
 from rased.layers.dual_path import NormedPath
 from rased.layers.norm import CumulativeLayerNorm, GlobalLayerNorm
+from rased.layers.stack import Stack
 from rased.models.base import Condition, Enhancer, Generators, Prediction, State
-from rased.signal.state import joined, numbered, parted
+from rased.signal.state import joined, parted
 
 _PAPER = (64, 64, 128, 6, False)
 """Filters, channels, hidden, repeats, causal."""
@@ -76,14 +74,14 @@ class DPRNN(Enhancer):
         if (filters, channels, hidden, repeats, causal) == _PAPER:
             self.published_parameters = 2_600_000
         self.sample_rate, self.segment = sample_rate, segment
-        self.hop, self.half = filter_length // 2, segment // 2
+        self.hop, self.stride = filter_length // 2, segment // 2
         if causal:
-            self.chunk_length = self.half * self.hop
+            self.chunk_length = self.stride * self.hop
             self.latency = self.chunk_length + self.hop
         self.encoder = nn.Conv1d(1, filters, filter_length, self.hop, bias=False)
         self.norm = (CumulativeLayerNorm if causal else GlobalLayerNorm)(filters)
         self.bottleneck = nn.Conv1d(filters, channels, 1)
-        self.paths = nn.ModuleList(
+        self.paths = Stack(
             NormedPath(
                 channels,
                 hidden,
@@ -114,10 +112,11 @@ class DPRNN(Enhancer):
             padded = functional.pad(noisy, (0, late + -(time + late) % self.chunk_length))
             estimate, _ = self.step(padded, self.initial_state(noisy.shape[0]))
             return Prediction(estimate=estimate[:, late : late + time])
-        frames = -(-max(0, time - 2 * self.hop) // self.hop) + 2
-        encoded = self.encoder(functional.pad(noisy, (0, frames * self.hop - time))[:, None])
-        frames = functional.pad(self._reduced(encoded, {})[0], (self.segment, self.segment))
-        masks, _ = self._masks(frames, self._silence(noisy.shape[0]))
+        hops = -(-max(0, time - 2 * self.hop) // self.hop) + 2
+        encoded = self.encoder(functional.pad(noisy, (0, hops * self.hop - time))[:, None])
+        reduced, _ = self._reduced(encoded, {})
+        padded = functional.pad(reduced, (self.segment, self.segment))
+        masks, _ = self._masks(padded, self._silence(noisy.shape[0]))
         masks = masks[..., self.segment :][..., : encoded.shape[-1]]
         return Prediction(estimate=self.decoder(masks * encoded)[:, 0, :time])
 
@@ -129,8 +128,8 @@ class DPRNN(Enhancer):
         filters, channels = self.encoder.out_channels, self.bottleneck.out_channels
         return {
             "heard": like.new_zeros(batch, self.hop),
-            "waiting": like.new_zeros(batch, filters, self.half),
-            "segment": like.new_zeros(batch, channels, self.half),
+            "waiting": like.new_zeros(batch, filters, self.stride),
+            "segment": like.new_zeros(batch, channels, self.stride),
             "decoded": like.new_zeros(batch, self.hop),
             **joined({"norm": self.norm.initial_state(batch, like), "masks": self._silence(batch)}),
         }
@@ -148,14 +147,14 @@ class DPRNN(Enhancer):
         frames = torch.cat([state["segment"], reduced], dim=-1)
         masks, memory = self._masks(frames, parts["masks"])
         waiting = torch.cat([state["waiting"], encoded], dim=-1)
-        decoded = self.decoder(masks * waiting[..., : -self.half])[:, 0]
+        decoded = self.decoder(masks * waiting[..., : -self.stride])[:, 0]
         first, rest = decoded.tensor_split([self.hop], dim=-1)
         estimate = torch.cat([first + state["decoded"], rest], dim=-1)
         ready, overlap = estimate.split([chunk.shape[-1], self.hop], dim=-1)
         after = {
             "heard": heard[:, -self.hop :],
-            "waiting": waiting[..., -self.half :],
-            "segment": frames[..., -self.half :],
+            "waiting": waiting[..., -self.stride :],
+            "segment": frames[..., -self.stride :],
             "decoded": overlap,
         }
         return ready, {**after, **joined({"norm": norm, "masks": memory})}
@@ -171,29 +170,25 @@ class DPRNN(Enhancer):
         self, frames: Float[Tensor, "batch channel frames"], state: State
     ) -> tuple[Float[Tensor, "batch filter fewer_frames"], State]:
         """A mask for each frame but the last half of a segment, which the next one adds to."""
-        parts, memories = parted(state), []
+        parts = parted(state)
         segments = rearrange(
-            frames.unfold(-1, self.segment, self.half), "n c many segment -> segment n many c"
+            frames.unfold(-1, self.segment, self.stride), "n c many segment -> segment n many c"
         )
-        before = parted(parts["paths"])
-        for index, path in enumerate(self.paths):
-            segments, memory = path(segments, before[str(index)])
-            memories.append(memory)
+        segments, memory = self.paths(segments, parts["paths"])
         first, second = rearrange(
             self.joined(segments), "(two half) n many c -> two n c (many half)", two=2
         )
         overlapping = torch.cat([parts["overlap"]["memory"], second], dim=-1)
-        added = first + overlapping[..., : -self.half]
-        after = {"overlap": {"memory": overlapping[..., -self.half :]}, "paths": numbered(memories)}
+        added = first + overlapping[..., : -self.stride]
+        after = {
+            "overlap": {"memory": overlapping[..., -self.stride :]},
+            "paths": memory,
+        }
         return self.mask(self.output(added) * self.gate(added)), joined(after)
 
     def _silence(self, batch: int) -> State:
         """State of the masks before the first segment."""
-        like, paths = self.encoder.weight, _any(self.paths)
-        overlap = like.new_zeros(batch, self.bottleneck.out_channels, self.half)
-        states = numbered(path.initial_state(batch, self.segment, like) for path in paths)
+        like = self.encoder.weight
+        overlap = like.new_zeros(batch, self.bottleneck.out_channels, self.stride)
+        states = self.paths.initial_state(batch, self.segment, like)
         return joined({"overlap": {"memory": overlap}, "paths": states})
-
-
-def _any(layers: Iterable[Any]) -> Iterable[Any]:
-    return layers

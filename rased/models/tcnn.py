@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from rased.errors import RasedError
 from rased.layers.conv import CausalConv1d
+from rased.layers.stack import Stack
 from rased.layers.unet import DownConv, UpConv
 from rased.models.base import Condition, Enhancer, Generators, Prediction, State
 from rased.signal.state import joined, numbered, parted
@@ -47,6 +48,10 @@ class Block(nn.Module):
         """The state is that of the convolution."""
         hidden, state = self.depthwise(self.expand(frames), state)
         return frames + self.reduce(hidden), state
+
+    def initial_state(self, batch: int, like: Tensor) -> State:
+        """Silence."""
+        return self.depthwise.initial_state(batch, like)
 
 
 class TCNN(Enhancer):
@@ -134,7 +139,7 @@ class TCNN(Enhancer):
             )
             for layers in (self.down, self.up)
         )
-        self.blocks = nn.ModuleList(
+        self.blocks = Stack(
             Block(channels[-1] * self.sizes[-1], hidden, dilation)
             for _ in range(repeats)
             for dilation in dilations
@@ -157,13 +162,13 @@ class TCNN(Enhancer):
     def initial_state(self, batch: int = 1, *, condition: Condition | None = None) -> State:
         """Silence before each layer."""
         like = next(self.parameters())
-        down, up, blocks = _any(self.down), _any(self.up), _any(self.blocks)
+        down, up = _any(self.down), _any(self.up)
         layers = {
             "down": numbered(
                 layer.initial_state(batch, size, like)
                 for layer, size in zip(down, self.sizes[:-1], strict=True)
             ),
-            "blocks": numbered(block.depthwise.initial_state(batch, like) for block in blocks),
+            "blocks": self.blocks.initial_state(batch, like),
             "up": numbered(
                 layer.initial_state(batch, size, like)
                 for layer, size in zip(up, self.sizes[:0:-1], strict=True)
@@ -197,12 +202,10 @@ class TCNN(Enhancer):
             bins = norm(bins)
             skips.append(bins)
             memories.append(memory)
-        after["down"], memories, before = numbered(memories), [], parted(parts["blocks"])
+        after["down"] = numbered(memories)
         sequence = rearrange(bins, "batch channel frames freq -> batch (channel freq) frames")
-        for index, block in enumerate(self.blocks):
-            sequence, memory = block(sequence, before[str(index)])
-            memories.append(memory)
-        after["blocks"], memories, before = numbered(memories), [], parted(parts["up"])
+        sequence, after["blocks"] = self.blocks(sequence, parts["blocks"])
+        memories, before = [], parted(parts["up"])
         bins = rearrange(
             sequence,
             "batch (channel freq) frames -> batch channel frames freq",

@@ -226,7 +226,8 @@ def test_the_weights_make_the_same_enhancer_again(name):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_parameters_are_those_of_the_paper(name):
-    enhancer = make(name)
+    with torch.device("meta"):  # shapes alone
+        enhancer = build(Enhancer, load_yaml(CONFIGS[name])["model"]["init_args"]["enhancer"])
     assert "doi:" in enhancer.paper or "arXiv:" in enhancer.paper
     if enhancer.published_parameters is not None:
         ours = count_parameters(enhancer)

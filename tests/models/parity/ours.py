@@ -191,6 +191,14 @@ def fastenhancer(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Ten
     return found
 
 
+def fcn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
+    """configs/model/fcn.yaml, brought to full scale as theirs is."""
+    model = create_model("fcn").eval()
+    model.load_state_dict(weights.fcn(_of("", shapes)))
+    noisy = tensors["noisy"]
+    return {"estimate": model(noisy) / noisy.abs().amax(-1, keepdim=True)}
+
+
 def gcrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     """configs/model/gcrn.yaml, but with the level of the whole utterance."""
     spec = load_yaml(config_folder() / "model" / "gcrn.yaml")["model"]["init_args"]["enhancer"]
@@ -268,6 +276,7 @@ OURS: dict[str, Callable[[Mapping[str, Tensor], Shapes], dict[str, Tensor]]] = {
     "dprnn": torch.no_grad()(dprnn),
     "dual-path": torch.no_grad()(dual_path),
     "fastenhancer": torch.no_grad()(fastenhancer),
+    "fcn": torch.no_grad()(fcn),
     "gcrn": torch.no_grad()(gcrn),
     "gtcrn": gtcrn,
     "lisennet": torch.no_grad()(lisennet),

@@ -10,6 +10,7 @@
     python -m tests.models.parity.record dprnn FOLDER          # wheels of asteroid and asteroid_filterbanks on PyPI
     python -m tests.models.parity.record dual-path FOLDER      # of yluo42/TAC
     python -m tests.models.parity.record fastenhancer FOLDER   # of aask1357/fastenhancer, with librosa in the venv
+    python -m tests.models.parity.record fcn FOLDER            # of JasonSWFu/End-to-end-waveform-utterance-enhancement
     python -m tests.models.parity.record gcrn FOLDER           # of JupiterEthan/GCRN-complex
     python -m tests.models.parity.record lisennet FOLDER       # of hyyan2k/LiSenNet
     python -m tests.models.parity.record gtcrn FOLDER          # of Xiaobin-Rong/gtcrn
@@ -39,7 +40,7 @@ import safetensors.torch
 import scipy.signal
 import torch
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 
 from rased.config import load_yaml
 from tests.models.parity import ours
@@ -225,6 +226,38 @@ def fastenhancer(folder: Path) -> Recorded:
     return {"noisy": noisy}, outputs, state
 
 
+def fcn(folder: Path) -> Recorded:
+    """Their lines that add the layers, with the layers of Keras 1.1 in PyTorch; one item at a time, as by them."""
+    script = (folder / "Utterance_based_FCN_MSE.py").read_text()
+    lines = [line for line in script.splitlines() if line.startswith("model.add(")]
+    layers, sizes = nn.Sequential(), [1]
+
+    def convolution(outputs: int, taps: int, border_mode: str, input_shape: Any = None) -> Any:
+        sizes.append(outputs)
+        return nn.Conv1d(sizes[-2], outputs, taps, padding=border_mode)
+
+    def normalisation(mode: int, axis: int) -> Any:
+        assert (mode, axis) == (
+            2,
+            -1,
+        )  # by the mean and variance of what comes in, when it is tested as well
+        return nn.BatchNorm1d(sizes[-1], track_running_stats=False)
+
+    known = {
+        "model": types.SimpleNamespace(add=layers.append),
+        "Convolution1D": convolution,
+        "BatchNormalization": normalisation,
+        "LeakyReLU": lambda: nn.LeakyReLU(0.3),
+        "Activation": {"tanh": nn.Tanh()}.__getitem__,
+    }
+    exec("\n".join(lines), known)
+    layers.load_state_dict(fill(layers.state_dict()))
+    noisy = sound(2_000)
+    loud = noisy / noisy.abs().amax(-1, keepdim=True)
+    estimate = torch.cat([layers(item[None, None])[:, 0] for item in loud])
+    return {"noisy": noisy}, {"estimate": estimate}, layers.state_dict()
+
+
 def gcrn(folder: Path) -> Recorded:
     """A mixture at rms 1 through transform, network and inverse, and back to its level.
 
@@ -326,6 +359,7 @@ SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "dprnn": ("asteroid-team/asteroid", "0.7.0", dprnn),
     "dual-path": ("yluo42/TAC", "e3373b7", dual_path),
     "fastenhancer": ("aask1357/fastenhancer", "f6f51f1", fastenhancer),
+    "fcn": ("JasonSWFu/End-to-end-waveform-utterance-enhancement", "9b6ab1a", fcn),
     "gcrn": ("JupiterEthan/GCRN-complex", "cdce610", gcrn),
     "gtcrn": ("Xiaobin-Rong/gtcrn", "3862c44", gtcrn),
     "lisennet": ("hyyan2k/LiSenNet", "df4e481", lisennet),

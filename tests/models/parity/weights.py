@@ -295,6 +295,17 @@ def dual_path(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**ours, "joined.1.weight": ours["joined.1.weight"].flatten(1)}
 
 
+def fcn(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """State of the FCN of JasonSWFu, whose layers are one list, as ours."""
+    ours = {}
+    for name, tensor in theirs.items():
+        number, _, kind = name.partition(".")
+        layer, place = divmod(int(number), 3)
+        part = ("conv", "behind.0")[place]
+        ours[f"layers.{layer}.{part}.{kind}"] = tensor[:, None] if place else tensor
+    return ours
+
+
 _SEGAN = {
     r"^(enc|dec)_blocks\.": lambda match: {"enc": "down.", "dec": "up."}[match[1]],
     r"\.act\.": ".activation.",
