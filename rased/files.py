@@ -1,4 +1,4 @@
-"""Enhance arrays, files and folders: any rate, channels, length and format in, the same out, in flat memory."""
+"""Enhance arrays, files and folders of any rate, number of channels, length and format, with constant memory."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,22 +20,22 @@ from rased.zoo import load
 
 Block = Float32[np.ndarray, "channel time"]
 Progress = Callable[[float], None]
-"""Called with the seconds of audio that were just read."""
+"""Called with the seconds of audio that were read since the last call."""
 
 DEFAULT_MODEL = "gtcrn-tuned-16k"
-"""The checkpoint that enhances where none is named: the best of the zoo for general use."""
+"""Checkpoint that is used by default: the best of the zoo for general use."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What became of a file.
+    """Result of enhancing a file.
 
     Attributes:
-        input: the file read.
-        output: the file written.
+        input: the input file.
+        output: the output file.
         seconds: length of the audio.
-        elapsed: seconds that it took.
-        notes: what a listener should know of the output, one sentence each.
+        elapsed: processing time in seconds.
+        notes: remarks on the output for the user, one sentence each.
     """
 
     input: Path
@@ -46,7 +46,7 @@ class Report:
 
     @property
     def real_time_factor(self) -> float:
-        """Seconds of work for a second of audio; below 1 is faster than real time."""
+        """Return processing seconds per second of audio; below 1 is faster than real time."""
         return self.elapsed / self.seconds
 
 
@@ -90,37 +90,37 @@ def enhance(
     condition: Given | None = None,
     progress: Progress | None = None,
 ) -> Any:
-    """Enhance a file, or an array: `enhance("in.wav")`, `enhance("in.wav", "out.wav")`, `enhance(array, 48000)`.
+    """Enhance a file or an array: `enhance("in.wav")`, `enhance("in.wav", "out.wav")`, `enhance(array, 48000)`.
 
-    The output has the input's rate, length, channels and level. Channels are enhanced one by one; a model of
-    several channels takes them together and gives one. What is above half the model's sample rate is not in the
-    output. The name of an output file says its format, and the input its bits (never fewer than 16). Memory does
+    The output has the rate, length, channels and level of the input. Channels are enhanced one by one; a model of
+    several channels takes them together and returns one. The output has no content above half the model's sample
+    rate. The suffix of an output file determines its format, the input its bit depth (at least 16). Memory does
     not grow with the length of a file.
 
     Args:
-        input: an audio file, or a NumPy array or PyTorch tensor of shape (time) or (channel, time), of a
-            floating-point type, full scale 1.
-        output: the file to write ("in.enhanced.wav" beside the input where None); it appears when it is
-            complete, and replaces an older one. For an array: its sample rate in Hz.
-        sample_rate: Hz, of an array.
+        input: an audio file, or a floating-point NumPy array or PyTorch tensor of shape (time) or
+            (channel, time) with full scale 1.
+        output: the file to write (None: "in.enhanced.wav" in the folder of the input). It appears when it is
+            complete, and replaces an existing file. For an array: its sample rate in Hz.
+        sample_rate: sample rate of an array in Hz.
         model: name, folder or card URL of a checkpoint, a classical method ("log-mmse"), the folder
             of a run, or an enhancer.
-        condition: what the model needs besides (`Enhancer.conditions`), by name: an audio file or a .npy file, or a
-            tensor or array with one row for each output channel, or one for all.
-        progress: called with the seconds of audio just read.
+        condition: additional inputs of the model (`Enhancer.conditions`), by name: an audio file, a .npy file, or a
+            tensor or array with one row for each output channel, or one row for all.
+        progress: called with the seconds of audio that were just read.
 
     Returns:
-        A `Report` of a file; of an array, an array of the same kind, type and shape.
+        A `Report` for a file; for an array, an array of the same kind, type and shape.
 
     Raises:
-        RasedError: a bad input, output or model; an older output is left as it was.
+        RasedError: bad input, output or model; an existing output is unchanged.
     """
     if isinstance(input, np.ndarray | torch.Tensor):
         rate = output if sample_rate is None else sample_rate
         return _enhance_array(input, rate, model, condition)
     if isinstance(input, str | Path):
         if sample_rate is not None or isinstance(output, int):
-            raise RasedError("a file says its sample rate itself: leave out `sample_rate`.")
+            raise RasedError("a file has its own sample rate: remove the argument `sample_rate`.")
         return _enhance_file(Path(input), output, model, condition, progress)
     raise RasedError(
         f"cannot enhance {shown(input)}; give the name of a file, a NumPy array or a PyTorch tensor."
@@ -140,7 +140,7 @@ def _enhance_file(
         info = recording.info
         if target.exists() and target.samefile(source):
             raise RasedError(
-                f"the output '{audio.printable(target)}' is the input; name another output."
+                f"the output '{audio.printable(target)}' is the input; choose another output."
             )
         container, coding = audio.output_coding(target, info)
         enhancer = resolve(model)
@@ -165,26 +165,28 @@ def _enhance_file(
 
 
 def _band(enhancer: Enhancer, info: audio.AudioInfo) -> str:
-    """Say what a model of a lower rate takes away."""
+    """Return a note on the frequencies that a model of a lower sample rate removes."""
     if info.sample_rate <= enhancer.sample_rate:
         return ""
     return (
-        f"the model works at {enhancer.sample_rate} Hz: what is above {enhancer.sample_rate // 2} Hz in this file of "
-        f"{info.sample_rate} Hz is not in the output"
+        f"the model works at {enhancer.sample_rate} Hz: the output of this {info.sample_rate} Hz file "
+        f"has no content above {enhancer.sample_rate // 2} Hz"
     )
 
 
 def _clipping(writer: audio.AudioWriter, info: audio.AudioInfo) -> str:
-    """Say how much was clipped, and how to keep it."""
+    """Return a note on the share of clipped samples, and how to avoid clipping."""
     if not writer.clipped:
         return ""
     floating = info.subtype in ("FLOAT", "DOUBLE")
-    repair = "write a .wav file, which keeps them" if floating else "lower the level of the input"
+    repair = (
+        "write a .wav file, which can hold them" if floating else "lower the level of the input"
+    )
     return f"{_percent(writer.clipped)} of its samples exceed full scale and were clipped: {repair}"
 
 
 def _percent(share: float) -> str:
-    """Two digits of a small share.
+    """Format a small share with two digits.
 
     >>> _percent(0.374), _percent(0.00012), _percent(1.0)
     ('37 %', '0.012 %', '100 %')
@@ -215,7 +217,7 @@ def _enhance_array(
 
 
 def _refuse_array(tensor: torch.Tensor, sample_rate: Any) -> None:
-    """Check what an array must be."""
+    """Check type, shape and sample rate of an array."""
     shape = tuple(tensor.shape)
     if isinstance(sample_rate, bool) or not isinstance(sample_rate, int | np.integer):
         raise RasedError(
@@ -223,7 +225,7 @@ def _refuse_array(tensor: torch.Tensor, sample_rate: Any) -> None:
         )
     if not RATES[0] <= sample_rate <= RATES[1]:
         raise RasedError(
-            f"the sample rate is {sample_rate} Hz; allowed: {RATES[0]} to {RATES[1]} Hz."
+            f"the sample rate is {sample_rate} Hz; allowed are {RATES[0]} to {RATES[1]} Hz."
         )
     if not tensor.is_floating_point():
         raise RasedError(
@@ -240,11 +242,11 @@ def _refuse_array(tensor: torch.Tensor, sample_rate: Any) -> None:
             f"most {CHANNELS} channels: transpose one of shape (time, channel)."
         )
     if not bool(torch.isfinite(tensor).all()):
-        raise RasedError("the array holds NaN or infinite samples; repair it first.")
+        raise RasedError("the array contains NaN or infinite samples; repair it first.")
 
 
 def resolve(model: str | Path | Enhancer) -> Enhancer:
-    """An enhancer as it is, or what `rased.load` finds by a name."""
+    """Return an enhancer unchanged, or load one by name with `rased.load`."""
     return model if isinstance(model, Enhancer) else load(model)
 
 
@@ -256,10 +258,10 @@ def enhanced_blocks(
     *,
     condition: Given | None = None,
 ) -> Iterator[Block]:
-    """Resample in, enhance, resample out; as many samples come out as went in, without delay.
+    """Resample, enhance, resample back; the output has as many samples as the input, without delay.
 
     Raises:
-        RasedError: the model gave values that are not finite, or does not take these channels or this condition.
+        RasedError: the model returned values that are not finite, or does not accept these channels or this condition.
     """
     outputs = output_channels(enhancer, info.channels)
     inward = audio.Resampler(info.sample_rate, enhancer.sample_rate, info.channels)
@@ -271,7 +273,7 @@ def enhanced_blocks(
         estimate = ready.numpy()
         if not np.isfinite(estimate).all():
             raise RasedError(
-                f"the model {type(enhancer).__name__} gave values that are not finite for "
+                f"the model {type(enhancer).__name__} returned values that are not finite for "
                 f"'{audio.printable(info.path)}'; nothing was written."
             )
         return estimate

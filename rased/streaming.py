@@ -1,11 +1,11 @@
-"""Audio of any length through an enhancer: piece by piece, in flat memory, as if in one piece.
+"""Enhance audio of any length piece by piece, with constant memory and the result of a single pass.
 
-Three ways, chosen by the model:
+There are three ways, depending on the model:
 
-- a causal enhancer carries its state from step to step: equal to `forward`, however the audio is cut;
-- any other enhancer gets audio that fits one window in one piece: equal to `forward`;
-- longer audio goes through windows that overlap, with context on both sides and a cross-fade
-  between neighbours: equal to `forward` where the model's memory is no longer than the context.
+- A causal enhancer carries its state from step to step: equal to `forward`, for any block size.
+- Any other enhancer processes audio that fits one window in one piece: equal to `forward`.
+- Longer audio is processed in overlapping windows, with context on both sides and a cross-fade
+ between neighbours: equal to `forward` if the model's memory is not longer than the context.
 """
 
 from typing import Protocol, runtime_checkable
@@ -26,13 +26,13 @@ FADE_SECONDS = 0.064
 
 @runtime_checkable
 class Stream(Protocol):
-    """What `push` takes in comes out enhanced, aligned, and of the same length in all."""
+    """Enhances audio block by block; the output is aligned with the input and has the same total length."""
 
     def push(self, block: Float[Tensor, "channel time"]) -> Float[Tensor, "output ready"]:
-        """Take the next samples of all channels; return those that are ready (perhaps none)."""
+        """Take the next samples of all channels; return the samples that are ready (possibly none)."""
 
     def finish(self) -> Float[Tensor, "output rest"]:
-        """Return the rest."""
+        """Return the remaining samples."""
 
 
 def open_stream(
@@ -43,17 +43,17 @@ def open_stream(
     window_seconds: float = WINDOW_SECONDS,
     context_seconds: float = CONTEXT_SECONDS,
 ) -> Stream:
-    """Choose the way that this model allows.
+    """Choose the kind of stream for a model.
 
     Args:
         enhancer: any enhancer.
-        channels: channels of the audio; a model of one channel enhances each on its own, as a batch.
-        condition: what the model needs besides (`Enhancer.given`), one row for each output or one for all.
-        window_seconds: the longest piece that a model without a carried state sees at once.
-        context_seconds: how much of it, on either side, is heard but not given out.
+        channels: channels of the audio; a model of one channel enhances each channel separately, as a batch.
+        condition: additional inputs of the model (`Enhancer.given`), one row for each output or one for all.
+        window_seconds: longest piece that a model without streaming state processes at once.
+        context_seconds: part of it, on either side, whose output is discarded.
 
     Raises:
-        RasedError: a model of several channels and audio of another number of them.
+        RasedError: the model needs another number of channels.
     """
     if enhancer.causal:
         return CausalStream(enhancer, channels, at_least=BLOCK_SECONDS, condition=condition)
@@ -67,16 +67,16 @@ def open_stream(
 
 
 def output_channels(enhancer: Enhancer, channels: int) -> int:
-    """Channels that come out of so many: all of them, or one from a model of several.
+    """Return the number of output channels: all of them, or one for a model of several channels.
 
     Raises:
-        RasedError: the model takes another number.
+        RasedError: the model needs another number of channels.
     """
     if enhancer.channels == 1:
         return channels
     if enhancer.channels != channels:
         raise RasedError(
-            f"{type(enhancer).__name__} takes {enhancer.channels} channels, and the audio has {channels}."
+            f"{type(enhancer).__name__} takes {enhancer.channels} channels, but the audio has {channels}."
         )
     return 1
 
@@ -84,24 +84,24 @@ def output_channels(enhancer: Enhancer, channels: int) -> int:
 def _as_batch(
     enhancer: Enhancer, waveform: Float[Tensor, "channel time"]
 ) -> Float[Tensor, "batch *channel time"]:
-    """A row for each channel, or one row with all of them."""
+    """Return one row per channel, or one row with all channels."""
     return waveform if enhancer.channels == 1 else waveform[None]
 
 
 class CausalStream:
-    """A causal enhancer, step after step with its state carried along, for files and for audio that arrives live.
+    """Runs a causal enhancer step by step with its state, for files and live audio.
 
-    The output is aligned with the input: the first `latency` samples, silence before the stream,
-    are dropped, and the end is flushed by `finish`.
+    The output is aligned with the input: the first `latency` samples (silence before the stream)
+    are dropped, and `finish` flushes the end.
 
     Args:
         enhancer: any causal enhancer.
-        channels: channels of the audio; a model of one channel enhances each on its own, as a batch.
-        at_least: seconds to collect before a step; 0: whatever whole chunks there are.
+        channels: channels of the audio; a model of one channel enhances each channel separately, as a batch.
+        at_least: seconds to collect before a step; 0: every complete chunk.
         condition: see `open_stream`.
 
     Raises:
-        RasedError: the enhancer is not causal, or takes another number of channels.
+        RasedError: the enhancer is not causal, or needs another number of channels.
     """
 
     def __init__(
@@ -131,13 +131,13 @@ class CausalStream:
 
     @torch.inference_mode()
     def push(self, block: Float[Tensor, "channel time"]) -> Float[Tensor, "output ready"]:
-        """Enhance the whole chunks that there are, where they are enough for a step."""
+        """Enhance all complete chunks, if there are enough for a step."""
         self._owed += block.shape[-1]
         return self._through(block, self._least)
 
     @torch.inference_mode()
     def finish(self) -> Float[Tensor, "output rest"]:
-        """Flush with silence until as much has come out as came in."""
+        """Feed silence until the output has as many samples as the input."""
         owed = self._owed
         if not owed:
             return self._pending[: self._rows, :0]
@@ -149,7 +149,7 @@ class CausalStream:
     def _through(
         self, block: Float[Tensor, "channel time"], least: int
     ) -> Float[Tensor, "output ready"]:
-        """Steps of between `least` and 8 s, in whole chunks."""
+        """Process steps of `least` to 8 s, in whole chunks."""
         self._pending = torch.cat([self._pending, block], dim=-1)
         ready = [self._pending[: self._rows, :0]]
         while (there := self._pending.shape[-1]) >= least:
@@ -166,9 +166,9 @@ class CausalStream:
 
 
 class WindowStream:
-    """Any enhancer on windows that overlap by a context on both sides and a cross-fade.
+    """Runs any enhancer on overlapping windows, with context on both sides and a cross-fade.
 
-    The first window has no context before it and the last one none after it.
+    The first window has no context before it, the last one none after it.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ class WindowStream:
 
     @torch.inference_mode()
     def push(self, block: Float[Tensor, "channel time"]) -> Float[Tensor, "output ready"]:
-        """Enhance as many whole windows as there are; the newest samples wait for their context."""
+        """Enhance all complete windows; the newest samples wait for their context."""
         self._pending = torch.cat([self._pending, block], dim=-1)
         ready = [self._pending[: self._rows, :0]]
         while self._pending.shape[-1] > self.window:
@@ -212,20 +212,20 @@ class WindowStream:
 
     @torch.inference_mode()
     def finish(self) -> Float[Tensor, "output rest"]:
-        """Enhance what is pending, to its last sample."""
+        """Enhance the remaining samples."""
         if self._pending.shape[-1] == 0:
             return self._pending[: self._rows]
         estimate = self._estimate(self._pending)
         return self._faded(estimate, 0 if self._tail is None else self.context)
 
     def _estimate(self, waveform: Float[Tensor, "channel time"]) -> Float[Tensor, "output time"]:
-        """Of a window; a model that samples goes on drawing where it stopped."""
+        """Enhance a window; a model that samples continues its sequence of random numbers."""
         return self.enhancer(_as_batch(self.enhancer, waveform), **self._options)
 
     def _faded(
         self, estimate: Float[Tensor, "output time"], start: int
     ) -> Float[Tensor, "output rest"]:
-        """Cut what an earlier window has given out; blend its last samples into this one's."""
+        """Cut off samples that an earlier window has returned; blend its last samples into this window."""
         estimate = estimate[:, start:]
         if self._tail is None:
             return estimate

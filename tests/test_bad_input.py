@@ -85,9 +85,9 @@ def bad_input(kind, folder):
         ("missing", "there is no file"),
         ("not audio", "is not audio that libsndfile can read"),
         ("empty", "is empty (0 bytes)"),
-        ("no samples", "holds no samples"),
-        ("NaN", "holds NaN or infinite samples (the first at 0.500 s)"),
-        ("truncated FLAC", "is cut short or damaged"),
+        ("no samples", "has no samples"),
+        ("NaN", "has NaN or infinite samples (the first at 0.500 s)"),
+        ("truncated FLAC", "is truncated or damaged"),
     ],
 )
 def test_a_bad_file_is_named_and_an_older_output_is_kept(capsys, tmp_path, kind, said):
@@ -180,9 +180,9 @@ def test_a_read_only_output_is_kept(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("output", "said"),
     [
-        ("in.wav", "is the input; name another output"),
-        ("out", "does not say which format; known endings: .wav"),
-        ("out.docx", "does not say which format"),
+        ("in.wav", "is the input; choose another output"),
+        ("out", "is not a known format; known endings: .wav"),
+        ("out.docx", "is not a known format"),
         ("/dev/null.d/out.wav", "cannot write"),
         ("in.wav/out.wav", "cannot write"),
     ],

@@ -116,7 +116,7 @@ def bad_files(folder: Path) -> dict[str, str]:
         "missing.wav": "does not exist",
         "folder.npy": "cannot be read",
         "model.pt": "an embedding is given as a .npy file",
-        "none.wav": "holds no samples",
+        "none.wav": "has no samples",
     }
 
 

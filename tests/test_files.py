@@ -141,7 +141,7 @@ def enhanced_as_file(waveform, sample_rate):
         (np.zeros(9), None, "give it in Hz"),
         (np.zeros(9), 5, "allowed: 1000 to 768000"),
         ([0.0, 1.0], 16_000, "give the name of a file, a NumPy array"),
-        ("a.wav", 16_000, "leave out `sample_rate`"),
+        ("a.wav", 16_000, "remove the argument `sample_rate`"),
     ],
 )
 def test_arrays_that_cannot_be_enhanced_are_refused_with_the_repair(given, rate, said):
@@ -178,7 +178,7 @@ def test_what_a_lower_rate_takes_away_is_said(tmp_path):
     for rate in (16_000, 48_000):
         audio.write(tmp_path / "a.wav", tone(0.3, rate), rate)
         notes = enhance(tmp_path / "a.wav", tmp_path / "b.wav", model=Identity()).notes
-        said = "the model works at 16000 Hz: what is above 8000 Hz in this file of 48000 Hz is not in the output"
+        said = "the model works at 16000 Hz: the output of this 48000 Hz file has no content above 8000 Hz"
         assert notes == ((said,) if rate == 48_000 else ())
 
 
@@ -193,7 +193,7 @@ def test_the_share_of_clipped_samples_is_said(tmp_path, suffix):
     else:
         (note,) = report.notes
         assert note.startswith("100 % of its samples exceed full scale and were clipped")
-        assert "write a .wav file, which keeps them" in note
+        assert "write a .wav file, which can hold them" in note
 
 
 def test_full_scale_itself_is_not_called_clipped(tmp_path):

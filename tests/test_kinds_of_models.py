@@ -75,7 +75,7 @@ def test_a_file_of_four_channels_becomes_one_of_one(tmp_path, kind, rate):
 def test_another_number_of_channels_is_one_sentence_and_writes_nothing(tmp_path):
     audio.write(tmp_path / "in.wav", noise(2, 8_000).numpy(), 16_000)
     for kind in (FourChannels, FourAtOnce):
-        with pytest.raises(RasedError, match="takes 4 channels, and the audio has 2"):
+        with pytest.raises(RasedError, match="takes 4 channels, but the audio has 2"):
             enhance(tmp_path / "in.wav", tmp_path / "out.wav", model=kind())
     assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
 

@@ -1,7 +1,7 @@
-"""Files <-> arrays: any rate, channels and format, whole or block by block.
+"""Read and write audio files of any rate, number of channels and format, whole or block by block.
 
-Arrays are float32 of shape (channel, time), full scale 1. Every bad file is a `BadAudioError` with one sentence; a file
-that is written appears under its name only when it is complete.
+Arrays are float32 of shape (channel, time), with full scale 1. A bad file raises `BadAudioError` with one sentence. An
+output file appears under its name only when it is complete.
 """
 
 from rased.audio.folders import audio_below

@@ -1,7 +1,7 @@
-"""Containers that say how long their audio is: WAV, RF64, AIFF, AU, CAF, W64, NIST SPHERE, 8SVX, VOC.
+"""Check containers that state the length of their audio: WAV, RF64, AIFF, AU, CAF, W64, NIST SPHERE, 8SVX, VOC.
 
-libsndfile reads a file whose end is missing as if it were shorter, and one whose header was never
-completed as if it were empty. What the header announces and what is there are compared here.
+libsndfile reads a truncated file as if it were shorter, and a file whose header was never
+completed as if it were empty. This module compares the length in the header with the bytes in the file.
 """
 
 import re
@@ -13,7 +13,7 @@ from rased.audio.problems import DamagedError
 from rased.audio.views import ByteSource, Piece
 
 _UNKNOWN_32 = ((1 << 31) - (1 << 16), (1 << 31) + (1 << 16)), ((1 << 32) - (1 << 16), 1 << 32)
-"""Lengths that programs write into 32 bits where they cannot know: sox, arecord, ffmpeg and others."""
+"""Lengths that mean "unknown" in 32 bits, as written by sox, arecord, ffmpeg and others."""
 _UNKNOWN_64 = 1 << 62
 _MPEG_TAGS = (0x50, 0x55)
 _FOREIGN_TAGS = (
@@ -31,28 +31,28 @@ _FOREIGN_TAGS = (
     0x2000,
     0x2001,
 )
-"""Codings in a WAV that ffmpeg reads and libsndfile does not: G.726, AAC, Windows Media, ATRAC, AC-3, DTS."""
+"""WAV codings that ffmpeg reads, but libsndfile does not: G.726, AAC, Windows Media, ATRAC, AC-3, DTS."""
 _HEADER = 1 << 16
-"""Bytes in which a header of this kind has said all but chunks of text."""
+"""Headers of these kinds, except for text chunks, fit into this many bytes."""
 _CHUNKS = 10_000
 _FILES = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"OggS", b"fLaC", b"caff", b".snd", b"NIST")
-"""What another file begins with that was joined to the first."""
+"""First bytes of a file that may have been appended to another one."""
 _W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 
 
 @dataclass(frozen=True)
 class Payload:
-    """Where the audio of a file is.
+    """Position and length of the audio in a file.
 
     Attributes:
-        start: its first byte.
-        announced: bytes that the header promises; None where it does not know.
+        start: position of the first byte.
+        announced: bytes according to the header; None if unknown.
         there: bytes from start to the end of the file.
-        patches: bytes by position that let libsndfile read all of it, where the header does not know the length.
-        unfinished: whether the header has a length of nothing, as that of a recorder that died.
-        mpeg: whether the audio is an MPEG stream.
-        foreign: whether it has a coding that libsndfile does not read.
-        chunks: what may follow the audio: chunks with lengths of this order of bytes, nothing, or who knows.
+        patches: bytes by position that make libsndfile read everything, if the header does not know the length.
+        unfinished: the length in the header is zero, as left by a recorder that crashed.
+        mpeg: the audio is an MPEG stream.
+        foreign: the coding is not supported by libsndfile.
+        chunks: what may follow the audio: chunks with lengths in this byte order, nothing, or unknown.
     """
 
     start: int
@@ -66,12 +66,12 @@ class Payload:
 
     @property
     def cut(self) -> bool:
-        """Whether the header promises more than there is."""
+        """Return whether the file is shorter than the header says."""
         return self.announced is not None and self.announced > self.there
 
 
 def find_payload(source: ByteSource, head: bytes) -> Payload | None:
-    """Return where the audio is; None for a file of another kind, or a header that leads nowhere."""
+    """Return where the audio is; None for another kind of file, or an inconsistent header."""
     if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE":
         return _riff(source, "big" if head[:4] == b"RIFX" else "little")
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC", b"8SVX", b"16SV"):
@@ -90,7 +90,7 @@ def find_payload(source: ByteSource, head: bytes) -> Payload | None:
 
 
 def patched(source: ByteSource, patches: dict[int, bytes]) -> list[Piece]:
-    """Return the file with some of its bytes replaced."""
+    """Return the file with some bytes replaced."""
     pieces: list[Piece] = []
     at = 0
     for start, data in sorted(patches.items()):
@@ -100,10 +100,10 @@ def patched(source: ByteSource, patches: dict[int, bytes]) -> list[Piece]:
 
 
 def left_over(source: ByteSource, payload: Payload) -> int:
-    """Return how many bytes after the announced audio are no chunks of text or marks; 0 where all is in order.
+    """Return how many bytes after the audio are not text or marker chunks; 0 if the file is in order.
 
     Raises:
-        DamagedError: they are another file that was joined to the first.
+        DamagedError: another file was appended to the first.
     """
     if payload.announced is None or payload.chunks == "unknown":
         return 0
@@ -113,7 +113,7 @@ def left_over(source: ByteSource, payload: Payload) -> int:
         header = source.read(at, 8)
         if header[:4] in _FILES:
             raise DamagedError(
-                f"holds another file after the first, at byte {at}: split it, or join the audio with ffmpeg instead"
+                f"contains a second file, from byte {at}: split the file, or join recordings with ffmpeg instead"
             )
         if payload.chunks == "none":
             return max(0, rest)
@@ -131,7 +131,7 @@ def left_over(source: ByteSource, payload: Payload) -> int:
 def _chunks(
     source: ByteSource, at: int, order: Literal["little", "big"]
 ) -> Iterator[tuple[bytes, int, int]]:
-    """Yield name, size and first byte of each chunk of RIFF and FORM."""
+    """Yield name, size and first byte of each chunk in a RIFF or FORM file."""
     for _ in range(_CHUNKS):
         header = source.read(at, 8)
         if len(header) < 8:
@@ -155,7 +155,7 @@ def _riff(source: ByteSource, order: Literal["little", "big"]) -> Payload | None
             there = source.size - start
             announced, patches = _known(size), {}
             if long_at:
-                # The size in ds64 rules where that of the chunk is the mark for it.
+                # If the chunk has the marker for "unknown", the size is in the ds64 chunk.
                 announced = _known_64(long_size) if size == 0xFFFFFFFF else announced
                 patches = {long_at: there.to_bytes(8, "little")}
             else:
@@ -245,7 +245,7 @@ def _nist(source: ByteSource, head: bytes) -> Payload | None:
 
 
 def _voc(source: ByteSource, head: bytes) -> Payload | None:
-    """The first block of a Creative Voice file; sox counts too few bytes in it, so that others cannot be found."""
+    """Read only the first block of a Creative Voice file: sox writes block sizes that are too small to find others."""
     at = int.from_bytes(head[20:22], "little")
     header = source.read(at, 4)
     if len(header) < 4:

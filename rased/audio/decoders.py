@@ -1,4 +1,4 @@
-"""Decoding by libsndfile: parts of a file that follow each other, read as one, without seeking."""
+"""Decode with libsndfile: parts of a file are read one after the other, without seeking."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,14 +17,14 @@ _UNKNOWN_LENGTH = 1 << 61
 
 @runtime_checkable
 class Decoder(Protocol):
-    """An open stream of audio.
+    """An open audio stream.
 
     Attributes:
         sample_rate: Hz.
         channels: number of channels.
-        frames: samples per channel; None where nobody knows.
-        format: of the container, as libsndfile calls it.
-        subtype: of the coding, as libsndfile calls it.
+        frames: samples per channel; None if unknown.
+        format: libsndfile's name of the container.
+        subtype: libsndfile's name of the coding.
     """
 
     sample_rate: int
@@ -37,20 +37,20 @@ class Decoder(Protocol):
         """Return the next samples: `count`, or fewer, and none at the end.
 
         Raises:
-            DamagedError: what follows cannot be decoded.
+            DamagedError: the next samples cannot be decoded.
         """
 
     def close(self) -> None:
-        """Give back what is held."""
+        """Release all resources."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch of a file that libsndfile reads as a file of its own.
+    """A part of a file that libsndfile reads as a separate file.
 
     Attributes:
-        pieces: what it sees; None for the file as it is.
-        frames: samples per channel, where they are known better than libsndfile does.
+        pieces: the bytes that libsndfile gets; None for the unchanged file.
+        frames: samples per channel, if they are known more accurately than by libsndfile.
         skip: samples to drop at the beginning.
     """
 
@@ -60,15 +60,15 @@ class Part:
 
 
 class UndecodableError(Exception):
-    """libsndfile cannot open it; its own words."""
+    """libsndfile cannot open the file; the message is libsndfile's."""
 
 
 class SoundfileDecoder:
-    """The parts of a file, one after another; they must agree in rate and channels.
+    """Reads the parts of a file one after the other; they must have the same rate and channels.
 
     Raises:
-        UndecodableError: libsndfile does not know the first part.
-        DamagedError: another part cannot be read or does not go with the first.
+        UndecodableError: libsndfile does not support the first part.
+        DamagedError: a later part cannot be read, or has another rate or number of channels.
     """
 
     def __init__(self, source: ByteSource, parts: Sequence[Part]) -> None:
@@ -90,13 +90,13 @@ class SoundfileDecoder:
         return np.zeros((0, self.channels), np.float32)
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close all open parts."""
         if self._sound is not None:
             self._sound.close()
             self._sound = None
 
     def _open(self, number: int) -> int | None:
-        """Open a part to see what it is; return its length."""
+        """Open a part to read its properties; return its length."""
         try:
             sound = self._sounding(self._parts[number])
         except UndecodableError as error:
@@ -140,7 +140,7 @@ class SoundfileDecoder:
         self._done += len(block)
         if not len(block) and length is not None and self._done < length:
             raise DamagedError(
-                f"is cut short or damaged: {self._done} of {length} samples can be read; get the whole file again"
+                f"is truncated or damaged: {self._done} of {length} samples can be read; get the whole file again"
             )
         return block
 
@@ -150,7 +150,7 @@ class SoundfileDecoder:
             return self._sound.read(count, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, RuntimeError) as error:
             raise DamagedError(
-                f"is cut short or damaged: after {self._done / self.sample_rate:.3f} s it cannot be decoded "
+                f"is truncated or damaged: after {self._done / self.sample_rate:.3f} s it cannot be decoded "
                 f"({_words(error)}); get the whole file again"
             ) from None
 
@@ -163,7 +163,7 @@ class SoundfileDecoder:
 
 
 class _Sound(soundfile.SoundFile):
-    """Never sought: soundfile seeks after each read, which files of unknown length and lossy codecs do not survive."""
+    """A SoundFile that never seeks: soundfile seeks after each read, which breaks lossy codecs and unknown lengths."""
 
     def seekable(self) -> bool:
         return False
@@ -174,6 +174,6 @@ class _Sound(soundfile.SoundFile):
 
 
 def _words(error: Exception) -> str:
-    """Return libsndfile's own words without the name of what was opened."""
+    """Return libsndfile's message without the name of the file."""
     text = str(getattr(error, "error_string", error)).removeprefix("Error :").strip().rstrip(".")
     return text[:1].lower() + text[1:]

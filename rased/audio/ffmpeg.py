@@ -1,4 +1,4 @@
-"""Decoding by ffmpeg, where it is installed, of what libsndfile does not read: MPEG-4, WebM, WMA, AMR and others."""
+"""Decode with ffmpeg, if installed, what libsndfile does not support: MPEG-4, WebM, WMA, AMR and others."""
 
 import os
 import re
@@ -16,11 +16,11 @@ from rased.audio.problems import DamagedError
 from rased.machine import read_at
 
 _DEMUXERS = "mov,wav,matroska,webm,aac,asf,amr,avi,caf,flv,ac3,eac3,mpeg,mpegts,ogg,ape,wv,tta,dts,aiff,w64,sox"
-"""Containers alone: no playlists, which would name other files and addresses."""
+"""Containers only: a playlist could refer to other files and network addresses."""
 _PATIENCE = 60
-"""Seconds without a byte after which ffmpeg is given up."""
+"""Seconds without output after which ffmpeg is stopped."""
 _SLACK_SECONDS = 0.25
-"""What may be missing of the length that a container announces in hundredths: delay and padding of codecs."""
+"""Tolerance in hundredths of the announced length: codecs have delay and padding."""
 
 _MAGIC = (
     (re.compile(rb".{4}(ftyp|moov|mdat|wide|free|skip)", re.DOTALL), "MPEG-4 or QuickTime"),
@@ -43,20 +43,20 @@ _MAGIC = (
 
 
 def kind_of(head: bytes) -> str | None:
-    """Return what a file is that ffmpeg reads, by its first bytes; None for anything else."""
+    """Return which kind of ffmpeg's files the first bytes belong to; None for any other file."""
     return next((name for magic, name in _MAGIC if magic.match(head)), None)
 
 
 def available() -> bool:
-    """Whether ffmpeg is installed."""
+    """Return whether ffmpeg is installed."""
     return shutil.which("ffmpeg") is not None
 
 
 class FfmpegDecoder:
-    """The first audio stream of a file, as ffmpeg writes it to a pipe.
+    """Reads the first audio stream of a file through a pipe from ffmpeg.
 
     Raises:
-        DamagedError: ffmpeg finds no audio in it.
+        DamagedError: ffmpeg finds no audio in the file.
     """
 
     format = "FFMPEG"
@@ -92,7 +92,7 @@ class FfmpegDecoder:
         return block
 
     def close(self) -> None:
-        """End ffmpeg."""
+        """Stop ffmpeg."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
@@ -101,7 +101,7 @@ class FfmpegDecoder:
         self._said.close()
 
     def _header(self) -> tuple[int, int]:
-        """Read the header of the WAV that comes through the pipe, up to its first sample."""
+        """Read the header of the WAV from the pipe, up to the first sample."""
         channels = rate = 0
         self._bytes(12)
         while len(chunk := self._bytes(8)) == 8:
@@ -121,7 +121,7 @@ class FfmpegDecoder:
         while count > 0:
             ready, _, _ = select.select([self._process.stdout], [], [], _PATIENCE)
             if not ready:
-                raise DamagedError(f"gives no audio: ffmpeg was silent for {_PATIENCE} seconds")
+                raise DamagedError(f"gives no audio: ffmpeg wrote nothing for {_PATIENCE} seconds")
             part = os.read(self._process.stdout.fileno(), min(count, 1 << 20))
             if not part:
                 break
@@ -134,18 +134,18 @@ class FfmpegDecoder:
         complaint = self._complaint()
         if code or complaint:
             raise DamagedError(
-                f"is cut short or damaged: ffmpeg reads {self._done / self.sample_rate:.3f} s of it "
+                f"is truncated or damaged: ffmpeg reads {self._done / self.sample_rate:.3f} s of it "
                 f"({complaint or f'exit code {code}'}); get the whole file again"
             )
         announced = self._announced()
         if announced is not None and self._done / self.sample_rate < announced - _SLACK_SECONDS:
             raise DamagedError(
-                f"is cut short: its header announces {announced:.2f} s and "
-                f"{self._done / self.sample_rate:.2f} s are there; get the whole file again"
+                f"is truncated: its header announces {announced:.2f} s, but the file has "
+                f"{self._done / self.sample_rate:.2f} s; get the whole file again"
             )
 
     def _announced(self) -> float | None:
-        """Seconds that the container promises, where it holds nothing but the audio and does not guess."""
+        """Return the length in seconds according to the container, if it contains only audio and does not estimate."""
         log = self._log().partition(b"Output #0")[0]
         said = re.search(rb"Duration: (\d+):(\d+):(\d+\.\d+)", log)
         if (
@@ -160,7 +160,7 @@ class FfmpegDecoder:
         return 3600 * hours + 60 * minutes + seconds
 
     def _complaint(self) -> str:
-        """The first error that ffmpeg printed, "" where it printed none."""
+        """Return the first error that ffmpeg printed, or ""."""
         for line in self._log().decode(errors="replace").splitlines():
             if "[error]" in line or "[fatal]" in line:
                 return re.sub(r"\[[^]]*\]", "", line).strip().rstrip(".")

@@ -1,4 +1,4 @@
-"""FLAC: the length in its header, and whether a stream without one ends with a whole frame."""
+"""Read the length of a FLAC file, and check whether a stream without one ends with a complete frame."""
 
 import re
 
@@ -10,7 +10,7 @@ _POLYNOMIAL = 0x8005
 
 
 def announced_samples(head: bytes) -> int | None:
-    """Return the samples per channel that the header of a FLAC file promises; None where it does not know."""
+    """Return the samples per channel according to the header of a FLAC file; None if it does not know."""
     count = int.from_bytes(head[21:26], "big") & ((1 << 36) - 1)
     return count or None
 
@@ -32,7 +32,7 @@ def streams(source: ByteSource) -> list[range]:
 
 
 def ends_with_a_frame(source: ByteSource, stream: range) -> bool:
-    """Whether the last bytes of a stream are a whole frame: only its checksum can tell where no length is known."""
+    """Return whether a stream ends with a complete frame: without a known length, only its checksum can tell."""
     start = max(stream.start, stream.stop - _TAIL)
     tail = source.read(start, stream.stop - start)
     if tail[-128:-125] == b"TAG":

@@ -1,4 +1,4 @@
-"""Audio files below a folder: every one of them, each folder once, however links lead to it."""
+"""Find audio files in a folder and its subfolders; each folder is visited once, also with links."""
 
 import os
 from collections import Counter, deque
@@ -16,18 +16,18 @@ def audio_below(
     passed_over: Counter[str] | None = None,
     without: Collection[str] = (),
 ) -> Iterator[Path]:
-    """Yield the files below a folder whose names promise audio, as paths from that folder; in no order.
+    """Yield the files below a folder whose names are those of audio files, as relative paths; in no order.
 
-    Hidden files and folders are left out. Links to folders are followed after all other folders; one that leads to a
-    folder seen before is left out, so that no recording comes twice and no loop is walked.
+    Hidden files and folders are ignored. Links to folders are followed after all other folders. A link to a
+    folder that was already visited is ignored, so that no recording occurs twice and links cannot form a loop.
 
     Args:
-        folder: to walk.
-        passed_over: counts what is left out, by reason.
-        without: names of folders directly below `folder` to leave out.
+        folder: the folder.
+        passed_over: counts what is ignored, by reason.
+        without: names of folders directly below `folder` to ignore.
 
     Raises:
-        RasedError: a folder that cannot be read.
+        RasedError: a folder cannot be read.
     """
     counted: Counter[str] = Counter() if passed_over is None else passed_over
     seen: set[tuple[int, int]] = set()
@@ -36,7 +36,7 @@ def audio_below(
         here = waiting.popleft() if waiting else links.popleft()
         identity = _identity(folder / here)
         if identity in seen:
-            counted["links to folders that are there already"] += 1
+            counted["links to folders that were already visited"] += 1
             continue
         seen.add(identity)
         for entry in _entries(folder / here):
@@ -49,7 +49,7 @@ def audio_below(
             elif looks_like_audio(path):
                 yield path
             else:
-                counted["files that are not audio by their name"] += 1
+                counted["files that are not audio according to their names"] += 1
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -66,7 +66,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:
-        return False  # a link to itself: whoever reads it says so
+        return False  # a link to itself: reading it reports the error
 
 
 def _identity(folder: Path) -> tuple[int, int]:

@@ -1,8 +1,8 @@
-"""MPEG audio (MP3, MP2) frame by frame: where each stretch begins, how many frames it has, whether it is whole.
+"""Parse MPEG audio (MP3, MP2) frame by frame: where segments begin, how many frames they have, and whether they end.
 
-libsndfile takes the length of a stream from the tag in its first frame (Xing, Info, VBRI) and, without one, guesses
-it from the first frame's bit rate: a stream of variable bit rate then ends early. Here all frames are counted; a
-stream without a true tag is given one.
+libsndfile takes the length of a stream from the tag in its first frame (Xing, Info, VBRI). Without a tag, it estimates
+the length from the first frame's bit rate, so a stream of variable bit rate ends early. This module counts all
+frames, and adds a tag to a stream that has no correct one.
 """
 
 import re
@@ -23,16 +23,16 @@ _BITRATES = {  # kbit/s by (MPEG 1, layer)
 }
 _RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 _SEARCHED = 1 << 18
-"""Bytes in which the first frame is looked for."""
+"""The first frame must begin within this many bytes."""
 _BLOCK = 1 << 20
 _DECODER_DELAY = 529
 """Samples that libsndfile's decoder drops at the beginning of a stream with a tag."""
 _LONGEST = 4096
-"""Bytes that no frame exceeds."""
+"""Upper bound of the bytes in a frame."""
 
 
 class Header(NamedTuple):
-    """What the four bytes before a frame say."""
+    """Content of the four-byte header of a frame."""
 
     version: int
     layer: int
@@ -43,22 +43,22 @@ class Header(NamedTuple):
 
     @property
     def kind(self) -> tuple[int, int, int]:
-        """What all frames of a stream share."""
+        """Return the properties that all frames of a stream share."""
         return self.version, self.layer, self.sample_rate
 
 
 @dataclass
 class Segment:
-    """Frames that follow each other, from a tag to the next.
+    """Consecutive frames, from one tag to the next.
 
     Attributes:
-        samples: in its frames, the frame of its tag left out.
+        samples: samples in the frames, without the frame of the tag.
         frames: number of these frames.
-        pieces: where they are.
-        tag: where the frame of the tag is; None without one.
-        xing: whether libsndfile understands the tag.
-        announced: number of frames that the tag promises; None where it does not say.
-        announced_bytes: bytes that the tag promises, itself included; None where it does not say.
+        pieces: their positions.
+        tag: position of the frame of the tag; None without a tag.
+        xing: libsndfile understands the tag.
+        announced: number of frames according to the tag; None if it does not say.
+        announced_bytes: bytes according to the tag, including itself; None if it does not say.
     """
 
     first: bytes = b""
@@ -72,7 +72,7 @@ class Segment:
 
     @property
     def missing(self) -> int:
-        """Frames that were promised and are not there; 0 where the tag's count of bytes is there."""
+        """Return how many announced frames are missing; 0 if the announced bytes are present."""
         if self.announced is None or self.frames >= self.announced:
             return 0
         there = sum(map(len, self.pieces)) + len(self.tag or ())
@@ -81,11 +81,11 @@ class Segment:
 
     @property
     def tagged(self) -> bool:
-        """Whether libsndfile knows the length from the tag, to the sample."""
+        """Return whether libsndfile knows the exact length from the tag."""
         return self.tag is not None and self.xing and self.announced == self.frames
 
     def view(self) -> tuple[list[Piece], int]:
-        """Return what a decoder must see to read all frames, and how many of its first samples are to be dropped."""
+        """Return the bytes that a decoder needs to read all frames, and the number of its first samples to drop."""
         header = _parsed(self.first)
         assert header is not None
         if header.layer != 3:
@@ -98,7 +98,7 @@ class Segment:
 
 
 def looks_like_mpeg(source: ByteSource, head: bytes) -> bool:
-    """Whether a file begins with two frames of MPEG audio, tags left aside."""
+    """Return whether a file begins with two frames of MPEG audio, after any tags."""
     at = _behind_id3(source, 0)
     if at == 0 and not (head[:1] == b"\xff" and _parsed(head[:4])):
         return False
@@ -106,10 +106,10 @@ def looks_like_mpeg(source: ByteSource, head: bytes) -> bool:
 
 
 def find_segments(source: ByteSource, start: int, stop: int) -> list[Segment]:
-    """Return the stretches of frames between two positions of a file; none where there is no frame.
+    """Return the segments between two positions of a file; none if there is no frame.
 
     Raises:
-        DamagedError: the last frame is incomplete, a tag promises more frames, or something else lies between.
+        DamagedError: the last frame is incomplete, a tag announces more frames, or there is other data in between.
     """
     at = _first_frame(source, _behind_id3(source, start), stop)
     if at is None:
@@ -138,14 +138,14 @@ def find_segments(source: ByteSource, start: int, stop: int) -> list[Segment]:
     missing = next((segment for segment in segments if segment.missing), None)
     if missing is not None:
         raise DamagedError(
-            f"is cut short: its header announces {missing.announced} MPEG frames and {missing.frames} are there; "
+            f"is truncated: its header announces {missing.announced} MPEG frames, but the file has {missing.frames}; "
             "get the whole file again"
         )
     return [segment for segment in segments if segment.frames]
 
 
 def _frames(source: ByteSource, at: int, stop: int) -> Iterator[tuple[int, Header, bytes]]:
-    """Yield position, header and bytes of each frame, passing over tags between them and anything behind the last."""
+    """Yield position, header and bytes of each frame; ignore tags in between, and anything after the last frame."""
     block, base = b"", at
     while at < stop:
         if at + _LONGEST > base + len(block) and base + len(block) < stop:
@@ -161,28 +161,28 @@ def _frames(source: ByteSource, at: int, stop: int) -> Iterator[tuple[int, Heade
             continue
         if at + header.length > stop:
             raise DamagedError(
-                "is cut short: its last MPEG frame is incomplete; get the whole file again"
+                "is truncated: its last MPEG frame is incomplete; get the whole file again"
             )
         yield at, header, block[here : here + header.length]
         at += header.length
 
 
 def _refuse_more(source: ByteSource, at: int, stop: int) -> None:
-    """Whatever follows the last frame is passed over, except the beginning of a frame or more frames."""
+    """Ignore anything after the last frame, except the beginning of a frame, or more frames."""
     rest = source.read(at, min(4, stop - at))
     if len(rest) < 4 and (rest == b"\xff" or rest[:2] > b"\xff\xe0"):
         raise DamagedError(
-            "is cut short: its last MPEG frame is incomplete; get the whole file again"
+            "is truncated: its last MPEG frame is incomplete; get the whole file again"
         )
     again = _first_frame(source, at, stop)
     if again is not None:
         raise DamagedError(
-            f"is damaged: the bytes {at} to {again} are no MPEG frames; get the file again"
+            f"is damaged: the bytes {at} to {again} are not MPEG frames; get the file again"
         )
 
 
 def _first_frame(source: ByteSource, at: int, stop: int, searched: int = _SEARCHED) -> int | None:
-    """Return where the first of two frames of one kind begins, or a single one that ends the file."""
+    """Return the position of the first of two frames of the same kind, or of a single frame that ends the file."""
     block = source.read(at, min(searched + 2 * _LONGEST, stop - at))
     for found in re.finditer(rb"\xff(?=[\xe2-\xff])", block):
         here = found.start()
@@ -199,7 +199,7 @@ def _first_frame(source: ByteSource, at: int, stop: int, searched: int = _SEARCH
 
 
 def _parsed(header: bytes) -> Header | None:
-    """Read the header of a frame; None where it is none (or its bit rate is free, which nobody uses)."""
+    """Parse the header of a frame; None if it is not one (or has a free bit rate, which is not used in practice)."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return None
     version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
@@ -219,10 +219,10 @@ def _parsed(header: bytes) -> Header | None:
 
 
 def _tag(frame: bytes, header: Header) -> tuple[bool, int | None, int | None] | None:
-    """Return `xing`, `announced` and `announced_bytes` of a Xing, Info or VBRI tag; None where there is no tag."""
+    """Return `xing`, `announced` and `announced_bytes` of a Xing, Info or VBRI tag; None without a tag."""
     if frame[36:40] == b"VBRI" and len(frame) >= 54:
         return False, int.from_bytes(frame[50:54], "big"), int.from_bytes(frame[46:50], "big")
-    for at in (header.tag_at, header.tag_at + 2):  # a checksum may lie before it
+    for at in (header.tag_at, header.tag_at + 2):  # a checksum of two bytes may precede the tag
         if frame[at : at + 4] in (b"Xing", b"Info"):
             flags = int.from_bytes(frame[at + 4 : at + 8], "big")
             numbers = [int.from_bytes(frame[at + n : at + n + 4], "big") for n in (8, 12)]
@@ -232,9 +232,9 @@ def _tag(frame: bytes, header: Header) -> tuple[bool, int | None, int | None] | 
 
 
 def _length_tag(first: bytes, frames: int) -> tuple[bytes, bytes]:
-    """Return a frame of the kind of `first` whose tag holds the number of frames, and one of silence.
+    """Return a frame like `first` whose tag holds the number of frames, and a frame of silence.
 
-    After such a tag the decoder drops its own delay; the silence is what it then drops.
+    After such a tag, the decoder drops as many samples as its own delay; the silence provides them.
     """
     for bitrate in range(1, 15):
         head = bytes((0xFF, first[1] | 1, bitrate << 4 | first[2] & 0x0C, first[3]))
@@ -244,11 +244,11 @@ def _length_tag(first: bytes, frames: int) -> tuple[bytes, bytes]:
             tag = b"Xing" + (1).to_bytes(4, "big") + frames.to_bytes(4, "big")
             frame = (head + bytes(header.tag_at - 4) + tag).ljust(header.length, b"\0")
             return frame, head.ljust(header.length, b"\0")
-    raise AssertionError("a frame of the highest bit rate holds a tag")
+    raise AssertionError("a frame of the highest bit rate has room for a tag")
 
 
 def _behind_id3(source: ByteSource, at: int) -> int:
-    """Return the position behind the ID3 tags that begin at `at`."""
+    """Return the position after the ID3 tags that begin at `at`."""
     while (tag := source.read(at, 10))[:3] == b"ID3" and len(tag) == 10:
         size = sum(
             (byte & 0x7F) << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=True)
@@ -258,7 +258,7 @@ def _behind_id3(source: ByteSource, at: int) -> int:
 
 
 def _behind_tags(source: ByteSource, at: int, stop: int) -> int:
-    """Return the position behind the tags that players know; `at` where none begins there."""
+    """Return the position after the known tags at the end of a file; `at` if there are none."""
     behind = _behind_id3(source, at)
     if behind != at:
         return behind

@@ -1,4 +1,4 @@
-"""What file names say: which hold audio, and in which container and coding an output is written."""
+"""File names: which ones are audio, and which container and coding an output name stands for."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ FORMATS = {
     ".ogg": ("OGG", "VORBIS"),
     ".opus": ("OGG", "OPUS"),
 }
-"""Endings that can be written: container and its usual coding."""
+"""Suffixes that can be written, with container and default coding."""
 
 LOSSY = frozenset((".mp3", ".oga", ".ogg", ".opus"))
 
@@ -26,16 +26,16 @@ SUFFIXES = frozenset(FORMATS) | frozenset(
     ".m4a .m4b .aac .mp4 .m4v .mov .3gp .3g2 .wma .asf .wmv .webm .mka .mkv .amr .avi .mpg .mpeg .ac3 .spx .ogv .ogx "
     ".flv .ape .wv .tta .dts".split()
 )
-"""Endings that promise audio or video: such a file is read, or named as one that could not be."""
+"""Suffixes of audio and video files: such a file is read, or reported if that fails."""
 
 
 def looks_like_audio(path: Path) -> bool:
-    """Whether a file's name promises audio; hidden files do not, such as the "._a.wav" of macOS."""
+    """Return whether a file name is that of an audio file; hidden files, such as "._a.wav" of macOS, are not."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def output_name(name: Path) -> Path:
-    """Name of the output for an input of a folder: the same; FLAC where that ending is lossy or cannot be written.
+    """Return the output name for an input file in a folder: the same, but FLAC if that format is lossy or not writable.
 
     >>> [output_name(Path(name)).as_posix() for name in ("a/b.mp3", "a/b.wav", "c.m4a")]
     ['a/b.flac', 'a/b.wav', 'c.flac']

@@ -1,6 +1,6 @@
-"""Ogg page by page: the streams that lie one after another in a file, and whether each is whole.
+"""Parse Ogg page by page: find the streams in a file, and check whether each is complete.
 
-libsndfile reads the first of them alone, and a Vorbis or Opus stream that is cut anywhere as if it ended there.
+libsndfile reads only the first stream, and a truncated Vorbis or Opus stream as if it ended there.
 """
 
 import zlib
@@ -12,19 +12,19 @@ from rased.audio.problems import DamagedError
 from rased.audio.views import ByteSource
 
 _BEGINS, _ENDS = 2, 4
-"""Bits of a page's header: the first and the last page of a stream."""
+"""Flags in the header of a page: first and last page of a stream."""
 _LONGEST = 27 + 255 + 255 * 255
-"""Bytes of the largest page."""
+"""Maximum bytes of a page."""
 _BLOCK = 1 << 20
 _TRIES = 1000
-"""Beginnings of pages that turn out to be none, before a file is given up."""
+"""Number of invalid pages after which a file is rejected."""
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _DECODED = (b"\x01vorbis", b"OpusHead")
 """First bytes of the streams that libsndfile decodes."""
 
 
 class Page(NamedTuple):
-    """Where a page is, and what its header says."""
+    """Position and header of a page."""
 
     start: int
     stop: int
@@ -36,14 +36,14 @@ class Page(NamedTuple):
 
 @dataclass
 class Link:
-    """One stream, or several whose pages alternate.
+    """One stream, or several streams whose pages alternate.
 
     Attributes:
-        start: its first byte in the file.
-        stop: the byte after it.
-        decoded: of each stream, whether libsndfile decodes it.
-        numbers: of each stream, the number of its last page.
-        unfinished: streams whose last page has not come.
+        start: position of the first byte.
+        stop: position after the last byte.
+        decoded: for each stream, whether libsndfile decodes it.
+        numbers: for each stream, the number of its last page so far.
+        unfinished: streams whose final page has not been seen.
     """
 
     start: int
@@ -54,12 +54,12 @@ class Link:
 
     @property
     def plain(self) -> bool:
-        """Whether it is one stream that libsndfile decodes."""
+        """Return whether it is a single stream that libsndfile decodes."""
         return self.decoded == [True]
 
 
 def find_links(source: ByteSource) -> list[Link]:
-    """Return the links of a file in their order; other bytes after the last page of one are passed over.
+    """Return the links of a file in order; other bytes after the last page of a link are ignored.
 
     Raises:
         DamagedError: a page is damaged or missing, or a stream has no end.
@@ -73,17 +73,17 @@ def find_links(source: ByteSource) -> list[Link]:
         if not links or page.start != links[-1].stop:
             at = links[-1].stop if links else 0
             raise DamagedError(
-                f"is damaged: the bytes {at} to {page.start} are no Ogg page; get the file again"
+                f"is damaged: the bytes {at} to {page.start} are not an Ogg page; get the file again"
             )
         _take(page, links[-1], first=first)
     if links and links[-1].unfinished:
         raise DamagedError(
-            "is cut short: its last Ogg page is not the end of the stream; get the whole file again"
+            "is truncated: its last Ogg page is not the end of the stream; get the whole file again"
         )
     end = links[-1].stop if links else 0
     if source.read(end, 4) and b"OggS".startswith(source.read(end, 4)):
         raise DamagedError(
-            "is cut short or damaged: its last Ogg page is incomplete; get the whole file again"
+            "is truncated or damaged: its last Ogg page is incomplete; get the whole file again"
         )
     return links
 
@@ -103,7 +103,7 @@ def _take(page: Page, link: Link, *, first: bool) -> None:
 
 
 def _pages(source: ByteSource) -> Iterator[Page]:
-    """Yield the whole pages of a file, whatever lies between them."""
+    """Yield the valid pages of a file, and skip anything in between."""
     at = base = tries = 0
     block = b""
     while at < source.size and tries < _TRIES:
@@ -122,7 +122,7 @@ def _pages(source: ByteSource) -> Iterator[Page]:
 
 
 def _page(block: bytes, here: int, at: int) -> Page | None:
-    """Read the page that begins at `here` in a block, `at` in the file; None where its checksum is wrong."""
+    """Read the page at position `here` of a block (`at` in the file); None if its checksum is wrong."""
     header = block[here : here + 27]
     if len(header) < 27:
         return None
@@ -139,7 +139,7 @@ def _page(block: bytes, here: int, at: int) -> Page | None:
 
 
 def serial_zero(data: bytes) -> bytes:
-    """Give the one stream of an Ogg file, page behind page, the serial number 0: writers choose it by chance."""
+    """Set the serial number of all pages of a single Ogg stream to 0: encoders choose it at random."""
     pages, at = [], 0
     while at < len(data):
         table = data[at + 27 : at + 27 + data[at + 26]]
@@ -157,4 +157,5 @@ def serial_zero(data: bytes) -> bytes:
 def _checksum(content: bytes) -> int:
     """Return the checksum of Ogg: zlib's polynomial, most significant bit first, without inversion."""
     reflected = zlib.crc32(content.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    # zlib's CRC is bit-reversed and inverted compared with Ogg's, so both are undone.
     return int(f"{reflected:032b}"[::-1], 2)

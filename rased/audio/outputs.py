@@ -1,4 +1,4 @@
-"""Which file becomes which: names of outputs for files and folders."""
+"""Choose the names of output files for input files and folders."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -13,11 +13,11 @@ from rased.errors import RasedError
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done.
+    """Outputs for all inputs.
 
     Attributes:
-        pairs: of input and output, in the order of the inputs.
-        left_out: what is not done, and why; one sentence each.
+        pairs: input and output, in the order of the inputs.
+        left_out: inputs that are skipped, and why; one sentence each.
     """
 
     pairs: list[tuple[Path, Path]]
@@ -25,7 +25,7 @@ class Plan:
 
 
 def enhanced_name(source: Path) -> Path:
-    """Name of the output beside an input for which none is given.
+    """Return the default output name for an input, in the same folder.
 
     >>> enhanced_name(Path("a/b.wav")).as_posix(), enhanced_name(Path("c.mp3")).as_posix()
     ('a/b.enhanced.wav', 'c.enhanced.flac')
@@ -35,15 +35,16 @@ def enhanced_name(source: Path) -> Path:
 
 
 def plan(inputs: Iterable[str | Path], output: str | Path | None = None) -> Plan:
-    """Decide which file becomes which.
+    """Choose the output of each input.
 
-    Without `output` a file becomes its `enhanced_name`, and the files of a folder go into "FOLDER.enhanced". With it,
-    one input file goes to `output` itself, or into it where it is a folder or ends with a slash; several files, and
-    folders with all they hold, go into the folder `output`, which mirrors the structure of each input folder. A
-    lossy file becomes FLAC. Files that would share a name get distinct ones.
+    Without `output`, a file gets its `enhanced_name`, and the files of a folder go to "FOLDER.enhanced". With
+    `output`,
+    a single input file goes to `output` itself, or into it if it is a folder or ends with a slash. Several files, and
+    folders with their content, go into the folder `output`, which mirrors the structure of each input folder. A
+    lossy file becomes FLAC. Outputs that would have the same name get different ones.
 
     Raises:
-        RasedError: an input folder without audio, one output file for several inputs, an output that is an input.
+        RasedError: an input folder without audio, one output file for several inputs, or an output that is an input.
     """
     sources = list(dict.fromkeys(Path(name) for name in inputs))
     if output is None:
@@ -68,11 +69,11 @@ def plan(inputs: Iterable[str | Path], output: str | Path | None = None) -> Plan
 
 
 def _beside(sources: list[Path]) -> Plan:
-    """Outputs beside their inputs; an input that is the output of another one is left out."""
+    """Choose outputs in the folders of the inputs; skip an input that is the output of another one."""
     files = [source for source in sources if not source.is_dir()]
     outputs = {enhanced_name(source): source for source in files}
     left_out = [
-        f"'{printable(source)}' is left out: it is the output of '{printable(outputs[source])}'"
+        f"'{printable(source)}' is skipped: it is the output of '{printable(outputs[source])}'"
         for source in files
         if source in outputs
     ]
@@ -91,30 +92,30 @@ def _beside(sources: list[Path]) -> Plan:
 
 
 def _files(folder: Path, target: Path) -> tuple[list[Path], list[str]]:
-    """The audio files below a folder, sorted, without the outputs of an earlier run; and a word about these."""
+    """Return the audio files below a folder, sorted, without outputs of an earlier run; and a sentence about these."""
     here, there = folder.resolve(), target.resolve()
     if here == there:
         raise RasedError(
-            f"the input and the output are one folder, '{printable(folder)}'; name another output."
+            f"the input and the output are the same folder, '{printable(folder)}'; choose another output."
         )
     found = sorted(audio_below(folder))
     kept = found
     if there.is_relative_to(here):
         kept = [path for path in found if not (here / path).is_relative_to(there)]
     if not kept:
-        raise RasedError(f"the folder '{printable(folder)}' holds no audio files.")
+        raise RasedError(f"the folder '{printable(folder)}' contains no audio files.")
     earlier = len(found) - len(kept)
     if not earlier:
         return kept, []
     return kept, [
-        f"{earlier} files in '{printable(target)}' are left out: they are outputs of an earlier run"
+        f"{earlier} files in '{printable(target)}' are skipped: they are outputs of an earlier run"
     ]
 
 
 def _distinct(wanted: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
-    """Give each input the name of its output, and two that would share one distinct names.
+    """Name the output of each input, with different names for two that would have the same.
 
-    A lossy file keeps its ending in its name then: "a.mp3.flac" beside "a.flac"; any other gets a number: "a-2.wav".
+    A lossy file then keeps its suffix in the name: "a.mp3.flac" next to "a.flac"; others get a number: "a-2.wav".
     """
     count = Counter(output_name(name) for _, name in wanted)
     named = []
@@ -144,23 +145,23 @@ def _refuse_file(target: Path, sources: list[Path], *, slash: bool) -> None:
     what = f"{len(sources)} inputs" if len(sources) > 1 else f"the folder '{printable(sources[0])}'"
     if target.exists() and not target.is_dir():
         raise RasedError(
-            f"the output '{printable(target)}' is a file; name a folder for {what}, such as -o enhanced."
+            f"the output '{printable(target)}' is a file; give a folder for {what}, such as -o enhanced."
         )
     suffix = target.suffix.lower()
     if not target.exists() and not slash and suffix in {*FORMATS, *SUFFIXES}:
         raise RasedError(
-            f"the output '{printable(target)}' names one file, and the input is {what}: name a folder, such as "
+            f"the output '{printable(target)}' is the name of a file, but the input is {what}: give a folder, such as "
             f"-o {printable(target.with_suffix(''))} (or -o {printable(target)}/ if the folder is to have that name)."
         )
 
 
 def _refuse_inputs(pairs: list[tuple[Path, Path]]) -> None:
-    """No output may replace an input: it might be read after that."""
+    """Reject an output that would replace an input, which might still have to be read."""
     inputs = {source.resolve(): source for source, _ in pairs}
     for source, target in pairs:
         other = inputs.get(target.resolve())
         if other is not None:
             whose = "itself" if other == source else f"the input '{printable(other)}'"
             raise RasedError(
-                f"the output of '{printable(source)}' would replace {whose}; name another output."
+                f"the output of '{printable(source)}' would replace {whose}; choose another output."
             )

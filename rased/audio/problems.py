@@ -1,4 +1,4 @@
-"""Why one audio file cannot be read: a sentence that names the file, and its reason alone."""
+"""Errors for audio files that cannot be read."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ class BadAudioError(RasedError):
 
     Attributes:
         path: the file.
-        reason: why, as the rest of a sentence that begins with the file: "is empty (0 bytes)".
+        reason: why, as the rest of a sentence that begins with the name of the file: "is empty (0 bytes)".
     """
 
     def __init__(self, path: Path, reason: str) -> None:
@@ -22,7 +22,7 @@ class BadAudioError(RasedError):
 
 
 def printable(path: str | Path) -> str:
-    r"""Return a name that any terminal and any UTF-8 file can hold; bytes that are not UTF-8 become \x...
+    r"""Return a name that any terminal and UTF-8 file can show; bytes that are not UTF-8 become \x...
 
     >>> print(printable("caf\udce9.wav"))
     caf\xe9.wav
@@ -31,4 +31,4 @@ def printable(path: str | Path) -> str:
 
 
 class DamagedError(Exception):
-    """Why a stream is not whole, as the rest of a sentence; becomes a `BadAudioError` with the name of the file."""
+    """Why a stream is damaged, as the rest of a sentence; becomes a `BadAudioError` with the name of the file."""

@@ -1,7 +1,7 @@
-"""Read audio files: any rate, channels and format, whole or block by block.
+"""Read audio files of any rate, number of channels and format, whole or block by block.
 
-Arrays are float32 of shape (channel, time), full scale 1. Every command reads files here, so that what is whole,
-cut short or damaged is the same everywhere. A bad file is a `BadAudioError` with one sentence.
+Arrays are float32 of shape (channel, time), with full scale 1. Every command reads files through this module, so all
+agree on which files are complete, truncated or damaged. A bad file raises `BadAudioError` with one sentence.
 """
 
 import os
@@ -28,9 +28,9 @@ from rased.machine import READ
 
 BLOCK_SECONDS = 4.0
 RATES = (1_000, 768_000)
-"""Hz that a file may have; what is outside is a damaged header."""
+"""Allowed sample rates in Hz; other values indicate a damaged header."""
 CHANNELS = 128
-"""The most channels that a file may have."""
+"""Maximum number of channels."""
 
 _BLOCK_SAMPLES = 1 << 22
 _HEAD = 4096
@@ -38,16 +38,16 @@ _HEAD = 4096
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What is known of a file before it is decoded.
+    """Properties of a file that are known before decoding.
 
     Attributes:
         path: the file.
         sample_rate: Hz.
         channels: number of channels.
-        frames: samples per channel; None where its header does not know (a FLAC written to a pipe).
-        format: libsndfile's name of the container, "WAV"; "FFMPEG" for what ffmpeg reads.
-        subtype: libsndfile's name of the coding, "PCM_16".
-        note: what a listener should know of how it was read; "" where all is in order.
+        frames: samples per channel; None if the header does not know (a FLAC written to a pipe).
+        format: libsndfile's name of the container, such as "WAV"; "FFMPEG" for files read by ffmpeg.
+        subtype: libsndfile's name of the coding, such as "PCM_16".
+        note: a remark for the user on how the file was read, or "".
     """
 
     path: Path
@@ -60,15 +60,15 @@ class AudioInfo:
 
     @property
     def seconds(self) -> float | None:
-        """Length in seconds, where it is known."""
+        """Return the length in seconds, or None if unknown."""
         return None if self.frames is None else self.frames / self.sample_rate
 
 
 class Recording:
-    """An open audio file, read once from its beginning to its end.
+    """An open audio file that is read once, from beginning to end.
 
     Attributes:
-        info: what is known of it.
+        info: its properties.
     """
 
     def __init__(self, info: AudioInfo, decoder: Decoder) -> None:
@@ -78,7 +78,7 @@ class Recording:
     def blocks(
         self, seconds: float = BLOCK_SECONDS
     ) -> Iterator[Float32[np.ndarray, "channel time"]]:
-        """Yield what has not been read yet, in blocks of `seconds` (the last one is shorter), in flat memory.
+        """Yield the rest of the file in blocks of `seconds` (the last one may be shorter), with constant memory.
 
         Raises:
             BadAudioError: no samples, NaN or infinite samples, or a damaged file.
@@ -91,15 +91,15 @@ class Recording:
             if not finite.all():
                 at = (done + int(np.argmin(finite))) / rate
                 raise self._bad(
-                    f"holds NaN or infinite samples (the first at {at:.3f} s); repair or leave out the file"
+                    f"has NaN or infinite samples (the first at {at:.3f} s); repair the file, or remove it"
                 )
             done += len(block)
             yield rearrange(block, "time channel -> channel time")
         if done == 0:
-            raise self._bad("holds no samples; leave out the file")
+            raise self._bad("has no samples; remove the file")
 
     def _full_blocks(self, length: int) -> Iterator[Float32[np.ndarray, "time channel"]]:
-        """Yield blocks of one length, however the decoder cuts them."""
+        """Yield blocks of equal length, independent of the decoder's block size."""
         parts: list[np.ndarray] = []
         missing = length
         while len(part := self._decoded(missing)):
@@ -123,17 +123,17 @@ class Recording:
 
 @contextmanager
 def open_audio(path: str | Path) -> Iterator[Recording]:
-    """Open a file and see whether it is whole, as far as that can be known without decoding.
+    """Open a file, and check that it is complete, as far as possible without decoding.
 
     Raises:
-        BadAudioError: no such file, a folder, empty, unreadable, not audio, or cut short.
+        BadAudioError: no such file, a folder, empty, unreadable, not audio, or truncated.
     """
     path = Path(path)
     descriptor = _descriptor(path)
     try:
         source = ByteSource(descriptor)
         if source.size == 0:
-            raise BadAudioError(path, "is empty (0 bytes); leave out the file")
+            raise BadAudioError(path, "is empty (0 bytes); remove the file")
         try:
             decoder, note = _decoder(path, source)
         except DamagedError as error:
@@ -147,10 +147,10 @@ def open_audio(path: str | Path) -> Iterator[Recording]:
 
 
 def inspect(path: str | Path) -> AudioInfo:
-    """Return what is known of a file before it is decoded.
+    """Return the properties of a file that are known before decoding.
 
     Raises:
-        BadAudioError: as `open_audio`.
+        BadAudioError: see `open_audio`.
     """
     with open_audio(path) as recording:
         return recording.info
@@ -159,10 +159,10 @@ def inspect(path: str | Path) -> AudioInfo:
 def blocks(
     path: str | Path, *, seconds: float = BLOCK_SECONDS
 ) -> Iterator[Float32[np.ndarray, "channel time"]]:
-    """Yield a file in blocks of `seconds` (the last one is shorter), in flat memory.
+    """Yield a file in blocks of `seconds` (the last one may be shorter), with constant memory.
 
     Raises:
-        BadAudioError: as `open_audio` and `Recording.blocks`.
+        BadAudioError: see `open_audio` and `Recording.blocks`.
     """
     with open_audio(path) as recording:
         yield from recording.blocks(seconds)
@@ -171,10 +171,10 @@ def blocks(
 def read(
     path: str | Path, *, sample_rate: int | None = None
 ) -> tuple[Float32[np.ndarray, "channel time"], int]:
-    """Read a whole file, resampled to `sample_rate` where one is given; return audio and rate.
+    """Read a whole file, and resample it to `sample_rate` if given; return audio and rate.
 
     Raises:
-        BadAudioError: as `blocks`.
+        BadAudioError: see `blocks`.
     """
     with open_audio(path) as recording:
         audio = np.concatenate(list(recording.blocks()), axis=1)
@@ -194,7 +194,7 @@ def _descriptor(path: Path) -> int:
             )
         return os.open(path, READ)
     except FileNotFoundError:
-        raise BadAudioError(path, "does not exist: there is no file of that name") from None
+        raise BadAudioError(path, "does not exist") from None
     except PermissionError:
         raise BadAudioError(path, "cannot be read: permission denied") from None
     except (OSError, ValueError) as error:
@@ -203,7 +203,7 @@ def _descriptor(path: Path) -> int:
 
 
 def _decoder(path: Path, source: ByteSource) -> tuple[Decoder, str]:
-    """Choose who decodes a file, and which bytes of it; return that and a note."""
+    """Choose the decoder of a file and the bytes that it gets; return the decoder and a note."""
     head = source.read(0, _HEAD)
     try:
         parts, note = _parts(path, source, head)
@@ -228,7 +228,7 @@ def _decoder(path: Path, source: ByteSource) -> tuple[Decoder, str]:
 
 
 def _counted(source: ByteSource, decoder: SoundfileDecoder) -> Decoder:
-    """Count the frames of an MPEG stream that does not look like one at its beginning: libsndfile only guesses."""
+    """Count the frames of an MPEG stream that was not recognised by its first bytes: libsndfile only estimates them."""
     decoder.close()
     parts = _mpeg_parts(source, 0, source.size)
     if not parts:
@@ -239,11 +239,11 @@ def _counted(source: ByteSource, decoder: SoundfileDecoder) -> Decoder:
 
 
 def _parts(path: Path, source: ByteSource, head: bytes) -> tuple[list[Part], str]:
-    """Return what libsndfile is to read of a file, and a note.
+    """Return the parts of a file for libsndfile, and a note.
 
     Raises:
-        DamagedError: the file is cut short or damaged.
-        UndecodableError: another decoder must read it.
+        DamagedError: the file is truncated or damaged.
+        UndecodableError: the file needs another decoder.
     """
     payload = find_payload(source, head)
     if payload is not None:
@@ -265,8 +265,8 @@ def _parts(path: Path, source: ByteSource, head: bytes) -> tuple[list[Part], str
 def _payload_parts(source: ByteSource, payload: Payload) -> tuple[list[Part], str]:
     if payload.cut:
         raise DamagedError(
-            f"is cut short: its header announces {payload.announced} bytes of audio and {max(0, payload.there)} are "
-            "there; get the whole file again"
+            f"is truncated: its header announces {payload.announced} bytes of audio, but the file has "
+            f"{max(0, payload.there)}; get the whole file again"
         )
     if payload.mpeg:
         length = payload.there if payload.announced is None else payload.announced
@@ -280,16 +280,16 @@ def _payload_parts(source: ByteSource, payload: Payload) -> tuple[list[Part], st
     if payload.announced == payload.there and payload.announced % 2:
         return [
             Part([range(source.size), b"\0"])
-        ], ""  # libsndfile wants the padding, which is missing
+        ], ""  # libsndfile expects the padding byte, which is missing
     rest = left_over(source, payload)
     if rest:
-        note = f"its header leaves out {rest} bytes at its end, which were not read"
+        note = f"its header does not include the last {rest} bytes, which were not read"
         return [Part([range(source.size - rest)])], note
     return [Part()], ""
 
 
 def _note_of_length(payload: Payload) -> str:
-    """Say it where a recorder died; programs that write to a pipe mark the length as unknown instead."""
+    """Return a note if a recorder crashed; programs that write to a pipe mark the length as unknown instead."""
     return "its header gives no length: read to the end of the file" if payload.unfinished else ""
 
 
@@ -299,7 +299,7 @@ def _flac_parts(source: ByteSource) -> list[Part]:
         head = source.read(part.start, _HEAD)
         if announced_samples(head) is None and not ends_with_a_frame(source, part):
             raise DamagedError(
-                "is cut short: its last FLAC frame is incomplete; get the whole file again"
+                "is truncated: its last FLAC frame is incomplete; get the whole file again"
             )
     return [Part([part]) for part in parts] or [Part()]
 
@@ -317,15 +317,15 @@ def _info(path: Path, decoder: Decoder, note: str) -> AudioInfo:
     if not RATES[0] <= rate <= RATES[1]:
         raise BadAudioError(
             path,
-            f"says that it has {rate} Hz; allowed: {RATES[0]} to {RATES[1]} Hz: its header is damaged",
+            f"has a sample rate of {rate} Hz; allowed are {RATES[0]} to {RATES[1]} Hz, so its header is damaged",
         )
     if not 1 <= channels <= CHANNELS:
-        raise BadAudioError(path, f"has {channels} channels; allowed: 1 to {CHANNELS}")
+        raise BadAudioError(path, f"has {channels} channels; allowed are 1 to {CHANNELS}")
     return AudioInfo(path, rate, channels, decoder.frames, decoder.format, decoder.subtype, note)
 
 
 def _unreadable(head: bytes, reason: str) -> str:
-    """Say why nobody reads a file."""
+    """Return why a file cannot be read."""
     if head.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the audio itself: run `git lfs pull`"
     return (

@@ -1,4 +1,4 @@
-"""Resampling by soxr, of whole signals and of streams of blocks."""
+"""Resample whole signals, and streams of blocks, with soxr."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32
 
 
 def resampled_length(length: int, source: int, wanted: int) -> int:
-    """Samples at rate `wanted` that cover `length` samples at rate `source`, rounded up.
+    """Return the number of samples at rate `wanted` that cover `length` samples at rate `source`, rounded up.
 
     >>> resampled_length(44100, 44100, 16000), resampled_length(1, 192000, 16000)
     (16000, 1)
@@ -30,13 +30,13 @@ def resample(
 
 
 class Resampler:
-    """Resampling of a stream of blocks; concatenated, they are what `resample` gives.
+    """Resamples a stream of blocks; the concatenated output equals that of `resample`.
 
     Args:
-        source: rate of what comes in, in Hz.
-        wanted: rate of what goes out, in Hz.
+        source: input rate in Hz.
+        wanted: output rate in Hz.
         channels: number of channels.
-        quality: of soxr.
+        quality: quality setting of soxr.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Resampler:
         return self._through(block, last=False)
 
     def finish(self, length: int | None = None) -> Float32[np.ndarray, "channel resampled"]:
-        """Return the rest: `length` samples come out in all (resampled_length of what came in)."""
+        """Return the rest, so that `length` samples are returned in total (see `resampled_length`)."""
         if length is None:
             length = resampled_length(self._consumed, self.source, self.wanted)
         needed = resampled_length(length, self.wanted, self.source) + 1

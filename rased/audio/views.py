@@ -1,4 +1,4 @@
-"""A file as a decoder is to see it: stretches of the real file and bytes of our own, joined."""
+"""Present a file to a decoder as a sequence of pieces of the real file and of other bytes."""
 
 import os
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from typing import Any
 from rased.machine import read_at
 
 Piece = bytes | range
-"""Bytes, or the positions of a stretch of the file."""
+"""Literal bytes, or a range of positions in the file."""
 
 
 class ByteSource:
-    """An open regular file that is read by position, so that any number of readers can share it.
+    """An open file that is read by position, so that several readers can share it.
 
     Attributes:
-        descriptor: of the operating system.
-        size: bytes.
+        descriptor: file descriptor.
+        size: size in bytes.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -26,7 +26,7 @@ class ByteSource:
         self.size = os.fstat(descriptor).st_size
 
     def read(self, start: int, count: int) -> bytes:
-        """Return the bytes from `start` on: `count`, or fewer at the end of the file; none outside of it."""
+        """Return `count` bytes from `start`; fewer at the end of the file, none outside of it."""
         parts: list[bytes] = []
         if not 0 <= start < self.size:
             return b""
@@ -38,12 +38,12 @@ class ByteSource:
 
 @dataclass
 class View:
-    """A seekable file object for libsndfile; its callbacks cannot raise, so errors are kept in `error`.
+    """A seekable file object for libsndfile. Its callbacks cannot raise, so errors are stored in `error`.
 
     Attributes:
         source: the real file.
-        pieces: what is joined.
-        error: the first error of the disk.
+        pieces: the pieces that are joined.
+        error: the first error of the file system.
     """
 
     source: ByteSource
@@ -57,7 +57,7 @@ class View:
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """Return the total number of bytes."""
         return self._starts[-1]
 
     def tell(self) -> int:
@@ -65,19 +65,19 @@ class View:
         return self._position
 
     def seek(self, offset: int, whence: int = SEEK_SET) -> int:
-        """Move, within the ends."""
+        """Move the position, limited to the size."""
         base = {SEEK_SET: 0, SEEK_CUR: self._position, SEEK_END: self.size}[whence]
         self._position = max(0, min(base + offset, self.size))
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer as far as there are bytes; return how many."""
+        """Fill the buffer as far as possible; return the number of bytes."""
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
     def read(self, count: int) -> bytes:
-        """Return the next bytes, fewer at the end."""
+        """Return the next bytes; fewer at the end."""
         found = []
         for piece, start in zip(self.pieces, self._starts, strict=False):
             skip = self._position - start

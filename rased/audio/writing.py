@@ -20,25 +20,25 @@ from rased.errors import RasedError
 
 _WAV_LIMIT = (1 << 32) - (1 << 16)
 _AT_ONCE = 1 << 16
-"""Samples per channel that libsndfile gets at once: millions of them crash its Vorbis encoder."""
+"""Samples per channel in one call of libsndfile: its Vorbis encoder crashes for millions of them."""
 _FULL_SCALE = 1 + 2**-17
-"""Beyond it a sample is clipped: full scale and what rounding to 16 bits hides."""
+"""Samples above this amplitude count as clipped: full scale plus a margin far below a 16-bit step."""
 _BITS = {"PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 
 
 def output_coding(path: Path, source: AudioInfo) -> tuple[str, str]:
-    """Container and coding of an output file: its name says the container, the input says the bits.
+    """Return container and coding of an output file: the name determines the container, the input the bit depth.
 
-    A coding that keeps less than 16 bits (8-bit PCM, A-law, ADPCM) becomes 16-bit PCM: the estimate
-    needs the room that its input did not. A lossy container gets its usual coding.
+    A coding with fewer than 16 bits (8-bit PCM, A-law, ADPCM) becomes 16-bit PCM, because the estimate
+    may need a larger dynamic range than the input. A lossy container gets its default coding.
 
     Raises:
-        RasedError: a name whose ending says no format.
+        RasedError: the suffix of the name is not a known format.
     """
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
         raise RasedError(
-            f"the name of the output '{path}' does not say which format; known endings: "
+            f"the suffix of the output '{path}' is not a known format; known suffixes: "
             f"{', '.join(FORMATS)}."
         )
     container, usual = FORMATS[suffix]
@@ -51,23 +51,23 @@ def output_coding(path: Path, source: AudioInfo) -> tuple[str, str]:
 
 
 class AudioWriter:
-    """Write a file block by block; it appears under its name when the `with` block ends well.
+    """Writes a file block by block; the file appears under its name when the `with` block succeeds.
 
-    A `with` block that fails leaves nothing behind, and an older file of that name as it was.
+    If the `with` block fails, nothing remains, and an existing file of that name is unchanged.
 
     Args:
-        path: the output; its folder is made where missing, an existing file is replaced at the end.
+        path: the output; its folder is created if missing, and an existing file is replaced at the end.
         sample_rate: Hz.
         channels: number of channels.
-        container: libsndfile's name, "WAV"; a WAV of more than 4 GB becomes RF64.
-        coding: libsndfile's name, "PCM_16".
-        frames: samples per channel to come, where known.
+        container: libsndfile's name, such as "WAV"; a WAV of more than 4 GB becomes RF64.
+        coding: libsndfile's name, such as "PCM_16".
+        frames: expected samples per channel, if known.
 
     Attributes:
-        clipped: share of the samples so far that exceeded full scale, in a coding that cannot hold them.
+        clipped: share of the samples so far that exceeded full scale, in a coding that cannot represent them.
 
     Raises:
-        RasedError: a folder, a read-only place, a format that cannot hold the audio, a full disk.
+        RasedError: a folder, a read-only location, a format that cannot hold the audio, or a full disk.
     """
 
     def __init__(
@@ -111,22 +111,22 @@ class AudioWriter:
             self._refuse_full_disk()
             reason = getattr(error, "error_string", str(error)).strip().rstrip(".")
             raise RasedError(
-                f"cannot write '{printable(self._named)}': {container} with {self._coding} does not hold "
-                f"{channels} channels at {sample_rate} Hz ({reason}); name a .wav file instead."
+                f"cannot write '{printable(self._named)}': {container} with {self._coding} does not support "
+                f"{channels} channels at {sample_rate} Hz ({reason}); use a .wav file instead."
             ) from None
 
     @property
     def clipped(self) -> float:
-        """See above."""
+        """Return the share of clipped samples so far."""
         return self._over / max(1, self._samples)
 
     def write(self, block: Float32[np.ndarray, "channel time"]) -> None:
-        """Append a block; integer codings are rounded and clipped at full scale."""
+        """Append a block; integer codings are rounded, and clipped at full scale."""
         columns = rearrange(block, "channel time -> time channel")
         self._samples += columns.size
         if self._most is not None and self._samples > self._most:
             raise RasedError(
-                f"cannot write '{printable(self._named)}': it exceeds 4 GB, which WAV cannot hold; name a .rf64 or "
+                f"cannot write '{printable(self._named)}': it exceeds 4 GB, the limit of WAV; use a .rf64 or "
                 ".flac file."
             )
         if self._coding not in ("FLOAT", "DOUBLE"):
@@ -165,7 +165,7 @@ class AudioWriter:
     def _refuse_bad_place(self) -> None:
         if self.path.is_dir():
             raise RasedError(
-                f"cannot write '{printable(self._named)}': it is a folder; name a file in it."
+                f"cannot write '{printable(self._named)}': it is a folder; give the name of a file in it."
             )
         if self.path.exists():
             mode = self.path.stat().st_mode
@@ -176,21 +176,21 @@ class AudioWriter:
             if not mode & 0o222:
                 raise RasedError(
                     f"cannot write '{printable(self._named)}': it exists and is read-only; "
-                    f"name another output."
+                    f"choose another output."
                 )
 
     def _refuse_full_disk(self) -> None:
         if self._sink.error is not None:
             raise RasedError(
                 f"cannot write '{printable(self._named)}': {self._sink.error.strerror}; "
-                f"nothing was changed there."
+                f"nothing was changed."
             ) from None
 
     def _discard(self) -> None:
         with suppress(AttributeError, soundfile.LibsndfileError):
             self._file.close()
         self._sink.close()
-        failure = OSError("discarded")  # what makes `replacing` leave the older file
+        failure = OSError("discarded")  # makes `replacing` keep the existing file
         with suppress(OSError):
             self._place.__exit__(OSError, failure, None)
 
@@ -202,12 +202,12 @@ def write(
     *,
     coding: str | None = None,
 ) -> None:
-    """Write a whole file in the format that its name says.
+    """Write a whole file in the format of its suffix.
 
-    `coding` is libsndfile's subtype, "PCM_24"; the usual one of the format where None.
+    `coding` is libsndfile's subtype, such as "PCM_24"; None: the default coding of the format.
 
     Raises:
-        RasedError: as `AudioWriter`; a name whose ending says no format.
+        RasedError: see `AudioWriter`; or the suffix is not a known format.
     """
     path = Path(path)
     source = AudioInfo(path, sample_rate, audio.shape[0], audio.shape[1], "", coding or "")
@@ -224,7 +224,7 @@ def write(
 
 
 class _Sink:
-    """A file for libsndfile that remembers the disk's first error: callbacks cannot raise."""
+    """A file for libsndfile that stores the first error of the file system: callbacks cannot raise."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb+")
@@ -253,7 +253,7 @@ class _Sink:
         return self._file.tell()
 
     def flush(self) -> None:
-        """Each write is flushed."""
+        """Do nothing: each write is unbuffered."""
 
     def close(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Results from files and folders, and which of them have no place beside others."""
+"""Collect results from files and folders; reject those that must not be compared."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,19 +13,19 @@ def collect(places: Iterable[str | Path], refused: list[RasedError] | None = Non
 
     Args:
         places: files and folders.
-        refused: takes the errors of files that have no place beside others, and the rest are returned;
-            None: the first such error is raised.
+        refused: list that receives the errors of rejected files, so that the other results are returned;
+            None: raise the first error.
 
     Raises:
-        RasedError: nothing there, an unknown schema, a file that was changed by hand, or a system that
-            was trained or validated on what it is tested on.
+        RasedError: no results, an unknown schema, a file that was edited by hand, or a system that
+            was trained or validated on the test set.
     """
     found: list[Result] = []
     for place in map(Path, places):
         files = sorted(place.glob("*--*.json")) if place.is_dir() else [place]
         if not files:
             raise RasedError(
-                f"the folder '{place}' holds no results: make some with `rased evaluate`."
+                f"the folder '{place}' contains no results: make some with `rased evaluate`."
             )
         for file in files:
             try:
@@ -42,6 +42,6 @@ def _accepted(file: Path) -> Result:
     seen = (row.training or {}).get("overlap", ())
     if seen:
         raise RasedError(
-            f"'{file}' has no place beside others: {'; '.join(seen)}. Take it away, or train without them."
+            f"'{file}' cannot be compared with others: {'; '.join(seen)}. Remove it, or train without these data."
         )
     return row

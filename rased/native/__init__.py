@@ -1,9 +1,8 @@
-"""Compiled code of others, in a process that may die: what a metric calls there costs one value at most.
+"""Run compiled third-party code in a separate process, so that a crash costs at most one value of a metric.
 
-A library in C can overwrite memory or end its process. What is run by `call` does so in a child, which
-stays for the calls that follow and is replaced where it died. The child imports numpy and what is called,
-not torch. One at a time: a call waits for its answer, so that a process and its child use one core.
-
+A C library can overwrite memory or end its process. `call` runs a function in a child process, which
+stays alive for later calls and is replaced after a crash. The child imports numpy and the called module,
+not torch. Calls are sequential: each waits for its answer, so a process and its child together use one core.
 >>> call(divmod, 7, 3)
 (2, 1)
 """
@@ -28,20 +27,20 @@ _START = "from rased.native import _serve; _serve()"
 
 
 class DiedError(Exception):
-    """The process of a call ended before it answered; the text says how."""
+    """The child process ended before it answered; the message says how."""
 
 
 def call(function: Callable[Given, Result], *given: Given.args, **named: Given.kwargs) -> Result:
-    """`function(*given, **named)` in the child of this process.
+    """Run `function(*given, **named)` in the child of this process.
 
     Args:
-        function: of a module that both processes can import; state that it keeps stays in the child.
-        given: what can be sent: numbers, strings, arrays, tuples of them.
-        named: the same by name.
+        function: a function of a module that both processes can import; its state stays in the child.
+        given: arguments that can be sent: numbers, strings, arrays, tuples of them.
+        named: the same, by name.
 
     Raises:
-        DiedError: the child ended without an answer. The next call gets a new one.
-        Exception: what the function raised.
+        DiedError: the child ended without an answer. The next call starts a new child.
+        Exception: an exception of the function.
     """
     with _LOCK:
         answer, failure = _child().ask(function, given, named)
@@ -51,7 +50,7 @@ def call(function: Callable[Given, Result], *given: Given.args, **named: Given.k
 
 
 class _Child:
-    """A process that answers calls until its end of the pipe is closed."""
+    """A child process that answers calls until its pipe is closed."""
 
     def __init__(self) -> None:
         self.owner = os.getpid()
@@ -66,29 +65,31 @@ class _Child:
         self._answers = cast(IO[bytes], self._process.stdout)
 
     def ask(self, function: Any, given: Any, named: Any) -> tuple[Any, Exception | None]:
-        """The answer to one call, or what was raised."""
+        """Return the answer to one call, or the exception that was raised."""
         try:
             _send((function, given, named), self._calls)
             answer: tuple[Any, Exception | None] = _receive(self._answers)
         except (EOFError, OSError):
             self.end()
             raise DiedError(_ending(self._process.wait())) from None
-        except BaseException:  # an interrupt leaves an answer that belongs to nobody
+        except (
+            BaseException
+        ):  # after an interrupt, the answer in the pipe would be taken for that of the next call
             self._process.kill()
             self.end()
             raise
         return answer
 
     def end(self) -> None:
-        """Close the pipes: the process ends, and the next call starts another."""
+        """Close the pipes: the child ends, and the next call starts another one."""
         global _CHILD
         for pipe in (self._calls, self._answers):
-            with suppress(OSError):  # what could not be sent any more
+            with suppress(OSError):  # unsent data in the buffer of a broken pipe
                 pipe.close()
         _CHILD = None
 
     def leave(self) -> None:
-        """End the process, and wait until it has ended."""
+        """End the child, and wait for it."""
         self.end()
         try:
             self._process.wait(timeout=10)
@@ -102,7 +103,7 @@ _CHILD: _Child | None = None
 
 
 def _child() -> _Child:
-    """The child of this very process; one that a fork has left over belongs to the parent."""
+    """Return the child of this process; after a fork, an inherited child belongs to the parent."""
     global _CHILD
     if _CHILD is None or _CHILD.owner != os.getpid():
         _CHILD = _Child()
@@ -111,7 +112,7 @@ def _child() -> _Child:
 
 @atexit.register
 def _leave() -> None:
-    """A child of this very process ends with it."""
+    """End the child of this process at exit."""
     if _CHILD is not None and _CHILD.owner == os.getpid():
         _CHILD.leave()
 
@@ -125,11 +126,11 @@ def _ending(code: int) -> str:
 
 
 def _serve() -> None:
-    """In the child: answer calls until the parent is gone. Interrupts are the parent's business."""
+    """Run in the child: answer calls until the parent has closed the pipe. Interrupts are handled by the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     calls, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(2, 1)  # libraries print where answers of the parent go
+    os.dup2(2, 1)  # libraries may print to stdout, which carries the answers
     machine.no_core_dumps()
     while True:
         try:
@@ -147,7 +148,7 @@ def _serve() -> None:
 
 
 def _send(what: Any, pipe: IO[bytes]) -> None:
-    """As multiprocessing sends between a process and its child, over any two pipes."""
+    """Send an object like multiprocessing does, over any pipe."""
     content = bytes(ForkingPickler.dumps(what))
     pipe.write(len(content).to_bytes(8, "little"))
     pipe.write(content)
@@ -155,10 +156,10 @@ def _send(what: Any, pipe: IO[bytes]) -> None:
 
 
 def _receive(pipe: IO[bytes]) -> Any:
-    """What was sent.
+    """Receive an object.
 
     Raises:
-        EOFError: the other end is closed, or was closed before all of it came.
+        EOFError: the other end was closed before the object was complete.
     """
     length = int.from_bytes(head := pipe.read(8), "little")
     content = pipe.read(length) if len(head) == 8 else b""

@@ -1,4 +1,4 @@
-"""Networks in ONNX files, on one thread."""
+"""Run networks in ONNX files, on one thread."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -13,10 +13,10 @@ BATCH = 8
 
 
 def run(path: str, heard: Float[np.ndarray, "rows ..."]) -> Float[np.ndarray, "rows outputs"]:
-    """The first output for each row of its only input, `BATCH` rows at a time.
+    """Return the first output for each row of the only input, `BATCH` rows at a time.
 
     Raises:
-        RasedError: the file is no network that can be run.
+        RasedError: the file is not a network that can be run.
     """
     file = Path(path).stat()
     session = _session(path, file.st_mtime_ns, file.st_size)
@@ -38,7 +38,7 @@ def _session(path: str, changed: int, size: int) -> Any:
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the package has a class for every way to fail, and no common one
+    except Exception as error:  # onnxruntime has many exception classes without a common base class
         raise RasedError(
             f"'{path}' is not a network that onnxruntime can run: get it again ({error})."
         ) from None

@@ -1,8 +1,8 @@
-"""PESQ by the `pesq` package, whose C code (of ITU-T P.862) has arrays of fixed size and does not look at their ends.
+"""PESQ by the `pesq` package, with checks for the fixed-size arrays of its C code (from ITU-T P.862).
 
-It holds 50 utterances and 1000 stretches of bad frames; what goes beyond overwrites memory: first the
-number is another, then the process dies. So the utterances are counted before, as the C code counts
-them: voice activity in the filtered reference. The filters' coefficients are those of the C code.
+The arrays hold 50 utterances and 1000 bad intervals. The C code does not check these limits: larger inputs overwrite
+memory, which first changes the result and then crashes the process. Therefore utterances are counted first, like in
+the C code: by voice activity in the filtered reference. The filter coefficients are those of the C code.
 """
 
 from functools import lru_cache
@@ -15,24 +15,24 @@ from scipy.signal import sosfilt
 RATE = 16_000
 UTTERANCES = 50
 LONGEST = 95.0
-"""Seconds. A stretch of bad frames takes 5 frames and one between, 16 ms each: 1000 need more."""
+"""Seconds. A bad interval takes 5 frames of 16 ms plus one in between, so shorter inputs have at most 1000."""
 
 _WINDOW = 64
-"""Samples of a window of the voice activity detector (4 ms)."""
+"""Samples per window of the voice activity detector (4 ms)."""
 _EDGE = 75
-"""Windows of silence that the C code puts before and behind."""
+"""Windows of silence that the C code adds before and after the signal."""
 _SHORTEST, _JOINED, _UTTERANCE = 4, 50, 50
-"""Windows: speech up to this is none; pauses up to this are bridged; an utterance has this or more."""
+"""Windows: shorter speech is ignored, shorter pauses are bridged, and an utterance has at least this length."""
 _PADDING = RATE * 320 // 1000
 _SAFE = UTTERANCES * (_UTTERANCE + _JOINED - 4) * _WINDOW / RATE
-"""Seconds in which 50 utterances have no room."""
+"""Seconds that are too short for 50 utterances."""
 
-# Hz, dB: the receiving side of a telephone (narrow band).
+# Frequency in Hz and gain in dB of a telephone's receiving side (narrow band).
 _TELEPHONE = (
     *((0, -200), (50, -40), (100, -20), (125, -12), (160, -6), (200, 0), (250, 4), (300, 6)),
     *((350, 8), (400, 10), (500, 11), (600, 12), (3250, 12), (3500, 4), (4000, -200), (8000, -200)),
 )
-# Second-order sections b0 b1 b2 a1 a2: a high pass (wide band), and what voice activity listens through.
+# Second-order sections b0 b1 b2 a1 a2: a high pass (wide band), and the filter before voice activity detection.
 _HIGH_PASS = ((2.740826, -5.4816519, 2.740826, -1.9444777, 0.94597794),)
 _SPEECH_BAND = (
     (0.325631521, -0.086782860, -0.238848661, -1.079416490, 0.434583902),
@@ -53,7 +53,7 @@ _SPEECH_BAND = (
 def measure(
     target: Float[np.ndarray, " time"], estimate: Float[np.ndarray, " time"], mode: str
 ) -> float | str:
-    """MOS-LQO at 16 kHz, `mode` "wb" or "nb"; a reason where there is none."""
+    """Return the MOS-LQO at 16 kHz, `mode` "wb" or "nb"; or the reason why there is none."""
     from pesq import BufferTooShortError, NoUtterancesError, PesqError, pesq
 
     if len(target) > LONGEST * RATE:
@@ -69,9 +69,9 @@ def measure(
 
 
 def utterances(target: Float[np.ndarray, " time"], mode: str) -> int:
-    """Places in the arrays that the C code writes to: its utterances, and a last one too short to count.
+    """Return the number of array entries that the C code uses: its utterances, plus a last one too short to count.
 
-    It leaves out utterances that a delay of the estimate takes beyond the ends; here they count.
+    The C code leaves out utterances that a delay of the estimate moves beyond the ends; they are counted here.
     """
     counted = written = 0
     for start, end in _runs(_lengthened(voice_activity(filtered(target, mode)))):
@@ -81,7 +81,7 @@ def utterances(target: Float[np.ndarray, " time"], mode: str) -> int:
 
 
 def filtered(target: Float[np.ndarray, " time"], mode: str) -> Float[np.ndarray, " padded"]:
-    """What voice activity is looked for in: the reference between two pieces of silence, filtered twice."""
+    """Return the input of the voice activity detector: the reference with silence on both sides, filtered twice."""
     edge = _EDGE * _WINDOW
     padded = np.pad(target.astype(np.float64), (edge, edge + _PADDING))
     inner = slice(edge, edge + len(target))
@@ -101,7 +101,7 @@ def filtered(target: Float[np.ndarray, " time"], mode: str) -> Float[np.ndarray,
 
 
 def voice_activity(heard: Float[np.ndarray, " padded"]) -> Bool[np.ndarray, " windows"]:
-    """Windows with speech, before their ends are lengthened."""
+    """Return the windows with speech, before their ends are extended."""
     count = len(heard) // _WINDOW
     power = np.square(heard[: count * _WINDOW]).reshape(count, _WINDOW).mean(1)
     least = power.max() * 1e-4 if power.max() > 0 else 1.0
@@ -133,7 +133,7 @@ def voice_activity(heard: Float[np.ndarray, " padded"]) -> Bool[np.ndarray, " wi
 
 
 def _lengthened(active: Bool[np.ndarray, " windows"]) -> Bool[np.ndarray, " windows"]:
-    """Two windows more at both ends of speech, in the C code's order."""
+    """Extend speech by two windows at both ends, in the order of the C code."""
     longer, place = active.tolist(), 3
     while place < len(longer) - 2:
         if longer[place] and not longer[place - 2]:
@@ -147,7 +147,7 @@ def _lengthened(active: Bool[np.ndarray, " windows"]) -> Bool[np.ndarray, " wind
 
 
 def _runs(active: Bool[np.ndarray, " windows"]) -> list[tuple[int, int]]:
-    """Start and end of each stretch of True."""
+    """Return start and end of each run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], active, [False]]).astype(np.int8)))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
@@ -163,5 +163,5 @@ def _through_telephone(signal: Float[np.ndarray, " time"]) -> Float[np.ndarray, 
 def _sections(
     rows: tuple[tuple[float, ...], ...],
 ) -> Float[np.ndarray, "section 6"]:
-    """As scipy wants them: with a0 = 1 in the middle."""
+    """Return the rows with a0 = 1 inserted, the format of scipy."""
     return np.insert(np.array(rows), 3, 1.0, axis=1)

@@ -1,4 +1,4 @@
-"""PocketSphinx: what it hears in an utterance, whatever it heard before."""
+"""Recognise speech with PocketSphinx, independently of earlier utterances."""
 
 from functools import lru_cache
 from typing import Any
@@ -8,9 +8,9 @@ from jaxtyping import Float
 
 
 def recognise(waveform: Float[np.ndarray, " time"]) -> str:
-    """The text of 16 kHz audio; "" where nothing is heard."""
+    """Return the text of 16 kHz audio; "" if nothing is recognised."""
     decoder = _decoder()
-    decoder.reinit_feat()  # the features of an utterance depend on the one before
+    decoder.reinit_feat()  # otherwise features depend on the previous utterance
     decoder.start_utt()
     samples = (waveform.clip(-1.0, 1.0) * 32767).astype(np.int16)
     decoder.process_raw(samples.tobytes(), full_utt=True)
@@ -23,5 +23,5 @@ def recognise(waveform: Float[np.ndarray, " time"]) -> str:
 def _decoder() -> Any:
     from pocketsphinx import Decoder
 
-    # Means of the whole utterance: the usual running means remember earlier utterances.
+    # Normalise by the mean of the whole utterance: the default running mean depends on earlier utterances.
     return Decoder(cmn="batch", loglevel="FATAL")

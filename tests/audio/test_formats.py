@@ -132,13 +132,13 @@ def bad_file(kind, folder):
         ("folder", "is a folder"),
         ("not audio", "is not audio"),
         ("0 bytes", "is empty"),
-        ("no samples", "holds no samples"),
+        ("no samples", "has no samples"),
         ("NaN", r"NaN or infinite samples \(the first at 1\.000 s\)"),
         ("infinite", r"NaN or infinite samples \(the first at 1\.000 s\)"),
-        ("truncated FLAC", "is cut short or damaged: after"),
+        ("truncated FLAC", "is truncated or damaged: after"),
         (
             "truncated WAV",
-            "is cut short: its header announces 64000 bytes of audio and 31978 are there",
+            "is truncated: its header announces 64000 bytes of audio, but the file has 31978",
         ),
     ],
 )
@@ -200,8 +200,8 @@ def test_the_name_of_the_output_says_the_container(tmp_path, coding, name, wante
 @pytest.mark.parametrize(
     ("name", "channels", "said"),
     [
-        ("out.txt", 1, "does not say which format"),
-        ("out", 1, "does not say which format"),
+        ("out.txt", 1, "is not a known format"),
+        ("out", 1, "is not a known format"),
         ("out.flac", 9, "does not hold 9 channels"),
         ("out.opus", 1, "does not hold 1 channels at 44100 Hz"),
     ],

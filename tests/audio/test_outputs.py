@@ -28,7 +28,7 @@ def test_a_folder_is_mirrored_and_every_ending_of_audio_is_in(tmp_path):
     wanted |= {"c.mp3": "c.flac", "e.m4a": "e.flac", "f.wave": "f.flac", "h.webm": "h.flac"}
     assert dict(done.pairs) == {root / name: output / to for name, to in wanted.items()}
     assert done.left_out == [
-        f"1 files in '{output}' are left out: they are outputs of an earlier run"
+        f"1 files in '{output}' are skipped: they are outputs of an earlier run"
     ]
 
 
@@ -52,7 +52,7 @@ def test_outputs_beside_their_inputs_are_no_inputs_of_the_next_run(tmp_path):
         (tmp_path / "folder" / "c.wav", tmp_path / "folder.enhanced" / "c.wav"),
     ]
     assert done.left_out == [
-        f"'{tmp_path / 'a.enhanced.wav'}' is left out: it is the output of '{tmp_path / 'a.wav'}'"
+        f"'{tmp_path / 'a.enhanced.wav'}' is skipped: it is the output of '{tmp_path / 'a.wav'}'"
     ]
 
 
@@ -104,11 +104,11 @@ def test_a_name_of_one_file_for_several_inputs_is_refused_with_the_repair(tmp_pa
 def test_plans_that_make_no_sense_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     files(tmp_path, "a.wav", "b.wav", "rec/a.wav")
-    with pytest.raises(RasedError, match="holds no audio files"):
+    with pytest.raises(RasedError, match="contains no audio files"):
         plan([tmp_path / "empty"], tmp_path / "out")
-    with pytest.raises(RasedError, match="is a file; name a folder"):
+    with pytest.raises(RasedError, match="is a file; give a folder"):
         plan([tmp_path / "a.wav", tmp_path / "b.wav"], tmp_path / "a.wav")
-    with pytest.raises(RasedError, match="input and the output are one folder"):
+    with pytest.raises(RasedError, match="input and the output are the same folder"):
         plan([tmp_path / "rec"], tmp_path / "rec")
     with pytest.raises(RasedError, match=r"would replace the input '.*/a\.wav'"):
         plan([tmp_path / "rec", tmp_path / "a.wav"], tmp_path)
@@ -138,7 +138,7 @@ def test_each_folder_is_walked_once_however_links_lead_to_it(tmp_path):
     passed_over = audio.folders.Counter()
     found = sorted(path.as_posix() for path in audio_below(root, passed_over=passed_over))
     assert found == ["gone.wav", "linked/c.wav", "self.wav", "spk1/a.wav", "spk2/b.wav"]
-    assert passed_over == {"links to folders that are there already": 3}
+    assert passed_over == {"links to folders that were already visited": 3}
 
 
 def test_every_ending_of_audio_is_of_lower_case_with_a_dot():

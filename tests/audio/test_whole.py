@@ -137,7 +137,7 @@ def test_half_an_ogg_is_refused_by_every_command(tmp_path, suffix):
     path.write_bytes(data[: len(data) // 2])
     judgements = three_judgements(path)
     assert len(set(judgements)) == 1
-    assert judgements[0].startswith("is cut short")
+    assert judgements[0].startswith("is truncated")
 
 
 def test_hundreds_of_damaged_files_give_audio_or_one_sentence(tmp_path):
@@ -179,8 +179,8 @@ def test_a_header_that_promises_two_bytes_more_is_cut_short(tmp_path):
     assert (
         three_judgements(path)
         == (
-            f"is cut short: its header announces {2 * LENGTH + 2} bytes of audio and {2 * LENGTH} are there; get the "
-            "whole file again",
+            f"is truncated: its header announces {2 * LENGTH + 2} bytes of audio, but the file has {2 * LENGTH}; get "
+            "the whole file again",
         )
         * 3
     )
@@ -207,7 +207,7 @@ def test_files_that_were_joined_are_refused_where_only_the_first_could_be_read(t
         path.write_bytes(encoded(container, "PCM_16") * 2)
         judgements = three_judgements(path)
         assert len(set(judgements)) == 1, container
-        assert "holds another file after the first" in judgements[0], container
+        assert "contains a second file" in judgements[0], container
 
 
 def test_text_behind_the_audio_is_no_audio(tmp_path):

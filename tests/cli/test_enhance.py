@@ -74,7 +74,7 @@ def test_one_file_needs_neither_model_nor_output(tmp_path, capsys):
     assert audio.inspect(tmp_path / "x.enhanced.wav").frames == 32_000
     assert "x.enhanced.wav" in capsys.readouterr().err
     assert main(["enhance", *map(str, sorted(tmp_path.glob("*.wav")))]) == 0
-    assert "is left out: it is the output of" in capsys.readouterr().err
+    assert "is skipped: it is the output of" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.enhanced.wav", "x.wav"]
 
 

@@ -95,7 +95,7 @@ def scores(content):
         (lambda c: scores(c)["stoi"].update(status="good"), "the status 'good'"),
         (lambda c: scores(c)["stoi"].update(extra=1), "no field .*extra"),
         (lambda c: scores(c).update(pesq=scores(c)["stoi"]), "does not declare"),
-        (lambda c: c["testset"].update(count=1), "holds 6 utterances of a test set of 1"),
+        (lambda c: c["testset"].update(count=1), "has 6 utterances, but the test set has 1"),
         (lambda c: c["testset"].update(count=10**18), "`testset.count` is 1000000000000000000"),
         (lambda c: c["testset"].update(name="../x"), "`testset.name` is '../x'; expected a name"),
         (lambda c: c["system"].update(name="/x"), "`system.name` is '/x'; expected a name"),

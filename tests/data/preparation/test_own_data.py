@@ -240,7 +240,7 @@ class TestWhatIsPacked:
         assert main(words) == 0
         said = capsys.readouterr().out
         assert ": 1 samples," in said
-        assert "passed over: 2 links to folders that are there already" in said
+        assert "passed over: 2 links to folders that were already visited" in said
 
     def test_equal_stems_in_folders_and_formats_get_keys_of_their_own(self, tmp_path: Path):
         folder = recordings(
@@ -257,7 +257,7 @@ class TestWhatIsPacked:
         (folder / "b.wav").write_bytes(data)
         packed = pack([folder], tmp_path / "out", role="speech")
         (skipped,) = packed.skipped
-        assert "says that it has 1 Hz; allowed: 1000 to 768000 Hz" in skipped.reason
+        assert "has a sample rate of 1 Hz; allowed are 1000 to 768000 Hz" in skipped.reason
 
     def test_a_folder_that_cannot_be_read_is_named(self, tmp_path: Path, monkeypatch):
         folder = recordings(tmp_path / "in", "a/a.wav", "b/b.wav")

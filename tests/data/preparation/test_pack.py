@@ -181,13 +181,13 @@ def bad_files(folder: Path) -> dict[str, str]:
     (folder / "whole.wav").unlink()
     return {
         "zero_bytes.wav": "empty",
-        "no_samples.wav": "holds no samples",
+        "no_samples.wav": "has no samples",
         "text.wav": "not audio",
         "nan.wav": "NaN",
         "inf.wav": "infinite",
         "silent.flac": "silent",
-        "cut.flac": "cut short",
-        "cut.wav": "cut short",
+        "cut.flac": "truncated",
+        "cut.wav": "truncated",
     }
 
 
@@ -214,7 +214,7 @@ class TestBadFiles:
         at_a_page = max(page for page in pages[3:] if page <= max(share * len(data), pages[3]))
         for name, length in (("inside.ogg", int(share * len(data))), ("page.ogg", at_a_page)):
             (tmp_path / name).write_bytes(data[:length])
-            with pytest.raises(BadAudioError, match="cut short"):
+            with pytest.raises(BadAudioError, match="truncated"):
                 decode(tmp_path / name, sample_rate=RATE)
 
     def test_a_pipe_header_without_a_length_is_not_called_cut_short(self, tmp_path: Path):
@@ -288,7 +288,7 @@ class TestSources:
         }
         assert listing.passed_over == {
             "folders 'noise'": 1,
-            "files that are not audio by their name": 2,
+            "files that are not audio according to their names": 2,
         }
 
     def test_the_manifest_decides(self, tmp_path: Path):

@@ -249,7 +249,7 @@ def test_collecting_refuses_what_was_changed_by_hand(scored, tmp_path):
 
 
 def test_places_without_results(tmp_path):
-    with pytest.raises(RasedError, match="holds no results"):
+    with pytest.raises(RasedError, match="contains no results"):
         collect([tmp_path])
     with pytest.raises(RasedError, match="cannot be read: no such file"):
         collect([tmp_path / "no.json"])

@@ -92,7 +92,7 @@ def test_a_system_that_trained_on_the_test_is_refused(run, seen, tmp_path, capsy
     said = capsys.readouterr().err
     assert "was trained on data of this test set: its train data hold 2 utterances" in said
     with pytest.raises(
-        RasedError, match=r"has no place beside others: its train data hold .* utterance"
+        RasedError, match=r"cannot be compared with others: its train data hold .* utterance"
     ):
         collect([tmp_path / "results"])
     assert main(["leaderboard", str(tmp_path / "results")]) == 2
