@@ -26,6 +26,7 @@ _TABLE = {
     "rased.models.conv_tasnet": ("ConvTasNet",),
     "rased.models.crn": ("CRN",),
     "rased.models.dccrn": ("DCCRN",),
+    "rased.models.deepfilternet": ("DeepFilterNet3",),
     "rased.models.demucs": ("Demucs",),
     "rased.models.dnn": ("DNN",),
     "rased.models.dpcrn": ("DPCRN",),

@@ -47,3 +47,24 @@ def _erb_triangles(kept: int, bands: int, freq: int, sample_rate: int) -> np.nda
     bins = np.arange(kept, freq)
     triangles = [np.interp(bins, centres, row) for row in np.eye(bands)]
     return np.stack(triangles).astype(np.float32)
+
+
+def erb_widths(bands: int, freq: int, sample_rate: int, *, least: int = 2) -> list[int]:
+    """Bins of neighbouring rectangular bands of equal width on the ERB-rate scale, but of `least` bins at least.
+
+    Bins that a narrow band gets on top are taken from those above it.
+
+    >>> erb_widths(16, 161, 16_000)
+    [2, 2, 2, 2, 2, 3, 4, 5, 6, 8, 10, 13, 16, 21, 28, 37]
+    """
+    nyquist = sample_rate / 2
+    last = hertz_to_scale(np.array(nyquist), "erb")
+    hertz = scale_to_hertz(np.linspace(0.0, float(last), bands + 1)[1:], "erb")
+    widths, before, taken = [], 0, 0
+    for edge in np.round(hertz / nyquist * (freq - 1)).astype(int):
+        width = int(edge) - before - taken
+        taken = max(0, least - width)
+        widths.append(max(width, least))
+        before = int(edge)
+    widths[-1] += freq - sum(widths)
+    return widths

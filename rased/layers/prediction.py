@@ -1,6 +1,6 @@
 """The output of a model for a batch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxtyping import Complex
 from torch import Tensor
@@ -36,6 +36,14 @@ class Prediction:
     ) -> "Prediction":
         """Build a prediction from a spectrum; the estimate is empty until the spectrum is synthesised."""
         return cls(spectrum.real.new_zeros(len(spectrum), 0), spectrum, mask=mask, output=output)
+
+    def from_frame(self, first: int) -> "Prediction":
+        """The same without the frames before `first`."""
+        spectrum, mask, output = (
+            None if part is None else part[..., first:]
+            for part in (self.spectrum, self.mask, self.output)
+        )
+        return replace(self, spectrum=spectrum, mask=mask, output=output)
 
     def of(self, domain: Domain) -> Tensor:
         """Return the part that a loss in this domain compares; a waveform is converted to float32."""

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -56,6 +57,23 @@ class GroupedRecurrent(nn.Module):
     def initial_state(self, batch: int, like: Tensor) -> State:
         """Return zeros for every group (one direction)."""
         return numbered(silence(cell, batch, like) for cell in self.cells)
+
+
+class GroupedLinear(nn.Module):
+    """Neighbouring groups of the features through matrices of their own, without biases."""
+
+    def __init__(self, inputs: int, outputs: int, groups: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(groups, inputs // groups, outputs // groups))
+        bound = (inputs // groups) ** -0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    def forward(
+        self, frames: Float[Tensor, "batch frames inputs"]
+    ) -> Float[Tensor, "batch frames outputs"]:
+        """All groups in one product."""
+        parts = rearrange(frames, "n t (group i) -> group (n t) i", group=len(self.weight))
+        return rearrange(parts @ self.weight, "group (n t) o -> n t (group o)", n=frames.shape[0])
 
 
 def recur(

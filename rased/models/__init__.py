@@ -22,6 +22,7 @@ _HOMES: Homes = {
     "conv_tasnet": ("ConvTasNet",),
     "crn": ("CRN",),
     "dccrn": ("DCCRN",),
+    "deepfilternet": ("DeepFilterNet3",),
     "demucs": ("Demucs",),
     "dnn": ("DNN",),
     "dpcrn": ("DPCRN",),

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
+from torch.nn import functional
 
 from rased.conditions import Condition as Condition
 from rased.conditions import Given, as_tensors
@@ -269,15 +270,26 @@ class SpectralEnhancer(Enhancer):
     One code path serves files and streams: a file is one long chunk of frames from the initial
     state. Where the transform mirrors the ends of a file, a stream hears silence there instead: they differ in the
     frames that reach beyond the ends.
+
+    Args:
+        stft: the transform.
+        sample_rate: Hz.
+        causal: whether the model can stream.
+        lookahead: frames by which the output of `process` lags its input; each adds a hop to the latency. Silence
+            follows the end of a file.
     """
 
     domains: tuple[Domain, ...] = ("waveform", "spectrum")
 
-    def __init__(self, *, stft: STFT, sample_rate: int = 16_000, causal: bool = True) -> None:
+    def __init__(
+        self, *, stft: STFT, sample_rate: int = 16_000, causal: bool = True, lookahead: int = 0
+    ) -> None:
         super().__init__()
         self.stft = stft
         self.sample_rate = sample_rate
-        self.latency = stft.latency + stft.delay if causal else None
+        self.lookahead = lookahead
+        latency = stft.latency + stft.delay + lookahead * stft.hop_length
+        self.latency = latency if causal else None
         self.chunk_length = stft.hop_length if causal else None
 
     @property
@@ -307,10 +319,16 @@ class SpectralEnhancer(Enhancer):
     ) -> Prediction:
         """Analysis, `process`, synthesis."""
         noisy_spectrum = self.stft.analysis(noisy)
-        prediction, _ = self.process(noisy_spectrum, self.initial_process_state(noisy.shape[0]))
+        prediction = self.predict_spectrum(noisy_spectrum)
         assert prediction.spectrum is not None
         estimate = self.stft.synthesis(prediction.spectrum, noisy.shape[-1])
         return replace(prediction, estimate=estimate, noisy_spectrum=noisy_spectrum)
+
+    def predict_spectrum(self, spectrum: Spectrum) -> Prediction:
+        """What `process` says of the frames of a whole file, on time."""
+        padded = functional.pad(spectrum, (0, self.lookahead)) if self.lookahead else spectrum
+        prediction, _ = self.process(padded, self.initial_process_state(len(spectrum)))
+        return prediction.from_frame(self.lookahead)
 
     def initial_state(self, batch: int = 1, *, condition: Condition | None = None) -> State:
         """Empty buffers of the transform, and the initial state of `process`."""

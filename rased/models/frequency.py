@@ -14,7 +14,6 @@ import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn import functional
 
 from rased.errors import RasedError
 from rased.layers.features import FEATURES
@@ -113,7 +112,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
             raise RasedError(
                 f"residual is for the target log_power, and target is '{name}': write residual: false."
             )
-        super().__init__(stft=stft, sample_rate=sample_rate)
+        super().__init__(stft=stft, sample_rate=sample_rate, lookahead=inputs.future_frames)
         self.features = features
         parts = 2 if all(part.signed for part in features.parts) else 1
         self.inputs = InputStage(
@@ -135,8 +134,6 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         whole = whole or (level is not None and not level.running)
         if whole or not self.network.causal:
             self.latency = self.chunk_length = None
-        if self.latency is not None:
-            self.latency += inputs.future_frames * stft.hop_length
 
     def process(self, spectrum: Spectrum, state: State) -> tuple[Prediction, State]:
         """The five parts in a row; the result is `future_frames` frames late."""
@@ -176,22 +173,18 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
 
         With a `level`, `output` is at that level, and `spectrum` is that of the estimate.
         """
-        late, time = self.inputs.future_frames, noisy.shape[-1]
-        gains = self._gains(noisy)
+        time, gains = noisy.shape[-1], self._gains(noisy)
         noisy_spectrum = self.stft.analysis(noisy if gains is None else noisy * gains)
-        padded = functional.pad(noisy_spectrum, (0, late))
-        spectral, _ = self.process(padded, self.initial_process_state(noisy.shape[0]))
-        assert spectral.spectrum is not None
-        spectrum = spectral.spectrum[..., late:]
+        spectral = self.predict_spectrum(noisy_spectrum)
+        spectrum = spectral.spectrum
+        assert spectrum is not None
         estimate = self.stft.synthesis(spectrum, time)
         if gains is not None:
             estimate = estimate / gains
             noisy_spectrum, spectrum = self.stft.analysis(noisy), self.stft.analysis(estimate)
         elif self.phase.consistent:
             spectrum = project_consistent(spectrum, self.stft, time)
-        mask = None if spectral.mask is None else spectral.mask[..., late:]
-        output = None if spectral.output is None else spectral.output[..., late:]
-        return Prediction(estimate, spectrum, noisy_spectrum, mask, output)
+        return Prediction(estimate, spectrum, noisy_spectrum, spectral.mask, spectral.output)
 
     def initial_state(self, batch: int = 1, *, condition: Condition | None = None) -> State:
         """Of the level as well, and as much of its gains as the output is late."""

@@ -142,12 +142,12 @@ def _without_level(enhancer: Enhancer) -> Enhancer:
 
 
 def _unheard(enhancer: Enhancer) -> int:
-    """Samples at the ends of a frame whose windows are zero: periodic ones begin so."""
+    """Samples at the ends of a frame whose windows are zero, as periodic ones begin, or at the synthesis rounding."""
     stft = enhancer.transform
     if stft is None:
         return 0
     like = torch.zeros(1)
-    before = int((stft._weights(like) != 0).int().argmax())
+    before = int((stft._weights(like) > 1e-5).int().argmax())
     return before + int((stft._window(like).flip(0) != 0).int().argmax())
 
 

@@ -33,6 +33,19 @@ def _imported(
     return spec, dict(model.state_dict()), facts
 
 
+def _deepfilternet3(path: Path) -> Imported:
+    from rased.zoo.importers.deepfilternet import import_deepfilternet
+
+    return _imported(
+        {"class_path": "rased.models.deepfilternet.DeepFilterNet3", "init_args": {}},
+        import_deepfilternet(path),
+        path,
+        summary="DeepFilterNet 3 with its authors' weights",
+        source="https://github.com/Rikorose/DeepFilterNet",
+        weights="MIT OR Apache-2.0",
+    )
+
+
 def _dtln(path: Path) -> Imported:
     from rased.zoo.importers.dtln import import_dtln
 
@@ -84,6 +97,7 @@ def _ul_unas(path: Path) -> Imported:
 
 
 IMPORTERS: dict[str, Callable[[Path], Imported]] = {
+    "deepfilternet3": _deepfilternet3,
     "dtln": _dtln,
     "fastenhancer": _fastenhancer,
     "gtcrn": _gtcrn,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rased.errors import RasedError
 from rased.models.frequency import FrequencyDomainEnhancer
-from rased.zoo.importers.onnx import read_graph
+from rased.zoo.importers.onnx import read_graph, torch_gates
 
 SPEC: dict[str, Any] = {
     "class_path": "rased.models.frequency.FrequencyDomainEnhancer",
@@ -74,9 +74,9 @@ def convert(
     linear = iter(("encoder.0", "decoder.0", "decoder.2", "decoder.4"))
     for layer, (_, parts) in enumerate(part for part in read if part[0] == "GRU"):
         for name, tensor in zip(("weight_ih", "weight_hh"), parts[:2], strict=True):
-            ours[f"network.recurrent.{name}_l{layer}"] = _turned(tensor[0])
+            ours[f"network.recurrent.{name}_l{layer}"] = torch_gates(tensor[0])
         for name, tensor in zip(("bias_ih", "bias_hh"), parts[2][0].chunk(2), strict=True):
-            ours[f"network.recurrent.{name}_l{layer}"] = _turned(tensor)
+            ours[f"network.recurrent.{name}_l{layer}"] = torch_gates(tensor)
     products = [parts[0] for kind, parts in read if kind == "MatMul"]
     biases = [parts[0] for kind, parts in read if kind == "Add"]
     for name, matrix, bias in zip(linear, products, biases, strict=True):
@@ -86,8 +86,3 @@ def convert(
     ours["inputs.std"] = torch.full((freq,), math.log(10))
     ours["fitted"] = torch.tensor(True)
     return ours
-
-
-def _turned(gates: Tensor) -> Tensor:
-    update, reset, new = gates.chunk(3)
-    return torch.cat([reset, update, new])

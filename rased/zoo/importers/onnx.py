@@ -32,14 +32,26 @@ def read_graph(path: Path, what: str) -> tuple[list[tuple[str, list[str]]], dict
         raise RasedError(f"'{path}' cannot be read: {error.strerror or error}.") from error
     if size > LARGEST:
         raise RasedError(f"'{path}' has {size} bytes; a file of {what} has at most {LARGEST}.")
+    return parse_graph(content, path, what)
+
+
+def parse_graph(
+    content: bytes, path: Path, what: str
+) -> tuple[list[tuple[str, list[str]]], dict[str, Tensor]]:
+    """The same of the bytes of a file; `path` and `what` are for the message.
+
+    Raises:
+        RasedError: no ONNX file.
+    """
     operators: list[tuple[str, list[str]]] = []
     tensors: dict[str, Tensor] = {}
     try:
         for graph in _all(content, _GRAPH):
-            operators += [
-                (_text(node, _KIND), [bytes(name).decode() for name in _all(node, _INPUT)])
-                for node in _all(graph, _NODE)
-            ]
+            for node in _all(graph, _NODE):
+                kind = _text(node, _KIND)
+                operators.append((kind, [bytes(name).decode() for name in _all(node, _INPUT)]))
+                if kind == "Constant":
+                    tensors |= dict(_constants(node))
             for tensor in _all(graph, _INITIAL):
                 if _FLOAT in _all(tensor, _TYPE):
                     tensors[_text(tensor, _NAME)] = _tensor(tensor)
@@ -51,10 +63,25 @@ def read_graph(path: Path, what: str) -> tuple[list[tuple[str, list[str]]], dict
 
 
 _GRAPH, _NODE, _INITIAL = 7, 1, 5
-_INPUT, _KIND = 1, 4
+_INPUT, _OUTPUT, _KIND, _ATTRIBUTE = 1, 2, 4, 5
+_VALUE = 5
 _DIMS, _TYPE, _FLOATS, _NAME, _RAW = 1, 2, 4, 8, 9
 _FLOAT = 1
-"""Field numbers of ModelProto, GraphProto, NodeProto and TensorProto (onnx.proto), and the number of a data type."""
+"""Field numbers of ModelProto, GraphProto, NodeProto, AttributeProto and TensorProto (onnx.proto); a data type."""
+
+
+def torch_gates(gates: Tensor) -> Tensor:
+    """Gates of a GRU, update, reset, new in ONNX, in PyTorch's order: reset, update, new."""
+    update, reset, new = gates.chunk(3)
+    return torch.cat([reset, update, new])
+
+
+def _constants(node: memoryview) -> Iterator[tuple[str, Tensor]]:
+    """Name and value of a node of the kind Constant, if it is a tensor of float32."""
+    for attribute in _all(node, _ATTRIBUTE):
+        for tensor in _all(attribute, _VALUE):
+            if _FLOAT in _all(tensor, _TYPE):
+                yield _text(node, _OUTPUT), _tensor(tensor)
 
 
 def _tensor(content: memoryview) -> Tensor:

@@ -21,7 +21,7 @@ from rased.signal.features import complex_parts
 from rased.signal.stft import STFT
 from rased.zoo.importers.fastenhancer import convert as convert_fastenhancer
 from rased.zoo.importers.ulunas import convert as convert_ul_unas
-from tests.models.parity import weights
+from tests.models.parity import deepfilternet3, weights
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -271,6 +271,7 @@ OURS: dict[str, Callable[[Mapping[str, Tensor], Shapes], dict[str, Tensor]]] = {
     "conv-tasnet": torch.no_grad()(conv_tasnet),
     "crn": torch.no_grad()(crn),
     "dccrn": torch.no_grad()(dccrn),
+    "deepfilternet3": torch.no_grad()(deepfilternet3.our_deepfilternet3),
     "demucs": torch.no_grad()(demucs),
     "dpcrn": torch.no_grad()(dpcrn),
     "dprnn": torch.no_grad()(dprnn),

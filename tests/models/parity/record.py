@@ -5,6 +5,7 @@
     python -m tests.models.parity.record crn FOLDER            # of JupiterEthan/CRN-causal
     python -m tests.models.parity.record dccrn FOLDER          # of huyanxin/DeepComplexCRN
     python -m tests.models.parity.record demucs FOLDER         # of facebookresearch/denoiser
+    python -m tests.models.parity.record deepfilternet3 FOLDER # of Rikorose/DeepFilterNet, with DeepFilterLib 0.5.6
     python -m tests.models.parity.record dpcrn FOLDER          # of Le-Xiaohuai-speech/DPCRN_DNS3; TENSORFLOW names
                                                                # a Python that has TensorFlow 2.15
     python -m tests.models.parity.record dprnn FOLDER          # wheels of asteroid and asteroid_filterbanks on PyPI
@@ -43,12 +44,11 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from rased.config import load_yaml
-from tests.models.parity import ours
+from tests.models.parity import deepfilternet3, ours
+from tests.models.parity.theirs import Recorded, packages
 from tests.models.parity.weights import fill, of_keras, seeded, sound
 
 HERE = Path(__file__).parent
-Recorded = tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]
-"""Inputs, outputs, and the state that the authors' module has."""
 
 
 def main(name: str, folder: str) -> None:
@@ -354,6 +354,7 @@ SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "conv-tasnet": ("naplab/Conv-TasNet", "e66d82a", conv_tasnet),
     "crn": ("JupiterEthan/CRN-causal", "a50799a", crn),
     "dccrn": ("huyanxin/DeepComplexCRN", "2e20e12", dccrn),
+    "deepfilternet3": ("Rikorose/DeepFilterNet", "d375b2d", deepfilternet3.deepfilternet3),
     "demucs": ("facebookresearch/denoiser", "8afd7c1", demucs),
     "dpcrn": ("Le-Xiaohuai-speech/DPCRN_DNS3", "c7fe17d", dpcrn),
     "dprnn": ("asteroid-team/asteroid", "0.7.0", dprnn),

@@ -1,0 +1,361 @@
+"""DeepFilterNet 3: gains for ERB bands, and filters over five frames for the lowest bins; 48 kHz, causal.
+
+Paper: Schröter, Rosenkranz, Escalante-B. and Maier, "DeepFilterNet: perceptually motivated real-time speech
+enhancement", Interspeech 2023, arXiv:2305.08227.
+Here: as the authors' code (GitHub Rikorose/DeepFilterNet, df/deepfilternet3.py and libDF), which it is held to with
+features, transform and network, and with the released weights to the output of their real-time program. As in that
+program the network hears the file from its first frame; their Python code skips the two frames of look-ahead there.
+Left out: the estimate of the local SNR, by which that program skips stages in clean and in noise-only frames and
+which the authors train as a second task, and the post-filter.
+Parameters: 2.13 M at the authors' sizes, without those of the SNR (the paper counts none); MACs: 334 M/s at 100 frames
+a second; deepfilternet3-small, for 16 kHz, 0.29 M and 41 M/s.
+"""
+
+import math
+from typing import ClassVar
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from rased.errors import RasedError
+from rased.layers.deep_filter import deep_filter, initial_past, with_past
+from rased.layers.erb import erb_widths
+from rased.layers.recurrent import GroupedLinear, recur, silence
+from rased.layers.unet import DownConv, UpConv
+from rased.models.base import Prediction, SpectralEnhancer, State
+from rased.signal.domains import Spectrum
+from rased.signal.features import exponential_average, power
+from rased.signal.state import joined, parted
+from rased.signal.stft import STFT
+
+Bins = Float[Tensor, "batch channel frames freq"]
+Mapped = Float[Tensor, "batch outputs frames other_freq"]
+Bands = Float[Tensor, "batch 1 frames band"]
+LowBins = Float[Tensor, "batch 2 frames low_freq"]
+Frames = Float[Tensor, "batch frames feature"]
+Embedding = Float[Tensor, "batch frames other_feature"]
+Gains = Float[Tensor, "batch frames band"]
+Weights = Float[Tensor, "batch frames low_freq order 2"]
+
+
+class ConvBlock(nn.Module):
+    """Convolution in as many groups as both sides allow, one that mixes them, batch normalisation, activation.
+
+    Args:
+        channels: channels in.
+        outputs: channels out.
+        kernel_size: frames and bins; the newest tap is the current frame.
+        stride: bins between outputs.
+        up: whether the convolution is transposed: so many outputs for each bin.
+        last: whether the activation is a sigmoid, instead of a ReLU.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        outputs: int,
+        kernel_size: tuple[int, int] = (1, 3),
+        *,
+        stride: int = 1,
+        up: bool = False,
+        last: bool = False,
+    ) -> None:
+        super().__init__()
+        groups, side = math.gcd(channels, outputs), kernel_size[1] // 2
+        self.conv: DownConv | UpConv
+        if up:
+            self.conv = UpConv(
+                channels,
+                outputs,
+                kernel_size,
+                stride=stride,
+                crop=(1, 0),
+                groups=groups,
+                bias=False,
+            )
+        else:
+            around = (side, side)
+            self.conv = DownConv(
+                channels,
+                outputs,
+                kernel_size,
+                stride=stride,
+                padding=around,
+                groups=groups,
+                bias=False,
+            )
+        mixes = groups > 1 and max(kernel_size) > 1
+        self.mix = nn.Conv2d(outputs, outputs, 1, bias=False) if mixes else nn.Identity()
+        self.norm = nn.BatchNorm2d(outputs)
+        self.activation = nn.Sigmoid() if last else nn.ReLU()
+
+    def forward(self, bins: Bins, state: State) -> tuple[Mapped, State]:
+        """From the frames of `state`."""
+        bins, state = self.conv(bins, state)
+        return self.activation(self.norm(self.mix(bins))), state
+
+    def now(self, bins: Bins) -> Mapped:
+        """The same for kernels of one frame, which remember nothing."""
+        return self(bins, {})[0]
+
+
+class SqueezedGRU(nn.Module):
+    """Grouped linear layer, GRUs, and (where `outputs` are given) a second linear layer."""
+
+    def __init__(
+        self, inputs: int, hidden: int, *, layers: int, groups: int, outputs: int | None = None
+    ) -> None:
+        super().__init__()
+        self.before = GroupedLinear(inputs, hidden, groups)
+        self.recurrent = nn.GRU(hidden, hidden, num_layers=layers, batch_first=True)
+        self.after = None if outputs is None else GroupedLinear(hidden, outputs, groups)
+
+    def forward(self, frames: Frames, state: State) -> tuple[Embedding, State]:
+        """ReLUs behind the linear layers."""
+        frames, state = recur(self.recurrent, self.before(frames).relu(), state)
+        return (frames if self.after is None else self.after(frames).relu()), state
+
+    def initial_state(self, batch: int, like: Tensor) -> State:
+        """Silence."""
+        return silence(self.recurrent, batch, like)
+
+
+class Encoder(nn.Module):
+    """Log-power of the bands and complex bins, each through convolutions, to one embedding of a frame."""
+
+    def __init__(self, channels: int, bands: int, bins: int, hidden: int) -> None:
+        super().__init__()
+        wide = channels * bands // 4
+        self.bands = nn.ModuleList(
+            [
+                ConvBlock(1, channels, (3, 3)),
+                ConvBlock(channels, channels, stride=2),
+                ConvBlock(channels, channels, stride=2),
+                ConvBlock(channels, channels),
+            ]
+        )
+        self.bins = ConvBlock(2, channels, (3, 3))
+        self.bins_down = ConvBlock(channels, channels, stride=2)
+        self.bins_linear = GroupedLinear(channels * bins // 2, wide, groups=32)
+        self.recurrent = SqueezedGRU(wide, hidden, layers=1, groups=16, outputs=wide)
+
+    def forward(
+        self, bands: Bands, bins: LowBins, state: State
+    ) -> tuple[list[Tensor], Float[Tensor, "batch channel frames low_freq"], Embedding, State]:
+        """Output of each convolution over bands, that of the first over bins, the embedding."""
+        parts, after, skips = parted(state), {}, []
+        for index, block in enumerate(self.bands):
+            bands, remembered = block(bands, parts["bands"] if index == 0 else {})
+            if index == 0:
+                after["bands"] = remembered
+            skips.append(bands)
+        of_bins, after["bins"] = self.bins(bins, parts["bins"])
+        low = rearrange(self.bins_down.now(of_bins), "n c t f -> n t (f c)")
+        embedding = rearrange(bands, "n c t b -> n t (b c)") + self.bins_linear(low).relu()
+        embedding, after["recurrent"] = self.recurrent(embedding, parts["recurrent"])
+        return skips, of_bins, embedding, joined(after)
+
+
+class GainDecoder(nn.Module):
+    """A gain between 0 and 1 for each band."""
+
+    def __init__(self, channels: int, bands: int, hidden: int, layers: int) -> None:
+        super().__init__()
+        wide = channels * bands // 4
+        self.recurrent = SqueezedGRU(wide, hidden, layers=layers, groups=16, outputs=wide)
+        self.skips = nn.ModuleList(ConvBlock(channels, channels, (1, 1)) for _ in range(4))
+        self.up = nn.ModuleList(
+            [
+                ConvBlock(channels, channels),
+                ConvBlock(channels, channels, stride=2, up=True),
+                ConvBlock(channels, channels, stride=2, up=True),
+                ConvBlock(channels, 1, last=True),
+            ]
+        )
+
+    def forward(self, embedding: Frames, skips: list[Tensor], state: State) -> tuple[Gains, State]:
+        """Add a skip, go up, from the innermost."""
+        frames, state = self.recurrent(embedding, state)
+        bands = rearrange(frames, "n t (b c) -> n c t b", b=skips[-1].shape[-1])
+        for beside, block, skip in zip(self.skips, self.up, reversed(skips), strict=True):
+            bands = block.now(beside.now(skip) + bands)
+        return bands[:, 0], state
+
+
+class FilterDecoder(nn.Module):
+    """Complex weights of `order` frames for each of the lowest bins."""
+
+    def __init__(
+        self, channels: int, inputs: int, bins: int, hidden: int, layers: int, order: int
+    ) -> None:
+        super().__init__()
+        self.order = order
+        self.recurrent = SqueezedGRU(inputs, hidden, layers=layers, groups=8)
+        self.skip = GroupedLinear(inputs, hidden, groups=16)
+        self.pathway = ConvBlock(channels, 2 * order, (5, 1))
+        self.linear = GroupedLinear(hidden, bins * 2 * order, groups=16)
+
+    def forward(
+        self,
+        embedding: Frames,
+        bins: Float[Tensor, "batch channel frames low_freq"],
+        state: State,
+    ) -> tuple[Weights, State]:
+        """What the embedding says, and what the bins say themselves."""
+        parts, after = parted(state), {}
+        frames, after["recurrent"] = self.recurrent(embedding, parts["recurrent"])
+        weights = self.linear(frames + self.skip(embedding)).tanh()
+        direct, after["pathway"] = self.pathway(bins, parts["pathway"])
+        weights = rearrange(
+            weights, "n t (f order part) -> n t f order part", order=self.order, part=2
+        )
+        direct = rearrange(
+            direct, "n (order part) t f -> n t f order part", order=self.order, part=2
+        )
+        return weights + direct, joined(after)
+
+
+class DeepFilterNet3(SpectralEnhancer):
+    """Features with running norms, encoder, gains of the bands, filters of the lowest bins; causal.
+
+    Args:
+        channels: of the convolutions.
+        hidden: of the GRUs.
+        layers: GRUs of the gains and of the filters.
+        bands: on the ERB-rate scale; 8 n.
+        filtered_bins: bins that are filtered instead of masked; an even number.
+        order: frames of a filter.
+        lookahead: frames after the current one that are waited for, which the filter covers too.
+        seconds: time constant of the running norms.
+        stft: the transform.
+        sample_rate: Hz.
+
+    Raises:
+        RasedError: sizes that do not fit together.
+    """
+
+    paper = (
+        "Schröter, Rosenkranz, Escalante-B., Maier: DeepFilterNet: perceptually motivated real-time speech "
+        "enhancement. Interspeech 2023, arXiv:2305.08227"
+    )
+    quietest: ClassVar[float] = 1e-12
+    """Level of a bin below which its norm is linear; digital silence comes to that in minutes."""
+    place: Int[Tensor, " freq"]
+    share: Float[Tensor, "freq band"]
+
+    def __init__(
+        self,
+        *,
+        channels: int = 64,
+        hidden: int = 256,
+        layers: int = 2,
+        bands: int = 32,
+        filtered_bins: int = 96,
+        order: int = 5,
+        lookahead: int = 2,
+        seconds: float = 1.0,
+        stft: STFT = STFT(960, 480, 960, "vorbis"),  # noqa: B008 (frozen)
+        sample_rate: int = 48_000,
+    ) -> None:
+        super().__init__(stft=stft, sample_rate=sample_rate, lookahead=lookahead)
+        _check(channels, hidden, bands, filtered_bins, order, lookahead, stft.freq)
+        self.bins, self.past = filtered_bins, order - 1
+        self.scale = 2 * stft.hop_length / stft.win_length**2
+        self.decay = round(math.exp(-stft.hop_length / sample_rate / seconds), 3)
+        wide = channels * bands // 4
+        self.encoder = Encoder(channels, bands, filtered_bins, hidden)
+        self.gains = GainDecoder(channels, bands, hidden, layers)
+        self.filters = FilterDecoder(channels, wide, filtered_bins, hidden, layers, order)
+        with torch.no_grad():  # a fresh filter keeps the current frame
+            self.filters.linear.weight.mul_(0.1)
+            self.filters.pathway.norm.weight.fill_(0.1)
+            self.filters.pathway.norm.bias[2 * (order - 1 - lookahead)] = 1.0
+        widths = erb_widths(bands, stft.freq, sample_rate)
+        self.bands = bands
+        place = torch.tensor([band for band, width in enumerate(widths) for _ in range(width)])
+        self.register_buffer("place", place, persistent=False)
+        share = (place[:, None] == torch.arange(bands)) / torch.tensor(widths)
+        self.register_buffer("share", share, persistent=False)
+
+    def process(self, spectrum: Spectrum, state: State) -> tuple[Prediction, State]:
+        """Normalise, encode, decode twice, mask and filter; `lookahead` frames late."""
+        parts, after = parted(state), {}
+        bands, bins, after["norms"] = self.features(spectrum, parts["norms"])
+        gains, weights, after["network"] = self.decide(bands, bins, parts["network"])
+        extended, after["past"] = with_past(spectrum, parts["past"])
+        first = self.past - self.lookahead
+        noisy = extended[..., first : first + spectrum.shape[-1]]
+        of_bins = gains.float()[..., self.place[self.bins :]]
+        masked = noisy[:, self.bins :] * rearrange(of_bins, "n t f -> n f t")
+        filtered = deep_filter(extended[:, : self.bins], weights.float())
+        return Prediction.of_spectrum(torch.cat([filtered, masked], dim=1)), joined(after)
+
+    def features(self, spectrum: Spectrum, state: State) -> tuple[Bands, LowBins, State]:
+        """Power of the bands in dB less its mean, and the lowest bins over the root of their mean, of the past."""
+        spectrum = spectrum * self.scale
+        powers = torch.einsum(
+            "nft,fb->nbt", power(spectrum), self.share
+        )  # batch, freq, frames, band
+        decibels = 10 * (powers + 1e-10).log10()
+        means, mean = exponential_average(decibels, state["mean"], self.decay)
+        low = spectrum[:, : self.bins]
+        levels, level = exponential_average(low.abs(), state["level"], self.decay)
+        parts = (
+            torch.stack([low.real, low.imag], dim=1)
+            * levels[:, None].clamp_min(self.quietest).rsqrt()
+        )
+        bands = rearrange((decibels - means) / 40, "n b t -> n 1 t b")
+        bins = rearrange(parts, "n part f t -> n part t f")
+        return bands, bins, {"mean": mean, "level": level}
+
+    def decide(self, bands: Bands, bins: LowBins, state: State) -> tuple[Gains, Weights, State]:
+        """Gains of the bands and weights of the filters."""
+        parts, after = parted(state), {}
+        skips, of_bins, embedding, after["encoder"] = self.encoder(bands, bins, parts["encoder"])
+        gains, after["gains"] = self.gains(embedding, skips, parts["gains"])
+        weights, after["filters"] = self.filters(embedding, of_bins, parts["filters"])
+        return gains, weights, joined(after)
+
+    def initial_process_state(self, batch: int) -> State:
+        """The authors' first levels, and silence."""
+        like = next(self.parameters())
+        norms = {
+            "mean": torch.linspace(-60.0, -90.0, self.bands).to(like).repeat(batch, 1),
+            "level": torch.linspace(1e-3, 1e-4, self.bins).to(like).repeat(batch, 1),
+        }
+        encoder, filters = self.encoder, self.filters
+        network = {
+            "encoder.bands": _conv(encoder.bands[0]).initial_state(batch, self.bands, like),
+            "encoder.bins": _conv(encoder.bins).initial_state(batch, self.bins, like),
+            "encoder.recurrent": encoder.recurrent.initial_state(batch, like),
+            "gains": self.gains.recurrent.initial_state(batch, like),
+            "filters.recurrent": filters.recurrent.initial_state(batch, like),
+            "filters.pathway": _conv(filters.pathway).initial_state(batch, self.bins, like),
+        }
+        past = initial_past(batch, self.stft.freq, self.past, like)
+        return joined({"norms": norms, "network": joined(network), "past": past})
+
+
+def _conv(block: nn.Module) -> DownConv:
+    assert isinstance(block, ConvBlock)
+    assert isinstance(block.conv, DownConv)
+    return block.conv
+
+
+def _check(
+    channels: int, hidden: int, bands: int, bins: int, order: int, lookahead: int, freq: int
+) -> None:
+    wide = channels * bands // 4
+    if bands % 8 or wide % 32 or hidden % 16 or bins % 2 or not 0 < bins < freq:
+        raise RasedError(
+            f"DeepFilterNet 3: channels {channels}, hidden {hidden}, bands {bands}, filtered_bins {bins} of {freq}: "
+            "needed are 8 n bands, channels * bands / 4 and hidden that 32 and 16 divide, and an even number of "
+            "filtered bins below the highest."
+        )
+    if not 0 <= lookahead < order:
+        raise RasedError(
+            f"DeepFilterNet 3: a filter of order {order} covers the {lookahead} frames of look-ahead and the current "
+            "one: choose lookahead below order."
+        )
