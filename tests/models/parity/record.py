@@ -41,7 +41,7 @@ import safetensors.torch
 import scipy.signal
 import torch
 from einops import rearrange
-from torch import Tensor, nn
+from torch import nn
 
 from rased.config import load_yaml
 from tests.models.parity import deepfilternet3, ours
@@ -77,7 +77,7 @@ def main(name: str, folder: str) -> None:
 
 def bsrnn(folder: Path) -> Recorded:
     """Both ways with norms of the utterance, and forwards with norms of a frame; the layers alone are imported."""
-    _packages(folder, "espnet2", "espnet2.enh", "espnet2.enh.layers")
+    packages(folder, "espnet2", "espnet2.enh", "espnet2.enh.layers")
     sys.modules.setdefault("librosa", types.ModuleType("librosa"))  # for other bands
     network = importlib.import_module("espnet2.enh.layers.bsrnn").BSRNN
     noisy, outputs, state = sound(4_000), {}, {}
@@ -182,7 +182,7 @@ def dpcrn(folder: Path) -> Recorded:
 def dprnn(folder: Path) -> Recorded:
     """Waveform to waveform, one source; a length at which the last frame ends."""
     sys.path.insert(0, str(folder))
-    _packages(folder, "asteroid", "asteroid.models", "asteroid.losses")
+    packages(folder, "asteroid", "asteroid.models", "asteroid.losses")
     hub = sys.modules.setdefault("huggingface_hub", types.ModuleType("huggingface_hub"))
     hub.HUGGINGFACE_CO_URL_HOME = ""  # type: ignore[attr-defined]
     network = importlib.import_module("asteroid.models.dprnn_tasnet").DPRNNTasNet
@@ -201,14 +201,6 @@ def dual_path(folder: Path) -> Recorded:
     noise = rearrange(sound(1_600), "n (c many segment) -> n c segment many", c=16, segment=20)
     noise = noise.contiguous()
     return {"segments": noise}, {"output": theirs(noise).contiguous()}, theirs.state_dict()
-
-
-def _packages(folder: Path, *names: str) -> None:
-    """Packages whose modules are found, and whose own imports are not done."""
-    for name in names:
-        package = types.ModuleType(name)
-        package.__path__ = [str(folder / name.replace(".", "/"))]
-        sys.modules[name] = package
 
 
 def fastenhancer(folder: Path) -> Recorded:
@@ -296,7 +288,7 @@ def lisennet(folder: Path) -> Recorded:
 
     Ours gets the spectrum from the same transform: phases of symmetric frames lie on the edge where they wrap.
     """
-    _packages(folder, "model", "model.generator")
+    packages(folder, "model", "model.generator")
     for name in ("torchaudio", "torchaudio.functional"):
         sys.modules.setdefault(name, types.ModuleType(name))  # for their detector of noise
     sys.modules["torchaudio.functional"].melscale_fbanks = None  # type: ignore[attr-defined]
