@@ -302,7 +302,7 @@ def lisennet(folder: Path) -> Recorded:
 
 def segan(folder: Path) -> Recorded:
     """The generator of SEGAN+, given what it is to draw; one item, for it has to be long."""
-    _packages(folder, "segan", "segan.models")
+    packages(folder, "segan", "segan.models")
     for name in ("librosa", "tensorboardX"):
         module = sys.modules.setdefault(name, types.ModuleType(name))
         module.SummaryWriter = None  # type: ignore[attr-defined]
