@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         default=DEFAULT_MODEL,
         metavar="NAME",
-        help="name in the zoo (`rased zoo list`), folder of an entry or of a run, URL of a card, "
+        help="name in the zoo (`rased zoo list`), folder of an entry or of a run, URL of a card, hf://ORG/NAME, "
         f"or log-mmse, wpe; default {DEFAULT_MODEL}",
     )
     add_condition(parser)

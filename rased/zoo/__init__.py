@@ -72,7 +72,7 @@ def load(name: str | Path, *, allow: Sequence[str] = ()) -> "Enhancer":
     Args:
         name: a name of the zoo (`rased.list_checkpoints()`), weights of others that are fetched the first time
             (`rased zoo list`), a classical method ("log-mmse"), the folder of an entry or of a run, a card.yaml, or
-            the URL of one (https://, http://, file://).
+            the URL of one (https://, http://, file://), or a repository of the Hugging Face Hub (hf://ORG/NAME).
         allow: packages besides rased whose classes it may name, such as ["my_package"]. Building a class runs the
             code of its package: name only what you trust.
 
@@ -102,11 +102,15 @@ def resolve(name: str | Path, *, others: Sequence[str] = ()) -> Source:
     scheme = word.partition("://")[0].lower() if "://" in word else ""
     if scheme in ("http", "https"):
         return Source("url", word)
+    if scheme == "hf":
+        from rased.zoo.hub import card_url
+
+        return Source("url", card_url(word))
     if scheme == "file":
         return _of_path(_local(word), word)
     if scheme:
         raise RasedError(
-            f"'{cut(word)}' is not an address that can be read: use https:// or file://."
+            f"'{cut(word)}' is not an address that can be read: use https://, hf:// or file://."
         )
     if word in METHODS:
         return Source("classical", word)
@@ -141,7 +145,7 @@ def _of_path(path: Path, word: str) -> Source:
         raise RasedError(
             f"'{cut(word)}' is a file, and a checkpoint is named by its folder, its {CARD}, or its name in the zoo."
         )
-    known = nearest(word, entries())
+    known = nearest(word, [*entries(), *importable()])
     raise RasedError(f"there is no folder '{cut(word)}', nor a checkpoint of that name; {known}")
 
 

@@ -19,6 +19,7 @@ examples:
   rased zoo pull nsnet2 --from FILE                 the same from a file that you have already
   rased zoo pull https://.../card.yaml              fetch an entry by the URL of its card
   rased zoo publish runs/mine --name mine-16k       a run becomes an entry below zoo/
+  rased zoo push mine-16k --out hub/mine-16k        a folder to upload to the Hugging Face Hub
   rased zoo import gtcrn FILE --out zoo/gtcrn       authors' weights become an entry
 
 Entries are looked for in $RASED_ZOO (folders, as in PATH), zoo/ of a checkout, the installed
@@ -56,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pull.add_argument(
         "source",
         metavar="NAME|URL",
-        help="importable name (`rased zoo list`), or http or https URL of a card; #sha256=... pins it",
+        help="importable name (`rased zoo list`), hf://ORG/NAME, or http or https URL of a card; #sha256=... pins it",
     )
     pull.add_argument(
         "--from",
@@ -97,6 +98,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     publish.add_argument("--replace", action="store_true", help="replace an entry of that name")
 
+    push = verbs.add_parser(
+        "push", help="write a repository of the Hugging Face Hub", epilog=EXAMPLES
+    )
+    push.add_argument("name", help="name or folder of a checkpoint")
+    push.add_argument("--out", type=Path, required=True, help="the folder to write")
+    push.add_argument("--replace", action="store_true", help="replace an existing folder")
+
     importing = verbs.add_parser("import", help="authors' weights become an entry", epilog=EXAMPLES)
     importing.add_argument("architecture", help="such as gtcrn")
     importing.add_argument("file", type=Path, help="the authors' file")
@@ -112,6 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
         "verify": _verify,
         "pull": _pull,
         "publish": _publish,
+        "push": _push,
         "import": _import,
     }
     return verbs[arguments.sub_verb](arguments)
@@ -145,6 +154,7 @@ def _pull(arguments: argparse.Namespace) -> int:
     from rich.text import Text
 
     from rased.terminal import open_console
+    from rased.zoo.hub import SCHEME, card_url
     from rased.zoo.importable import importable
     from rased.zoo.importing import pull_importable
     from rased.zoo.pull import pull
@@ -162,7 +172,8 @@ def _pull(arguments: argparse.Namespace) -> int:
         if named:
             folder = pull_importable(source, folder=arguments.out, given=given, progress=told)
         else:
-            folder = pull(source, folder=arguments.out, progress=told)
+            url = card_url(source) if source.startswith(f"{SCHEME}://") else source
+            folder = pull(url, folder=arguments.out, progress=told)
     print(folder)
     return 0
 
@@ -192,6 +203,19 @@ def _publish(arguments: argparse.Namespace) -> int:
     if reason:
         print(f"no command repeats its training: {reason}", file=sys.stderr)
     print(f"verified; try: rased enhance IN -o OUT --model {folder}", file=sys.stderr)
+    return 0
+
+
+def _push(arguments: argparse.Namespace) -> int:
+    from rased.zoo import find
+    from rased.zoo.hub import write_repository
+
+    folder = write_repository(find(arguments.name), arguments.out, replace=arguments.replace)
+    print(folder)
+    print(
+        f"upload it: hf upload ORG/{folder.name} {folder}; then: rased.load('hf://ORG/{folder.name}')",
+        file=sys.stderr,
+    )
     return 0
 
 

@@ -70,7 +70,8 @@ def resolve(word: str, testset: EvaluationSet, *, allow: Sequence[str] = ()) -> 
         return System("target", "target", "target")
     path = Path(word)
     if "://" not in word and word not in METHODS and path.is_dir() and not _holds_model(path):
-        if word not in zoo.list_checkpoints() or audio_files(path):
+        known = [*zoo.list_checkpoints(), *zoo.list_importable()]
+        if word not in known or audio_files(path):
             return _files(path, testset)
     source = zoo.resolve(word, others=("noisy", "target")).here()
     return System(_name(source), cast(Any, source.kind), source.place, tuple(allow))

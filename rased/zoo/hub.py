@@ -1,0 +1,136 @@
+"""The Hugging Face Hub: where the card of a repository there is, and a folder that becomes such a repository.
+
+A repository holds the files of an entry and a README.md, whose front matter says licence, purpose and scores as the
+Hub reads them. Its files have plain addresses: no package of the Hub is needed to load from it.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rased import disk, yaml_reader
+from rased.errors import RasedError, cut
+from rased.terminal import markdown_cell
+from rased.zoo.card import CARD, read_card
+from rased.zoo.loading import verify
+
+SCHEME = "hf"
+_HUB = "https://huggingface.co"
+_PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
+_ADDRESS = re.compile(rf"hf://({_PART}/{_PART})(?:@([A-Za-z0-9][A-Za-z0-9._/-]{{0,95}}))?/?")
+_README = "README.md"
+_TASK = {"type": "audio-to-audio", "name": "Speech Enhancement"}
+
+
+def card_url(address: str) -> str:
+    """The URL of the card of hf://ORG/NAME or hf://ORG/NAME@REVISION; $HF_ENDPOINT names another hub.
+
+    Raises:
+        RasedError: it is not such an address.
+
+    >>> card_url("hf://org/name@v1")
+    'https://huggingface.co/org/name/resolve/v1/card.yaml'
+    """
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
+        raise RasedError(
+            f"'{cut(address)}' is not a repository of the Hub: write hf://ORG/NAME or hf://ORG/NAME@REVISION."
+        )
+    hub = os.environ.get("HF_ENDPOINT") or _HUB
+    return f"{hub.rstrip('/')}/{found[1]}/resolve/{found[2] or 'main'}/{CARD}"
+
+
+def write_repository(entry: Path, out: Path, *, replace: bool = False) -> Path:
+    """Write a folder that, uploaded, is a repository of the Hub from which `rased.load` loads; return it.
+
+    Args:
+        entry: folder of a checkpoint.
+        out: the folder to write.
+        replace: whether an existing folder is replaced.
+
+    Raises:
+        RasedError: an entry that does not verify, or whose card lacks licences, scores or what it was trained on.
+    """
+    card = read_card(entry)
+    failed = [check for check in verify(entry) if not check.passed]
+    if failed:
+        raise RasedError(f"'{entry}' is not pushed: {failed[0].name}: {failed[0].detail}")
+    lacking = [
+        name
+        for name, there in (
+            ("the licence of its weights", card["licence"].get("weights")),
+            ("the licence of its training data", card["licence"].get("data")),
+            ("scores (publish it with --results)", any(card["scores"].values())),
+        )
+        if not there
+    ]
+    if lacking:
+        raise RasedError(f"'{entry}' is not pushed: its card lacks {' and '.join(lacking)}.")
+    try:
+        with disk.new_folder(out, replace=replace) as part:
+            for name in (CARD, *card["files"]):
+                shutil.copyfile(entry / name, part / name)
+            (part / _README).write_text(readme(card), encoding="utf-8")
+    except FileExistsError:
+        raise RasedError(f"'{out}' exists; choose another name or add --replace.") from None
+    except OSError as error:
+        raise RasedError(f"cannot write '{out}': {error.strerror or error}.") from None
+    return out
+
+
+def readme(card: Mapping[str, Any]) -> str:
+    """README.md of a repository: front matter for the Hub, a few lines for people."""
+    weights = card["licence"]["weights"]
+    front = {
+        "license": str(weights).lower() if isinstance(weights, str) else "other",
+        "library_name": "rased",
+        "pipeline_tag": "audio-to-audio",
+        "tags": ["rased", "speech-enhancement", "audio"],
+        "model-index": [{"name": card["name"], "results": _results(card)}],
+    }
+    scores = [
+        f"- {markdown_cell(testset)}: "
+        + ", ".join(f"{metric} {mean:.2f}" for metric, mean in means.items() if mean is not None)
+        for testset, means in card["scores"].items()
+    ]
+    summary, paper = markdown_cell(card["summary"]), markdown_cell(card["paper"])
+    return f"""---
+{yaml_reader.dump(front).strip()}
+---
+
+# {card["name"]}
+
+{summary}
+
+```python
+import rased
+
+enhancer = rased.load("hf://ORG/{card["name"]}")
+rased.enhance("noisy.wav", "enhanced.wav", model="hf://ORG/{card["name"]}")
+```
+
+`{CARD}` says what it was trained on, its latency and its licences. Paper: {paper}
+
+Scores of `rased evaluate`:
+
+{chr(10).join(scores)}
+"""
+
+
+def _results(card: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Scores as the `model-index` of the Hub has them."""
+    return [
+        {
+            "task": _TASK,
+            "dataset": {"name": testset, "type": testset},
+            "metrics": [
+                {"type": metric, "name": metric, "value": mean}
+                for metric, mean in means.items()
+                if mean is not None
+            ],
+        }
+        for testset, means in card["scores"].items()
+    ]
