@@ -1,7 +1,7 @@
-"""What a model is given besides the waveform: files, arrays and tensors in, checked tensors out.
+"""Read and check the additional inputs of a model: files, arrays and tensors in, tensors out.
 
-A model names its conditions (`Enhancer.conditions`): an enrolment of the speaker, an embedding, a class. All that
-takes them (a call of an enhancer, `rased.enhance`, a stream, an evaluation, the command line) reads them here.
+A model declares its conditions (`Enhancer.conditions`), such as an enrolment of the speaker, an embedding, or a
+class. All callers use this module: `forward`, `rased.enhance`, streams, evaluations, the command line.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,12 +15,12 @@ from rased import audio
 from rased.errors import RasedError
 
 Condition = Mapping[str, Tensor]
-"""The conditions of a batch by name, each (batch, ...)."""
+"""Conditions of a batch by name, each of shape (batch, ...)."""
 Given = Mapping[str, Tensor | np.ndarray | str | Path]
-"""Conditions as a caller gives them: tensors and arrays of (batch, ...), or the names of files of one row."""
+"""Conditions as given by a caller: tensors and arrays of (batch, ...), or names of files with one row."""
 
 ARRAY = ".npy"
-"""Ending of a file that holds an array, such as an embedding; every other file is audio."""
+"""Suffix of a file that holds an array, such as an embedding; any other file is audio."""
 
 
 def as_tensors(
@@ -28,20 +28,20 @@ def as_tensors(
 ) -> dict[str, Tensor]:
     """Read and check the conditions of a batch.
 
-    One row serves all rows of a batch.
+    A single row is used for all rows of the batch.
 
     Args:
-        given: by name.
-        names: those that the model declares.
-        owner: what the model is called in a message.
-        rows: of the batch.
-        sample_rate: Hz of the model: audio files come at this rate, as the mean of their channels.
+        given: conditions by name.
+        names: conditions that the model declares.
+        owner: name of the model in error messages.
+        rows: rows of the batch.
+        sample_rate: sample rate of the model in Hz; audio files are resampled to it, and their channels averaged.
 
     Returns:
         A tensor of (rows, ...) for each of `names`.
 
     Raises:
-        RasedError: a condition is missing or unknown, a file cannot be read, or the rows do not fit.
+        RasedError: a condition is missing or unknown, a file cannot be read, or the number of rows does not fit.
     """
     found = dict(given or {})
     for name in found:
@@ -68,15 +68,15 @@ def read(path: str | Path, *, name: str, sample_rate: int) -> Tensor:
     """Read the file of a condition.
 
     Args:
-        path: an audio file, or a .npy file with the array of one row, of shape (...) or (1, ...).
-        name: of the condition, for messages.
-        sample_rate: Hz that audio is brought to.
+        path: an audio file, or a .npy file with an array of one row, of shape (...) or (1, ...).
+        name: name of the condition, for error messages.
+        sample_rate: sample rate in Hz to which audio is resampled.
 
     Returns:
-        One row: (1, time) of audio, (1, ...) of an array.
+        One row: (1, time) for audio, (1, ...) for an array.
 
     Raises:
-        RasedError: it cannot be read, or holds something else.
+        RasedError: the file cannot be read, or its content is not suitable.
     """
     path = Path(path)
     if path.suffix.lower() == ARRAY:
@@ -92,7 +92,7 @@ def read(path: str | Path, *, name: str, sample_rate: int) -> Tensor:
 
 
 def stacked(conditions: Sequence[Condition]) -> dict[str, Tensor] | None:
-    """The conditions of several rows as those of one batch; None where their shapes differ."""
+    """Stack the conditions of several rows into one batch; return None if their shapes differ."""
     first = conditions[0]
     if any(each[name].shape != first[name].shape for each in conditions for name in first):
         return None
@@ -100,10 +100,10 @@ def stacked(conditions: Sequence[Condition]) -> dict[str, Tensor] | None:
 
 
 def parse(words: Iterable[str]) -> dict[str, Path]:
-    """Take NAME=FILE words of a command line apart.
+    """Parse NAME=FILE arguments of a command line.
 
     Raises:
-        RasedError: a word of another form, or a name that is given twice.
+        RasedError: an argument of another form, or a name that is given twice.
 
     >>> parse(["enrolment=anna.wav"])["enrolment"].name
     'anna.wav'
@@ -128,29 +128,29 @@ def _array(path: Path, name: str) -> Tensor:
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise RasedError(f"{what} does not exist: there is no file of that name.") from None
+        raise RasedError(f"{what} does not exist.") from None
     except OSError as error:
         raise RasedError(f"{what} cannot be read: {error.strerror or error}.") from None
     except (ValueError, EOFError, MemoryError):
         found = None
     if not isinstance(found, np.ndarray):
         raise RasedError(
-            f"{what} does not hold an array: write it with numpy.save('NAME{ARRAY}', array)."
+            f"{what} does not contain an array: write it with numpy.save('NAME{ARRAY}', array)."
         )
     tensor = _numbers(found, what)
     return tensor if tensor.ndim > 1 and len(tensor) == 1 else tensor[None]
 
 
 def _numbers(array: np.ndarray, what: str) -> Tensor:
-    """An array as a tensor: real numbers as float32, whole ones as int64, truth values as they are."""
+    """Convert an array to a tensor: real numbers to float32, integers to int64; booleans are kept."""
     kinds = {"f": np.float32, "i": np.int64, "u": np.int64, "b": np.bool_}
     kind = kinds.get(array.dtype.kind)
     if kind is None or not array.size:
         raise RasedError(
-            f"{what} holds {array.dtype} of shape {array.shape}; it must be an array of numbers, with one at least."
+            f"{what} contains {array.dtype} of shape {array.shape}; it must be a non-empty array of numbers."
         )
     if not np.isfinite(array).all():
-        raise RasedError(f"{what} holds NaN or infinite numbers; repair it first.")
+        raise RasedError(f"{what} contains NaN or infinite numbers; repair it first.")
     return torch.from_numpy(np.ascontiguousarray(array, dtype=kind).copy())
 
 

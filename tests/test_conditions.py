@@ -107,11 +107,11 @@ def bad_files(folder: Path) -> dict[str, str]:
     (folder / "folder.npy").mkdir()
     (folder / "model.pt").write_bytes(b"PK no audio")
     soundfile.write(folder / "none.wav", np.zeros(0), 16_000)
-    no_array = "does not hold an array"
+    no_array = "does not contain an array"
     return {
         **dict.fromkeys(("objects.npy", "cut.npy", "nothing.npy", "text.npy", "zip.npy"), no_array),
-        **dict.fromkeys(("empty.npy", "complex.npy", "words.npy"), "an array of numbers"),
-        "nan.npy": "holds NaN or infinite numbers",
+        **dict.fromkeys(("empty.npy", "complex.npy", "words.npy"), "array of numbers"),
+        "nan.npy": "contains NaN or infinite numbers",
         "missing.npy": "does not exist",
         "missing.wav": "does not exist",
         "folder.npy": "cannot be read",

@@ -1,8 +1,8 @@
 """Enhance files, folders, or a raw PCM stream.
 
-The output has the input's rate, length, channels and level, and the format that its name says; in a
-folder every file keeps its name (a lossy one becomes FLAC). Files of any length go through in flat
-memory. What is above half the model's sample rate is not in the output.
+The output has the rate, length, channels and level of the input; its suffix determines the format. Files in a
+folder keep their names (a lossy file becomes FLAC). Memory does not grow with the length of a file. The output
+has no content above half the model's sample rate.
 """
 
 import argparse
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  rased enhance noisy.wav                                  writes noisy.enhanced.wav beside it
-  rased enhance noisy.mp3 -o clean.flac                    another name and format
-  rased enhance recordings/ -o enhanced/ --model NAME      a folder and all folders in it, with another model
-  rased enhance a.wav b.flac -o enhanced/                  several files
+  rased enhance noisy.wav                                  write noisy.enhanced.wav to the same folder
+  rased enhance noisy.mp3 -o clean.flac                    choose name and format of the output
+  rased enhance recordings/ -o enhanced/ --model NAME      enhance a folder with its subfolders, with another model
+  rased enhance a.wav b.flac -o enhanced/                  enhance several files
   rased enhance noisy.wav --model NAME --condition enrolment=anna.wav
-                                                           with a model that wants to know the speaker
+                                                           use a model that needs a recording of the speaker
   arecord -t raw -f S16_LE -r 16000 | rased enhance - -o - | aplay -t raw -f S16_LE -r 16000
-                                                           live: 16-bit mono PCM at the model's rate
+                                                           enhance live: 16-bit mono PCM at the model's rate
 
-WAV, FLAC, MP3, Ogg Vorbis, Opus, AIFF and others are read as they are; M4A, AAC, MP4, WebM, WMA and others through
-ffmpeg, where it is installed. A file that cannot be read to its end is named, and the exit code is 1.
+WAV, FLAC, MP3, Ogg Vorbis, Opus, AIFF and others are read directly; M4A, AAC, MP4, WebM, WMA and others need
+ffmpeg. A file that cannot be read to its end is reported, and the exit code is 1.
 """
 
 DEFAULT_MODEL = "gtcrn-tuned-16k"
-"""As `rased.files.DEFAULT_MODEL`, without importing torch for a help text."""
+"""Same as `rased.files.DEFAULT_MODEL`, without importing torch for the help text."""
 
 _MAGIC = {
     b"RIFF": "WAV",
@@ -51,11 +51,11 @@ _MAGIC = {
     b".snd": "AU",
     b"\x1a\x45\xdf\xa3": "WebM",
 }
-"""First bytes of files, by kind."""
+"""First bytes of audio files, by kind."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the words of `rased enhance`."""
+    """Add the arguments of `rased enhance`."""
     parser.epilog = EXAMPLES
     parser.add_argument(
         "input", nargs="+", metavar="IN", help="files, folders, or - for raw PCM from stdin"
@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="OUT",
-        help="file, folder, or - for stdout; default NAME.enhanced.wav beside each NAME.wav",
+        help="file, folder, or - for stdout (default: NAME.enhanced.wav in the folder of NAME.wav)",
     )
     parser.add_argument(
         "-m",
@@ -72,15 +72,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_MODEL,
         metavar="NAME",
         help="name in the zoo (`rased zoo list`), folder of an entry or of a run, URL of a card, hf://ORG/NAME, "
-        f"or log-mmse, wpe; default {DEFAULT_MODEL}",
+        f"or a classical method such as log-mmse (default: {DEFAULT_MODEL})",
     )
     add_condition(parser)
     add_allow(parser)
-    parser.add_argument("--json", action="store_true", help="print what was done as JSON")
+    parser.add_argument("--json", action="store_true", help="print a summary as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Stream or enhance files; a bad file in a folder does not stop the others."""
+    """Enhance files or a stream; a bad file in a folder does not stop the others."""
     if "-" in (*arguments.input, arguments.output):
         if arguments.input != ["-"] or arguments.output != "-":
             raise RasedError("'-' streams from stdin to stdout: write `rased enhance - -o -`.")
@@ -100,7 +100,7 @@ def _files(arguments: argparse.Namespace) -> int:
     if not plan.pairs:
         raise RasedError("there is nothing to enhance.")
     if len(plan.pairs) == 1:
-        audio.inspect(plan.pairs[0][0])  # a bad input is known before the model is loaded
+        audio.inspect(plan.pairs[0][0])  # report a bad input before loading the model
     files = parse(arguments.condition)
     enhancer = load(arguments.model, allow=arguments.allow)
     condition = enhancer.given(files)
@@ -119,7 +119,7 @@ def _files(arguments: argparse.Namespace) -> int:
         print_json({"files": rows, "failures": failures, "left_out": plan.left_out})
     if failures:
         raise ProblemsFound(
-            f"{len(failures)} of {len(plan.pairs)} files could not be enhanced; each is named above."
+            f"{len(failures)} of {len(plan.pairs)} files could not be enhanced; see the messages above."
         )
     return 0
 
@@ -127,7 +127,7 @@ def _files(arguments: argparse.Namespace) -> int:
 def _enhance_all(
     pairs: list[tuple[Path, Path]], enhancer: "Enhancer", condition: "Condition", *, quiet: bool
 ) -> tuple[list["Report"], list[str]]:
-    """Enhance one file after the other; return what was done and what could not be."""
+    """Enhance one file after the other; return the reports and the failures."""
     from rased import audio
     from rased.files import enhance
 
@@ -161,7 +161,7 @@ def _enhance_all(
 
 
 def _progress() -> "Progress":
-    """A bar on stderr; silent when that is no terminal."""
+    """Return a progress bar on stderr; it draws nothing without a terminal."""
     from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
     from rased.terminal import PlainColumn, open_console
@@ -179,7 +179,7 @@ def _progress() -> "Progress":
 
 
 def _lines(report: "Report", said: set[str], *, quiet: bool) -> Iterator[str]:
-    """What is printed of a file; a note that holds for all files of a rate comes once."""
+    """Yield the lines to print for a file; a note that applies to all files of a sample rate is printed once."""
     from rased import audio
 
     name = audio.printable(report.output)
@@ -198,7 +198,7 @@ def _say(sentence: str) -> None:
 
 
 def _seconds(paths: list[Path]) -> float | None:
-    """Length of all files, for the progress bar; files that cannot be read count nothing."""
+    """Return the total length of all readable files, for the progress bar."""
     from rased import audio
 
     total = 0.0
@@ -211,10 +211,10 @@ def _seconds(paths: list[Path]) -> float | None:
 
 
 def _raw(source: BufferedReader, count: int) -> Iterator[bytes]:
-    """Yield what comes through stdin, as soon as it is there.
+    """Yield bytes from stdin as soon as they arrive.
 
     Raises:
-        RasedError: it is a file with a header, not raw samples.
+        RasedError: the stream is a file with a header, not raw samples.
     """
     first = source.read(12)
     kind = next((kind for magic, kind in _MAGIC.items() if first.startswith(magic)), None)
@@ -222,8 +222,8 @@ def _raw(source: BufferedReader, count: int) -> Iterator[bytes]:
         kind = "MPEG-4"
     if kind is not None:
         raise RasedError(
-            f"the stream from stdin begins like a {kind} file; it must be raw 16-bit mono PCM at the model's rate: "
-            "give the file by its name, or convert it (ffmpeg -i FILE -f s16le -ac 1 -ar 16000 -)."
+            f"stdin contains a {kind} file, but must contain raw 16-bit mono PCM at the model's rate: "
+            "give the name of the file, or convert it (ffmpeg -i FILE -f s16le -ac 1 -ar 16000 -)."
         )
     yield first
     while content := source.read1(count):
@@ -231,7 +231,7 @@ def _raw(source: BufferedReader, count: int) -> Iterator[bytes]:
 
 
 def _stream(arguments: argparse.Namespace) -> int:
-    """16-bit little-endian mono at the model's rate, as soon as it can be given."""
+    """Enhance 16-bit little-endian mono PCM at the model's rate, with as little delay as possible."""
     import numpy as np
     import torch
 
@@ -258,5 +258,5 @@ def _stream(arguments: argparse.Namespace) -> int:
         give(stream.push(torch.from_numpy(samples)[None]))
     give(stream.finish())
     if left:
-        raise ProblemsFound("the stream ended in the middle of a 16-bit sample; it was left out.")
+        raise ProblemsFound("the stream ended in the middle of a 16-bit sample, which was dropped.")
     return 0

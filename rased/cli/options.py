@@ -1,4 +1,4 @@
-"""Options that several verbs take alike, and how options become the arguments of a function."""
+"""Options that several verbs share, and a conversion of options to the arguments of a function."""
 
 import argparse
 import inspect
@@ -10,7 +10,7 @@ from typing import Any
 def add_value(
     parser: argparse.ArgumentParser, name: str, metavar: str, default: int | float | str, help: str
 ) -> None:
-    """Add an option with one value of the type of its default; the help tells the default."""
+    """Add an option with one value of the type of its default; the help shows the default."""
     shown = f"{default:g}" if isinstance(default, float) else default
     parser.add_argument(
         name,
@@ -24,37 +24,37 @@ def add_value(
 def add_choice(
     parser: argparse.ArgumentParser, name: str, choices: Sequence[str], help: str
 ) -> None:
-    """Add an option with one of some values, by default the first; the help tells it."""
+    """Add an option with a choice of values, the first by default; the help shows it."""
     parser.add_argument(
         name, choices=choices, default=choices[0], help=f"{help} (default: {choices[0]})"
     )
 
 
 def add_allow(parser: argparse.ArgumentParser) -> None:
-    """Add --allow, by which a user trusts a package whose classes a checkpoint names."""
+    """Add --allow: packages whose classes a checkpoint may build."""
     parser.add_argument(
         "--allow",
         action="append",
         default=[],
         metavar="PACKAGE",
-        help="let a checkpoint build classes of this package as well (it runs the package's code)",
+        help="allow a checkpoint to build classes of this package (this runs the code of the package)",
     )
 
 
 def add_condition(parser: argparse.ArgumentParser) -> None:
-    """Add --condition, by which a model is given what it needs besides the waveform."""
+    """Add --condition: additional inputs of a model."""
     parser.add_argument(
         "--condition",
         action="append",
         default=[],
         metavar="NAME=FILE",
-        help="what the model needs besides the waveform, such as enrolment=anna.wav: an audio file, or .npy for an "
-        "embedding; once for each condition",
+        help="additional input that the model needs, such as enrolment=anna.wav: an audio file, or .npy for an "
+        "embedding; repeat the option for several",
     )
 
 
 def add_config(parser: argparse.ArgumentParser, what: str, **more: Any) -> None:
-    """Add -c, YAML files that are merged left to right."""
+    """Add -c: YAML files that are merged left to right."""
     text = f"{what}; repeatable, merged left to right"
     parser.add_argument("-c", "--config", action="append", metavar="YAML", help=text, **more)
 
@@ -62,11 +62,11 @@ def add_config(parser: argparse.ArgumentParser, what: str, **more: Any) -> None:
 def add_shards(
     parser: argparse.ArgumentParser, codecs: str, *, rate: str, shard_mb: float, jobs: str
 ) -> None:
-    """Add what every verb takes that writes shards: --out, --codec, --sample-rate, --shard-mb, --jobs and --json.
+    """Add the options of verbs that write shards: --out, --codec, --sample-rate, --shard-mb, --jobs and --json.
 
     Args:
-        parser: of the verb.
-        codecs: what the formats are, one after the other, the default first.
+        parser: parser of the verb.
+        codecs: description of the formats, separated by commas, the default first.
         rate: what --sample-rate does.
         shard_mb: default of --shard-mb.
         jobs: what runs in parallel.
@@ -84,7 +84,7 @@ def add_shards(
 
 
 def add_bad(parser: argparse.ArgumentParser, share: float, what: str) -> None:
-    """Add --max-bad and --allow-bad: how much may be unreadable."""
+    """Add --max-bad and --allow-bad, which limit and accept unreadable items."""
     text = f"stop if more than this share of the {what} cannot be read"
     add_value(parser, "--max-bad", "SHARE", share, text)
     parser.add_argument(
@@ -98,7 +98,7 @@ def add_json(parser: argparse.ArgumentParser, what: str = "a summary") -> None:
 
 
 def given(arguments: argparse.Namespace, function: Callable[..., Any]) -> dict[str, Any]:
-    """The options that a function, or a dataclass, has arguments for: by the same name."""
+    """Return the options that are also arguments of a function or dataclass, by name."""
     names = inspect.signature(function).parameters
     return {name: value for name, value in vars(arguments).items() if name in names}
 

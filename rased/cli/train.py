@@ -1,4 +1,4 @@
-"""`rased train`: YAML files in, a run folder out; interrupted runs continue with the next batch."""
+"""`rased train`: train by YAML files in a run folder; resume an interrupted run with the next batch."""
 
 import argparse
 import logging
@@ -23,31 +23,30 @@ if TYPE_CHECKING:
     from rased.training.origin import Origin
 
 DESCRIPTION = """\
-Train an enhancer. YAML files are merged left to right (configs/trainer/default.yaml lies under all
-of them), and any key can be set behind them: --trainer.KEY, --model.KEY, --data.KEY, --run.KEY.
-A name such as model/gru-mask stands for configs/model/gru-mask.yaml. At the end the best checkpoint
-is scored beside the noisy input on the bundled test set, or on those of run.evaluate, and becomes
-an entry that `rased.load` takes."""
+Train an enhancer. YAML files are merged left to right, on top of configs/trainer/default.yaml. Any key can be
+set after them: --trainer.KEY, --model.KEY, --data.KEY, --run.KEY. A name such as model/gru-mask stands for
+configs/model/gru-mask.yaml. At the end, the best checkpoint is scored together with the noisy input on the bundled
+test set, or on the test sets of run.evaluate, and becomes an entry that `rased.load` can load."""
 
 EXAMPLES = """\
 examples:
   rased train -c model/gru-mask -c data/bundle -c trainer/quick
   rased train -c model/gru-mask -c data/bundle --trainer.max_epochs 50 --model.lr 5e-4 --name mine
   rased train -c my-model.yaml -c data/bundle --trainer.max_epochs -1 --trainer.max_steps 20000
-  rased train -c my-model.yaml -c data/bundle --print-config                    what would be used
+  rased train -c my-model.yaml -c data/bundle --print-config                    show the merged configuration
   rased train -c my-model.yaml -c data/bundle --run.evaluate '[bundle, my/testset]' --run.metrics '[default]'
-  rased train -c my-model.yaml -c data/bundle --run.evaluate '[]'               no evaluation
-  rased train --from gru-mask-16k -c data/bundle                                from a checkpoint's weights
+  rased train -c my-model.yaml -c data/bundle --run.evaluate '[]'               skip the evaluation
+  rased train --from gru-mask-16k -c data/bundle                                start from a checkpoint's weights
   rased train --from runs/mine -c data/bundle --model.lr 1e-4 --freeze 'network.decoder.*'
-  rased train --resume runs/mine                                                where it stopped
-  rased train --resume runs/mine --trainer.max_epochs 100                       for longer
+  rased train --resume runs/mine                                                continue where the run stopped
+  rased train --resume runs/mine --trainer.max_epochs 100                       train longer
 
 A run is a folder runs/NAME: config.yaml, metrics.csv, checkpoints/{best,last}.ckpt, audio/,
-figures/, results/ (of the evaluation), zoo/NAME/ (card and weights), wandb/ with all of that
-(offline unless WANDB_API_KEY is set; WANDB_MODE=disabled for none).
---from takes over weights and statistics of a checkpoint, and counts what they had heard as heard by the
-new run. Without -c MODEL the model is that of the checkpoint.
-Ctrl-C, SIGTERM and SIGHUP save last.ckpt and leave; a second Ctrl-C leaves at once.
+figures/, results/ (of the evaluation), zoo/NAME/ (card and weights), and wandb/ with a copy of all of them
+(offline unless WANDB_API_KEY is set; WANDB_MODE=disabled turns it off).
+--from starts with the weights and statistics of a checkpoint; its training data count as training data of the
+new run. Without -c MODEL, the model is that of the checkpoint.
+Ctrl-C, SIGTERM and SIGHUP save last.ckpt and stop; a second Ctrl-C stops at once.
 """
 
 _FOLDER = "RASED_RUN_FOLDER"
@@ -55,7 +54,7 @@ _MOST_JOBS = 8
 _EXAMPLE = "rased train -c model/gru-mask -c data/bundle --trainer.max_epochs 50"
 
 _KNOWN_WARNINGS = (
-    # The loader of rased continues from a position of its own, and reads one sample at a time.
+    # rased's loader resumes from its own position, and its workers are single-threaded.
     "You're resuming from a checkpoint that ended before the epoch ended",
     "The '\\w+_dataloader' does not have many workers",
     "The number of training batches .* is smaller than the logging interval",
@@ -68,7 +67,7 @@ _KNOWN_WARNINGS = (
 
 
 def main(argv: list[str]) -> int:
-    """Run `rased train` with these words; 0, or 130 and 143 where a signal stopped it.
+    """Run `rased train`; return 0, or 130 or 143 if a signal stopped it.
 
     Raises:
         RasedError: see the message.
@@ -81,9 +80,11 @@ def main(argv: list[str]) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("-c", "--config", action="append", default=[], metavar="YAML")
-    parser.add_argument("--name", help="name of the run (default: that of the model's YAML)")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of all runs")
-    parser.add_argument("--resume", metavar="RUN", help="folder (or name) of a run to continue")
+    parser.add_argument("--name", help="name of the run (default: name of the model's YAML)")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), help="folder that holds all runs"
+    )
+    parser.add_argument("--resume", metavar="RUN", help="folder or name of a run to continue")
     parser.add_argument(
         "--from",
         dest="source",
@@ -94,17 +95,19 @@ def main(argv: list[str]) -> int:
         "--freeze",
         nargs="+",
         metavar="GLOB",
-        help="parameters of the enhancer that are kept fixed, by name",
+        help="patterns of parameter names of the enhancer to keep fixed",
     )
     add_allow(parser)
-    parser.add_argument("--print-config", action="store_true", help="print the merged YAML, leave")
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the merged YAML and exit"
+    )
     try:
         words, overrides = parser.parse_known_args(argv)
     except SystemExit as leaving:
         return int(leaving.code or 0)
 
     if words.resume and words.source:
-        raise RasedError("--resume continues with the weights of the run: leave --from out.")
+        raise RasedError("--resume uses the weights of the run: remove --from.")
     folder = find_run(words.resume, words.runs) if words.resume else None
     start = _start(words.source, words.runs, words.allow)
     if words.freeze:
@@ -113,7 +116,7 @@ def main(argv: list[str]) -> int:
     if words.print_config:
         print(yaml_reader.dump(public(config)), end="")
         return 0
-    if _FOLDER in os.environ:  # one of the other processes of a distributed run
+    if _FOLDER in os.environ:  # a child process of a distributed run
         return _train(config, Path(os.environ[_FOLDER]))
     with _taken(words, folder) as run:
         os.environ[_FOLDER] = str(run)
@@ -125,29 +128,29 @@ def main(argv: list[str]) -> int:
 
 @contextmanager
 def _taken(words: argparse.Namespace, folder: Path | None) -> Iterator[Path]:
-    """The folder of the run, which this process alone trains in."""
+    """Give the folder of the run, locked for this process."""
     from rased.training.folder import hold, new
 
-    if os.environ.get("RANK", "0") != "0":  # torchrun starts all processes; the first one holds it
+    if os.environ.get("RANK", "0") != "0":  # torchrun starts all processes; rank 0 holds the lock
         if words.name is None and folder is None:
-            raise RasedError("under torchrun all processes must know the run: give it a --name.")
+            raise RasedError("under torchrun, all processes must know the run: give it a --name.")
         yield folder or words.runs / words.name
     elif folder is not None:
         with hold(folder):
             yield folder
     else:
         if words.name is None and "TORCHELASTIC_RUN_ID" in os.environ:
-            raise RasedError("under torchrun all processes must know the run: give it a --name.")
+            raise RasedError("under torchrun, all processes must know the run: give it a --name.")
         with new(words.runs, words.name, _stem(words.config, words.source)) as run:
             yield run
 
 
 def train(config: dict[str, Any], folder: Path) -> int:
-    """Train by a merged config in a run folder, from its last.ckpt where there is one, and score what came of it.
+    """Train with a merged config in a run folder, from its last.ckpt if there is one, and score the result.
 
     Raises:
         RasedError: another process trains there, or see the message.
-        ProblemsFound: it is trained, but its evaluation or its zoo entry failed.
+        ProblemsFound: the training succeeded, but its evaluation or its zoo entry failed.
     """
     from rased.training.folder import hold
 
@@ -181,7 +184,9 @@ def _train(config: dict[str, Any], folder: Path) -> int:
         except MisconfigurationException as error:
             raise refused_by_lightning(error) from error
         except ValueError as error:
-            if "val_check_interval" not in str(error):  # known when the batches of an epoch are
+            if "val_check_interval" not in str(
+                error
+            ):  # checked when the number of batches is known
                 raise
             raise refused_by_lightning(error) from error
         finally:
@@ -190,7 +195,7 @@ def _train(config: dict[str, Any], folder: Path) -> int:
 
 
 def _fit(launch: "RunCLI") -> int | None:
-    """Train; the exit code of what stopped it before its end, None where it came there."""
+    """Train; return the exit code if something stopped the training early, None if it finished."""
     from rased.training.stopping import Interrupted
 
     hint = f"continue with: rased train --resume {launch.folder}"
@@ -200,14 +205,14 @@ def _fit(launch: "RunCLI") -> int | None:
         if launch.trainer.is_global_zero:
             print(f"{stop} and saved; {hint}", file=sys.stderr)
         return stop.code
-    except SystemExit:  # Lightning's way to leave at a Ctrl-C that KeepLast did not take
+    except SystemExit:  # how Lightning stops at a Ctrl-C that KeepLast did not handle
         print(f"interrupted; {hint}", file=sys.stderr)
         return 130
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
         raise RasedError(
-            "a process that reads data died; nothing is lost. Where memory ran out, lower "
+            "a data loader process died; nothing is lost. If memory was exhausted, lower "
             f"data.num_workers or data.batch_size, then {hint}"
         ) from error
     launch.warn_of_the_clock()
@@ -235,7 +240,7 @@ def _close(launch: "RunCLI") -> int:
 
 
 def _start(source: str | None, runs: Path, allow: list[str]) -> dict[str, Any]:
-    """The parts of a config that a checkpoint gives: its model, and that the run starts from it."""
+    """Return the parts of a config that follow from a checkpoint: its model, and run.start_from."""
     if source is None:
         return {}
     from rased.zoo import origin
@@ -247,37 +252,37 @@ def _start(source: str | None, runs: Path, allow: list[str]) -> dict[str, Any]:
 
 
 def _origin(config: dict[str, Any], folder: Path) -> "Origin | None":
-    """What a run starts from: as it was when the run began, or the checkpoint that its config names."""
+    """Return the stored origin of a run that has started, else the checkpoint that its config names."""
     source = (config.get("run") or {}).get("start_from")
     if (folder / "checkpoints" / "last.ckpt").is_file() or source is None:
         return None
     from rased.training.origin import read_origin
     from rased.zoo import origin
 
-    trusted = packages(config.get("model"))  # what the configuration names, the user has allowed
+    trusted = packages(config.get("model"))  # packages in the user's own configuration are allowed
     return read_origin(folder) or origin.read(origin.find(str(source)), allow=trusted)[0]
 
 
 def _collect(
     names: list[str], overrides: list[str], folder: Path | None, start: dict[str, Any]
 ) -> dict[str, Any]:
-    """The merged config: the default trainer, or that of the run, under the files and the words."""
+    """Merge the default trainer, or the config of the run, with the files and the command line."""
     if folder is None:
         if not names and not start.get("model"):
             raise RasedError("nothing to train: give -c MODEL -c DATA, such as " + _EXAMPLE)
         config = load_configs(["trainer/default"])
     else:
         config = load_yaml(folder / "config.yaml")
-        if isinstance(config.get("run"), dict):  # the launch before stopped there
+        if isinstance(
+            config.get("run"), dict
+        ):  # the stop of the previous launch does not apply to this one
             config["run"].pop("stop_after", None)
     config = merge(merge(config, start), load_configs(names))
     words = iter(overrides)
     for word in words:
         key, equals, text = word.removeprefix("--").partition("=")
         if not word.startswith("--") or not key:
-            raise RasedError(
-                f"'{word}' is not understood here: write --KEY VALUE, such as {_EXAMPLE}"
-            )
+            raise RasedError(f"unknown argument '{word}': write --KEY VALUE, such as {_EXAMPLE}")
         value = text if equals else next(words, None)
         if value is None:
             raise RasedError(f"--{key} needs a value: write --{key} VALUE.")
@@ -286,20 +291,20 @@ def _collect(
 
 
 def find_run(name: str, runs: Path) -> Path:
-    """Folder of a run: NAME itself, or NAME among all runs.
+    """Return the folder of a run: the path NAME itself, or NAME in the folder of all runs.
 
     Raises:
-        RasedError: there is none, with the nearest name.
+        RasedError: it does not exist; the message suggests similar names.
     """
     for folder in (Path(name), runs / name):
         if (folder / "config.yaml").is_file():
             return folder
     known = [path.parent.name for path in runs.glob("*/config.yaml")]
-    raise RasedError(f"there is no run '{name}' (no config.yaml in it); {nearest(name, known)}")
+    raise RasedError(f"the run '{name}' does not exist (no config.yaml); {nearest(name, known)}")
 
 
 def _stem(configs: list[str], source: str | None) -> str:
-    """What a run without a name is called after: the YAML of its model, or what it starts from."""
+    """Return the default name of a run: the YAML of its model, or the checkpoint it starts from."""
     model = next((Path(item).stem for item in configs if "model" in Path(item).parts), None)
     if model is None and source is not None:
         model = f"{Path(source).resolve().name}-tuned"

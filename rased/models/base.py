@@ -1,4 +1,4 @@
-"""The contract of every enhancer: waveform in, waveform out, equal length, and a stream that equals the file."""
+"""The interface of all enhancers: waveform in, waveform out, equal length, and streaming that equals `forward`."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -20,32 +20,33 @@ from rased.signal.state import State, joined, parted
 from rased.signal.stft import STFT
 
 Generators = Sequence[torch.Generator]
-"""One for each row of a batch, on the CPU: a model that samples draws there and moves the numbers to its device."""
+"""One CPU generator per row of a batch. A model that samples draws on the CPU and moves the numbers to its device."""
 
 
 def generators(keys: Iterable[str]) -> list[torch.Generator]:
-    """Make one generator for each key; equal keys give equal numbers, on every machine."""
+    """Return one generator for each key; equal keys give equal numbers on every machine."""
     seeds = (int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big") for key in keys)
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
 class Enhancer(Remembered, nn.Module):
-    """Base of every enhancer.
+    """Base class of enhancers.
 
     Attributes:
-        sample_rate: Hz of input and output.
-        channels: microphones that `predict` takes; it gives one waveform, whatever their number.
+        sample_rate: sample rate of input and output in Hz.
+        channels: number of microphones that `predict` takes; it returns one waveform for any number.
         latency: samples by which the concatenated output of `step` lags its input; None for a model
             that needs the whole utterance.
-        chunk_length: `step` takes and gives any multiple of so many samples: the hop; None where latency is None.
-        conditions: names of the tensors that `predict` needs besides the waveform.
-        samples: whether `predict` draws random numbers, all of them from the `generator` that it is given.
-        domains: where a loss may compare: what `ideal` can give.
+        chunk_length: hop in samples; `step` takes any multiple of it. None if latency is None.
+        conditions: names of the tensors that `predict` needs in addition to the waveform.
+        samples: `predict` draws random numbers, all of them from the given `generator`.
+        domains: where a loss may compare; the domains that `ideal` supports.
         paper: authors, title, venue, DOI or arXiv; "" for none.
-        published_parameters: what the paper counts at these sizes; None where it does not say.
-        card: the zoo card that the weights came with; None for a fresh model.
-        version: of what the class computes; raise it when equal settings and weights give another output, so that
-            results of before and after are told apart.
+        published_parameters: number of parameters in the paper for these sizes; None if not given.
+        card: zoo card of the weights; None for a new model.
+        version: version of the computation. Increase it when the same settings and weights give another output,
+        so that
+            old and new results can be distinguished.
     """
 
     version: ClassVar[int] = 1
@@ -62,15 +63,15 @@ class Enhancer(Remembered, nn.Module):
 
     @property
     def causal(self) -> bool:
-        """Whether the model can stream."""
+        """Return whether the model can stream."""
         return self.latency is not None
 
     @property
     def algorithmic_latency(self) -> int | None:
-        """Samples of input that must be there before the first sample of them comes out: window and look-ahead.
+        """Return the input samples needed before the first of them is output: window and look-ahead.
 
-        `latency + chunk_length`: a sample of the output depends on at most `algorithmic_latency - 1` later samples
-        of the input. None for a model that needs the whole utterance.
+        It is `latency + chunk_length`: an output sample depends on at most `algorithmic_latency - 1` later input
+        samples. None for a model that needs the whole utterance.
         """
         if self.latency is None or self.chunk_length is None:
             return None
@@ -78,15 +79,15 @@ class Enhancer(Remembered, nn.Module):
 
     @property
     def buffering(self) -> int | None:
-        """Samples that are collected while the chunk before them is worked on: `chunk_length`, the hop."""
+        """Return the samples that are collected while the previous chunk is processed: `chunk_length`, the hop."""
         return self.chunk_length
 
     @property
     def total_latency(self) -> int | None:
-        """Samples of delay as the field counts them: window, look-ahead and hop.
+        """Return the total delay in samples, as usual in the field: window, look-ahead and hop.
 
-        "Frame size T + stride Ts + look-ahead" of the DNS Challenge (ICASSP 2021), whose limit is 40 ms:
-        `algorithmic_latency + buffering`, 48 ms for windows of 512 every 256 samples at 16 kHz.
+        It is `algorithmic_latency + buffering`, the "frame size T + stride Ts + look-ahead" of the DNS Challenge
+        (ICASSP 2021), whose limit is 40 ms. For windows of 512 every 256 samples at 16 kHz it is 48 ms.
         """
         if self.algorithmic_latency is None or self.buffering is None:
             return None
@@ -94,31 +95,31 @@ class Enhancer(Remembered, nn.Module):
 
     @property
     def transform(self) -> STFT | None:
-        """The transform whose spectra `Prediction` holds; None for a model without one."""
+        """Return the transform of the spectra in `Prediction`; None for a model without one."""
         return None
 
     @property
     def mirrors(self) -> bool:
-        """Whether the ends of a file are mirrored: silence appended to it then changes what comes before."""
+        """Return whether the ends of a file are mirrored; then appended silence changes the output before it."""
         return False
 
     @property
     def needs_statistics(self) -> bool:
-        """Whether `fit_statistics` must be called before training."""
+        """Return whether `fit_statistics` must be called before training."""
         return False
 
     def fit_statistics(
         self, batches: Iterable[tuple[Float[Tensor, "batch *channel time"], Waveform]]
     ) -> None:
-        """Take what a model needs to know of (noisy, target) batches before it trains; most need nothing."""
+        """Compute statistics of (noisy, target) batches before training; most models need none."""
 
     def ideal(
         self, domain: Domain, *, noisy: Float[Tensor, "batch *channel time"], target: Waveform
     ) -> Tensor:
-        """What a perfect prediction would be: the estimate, the spectrum or the output for this target.
+        """Return the perfect prediction for a target: the waveform, the spectrum, or the network's output.
 
         Raises:
-            RasedError: the domain is none of `domains`.
+            RasedError: the domain is not one of `domains`.
         """
         if domain == "waveform":
             return target
@@ -135,12 +136,12 @@ class Enhancer(Remembered, nn.Module):
         condition: Condition | None = None,
         generator: Generators | None = None,
     ) -> Prediction:
-        """Enhance a batch and keep what a loss may want; any length from one sample.
+        """Enhance a batch of any length, and return everything that a loss may need.
 
         Args:
             noisy: (batch, time) for one channel, (batch, channel, time) for a model of several.
-            condition: the tensors that `conditions` names, as `given` makes them.
-            generator: one for each row where the model `samples`: a row gets the same numbers in any batch.
+            condition: the tensors named in `conditions`, as returned by `given`.
+            generator: one per row if the model `samples`, so that a row gets the same numbers in any batch.
         """
         raise NotImplementedError(f"{type(self).__name__} must define predict(noisy) -> Prediction")
 
@@ -151,33 +152,35 @@ class Enhancer(Remembered, nn.Module):
         condition: Given | None = None,
         generator: Generators | None = None,
     ) -> dict[str, Any]:
-        """Keyword arguments of `predict` for a batch of so many rows: those that this model declares, checked.
+        """Return the keyword arguments of `predict` for a batch: those that this model declares, checked.
 
-        A model that samples and is given no generator gets one for each row, all alike: what it says of a
+        Without a generator, a model that samples gets one for each row, all equal, so that the output for a
         row does not change from call to call.
 
         Raises:
-            RasedError: a condition does not fit (see `given`), or there are more or fewer generators than rows.
+            RasedError: a condition does not fit (see `given`), or the number of generators is not `rows`.
         """
         given = self.given(condition, rows)
         options: dict[str, Any] = {"condition": given} if self.conditions else {}
         if self.samples:
             drawn = generators([""] * rows) if generator is None else generator
             if len(drawn) != rows:
-                raise RasedError(f"{len(drawn)} generators for a batch of {rows}: give one a row.")
+                raise RasedError(
+                    f"there are {len(drawn)} generators for a batch of {rows}: give one per row."
+                )
             options["generator"] = drawn
         return options
 
     def given(self, condition: Given | None, rows: int = 1) -> dict[str, Tensor]:
-        """What the conditions of a batch hold, as `predict` and `initial_state` take them.
+        """Return the conditions of a batch, in the form that `predict` and `initial_state` take.
 
         Args:
-            condition: by name tensors or arrays of (rows, ...), or files of one row: audio, which is brought to
-                `sample_rate`, or .npy. One row serves all rows.
-            rows: of the batch.
+            condition: tensors or arrays of (rows, ...), or files of one row, by name; audio files are resampled to
+                `sample_rate`, other files are .npy. A single row is used for all rows.
+            rows: rows of the batch.
 
         Raises:
-            RasedError: one is missing, unknown, not readable, or has other rows.
+            RasedError: a condition is missing, unknown or not readable, or has another number of rows.
         """
         return as_tensors(
             condition,
@@ -194,7 +197,7 @@ class Enhancer(Remembered, nn.Module):
         condition: Given | None = None,
         generator: Generators | None = None,
     ) -> Float[Tensor, "*batch time"]:
-        """Enhance: float32 in [-1, 1] at `sample_rate`; (batch, time) or (time) out.
+        """Enhance a waveform: float32 in [-1, 1] at `sample_rate`; returns (batch, time) or (time).
 
         Args:
             noisy: (batch, time) or (time); for a model of several channels (batch, channel, time) or
@@ -203,13 +206,13 @@ class Enhancer(Remembered, nn.Module):
             generator: see `predict`.
 
         Raises:
-            RasedError: another shape, samples of another type, or a condition that does not fit.
+            RasedError: wrong shape or type, or a condition that does not fit.
         """
         self._check(noisy)
         alone = noisy.ndim == (1 if self.channels == 1 else 2)
         batch = noisy[None] if alone else noisy
         options = self.options(len(batch), condition=condition, generator=generator)
-        if "condition" in options:  # files are read on the CPU
+        if "condition" in options:  # files were read to the CPU
             options["condition"] = {
                 name: tensor.to(noisy.device) for name, tensor in options["condition"].items()
             }
@@ -220,26 +223,26 @@ class Enhancer(Remembered, nn.Module):
         if not isinstance(noisy, Tensor) or not noisy.is_floating_point():
             kind = noisy.dtype if isinstance(noisy, Tensor) else type(noisy).__name__
             raise RasedError(
-                f"an enhancer takes a tensor of floating-point samples of full scale 1, not {kind}: "
-                "torch.as_tensor(array).float(), 16-bit samples divided by 32768."
+                f"an enhancer takes a tensor of floating-point samples with full scale 1, not {kind}: use "
+                "torch.as_tensor(array).float(), and divide 16-bit samples by 32768."
             )
         shape = tuple(noisy.shape)
         if self.channels == 1:
             if len(shape) not in (1, 2) or not shape[-1]:
                 raise RasedError(
-                    "an enhancer takes (time) or (batch, time), at least one sample, not the shape "
-                    f"{shape}; channels are a batch: give (channel, time)."
+                    "an enhancer takes (time) or (batch, time) with at least one sample, not the shape "
+                    f"{shape}; to enhance channels separately, pass them as a batch: (channel, time)."
                 )
         elif len(shape) not in (2, 3) or not shape[-1] or shape[-2] != self.channels:
             raise RasedError(
                 f"{type(self).__name__} takes (channel, time) or (batch, channel, time) of {self.channels} channels, "
-                f"at least one sample, not the shape {shape}."
+                f"with at least one sample, not the shape {shape}."
             )
 
     def initial_state(self, batch: int = 1, *, condition: Condition | None = None) -> State:
-        """State before the first chunk of a stream: silence, and what the condition says of it.
+        """Return the state before the first chunk of a stream: silence, and what depends on the condition.
 
-        A model that remembers nothing from chunk to chunk holds {"nothing": zeros (batch, 1)}, and returns it as it is.
+        A model without memory returns {"nothing": zeros (batch, 1)}, and `step` returns it unchanged.
 
         Raises:
             RasedError: the model is not causal.
@@ -253,8 +256,8 @@ class Enhancer(Remembered, nn.Module):
     ) -> tuple[Float[Tensor, "batch chunk"], State]:
         """Enhance the next samples of a stream: any multiple of chunk_length.
 
-        The concatenated outputs are those of `forward`, `latency` samples later (within 1e-4), however the stream
-        is cut. The state that is given stays as it is.
+        The concatenated outputs equal those of `forward`, `latency` samples later (within 1e-4), for any chunk
+        sizes. The given state is not modified.
 
         Raises:
             RasedError: the model is not causal.
@@ -265,18 +268,18 @@ class Enhancer(Remembered, nn.Module):
 
 
 class SpectralEnhancer(Enhancer):
-    """An enhancer that works on the STFT: subclasses define `process` and, where causal, `initial_process_state`.
+    """An enhancer that works on the STFT; subclasses define `process` and, if causal, `initial_process_state`.
 
-    One code path serves files and streams: a file is one long chunk of frames from the initial
-    state. Where the transform mirrors the ends of a file, a stream hears silence there instead: they differ in the
-    frames that reach beyond the ends.
+    Files and streams use the same code: a file is one long chunk of frames from the initial
+    state. If the transform mirrors the ends of a file, a stream has silence there instead, so the
+    frames that extend beyond the ends differ.
 
     Args:
         stft: the transform.
         sample_rate: Hz.
-        causal: whether the model can stream.
-        lookahead: frames by which the output of `process` lags its input; each adds a hop to the latency. Silence
-            follows the end of a file.
+        causal: the model can stream.
+        lookahead: frames by which the output of `process` lags its input; each adds a hop to the latency. A file
+            is followed by silence.
     """
 
     domains: tuple[Domain, ...] = ("waveform", "spectrum")
@@ -294,20 +297,20 @@ class SpectralEnhancer(Enhancer):
 
     @property
     def transform(self) -> STFT:
-        """The transform around `process`."""
+        """Return the transform around `process`."""
         return self.stft
 
     @property
     def mirrors(self) -> bool:
-        """As the transform says."""
+        """Return whether the transform mirrors the ends."""
         return self.stft.pad_mode != "constant"
 
     def process(self, spectrum: Spectrum, state: State) -> tuple[Prediction, State]:
-        """Enhance any number of frames from `state`: `Prediction.of_spectrum`, and the state after them."""
+        """Enhance any number of frames, continuing from `state`; return `Prediction.of_spectrum` and the new state."""
         raise NotImplementedError(f"{type(self).__name__} must define process(spectrum, state)")
 
     def initial_process_state(self, batch: int) -> State:
-        """State of `process` before the first frame; empty where `process` remembers nothing."""
+        """Return the state of `process` before the first frame; empty without memory."""
         return {}
 
     def predict(
@@ -317,7 +320,7 @@ class SpectralEnhancer(Enhancer):
         condition: Condition | None = None,
         generator: Generators | None = None,
     ) -> Prediction:
-        """Analysis, `process`, synthesis."""
+        """Apply the analysis, `process` and the synthesis."""
         noisy_spectrum = self.stft.analysis(noisy)
         prediction = self.predict_spectrum(noisy_spectrum)
         assert prediction.spectrum is not None
@@ -325,13 +328,13 @@ class SpectralEnhancer(Enhancer):
         return replace(prediction, estimate=estimate, noisy_spectrum=noisy_spectrum)
 
     def predict_spectrum(self, spectrum: Spectrum) -> Prediction:
-        """What `process` says of the frames of a whole file, on time."""
+        """Run `process` on the frames of a whole file, and remove the delay of its output."""
         padded = functional.pad(spectrum, (0, self.lookahead)) if self.lookahead else spectrum
         prediction, _ = self.process(padded, self.initial_process_state(len(spectrum)))
         return prediction.from_frame(self.lookahead)
 
     def initial_state(self, batch: int = 1, *, condition: Condition | None = None) -> State:
-        """Empty buffers of the transform, and the initial state of `process`."""
+        """Return silent buffers of the transform, and the initial state of `process`."""
         if not self.causal:
             return super().initial_state(batch)
         like = next(self.parameters(), next(self.buffers(), None))
@@ -341,7 +344,7 @@ class SpectralEnhancer(Enhancer):
     def step(
         self, chunk: Float[Tensor, "batch chunk"], state: State
     ) -> tuple[Float[Tensor, "batch chunk"], State]:
-        """A frame for each hop: analysis, `process`, synthesis; see `Enhancer.step`."""
+        """Process one frame per hop: analysis, `process`, synthesis; see `Enhancer.step`."""
         if not self.causal:
             return super().step(chunk, state)
         spectrum, analysis = self.stft.analysis_step(chunk, state["analysis"])

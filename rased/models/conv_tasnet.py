@@ -2,9 +2,9 @@
 
 Paper: Luo and Mesgarani, "Conv-TasNet: surpassing ideal time-frequency magnitude masking for speech
 separation", IEEE/ACM TASLP 27(8), 2019, doi:10.1109/TASLP.2019.2915167, arXiv:1809.07454.
-Here: as the authors' code (GitHub naplab/Conv-TasNet), whose encoder is linear; one source, so that separation
-becomes enhancement (`sources` is 2 in the paper); 16 kHz with filters of 32 samples, the paper's 2 ms at 8 kHz;
-the last block's residual path leads nowhere, is counted as in the paper, and frozen.
+Differences: follows the authors' code (GitHub naplab/Conv-TasNet), whose encoder is linear; one source, so that
+separation becomes enhancement (`sources` is 2 in the paper); 16 kHz with filters of 32 samples, the paper's 2 ms at
+8 kHz. The residual path of the last block is not used; it is counted as in the paper, and frozen.
 Parameters: 5.05 M at the paper's best sizes and two sources (published 5.1 M), 5.00 M for one;
 MACs: 4.9 G/s.
 """
@@ -27,7 +27,7 @@ from rased.signal.state import joined, parted
 
 
 class Block(nn.Module):
-    """Expand, look back (or around) through a depthwise convolution, give residual and skip."""
+    """Expansion, depthwise convolution over the past (or centred), residual and skip outputs."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Block(nn.Module):
     def forward(
         self, frames: Float[Tensor, "batch bottleneck frames"], state: State
     ) -> tuple[Float[Tensor, "batch bottleneck frames"], Float[Tensor, "batch skip frames"], State]:
-        """Frames for the next block, what goes to the mask, the state after."""
+        """Return the input of the next block, the contribution to the mask, and the new state."""
         parts, after = parted(state), {}
         hidden, after["expand_norm"] = self.expand_norm(self.expand(frames), parts["expand_norm"])
         hidden, after["depthwise"] = self.depthwise(hidden, parts["depthwise"])
@@ -62,7 +62,7 @@ class Block(nn.Module):
         return frames + self.residual(hidden), self.skip(hidden), joined(after)
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """States of the norms and the convolution."""
+        """Return the states of the norms and the convolution."""
         return joined(
             {
                 "expand_norm": self.expand_norm.initial_state(batch, like),
@@ -73,7 +73,7 @@ class Block(nn.Module):
 
 
 class Separator(nn.Module):
-    """Masks for the encoder's output from `repeats` stacks of blocks with dilations 1, 2, 4, ..."""
+    """Computes masks for the encoder's output with `repeats` stacks of blocks with dilations 1, 2, 4, ..."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class Separator(nn.Module):
     def forward(
         self, encoded: Float[Tensor, "batch filter frames"], state: State
     ) -> tuple[Float[Tensor, "batch source filter frames"], State]:
-        """Masks between 0 and 1, and the state after."""
+        """Return masks between 0 and 1, and the new state."""
         parts, after = parted(state), {}
         normal, after["norm"] = self.norm(encoded, parts["norm"])
         frames = self.bottleneck(normal)
@@ -122,7 +122,7 @@ class Separator(nn.Module):
         return masks, joined(after)
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """States of the first norm and of every block."""
+        """Return the states of the first norm and of every block."""
         blocks: Iterable[Any] = self.blocks
         states = {"norm": self.norm.initial_state(batch, like)}
         for index, block in enumerate(blocks):
@@ -134,20 +134,20 @@ class ConvTasNet(Enhancer):
     """Encoder, separator, decoder; the first source is the estimate.
 
     Args:
-        filters: of encoder and decoder (N).
-        filter_length: samples of each (L), even; frames follow each other by half of it.
+        filters: filters of encoder and decoder (N).
+        filter_length: length of the filters in samples (L), even; the hop is half of it.
         bottleneck: channels between blocks (B).
-        hidden: channels inside them (H).
+        hidden: channels inside blocks (H).
         skip: channels from each block to the mask (Sc).
         kernel_size: taps of the depthwise convolutions (P).
-        blocks: in a stack (X).
-        repeats: stacks (R).
-        sources: that are separated; the estimate is the first.
-        causal: cumulative norms and convolutions of the past, or global and centred ones.
+        blocks: blocks per stack (X).
+        repeats: number of stacks (R).
+        sources: number of separated sources; the estimate is the first one.
+        causal: use cumulative norms and causal convolutions, instead of global norms and centred convolutions.
         sample_rate: Hz.
 
     Raises:
-        RasedError: lengths that do not fit together.
+        RasedError: the lengths do not fit together.
     """
 
     paper = (
@@ -202,13 +202,14 @@ class ConvTasNet(Enhancer):
         condition: Condition | None = None,
         generator: Generators | None = None,
     ) -> Prediction:
-        """The first of the sources."""
+        """Return the first source."""
         return Prediction(estimate=self.separate(noisy)[:, 0])
 
     def separate(self, noisy: Waveform) -> Float[Tensor, "batch source time"]:
-        """All sources, of the length of the input; silence stands before and behind it.
+        """Return all sources, with the length of the input; the input is padded with silence.
 
-        Behind it as much as in the authors' code: its frames count in the norms of a model that is not causal.
+        The padding at the end is that of the authors' code: its frames count in the norms of a model that is
+        not causal.
         """
         batch, time = noisy.shape
         length = 2 * self.hop
@@ -219,7 +220,7 @@ class ConvTasNet(Enhancer):
         return decoded[..., self.hop : self.hop + time]
 
     def initial_state(self, batch: int = 1, *, condition: Condition | None = None) -> State:
-        """Silence before the encoder and after the decoder, and the separator's state."""
+        """Return silent buffers of encoder and decoder, and the separator's state."""
         if not self.causal:
             return super().initial_state(batch)
         like = self.encoder.weight
@@ -232,7 +233,7 @@ class ConvTasNet(Enhancer):
     def step(
         self, chunk: Float[Tensor, "batch chunk"], state: State
     ) -> tuple[Float[Tensor, "batch chunk"], State]:
-        """A frame for each hop; see `Enhancer.step`."""
+        """Process one frame per hop; see `Enhancer.step`."""
         if not self.causal:
             return super().step(chunk, state)
         extended = torch.cat([state["heard"], chunk], dim=-1)
@@ -246,7 +247,7 @@ class ConvTasNet(Enhancer):
     def _frames(
         self, padded: Float[Tensor, "batch padded"], state: State
     ) -> tuple[Float[Tensor, "batch source padded"], State]:
-        """Encode, mask, decode whole frames; as many samples out as in."""
+        """Encode, mask and decode whole frames; the output has as many samples as the input."""
         encoded = self.encoder(padded[:, None])
         masks, state = self.separator(encoded, state)
         masked = rearrange(masks * encoded[:, None], "n source f t -> (n source) f t")

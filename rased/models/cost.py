@@ -1,4 +1,4 @@
-"""What a model costs: parameters, and multiply-accumulates for a second of audio."""
+"""Cost of a model: latency, parameters, and multiply-accumulates per second of audio."""
 
 import copy
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from rased.models.base import Enhancer
 
 @dataclass(frozen=True)
 class Latency:
-    """What a stream is late by, in samples; None for a system that needs the whole file.
+    """Latency of a stream, in samples; None for a system that needs the whole file.
 
     Attributes:
-        algorithmic: window and look-ahead: samples that must be there before the first of them comes out.
-        buffering: the hop: samples that are collected while those before are worked on.
+        algorithmic: window and look-ahead: input samples needed before the first of them is output.
+        buffering: the hop: samples that are collected while the previous ones are processed.
         sample_rate: Hz.
     """
 
@@ -31,12 +31,12 @@ class Latency:
 
     @classmethod
     def of(cls, enhancer: Enhancer) -> "Latency":
-        """Of an enhancer."""
+        """Return the latency of an enhancer."""
         return cls(enhancer.algorithmic_latency, enhancer.buffering, enhancer.sample_rate)
 
     @classmethod
     def of_milliseconds(cls, algorithmic: float, buffering: float) -> "Latency":
-        """Of a system that is known by its delays alone; kept in microseconds.
+        """Return the latency of a system with known delays in ms; stored in microseconds.
 
         >>> Latency.of_milliseconds(32.0, 16.0).shown("all")
         '48 (32 + 16)'
@@ -45,17 +45,17 @@ class Latency:
 
     @property
     def total_ms(self) -> float | None:
-        """Both together: the latency of the DNS Challenge, which allows 40 ms."""
+        """Return the sum of both, the latency of the DNS Challenge (limit: 40 ms)."""
         if self.algorithmic is None or self.buffering is None:
             return None
         return self.milliseconds(self.algorithmic + self.buffering)
 
     def milliseconds(self, samples: int) -> float:
-        """So many samples in ms."""
+        """Convert samples to ms."""
         return 1000 * samples / self.sample_rate
 
     def shown(self, whole: str) -> str:
-        """For a reader: in ms the sum, and what it is of; `whole` for a system that needs the whole file.
+        """Format the sum in ms, and its parts; `whole` for a system that needs the whole file.
 
         >>> Latency(512, 256, 16_000).shown("all"), Latency(None, None, 16_000).shown("all")
         ('48 (32 + 16)', 'all')
@@ -64,7 +64,7 @@ class Latency:
 
     @property
     def parts(self) -> str:
-        """Both in ms for a reader; "" for a system that needs the whole file.
+        """Format both parts in ms; "" for a system that needs the whole file.
 
         >>> Latency(512, 256, 16_000).parts
         '32 + 16'
@@ -76,24 +76,25 @@ class Latency:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """All parameters, frozen ones too; no buffers."""
+    """Return the number of parameters, including frozen ones, without buffers."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def macs_per_second(enhancer: Enhancer, *, condition: Condition | None = None) -> float:
-    """Multiply-accumulates of matrix products and convolutions for a second of one-channel audio.
+    """Return the multiply-accumulates of matrix products and convolutions for a second of one-channel audio.
 
-    Counted on a shadow of the model without data ("meta" tensors), for 3 s less what 1 s takes, so
-    that edges cancel; attention over time, whose cost grows with the length, is counted at those lengths.
+    The model runs on tensors without data ("meta"). The cost of 1 s is subtracted from that of 3 s, so
+    that effects of the edges cancel. Attention over time, whose cost grows with the length, is counted at these
+    lengths.
 
-    Counted: linear layers, convolutions (transposed ones too), gates of recurrent layers, matrix products, attention.
-    Left out: norms, activations, biases, element-wise products and the Fourier transform. Counters of others have
-    some of these: GTCRN has 26.3 M here, 27.8 and 32.0 M by two ways of ptflops 0.7.5, 33.0 M in its authors'
+    Counted: linear layers, (transposed) convolutions, gates of recurrent layers, matrix products, attention.
+    Not counted: norms, activations, biases, element-wise products and the Fourier transform. Other tools count some of
+    these: GTCRN has 26.3 M here, 27.8 and 32.0 M by two methods of ptflops 0.7.5, 33.0 M in its authors'
     README and 39.6 M in their paper.
 
     Args:
-        enhancer: any.
-        condition: what it needs besides the waveform, one row.
+        enhancer: any enhancer.
+        condition: additional inputs of the model, one row.
     """
     shadow = copy.deepcopy(enhancer).to("meta").eval()
     _replace_recurrent(shadow)
@@ -112,9 +113,9 @@ def _macs(shadow: Enhancer, seconds: float, condition: Condition) -> float:
 def _products(
     layer: nn.RNNBase, frames: Float[Tensor, "*batch inputs"], state: Any = None
 ) -> tuple[Float[Tensor, "*batch hidden"], Any]:
-    """The matrix products of a recurrent layer, all frames at once: its cost, not what it does.
+    """Run the matrix products of a recurrent layer for all frames at once, to count its cost without its loop.
 
-    Input and hidden state times their weights, for each layer and direction; the projection of an LSTM.
+    Products of input and hidden state with their weights, for each layer and direction; and the projection of an LSTM.
     """
     weights, directions = layer.all_weights, 2 if layer.bidirectional else 1
     for index in range(0, len(weights), directions):

@@ -1,9 +1,8 @@
-"""Features, inputs, network, phase, post-processing: the frequency-domain enhancer, in five parts.
+"""The frequency-domain enhancer in five parts: features, inputs, network, phase, post-processing.
 
-What the network predicts (`target`) is the choice beside them. Each part is one YAML line, any
-sensible combination runs, and one that makes no sense is refused when it is built. The map of the
-field it follows: H. Shi, "Research and analysis of speech enhancement or dereverberation" (RA-SED),
-2020.
+In addition, `target` selects what the network predicts. Each part is one line of YAML. Any meaningful
+combination works; others are rejected when the model is built. The structure follows H. Shi, "Research and
+analysis of speech enhancement or dereverberation" (RA-SED), 2020.
 """
 
 from collections.abc import Callable, Iterable
@@ -31,15 +30,15 @@ from rased.signal.stft import STFT
 
 @dataclass(frozen=True)
 class Phase:
-    """Whose phase the output gets.
+    """Phase of the output.
 
     Attributes:
-        source: "noisy" for real masks and mappings, "predicted" for complex ones, which bring their
-            own.
-        griffin_lim_iterations: refinements of that phase towards the magnitude (not causal); 0 for
+        source: "noisy" for real masks and mappings, "predicted" for complex targets, which have their
+            own phase.
+        griffin_lim_iterations: iterations that adapt the phase to the magnitude (not causal); 0 for
             none.
-        consistent: whether losses see the spectrum of the waveform that is heard (Wisdom 2019)
-            instead of the network's own; the waveform is the same.
+        consistent: losses see the spectrum of the output waveform (Wisdom 2019)
+            instead of the network's own spectrum; the waveform is the same.
     """
 
     source: Literal["noisy", "predicted"] = "noisy"
@@ -49,40 +48,40 @@ class Phase:
 
 @dataclass(frozen=True)
 class PostProcessing:
-    """What is done to the result.
+    """Post-processing of the output.
 
     Attributes:
-        attenuation_limit_db: nothing is attenuated by more than this: the rest of the noisy input
-            stays, which hides musical noise; None for no limit.
+        attenuation_limit_db: largest attenuation of any bin; the remaining noise
+            masks musical noise. None for no limit.
     """
 
     attenuation_limit_db: float | None = None
 
     def __call__(self, estimate: Spectrum, noisy: Spectrum) -> Spectrum:
-        """The spectrum to be heard."""
+        """Return the spectrum of the output."""
         if self.attenuation_limit_db is None:
             return estimate
         return torch.lerp(estimate, noisy, 10.0 ** (-self.attenuation_limit_db / 20.0))
 
 
 class FrequencyDomainEnhancer(SpectralEnhancer):
-    """Features, inputs, network, phase, post-processing.
+    """An enhancer made of features, inputs, network, phase and post-processing.
 
     Args:
-        network: what maps inputs to outputs; called with the two sizes (`Network`).
-        features: what the network sees of a frame.
+        network: maps inputs to outputs; called with their sizes (`Network`).
+        features: features of a frame.
         inputs: normalisation, context, noise estimate.
-        target: what the network predicts: a name of `targets.TARGETS`, or a target of one's own.
-        phase: whose phase the output gets.
-        post_processing: what is done to the result.
+        target: what the network predicts: a name in `targets.TARGETS`, or your own target.
+        phase: phase of the output.
+        post_processing: post-processing of the output.
         stft: the transform.
         sample_rate: Hz.
-        residual: predict how the log-power differs from the noisy one (Tu and Zhang, "Speech enhancement
-            based on deep neural networks with skip connections", ICASSP 2017): learns in minutes.
-        level: the level that the five parts see the waveform at; undone at the output. None: as it comes.
+        residual: predict the difference from the noisy log-power (Tu and Zhang, "Speech enhancement
+            based on deep neural networks with skip connections", ICASSP 2017); this trains fast.
+        level: normalise the level of the waveform, and undo it at the output. None: no normalisation.
 
     Raises:
-        RasedError: parts that make no sense together.
+        RasedError: the parts do not fit together.
     """
 
     target_mean: Float[Tensor, " freq"]
@@ -110,7 +109,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         _refuse_nonsense(features, inputs, name, meaning, phase)
         if residual and not meaning.standardised:
             raise RasedError(
-                f"residual is for the target log_power, and target is '{name}': write residual: false."
+                f"residual needs the target log_power, but target is '{name}': write residual: false."
             )
         super().__init__(stft=stft, sample_rate=sample_rate, lookahead=inputs.future_frames)
         self.features = features
@@ -136,7 +135,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
             self.latency = self.chunk_length = None
 
     def process(self, spectrum: Spectrum, state: State) -> tuple[Prediction, State]:
-        """The five parts in a row; the result is `future_frames` frames late."""
+        """Apply the five parts; the result is `future_frames` frames late."""
         parts = parted(state)
         values = self.features(spectrum, self.sample_rate)
         inputs, inputs_state = self.inputs(values, parts["inputs"])
@@ -151,7 +150,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         return replace(prediction, spectrum=refined), after
 
     def initial_process_state(self, batch: int) -> State:
-        """States of the inputs and the network, and silence in the delay."""
+        """Return the states of inputs and network, and silence in the delay line."""
         like = next(self.parameters())
         silence = like.new_zeros(batch, self.stft.freq, self.inputs.future_frames, 2)
         return joined(
@@ -169,9 +168,9 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         condition: Condition | None = None,
         generator: Generators | None = None,
     ) -> Prediction:
-        """As every `SpectralEnhancer`; silence stands behind the end.
+        """Enhance like every `SpectralEnhancer`, with silence after the end.
 
-        With a `level`, `output` is at that level, and `spectrum` is that of the estimate.
+        With a `level`, `output` is at that level, and `spectrum` at the level of the estimate.
         """
         time, gains = noisy.shape[-1], self._gains(noisy)
         noisy_spectrum = self.stft.analysis(noisy if gains is None else noisy * gains)
@@ -187,7 +186,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         return Prediction(estimate, spectrum, noisy_spectrum, spectral.mask, spectral.output)
 
     def initial_state(self, batch: int = 1, *, condition: Condition | None = None) -> State:
-        """Of the level as well, and as much of its gains as the output is late."""
+        """Return the initial state, including that of the level and its gains for the delayed frames."""
         state = super().initial_state(batch)
         if self.level is None:
             return state
@@ -202,7 +201,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
     def step(
         self, chunk: Float[Tensor, "batch chunk"], state: State
     ) -> tuple[Float[Tensor, "batch chunk"], State]:
-        """The level, a frame for each hop, the level back."""
+        """Normalise the level, process one frame per hop, and undo the level."""
         if self.level is None or not self.causal:
             return super().step(chunk, state)
         gains, level = self._running_gains(chunk, parted(state)["level"])
@@ -220,14 +219,14 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         return self.level.past(chunk, state, hop_length=hop_length, sample_rate=sample_rate)
 
     def _gains(self, noisy: Waveform) -> Waveform | None:
-        """What brings each sample to the level; None for no level."""
+        """Return the gain of each sample; None without level normalisation."""
         if self.level is None:
             return None
         hop_length, sample_rate = self.stft.hop_length, self.sample_rate
         return self.level.gains(noisy, hop_length=hop_length, sample_rate=sample_rate)
 
     def interpret(self, output: Float[Tensor, "batch out frames"], noisy: Spectrum) -> Prediction:
-        """What the network's output means, as the target says: a mask to apply, or the spectrum itself."""
+        """Convert the network's output by the target: apply a mask, or build the spectrum."""
         if not self.meaning.standardised:
             return self.meaning.interpret(output, noisy)
         if self.residual:
@@ -240,16 +239,16 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         windows: Float[Tensor, "batch context feature"],
         noise: Float[Tensor, "batch feature"],
     ) -> Float[Tensor, "batch freq 1"]:
-        """What the network puts out for single frames (`Prediction.output`), from features instead of audio.
+        """Return the network's output for single frames (`Prediction.output`), from features instead of audio.
 
         For the target log_power and networks without memory.
 
         Args:
-            windows: features of each frame and its context, as `inputs` splices them
+            windows: features of each frame with its context, spliced as in `inputs`
                 (`InputStage.windows`).
-            noise: the static noise estimate of each frame.
+            noise: static noise estimate for each frame.
         """
-        assert self.level is None, "frames have no level of a waveform"
+        assert self.level is None, "single frames have no waveform whose level could be measured"
         output, _ = self.network(self.inputs.windows(windows, noise), {})
         output = rearrange(output.float(), "batch frames out -> batch out frames")
         if self.residual:
@@ -258,23 +257,23 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         return output
 
     def log_power_of(self, values: Float[Tensor, "batch feature"]) -> Float[Tensor, "batch freq"]:
-        """The log-power among the features.
+        """Return the log-power from the features.
 
         Raises:
-            RasedError: it is not among them.
+            RasedError: the features do not contain it.
         """
         return values[:, self.features.columns("log_power", self.stft.freq)]
 
     def standardised(
         self, values: Float[Tensor, "batch feature frames"]
     ) -> Float[Tensor, "batch feature frames"]:
-        """A target in the domain of `Prediction.output`: standardised by the statistics of the training targets."""
+        """Normalise a target by the statistics of the training targets, as in `Prediction.output`."""
         return feature.standardise(values, self.target_mean, self.target_std)
 
     def ideal(self, domain: Domain, *, noisy: Waveform, target: Waveform) -> Tensor:
-        """See `Enhancer.ideal`; the output is what the network would put out if it knew the target.
+        """See `Enhancer.ideal`; the output is that of a perfect network.
 
-        A real mask, the compressed complex mask, the magnitude, the log-power standardised by the
+        It is a real mask, the compressed complex mask, the magnitude, the log-power normalised by the
         statistics of the training targets, or the complex spectrum.
         """
         if domain != "output":
@@ -285,12 +284,12 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         return self.standardised(ideal) if self.meaning.standardised else ideal
 
     def _at_level(self, noisy: Waveform, target: Waveform) -> tuple[Waveform, Waveform]:
-        """Both with the gain that the noisy one gets."""
+        """Apply the gain of the noisy waveform to both."""
         gains = self._gains(noisy)
         return (noisy, target) if gains is None else (noisy * gains, target * gains)
 
     def refine_phase(self, spectrum: Spectrum) -> Spectrum:
-        """Griffin-Lim iterations, where asked for."""
+        """Run the Griffin-Lim iterations, if any."""
         iterations = self.phase.griffin_lim_iterations
         if not iterations:
             return spectrum
@@ -299,15 +298,15 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
 
     @property
     def needs_statistics(self) -> bool:
-        """Whether `fit_statistics` must be called before training."""
+        """Return whether `fit_statistics` must be called before training."""
         uses = self.inputs.settings.normalisation == "global" or self.meaning.standardised
         return uses and not bool(self.fitted)
 
     @torch.no_grad()
     def fit_statistics(self, batches: Iterable[tuple[Waveform, Waveform]]) -> None:
-        """Take mean and standard deviation of features and targets from (noisy, target) batches.
+        """Compute mean and standard deviation of features and targets from (noisy, target) batches.
 
-        They become buffers and travel with the weights. Memory stays that of one batch.
+        They are stored as buffers, with the weights. One batch at a time is held in memory.
 
         Raises:
             RasedError: no batch was given.
@@ -320,13 +319,13 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
                 of_targets.add(self.meaning.ideal(noisy=noisy, target=target))
         if not of_features.count:
             raise RasedError(
-                "fit_statistics got no batch; give it at least one pair of (noisy, target)."
+                "fit_statistics got no batch; give at least one pair of (noisy, target)."
             )
         self.set_statistics(of_features=of_features, of_targets=of_targets)
 
     @torch.no_grad()
     def set_statistics(self, *, of_features: Moments, of_targets: Moments) -> None:
-        """Take mean and standard deviation of features and target log-powers as they are given."""
+        """Set mean and standard deviation of features and target log-powers."""
         if self.inputs.settings.normalisation == "global":
             self.inputs.mean.copy_(of_features.mean)
             self.inputs.std.copy_(of_features.std)
@@ -337,9 +336,12 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
 
 
 def delayed(spectrum: Spectrum, state: State) -> tuple[Spectrum, State]:
-    """The spectrum as many frames late as `memory` (batch, freq, late, 2) holds; no frame without one."""
+    """Delay the spectrum by the frames in `memory` (batch, freq, late, 2); no delay without a memory."""
     if not state:
-        return spectrum.contiguous(), {}  # as after `cat`: sums later on round alike
+        return (
+            spectrum.contiguous(),
+            {},
+        )  # the memory layout that `cat` gives, so that later sums round equally
     extended = torch.cat([torch.view_as_complex(state["memory"]), spectrum], dim=-1)
     frames = spectrum.shape[-1]
     return extended[..., :frames], {"memory": torch.view_as_real(extended[..., frames:])}
@@ -352,26 +354,26 @@ def _refuse_nonsense(
     if inputs.noise != "none" and any(part.signed for part in features.parts):
         raise RasedError(
             f"inputs: noise '{inputs.noise}' estimates a level, which complex features do not "
-            f"have (features: {kinds}); choose noise: none, or real features as [log_power]."
+            f"have (features: {kinds}); choose noise: none, or real features such as [log_power]."
         )
     if inputs.noise == "dynamic" and not all(part.logarithmic for part in features.parts):
         logarithmic = ", ".join(sorted(kind for kind in FEATURES if FEATURES[kind].logarithmic))
         raise RasedError(
-            f"inputs: noise 'dynamic' follows a floor in the log domain, and features are {kinds}; "
+            f"inputs: noise 'dynamic' tracks a floor in the log domain, but features are {kinds}; "
             f"choose noise: static, or features among {logarithmic}."
         )
     if inputs.normalisation == "running_unit" and len(features.kinds) > 1:
         raise RasedError(
-            f"inputs: normalisation 'running_unit' is for one kind of feature, and features are {kinds}; choose "
+            f"inputs: normalisation 'running_unit' needs exactly one kind of feature, but features are {kinds}; choose "
             "normalisation: running, or one kind."
         )
     if target.phase == "predicted" and phase.source == "noisy":
         raise RasedError(
-            f"target '{name}' brings its own phase; write phase: {{source: predicted}}."
+            f"target '{name}' contains its own phase; write phase: {{source: predicted}}."
         )
     if target.phase == "noisy" and phase.source == "predicted":
         brings = ", ".join(kind for kind in TARGETS if TARGETS[kind].phase == "predicted")
         raise RasedError(
-            f"target '{name}' has no phase to predict; write phase: {{source: noisy}}, or choose "
+            f"target '{name}' contains no phase; write phase: {{source: noisy}}, or choose "
             f"a target among {brings}."
         )

@@ -1,4 +1,4 @@
-"""What the parser of Lightning's command line complains of, in one sentence."""
+"""Convert errors of Lightning's command-line parser to one sentence."""
 
 import re
 
@@ -6,9 +6,9 @@ from rased.errors import RasedError
 
 
 def as_rased_error(error: Exception) -> RasedError:
-    """What went wrong inside jsonargparse: the RasedError of ours that it wraps, or its own words.
+    """Return the RasedError that jsonargparse has wrapped, or its own message as one.
 
-    Its own words come without the values that it repeats and the types that it tried.
+    Values that its message repeats, and the types that it tried, are left out.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -19,7 +19,7 @@ def as_rased_error(error: Exception) -> RasedError:
 
 
 def _sentence(report: str) -> str:
-    """What jsonargparse reports over many lines, in one: the key, its value, what it must be."""
+    """Condense a report of several lines to one sentence: the key, its value, what it must be."""
     keys = re.findall(r'Parser key "([^"]+)"', report)
     reasons = re.findall(r"Expected a (.+?)(?:\. Got value: (.*))?$", report, re.MULTILINE)
     if not keys or not reasons:
@@ -30,4 +30,4 @@ def _sentence(report: str) -> str:
         exact = (" or ".join(kind for kind, _ in reasons), given[-1] if given else "something else")
     kind = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", exact[0]).replace("NoneType", "null")
     kind = re.sub(r"typing\.Literal\[(.*)\]", r"one of \1", kind)
-    return f"{'.'.join(keys).removeprefix('object.')} is {exact[1]}, and must be {kind}."
+    return f"{'.'.join(keys).removeprefix('object.')} is {exact[1]}; it must be {kind}."

@@ -1,4 +1,4 @@
-"""From a merged config to a running trainer: LightningCLI builds the parts, a run folder keeps them."""
+"""Build a trainer from a merged config: LightningCLI builds the parts, and a run folder stores the results."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -53,20 +53,20 @@ PARTS = ("seed_everything", "trainer", "model", "data", "run")
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a run keeps and when it stops early.
+    """What a run saves, and when it stops early.
 
     Attributes:
         monitor: validation metric that chooses best.ckpt.
-        mode: whether less or more of it is better.
-        patience: validations without a better one after which the run stops; None: never.
-        save_minutes: time between two last.ckpt within an epoch.
+        mode: "min" if smaller values are better, "max" if larger.
+        patience: validations without improvement after which the run stops; None: never.
+        save_minutes: minutes between two saves of last.ckpt within an epoch.
         examples_every: epochs between two sets of audio and spectrogram examples.
         examples: items in a set.
-        evaluate: test sets that the best checkpoint is scored on at the end: folders, or `bundle`.
-        metrics: names of metrics, and of lists in configs/eval, for that; FILE.py:CLASS for one of your own.
-        start_from: checkpoint whose weights the run begins with: of the zoo, or folder of a run (`--from`).
-        stop_after: steps after which this launch stops and saves, as at a signal; the learning rate goes by the budget.
-        freeze: patterns of names of the enhancer's parameters that are kept fixed (`--freeze`).
+        evaluate: test sets for the best checkpoint at the end: folders, or `bundle`.
+        metrics: names of metrics for it, and of lists in configs/eval; FILE.py:CLASS for your own metric.
+        start_from: checkpoint whose weights the run starts from: name in the zoo, or folder of a run (`--from`).
+        stop_after: steps after which this launch stops and saves, as after a signal; the schedule follows the budget.
+        freeze: patterns of parameter names of the enhancer that are kept fixed (`--freeze`).
     """
 
     monitor: str = "valid/loss"
@@ -85,7 +85,7 @@ class RunOptions:
         """Check the numbers.
 
         Raises:
-            RasedError: one is out of its range.
+            RasedError: a number is out of its range.
         """
         for name, least in {
             "patience": 0,
@@ -103,20 +103,22 @@ def check_config(config: dict[str, Any]) -> None:
     """Check every class and key of a merged config.
 
     Raises:
-        RasedError: with the nearest name.
+        RasedError: an unknown name; the message suggests the nearest one.
     """
     for key in config:
         if key not in PARTS:
             raise RasedError(
-                f"the configuration has no part {shown(key)}; {nearest(str(key), PARTS)}"
+                f"the configuration has an unknown section {shown(key)}; {nearest(str(key), PARTS)}"
             )
     for part, example in (("model", "model/gru-mask"), ("data", "data/bundle")):
         if not config.get(part):
-            raise RasedError(f"the configuration has no {part}: add one, such as -c {example}.")
+            raise RasedError(
+                f"the configuration has no section '{part}': add one, such as -c {example}."
+            )
         kind = Enhancement if part == "model" else pl.LightningDataModule
         verify(kind, config[part], classes=OWN, where=part)
     optimizer = (config["model"].get("init_args") or {}).get("optimizer")
-    if optimizer is not None:  # the module holds it as data
+    if optimizer is not None:  # it stays configuration until the players are built
         verify(torch.optim.Optimizer, optimizer, classes=OWN, where="model.optimizer")
     check_arguments(pl.Trainer, config.get("trainer") or {}, where="trainer")
     check_trainer(config.get("trainer") or {})
@@ -127,10 +129,10 @@ class RunCLI(LightningCLI):
     """One run: built from a merged config, trained in a folder.
 
     Args:
-        config: parts of `PARTS`.
-        folder: runs/NAME; where it holds checkpoints/last.ckpt, the run continues from it.
-        check: looks at the options, and at the enhancer, before anything is written.
-        origin: what a run that begins starts from; None for fresh weights.
+        config: the sections `PARTS`.
+        folder: runs/NAME; if it contains checkpoints/last.ckpt, the run continues from it.
+        check: called with the options and the enhancer before anything is written.
+        origin: checkpoint that a new run starts from; None for random weights.
 
     Raises:
         RasedError: the config does not describe a run.
@@ -166,18 +168,18 @@ class RunCLI(LightningCLI):
         if origin is not None:
             start(self.model, origin)
         freeze(self.model, self.options.freeze)
-        Team(self.model.players()).build()  # what cannot learn so is refused here
+        Team(self.model.players()).build()  # raises if a player cannot be trained
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The part that is ours."""
+        """Add the section `run`."""
         parser.add_class_arguments(RunOptions, "run")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """The config is complete: no words of the command line belong to it."""
+        """Parse the config alone; the command line has been merged into it."""
         self.config = parser.parse_object(args)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """Trainer with what every run has."""
+        """Build the trainer, with the loggers and callbacks of every run."""
         self._dump_config()
         self.config_dump = public(self.config_dump)
         trainer = self.config_init.trainer
@@ -209,7 +211,7 @@ class RunCLI(LightningCLI):
         )
 
     def fit(self) -> None:
-        """Train to the end of the budget; the run's config is written first."""
+        """Write the config, then train until the budget is used."""
         self._write_config()
         self._write_origin()
         self.trainer.fit(
@@ -221,7 +223,7 @@ class RunCLI(LightningCLI):
 
     @rank_zero_only
     def warn_of_the_clock(self) -> None:
-        """Say so where trainer.max_time ended the training before its budget."""
+        """Print a warning if trainer.max_time ended the training before its budget."""
         trainer: Any = self.trainer
         timers = [one for one in trainer.callbacks if isinstance(one, Timer)]
         in_time = any((one.time_remaining() or 0) > 0 for one in timers)
@@ -231,26 +233,26 @@ class RunCLI(LightningCLI):
         if spent.done < spent.total:
             print(
                 f"trainer.max_time stopped the training after step {trainer.global_step}, at "
-                f"{100 * spent.done / spent.total:.0f} % of its budget: its learning rate is not at its end. Continue "
-                f"with `rased train --resume {self.folder} --trainer.max_time null`, or train anew with a smaller "
+                f"{100 * spent.done / spent.total:.0f} % of its budget, before the end of its schedule. Continue "
+                f"with `rased train --resume {self.folder} --trainer.max_time null`, or train again with a smaller "
                 "trainer.max_steps.",
                 file=sys.stderr,
             )
 
     @property
     def tracker(self) -> "Run | None":
-        """The run of Weights & Biases, where there is one and this process has it."""
+        """Return the run of Weights & Biases, if there is one in this process."""
         loggers = [one for one in self.trainer.loggers if isinstance(one, WandbLogger)]
         return cast("Run", loggers[0].experiment) if loggers else None
 
     def close(self) -> None:
-        """Write out what Weights & Biases holds back."""
+        """Flush Weights & Biases."""
         if "wandb" in sys.modules:
             sys.modules["wandb"].finish()
 
     @rank_zero_only
     def print_summary(self) -> None:
-        """Table of the last metrics, and where the best checkpoint is."""
+        """Print a table of the last metrics, and the path of the best checkpoint."""
         table = Table("metric", "last value", title=str(self.folder))
         for name, value in sorted(self.trainer.callback_metrics.items()):
             if not name.startswith("speed/") and not name.endswith("_mb"):
@@ -288,20 +290,20 @@ class RunCLI(LightningCLI):
                     options.monitor,
                     mode=options.mode,
                     patience=options.patience,
-                    check_on_train_epoch_end=False,  # last.ckpt is to hold what it has counted
+                    check_on_train_epoch_end=False,  # check before last.ckpt is saved, so that its count is included
                 )
             )
         return [*callbacks, KeepLast(checkpoints, options.save_minutes, options.stop_after)]
 
 
 def refused_by_lightning(error: Exception) -> RasedError:
-    """What Lightning does not take, as one sentence."""
+    """Convert an exception of Lightning to one sentence."""
     words = " ".join(str(error).split())
-    return RasedError(f"the trainer refuses the configuration: {words}")
+    return RasedError(f"the trainer rejects the configuration: {words}")
 
 
 def _listed(value: Any) -> list[Any]:
-    """What a key of the trainer holds: nothing, one thing, or several."""
+    """Return the values of a trainer key as a list: none, one, or several."""
     if value is None or isinstance(value, bool):
         return []
     return [*value] if isinstance(value, list | tuple) else [value]

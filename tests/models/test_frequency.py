@@ -245,9 +245,9 @@ def test_consistency_changes_what_losses_see_and_not_what_is_heard():
 @pytest.mark.parametrize(
     ("parts", "sentence"),
     [
-        ({"target": "complex", "phase": Phase()}, "brings its own phase"),
+        ({"target": "complex", "phase": Phase()}, "contains its own phase"),
         ({"target": "complex_mask", "phase": Phase()}, "source: predicted"),
-        ({"phase": Phase(source="predicted")}, "has no phase to predict"),
+        ({"phase": Phase(source="predicted")}, "contains no phase"),
         (
             {"features": Features(("complex",)), "inputs": Inputs(noise="static")},
             "which complex features do not have",

@@ -207,7 +207,7 @@ def test_a_run_goes_on_without_what_it_started_from(made: Path, tmp_path: Path) 
         ),
         (["--from", "gru-mask-16k", "--freeze", "netwrok.*"], "'netwrok.*' matches no parameter"),
         (["--from", "gru-mask-16k", "--freeze", "*"], "no parameter to train"),
-        (["--from", "gru-mask-16k", "--resume", "x"], "leave --from out"),
+        (["--from", "gru-mask-16k", "--resume", "x"], "remove --from"),
     ],
 )
 def test_mistakes_are_one_sentence(

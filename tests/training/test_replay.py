@@ -134,7 +134,7 @@ def test_the_verb_tells_what_it_wrote(root: Path, capsys: pytest.CaptureFixture[
     [
         (["run", "--step", "0"], r"--step is 0; the steps of .* count from 1 and have come to \d+"),
         (["run", "--step", "99"], r"--step is 99; .* have come to"),
-        (["rum", "--step", "1"], "there is no run 'rum'.*did you mean 'run'"),
+        (["rum", "--step", "1"], "the run 'rum' does not exist.*did you mean 'run'"),
         (["run", "--step", "one"], "invalid int value: 'one'"),
     ],
 )
