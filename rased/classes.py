@@ -39,6 +39,7 @@ _TABLE = {
     "rased.models.gtcrn": ("GTCRN",),
     "rased.models.lisennet": ("LiSenNet",),
     "rased.models.lstm": ("LSTM",),
+    "rased.models.mpsenet": ("MPSENet",),
     "rased.models.segan": ("SEGAN",),
     "rased.models.tcnn": ("TCNN",),
     "rased.models.ulunas": ("ULUNAS",),

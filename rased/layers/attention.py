@@ -9,6 +9,27 @@ from rased.layers.recurrent import recur, silence
 from rased.signal.state import State
 
 
+class SelfAttention(nn.Module):
+    """Each token of a sequence attends to all of them, in several heads."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query_key_value = nn.Linear(channels, 3 * channels)
+        self.linear = nn.Linear(channels, channels)
+
+    def forward(
+        self, tokens: Float[Tensor, "batch token channel"]
+    ) -> Float[Tensor, "batch token channel"]:
+        """Heads beside each other, mixed by a linear layer."""
+        joined = self.query_key_value(tokens)
+        query, key, value = rearrange(
+            joined, "n t (part head c) -> part n head t c", head=self.heads, part=3
+        ).unbind(0)
+        attended = functional.scaled_dot_product_attention(query, key, value)
+        return self.linear(rearrange(attended, "n head t c -> n t (head c)"))
+
+
 class TemporalAttention(nn.Module):
     """TRA: a GRU over the energies of all channels gives the gain of each channel, frame by frame."""
 

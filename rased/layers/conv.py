@@ -111,6 +111,38 @@ class CausalConv2d(nn.Conv2d):
         return silent(like.new_zeros(batch, self.in_channels, self.memory, freq))
 
 
+class CentredConv2d(nn.Conv2d):
+    """The same over past and future alike: not causal, without state; kernel sizes are odd."""
+
+    def __init__(
+        self,
+        channels: int,
+        outputs: int,
+        kernel_size: tuple[int, int],
+        *,
+        dilation: int = 1,
+        groups: int = 1,
+    ) -> None:
+        super().__init__(
+            channels,
+            outputs,
+            kernel_size,
+            padding="same",
+            dilation=(dilation, 1),
+            groups=groups,
+        )
+
+    def forward(  # type: ignore[override]
+        self, frames: Float[Tensor, "batch channel frames freq"], state: State
+    ) -> tuple[Float[Tensor, "batch outputs frames freq"], State]:
+        """Convolve; the state passes through."""
+        return super().forward(frames), state
+
+    def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
+        """Nothing."""
+        return {}
+
+
 def remembered(
     frames: Float[Tensor, "batch channel frames *freq"], state: State, memory: int
 ) -> tuple[Float[Tensor, "batch channel longer *freq"], State]:

@@ -35,6 +35,7 @@ _HOMES: Homes = {
     "gtcrn": ("GTCRN",),
     "lisennet": ("LiSenNet",),
     "lstm": ("LSTM",),
+    "mpsenet": ("MPSENet",),
     "segan": ("SEGAN",),
     "tcnn": ("TCNN",),
     "ulunas": ("ULUNAS",),

@@ -21,7 +21,7 @@ from rased.signal.features import complex_parts
 from rased.signal.stft import STFT
 from rased.zoo.importers.fastenhancer import convert as convert_fastenhancer
 from rased.zoo.importers.ulunas import convert as convert_ul_unas
-from tests.models.parity import deepfilternet3, weights
+from tests.models.parity import deepfilternet3, mp_senet, weights
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -281,6 +281,7 @@ OURS: dict[str, Callable[[Mapping[str, Tensor], Shapes], dict[str, Tensor]]] = {
     "gcrn": torch.no_grad()(gcrn),
     "gtcrn": gtcrn,
     "lisennet": torch.no_grad()(lisennet),
+    "mp-senet": torch.no_grad()(mp_senet.our_mp_senet),
     "segan": torch.no_grad()(segan),
     "tcnn": torch.no_grad()(tcnn),
     "ul-unas": torch.no_grad()(ul_unas),

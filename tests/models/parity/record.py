@@ -15,6 +15,7 @@
     python -m tests.models.parity.record gcrn FOLDER           # of JupiterEthan/GCRN-complex
     python -m tests.models.parity.record lisennet FOLDER       # of hyyan2k/LiSenNet
     python -m tests.models.parity.record gtcrn FOLDER          # of Xiaobin-Rong/gtcrn
+    python -m tests.models.parity.record mp-senet FOLDER       # of yxlu-0102/MP-SENet
     python -m tests.models.parity.record segan FOLDER          # of santi-pdp/segan_pytorch
     python -m tests.models.parity.record tcnn FOLDER           # of LXP-Never/TCNN
     python -m tests.models.parity.record ul-unas FOLDER        # of Xiaobin-Rong/ul-unas
@@ -44,7 +45,7 @@ from einops import rearrange
 from torch import nn
 
 from rased.config import load_yaml
-from tests.models.parity import deepfilternet3, ours
+from tests.models.parity import deepfilternet3, mp_senet, ours
 from tests.models.parity.theirs import Recorded, packages
 from tests.models.parity.weights import fill, of_keras, seeded, sound
 
@@ -356,6 +357,7 @@ SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "gcrn": ("JupiterEthan/GCRN-complex", "cdce610", gcrn),
     "gtcrn": ("Xiaobin-Rong/gtcrn", "3862c44", gtcrn),
     "lisennet": ("hyyan2k/LiSenNet", "df4e481", lisennet),
+    "mp-senet": ("yxlu-0102/MP-SENet", "89932cf", mp_senet.mp_senet),
     "segan": ("santi-pdp/segan_pytorch", "0522387", segan),
     "tcnn": ("LXP-Never/TCNN", "2dcc740", tcnn),
     "ul-unas": ("Xiaobin-Rong/ul-unas", "00f7c70", ul_unas),

@@ -1,0 +1,236 @@
+"""Densely connected convolutions over frames and bins, and their encoder and decoders of magnitude and phase.
+
+Pandey and Wang, "Densely connected neural network with dilated convolutions for real-time speech enhancement in the
+time domain", ICASSP 2020, for the blocks; Lu et al., "MP-SENet", Interspeech 2023, arXiv:2305.13686, for the decoders.
+Tensors are (batch, channel, frames, freq).
+"""
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from rased.layers.conv import CausalConv2d, CentredConv2d
+from rased.layers.unet import DownConv, UpConv
+from rased.signal.state import State, joined, numbered, parted
+
+Scope = Literal["utterance", "past"]
+"""The frames that a norm takes its mean and variance from; "past" streams."""
+Bins = Float[Tensor, "batch channel frames freq"]
+Mapped = Float[Tensor, "batch outputs frames other_freq"]
+
+
+class ChannelNorm(nn.Module):
+    """Zero mean and unit variance of each channel over bins and frames, then a weight and a bias for each channel.
+
+    Over all frames this is instance normalisation. The sums of the past are kept in double precision.
+    """
+
+    epsilon = 1e-5
+
+    def __init__(self, channels: int, scope: Scope) -> None:
+        super().__init__()
+        self.scope = scope
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, bins: Bins, state: State) -> tuple[Bins, State]:
+        """Normalise from `moments` (batch, channel, 3): sum, sum of squares and number of the values so far."""
+        bins = bins.float()
+        weight, bias = self.weight[:, None, None], self.bias[:, None, None]
+        if self.scope == "utterance":
+            variance, mean = torch.var_mean(bins, dim=(2, 3), correction=0, keepdim=True)
+            return (bins - mean) * (variance + self.epsilon).rsqrt() * weight + bias, {}
+        sums = bins.sum(-1)
+        new = [sums, bins.square().sum(-1), torch.full_like(sums, bins.shape[-1])]
+        moments = torch.stack(new, dim=-1).double().cumsum(2) + state["moments"][:, :, None]
+        total, squares, number = moments.unbind(-1)
+        mean = total / number
+        scale = (squares / number - mean.square()).clamp(min=0.0).add(self.epsilon).rsqrt()
+        shift = (-mean * scale).to(bins)[..., None]
+        normal = torch.addcmul(shift, bins, scale.to(bins)[..., None])
+        return normal * weight + bias, {"moments": moments[:, :, -1].clone()}
+
+    def initial_state(self, batch: int, like: Tensor) -> State:
+        """Nothing heard."""
+        if self.scope == "utterance":
+            return {}
+        return {"moments": like.new_zeros(batch, len(self.weight), 3, dtype=torch.float64)}
+
+
+class ConvBlock(nn.Module):
+    """Convolution, norm of each channel, PReLU.
+
+    Args:
+        conv: the convolution.
+        scope: of the norm.
+    """
+
+    def __init__(
+        self, conv: DownConv | UpConv | CausalConv2d | CentredConv2d, scope: Scope
+    ) -> None:
+        super().__init__()
+        self.conv = conv
+        self.norm = ChannelNorm(conv.out_channels, scope)
+        self.activation = nn.PReLU(conv.out_channels)
+
+    def forward(self, bins: Bins, state: State) -> tuple[Mapped, State]:
+        """From the frames of `state`."""
+        parts, after = parted(state), {}
+        bins, after["conv"] = self.conv(bins, parts["conv"])
+        bins, after["norm"] = self.norm(bins, parts["norm"])
+        return self.activation(bins), joined(after)
+
+    def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
+        """Silence before the convolution, nothing heard by the norm."""
+        conv = self.conv.initial_state(batch, freq, like)
+        return joined({"conv": conv, "norm": self.norm.initial_state(batch, like)})
+
+
+class DilatedDense(nn.Module):
+    """Convolutions that each see the input and the outputs of all before them, with twice the dilation in time.
+
+    Args:
+        channels: of the input and of each output.
+        depth: convolutions.
+        kernel_frames: frames of a kernel; bins are three.
+        centred: whether a kernel covers past and future frames alike (not causal).
+        scope: of the norms.
+    """
+
+    def __init__(
+        self, channels: int, *, depth: int, kernel_frames: int, centred: bool, scope: Scope
+    ) -> None:
+        super().__init__()
+        conv = CentredConv2d if centred else CausalConv2d
+        self.blocks = nn.ModuleList(
+            ConvBlock(conv(channels * (i + 1), channels, (kernel_frames, 3), dilation=2**i), scope)
+            for i in range(depth)
+        )
+
+    def forward(self, bins: Bins, state: State) -> tuple[Bins, State]:
+        """The output of the last one."""
+        seen, parts, after = bins, parted(state), {}
+        for index, block in enumerate(self.blocks):
+            bins, after[str(index)] = block(seen, parts[str(index)])
+            seen = torch.cat([bins, seen], dim=1)
+        return bins, joined(after)
+
+    def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
+        """Silence."""
+        return _initial(self.blocks, batch, freq, like)
+
+
+class DenseEncoder(nn.Module):
+    """To `channels`, through a dense block, to half of the bins.
+
+    Args:
+        inputs: channels in.
+        channels: of all that follows.
+        dense: the block.
+        around: bins of zeros below and above, where the bins are halved.
+        scope: of the norms.
+    """
+
+    def __init__(
+        self, inputs: int, channels: int, dense: DilatedDense, *, around: int, scope: Scope
+    ) -> None:
+        super().__init__()
+        self.first = ConvBlock(DownConv(inputs, channels, (1, 1), stride=1), scope)
+        self.dense = dense
+        down = DownConv(channels, channels, (1, 3), padding=(around, around))
+        self.size = down.size
+        self.down = ConvBlock(down, scope)
+
+    def forward(self, bins: Bins, state: State) -> tuple[Mapped, State]:
+        """Bins to bands."""
+        parts, after = parted(state), {}
+        bins, after["first"] = self.first(bins, parts["first"])
+        bins, after["dense"] = self.dense(bins, parts["dense"])
+        bands, after["down"] = self.down(bins, parts["down"])
+        return bands, joined(after)
+
+    def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
+        """Silence."""
+        parts = {"first": self.first, "dense": self.dense, "down": self.down}
+        return joined({name: part.initial_state(batch, freq, like) for name, part in parts.items()})
+
+
+class SubPixelConv(DownConv):
+    """Twice the bins: a convolution gives two channels for each, which become neighbouring bins."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, 2 * channels, (1, 3), stride=1, padding=(1, 1))
+
+    def forward(self, frames: Bins, state: State) -> tuple[Mapped, State]:  # type: ignore[override]
+        """Without memory."""
+        twice, state = super().forward(frames, state)
+        return rearrange(twice, "n (bin c) t f -> n c t (f bin)", bin=2), state
+
+
+class PhaseDecoder(nn.Module):
+    """A dense block, twice the bins, and a complex number for each, of which the phase alone is used.
+
+    Args:
+        channels: of the bands.
+        dense: the block.
+        up: doubles the bins.
+        width: bins of the last kernels.
+        scope: of the norms.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        dense: DilatedDense,
+        up: SubPixelConv | UpConv,
+        *,
+        width: int,
+        scope: Scope,
+    ) -> None:
+        super().__init__()
+        self.dense, self.up = dense, up
+        self.norm = ChannelNorm(channels, scope)
+        self.activation = nn.PReLU(channels)
+        self.real = nn.Conv2d(channels, 1, (1, width))
+        self.imaginary = nn.Conv2d(channels, 1, (1, width))
+
+    def forward(
+        self, bands: Float[Tensor, "batch channel frames band"], state: State
+    ) -> tuple[Float[Tensor, "batch 2 frames freq"], State]:
+        """Cosine and sine of the phase."""
+        parts, after = parted(state), {}
+        bands, after["dense"] = self.dense(bands, parts["dense"])
+        bins, _ = self.up(bands, {})
+        bins, after["norm"] = self.norm(bins, parts["norm"])
+        bins = self.activation(bins)
+        point = torch.cat([self.real(bins), self.imaginary(bins)], dim=1).float()
+        length = point.square().sum(1, keepdim=True).clamp_min(1e-20)
+        return point * length.rsqrt(), joined(after)
+
+    def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
+        """Silence."""
+        norm = self.norm.initial_state(batch, like)
+        return joined({"dense": self.dense.initial_state(batch, bands, like), "norm": norm})
+
+
+class LearnedSigmoid(nn.Module):
+    """A sigmoid between 0 and `limit` with a slope of its own for each bin."""
+
+    def __init__(self, freq: int, limit: float) -> None:
+        super().__init__()
+        self.limit = limit
+        self.slope = nn.Parameter(torch.ones(freq))
+
+    def forward(
+        self, bins: Float[Tensor, "batch frames freq"]
+    ) -> Float[Tensor, "batch frames freq"]:
+        """Bin by bin."""
+        return self.limit * (self.slope * bins).sigmoid()
+
+
+def _initial(blocks: Iterable[Any], batch: int, freq: int, like: Tensor) -> State:
+    return numbered(block.initial_state(batch, freq, like) for block in blocks)
