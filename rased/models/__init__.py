@@ -39,6 +39,7 @@ _HOMES: Homes = {
     "segan": ("SEGAN",),
     "tcnn": ("TCNN",),
     "ulunas": ("ULUNAS",),
+    "wave_u_net": ("WaveUNet",),
     "classical": (
         "METHODS",
         "MMSESTSA",

@@ -17,6 +17,7 @@ from rased.models.dprnn import DPRNN
 from rased.models.gtcrn import GTCRN
 from rased.models.registry import create_model
 from rased.models.segan import SEGAN
+from rased.models.wave_u_net import WaveUNet
 from rased.signal.features import complex_parts
 from rased.signal.stft import STFT
 from rased.zoo.importers.fastenhancer import convert as convert_fastenhancer
@@ -266,6 +267,16 @@ def ul_unas(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     return {"estimate": model(tensors["noisy"])}
 
 
+WAVE_U_NET = {"layers": 5, "filters": 6}
+
+
+def wave_u_net(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
+    """Noise and speech."""
+    model = WaveUNet(**WAVE_U_NET, sources=2).eval()
+    model.load_state_dict(weights.wave_u_net(_of("", shapes), WAVE_U_NET["layers"]))
+    return {"sources": model.separate(tensors["noisy"])}
+
+
 OURS: dict[str, Callable[[Mapping[str, Tensor], Shapes], dict[str, Tensor]]] = {
     "bsrnn": torch.no_grad()(bsrnn),
     "conv-tasnet": torch.no_grad()(conv_tasnet),
@@ -285,4 +296,5 @@ OURS: dict[str, Callable[[Mapping[str, Tensor], Shapes], dict[str, Tensor]]] = {
     "segan": torch.no_grad()(segan),
     "tcnn": torch.no_grad()(tcnn),
     "ul-unas": torch.no_grad()(ul_unas),
+    "wave-u-net": torch.no_grad()(wave_u_net),
 }

@@ -19,6 +19,8 @@
     python -m tests.models.parity.record segan FOLDER          # of santi-pdp/segan_pytorch
     python -m tests.models.parity.record tcnn FOLDER           # of LXP-Never/TCNN
     python -m tests.models.parity.record ul-unas FOLDER        # of Xiaobin-Rong/ul-unas
+    python -m tests.models.parity.record wave-u-net FOLDER     # of craigmacartney/Wave-U-Net-For-Speech-Enhancement;
+                                                               # TENSORFLOW as for dpcrn
 
 Writes NAME.safetensors beside this file, with source, commit, versions and the largest difference to ours in its
 metadata. Their code runs in this process: look at it first.
@@ -159,25 +161,29 @@ def demucs(folder: Path) -> Recorded:
 def dpcrn(folder: Path) -> Recorded:
     """The enhanced spectrum, from TensorFlow in a process of its own."""
     noisy = sound(2_000)
+    parts, state = _of_tensorflow("keras_dpcrn.py", noisy, str(folder))
+    spectrum = torch.from_numpy(np.stack([parts["real"], parts["imaginary"]], axis=-1))
+    return {"noisy": noisy}, {"spectrum": spectrum}, state
+
+
+def _of_tensorflow(
+    script: str, noisy: Tensor, folder: str, *settings: str
+) -> tuple[dict[str, np.ndarray], dict[str, Tensor]]:
+    """What a script puts out for seeded weights, and these by `of_keras`."""
     with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch, "dpcrn.npz")
+        file = Path(scratch, "arrays.npz")
 
         def call(**arrays: np.ndarray) -> dict[str, np.ndarray]:
             np.savez(file, noisy=noisy.numpy(), **arrays)  # type: ignore[arg-type]
-            script = str(HERE / "keras_dpcrn.py")
-            subprocess.run([os.environ["TENSORFLOW"], script, str(folder), str(file)], check=True)
+            command = [os.environ["TENSORFLOW"], str(HERE / script), folder, str(file), *settings]
+            subprocess.run(command, check=True)
             with np.load(file) as found:
                 return {name: found[name] for name in found if name != "noisy"}
 
         shapes = {name: tuple(map(int, shape)) for name, shape in call().items()}
         state = {name: seeded(of_keras(name), shape) for name, shape in shapes.items()}
         parts = call(**{name: value.numpy() for name, value in state.items()})
-    spectrum = torch.from_numpy(np.stack([parts["real"], parts["imaginary"]], axis=-1))
-    return (
-        {"noisy": noisy},
-        {"spectrum": spectrum},
-        {of_keras(name): value for name, value in state.items()},
-    )
+    return parts, {of_keras(name): value for name, value in state.items()}
 
 
 def dprnn(folder: Path) -> Recorded:
@@ -342,6 +348,14 @@ def ul_unas(folder: Path) -> Recorded:
     return {"noisy": noisy}, {"estimate": theirs(noisy).contiguous()}, theirs.state_dict()
 
 
+def wave_u_net(folder: Path) -> Recorded:
+    """Noise and speech, from TensorFlow in a process of its own."""
+    noisy, sizes = sound(1_024), ours.WAVE_U_NET
+    settings = (str(sizes["layers"]), str(sizes["filters"]))
+    parts, state = _of_tensorflow("tensorflow_wave_u_net.py", noisy, str(folder), *settings)
+    return {"noisy": noisy}, {"sources": torch.from_numpy(parts["sources"])}, state
+
+
 SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "bsrnn": ("espnet/espnet", "v.202511", bsrnn),
     "conv-tasnet": ("naplab/Conv-TasNet", "e66d82a", conv_tasnet),
@@ -361,6 +375,7 @@ SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "segan": ("santi-pdp/segan_pytorch", "0522387", segan),
     "tcnn": ("LXP-Never/TCNN", "2dcc740", tcnn),
     "ul-unas": ("Xiaobin-Rong/ul-unas", "00f7c70", ul_unas),
+    "wave-u-net": ("craigmacartney/Wave-U-Net-For-Speech-Enhancement", "c8ccbd2", wave_u_net),
 }
 
 if __name__ == "__main__":

@@ -376,3 +376,21 @@ def lisennet(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
         name = _renamed(name, _LISENNET)
         ours[name] = tensor[0] if norm else tensor.flatten() if name == "slope" else tensor
     return ours
+
+
+def wave_u_net(theirs: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
+    """State of craigmacartney's Wave-U-Net, by `of_keras`, as ours: convolutions are numbered as they are made."""
+    ours: dict[str, Tensor] = {}
+    outputs: dict[str, list[Tensor]] = {"weight": [], "bias": []}
+    for name, tensor in theirs.items():
+        head, _, kind = name.rpartition(".")
+        found = re.search(r"_(\d+)$", head)
+        number = int(found[1]) if found else 0
+        tensor = tensor.permute(2, 1, 0) if kind == "weight" else tensor
+        if number <= layers:
+            ours[f"down.{number}.{kind}"] = tensor
+        elif number <= 2 * layers:
+            ours[f"up.{number - layers - 1}.{kind}"] = tensor
+        else:
+            outputs[kind].append(tensor)
+    return {**ours, **{f"output.{kind}": torch.cat(rows) for kind, rows in outputs.items()}}
