@@ -44,7 +44,7 @@ import safetensors.torch
 import scipy.signal
 import torch
 from einops import rearrange
-from torch import nn
+from torch import Tensor, nn
 
 from rased.config import load_yaml
 from tests.models.parity import deepfilternet3, mp_senet, ours
