@@ -105,6 +105,23 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         _close(lock)
 
 
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside `path` to work in; the end removes it, after a kill the next writer of `path`.
+
+    Raises:
+        OSError: as the disk gives it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(path)
+    part, lock = _begin(path, folder=True)
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        _close(lock)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a small text file atomically; see `replacing`."""
     with replacing(path) as part:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from rased.errors import RasedError, cut, nearest
 from rased.zoo.card import CARD
 from rased.zoo.importable import importable, list_importable
-from rased.zoo.registry import entries, find, list_checkpoints
+from rased.zoo.registry import cache, entries, find, list_checkpoints
 
 if TYPE_CHECKING:
     from rased.models.base import Enhancer
@@ -117,10 +117,10 @@ def resolve(name: str | Path, *, others: Sequence[str] = ()) -> Source:
     path, known = _path(word), entries()
     if path is not None and (path.name == CARD or (path / CARD).is_file() or is_run(path)):
         return _of_path(path, word)
+    if word in importable() and known.get(word, cache()).is_relative_to(cache()):
+        return Source("importable", word)
     if word in known:
         return Source("zoo", str(known[word]))
-    if word in importable():
-        return Source("importable", word)
     if path is not None and (path.exists() or len(path.parts) > 1):
         return _of_path(path, word)
     names = [*others, *METHODS, *known, *importable()]

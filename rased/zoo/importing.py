@@ -2,14 +2,13 @@
 
 import hashlib
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from rased import fetch
+from rased import disk, fetch
 from rased.classes import STRANGERS
 from rased.errors import RasedError, nearest
 from rased.models.base import Enhancer
@@ -103,10 +102,9 @@ def pull_importable(
         fetch.refuse_offline(name)
         print(announcement(entry), file=sys.stderr)
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{name}.") as scratch:
+        with disk.scratch_folder(place) as scratch:
             files = [
-                obtain(file, Path(scratch), progress) if given is None else take(file, given)
+                obtain(file, scratch, progress) if given is None else take(file, given)
                 for file in entry.files
             ]
             return _written(entry, files, place)

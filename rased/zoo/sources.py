@@ -37,7 +37,7 @@ def obtain(file: File, folder: Path, progress: Progress | None = None) -> Path:
         FetchError: no source answers; with the reason of each.
         RasedError: a source answers with other bytes.
     """
-    reasons = []
+    reasons: list[str] = []
     for number, place in enumerate(file.sources):
         if number:
             print(f"rased: {reasons[-1]} Trying {shown(place)}.", file=sys.stderr)

@@ -427,6 +427,74 @@ def test_the_name_means_the_same_everywhere(offered, capsys):
     assert "imported from http://127.0.0.1" in capsys.readouterr().out
 
 
+def test_every_kind_of_name_is_known_to_the_one_resolver(offered, entry, tmp_path, monkeypatch):
+    from rased.zoo import Source
+    from rased.zoo import resolve as meaning
+
+    offered()
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    hub = "https://huggingface.co/org/name/resolve/main/card.yaml"
+    for word, source in {
+        "tiny": Source("zoo", str(entry)),
+        "far": Source("importable", "far"),
+        str(entry): Source("zoo", str(entry)),
+        str(entry / CARD): Source("zoo", str(entry)),
+        f"file://{entry}": Source("zoo", str(entry)),
+        str(tmp_path / "run"): Source("run", str(tmp_path / "run")),
+        f"file://{tmp_path / 'run'}": Source("run", str(tmp_path / "run")),
+        "log-mmse": Source("classical", "log-mmse"),
+        "https://host/card.yaml": Source("url", "https://host/card.yaml"),
+        "hf://org/name": Source("url", hub),
+    }.items():
+        assert meaning(word) == source
+        if source.kind in ("zoo", "run", "classical"):
+            assert source.here() is source
+
+
+def test_names_of_own_and_importable_entries_differ(project):
+    assert not set(ENTRIES) & set(rased.list_checkpoints())
+    assert set(ENTRIES) == set(list_importable())
+
+
+def test_what_was_imported_from_other_files_is_not_taken_for_an_entry(offered, shelf):
+    """The entry of the project changed, or somebody filled the cache."""
+    _, entry = offered()
+    pull_importable("far")
+    entry["files"][0]["sha256"] = "0" * 64
+    write(shelf, entry)
+    with pytest.raises(RasedError, match="came from elsewhere; remove or rename it first"):
+        rased.load("far")
+
+
+KILLED = """
+import os, signal, sys
+from rased.zoo.importing import pull_importable
+from rased.zoo.importers import IMPORTERS
+if sys.argv[1] == "fetched":
+    IMPORTERS["gtcrn"] = lambda path: os.kill(os.getpid(), signal.SIGKILL)
+pull_importable("far", progress=lambda name, done: os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["begun", "fetched"])
+def test_after_a_kill_the_next_pull_begins_anew_and_leaves_nothing(offered, moment):
+    offered("gtcrn")
+    code = (
+        KILLED
+        if moment == "begun"
+        else KILLED.replace(", progress=", ", given=None, folder=None) #")
+    )
+    done = subprocess.run([sys.executable, "-c", code, moment], check=False, cwd=ROOT)
+    assert done.returncode == -9
+    (left,) = cache().iterdir()
+    assert left.name.startswith(".far.")
+    assert rased.list_checkpoints() == []
+    assert rased.load("far").card["name"] == "far"
+    assert [path.name for path in cache().iterdir()] == ["far"]
+
+
 def test_the_nearest_name_is_offered_and_a_folder_of_another_is_not_taken(offered, put):
     offered()
     with pytest.raises(RasedError, match="did you mean 'far'"):
