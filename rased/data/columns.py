@@ -1,4 +1,4 @@
-"""The columns of an index out of its JSON file, piece by piece, as small arrays: never all of it as Python objects."""
+"""Read the columns of an index.json piece by piece into compact arrays, without Python objects for all rows."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,9 +14,9 @@ from rased import documents
 from rased.errors import RasedError, cut, shown
 
 Kind = Literal["number", "small", "key", "split", "label", "hash", "length"]
-"""What a column holds, and what it becomes: whole numbers of 0 and more (int64, or "small" in as few bytes as they
-need); strings (bytes in UTF-8): keys, which are one plain part of a path without dots, splits, which are words, and
-labels, which are one line each; hashes (32 bytes of 64 hexadecimal digits); or nothing but how long it is."""
+"""Kind of a column: integers of 0 or more (int64, or "small": the smallest type that fits); strings (UTF-8 bytes):
+keys, which are one safe component of a path without dots, splits, which are words, and labels, which are one line;
+hashes (32 bytes, from 64 hexadecimal digits); or only its length."""
 
 _PIECE = 1 << 18
 _LONGEST = 1 << 20
@@ -24,7 +24,7 @@ _BEGIN = b',"columns":{'
 _NAME = re.compile(rb'"(\w+)":\[')
 _HEX = 64
 _LARGEST_HEAD = 64 << 20
-"""Bytes of what lies in front of the columns, and of an index in another layout."""
+"""Maximum bytes before the columns, and of an index in another layout."""
 _Numbers = list[Annotated[int, msgspec.Meta(ge=0, le=2**53)]]
 _TYPES: dict[Kind, Any] = {
     **dict.fromkeys(("key", "split", "label", "hash"), list[str]),
@@ -42,53 +42,54 @@ _STRINGS = {
 
 
 class Names:
-    """Strings, as many bytes each as the longest has in UTF-8.
+    """Strings in an array of fixed-size UTF-8 bytes, as long as the longest string.
 
     Attributes:
-        encoded: in UTF-8; sorted as the strings are.
+        encoded: the UTF-8 bytes; they sort like the strings.
     """
 
     def __init__(self, encoded: NDArray[Any]) -> None:
         self.encoded = encoded
 
     def __len__(self) -> int:
-        """Number of strings."""
+        """Return the number of strings."""
         return len(self.encoded)
 
     def __getitem__(self, place: Any) -> Any:
-        """One string, or several by a slice or an array."""
+        """Return one string, or several for a slice or an array."""
         found = self.encoded[place]
         return found.decode() if isinstance(found, bytes) else Names(found)
 
     def __iter__(self) -> Iterator[str]:
-        """The strings, one at a time."""
+        """Yield the strings."""
         return (name.decode() for name in self.encoded)
 
     def tolist(self) -> list[str]:
-        """All of them as Python strings."""
+        """Return all strings as a list."""
         return list(self)
 
 
 def joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """One array behind the other; a single one as it is, not a copy."""
+    """Concatenate arrays; a single one is returned without a copy."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def read_columns(
     path: Path, kinds: Mapping[str, Kind], *, optional: Collection[str] = (), repair: str
 ) -> tuple[Any, dict[str, NDArray[Any]]]:
-    """What an index.json says besides its columns, in plain values, and these.
+    """Return the content of an index.json without its columns, as plain values, and the columns.
 
-    A file in another layout than `shards.write_index` gives it is read too, but whole.
+    A file in another layout than that of `shards.write_index` is read, too, but all at once.
 
     Args:
-        path: of the index.
-        kinds: of each column that is wanted, see `Kind`.
-        optional: those of them that may be missing.
-        repair: a sentence that says what to do where it cannot be read.
+        path: the index.
+        kinds: kind of each wanted column, see `Kind`.
+        optional: columns that may be missing.
+        repair: sentence for error messages: what to do if the file cannot be read.
 
     Raises:
-        RasedError: it is not there, damaged, lacks a column, or a column holds what its kind does not allow.
+        RasedError: the file is missing or damaged, lacks a column, or a column has values that its kind does
+        not allow.
     """
     with _opened(path, repair) as stream:
         try:
@@ -97,23 +98,25 @@ def read_columns(
             stored = _whole(path, repair)
     columns = stored.pop("columns", None)
     if not isinstance(columns, dict):
-        raise RasedError(f"'{path}' is damaged: it lacks the field `columns`. {repair}")
+        raise RasedError(f"'{path}' is damaged: the field `columns` is missing. {repair}")
     found = {}
     for name, kind in kinds.items():
         if name not in columns and name in optional:
             continue
         if name not in columns:
-            raise RasedError(f"'{path}' is damaged: it lacks the field `columns.{name}`. {repair}")
+            raise RasedError(
+                f"'{path}' is damaged: the field `columns.{name}` is missing. {repair}"
+            )
         with _explained(path, name, repair):
             found[name] = _small(msgspec.convert(columns[name], _TYPES[kind]), kind)
     return stored, found
 
 
 def read_head(path: Path, *, repair: str) -> Any:
-    """What an index.json says besides its columns; these are not read, where `shards.write_index` wrote it.
+    """Return the content of an index.json without its columns; in the layout of `shards.write_index` they are not read.
 
     Raises:
-        RasedError: it is not there, or damaged.
+        RasedError: the file is missing or damaged.
     """
     with _opened(path, repair) as stream:
         try:
@@ -125,13 +128,13 @@ def read_head(path: Path, *, repair: str) -> Any:
 
 
 class _OtherLayoutError(Exception):
-    """The file is not laid out as `shards.write_index` does it."""
+    """The layout of the file is not that of `shards.write_index`."""
 
 
 @contextmanager
 def _opened(path: Path, repair: str) -> Iterator[IO[bytes]]:
     if not path.is_file():
-        raise RasedError(f"There is no file '{path}'. {repair}")
+        raise RasedError(f"The file '{path}' does not exist. {repair}")
     try:
         stream = path.open("rb")
     except OSError as error:
@@ -143,7 +146,7 @@ def _opened(path: Path, repair: str) -> Iterator[IO[bytes]]:
 
 
 def _whole(path: Path, repair: str) -> dict[str, Any]:
-    """All of a file in another layout, in plain values."""
+    """Return the whole content of a file in another layout, as plain values."""
     data = documents.read_bytes(path, repair=repair, largest=_LARGEST_HEAD)
     stored = documents.plain(data, of=path, repair=repair)
     if not isinstance(stored, dict):
@@ -160,7 +163,7 @@ def _parsed(head: bytes, path: Path, repair: str) -> dict[str, Any]:
 
 @contextmanager
 def _explained(path: Path, name: str, repair: str) -> Iterator[None]:
-    """Turn what is wrong about a column into one sentence."""
+    """Convert an error in a column to one sentence."""
     try:
         yield
     except (ValueError, TypeError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
@@ -171,7 +174,7 @@ def _explained(path: Path, name: str, repair: str) -> Iterator[None]:
 
 
 def _head(stream: IO[bytes]) -> tuple[bytes, bytes]:
-    """What lies in front of the columns, and what has been read of them."""
+    """Return the text before the columns, and the text that was read after it."""
     text = stream.read(_PIECE)
     seen = 0
     while (place := text.find(_BEGIN, max(0, seen - len(_BEGIN)))) < 0:
@@ -213,7 +216,7 @@ def _in_pieces(
 
 
 def _array(stream: IO[bytes], text: bytes, kind: Kind) -> tuple[list[NDArray[Any]], bytes]:
-    """The parts of an array, and what has been read of the text behind it."""
+    """Return the parts of an array, and the text that was read after it."""
     parts: list[NDArray[Any]] = []
     while True:
         end, closed = _cut(text)
@@ -222,7 +225,7 @@ def _array(stream: IO[bytes], text: bytes, kind: Kind) -> tuple[list[NDArray[Any
             if values:
                 parts.append(_small(values, kind))
             elif parts:
-                raise ValueError("a comma without a value behind it")
+                raise ValueError("a comma is not followed by a value")
         if closed:
             return parts, text[end + 1 :]
         text = text[end + bool(end) :]
@@ -230,15 +233,15 @@ def _array(stream: IO[bytes], text: bytes, kind: Kind) -> tuple[list[NDArray[Any
         if not more:
             raise _OtherLayoutError
         if len(text) > _LONGEST:
-            raise ValueError(f"a value of more than {_LONGEST} bytes")
+            raise ValueError(f"a value has more than {_LONGEST} bytes")
         text += more
 
 
 def _cut(text: bytes) -> tuple[int, bool]:
-    """Where the last whole value of an array ends in its text, and whether the array ends there.
+    """Return where the last complete value of an array ends in the text, and whether the array ends there.
 
-    Values are numbers and strings: the first `]` outside a string ends the array, and a comma outside
-    one ends a value. Escaped quotes are blanked first, so that each quote left opens or closes a string.
+    Values are numbers and strings, so the first `]` outside a string ends the array, and a comma outside
+    a string ends a value. Escaped quotes are blanked out first; every remaining quote opens or closes a string.
     """
     plain = text.replace(rb"\\", b"__").replace(rb"\"", b"__")
     letters = np.frombuffer(plain, dtype=np.uint8)
@@ -251,7 +254,7 @@ def _cut(text: bytes) -> tuple[int, bool]:
 
 
 def _small(values: Sequence[Any], kind: Kind) -> NDArray[Any]:
-    """Values of a column as an array, checked all at once."""
+    """Convert the values of a column to an array, and check them all at once."""
     if kind == "number":
         return np.array(values, dtype=np.int64)
     if kind == "small":
@@ -273,6 +276,6 @@ def _small(values: Sequence[Any], kind: Kind) -> NDArray[Any]:
 
 
 def hexadecimal(hashes: NDArray[Any]) -> Iterator[str]:
-    """The digits of hashes of 32 bytes."""
+    """Yield the hexadecimal digits of 32-byte hashes."""
     for digest in hashes.view(f"V{_HEX // 2}"):
         yield digest.tobytes().hex()

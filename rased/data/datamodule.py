@@ -1,4 +1,4 @@
-"""The LightningDataModule: shards in, mixtures on the device out, a position that survives a restart."""
+"""The LightningDataModule: reads shards, makes mixtures on the device, and can resume from any position."""
 
 import multiprocessing
 import os
@@ -33,14 +33,14 @@ VALIDATION_EPOCH = -1
 _PREFETCHED = 4
 """Batches that each worker reads ahead."""
 TOGETHER = 16
-"""Batches after which several ranks add up what they could not read."""
+"""Number of batches after which several ranks add up their unreadable samples."""
 
 
 class Loader:
-    """One epoch after another of a plan, each from the position that is set; the length is that of a whole epoch.
+    """Yields the epochs of a plan, each from the position that is set; its length is that of a whole epoch.
 
     Attributes:
-        plan: a `Plan`, or for a loader with its own `dataset` whatever knows the `count` of samples in an epoch.
+        plan: a `Plan`; for a loader with its own `dataset`, any object with the `count` of samples in an epoch.
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class Loader:
         self.epoch, self.position = 0, 0
 
     def __len__(self) -> int:
-        """Number of batches in a whole epoch."""
+        """Return the number of batches in a whole epoch."""
         return self._steps_from(0)
 
     @property
     def begun(self) -> int:
-        """Number of batches of a whole epoch that lie ahead of the position; 0 at its beginning."""
+        """Return the number of batches of a whole epoch before the position; 0 at its beginning."""
         return len(self) - self._steps_from(self.position)
 
     def _steps_from(self, position: int) -> int:
@@ -65,7 +65,7 @@ class Loader:
         )
 
     def dataset(self) -> IterableDataset[Batch]:
-        """The batches of this rank from the position to the end of the epoch, for any number of workers."""
+        """Return the batches of this rank from the position to the end of the epoch, for any number of workers."""
         return stream(
             self.plan,
             epoch=self.epoch,
@@ -76,7 +76,7 @@ class Loader:
         )
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches from the position to the end of the epoch."""
+        """Yield the batches from the position to the end of the epoch."""
         keep_freed_memory()
         pinned = torch.cuda.is_available()
         loader: DataLoader[Batch] = DataLoader(
@@ -92,16 +92,16 @@ class Loader:
         try:
             for message in loader:
                 yield cast(Batch, receive(message))
-        except RasedError as error:  # around that of a worker lies its traceback
+        except RasedError as error:  # a worker's error contains its traceback
             kind = type(error)
             raise kind(str(error).rpartition(f"{kind.__name__}: ")[2].strip()) from error
         except ConnectionError as error:
-            # torch says so itself where a worker dies at any other time
+            # At any other time, torch raises this error itself when a worker dies.
             raise RuntimeError("DataLoader worker died while it handed over a batch") from error
 
 
 class MixtureDataModule(pl.LightningDataModule):
-    """On-the-fly mixtures from shards of speech, noise and rooms."""
+    """Mixes speech, noise and rooms from shards on the fly."""
 
     def __init__(
         self,
@@ -125,36 +125,38 @@ class MixtureDataModule(pl.LightningDataModule):
         rooms_mb: float = ROOMS_MB,
         spectra_mb: float = SPECTRA_MB,
     ) -> None:
-        """Name the sources; they are opened by `setup`.
+        """Set the sources; `setup` opens them.
 
         Args:
-            speech: shard folders or URLs of them (https://, s3://, ...), or `bundle`; splits train and valid are used.
-            noise: likewise.
-            rir: likewise; empty for no rooms.
+            speech: shard folders or their URLs (https://, s3://, ...), or `bundle`; the splits train and valid
+            are used.
+            noise: the same for noise.
+            rir: the same for impulse responses; empty: no rooms.
             scene: how mixtures are drawn.
-            mixing: the target and how parts are split.
+            mixing: the target, and how parts are separated.
             batch_size: mixtures per device and step.
             samples_per_epoch: mixtures in an epoch; None: as many as there are utterances.
             validation_samples: mixtures for validation, the same in every epoch; None: as many as
-            there are utterances.
-            validation_scene: how those are drawn; None: as `scene`.
-            num_workers: processes that read; the mixtures do not depend on it.
+                there are utterances.
+            validation_scene: how validation mixtures are drawn; None: as in `scene`.
+            num_workers: reader processes; they do not affect the mixtures.
             seed: every draw is a function of (seed, epoch, index).
-            max_bad_share: share of unreadable samples above which the run stops, once there are more
-            than 10; of several ranks that of all together, looked at every 16 batches.
-            shuffle: `samples`, `blocks` or `auto`, which is by blocks where shards lie elsewhere;
-            see `Plan` for what is traded.
-            block_mb: megabytes in a block: of the shuffle, and of a transfer from elsewhere.
-            window: blocks of a corpus that are in use together.
-            cache: keep decoded recordings as 16-bit samples while they stream, for the epochs that
-            follow: in `ram`, shared by the workers, or on the `device` that mixes. The mixtures
-            stay the same bit for bit.
-            cache_gb: gigabytes that may take, on each device; what does not fit keeps streaming.
-            rooms_mb: megabytes of decoded impulse responses that each process keeps, the ones used last.
-            spectra_mb: the same of their spectra, on each device.
+            max_bad_share: share of unreadable samples above which the run stops, if there are more
+                than 10; with several ranks, that of all together, checked every 16 batches.
+            shuffle: `samples`, `blocks` or `auto`, which means blocks for remote shards;
+                see `Plan` for the difference.
+            block_mb: megabytes in a block, both of the shuffle and of remote transfers.
+            window: blocks of a corpus that are in use at the same time.
+            cache: keep decoded recordings as 16-bit samples for later epochs:
+                in `ram`, shared by the workers, or on the `device` that mixes. The mixtures
+                are the same bit for bit.
+            cache_gb: gigabytes of the cache, on each device; recordings that do not fit are read in every epoch.
+            rooms_mb: megabytes of decoded impulse responses that each process caches (least recently used ones
+            are dropped).
+            spectra_mb: the same for their spectra, on each device.
 
         Raises:
-            RasedError: a number out of its range.
+            RasedError: a number is out of its range.
         """
         super().__init__()
         self.save_hyperparameters()
@@ -162,9 +164,9 @@ class MixtureDataModule(pl.LightningDataModule):
         at_least(0, num_workers=num_workers)
         at_least(1, samples_per_epoch=samples_per_epoch, validation_samples=validation_samples)
         if not 0 <= max_bad_share <= 1:
-            raise RasedError(f"max_bad_share is {max_bad_share}; a share lies between 0 and 1.")
+            raise RasedError(f"max_bad_share is {max_bad_share}; it must be between 0 and 1.")
         if not 0 <= seed < 2**63:
-            raise RasedError(f"seed is {seed}; it lies between 0 and 2^63 - 1.")
+            raise RasedError(f"seed is {seed}; it must be between 0 and 2^63 - 1.")
         for name, size in {
             "cache_gb": cache_gb,
             "rooms_mb": rooms_mb,
@@ -194,7 +196,7 @@ class MixtureDataModule(pl.LightningDataModule):
         self._first_batch = self._plain_batches = 0
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the shards and refuse splits that overlap."""
+        """Open the shards, and reject overlapping splits."""
         if self._plans:
             return
         corpora = {
@@ -222,19 +224,19 @@ class MixtureDataModule(pl.LightningDataModule):
             )
             if self._plans[split].sample_rate != self.mixing.sample_rate:
                 raise RasedError(
-                    f"The shards have {self._plans[split].sample_rate} Hz and mixing.sample_rate is "
+                    f"The shards have {self._plans[split].sample_rate} Hz, but mixing.sample_rate is "
                     f"{self.mixing.sample_rate}: set it to the rate of the shards."
                 )
 
     def plan(self, split: str) -> Plan:
-        """The plan of `train` or `valid`."""
+        """Return the plan of `train` or `valid`."""
         self.setup()
         return self._plans[split]
 
     def manifest(
         self, kept: Mapping[str, Mapping[str, Any]] | None = None
     ) -> dict[str, dict[str, Any]]:
-        """What is trained and validated on, {split: {role: Corpus.manifest()}}, joined to a manifest that was kept."""
+        """Return the data of both splits, {split: {role: Corpus.manifest()}}, merged with an earlier manifest."""
         self.setup()
         manifest = {split: dict(roles) for split, roles in (kept or {}).items()}
         for split, plan in self._plans.items():
@@ -244,7 +246,7 @@ class MixtureDataModule(pl.LightningDataModule):
         return manifest
 
     def train_dataloader(self) -> Iterable[Batch]:
-        """Batches of the running epoch; where a state was loaded, from its position."""
+        """Return the batches of the current epoch; after loading a state, from its position."""
         if self._loader is None:
             told = [*self._rooms_told(), *self._keep()]
             if told:
@@ -253,7 +255,7 @@ class MixtureDataModule(pl.LightningDataModule):
         return _Epochs(self, self._loader)
 
     def val_dataloader(self) -> Loader:
-        """The fixed mixtures of validation, each on exactly one rank."""
+        """Return the fixed validation mixtures, each on exactly one rank."""
         loader = self._new_loader("valid")
         loader.epoch = VALIDATION_EPOCH
         return loader
@@ -261,7 +263,7 @@ class MixtureDataModule(pl.LightningDataModule):
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
     ) -> Batch:
-        """Move the tensors; names and draws, thousands of small objects, stay where they are."""
+        """Move the tensors to the device; names and draws, thousands of small objects, stay on the host."""
         moved: dict[str, Any] = dict(batch)
         holders = [moved]
         if "stored" in moved:
@@ -274,7 +276,7 @@ class MixtureDataModule(pl.LightningDataModule):
         return cast(Batch, moved)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Mixture:
-        """Mix on the device, and keep account of what could not be read.
+        """Mix on the device, and count unreadable samples.
 
         Raises:
             RasedError: more than `max_bad_share` of the samples could not be read.
@@ -286,31 +288,32 @@ class MixtureDataModule(pl.LightningDataModule):
         return self.mixer(batch)
 
     def mixtures(self, split: str = "train") -> Iterator[Mixture]:
-        """Mixtures of an epoch, for a loop of your own; each call on `train` is the next epoch, `valid` stays the same.
+        """Yield the mixtures of an epoch, for your own training loop. Each call for `train` is the next epoch.
 
         Args:
             split: `train` or `valid`.
 
         Raises:
-            RasedError: there is no such split, or too much cannot be read.
+            RasedError: unknown split, or too many unreadable samples.
 
         >>> data = MixtureDataModule(samples_per_epoch=2, batch_size=2)
         >>> [batch["noisy"].shape[0] for batch in data.mixtures("train")]
         [2]
         """
         if split not in ("train", "valid"):
-            raise RasedError(f"there is no split '{split}'; known: train, valid.")
+            raise RasedError(f"unknown split '{split}'; known: train, valid.")
         self.setup()
         loader = self.train_dataloader() if split == "train" else self.val_dataloader()
         for batch in loader:
             yield self.on_after_batch_transfer(batch, 0)
 
     def kept_bytes(self) -> dict[str, int]:
-        """What the caches of this rank take now.
+        """Return the current sizes of the caches of this rank in bytes.
 
         Returns:
-            rooms (impulse responses: those of the reader of the last batch, times the readers), spectra (of
-            rooms, for the mixing) and recordings (decoded; see `cache`).
+            rooms (impulse responses in the process that read the last batch, times the number of processes),
+            spectra (of
+            rooms, for mixing) and recordings (decoded; see `cache`).
         """
         kept = [corpus.kept.filled for corpus in self._corpora() if corpus.kept]
         return {
@@ -320,7 +323,7 @@ class MixtureDataModule(pl.LightningDataModule):
         }
 
     def state_dict(self) -> dict[str, int]:
-        """The position: two integers, whatever the number of workers, ranks or samples a batch."""
+        """Return the position: two integers, independent of the number of workers, ranks and samples per batch."""
         loader = self._loader
         if loader is None or (self.trainer is None and not self._plain_batches):
             return {"epoch": self._resume[0], "position": self._resume[1]}
@@ -342,7 +345,7 @@ class MixtureDataModule(pl.LightningDataModule):
         self._resume = (state_dict["epoch"], state_dict["position"])
 
     def _count(self, batch: Batch) -> None:
-        """Count what could not be read, of several ranks together now and then: all of them stop, or none."""
+        """Count unreadable samples, regularly summed over all ranks, so that either all of them stop or none."""
         self.skipped.update(batch["skipped"])
         self._seen += len(batch["key"]) + len(batch["skipped"])
         self._batches += 1
@@ -354,7 +357,7 @@ class MixtureDataModule(pl.LightningDataModule):
             both = torch.tensor([bad, seen], device=strategy.root_device)
             bad, seen = cast(Tensor, strategy.reduce(both, reduce_op="sum")).tolist()
         if bad > max(10, self.max_bad_share * seen):
-            listed = "\n  ".join(list(self.skipped)[:3]) or "(other ranks met them)"
+            listed = "\n  ".join(list(self.skipped)[:3]) or "(on other ranks)"
             raise RasedError(
                 f"{bad} of {seen} samples ({100 * bad / seen:.1f} %) could not be read, more than "
                 f"max_bad_share {self.max_bad_share} allows; the first:\n  {listed}"
@@ -364,7 +367,7 @@ class MixtureDataModule(pl.LightningDataModule):
         return [corpus for split in ("train", "valid") for corpus in self.plan(split).corpora]
 
     def _keep(self) -> list[str]:
-        """Begin to keep recordings, and tell how much that will be."""
+        """Enable the cache of recordings; return a message about its size."""
         corpora = self._corpora()
         if self.cache is None or any(corpus.kept for corpus in corpora):
             return []
@@ -373,7 +376,7 @@ class MixtureDataModule(pl.LightningDataModule):
         return [f"16-bit samples in {self.cache} (cache_gb {self.cache_gb:g}): {', '.join(told)}"]
 
     def _rooms_told(self) -> list[str]:
-        """How many of the rooms of the training will be kept, and what they take."""
+        """Return a message about how many rooms fit the caches."""
         plan = self.plan("train")
         if plan.rir is None:
             return []
@@ -402,13 +405,13 @@ class MixtureDataModule(pl.LightningDataModule):
         )
 
     def _begin(self, loader: Loader) -> None:
-        """Set epoch and position when an epoch begins; the trainer asks twice for its first one.
+        """Set epoch and position when an epoch begins; the trainer calls this twice for its first epoch.
 
         Without a trainer, every loop over the batches is the next epoch.
 
-        The trainer takes the batch whose number is the length of the loader for the last one. Within
-        an epoch its count therefore goes on as if this launch, whose batches may have another size,
-        had made those before.
+        The trainer regards the batch whose number equals the length of the loader as the last one. In the middle of
+        an epoch, its count is therefore set as if this launch, whose batches may have another size,
+        had made the earlier batches, too.
         """
         if self.trainer is None:
             loader.epoch, loader.position = self._resume
@@ -424,30 +427,30 @@ class MixtureDataModule(pl.LightningDataModule):
         self._first_batch = progress.processed
 
     def _counted(self, loader: Loader) -> Iterator[Batch]:
-        """Batches without a trainer; the position goes on with each that is given."""
+        """Yield batches without a trainer, and advance the position with each."""
         for batch in loader:
             self._plain_batches += 1
             yield batch
         self._plain_batches = 0
 
     def _progress(self) -> Any:
-        """The trainer's count of the batches of the running epoch; `processed`: those whose step is done."""
+        """Return the trainer's progress in the current epoch; `processed` counts finished steps."""
         assert self.trainer is not None
         return cast(Any, self.trainer.fit_loop.epoch_loop).batch_progress.current
 
 
 class _Epochs:
-    """What the trainer iterates: asks the data module where to begin each time."""
+    """Iterable for the trainer; asks the data module for the position each time."""
 
     def __init__(self, data: MixtureDataModule, loader: Loader) -> None:
         self.data, self.loader = data, loader
 
     def __len__(self) -> int:
-        """Number of batches in a whole epoch."""
+        """Return the number of batches in a whole epoch."""
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches of the running epoch."""
+        """Yield the batches of the current epoch."""
         self.data._begin(self.loader)
         if self.data.trainer is None:
             return self.data._counted(self.loader)
@@ -455,10 +458,10 @@ class _Epochs:
 
 
 def at_least(least: int, **given: int | None) -> None:
-    """Check whole numbers that are given.
+    """Check the minimum of integers; None is not checked.
 
     Raises:
-        RasedError: one is less.
+        RasedError: a number is too small.
     """
     for name, number in given.items():
         if number is not None and number < least:
@@ -467,22 +470,22 @@ def at_least(least: int, **given: int | None) -> None:
 
 @rank_zero_only
 def _say(sentence: str) -> None:
-    """On stderr, where a run tells what it does."""
+    """Print a line on stderr, like the other messages of a run."""
     print(sentence, file=sys.stderr)
 
 
 def _start_worker(worker: int) -> None:
-    """One thread; Ctrl-C and SIGTERM to the whole group are for the trainer, which ends its workers by SIGTERM."""
+    """Start a worker with one thread. It ignores Ctrl-C and SIGTERM to the group; the trainer ends its workers."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):
-        # Elsewhere (macOS) nobody can tell who sent a SIGTERM: any ends the worker.
+        # Elsewhere (macOS) the sender of a SIGTERM is unknown: any SIGTERM ends the worker.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_with_the_trainer, daemon=True).start()
 
 
 def _end_with_the_trainer() -> None:
-    """End this worker by the SIGTERM of its trainer, no other one: joined at exit, it would hold it up for good."""
+    """End this worker on SIGTERM from its trainer only: otherwise the trainer would wait forever for it at exit."""
     trainer = multiprocessing.parent_process()
     assert trainer is not None
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != trainer.pid:

@@ -1,7 +1,7 @@
-"""What weights have heard: manifest.json, {split: {role: Corpus.manifest()}}, and what nobody knows of it.
+"""The training data of weights: manifest.json, {split: {role: Corpus.manifest()}}, and what is unknown about it.
 
-A run that starts from the weights of another joins their manifest. Where those weights do not say what they
-were trained on, the manifest lists them under `unknown`.
+A run that starts from other weights merges their manifest into its own. If the training data of those weights
+are unknown, the manifest lists them under `unknown`.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from rased import documents
 from rased.documents import Count, Number, Word
 
 UNKNOWN = "unknown"
-"""Key of a manifest beside its splits: names of the checkpoints whose training data are not known."""
+"""Key of a manifest, next to its splits: names of checkpoints with unknown training data."""
 
 
 class _Needed(TypedDict):
@@ -22,7 +22,7 @@ class _Needed(TypedDict):
 
 
 class _Part(_Needed, total=False):
-    """What a manifest says of one role of one split."""
+    """Manifest entry for one role of one split."""
 
     licences: list[Word]
     labels: list[Word]
@@ -36,14 +36,14 @@ _REPAIR = "Get the checkpoint or the run again."
 
 
 def read(content: bytes, *, of: Path) -> dict[str, Any]:
-    """Parse a manifest that came with a checkpoint or a run.
+    """Parse a manifest of a checkpoint or a run.
 
     Args:
-        content: of manifest.json.
-        of: its file, for the message.
+        content: content of manifest.json.
+        of: path of the file, for error messages.
 
     Raises:
-        RasedError: it is not one.
+        RasedError: not a valid manifest.
     """
     manifest = documents.plain(content, of=of, repair=_REPAIR)
     documents.fit(manifest, dict[str, Any], of=of, repair=_REPAIR)
@@ -54,10 +54,10 @@ def read(content: bytes, *, of: Path) -> dict[str, Any]:
 
 
 def splits(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The splits of a manifest, each role -> `Corpus.manifest()`."""
+    """Return the splits of a manifest, each role -> `Corpus.manifest()`."""
     return {name: dict(roles) for name, roles in manifest.items() if name != UNKNOWN}
 
 
 def unknown(manifest: Mapping[str, Any]) -> list[str]:
-    """Names of the checkpoints that the weights began as and whose training data nobody knows."""
+    """Return the names of the checkpoints that the weights started from and whose training data are unknown."""
     return [str(name) for name in manifest.get(UNKNOWN, ())]

@@ -1,4 +1,4 @@
-"""What the documents of shards and test sets hold, as `rased.documents` checks it where they are read."""
+"""Schemas of the documents in shards and test sets, and checks when they are read."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,12 +19,12 @@ ROLES: tuple[Role, ...] = get_args(Role)
 CODECS: tuple[Codec, ...] = get_args(Codec)
 LOSSLESS: tuple[Codec, ...] = ("flac", "pcm16")
 SCHEMA = 2
-"""Of an index: 2 where a recording has several channels, else 1."""
+"""Schema version of an index: 2 if a recording has several channels, else 1."""
 COLUMNS = ("key", "split", "label", "shard", "offset", "bytes", "frames", "licence", "sha256")
 CHANNELS = "channels"
-"""One more column, only where a recording has several of them."""
+"""Additional column, present only if a recording has several channels."""
 DENSEST = 6000
-"""Samples that a byte of FLAC can stand for: the longest block of equal samples takes 11 bytes."""
+"""Largest number of samples per byte of FLAC: the longest block of constant samples takes 11 bytes."""
 
 _PIECE = 1 << 16
 
@@ -33,7 +33,7 @@ Frames = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 
 
 class Shard(msgspec.Struct, frozen=True):
-    """One tar file: its name in the folder, its size in bytes and its SHA-256."""
+    """One tar file: name, size in bytes, and SHA-256."""
 
     name: Name
     bytes: Count
@@ -41,17 +41,17 @@ class Shard(msgspec.Struct, frozen=True):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What an index.json says besides its columns.
+    """Content of an index.json without its columns.
 
     Attributes:
         role: speech, noise or rir.
         codec: flac, pcm16 (raw little-endian 16-bit samples) or opus (lossy).
         sample_rate: Hz.
-        samples: rows.
-        licences: the names that the column `licence` counts into.
+        samples: number of rows.
+        licences: names that the column `licence` refers to by number.
         shards: the tar files.
-        seconds: length of all samples together.
-        attribution: name of the file that says who made them.
+        seconds: total length of all samples.
+        attribution: name of the file that lists the authors.
     """
 
     role: Role
@@ -65,7 +65,7 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """What {key}.json in a shard must say of a sample; it may say more."""
+    """Required content of {key}.json in a shard; more is allowed."""
 
     key: Annotated[str, msgspec.Meta(pattern=KEY)]
     role: Role
@@ -81,10 +81,10 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 def read_index_head(path: Path, *, repair: str) -> Head:
-    """Read what an index.json says besides its columns.
+    """Read an index.json without its columns.
 
     Raises:
-        RasedError: it is not there, damaged, or of a newer rased.
+        RasedError: the file is missing, damaged, or from a newer version of rased.
     """
     return _head(read_head(path, repair=repair), path, repair)
 
@@ -92,15 +92,15 @@ def read_index_head(path: Path, *, repair: str) -> Head:
 def read_index_parts(
     path: Path, kinds: Mapping[str, Kind], *, repair: str
 ) -> tuple[Head, dict[str, NDArray[Any]]]:
-    """Read an index.json: its head and its columns, which fit one another; `channels` is always among them.
+    """Read head and columns of an index.json, and check that they are consistent; `channels` is always included.
 
     Args:
-        path: of the file.
-        kinds: of the columns, see `columns.Kind`.
-        repair: a sentence that says what to do where it is damaged.
+        path: the file.
+        kinds: kinds of the columns, see `columns.Kind`.
+        repair: sentence for error messages: what to do if the file is damaged.
 
     Raises:
-        RasedError: it is not there, damaged, of a newer rased, or its parts contradict each other.
+        RasedError: the file is missing, damaged, from a newer version of rased, or contradicts itself.
     """
     every = {**kinds, CHANNELS: "small"}
     stored, columns = read_columns(path, every, optional=(CHANNELS,), repair=repair)
@@ -116,7 +116,7 @@ def _head(stored: Any, path: Path, repair: str) -> Head:
     schema = stored.get("schema") if isinstance(stored, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:
         raise RasedError(
-            f"'{path}' has schema {shown(schema)} and this rased reads up to {SCHEMA}: upgrade rased "
+            f"'{path}' has schema {shown(schema)}, but this version of rased reads up to {SCHEMA}: upgrade rased "
             "or pack again."
         )
     head: Head = documents.fit(stored, Head, of=path, repair=repair)
@@ -126,14 +126,14 @@ def _head(stored: Any, path: Path, repair: str) -> Head:
 def _contradiction(
     head: Head, columns: Mapping[str, NDArray[Any]], kinds: Mapping[str, Kind]
 ) -> str:
-    """In what the columns do not fit the head or one another, "" for nothing."""
+    """Return how the columns contradict the head or each other; "" if they do not."""
     for name, column in columns.items():
         if len(column) != head.samples:
-            return f"the column '{name}' has {len(column)} rows, and `samples` is {head.samples}"
+            return f"the column '{name}' has {len(column)} rows, but `samples` is {head.samples}"
     for name, known in (("shard", head.shards), ("licence", head.licences)):
         last = int(columns[name].max(initial=0))
         if head.samples and last >= len(known):
-            return f"the column '{name}' holds {last}, and there are {len(known)} {name}s"
+            return f"the column '{name}' contains {last}, but there are only {len(known)} {name}s"
     ends = np.array([shard.bytes for shard in head.shards] or [0])
     for start in range(0, head.samples, _PIECE):
         rows = {name: column[start : start + _PIECE] for name, column in columns.items()}

@@ -1,4 +1,4 @@
-"""The file that makes a folder a frozen test set, testset.json: read, checked, and put in place with its audio."""
+"""Read and check testset.json, the file that describes a frozen test set, and install it with its audio."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -16,19 +16,19 @@ from rased.names import is_plain
 SCHEMA = 1
 TESTSET = "testset.json"
 ENROLMENT = "enrolment"
-"""The condition that mixtures and frozen sets can have: another utterance of the speaker."""
+"""Name of the condition that mixtures and frozen sets can have: another utterance of the same speaker."""
 GIVEN = "conditions"
-"""Folder of a test set with what models are given besides the waveform: conditions/NAME/ID.flac."""
+"""Folder of a test set with additional inputs of models: conditions/NAME/ID.flac."""
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
 
 class Mixture(msgspec.Struct, frozen=True):
-    """One utterance of a frozen set: its files are noisy/ID.flac, target/ID.flac and conditions/NAME/ID.flac.
+    """One utterance of a frozen set, with the files noisy/ID.flac, target/ID.flac and conditions/NAME/ID.flac.
 
     Attributes:
-        sha256_conditions: of the files of the conditions, by name.
-        enrolment: the recording that the condition "enrolment" is taken from.
+        sha256_conditions: SHA-256 of the files of the conditions, by name.
+        enrolment: recording from which the condition "enrolment" was taken.
     """
 
     id: Name
@@ -51,31 +51,31 @@ class Mixture(msgspec.Struct, frozen=True):
 
     @property
     def files(self) -> dict[str, str]:
-        """Path below the folder of the set -> SHA-256."""
+        """Return path (relative to the folder of the set) -> SHA-256."""
         given = {f"{GIVEN}/{name}": digest for name, digest in self.given.items()}
         parts = {"noisy": self.sha256_noisy, "target": self.sha256_target, **given}
         return {f"{part}/{self.id}.flac": digest for part, digest in parts.items()}
 
     @property
     def given(self) -> dict[str, str]:
-        """SHA-256 of the files of the conditions, by name."""
+        """Return the SHA-256 of the files of the conditions, by name."""
         return self.sha256_conditions or {}
 
 
 class Frozen(msgspec.Struct, frozen=True):
-    """What a testset.json holds.
+    """Content of a testset.json.
 
     Attributes:
-        name: how results call the set.
-        sample_rate: Hz of its files.
-        count: of the items.
-        target: what the target is.
+        name: name of the set in results.
+        sample_rate: sample rate of its files in Hz.
+        count: number of items.
+        target: kind of target.
         list_sha256: fingerprint of the items, see `list_sha256`.
         items: the utterances.
-        early_ms: end of the early reflections, for the target "early".
-        seed: of the recipe; None for a set that was not drawn.
-        contents: role -> key of a recording -> what data manifests may hold of it.
-        request_sha256: what the set was asked for with, of a set that comes with a corpus.
+        early_ms: end of the early reflections in ms, for the target "early".
+        seed: seed of the recipe; None for a set that was not drawn.
+        contents: role -> key of a recording -> its content hash, as in data manifests.
+        request_sha256: hash of the request that made a set of a public corpus.
     """
 
     name: Name
@@ -90,7 +90,7 @@ class Frozen(msgspec.Struct, frozen=True):
     request_sha256: Hash | None = None
 
     def __post_init__(self) -> None:
-        """Check what concerns several fields."""
+        """Check conditions that involve several fields."""
         if self.target == "early" and self.early_ms is None:
             raise ValueError("Expected `early_ms` beside the target 'early'")
         ids = [item.id for item in self.items]
@@ -112,7 +112,7 @@ def read(folder: Path) -> Frozen:
     """Read FOLDER/testset.json.
 
     Raises:
-        RasedError: it is not there, damaged, or of another schema.
+        RasedError: the file is missing, damaged, or has another schema.
     """
     path = folder / TESTSET
     repair = "Get the test set again, or freeze it again with its seed and recipe."
@@ -120,7 +120,7 @@ def read(folder: Path) -> Frozen:
     schema = content.get("schema") if isinstance(content, dict) else None
     if isinstance(schema, int) and schema != SCHEMA:
         raise RasedError(
-            f"'{path}' has schema {shown(schema)} and this rased reads {SCHEMA}: update rased, or "
+            f"'{path}' has schema {shown(schema)}, but this version of rased reads {SCHEMA}: update rased, or "
             "freeze the set again."
         )
     found: Frozen = documents.fit(content, Frozen, of=path, repair=repair)
@@ -128,9 +128,9 @@ def read(folder: Path) -> Frozen:
 
 
 def list_sha256(items: Iterable[Mapping[str, Any]]) -> str:
-    """Return the fingerprint of a test set: SHA-256 over "id sha256_noisy sha256_target" lines.
+    """Return the fingerprint of a test set: SHA-256 over lines of "id sha256_noisy sha256_target".
 
-    A line goes on with "name sha256" of each condition, by name.
+    With conditions, each line continues with "name sha256" of each condition, sorted by name.
     """
     lines = []
     for item in items:

@@ -1,4 +1,4 @@
-"""Public corpora, one short file each: licence, citation, splits, how to get them, how to walk them."""
+"""Public corpora, one module each: licence, citation, splits, downloads, and how to list the recordings."""
 
 from rased.data.corpora import (
     but_reverbdb,
@@ -52,15 +52,15 @@ CORPORA: dict[str, PublicCorpus] = {
         own.COMMONS,
     )
 }
-"""By name, in the order of the table."""
+"""Corpora by name, in the order of the table."""
 
 
 def find(name: str) -> PublicCorpus:
     """Return a corpus by its name.
 
     Raises:
-        RasedError: an unknown name, with the nearest ones.
+        RasedError: unknown name; the message suggests similar ones.
     """
     if name not in CORPORA:
-        raise RasedError(f"There is no corpus '{name}': {nearest(name, CORPORA)}")
+        raise RasedError(f"Unknown corpus '{name}': {nearest(name, CORPORA)}")
     return CORPORA[name]

@@ -1,4 +1,4 @@
-"""BUT ReverbDB: nine real rooms, measured at 31 microphones, and their silence."""
+"""BUT ReverbDB: nine real rooms, measured at 31 microphones, and recordings of their background noise."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""DEMAND: 18 places, 16 microphones, 5 minutes each."""
+"""DEMAND: noise of 18 places, 16 microphones, 5 minutes each."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 from rased.data.corpora.base import Archive, Item, PublicCorpus, audio_below
 
 TEST_PLACES = ("DLIVING", "OOFFICE", "SCAFE", "SPSQUARE", "TBUS")
-"""The noise of VoiceBank+DEMAND's test set (living, office, cafe, psquare, bus in its log)."""
+"""Places in the test set of VoiceBank+DEMAND (living, office, cafe, psquare, bus in its log)."""
 VALID_PLACES = ("NRIVER", "OHALLWAY")
-"""Not in VoiceBank+DEMAND at all."""
+"""Places that VoiceBank+DEMAND does not use."""
 _MD5 = {
     "DKITCHEN_16k": "7ffbf52d7f4699f96927846103dc8788",
     "DLIVING_16k": "46741384d9e434a0bd8b3ec1830b6052",

@@ -1,4 +1,4 @@
-"""DNS Challenge (3 to 5): speech of many sources, noise, and the responses of OpenSLR 26 and 28."""
+"""DNS Challenge (3 to 5): speech from many sources, noise, and the responses of OpenSLR 26 and 28."""
 
 import re
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ _SPEAKER = (
     re.compile(r"vctk_wav48_silence_trimmed/([ps]\d+)/"),
     re.compile(r"(?:^|/)(\d{4})_[A-Z]{3}_[A-Z]{3}_"),
 )
-"""Where the name of a file tells who speaks: LibriVox, M-AILABS, OpenSLR, Wikipedia, VCTK, CREMA-D."""
+"""Patterns for the speaker in a file name: LibriVox, M-AILABS, OpenSLR, Wikipedia, VCTK, CREMA-D."""
 _LICENCES = {
     "emotional_speech": "ODbL-1.0",
     "read_speech": "LibriVox (public domain)",
@@ -38,7 +38,7 @@ _SEVERAL = "see the challenge's list"
 
 
 def walk(root: Path) -> Iterator[Item]:
-    """Yield the three roles of whichever of the challenges lies there; singing is left out."""
+    """Yield the three roles of all challenges in the folder, without singing."""
     seen: set[Path] = set()
     for base in (root / name for name in _BASES):
         for path in _speech(base):
@@ -69,7 +69,7 @@ def _speech(base: Path) -> Iterator[Path]:
 
 
 def _utterance(path: Path, root: Path) -> Item:
-    """Where no name tells the speaker, all of the folder is one: its split stays disjoint."""
+    """Return an utterance; a folder whose names do not identify speakers counts as one, so that splits are disjoint."""
     name = path.relative_to(root).as_posix()
     found = (pattern.search(name) for pattern in _SPEAKER)
     speaker = next((match[1] for match in found if match), path.parent.name)
@@ -78,7 +78,7 @@ def _utterance(path: Path, root: Path) -> Item:
 
 
 def _noise(path: Path, root: Path) -> Item:
-    """Freesound's names begin with the sort of noise, AudioSet's are those of videos."""
+    """Return a noise; Freesound names begin with the kind of noise, AudioSet names are ids of videos."""
     name = path.relative_to(root).as_posix()
     kind, freesound, _ = path.stem.partition("_Freesound")
     label = kind.lower() if freesound else "audioset"

@@ -1,4 +1,4 @@
-"""EARS: 107 speakers in an anechoic chamber, from whispering to yelling."""
+"""EARS: 107 speakers in an anechoic chamber, with speaking styles from whispering to yelling."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ def split_of(speaker: str) -> str:
 
 
 def walk(root: Path) -> Iterator[Item]:
-    """Yield EARS/pNNN/STYLE_TEXT.wav but what is no speech (laughter, coughs, humming)."""
+    """Yield EARS/pNNN/STYLE_TEXT.wav, except for non-speech (laughter, coughs, humming)."""
     for speaker in sorted(below(root, "EARS").glob("p[0-9][0-9][0-9]")):
         for path in audio_below(speaker):
             if not path.name.startswith(_NO_SPEECH):

@@ -1,4 +1,4 @@
-"""ESC-50: 2000 clips of 50 sorts of sound, five folds, a licence for each clip."""
+"""ESC-50: 2000 clips of 50 classes of sound, in five folds, with a licence for each clip."""
 
 import csv
 import re
@@ -10,7 +10,7 @@ from rased.data.corpora.base import Archive, Item, PublicCorpus, below
 
 _SPLIT_OF_FOLD = {"1": "train", "2": "train", "3": "train", "4": "valid", "5": "test"}
 _WHOLE = "CC-BY-NC-3.0"
-"""Of the collection; a clip that the licence file does not name has it."""
+"""Licence of the collection; used for a clip that the licence file does not list."""
 _CLIP = re.compile(r"- \[(?P<clip>[\w-]+)\.ogg\]:.*\[(?P<licence>CC[^\]]*)\]\s*$")
 
 

@@ -1,4 +1,4 @@
-"""FSD50K: 51 197 clips of Freesound with labels and a licence each; those with words are left out."""
+"""FSD50K: 51 197 labelled clips of Freesound, with a licence for each clip; clips with speech are left out."""
 
 import csv
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 from rased.data.corpora.base import Archive, Item, PublicCorpus, creative_commons
 
 _VOICE = {"Speech", "Singing", "Whispering", "Shout"}
-"""Labels of clips that would teach an enhancer to remove voices: children of Human_voice, parents of all the others."""
+"""Labels of clips that would teach an enhancer to remove voices: children and parents of Human_voice."""
 _MD5 = {
     "dev": {
         "z01": "faa7cf4cc076fc34a44a479a5ed862a3",

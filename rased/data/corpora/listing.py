@@ -1,4 +1,4 @@
-"""What is to be packed: audio files with split, label and licence, out of folders and manifests."""
+"""List the audio files to pack, with split, label and licence, from folders and manifests."""
 
 import hashlib
 import os
@@ -17,26 +17,26 @@ from rased.errors import RasedError, shown
 
 SPLITS = ("train", "valid", "test")
 UNDECIDED = "undecided"
-"""The split of files that neither a manifest nor a folder puts into one, until it is decided."""
+"""Temporary split of files for which neither a manifest nor a folder gives one."""
 
 _LONGEST_KEY = 80
-"""Characters; the name of a tar member ends at 100 with its extension."""
+"""Maximum characters of a key; the name of a tar member, with its suffix, is limited to 100."""
 
 
 class SourceFile(NamedTuple):
     """One file to pack.
 
     Attributes:
-        root: folder that `path` starts from.
-        path: where the file lies below root, with slashes.
-        key: name in the shard: unique there, without dots and slashes.
+        root: folder that `path` is relative to.
+        path: path of the file below root, with slashes.
+        key: unique name in the shard, without dots and slashes.
         split: train, valid, test or another plain word.
         label: speaker, noise type or room.
-        licence: as the manifest says, "unknown" without one.
-        source: where the manifest says that the recording comes from.
-        note: of the manifest.
-        sha256: of the file by the manifest; "" where it does not say.
-        bytes: size of the file; -1 where there is none.
+        licence: from the manifest, else "unknown".
+        source: origin of the recording, from the manifest.
+        note: from the manifest.
+        sha256: SHA-256 of the file, from the manifest; "" if not given.
+        bytes: size of the file; -1 if it does not exist.
     """
 
     root: Path
@@ -52,23 +52,23 @@ class SourceFile(NamedTuple):
 
     @property
     def file(self) -> Path:
-        """Where to read it."""
+        """Return the full path."""
         return self.root / self.path
 
 
 class Listing:
-    """All that was found, in the order of packing (split, then key).
+    """All files that were found, in the order of packing (split, then key).
 
-    The files lie in a temporary file on disk, so that a listing of millions takes no memory.
+    The list is a temporary database on disk, so that millions of files take no memory.
 
     Attributes:
-        passed_over: how many entries were left aside on purpose, by reason.
-        licence_files: licence texts to lay beside the shards.
-        division: how files came into the split valid that nothing puts there, as a sentence; "" where none did.
+        passed_over: number of entries that were ignored on purpose, by reason.
+        licence_files: licence texts to copy next to the shards.
+        division: sentence on how undecided files were put into the split valid; "" if none were.
     """
 
     def __init__(self) -> None:
-        """Begin an empty listing."""
+        """Create an empty listing."""
         self.division = ""
         self.passed_over: Counter[str] = Counter()
         self.licence_files: list[Path] = []
@@ -77,23 +77,25 @@ class Listing:
         self._table.execute(f"CREATE TABLE files ({', '.join(SourceFile._fields)})")
 
     def __len__(self) -> int:
-        """Number of files."""
+        """Return the number of files."""
         return int(self._table.execute("SELECT count(*) FROM files").fetchone()[0])
 
     def extend(self, sources: Iterable[SourceFile]) -> None:
-        """Take in files; `settle` follows when all are there."""
+        """Add files; call `settle` after all have been added."""
         marks = ", ".join("?" * len(SourceFile._fields))
         self._table.executemany(f"INSERT INTO files VALUES ({marks})", map(self._row, sources))
 
     def divide(self, valid_share: float) -> None:
-        """Put each undecided file into train or valid: whole labels, or recordings where there is one label alone.
+        """Put each undecided file into train or valid, by label, or by recording if there is only one label.
 
-        A label (a recording) is in valid where the hash of its name falls below the share: the same in each run and on
-        each machine. At least one is in valid and one in train, as long as there are two. Nothing is put into valid
-        where the share is 0, or where folders or a manifest name some files of that split.
+        A label (or recording) goes into valid if the hash of its name is below the share, so the result is the
+        same in each
+        run and on each machine. Of at least two, at least one goes into valid and one into train. Nothing goes
+        into valid
+        if the share is 0, or if folders or a manifest put some files into that split.
 
         Args:
-            valid_share: of the labels, between 0 and 1.
+            valid_share: share of the labels, between 0 and 1.
         """
         labels = self._names("SELECT DISTINCT label FROM files WHERE split = ?", UNDECIDED)
         if valid_share > 0 and not self._names("SELECT 1 FROM files WHERE split = 'valid' LIMIT 1"):
@@ -107,7 +109,7 @@ class Listing:
         self._table.execute("UPDATE files SET split = 'train' WHERE split = ?", (UNDECIDED,))
 
     def _divide_one(self, label: str, valid_share: float) -> None:
-        """Divide the recordings of one label; those in valid get a label of their own: no label is in two splits."""
+        """Divide the recordings of one label; those in valid get another label, so that no label is in two splits."""
         paths = self._names("SELECT path FROM files WHERE split = ?", UNDECIDED)
         chosen = _share(paths, valid_share)
         if not chosen:
@@ -119,24 +121,24 @@ class Listing:
         )
         self.division = (
             f"{len(chosen)} of {len(paths)} recordings are in the split valid, by the hash of their names; all have "
-            f"the label '{label}', so train and valid may share voices, rooms or sources"
+            f"the label '{label}', so train and valid may share speakers, rooms or sources"
         )
 
     def _names(self, query: str, *values: str) -> list[Any]:
         return [row[0] for row in self._table.execute(query, values)]
 
     def _move(self, column: str, chosen: Iterable[Any]) -> None:
-        """Put the undecided files that have one of these values in a column into valid."""
+        """Move the undecided files that have one of these values in a column into valid."""
         self._table.executemany(
             f"UPDATE files SET split = 'valid' WHERE split = '{UNDECIDED}' AND {column} = ?",
             ((value,) for value in chosen),
         )
 
     def settle(self) -> None:
-        """Give every file whose key is not its own a hash of its path behind it; sort.
+        """Append a hash of the path to every key that is not unique; create the indices for sorting.
 
         Raises:
-            RasedError: two files that the hash of folder name and path cannot tell apart.
+            RasedError: two files whose folder name and path are the same.
         """
         keys = "SELECT key FROM files GROUP BY key HAVING count(*) > 1"
         self._table.execute("CREATE INDEX by_key ON files (key)")
@@ -156,11 +158,11 @@ class Listing:
 
     @property
     def sources(self) -> Iterator[SourceFile]:
-        """The files in the order of packing."""
+        """Yield the files in the order of packing."""
         return map(self._source, self._table.execute("SELECT * FROM files ORDER BY split, key"))
 
     def digest(self) -> str:
-        """Return a sha256 over all but where the roots lie: equal listings pack to equal bytes."""
+        """Return a SHA-256 over everything except the location of the roots: equal listings pack to equal bytes."""
         digest = hashlib.sha256()
         for source in self.sources:
             digest.update(_bytes("\x00".join(map(str, source[1:]))))
@@ -168,7 +170,7 @@ class Listing:
         return digest.hexdigest()
 
     def _row(self, source: SourceFile) -> tuple[int | str | bytes, ...]:
-        """Paths are kept as bytes: names of files need not be UTF-8."""
+        """Convert a file to a row; paths are stored as bytes, since file names need not be UTF-8."""
         if not self._roots or self._roots[-1] != source.root:
             self._roots.append(source.root)
         said = (source.label, source.licence, source.source, source.note)
@@ -181,7 +183,7 @@ class Listing:
 
 
 def _share(names: Sequence[Any], share: float) -> list[Any]:
-    """Choose a share of the names by their hashes: at least one, never all; none of a single one."""
+    """Choose a share of the names by their hashes: at least one, but not all; none of a single name."""
     places = {name: place_of(name if isinstance(name, bytes) else _bytes(name)) for name in names}
     ranked = sorted(places, key=lambda name: (places[name], name))
     count = sum(place < share for place in places.values())
@@ -193,16 +195,16 @@ def collect(
 ) -> Listing:
     """List the audio of `role` in folders, manifest.csv files and audio files.
 
-    A folder that holds a manifest.csv is read through it. Otherwise split and label come from the
-    folders: [role/][train|valid|test/][label/]...; without a label folder the name of the folder
-    that the file lies in is the label.
+    A folder with a manifest.csv is read through it. Otherwise, split and label come from the
+    folders: [role/][train|valid|test/][label/]...; without a label folder, the label is the name of the folder
+    that contains the file.
 
     Args:
-        given: folders, audio files and manifests (columns: path; and role, split, label, licence,
-            source, note, sha256 where known; paths start at the manifest's folder).
-        role: rows and top folders of the other two roles are passed over.
-        split: for files whose split neither the manifest nor a folder names.
-        valid_share: of these files, where the split is train, in valid instead; see `Listing.divide`.
+        given: folders, audio files and manifests (columns: path; and, if known, role, split, label, licence,
+            source, note, sha256; paths are relative to the manifest's folder).
+        role: rows and top-level folders of the other two roles are ignored.
+        split: split of files for which neither the manifest nor a folder gives one.
+        valid_share: if that split is train, share of these files that goes into valid instead; see `Listing.divide`.
 
     Raises:
         RasedError: nothing given, nothing found, a path that is not there, a manifest without the
@@ -240,14 +242,14 @@ def collect(
 
 
 def check_split(split: str) -> None:
-    """Refuse names of splits that would not do as the beginning of a file name.
+    """Reject split names that are not suitable as the beginning of a file name.
 
     Raises:
-        RasedError: other characters than letters, digits and underscores.
+        RasedError: characters other than letters, digits and underscores.
     """
     if not re.fullmatch(r"[A-Za-z0-9_]+", split):
         raise RasedError(
-            f"A split cannot be called '{split}'; use {', '.join(SPLITS)} or a word like them."
+            f"The split name '{split}' is not allowed; use {', '.join(SPLITS)}, or letters, digits and underscores."
         )
 
 
@@ -285,7 +287,7 @@ def _from_manifest(
 
 
 def _as_here(root: Path, path: str) -> str:
-    """A path of Windows with slashes, where no file has the name as it is written."""
+    """Convert the backslashes of a Windows path, unless a file has the name as written."""
     if "\\" in path and not (root / path).exists():
         return path.replace("\\", "/")
     return path
@@ -311,12 +313,12 @@ def _plain(root: Path, path: str, role: Role | None, split: str, label: str) -> 
 
 
 def size_of(file: Path) -> int:
-    """Return the bytes of a file, -1 where there is none."""
+    """Return the size of a file in bytes; -1 if it does not exist."""
     return file.stat().st_size if file.is_file() else -1
 
 
 def split_and_label(path: str, base: str, role: Role, split: str) -> tuple[str, str]:
-    """Return split and label as the folders on the way to the file tell them."""
+    """Return split and label from the folders of a path."""
     folders = list(PurePosixPath(path).parts[:-1])
     parent = folders[-1] if folders else base
     if folders and folders[0] == role:
@@ -327,7 +329,7 @@ def split_and_label(path: str, base: str, role: Role, split: str) -> tuple[str, 
 
 
 def key_of(path: str, role: Role | None) -> str:
-    """Return the path as one word; the role, which all keys of a folder share, is left out.
+    """Convert a path to one word; the role, which all keys of a folder share, is left out.
 
     >>> key_of("noise/test/babble/babble_00.flac", "noise")
     'test-babble-babble_00'
@@ -344,10 +346,10 @@ def _with_hash(word: str, path: str) -> str:
 
 
 def _bytes(text: str) -> bytes:
-    """A text as UTF-8; names of files that are not UTF-8 keep their own bytes."""
+    """Encode text in UTF-8; file names that are not UTF-8 keep their original bytes."""
     return text.encode(errors="surrogateescape")
 
 
 def place_of(name: bytes) -> float:
-    """Return a number from 0 to 1 that is the hash of a name: the same everywhere."""
+    """Return a number from 0 to 1 from the hash of a name; the same on every machine."""
     return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") / 2**64

@@ -1,4 +1,4 @@
-"""MIT IR survey: 271 places of daily life, one response each."""
+"""MIT IR survey: 271 everyday places, one impulse response each."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""REVERB challenge: measured responses and noise of rooms; its simulated test set where it was made."""
+"""REVERB challenge: measured responses and noise of rooms; its simulated test set, if it has been generated."""
 
 import re
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def walk(root: Path) -> Iterator[Item]:
 
 
 def room_of(name: str) -> str:
-    """Return the room that a file of the challenge, here or in OpenSLR 28, is named for; "" for none.
+    """Return the room in the name of a file of the challenge, here or in OpenSLR 28; "" if there is none.
 
     >>> room_of("RVB2014_type2_rir_simroom1_far_angla")
     'SimRoom1'
@@ -35,7 +35,7 @@ def room_of(name: str) -> str:
 
 
 def split_of(room: str) -> str:
-    """Return the split of a room of the challenge: those of its simulated test data are test."""
+    """Return the split of a room of the challenge; the rooms of its simulated test data are test."""
     if room.startswith("Sim"):
         return "test"
     return "valid" if room == _VALID_ROOM else "train"

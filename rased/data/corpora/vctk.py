@@ -1,4 +1,4 @@
-"""VCTK 0.92: 110 speakers of English with many accents, two microphones."""
+"""VCTK 0.92: 110 English speakers with various accents, two microphones."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _NAME = re.compile(r"(?P<speaker>[ps]\d+)_\d+(?:_mic(?P<channel>[12]))?$")
 
 
 def split_of(speaker: str) -> str:
-    """Return the split of a speaker; those of VoiceBank+DEMAND keep the split they have there."""
+    """Return the split of a speaker; speakers of VoiceBank+DEMAND keep their split."""
     if speaker in VOICEBANK_TEST_SPEAKERS:
         return "test"
     return "valid" if speaker in VOICEBANK_VALID_SPEAKERS else split_by(speaker)

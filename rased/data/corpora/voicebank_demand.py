@@ -1,4 +1,4 @@
-"""VoiceBank+DEMAND: the small standard of the field; its test set is for testing alone."""
+"""VoiceBank+DEMAND: a widely used small benchmark; its test set is used for testing only."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ _UNUSED = {
     | {395, 401, 406, 408},
     "p257": {5, 21, 134},
 }
-"""Numbers below the last one of a test speaker that are no test utterance: 824 are left.
+"""Numbers below the last utterance of a test speaker that are not in the test set, which leaves 824 utterances.
 
 As in VoiceBank+DEMAND/test.txt of https://github.com/yxlu-0102/MP-SENet.
 """

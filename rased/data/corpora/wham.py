@@ -30,7 +30,7 @@ def walk(root: Path) -> Iterator[Item]:
 
 
 def walk_reverberant(root: Path) -> Iterator[Item]:
-    """Yield s1_anechoic of tr and cv; wsj0-2mix has the same speakers in both, so they are parted anew."""
+    """Yield s1_anechoic of tr and cv; both have the same speakers in wsj0-2mix, so they are split again by speaker."""
     base = _mixtures(root)
     for folder in ("tr", "cv"):
         for path in audio_below(base / folder / "s1_anechoic"):
@@ -60,7 +60,7 @@ def _mixtures(root: Path) -> Path:
 
 
 def _speaker(path: Path) -> str:
-    """Return the first speaker of a mixture: 40na010x_1.9857_01xo031a_-1.9857.wav is of 40n."""
+    """Return the first speaker of a mixture: 40n for 40na010x_1.9857_01xo031a_-1.9857.wav."""
     return path.name[:3]
 
 

@@ -1,4 +1,4 @@
-"""WSJ0: the Wall Street Journal read aloud; of the LDC, for a fee."""
+"""WSJ0: read Wall Street Journal articles; sold by the LDC."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ _SPLIT = {"si_tr_s": "train", "si_dt_05": "valid", "si_et_05": "test"}
 
 
 def walk(root: Path) -> Iterator[Item]:
-    """Yield si_tr_s, si_dt_05 and si_et_05/SPEAKER/NAME.{wav,flac}, on one folder or on many discs."""
+    """Yield si_tr_s, si_dt_05 and si_et_05/SPEAKER/NAME.{wav,flac}, in one folder or on several discs."""
     for path in audio_below(root):
         folder, speaker = path.parent.parent.name, path.parent.name
         if folder in _SPLIT:

@@ -1,1 +1,1 @@
-"""Mixtures on the fly: what is drawn, in which order, read, mixed and distorted."""
+"""Mixtures on the fly: draw, order, read, mix and distort."""

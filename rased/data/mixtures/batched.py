@@ -1,6 +1,6 @@
-"""The work of the mixer on many rows at a time, for devices on which each call costs more than its arithmetic.
+"""Mixing of many rows at once, for devices on which each call costs more than its arithmetic.
 
-On a processor rows go one by one, so that a mixture has the same bits whatever else is in its batch; see `mixing`.
+On a CPU, rows are mixed one by one, so that a mixture has the same bits in any batch; see `mixing`.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from rased.signal.convolution import fft_length
 
 
 def to_device(values: Sequence[int], like: Tensor) -> Int[Tensor, " values"]:
-    """Whole numbers of the host on the device of a tensor, without waiting for what that has to do."""
+    """Copy integers from the host to the device of a tensor, without waiting for the device."""
     numbers = torch.tensor(values, dtype=torch.int64)
     if like.device.type == "cuda":
         numbers = numbers.pin_memory()
@@ -24,7 +24,7 @@ def to_device(values: Sequence[int], like: Tensor) -> Int[Tensor, " values"]:
 def shape(
     several: Float[Tensor, "several batch time"], filters: Float[Tensor, "several batch taps"]
 ) -> Float[Tensor, "several batch time"]:
-    """Waveforms behind their filters."""
+    """Apply a filter to each waveform."""
     time = several.shape[-1]
     length = fft_length(time + filters.shape[-1])
     spectra = torch.fft.rfft(several, n=length) * torch.fft.rfft(filters, n=length)
@@ -34,7 +34,7 @@ def shape(
 def aligned(
     rir: Float[Tensor, "rows *channel taps"], direct: Int[Tensor, " rows"], length: int
 ) -> Float[Tensor, "rows *channel {length}"]:
-    """Responses on a circle of `length` samples, turned so that the direct path of each row lies at time 0."""
+    """Place responses on a circular grid of `length` samples, with the direct path of each row at time 0."""
     padded = functional.pad(rir, (0, length - rir.shape[-1]))
     place = (torch.arange(length, device=rir.device) + direct[:, None]) % length
     places = place if rir.ndim == 2 else place[:, None].expand_as(padded)
@@ -47,16 +47,16 @@ def speak(
     direct: Int[Tensor, " rows"],
     ends: Sequence[int],
 ) -> Float[Tensor, "parts rows time"]:
-    """Speech in rooms, aligned to the direct paths, by parts of the responses.
+    """Convolve speech with rooms, aligned to the direct paths, separately for parts of the responses.
 
     Args:
         clean: dry speech.
-        rir: a response each.
-        direct: index of the direct path in each.
-        ends: samples behind the direct path where a part ends.
+        rir: one response per row.
+        direct: index of the direct path in each response.
+        ends: samples after the direct path where a part ends.
 
     Returns:
-        What arrives before each end, and last what arrives behind the first one.
+        What arrives before each end, and last what arrives after the first end.
     """
     time, taps = clean.shape[-1], rir.shape[-1]
     length = fft_length(time + taps)
@@ -72,7 +72,7 @@ def speak(
 def direct_amplitude(
     rir: Float[Tensor, "rows taps"], direct: Int[Tensor, " rows"], half: int
 ) -> Float[Tensor, " rows"]:
-    """Signed amplitude of the direct paths: root of the energy within `half` samples, sign of the peak."""
+    """Return the signed amplitude of the direct paths: root of the energy within `half` samples, sign of the peak."""
     distance = torch.arange(rir.shape[-1], device=rir.device) - direct[:, None]
     energy = (rir.square() * (distance.abs() <= half)).sum(-1)
     return energy.sqrt() * rir.gather(1, direct[:, None])[:, 0].sign()

@@ -1,8 +1,8 @@
-"""Recordings kept decoded as 16-bit samples: in memory that all workers share, or on the device of the mixing.
+"""Cache decoded recordings as 16-bit samples, in memory shared by all workers, or on the device that mixes.
 
-What is kept is what the shards hold, bit for bit. It fills while an epoch streams: whoever needs a
-recording first decodes all of it. What does not fit, and what has more than 16 bits, keeps
-streaming.
+The cache holds exactly what the shards contain, bit for bit. It is filled during an epoch: the process that first
+needs a recording decodes all of it. Recordings that do not fit, or have more than 16 bits, are
+read from the shards each time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,65 +30,67 @@ _LEFT = 2
 
 
 class Kept:
-    """The first recordings of a corpus that fit into so many bytes, one behind the other.
+    """Storage for the first recordings of a corpus that fit into a number of bytes, one after the other.
 
     Attributes:
-        device: whether they lie on the device, in `store`, else in memory, in `samples`.
-        bytes: what they take when all of them have been met.
-        state: of each recording, in memory that all workers share.
+        device: they are stored on the device, in `store`; otherwise in memory, in `samples`.
+        bytes: total size when all of them are stored.
+        state: state of each recording, in memory shared by all workers.
     """
 
     def __init__(self, frames: NDArray[np.int64], *, limit: int, device: bool) -> None:
-        """Make room.
+        """Allocate the storage.
 
         Args:
             frames: samples of each recording of the corpus.
-            limit: bytes, two a sample.
-            device: keep them on the device.
+            limit: maximum bytes, two per sample.
+            device: store them on the device.
         """
         ends = np.cumsum(frames)
         count = int(np.searchsorted(ends, limit // 2, side="right"))
         self.device = device
         self.ends, self.frames = ends[:count], frames[:count]
         self.bytes = 2 * int(ends[count - 1]) if count else 0
-        # Anonymous, freed with the last process that has it, and sent to workers however they are started.
+        # Anonymous memory: freed with the last process that has it, and shared with workers however they are started.
         self.state = RawArray("b", count)
         self.samples = RawArray("h", 0 if device else self.bytes // 2)
         self.store: Tensor | None = None
 
     def __len__(self) -> int:
-        """Number of recordings."""
+        """Return the number of recordings."""
         return len(self.ends)
 
     @property
     def filled(self) -> int:
-        """Bytes of the recordings that are there."""
+        """Return the bytes of the recordings that are stored now."""
         return 2 * int(self.frames[np.frombuffer(self.state, np.int8) == _READY].sum())
 
     def takes(self, number: int) -> bool:
-        """Whether a recording is to be kept."""
+        """Return whether a recording belongs to the cache."""
         return number < len(self.ends) and self.state[number] != _LEFT
 
     def has(self, number: int) -> bool:
-        """Whether a recording is there."""
+        """Return whether a recording is stored now."""
         return number < len(self.ends) and self.state[number] == _READY
 
     def find(self, number: int) -> Int16[np.ndarray, " samples"]:
-        """A recording that is there in memory, not a copy."""
+        """Return a recording stored in memory, without a copy."""
         end = self.ends[number]
         return np.frombuffer(self.samples, np.int16)[end - self.frames[number] : end]
 
     def keep(self, number: int, waveform: Float[np.ndarray, " samples"]) -> None:
-        """Keep a recording in memory."""
+        """Store a recording in memory."""
         samples = self.exact(number, waveform)
         if samples is not None:
             self.find(number)[:] = samples
-            self.state[number] = _READY  # after the samples, for others may look at any time
+            self.state[number] = (
+                _READY  # only after the samples are written: other processes may look at any time
+            )
 
     def exact(
         self, number: int, waveform: Float[np.ndarray, " samples"]
     ) -> Int16[np.ndarray, " samples"] | None:
-        """A recording as 16-bit samples, None (for good) where these are not all of it."""
+        """Return 16-bit samples, or None if rounding would lose information; such a recording is never cached."""
         scaled = waveform * np.float32(FULL_SCALE)
         samples = scaled.astype(np.int16)
         if np.array_equal(samples, scaled):
@@ -97,39 +99,39 @@ class Kept:
         return None
 
     def leave(self, number: int) -> None:
-        """Never keep a recording."""
+        """Mark a recording as never to be cached."""
         self.state[number] = _LEFT
 
     def upload(self, number: int, samples: Int16[Tensor, " samples"]) -> None:
-        """Keep a recording on the device that its samples lie on."""
+        """Store a recording on the device of its samples."""
         if self.store is None:
             self.store = samples.new_empty(self.bytes // 2)
         self.find_stored(number).copy_(samples)
         self.state[number] = _READY
 
     def find_stored(self, number: int) -> Int16[Tensor, " samples"]:
-        """A recording that is there on the device, not a copy."""
+        """Return a recording stored on the device, without a copy."""
         assert self.store is not None
         end = int(self.ends[number])
         return self.store[end - int(self.frames[number]) : end]
 
 
 def keep(corpora: Sequence["Corpus"], *, where: Cache, limit: int) -> list[tuple[str, int, int]]:
-    """Let corpora keep what they read, the smallest ones first; return (name, bytes, bytes of the whole) of each.
+    """Enable the cache for corpora, smallest first; return (name, cached bytes, total bytes) for each.
 
-    Rooms stay out: the readers keep their own (`stages.Rooms`).
+    Rooms are not included: the readers have their own cache (`stages.Rooms`).
 
     Args:
-        corpora: any number.
+        corpora: any number of corpora.
         where: `ram`, shared by the workers of this process, or `device`.
-        limit: bytes in all.
+        limit: maximum bytes in total.
 
     Raises:
-        RasedError: room for nothing.
+        RasedError: no recording fits.
     """
     if limit <= 0:
         raise RasedError(
-            f"A cache of {limit} bytes holds nothing: raise cache_gb, or leave out cache."
+            f"A cache of {limit} bytes is too small for any recording: raise cache_gb, or remove cache."
         )
     sizes = []
     for corpus in sorted(corpora, key=lambda corpus: int(corpus.frames.sum())):
@@ -142,7 +144,7 @@ def keep(corpora: Sequence["Corpus"], *, where: Cache, limit: int) -> list[tuple
 
 
 def runs(start: int, frames: int, length: int) -> Iterator[tuple[int, int, int]]:
-    """Pieces (at, start, frames) of a crop that goes round where the recording, of `length`, is shorter.
+    """Return the pieces (at, start, frames) of a crop; a crop longer than its recording (`length`) wraps around.
 
     >>> list(runs(7, 12, 10))
     [(0, 7, 3), (3, 0, 9)]
@@ -161,7 +163,7 @@ _PARTS: tuple[tuple[Role, Literal["clean", "noise"]], ...] = (
 
 
 def complete(batch: Batch, corpora: Sequence["Corpus"]) -> Batch:
-    """Put into a batch, on the device it lies on, what is kept there, and keep what it brought along."""
+    """Fill the cached parts into a batch on its device, and store the new recordings that it carries."""
     stored = batch["stored"]
     kept = {corpus.role: corpus.kept for corpus in corpora if corpus.split == stored["split"]}
     at = 0
@@ -186,7 +188,7 @@ def complete(batch: Batch, corpora: Sequence["Corpus"]) -> Batch:
 
 
 def _crop(kept: Kept, places: Sequence[Place], out: Float[Tensor, "batch time"]) -> None:
-    """Write crops of kept recordings where they belong."""
+    """Copy crops of stored recordings to their places."""
     for place in places:
         recording = kept.find_stored(place.recording)
         row = out[place.row, place.at :]
@@ -195,14 +197,14 @@ def _crop(kept: Kept, places: Sequence[Place], out: Float[Tensor, "batch time"])
 
 
 def crop_at_once(kept: Kept, places: Sequence[Place], out: Float[Tensor, "batch time"]) -> None:
-    """The same in a few calls, whatever the number of crops: a call a crop is what costs on a device."""
+    """Do the same in a few calls for any number of crops: on a device, one call per crop is the main cost."""
     assert kept.store is not None
     time = out.shape[-1]
     numbers = [place.recording for place in places]
     frames = np.array([place.frames for place in places])
     lengths = kept.frames[numbers]
     columns = {
-        "first": np.cumsum(frames) - frames,  # of each crop, all of them one behind the other
+        "first": np.cumsum(frames) - frames,  # start of each crop in the concatenation of all crops
         "source": kept.ends[numbers] - lengths,
         "start": np.array([place.start for place in places]),
         "length": lengths,

@@ -23,11 +23,11 @@ class Corpus:
     Attributes:
         role: speech, noise or rir.
         sample_rate: Hz, the same in every folder.
-        key, label, sha256: strings, one a recording; label is the speaker, the type of noise or the
-        room.
-        frames: samples of each recording; channels: how many it has.
-        remote: whether some of it lies elsewhere.
-        kept: what of it is kept decoded, None for nothing (see `rased.data.mixtures.cache`).
+        key, label, sha256: strings, one per recording; label is the speaker, the type of noise or the
+            room.
+        frames: samples of each recording; channels: its number of channels.
+        remote: some of the shards are remote.
+        kept: cache of decoded recordings, or None (see `rased.data.mixtures.cache`).
     """
 
     def __init__(
@@ -38,23 +38,23 @@ class Corpus:
         split: str,
         block_mb: float = remote.BLOCK_MB,
     ) -> None:
-        """Open the split of every folder.
+        """Open the split in every folder.
 
         Args:
             names: folders, URLs of folders, or `bundle` (see `locate`).
-            role: what the shards must hold.
+            role: required role of the shards.
             split: train, valid, test or any other split in the index.
             block_mb: megabytes in a block, see `blocks` and `rased.data.shards.remote`.
 
         Raises:
-            RasedError: no shards, another role in the index, an empty split, different sample
+            RasedError: no shards, another role in the index, an empty split, or different sample
                 rates.
         """
         self.role, self.split = role, split
         indices = [read_index(locate(name, role)) for name in names]
         for index in indices:
             if index.role != role:
-                raise RasedError(f"{index.place} holds {index.role} and was given as {role}.")
+                raise RasedError(f"{index.place} contains {index.role}, but was given as {role}.")
         rates = {index.sample_rate for index in indices}
         if len(rates) != 1:
             raise RasedError(
@@ -76,7 +76,7 @@ class Corpus:
         self._ends = np.cumsum([len(reader.index) for reader in self._readers])
         if len(indices) > 1 and len(np.unique(self.key.encoded)) != len(self):
             raise RasedError(
-                f"{role} names some keys twice in {', '.join(i.place for i in indices)}: is a folder given twice?"
+                f"{role} has duplicate keys in {', '.join(i.place for i in indices)}: was a folder given twice?"
             )
         self.licences = sorted(
             {
@@ -87,12 +87,12 @@ class Corpus:
         )
 
     def __len__(self) -> int:
-        """Number of recordings."""
+        """Return the number of recordings."""
         return len(self.frames)
 
     @property
     def seconds(self) -> float:
-        """Length of all recordings together."""
+        """Return the total length of all recordings."""
         return float(self.frames.sum()) / self.sample_rate
 
     def read(
@@ -103,7 +103,7 @@ class Corpus:
         *,
         out: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        """Samples [start, start + frames) of one recording, from memory where it is kept; see `Reader.read`."""
+        """Return the samples [start, start + frames) of a recording, from the cache if possible; see `Reader.read`."""
         kept = self.kept
         if kept is not None and not kept.device and kept.takes(number):
             if not kept.has(number):
@@ -120,38 +120,38 @@ class Corpus:
     def read_channels(
         self, number: int, start: int = 0, frames: int = -1
     ) -> Float[np.ndarray, "channel time"]:
-        """All channels of samples [start, start + frames) of one recording; never from memory."""
+        """Return all channels of the samples [start, start + frames) of one recording; never from the cache."""
         reader, row = self._find(number)
         return reader.read_channels(row, start, frames)
 
     def beside(self, number: int) -> NDArray[np.int64]:
-        """Numbers of the other recordings of the same label: other places in a room, say."""
+        """Return the numbers of the other recordings with the same label, such as other positions in a room."""
         labels = self.label.encoded
         same = np.flatnonzero(labels == labels[number])
         return same[same != number]
 
     def refuse_fewer(self, channels: int) -> None:
-        """Check that each recording has so many channels.
+        """Check that every recording has at least a number of channels.
 
         Raises:
-            RasedError: one has fewer.
+            RasedError: a recording has fewer.
         """
         fewer = np.flatnonzero(self.channels < channels)
         if len(fewer):
             raise RasedError(
                 f"{len(fewer)} recordings of {self.role} have fewer than {channels} channels, such as "
-                f"'{self.key[int(fewer[0])]}' with {self.channels[fewer[0]]}: use as many microphones as "
-                "all of them have, or leave them out."
+                f"'{self.key[int(fewer[0])]}' with {self.channels[fewer[0]]}: use at most as many microphones as "
+                "all of them have, or remove these recordings."
             )
 
     def _find(self, number: int) -> tuple[Reader, int]:
-        """The folder of a recording and its row there."""
+        """Return the folder of a recording, and its row there."""
         place = int(np.searchsorted(self._ends, number, side="right"))
         reader = self._readers[place]
         return reader, int(number - self._ends[place]) + len(reader.index)
 
     def whole(self, number: int) -> NDArray[np.float32] | None:
-        """All of a recording, to keep it; None where some of it is damaged."""
+        """Return a whole recording for the cache; None if a part of it is damaged."""
         try:
             reader, row = self._find(number)
             return reader.read(row)
@@ -161,18 +161,18 @@ class Corpus:
             return None
 
     def digest(self) -> str:
-        """SHA-256 over all that draws depend on, in order: equal digests, equal mixtures."""
+        """Return a SHA-256 over everything that draws depend on, in order: equal digests give equal mixtures."""
         digest = hashlib.sha256()
         offsets = np.concatenate([reader.index.columns["offset"] for reader in self._readers])
         hashes = hexadecimal(self.sha256)
         for column in (self.key, self.label, hashes, self.frames, offsets):
             digest.update("\n".join(map(str, column)).encode() + b"\0")
-        if self.remote:  # drawn by blocks, where nothing else is said
+        if self.remote:  # by default, remote corpora are shuffled by blocks
             digest.update(str(self._block_mb).encode())
         return digest.hexdigest()
 
     def blocks(self) -> NDArray[np.int64]:
-        """Block of each recording, from 0 on: runs of recordings that lie side by side in a shard."""
+        """Return the block of each recording, from 0: consecutive recordings in a shard."""
         parts, first = [], 0
         for reader in self._readers:
             number = remote.blocks(reader.index.columns, self._block_mb).number
@@ -181,17 +181,17 @@ class Corpus:
         return np.concatenate(parts)
 
     def in_use(self, window: int) -> int:
-        """Bytes of the blocks that a shuffle has in use at a time, about `window` of them."""
+        """Return the bytes of the blocks that a shuffle uses at the same time, about `window` blocks."""
         return round(min(window + 2, int(self.blocks().max()) + 1) * self._block_mb * 1e6)
 
     def manifest(self, kept: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """What is in the split as plain data, for cards and for the overlap check of the leaderboard.
+        """Return the content of the split as plain data, for cards and for the overlap check of the leaderboard.
 
-        `contents` are the first digits of each recording's SHA-256 as it is stored, sorted: they tell a
-        recording under another key.
+        `contents` holds the first digits of each recording's SHA-256 as stored, sorted; they identify a
+        recording with another key.
 
         Args:
-            kept: a manifest that this one joins: recordings of other keys, or contents, add to it.
+            kept: an earlier manifest to merge; its recordings with other keys or contents are added.
         """
         kept = kept or {}
         earlier = np.array([key.encode() for key in kept.get("keys", [])], dtype=np.bytes_)
@@ -224,10 +224,10 @@ class Corpus:
 
 
 def refuse_overlap(first: Corpus, second: Corpus) -> None:
-    """Check that two splits share no recording and, but for noise, whose types may recur, no speaker or room.
+    """Check that two splits share no recording and, except for noise (whose types may recur), no speaker or room.
 
     Raises:
-        RasedError: they do; the sentence names what is shared.
+        RasedError: they do; the message names what is shared.
     """
     shared = {
         "recording": np.intersect1d(first.sha256, second.sha256),
@@ -241,5 +241,5 @@ def refuse_overlap(first: Corpus, second: Corpus) -> None:
             some = ", ".join(hexadecimal(names[:3]) if what == "recording" else Names(names[:3]))
             raise RasedError(
                 f"The {first.role} splits '{first.split}' and '{second.split}' share {len(names)} {what}(s), "
-                f"for example {some}: give them disjoint {what}s, scores on seen data mean nothing."
+                f"for example {some}: use disjoint {what}s, because scores on training data are meaningless."
             )

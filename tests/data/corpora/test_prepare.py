@@ -252,7 +252,7 @@ class TestMistakes:
             (["wsj0", "--download"], "WSJ0 cannot be downloaded: buy LDC93S6A"),
             (["librispeech", "--part", "train-clean-10"], "did you mean 'train-clean-100'"),
             (["musan", "--role", "speech"], "MUSAN holds no speech"),
-            (["ears_wham"], "There is no corpus 'ears_wham': did you mean 'ears-wham'"),
+            (["ears_wham"], "Unknown corpus 'ears_wham': did you mean 'ears-wham'"),
         ],
     )
     def test_one_sentence_that_says_what_to_do(self, words, sentence, tmp_path, capsys):
