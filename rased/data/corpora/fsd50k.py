@@ -8,7 +8,7 @@ from pathlib import Path
 from rased.data.corpora.base import Archive, Item, PublicCorpus, creative_commons
 
 _VOICE = {"Speech", "Singing", "Whispering", "Shout"}
-"""Labels of clips that would teach an enhancer to remove voices: children and parents of Human_voice."""
+"""Clips with these labels would teach an enhancer to remove voices. All other labels of Human_voice are below them."""
 _MD5 = {
     "dev": {
         "z01": "faa7cf4cc076fc34a44a479a5ed862a3",

@@ -1,8 +1,8 @@
-"""What microphones, converters and networks do to a mixture: one table of shares, drawn by the sample's own generator.
+"""Distortions by microphones, converters and networks, drawn with the sample's own generator.
 
-A distortion is drawn where the other draws are made (plain numbers and a seed) and applied to the
-mixed waveform on the device it lies on; codecs, wind and lost packets go through the host, which waits for the device.
-The order is that of the signal's way: wind and microphone, converter, bandwidth, codec, network.
+A distortion is drawn with the other properties of a mixture (plain numbers and a seed), and applied to the
+mixed waveform on its device. Codecs, wind and packet loss run on the host, which waits for the device.
+The order follows the signal path: wind and microphone, converter, bandwidth, codec, network.
 """
 
 import io
@@ -28,7 +28,7 @@ Waveform = Float[Tensor, " time"]
 Waveforms = Float[Tensor, "batch time"]
 _OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
 _CHANCES = 5
-"""Uniform numbers that each kind may use."""
+"""Number of uniform random numbers for each kind."""
 
 
 class Wind(NamedTuple):
@@ -37,7 +37,7 @@ class Wind(NamedTuple):
     Wind noise falls off above `corner_hz` and comes in bursts: Mirabilii, Lodermeyer, Czwielong,
     Becker, Habets, "Simulating wind noise with airflow speed-dependent characteristics", IWAENC
     2022; a distortion of the URGENT 2025 challenge, whose range of levels is the default. Here the
-    spectrum has a second-order roll-off and the envelope is log-normal.
+    spectrum has a second-order roll-off, and the envelope is log-normal.
     """
 
     snr_db: float
@@ -45,7 +45,7 @@ class Wind(NamedTuple):
     seed: int
 
     def apply(self, waveform: Waveform, sample_rate: int) -> Waveform:
-        """Add it; silence stays silence."""
+        """Add the wind; silence stays silent."""
         time = waveform.shape[-1]
         random = _generator(self.seed)
         length = fft_length(time)
@@ -59,10 +59,10 @@ class Wind(NamedTuple):
 
 
 class Microphone(NamedTuple):
-    """A random response: (1 + b1 z^-1 + b2 z^-2) / (1 + a1 z^-1 + a2 z^-2), each within +-3/8.
+    """A random second-order response: (1 + b1 z^-1 + b2 z^-2) / (1 + a1 z^-1 + a2 z^-2), each within +-3/8.
 
     Valin, "A hybrid DSP/deep learning approach to real-time full-band speech enhancement", MMSP
-    2018 (arXiv 1709.08243), equation 8; with noisy speech, Braun and Tashev, "Data augmentation and
+    2018 (arXiv 1709.08243), equation 8; for noisy speech, Braun and Tashev, "Data augmentation and
     loss normalization for deep noise suppression", SPECOM 2020 (arXiv 2008.06412).
     """
 
@@ -77,7 +77,7 @@ class Microphone(NamedTuple):
 
 
 class Clipping(NamedTuple):
-    """Everything outside the quantiles `low` and `high` of the amplitudes is cut off.
+    """Clips everything outside the quantiles `low` and `high` of the amplitudes.
 
     Zhang et al., "URGENT challenge: universality, robustness, and generalizability for speech
     enhancement", Interspeech 2024 (arXiv 2406.04660), whose quantiles are the default.
@@ -96,10 +96,10 @@ class Clipping(NamedTuple):
 
 
 class BandLimit(NamedTuple):
-    """Nothing above `cutoff_hz`: what resampling down and up again leaves, without delay.
+    """Removes everything above `cutoff_hz`, like resampling down and up again, without delay.
 
-    `width` is the share of the cutoff over which the filter falls (a raised cosine), as resamplers
-    differ; bandwidth limitation of the URGENT 2024 challenge (see `Clipping`).
+    `width` is the transition band as a share of the cutoff (a raised cosine), because resamplers
+    differ. Bandwidth limitation of the URGENT 2024 challenge (see `Clipping`).
     """
 
     cutoff_hz: float
@@ -123,7 +123,7 @@ class Codec(NamedTuple):
     compression: float
 
     def apply(self, waveform: Waveform, sample_rate: int) -> Waveform:
-        """Make the round trip over the host."""
+        """Encode and decode on the host."""
         container, subtype, best, worst = _CODECS[self.format]
         level = best + self.compression * (worst - best)
         audio = waveform.detach().clamp(-1, 1).cpu().numpy().astype(np.float32)
@@ -139,9 +139,9 @@ class Codec(NamedTuple):
 
 
 class PacketLoss(NamedTuple):
-    """Packets of `packet_ms` that did not arrive are silent: a share `lost`, in bursts of mean length `burst`.
+    """Silences lost packets of `packet_ms`: a share `lost` of them, in bursts of mean length `burst`.
 
-    Two states after Gilbert, "Capacity of a burst-noise channel", Bell System Technical Journal 39
+    A two-state model after Gilbert, "Capacity of a burst-noise channel", Bell System Technical Journal 39
     (1960); packet loss of the URGENT 2025 challenge (see `Codec`), whose shares are the default.
     """
 
@@ -151,7 +151,7 @@ class PacketLoss(NamedTuple):
     seed: int
 
     def apply(self, waveform: Waveform, sample_rate: int) -> Waveform:
-        """Zero what is lost."""
+        """Set the lost packets to zero."""
         time = waveform.shape[-1]
         packet = max(1, round(self.packet_ms * sample_rate / 1000))
         arrived = ~self.losses(-(-time // packet))
@@ -159,7 +159,7 @@ class PacketLoss(NamedTuple):
         return waveform * mask.to(waveform)
 
     def losses(self, packets: int) -> NDArray[np.bool_]:
-        """Which of so many packets in a row are lost."""
+        """Return which packets of a sequence are lost."""
         chances = _generator(self.seed).random(packets)
         leave = 1 / self.burst
         enter = min(1.0, self.lost * leave / (1 - self.lost))
@@ -178,30 +178,30 @@ _CODECS = {
     "vorbis": ("OGG", "VORBIS", 0.0, 1.0),
     "opus": ("OGG", "OPUS", 0.9, 1.0),
 }
-"""Container, subtype, and libsndfile's compression level at the ends of ours."""
+"""Container, subtype, and libsndfile's compression level for our 0 and 1."""
 
 
 @dataclass(frozen=True)
 class Distortions:
-    """How often each distortion happens to a mixture, and how strongly; nothing happens by default.
+    """How often each distortion is applied to a mixture, and how strongly; none by default.
 
-    Ranges are uniform, both ends included. Shares are independent: a mixture may get several.
+    Ranges are uniform and include both ends. Shares are independent: a mixture may get several distortions.
 
     Attributes:
         wind: share of mixtures with wind at the microphone.
         wind_snr_db: range of the level of the mixture over that of the wind.
         microphone: share with a random microphone response.
         clipping: share that is clipped.
-        clipped: range of the share of samples cut off at each side.
-        band_limit: share with a narrower band.
+        clipped: range of the share of samples clipped at each side.
+        band_limit: share with reduced bandwidth.
         band_limit_hz: range of the highest frequency, drawn on a logarithmic scale.
-        codec: share that goes through a codec; each takes some 20 to 100 ms of a CPU core for 4 s,
-            so mix in workers where this share is large.
-        codecs: the codecs that are drawn from.
+        codec: share that goes through a codec. Each takes 20 to 100 ms of a CPU core for 4 s,
+            so use worker processes if this share is large.
+        codecs: codecs to draw from.
         packet_loss: share with lost packets.
-        lost: range of the share of packets that is lost.
+        lost: range of the share of packets that are lost.
         burst: range of the mean number of packets lost in a row.
-        packet_ms: length of a packet.
+        packet_ms: length of a packet in ms.
     """
 
     wind: float = 0.0
@@ -219,50 +219,52 @@ class Distortions:
     packet_ms: float = 20.0
 
     def __post_init__(self) -> None:
-        """Check once."""
+        """Check the settings."""
         for name in TABLE:
             if not 0 <= getattr(self, name) <= 1:
-                raise RasedError(f"{name} is {getattr(self, name)}; a share lies between 0 and 1.")
+                raise RasedError(f"{name} is {getattr(self, name)}; it must be between 0 and 1.")
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(field.default, tuple) and field.name != "codecs" and value[0] > value[1]:
-                raise RasedError(f"{field.name} is {list(value)}; the lower end comes first.")
+                raise RasedError(f"{field.name} is {list(value)}; the lower end must come first.")
         if not 0 <= self.clipped[0] <= self.clipped[1] < 0.5:
-            raise RasedError(f"clipped is {list(self.clipped)}; shares of a side, 0 to below 0.5.")
+            raise RasedError(
+                f"clipped is {list(self.clipped)}; it must be shares from 0 to below 0.5."
+            )
         if not 0 <= self.lost[0] <= self.lost[1] < 1:
-            raise RasedError(f"lost is {list(self.lost)}; shares of the packets, 0 to below 1.")
+            raise RasedError(f"lost is {list(self.lost)}; it must be shares from 0 to below 1.")
         if self.burst[0] < 1 or self.packet_ms <= 0 or self.band_limit_hz[0] <= 0:
             raise RasedError(
-                "burst is 1 packet or more, packet_ms and band_limit_hz are more than 0; given: "
+                "burst must be 1 or more, and packet_ms and band_limit_hz above 0; given are "
                 f"{list(self.burst)}, {self.packet_ms}, {list(self.band_limit_hz)}."
             )
         if self.codec and not self.codecs:
-            raise RasedError(f"codec is {self.codec} and codecs is empty; name some of {FORMATS}.")
+            raise RasedError(f"codec is {self.codec}, but codecs is empty; give some of {FORMATS}.")
 
     @property
     def any(self) -> bool:
-        """Whether anything can happen."""
+        """Return whether any distortion can occur."""
         return any(getattr(self, name) for name in TABLE)
 
     def check(self, sample_rate: int) -> None:
-        """Refuse what cannot be done at a sample rate.
+        """Reject distortions that are not possible at a sample rate.
 
         Raises:
-            RasedError: Opus at a rate it does not know, a band limit above half the rate.
+            RasedError: Opus at an unsupported rate, or a band limit above half the rate.
         """
         if self.codec and "opus" in self.codecs and sample_rate not in _OPUS_RATES:
             raise RasedError(
-                f"Opus takes {', '.join(map(str, _OPUS_RATES))} Hz and the shards have {sample_rate}: "
+                f"Opus supports {', '.join(map(str, _OPUS_RATES))} Hz, but the shards have {sample_rate} Hz: "
                 "set codecs to [mp3, vorbis]."
             )
         if self.band_limit and self.band_limit_hz[1] > sample_rate / 2:
             raise RasedError(
-                f"band_limit_hz goes up to {self.band_limit_hz[1]} Hz and audio of {sample_rate} Hz to "
+                f"band_limit_hz goes up to {self.band_limit_hz[1]} Hz, but audio of {sample_rate} Hz only to "
                 f"{sample_rate // 2}: lower it."
             )
 
     def draw(self, random: np.random.Generator) -> tuple[Distortion, ...]:
-        """What happens to one mixture, in order. The share of one kind does not move the draws of another."""
+        """Draw the distortions of one mixture, in order. The share of one kind does not affect the draws of another."""
         chances = random.random((len(TABLE), 1 + _CHANCES))
         seeds = random.integers(1 << 62, size=len(TABLE)).tolist()
         return tuple(
@@ -284,7 +286,7 @@ TABLE: dict[str, Callable[[Distortions, list[float], int], Distortion]] = {
         _in(s.lost, u[0]), _in(s.burst, u[1]), s.packet_ms, seed
     ),
 }
-"""Every kind, in the order of the signal's way, made of settings, chances in [0, 1) and a seed."""
+"""All kinds in the order of the signal path, with constructors from settings, numbers in [0, 1) and a seed."""
 
 _NAMES: dict[type, str] = dict(
     zip((Wind, Microphone, Clipping, BandLimit, Codec, PacketLoss), TABLE, strict=True)
@@ -292,7 +294,7 @@ _NAMES: dict[type, str] = dict(
 
 
 def names(distortions: Sequence[Distortion]) -> str:
-    """What happened, in order.
+    """Return the names of distortions, in order.
 
     >>> names((Clipping(0.1, 0.9), Codec("opus", 0.5))), names(())
     ('clipping+codec', '')
@@ -308,19 +310,19 @@ def distort(
     peak: float,
     by_rows: bool = True,
 ) -> tuple[Waveforms, Float[Tensor, " batch"]]:
-    """Apply to each mixture what happens to it, in order; those to which nothing happens are untouched.
+    """Apply its distortions to each mixture, in order; mixtures without distortions are unchanged.
 
     Args:
         waveforms: mixtures.
-        distortions: of each, in the order of the signal's way.
+        distortions: distortions of each, in the order of the signal path.
         sample_rate: Hz.
-        peak: amplitude that must not be exceeded behind wind and microphone: a mixture that would is turned down as
-            a whole, as somebody sets a level. What exceeds full scale behind all is cut off, as a converter does.
-        by_rows: one mixture at a time, so that its bits do not depend on the others; else all to which the same
-            happens together.
+        peak: largest amplitude after wind and microphone: a louder mixture is attenuated as
+            a whole, as by a level control. After all distortions, amplitudes above full scale are clipped.
+        by_rows: process one mixture at a time, so that its bits do not depend on the others; otherwise all mixtures
+            with the same distortion together.
 
     Returns:
-        What is heard, and the gains that they were turned down by, which every part of a mixture must get.
+        The distorted mixtures, and the gains of the attenuation, which apply to every part of a mixture.
     """
     heard, gains = waveforms.clone(), waveforms.new_ones(len(waveforms))
     touched = [row for row, several in enumerate(distortions) if several]
@@ -341,7 +343,7 @@ def _apply(
     kinds: Sequence[type],
     sample_rate: int,
 ) -> Waveforms:
-    """Apply the distortions of some kinds, kind by kind, the filters to all rows of a kind at once."""
+    """Apply the distortions of some kinds, kind by kind, and filters to all rows at once."""
     for kind in kinds:
         found = {
             row: one
@@ -365,7 +367,7 @@ def _apply(
 
 
 def _microphones(waveforms: Waveforms, many: Sequence[Microphone], sample_rate: int) -> Waveforms:
-    """Filter by the transforms of impulse responses that have died away (their poles lie below 0.83)."""
+    """Filter with transforms of impulse responses that are long enough to decay (their poles are below 0.83)."""
     b1, b2, a1, a2 = _columns(many, waveforms)
 
     def response(delay: Tensor) -> Tensor:
@@ -397,7 +399,7 @@ _INSIDE = (Clipping, BandLimit, Codec, PacketLoss)
 
 
 def _columns(many: Sequence[tuple[float, ...]], like: Tensor) -> Sequence[Float[Tensor, "rows 1"]]:
-    """The numbers of several distortions of a kind, each as a column."""
+    """Return the numbers of several distortions of a kind, each as a column."""
     numbers = torch.tensor(many, dtype=like.dtype)
     if like.device.type == "cuda":
         numbers = numbers.pin_memory()
@@ -415,7 +417,7 @@ def _generator(seed: int) -> np.random.Generator:
 def _shaped(
     random: np.random.Generator, amplitude: NDArray[np.float64], length: int
 ) -> NDArray[np.float64]:
-    """Gaussian noise with the given amplitude spectrum, rms 1."""
+    """Return Gaussian noise with the given amplitude spectrum and an rms of 1."""
     noise = np.fft.irfft(amplitude * np.fft.rfft(random.standard_normal(length)), length)
     return noise / math.sqrt(float(np.square(noise).mean()))
 
@@ -423,7 +425,7 @@ def _shaped(
 def _filtered(
     waveforms: Waveforms, response: Callable[[Tensor], Tensor], *, ringing: int
 ) -> Waveforms:
-    """Filter by transfer functions, given as a function of z^-1 on the unit circle; `ringing` samples may follow."""
+    """Filter by transfer functions, given as functions of z^-1 on the unit circle, with a tail of `ringing` samples."""
     time = waveforms.shape[-1]
     length = fft_length(time + ringing)
     spectra = torch.fft.rfft(waveforms, n=length)

@@ -1,22 +1,22 @@
-"""Freed memory stays with the process, for the next batch to come from."""
+"""Keep freed memory in the process, so that the next batch can reuse it."""
 
 import ctypes
 from functools import cache
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _LARGEST_BLOCK = 32 << 20
-"""Bytes of the largest block that glibc takes from its heap (mallopt(3), M_MMAP_THRESHOLD)."""
+"""Size in bytes up to which glibc allocates a block from its heap (mallopt(3), M_MMAP_THRESHOLD)."""
 _KEPT = 256 << 20
-"""Bytes at the end of the heap that may lie idle."""
+"""Free bytes at the end of the heap that glibc keeps."""
 
 
 @cache
 def keep_freed_memory() -> None:
-    """Let glibc hold on to a quarter of a gigabyte of freed memory; other C libraries are left as they are.
+    """Let glibc keep up to a quarter of a gigabyte of freed memory; other C libraries are not changed.
 
-    By itself it gives blocks of megabytes back to the kernel as soon as a batch is gone, and for the
-    next batch every page of theirs is faulted in and cleared again: a quarter of the time that
-    loading and mixing take.
+    By default, glibc returns blocks of megabytes to the kernel as soon as a batch is freed. For the
+    next batch, the kernel has to map and clear every page again, which takes a quarter of the time of
+    loading and mixing.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,6 +1,6 @@
-"""What the further microphones of an array hear: speech and noise through the other channels of a room.
+"""Speech and noise at the additional microphones of an array, through the other channels of a room.
 
-Channel 0 is the reference: levels, ratios, target and parts are those of it.
+Channel 0 is the reference: levels, ratios, target and parts refer to it.
 """
 
 import torch
@@ -16,16 +16,16 @@ from rased.signal.convolution import fft_length
 def further(
     rir: Float[Tensor, "*channel taps"], direct: int, length: int
 ) -> list[Complex[Tensor, "..."]]:
-    """Transfer functions of all channels but the first, in the time of its direct path; none of a single one."""
+    """Return the transfer functions of all channels but the first, aligned to its direct path; none for one channel."""
     others = rir[1:] if rir.ndim == 2 else ()
     return [convolution.response(channel, direct, length) for channel in others]
 
 
 def noise_everywhere(batch: Batch, *, by_rows: bool) -> Float[Tensor, "batch *channel time"]:
-    """The noise at each microphone; for one microphone as it is.
+    """Return the noise at each microphone; unchanged for one microphone.
 
-    A recording of several channels is used as it is. One of a single channel sounds from a place of its own in the
-    room of the mixture, and without a room it is the same at all microphones.
+    A recording of several channels is used directly. One of a single channel is placed at another position in the
+    room of the mixture; without a room, it is the same at all microphones.
     """
     noise, rir = batch["noise"], batch["rir"]
     if rir.ndim == 2 or noise.ndim == 3:
@@ -53,7 +53,7 @@ def arrive(
     rir: Float[Tensor, "rows channel taps"],
     direct: Int[Tensor, " rows"],
 ) -> Float[Tensor, "rows channel time"]:
-    """What arrives at each microphone, aligned to the direct paths at the reference; all rows at once."""
+    """Return the signal at each microphone, aligned to the direct path at the reference, for all rows at once."""
     time, taps = waveform.shape[-1], rir.shape[-1]
     length = fft_length(time + taps)
     spectra = (

@@ -1,7 +1,8 @@
-"""x = r * s + n as tensor code: the same on the CPU and on an accelerator, one gain for all parts.
+"""Mix x = r * s + n with tensors, on the CPU or an accelerator, with one gain for all parts.
 
-On a CPU filters and rooms go row by row, with the spectra of rooms kept: a mixture has the same bits whatever else is
-in its batch. Elsewhere all rows go at once (see `batched`), where a row by itself would be many small calls.
+On a CPU, filters and rooms are applied row by row, with cached spectra of rooms, so that a mixture has the same bits
+in any batch. On other devices, all rows are processed at once (see `batched`), since single rows would
+need many small calls.
 """
 
 from collections import OrderedDict
@@ -22,28 +23,28 @@ from rased.signal import convolution, levels, room
 
 Target = Literal["anechoic", "direct", "early", "reverberant"]
 PEAK = 0.99
-"""A mixture that would exceed this amplitude at its wanted level is turned down as a whole: nothing clips."""
+"""A mixture that would exceed this amplitude at its level is attenuated as a whole, so that nothing clips."""
 
 SPECTRA_MB = 256.0
-"""Megabytes of spectra of rooms that are kept, where nothing else is said."""
+"""Default megabytes of the cache of room spectra."""
 
 
 @dataclass(frozen=True)
 class Mixing:
-    """What a mixture is made like, and what of it the enhancer should give.
+    """How mixtures are made, and which target the enhancer gets.
 
-    Every choice of target is a filtered version of the dry speech, aligned to the direct path, in
-    the gain of the mixture: `anechoic` the dry speech at the level of its direct path, `direct`
-    what arrives within 2.5 ms of the direct path, `early` what arrives within `early_ms` behind it,
-    `reverberant` everything (noise alone is removed).
+    Every target is a filtered version of the dry speech, aligned to the direct path, with
+    the gain of the mixture: `anechoic` is the dry speech at the level of its direct path, `direct`
+    what arrives within 2.5 ms of the direct path, `early` what arrives within `early_ms` after it,
+    `reverberant` everything (only noise is removed).
 
     Attributes:
         target: see above.
-        early_ms: where early reflections end and late reverberation begins, in milliseconds behind
-        the direct path.
+        early_ms: end of the early reflections and beginning of the late reverberation, in milliseconds after
+            the direct path.
         sample_rate: Hz.
-        snr_of: the speech that the SNR of a mixture is of: "reverberant", all that arrives of it, or "target", what
-            the enhancer should give (in a room the noise is then less loud).
+        snr_of: speech that the SNR of a mixture refers to: "reverberant" (all of it), or "target" (in a room, the
+            noise is then quieter).
     """
 
     target: Target = "early"
@@ -52,18 +53,18 @@ class Mixing:
     snr_of: Literal["reverberant", "target"] = "reverberant"
 
     def __post_init__(self) -> None:
-        """Check once."""
+        """Check the settings."""
         if self.early_ms < 0:
             raise RasedError(
-                f"early_ms is {self.early_ms}; it is a time behind the direct path, 0 or more."
+                f"early_ms is {self.early_ms}; it must be a time after the direct path, 0 or more."
             )
 
     def responses(
         self, rir: Float[Tensor, "*channel taps"], direct: int, length: int
     ) -> Complex[Tensor, "parts ..."]:
-        """Transfer functions of early, late and, where that is the target, direct (see `convolution.response`).
+        """Return transfer functions of early, late and, if it is the target, direct (see `convolution.response`).
 
-        Those are of the first channel; the others follow, each as a whole.
+        They belong to the first channel; the complete transfer functions of the other channels follow.
         """
         first = rir[0] if rir.ndim == 2 else rir
 
@@ -82,11 +83,11 @@ class Mixing:
 
 _Speech = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 _APART: tuple[Target, ...] = ("anechoic", "direct")
-"""Targets that are no sum of what a mixture is made of."""
+"""Targets that are not a sum of the parts of a mixture."""
 
 
 class Mixer:
-    """Turns batches into mixtures on the device they lie on; on a CPU keeps the spectra of the rooms it has met."""
+    """Turns batches into mixtures on their device; on a CPU, it caches the spectra of rooms."""
 
     def __init__(
         self,
@@ -95,7 +96,7 @@ class Mixer:
         limit: int = round(SPECTRA_MB * 1e6),
         by_rows: bool | None = None,
     ) -> None:
-        """Keep at most `limit` bytes of spectra; go row by row or not, None: on a CPU alone."""
+        """Cache at most `limit` bytes of spectra; `by_rows` None means row by row only on a CPU."""
         self.mixing, self.limit, self.by_rows = mixing, limit, by_rows
         self._kept: OrderedDict[tuple[str, int, torch.device], tuple[Tensor, Tensor]] = (
             OrderedDict()
@@ -103,7 +104,7 @@ class Mixer:
 
     @property
     def bytes(self) -> int:
-        """What the spectra take that are kept now."""
+        """Return the bytes of the cached spectra."""
         return sum(responses.nbytes for responses, _ in self._kept.values())
 
     @torch.no_grad()
@@ -111,11 +112,11 @@ class Mixer:
         """Mix a batch.
 
         The parts add up: `noisy == early + late + noise` to float precision, unless `distorted`
-        tells what happened to noisy afterwards. The noise lies `snr_db` below the active level of
-        the speech (`Mixing.snr_of`); the mixture has the level `level_dbfs` (rms) unless it would clip, by itself or
-        with wind and a microphone, then its peak is 0.99. An infinite snr_db means no noise. Where there is no speech,
-        there is the noise alone. Silence stays silence. With several microphones all of this holds at the first one,
-        and the peak is the highest of all.
+        names distortions of noisy. The noise is `snr_db` below the active level of
+        the speech (`Mixing.snr_of`). The mixture has the level `level_dbfs` (rms), unless it would clip, by itself or
+        with wind and a microphone response; then its peak is 0.99. An infinite snr_db means no noise. Without speech,
+        the mixture is the noise. Silence stays silent. With several microphones, this applies to the first one,
+        but the peak is that of all channels.
         """
         by_rows = self.by_rows
         if by_rows is None:
@@ -128,7 +129,7 @@ class Mixer:
         if self.mixing.snr_of == "target" and self.mixing.target != "reverberant":
             speech = early if target is None else target
         noise_gain = levels.gain_for_snr(speech=speech, noise=heard, snr_db=batch["snr_db"])
-        # Without speech there is nothing to hold the noise against: it keeps its own level.
+        # Without speech there is no reference for the noise: it keeps its own level.
         silent = levels.rms(speech) == 0
         noise_gain = torch.where(silent & batch["snr_db"].isfinite(), 1.0, noise_gain)
         noise = heard * _column(noise_gain)
@@ -172,7 +173,7 @@ class Mixer:
         return mixture
 
     def _by_rows(self, batch: Batch) -> _Speech:
-        """Early, late and, where it is no sum of them, the target of each row before any gain; the other channels."""
+        """Return early, late and a target that is not a sum of them, before any gain; and the other channels."""
         early, late = torch.empty_like(batch["clean"]), torch.empty_like(batch["clean"])
         target = torch.empty_like(early) if self.mixing.target in _APART else None
         targets = [None] * len(early) if target is None else target.unbind()
@@ -182,7 +183,7 @@ class Mixer:
         return early, late, target, others
 
     def _at_once(self, batch: Batch) -> _Speech:
-        """The same, all rows in a room together."""
+        """Do the same for all rows with a room together."""
         early, late = batch["clean"].clone(), torch.zeros_like(batch["clean"])
         target = early.clone() if self.mixing.target in _APART else None
         others = _other_channels(batch)
@@ -220,9 +221,9 @@ class Mixer:
         target: Float[Tensor, " time"] | None,
         others: Sequence[Float[Tensor, " time"]],
     ) -> None:
-        """Write early, late and a target that is no sum of them before any gain; without a room all speech is early.
+        """Write early, late and a target that is not a sum of them, before any gain; without a room, all is early.
 
-        Row by row, so that a mixture has the same bits whatever else is in its batch.
+        Row by row, so that a mixture has the same bits in any batch.
         """
         clean = batch["clean"][row]
         if not batch["rir_key"][row]:
@@ -244,7 +245,7 @@ class Mixer:
         convolution.restore(convolution.transform(clean, length) * responses, out=parts)
 
     def _responses(self, batch: Batch, row: int, length: int) -> tuple[Tensor, Tensor]:
-        """Transfer functions of a room, and the amplitude of its direct path."""
+        """Return the transfer functions of a room, and the amplitude of its direct path."""
         rir = batch["rir"][row]
         key = (batch["rir_key"][row], length, rir.device)
         found = self._kept.pop(key, None)
@@ -260,7 +261,7 @@ class Mixer:
 
 
 def _at_speed(batch: Batch, *, by_rows: bool) -> Batch:
-    """Speech at its speed."""
+    """Return the batch with speech at its speed."""
     if "speed" not in batch:
         return batch
     frames, rows = batch["noise"].shape[-1], len(batch["noise"])
@@ -274,7 +275,7 @@ def _at_speed(batch: Batch, *, by_rows: bool) -> Batch:
 
 
 def _shaped(batch: Batch, *, by_rows: bool) -> Batch:
-    """Speech and noise behind their filters; each channel of a noise behind the same one."""
+    """Return the batch with filtered speech and noise; all channels of a noise get the same filter."""
     if not batch["shaping"].shape[-1]:
         return batch
     if not by_rows and batch["noise"].ndim == 2:
@@ -291,7 +292,7 @@ def _shaped(batch: Batch, *, by_rows: bool) -> Batch:
 
 
 def _other_channels(batch: Batch) -> Float[Tensor, "batch channel time"] | None:
-    """Room for the speech at all microphones but the first; None for a single one."""
+    """Allocate the speech at all microphones but the first; None for a single microphone."""
     clean, rir = batch["clean"], batch["rir"]
     if rir.ndim == 2:
         return None
@@ -319,7 +320,7 @@ def _gain(
 def _direct_amplitude(
     rir: Float[Tensor, " taps"], direct: int, sample_rate: int
 ) -> Float[Tensor, ""]:
-    """Signed amplitude of the direct path: root of its energy within half a millisecond, sign of its peak."""
+    """Return the signed amplitude of the direct path: root of its energy within 0.5 ms, sign of its peak."""
     half = sample_rate // 2000
     near = rir[max(0, direct - half) : direct + half + 1]
     return near.square().sum().sqrt() * rir[direct].sign()

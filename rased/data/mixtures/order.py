@@ -1,9 +1,9 @@
-"""Which sample comes when: pure functions of (seed, epoch, index), whatever the number of workers or ranks.
+"""The order of samples: pure functions of (seed, epoch, index), for any number of workers and ranks.
 
-An epoch is a sequence of `count` samples. A position in it is a plain integer: the number of
-samples that all ranks together have consumed. Steps are laid out from a position on: every rank
-gets a batch in every step, every sample is in exactly one batch (but see `batches` for a rest of
-fewer samples than ranks), and the batch of a rank does not depend on how many workers read it.
+An epoch is a sequence of `count` samples. A position in it is an integer: the number of
+samples that all ranks together have used. Steps are counted from a position: every rank
+gets a batch in every step, every sample is in exactly one batch (except in a last step with
+fewer samples than ranks, see `batches`), and the batch of a rank does not depend on its number of workers.
 """
 
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ from rased.errors import RasedError
 
 SEEDS = 1 << 63
 EPOCHS = 1 << 19
-"""Seeds and epochs that `generator` tells apart."""
+"""Number of different seeds and epochs for `generator`."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """Samples [start, stop) of an epoch: one batch of one rank; `step` counts from the position that was asked for."""
+    """Samples [start, stop) of an epoch: one batch of one rank; `step` counts from the starting position."""
 
     step: int
     start: int
@@ -29,9 +29,9 @@ class Span:
 
 
 def generator(seed: int, epoch: int, index: int, stream: int = 0) -> np.random.Generator:
-    """The generator of one sample: Philox, a counter-based one, keyed by what the sample is called.
+    """Return the generator of one sample: Philox, a counter-based generator, keyed by (seed, epoch, index, stream).
 
-    What one stream of a sample gives moves no draw of another.
+    Draws from one stream of a sample do not affect those from another.
     """
     name = np.array([seed, epoch << 44 | index & (1 << 44) - 1], dtype=np.int64)
     key = cast(np.random.SeedSequence, _Key(name.view(np.uint64)))
@@ -39,36 +39,36 @@ def generator(seed: int, epoch: int, index: int, stream: int = 0) -> np.random.G
 
 
 class _Key(np.random.bit_generator.ISeedSequence):
-    """A key as it is, in place of a seed that it is made from: eight times faster than Philox's own `key`."""
+    """A fixed key instead of hashed entropy: eight times faster than Philox's own argument `key`."""
 
     def __init__(self, words: np.ndarray) -> None:
         self.words = words
 
     def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray:
-        """The two words that Philox asks for."""
+        """Return the two words that Philox requests."""
         return self.words
 
 
 def permutation(seed: int, epoch: int, turn: int, count: int) -> np.ndarray:
-    """Order in which `count` recordings come in the given turn through them within an epoch."""
+    """Return the order of `count` recordings in a given pass through them within an epoch."""
     return generator(seed, epoch, -1 - turn).permutation(count)
 
 
 def blockwise(
     seed: int, epoch: int, turn: int, *, blocks: np.ndarray, window: int = 1, stream: int = 0
 ) -> np.ndarray:
-    """Order in which recordings come in a turn, where neighbours (of one block) come at about the same time.
+    """Return the order of recordings in a pass, with recordings of one block close to each other.
 
-    Blocks come in a random order, one after the other, and the recordings of each are scattered
-    over as long as `window` blocks take: about so many blocks are in use at any time.
+    Blocks come in random order, one after the other, and the recordings of each block are spread
+    over the length of `window` blocks, so that about so many blocks are in use at any time.
 
     Args:
-        seed: of everything.
+        seed: seed of the plan.
         epoch: number of the epoch.
-        turn: number of the turn within it.
-        blocks: block of each recording, from 0 on.
-        window: 1 for one block after the other, each shuffled.
-        stream: of the generator; orders of several corpora differ by it.
+        turn: number of the pass within it.
+        blocks: block of each recording, from 0.
+        window: 1: one block after the other, each shuffled.
+        stream: stream of the generator, to give corpora different orders.
     """
     random = generator(seed, epoch, -1 - turn, stream)
     place = random.permutation(int(blocks.max()) + 1)
@@ -76,20 +76,20 @@ def blockwise(
 
 
 def steps(position: int, count: int, *, batch_size: int, world_size: int) -> int:
-    """Number of steps from a position to the end of an epoch of `count` samples.
+    """Return the number of steps from a position to the end of an epoch of `count` samples.
 
-    A rest with fewer samples than ranks joins the step before it, so that no rank is left without a
-    batch. Where there is no step before it, because a run went on with more ranks so close to the
-    end, it is a step of its own (see `batches`).
+    If fewer samples than ranks remain, they join the previous step, so that every rank gets a batch. If
+    there is no previous step, because a run resumed with more ranks close to the
+    end, they form a step of their own (see `batches`).
 
     Raises:
-        RasedError: fewer samples in the epoch than ranks, or a position behind its end.
+        RasedError: fewer samples in the epoch than ranks, or a position after its end.
     """
     left = count - position
     if left < 0:
         raise RasedError(
-            f"The position {position} lies behind the end of an epoch of {count} samples: "
-            "samples_per_epoch, or the number of utterances, is less than it was."
+            f"The position {position} is after the end of an epoch of {count} samples: "
+            "samples_per_epoch, or the number of utterances, has decreased."
         )
     if position == 0 and left < world_size:
         raise RasedError(
@@ -110,12 +110,12 @@ def batches(
     worker: int = 0,
     workers: int = 1,
 ) -> Iterator[Span]:
-    """The batches that one worker of one rank reads, from a position on to the end of the epoch.
+    """Yield the batches that one worker of one rank reads, from a position to the end of the epoch.
 
-    Worker w of W takes every W-th step, as a DataLoader collects them. All ranks share the samples
-    of a step in turn, each a run of its own; in the last step the rest is shared as evenly as it
-    goes. A step of fewer samples than ranks gives one to every rank, going round: only then are
-    samples repeated, within that step, and none is lost.
+    Worker w of W takes every W-th step, the order in which a DataLoader collects them. The samples
+    of a step are divided among the ranks, a contiguous run for each; those of the last step as evenly as
+    possible. A step with fewer samples than ranks gives one to every rank, cyclically: only then are
+    samples repeated (within that step), and none is lost.
     """
     total = steps(position, count, batch_size=batch_size, world_size=world_size)
     for step in range(worker, total, workers):
@@ -131,6 +131,6 @@ def batches(
 
 
 def consumed(step: int, position: int, count: int, *, batch_size: int, world_size: int) -> int:
-    """Position after `step` steps from `position`."""
+    """Return the position after `step` steps from `position`."""
     total = steps(position, count, batch_size=batch_size, world_size=world_size)
     return count if step >= total else position + step * batch_size * world_size

@@ -1,4 +1,4 @@
-"""What mixtures are drawn from and how: everything that chance decides about one, before anything is read."""
+"""Draw all random properties of a mixture, before anything is read."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -24,12 +24,12 @@ Samples = Float[np.ndarray, " samples"]
 Shuffle = Literal["auto", "samples", "blocks"]
 _SPEED, _BABBLE, _SPEECH = (1 << 16) + 1, (1 << 16) + 2, (1 << 16) + 3
 _NOISE_ROOM, _ENROLMENT = (1 << 16) + 4, (1 << 16) + 5
-"""Streams of a sample's generator, apart from those of its noises, which count up from 4."""
+"""Streams of a sample's generator; those of its noises follow from 4."""
 _STREAMS: dict[Role, int] = {"speech": 0, "noise": 1, "rir": 2}
-"""Of the generators that orders are drawn from."""
+"""Streams of the generators of orders."""
 
 _OTHERS = 16
-"""Recordings that are tried in place of a silent one before a mixture is given up."""
+"""Recordings that are tried instead of a silent one before a mixture is given up."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class Piece:
 
 @dataclass(frozen=True)
 class Drawn:
-    """All that chance decides about one mixture: a pure function of (seed, epoch, index); nothing is read yet.
+    """All random properties of one mixture: a pure function of (seed, epoch, index); nothing has been read yet.
 
-    `noise_db` is the level of each noise over that of the first; `shaping` holds the coefficients
-    for the speech and the noise, or nothing. `babble` holds the voices of the first noise, where that is babble; the
-    others are in `noise` then. Where nobody is `speaking`, the speech is silent. `noise_rir` is the response that the
-    noise goes through before several microphones, `enrolment` a crop of another utterance of the speaker.
+    `noise_db` is the level of each noise relative to the first; `shaping` holds the coefficients
+    for speech and noise, or nothing. If the first noise is babble, `babble` holds its voices, and `noise` the
+    other noises. If not `speaking`, the speech is silent. `noise_rir` is the response for the
+    noise with several microphones, `enrolment` a crop of another utterance of the speaker.
     """
 
     epoch: int
@@ -70,15 +70,15 @@ class Drawn:
 
 
 class Turns:
-    """The orders of a corpus, turn after turn; the last two are kept."""
+    """The orders of a corpus, pass after pass; the last two are cached."""
 
     def __init__(self, order: Callable[[int, int], np.ndarray], length: int) -> None:
-        """Name an order, a function of (epoch, turn), and its length."""
+        """Store an order, a function of (epoch, pass), and its length."""
         self.order, self.length = order, length
         self._kept: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
 
     def __call__(self, epoch: int, index: int) -> int:
-        """What comes at a place that counts through all turns of an epoch."""
+        """Return the recording at a position that counts through all passes of an epoch."""
         turn, place = divmod(index, self.length)
         found = self._kept.get((epoch, turn))
         if found is None:
@@ -89,10 +89,10 @@ class Turns:
 
 
 class Nearby:
-    """Recordings drawn from a neighbourhood of blocks that moves on with the index and over all of a corpus.
+    """Draws recordings from a neighbourhood of blocks that moves over the whole corpus with the index.
 
-    It moves by a recording in `uses` samples: enough that all of the corpus is read at most once
-    while all speech is, and that no more bytes are read than a segment of each sample needs.
+    It moves by one recording per `uses` samples. This is fast enough to read the whole corpus at most once
+    while all speech is read, and slow enough not to read more bytes than a segment per sample needs.
     """
 
     def __init__(self, corpus: Corpus, *, seed: int, window: int, uses: int) -> None:
@@ -112,23 +112,23 @@ class Nearby:
 
 
 class Plan:
-    """The sources of a stream and how it is drawn from them.
+    """The sources of a stream of mixtures, and how to draw from them.
 
-    The order of a plain shuffle is any. With a shuffle by blocks, runs of recordings that lie side by
-    side in a shard come at about the same time, `window` of them together: bytes are read
-    sequentially and once an epoch, which streaming from elsewhere needs. The price: the order is less random
-    (shards in which neighbours are alike want more `window`), a noise or a room comes again within
-    its neighbourhood of `window` blocks rather than anywhere in the epoch, and a segment is filled
-    up with utterances of the same speaker from the same block.
+    A plain shuffle may give any order. With a shuffle by blocks, runs of neighbouring recordings
+    in a shard come at about the same time, `window` of them together, so bytes are read
+    sequentially and once per epoch, as remote streaming needs. The disadvantages: the order is less random
+    (increase `window` for shards with similar neighbours), a noise or room is repeated within
+    a neighbourhood of `window` blocks rather than anywhere in the epoch, and a segment is filled
+    with utterances of the same speaker from the same block.
 
     Attributes:
-        speech, noise, rir: what to draw from; rir is None where there are no rooms.
+        speech, noise, rir: the sources; rir is None without rooms.
         scene: how to draw.
-        seed: of everything.
-        count: samples in an epoch; every utterance comes once before any comes again.
-        frames: samples of a mixture; `speech_frames`: of the speech in it, before it is brought to its speed;
-            `enrolment_frames`: of an enrolment, 0 for none.
-        noise_channels: of the noise as it is read: 1, or one for each microphone.
+        seed: the seed.
+        count: samples in an epoch; every utterance is used once before any is used again.
+        frames: samples of a mixture; `speech_frames`: samples of its speech before the change of speed;
+            `enrolment_frames`: samples of an enrolment, 0 for none.
+        noise_channels: channels of the noise when it is read: 1, or one per microphone.
     """
 
     def __init__(
@@ -144,34 +144,34 @@ class Plan:
         window: int = 32,
         rooms_mb: float = ROOMS_MB,
     ) -> None:
-        """Join the sources.
+        """Set the sources.
 
         Args:
             speech: utterances.
-            noise: recordings of noise.
-            rir: impulse responses, None for no rooms.
+            noise: noise recordings.
+            rir: impulse responses; None: no rooms.
             scene: how to draw.
-            seed: of everything.
-            count: samples in an epoch; None for one of each utterance.
-            shuffle: by `samples` or by `blocks`; `auto`: by blocks in corpora that lie elsewhere.
-            window: blocks of a corpus that are in use together; the cache must hold some more of each.
-            rooms_mb: megabytes of decoded impulse responses that each process keeps.
+            seed: the seed.
+            count: samples in an epoch; None: the number of utterances.
+            shuffle: by `samples` or by `blocks`; `auto`: by blocks for remote corpora.
+            window: blocks of a corpus that are in use at the same time; the cache must hold some more of each corpus.
+            rooms_mb: megabytes of decoded impulse responses that each process caches.
 
         Raises:
-            RasedError: several sample rates, a seed that names no generator, a window without a block, or
-                one that the cache cannot hold; recordings with too few channels, a speaker without an enrolment.
+            RasedError: different sample rates, an invalid seed, a window without a block, or
+                one larger than the cache; recordings with too few channels, or a speaker without an enrolment.
         """
         if not 0 <= seed < order.SEEDS:
-            raise RasedError(f"The seed is {seed}; it lies between 0 and {order.SEEDS - 1}.")
+            raise RasedError(f"The seed is {seed}; it must be between 0 and {order.SEEDS - 1}.")
         if window < 1:
-            raise RasedError(f"window is {window}; at least one block is in use.")
+            raise RasedError(f"window is {window}; it must be at least 1.")
         self.speech, self.noise, self.rir = speech, noise, rir
         self.scene, self.seed = scene, seed
         self.count = len(speech) if count is None else count
         rates = {corpus.sample_rate for corpus in self.corpora}
         if len(rates) != 1:
             raise RasedError(
-                f"Speech, noise and rooms have several sample rates ({sorted(rates)} Hz): pack them with one."
+                f"Speech, noise and rooms have different sample rates ({sorted(rates)} Hz): pack them with one."
             )
         self.sample_rate = rates.pop()
         scene.distortions.check(self.sample_rate)
@@ -225,7 +225,7 @@ class Plan:
 
     @property
     def corpora(self) -> tuple[Corpus, ...]:
-        """All that is drawn from."""
+        """Return all sources."""
         return tuple(c for c in (self.speech, self.noise, self.rir) if c is not None)
 
     def draw(self, epoch: int, index: int) -> Drawn:
@@ -279,7 +279,7 @@ class Plan:
         )
 
     def _channels_of_noise(self) -> int:
-        """As many as microphones where its recordings have several, else 1.
+        """Return the number of microphones if the noise recordings have several channels, else 1.
 
         Raises:
             RasedError: recordings have too few channels.
@@ -294,24 +294,24 @@ class Plan:
         self.noise.refuse_fewer(microphones)
         if self.scene.babble_probability:
             raise RasedError(
-                "babble is made of one channel, and the noise has several: leave babble_probability at 0, or pack the "
+                "babble needs noise of one channel, but the noise has several: use babble_probability 0, or pack the "
                 "noise without --keep-channels."
             )
         return microphones
 
     def _check_speakers(self) -> None:
-        """Check that each speaker has another utterance to be enrolled by."""
+        """Check that each speaker has another utterance for the enrolment."""
         alone = np.flatnonzero(np.bincount(self._speaker)[self._speaker] == 1)
         if self.enrolment_frames and len(alone):
             first = int(alone[0])
             raise RasedError(
-                f"enrolment takes another utterance of the same speaker, and {len(alone)} speakers of the split "
-                f"'{self.speech.split}' have one alone, such as '{self.speech.label[first]}' with "
-                f"'{self.speech.key[first]}': leave them out of the shards, or set scene.enrolment to null."
+                f"enrolment needs another utterance of the same speaker, but {len(alone)} speakers of the split "
+                f"'{self.speech.split}' have only one, such as '{self.speech.label[first]}' with "
+                f"'{self.speech.key[first]}': remove them from the shards, or set scene.enrolment to null."
             )
 
     def _enrol(self, epoch: int, index: int, utterance: int) -> Piece:
-        """Draw a crop of another utterance of the speaker, near this one where there is one."""
+        """Draw a crop of another utterance of the speaker, near this one if possible."""
         random = order.generator(self.seed, epoch, index, _ENROLMENT)
         near = self._fillers[self._group[utterance]]
         if len(near) == 1:
@@ -322,7 +322,7 @@ class Plan:
         return Piece(recording, start, frames, 0)
 
     def _elsewhere_in(self, rir: int, epoch: int, index: int) -> int:
-        """Draw where the noise is: another response of the same room, else any other one."""
+        """Draw the position of the noise: another response of the same room, else any other response."""
         assert self.rir is not None
         random = order.generator(self.seed, epoch, index, _NOISE_ROOM)
         beside = self.rir.beside(rir)
@@ -332,12 +332,12 @@ class Plan:
         return drawn if drawn != rir else (drawn + 1) % len(self.rir)
 
     def _is_speaking(self, epoch: int, index: int) -> bool:
-        """Whether a noisy mixture has speech."""
+        """Draw whether a noisy mixture has speech."""
         share = self.scene.speech_probability
         return share == 1 or order.generator(self.seed, epoch, index, _SPEECH).random() < share
 
     def _babble(self, epoch: int, index: int, utterance: int) -> tuple[tuple[Piece, ...], ...]:
-        """Voices of others, as many as a babble has; none where the first noise is no babble."""
+        """Draw the voices of a babble; none if the first noise is not babble."""
         share = self.scene.babble_probability
         if not share:
             return ()
@@ -352,7 +352,7 @@ class Plan:
         return tuple(self._speech(lead, random, self.frames) for lead in leads)
 
     def _any(self, corpus: Corpus, epoch: int, index: int, random: np.random.Generator) -> int:
-        """Draw a recording: near the sample, or anywhere."""
+        """Draw a recording: near the sample, or from the whole corpus."""
         nearby = self._nearby.get(corpus.role)
         return nearby(epoch, index, random) if nearby else int(random.integers(len(corpus)))
 
@@ -363,13 +363,14 @@ class Plan:
         return Piece(recording, start, self.frames, 0)
 
     def elsewhere(self, drawn: Drawn, number: int) -> Piece | None:
-        """Where to take noise `number` of a mixture from, where it is silent in the place that was drawn.
+        """Return a replacement for noise `number` of a mixture that is silent at the drawn position.
 
-        A place where it sounds in the same recording, else in one of some others: a function of what was drawn,
-        whoever reads it. None where all of them are silent.
+        The replacement is an audible position in the same recording, or else in one of some others. It is a
+        function of the
+        draw, independent of the reading process. None if all of them are silent.
 
         Raises:
-            RasedError: one cannot be read.
+            RasedError: a recording cannot be read.
         """
         random = order.generator(self.seed, drawn.epoch, drawn.index, 4 + number)
         recording = drawn.noise[number].recording
@@ -382,7 +383,7 @@ class Plan:
         return None
 
     def _further(self, epoch: int, index: int) -> list[tuple[Piece, float]]:
-        """The noises behind the first and their levels."""
+        """Draw the noises after the first, and their levels."""
         random = order.generator(self.seed, epoch, index, 1)
         count = int(np.searchsorted(np.cumsum(self.scene.noises[:-1]), random.random(), "right"))
         return [
@@ -393,7 +394,7 @@ class Plan:
     def _speech(
         self, utterance: int, random: np.random.Generator, reach: int, aside: int | None = None
     ) -> tuple[Piece, ...]:
-        """A crop of `reach` samples, or the whole utterance and more of the same speaker behind pauses.
+        """Return a crop of `reach` samples, or the whole utterance, with more of the same speaker after pauses.
 
         The recording `aside` is not used.
         """
@@ -412,7 +413,7 @@ class Plan:
 
 
 def _audible(waveform: Samples, frames: int) -> np.ndarray:
-    """First samples of the segments of a recording that are not silent; a shorter one goes round from its start."""
+    """Return the starts of all segments of a recording that are not silent; a shorter recording wraps around."""
     length = min(frames, len(waveform))
     energy = np.concatenate([[0.0], np.square(waveform, dtype=np.float64).cumsum()])
     power = (energy[length:] - energy[: len(energy) - length]) / length

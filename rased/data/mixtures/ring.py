@@ -1,9 +1,9 @@
-"""Batches from worker processes through shared memory that is used again and again.
+"""Pass batches from worker processes through a ring of reused shared memory.
 
-torch moves each tensor of a batch to memory of its own, passes its file descriptor by a handshake and throws it
-away behind the batch: fresh pages for every batch cost more than reading and cropping the audio. Here
-each worker has a ring of a few slots, made with its first batch and anew with one that is larger; the trainer's
-process copies a batch out and frees its slot.
+By default, torch moves each tensor of a batch to newly allocated shared memory, passes its file descriptor by a
+handshake, and frees it after the batch. Mapping new pages for every batch costs more than reading and cropping the
+audio. Here, each worker has a ring of a few slots, allocated for its first batch, and again for a larger one. The
+trainer's process copies a batch out and frees its slot.
 """
 
 from typing import Any, NamedTuple
@@ -14,20 +14,20 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 _LARGE = 1 << 14
-"""Bytes from which on a tensor goes through the ring; smaller ones are part of the message."""
+"""Tensors of at least this many bytes go through the ring; smaller ones are part of the message."""
 _ALIGNED = 64
 _HEAD = 64
-"""Bytes ahead of the slots; the first eight hold the number of batches that were copied out."""
+"""Bytes before the slots; the first eight hold the number of batches that have been copied out."""
 
 
 class Message(NamedTuple):
-    """A batch on its way: what lies in the ring, by name, and all the rest.
+    """A batch in transit: the tensors in the ring, by name, and everything else.
 
     Attributes:
         worker: number of the worker.
-        ring: with the first batch in a ring that ring, else None.
+        ring: the ring itself with its first batch, else None.
         places: first byte, shape and type of each tensor in the ring.
-        rest: the other entries of the batch, tensors as arrays.
+        rest: the other entries of the batch, with tensors as arrays.
     """
 
     worker: int
@@ -37,16 +37,16 @@ class Message(NamedTuple):
 
 
 class Sender:
-    """Puts batches into the ring of the worker it is called in; as a DataLoader's `collate_fn`."""
+    """Puts batches into the ring of the worker that calls it; used as a DataLoader's `collate_fn`."""
 
     def __init__(self, slots: int) -> None:
-        """Name the number of batches that may be on their way, 0.6 MB a mixture of 4 s at 16 kHz each."""
+        """Set the number of batches in transit; each takes 0.6 MB per mixture of 4 s at 16 kHz."""
         self.slots = slots
         self._ring: Tensor | None = None
         self._slot_bytes = self._sent = 0
 
     def __call__(self, batch: Any) -> Any:
-        """The message in place of a batch; the batch itself where no worker is at work, or the ring has no room."""
+        """Return the message for a batch; the batch itself outside of a worker, or if the ring has no free slot."""
         info = get_worker_info()
         if info is None:
             return batch
@@ -54,7 +54,9 @@ class Sender:
         large = {name: value for name, value in tensors.items() if value.nbytes >= _LARGE}
         needed = sum(_aligned(value.nbytes) for value in large.values())
         fresh = self._ring is None or needed > self._slot_bytes
-        if self._ring is None or fresh:  # what is on its way in an older one is copied out before
+        if (
+            self._ring is None or fresh
+        ):  # batches in an older ring are copied out before this message is read
             self._slot_bytes, self._sent = needed, 0
             shared = torch.UntypedStorage._new_shared(_HEAD + self.slots * needed, device="cpu")
             self._ring = torch.empty(0, dtype=torch.uint8).set_(shared)
@@ -73,15 +75,15 @@ class Sender:
 
 
 class Receiver:
-    """Takes the batches of all workers out of their rings, in the order in which each worker sent them."""
+    """Copies the batches of all workers out of their rings, in the order in which each worker sent them."""
 
     def __init__(self, *, pin_memory: bool = False) -> None:
-        """Say whether batches are to lie in page-locked memory."""
+        """Set whether to copy batches to page-locked memory."""
         self.pin_memory = pin_memory
         self._rings: dict[int, Tensor] = {}
 
     def __call__(self, message: Any) -> Any:
-        """The batch of a message."""
+        """Return the batch of a message."""
         if not isinstance(message, Message):
             return message
         if message.ring is not None:
@@ -94,7 +96,9 @@ class Receiver:
         for name, place in message.places.items():
             found = _place(ring, *place)
             batch[name] = torch.empty_like(found, pin_memory=self.pin_memory).copy_(found)
-        _copied(ring)[0] += 1  # behind the copies: from here on the worker may write there
+        _copied(ring)[0] += (
+            1  # only after the copies: from now on, the worker may overwrite the slot
+        )
         return batch
 
 

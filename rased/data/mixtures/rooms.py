@@ -1,4 +1,4 @@
-"""Impulse responses as mixtures use them: from just before the direct path on, all channels cut alike."""
+"""Impulse responses in the form that mixtures use: cut just before the direct path, the same for all channels."""
 
 from collections import OrderedDict
 from typing import Any
@@ -14,13 +14,13 @@ from rased.signal import room
 
 Responses = Float[np.ndarray, "*channel taps"]
 ROOMS_MB = 64.0
-"""Megabytes of decoded rooms that a process keeps, where nothing else is said."""
+"""Default megabytes of decoded rooms that a process caches."""
 
 
 def read_response(
     rir: Corpus, number: int, *, microphones: int = 1, dtype: torch.dtype = torch.float32
 ) -> tuple[Float[Tensor, "channel taps"], int]:
-    """A response from 5 ms before the direct path of its first channel on, and where that is then.
+    """Read a response from 5 ms before the direct path of its first channel; return it with that index.
 
     Raises:
         RasedError: it cannot be read, or is silent.
@@ -28,16 +28,16 @@ def read_response(
     several = rir.read_channels(number)[:microphones] if microphones > 1 else rir.read(number)[None]
     stored = torch.from_numpy(several).to(dtype)
     if not bool(stored[0].any()):
-        raise RasedError(f"the impulse response '{rir.key[number]}' is silent; leave it out.")
+        raise RasedError(f"the impulse response '{rir.key[number]}' is silent; remove it.")
     first, direct = room.from_direct_path(stored[0], sample_rate=rir.sample_rate)
     return stored[:, stored.shape[-1] - len(first) :], direct
 
 
 class Rooms:
-    """Impulse responses, decoded once, in `taps` samples, of which `tail` count from the direct path.
+    """Cache of decoded impulse responses of `taps` samples, of which `tail` are after the direct path.
 
-    Of several microphones all are cut and faded alike, by the direct path of the first one.
-    At most `limit` bytes are kept, in each process its own.
+    With several microphones, all channels are cut and faded in the same way, by the direct path of the first one.
+    Each process has its own cache of at most `limit` bytes.
     """
 
     def __init__(
@@ -48,18 +48,18 @@ class Rooms:
         self._kept: OrderedDict[int, tuple[Responses, int]] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is kept stays behind."""
+        """Leave the cache out of a pickle."""
         return self.__dict__ | {"_kept": OrderedDict()}
 
     @property
     def bytes(self) -> int:
-        """What is kept now."""
+        """Return the bytes in the cache."""
         return len(self._kept) * self.microphones * self.taps * np.dtype(np.float32).itemsize
 
     def __getitem__(self, number: int) -> tuple[Responses, int]:
-        """Response, zero-padded or faded out over its last 50 ms, and its direct path.
+        """Return a response, zero-padded, or faded out over its last 50 ms, and its direct path.
 
-        (taps,), of several microphones (channel, taps).
+        The shape is (taps,), with several microphones (channel, taps).
 
         Raises:
             RasedError: it cannot be read, or is silent.

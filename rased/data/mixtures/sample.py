@@ -1,4 +1,4 @@
-"""What flows between the stages of the data path; every name, shape and unit in one place."""
+"""Types of the data between the stages of the data path, with names, shapes and units."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
@@ -10,7 +10,7 @@ from rased.data.mixtures.distortions import Distortion
 
 
 class Place(NamedTuple):
-    """Where a crop belongs, row and first sample in the batch, and what it is: samples of a recording, going round."""
+    """A crop of a recording (which may wrap around), and its place in the batch: row and first sample."""
 
     role: Literal["speech", "noise"]
     row: int
@@ -21,14 +21,14 @@ class Place(NamedTuple):
 
 
 class Cached(TypedDict):
-    """What of a batch lies on the device already, and what is to be kept there; see `rased.data.mixtures.cache`.
+    """Parts of a batch that are stored on the device, or are to be stored there; see `rased.data.mixtures.cache`.
 
     Attributes:
-        split: of the corpora.
-        found: crops of recordings that are there; `clean` and `noise` are zero in their place, or of no length where
-            they come from there alone.
-        fresh: recordings that the batch brings along, one behind the other in `samples`.
-        samples: of 16 bits.
+        split: split of the corpora.
+        found: crops of stored recordings; `clean` and `noise` are zero in their place, or have length 0 if
+            all of it is stored.
+        fresh: new recordings in the batch, one after the other in `samples`.
+        samples: 16-bit samples.
         frames: samples of `clean` and `noise`.
     """
 
@@ -40,32 +40,32 @@ class Cached(TypedDict):
 
 
 class Batch(TypedDict):
-    """Sources of a batch of mixtures, as the loader hands them over; nothing is mixed yet.
+    """Sources of a batch of mixtures, as returned by the loader, before mixing.
 
-    It has no row where none of its samples could be read.
+    It has no rows if none of its samples could be read.
 
     Attributes:
-        clean: dry speech, before it is brought to its speed.
-        noise: noise, as long as the mixture; several are added up. With a channel for each microphone only where its
-            recordings have several.
-        rir: room impulse responses, zero-padded behind; a unit impulse where there is no room. With a channel for
-            each microphone where there are several.
-        direct_path: index in samples of the direct path in each rir, in its first channel.
-        snr_db: wanted ratio of the active level of the reverberant speech to the noise level.
-        level_dbfs: wanted level of the mixture (rms, dB re full scale).
-        index: global index of the sample in the epoch.
-        key: key of the speech in its shard; with `noise_key` and
-            `rir_key` ("" for none, several joined by "+") what was drawn.
-        speed: of the speech, only where the scene has speeds.
-        shaping: filters of the speech and of the noise ahead of everything else; no taps where the
-            scene shapes nothing.
-        distortions: what happens to each mixture behind the microphone, in order.
+        clean: dry speech, before the change of speed.
+        noise: noise, as long as the mixture; the sum if there are several. With a channel per microphone only if its
+            recordings have several channels.
+        rir: room impulse responses, zero-padded at the end; a unit impulse without a room. With a channel per
+            microphone if there are several.
+        direct_path: index of the direct path in each rir (in its first channel), in samples.
+        snr_db: ratio of the active level of the reverberant speech to the noise level.
+        level_dbfs: level of the mixture (rms, dB relative to full scale).
+        index: index of the sample in the epoch.
+        key: key of the speech in its shard; `noise_key` and
+            `rir_key` are those of noise and room ("" for none; several are joined by "+").
+        speed: speed of the speech; only if the scene has speeds.
+        shaping: filters of speech and noise, applied before everything else; no taps if the
+            scene has no shaping.
+        distortions: distortions of each mixture after the microphone, in order.
         skipped: one sentence for each sample of the batch that could not be read and is missing.
-        rooms_bytes: what the impulse responses take that the reader of this batch keeps.
-        stored: only where recordings are kept on the device.
-        noise_rir: responses that noise of one channel goes through, with `noise_direct_path` and `noise_rir_key` as
+        rooms_bytes: size of the cached impulse responses in the process that read this batch.
+        stored: only if recordings are stored on the device.
+        noise_rir: responses for noise of one channel, with `noise_direct_path` and `noise_rir_key` as
             for speech; only for several microphones.
-        enrolment: another utterance of the speaker, only where the scene has enrolments.
+        enrolment: another utterance of the speaker; only if the scene has enrolments.
     """
 
     clean: Float[Tensor, "batch source"]
@@ -93,25 +93,26 @@ class Batch(TypedDict):
 class Mixture(TypedDict):
     """A batch of mixtures on the device.
 
-    `early + late + noise` is the mixture before any distortion, to float precision. Where
-    `distorted` is "", that is `noisy`; elsewhere `noisy` is what the named distortions made of it,
-    and the target stays what it is without them.
+    `early + late + noise` is the mixture before any distortion, to float precision. If
+    `distorted` is "", this is `noisy`; otherwise `noisy` is the distorted mixture,
+    and the target is not affected by the distortions.
 
-    With several microphones noisy is (batch, channel, time). Target, parts, SNR and level are those of the reference,
+    With several microphones, noisy is (batch, channel, time). Target, parts, SNR and level refer to
     channel 0.
 
     Attributes:
-        noisy: what the enhancer gets.
-        target: what the enhancer should give; the mixing's explicit choice.
-        early: speech by the direct path and its first reflections.
-        late: the rest of the reverberation.
+        noisy: input of the enhancer.
+        target: desired output of the enhancer, as chosen in `Mixing`.
+        early: speech through the direct path and early reflections.
+        late: late reverberation of the speech.
         noise: the scaled noise.
-        snr_db: as asked for.
-        index: global index of the sample in the epoch.
+        snr_db: as in Batch.
+        index: index of the sample in the epoch.
         key: key of the speech; `noise_key` and `rir_key` as in Batch.
         distorted: names of the distortions of each mixture in order, joined by "+"; "" for none.
-        condition: what a model needs besides (`Enhancer.conditions`), by name, each (batch, ...): "enrolment", another
-            utterance of the speaker, where the scene has enrolments.
+        condition: additional inputs of a model (`Enhancer.conditions`), by name, each (batch, ...):
+        "enrolment", another
+            utterance of the speaker, if the scene has enrolments.
     """
 
     condition: NotRequired[dict[str, Tensor]]
@@ -129,18 +130,18 @@ class Mixture(TypedDict):
 
 
 def reference(noisy: Float[Tensor, "batch *channel time"]) -> Float[Tensor, "batch time"]:
-    """Channel 0 of mixtures of several microphones; those of one as they are."""
+    """Return channel 0 of mixtures of several microphones; others unchanged."""
     return noisy[:, 0] if noisy.ndim == 3 else noisy
 
 
 class FrameBatch(TypedDict):
-    """Single frames of mixtures as features, to learn a mapping from; nothing is normalised yet.
+    """Single frames of mixtures as features, for training a mapping; not normalised.
 
     Attributes:
         windows: noisy frames with their context, oldest first.
-        noise: the static noise estimate beside each.
+        noise: the static noise estimate for each.
         target: the frame of the target.
-        index: place of the frame in the epoch.
+        index: position of the frame in the epoch.
     """
 
     windows: Float[Tensor, "batch context feature"]
@@ -150,4 +151,4 @@ class FrameBatch(TypedDict):
 
 
 Details = dict[str, Any]
-"""The plain-data side of a sample: {key}.json in a shard."""
+"""Metadata of a sample: {key}.json in a shard."""

@@ -1,4 +1,4 @@
-"""How mixtures are drawn: one frozen value of shares and ranges."""
+"""Settings of how mixtures are drawn: probabilities and ranges."""
 
 import math
 from dataclasses import dataclass
@@ -7,42 +7,45 @@ from rased.data.mixtures.distortions import Distortions
 from rased.errors import RasedError
 
 SHORTEST = 0.01
-"""Seconds of a segment or a room."""
+"""Minimum seconds of a segment or a room."""
 SPEEDS = (0.5, 2.0)
-"""Range of the speeds that can be asked for."""
+"""Allowed range of speeds."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """How mixtures are drawn; ranges are uniform, both ends included.
+    """How mixtures are drawn; ranges are uniform and include both ends.
 
     Attributes:
         segment: seconds in a mixture.
-        snr_db: range of the speech-to-noise ratio on the active level of the speech.
+        snr_db: range of the speech-to-noise ratio, with the active level of the speech.
         level_dbfs: range of the level of the mixture.
-        reverb_probability: share of mixtures in a room (where there are any).
+        reverb_probability: share of mixtures in a room (if there are rooms).
         noise_probability: share of mixtures with noise.
-        noises: probabilities of one, two, ... noises at once, where there is noise; they add up to 1.
-        noise_level_db: range of the level of each further noise over that of the first.
-        pause: range of the seconds between utterances, where several of one speaker fill a segment.
-        rir_seconds: longest impulse response that is used, from its direct path on; longer ones are faded out
-            before it. What lies 5 ms and more before the direct path is left out.
-        shaping_probability: share of mixtures whose speech and whose noise go through random filters of second order
-        before they are mixed, (1 + a z^-1 + b z^-2) / (1 + c z^-1 + d z^-2) with all four uniform in [-3/8, 3/8]: other
-        voices, microphones and noises than there are recordings of (Valin, "A hybrid DSP/deep learning approach
-        to real-time full-band speech enhancement", MMSP 2018).
-        speed: range of the speed of the speech, drawn on a logarithmic scale; it is resampled, so that pitch and
-            formants move along: other voices than there are recordings of (Ko et al., "Audio augmentation for
-            speech recognition", Interspeech 2015). (1, 1) leaves it as it is.
-        babble_probability: share of the noisy mixtures whose first noise is speech of others, from the same split.
+        noises: probabilities of one, two, ... noises at once, in mixtures with noise; they add up to 1.
+        noise_level_db: range of the level of each additional noise relative to the first.
+        pause: range of the seconds between utterances, if several of one speaker fill a segment.
+        rir_seconds: longest part of an impulse response that is used, from its direct path; longer ones are faded out.
+            Samples more than 5 ms before the direct path are left out.
+        shaping_probability: share of mixtures whose speech and noise are filtered by random second-order filters
+            before mixing, (1 + a z^-1 + b z^-2) / (1 + c z^-1 + d z^-2) with all four uniform in [-3/8, 3/8]. This
+            imitates more voices, microphones and noises than were recorded (Valin, "A hybrid DSP/deep learning
+            approach
+            to real-time full-band speech enhancement", MMSP 2018).
+        speed: range of the speed of the speech, drawn on a logarithmic scale. The speech is resampled, so that
+        pitch and
+            formants change, too, like other speakers (Ko et al., "Audio augmentation for
+            speech recognition", Interspeech 2015). (1, 1): no change.
+        babble_probability: share of the noisy mixtures whose first noise is speech of other speakers from the
+        same split.
         babble_voices: range of their number.
-        speech_probability: share of the noisy mixtures with speech; in the others the target is silent.
-        distortions: what happens to the mixture behind the microphone, and how often.
-        microphones: channels of a mixture: the first ones of the impulse responses. Noise of as many channels or more
-            is used as it is; noise of one channel comes from another place of the same room (of another room where
+        speech_probability: share of the noisy mixtures with speech; in the others, the target is silent.
+        distortions: distortions after the microphone, and their frequency.
+        microphones: channels of a mixture: the first ones of the impulse responses. Noise of at least as many channels
+            is used directly; noise of one channel is placed at another position of the same room (of another room if
             the room has no other response). Without a room, speech and such noise are the same at all microphones.
-        enrolment: seconds of another utterance of the same speaker, dry and as it is recorded, which models that
-            take the condition "enrolment" get; a shorter utterance is repeated. None: no enrolment.
+        enrolment: seconds of another utterance of the same speaker, dry and as recorded, for models
+            with the condition "enrolment"; a shorter utterance is repeated. None: no enrolment.
     """
 
     segment: float = 4.0
@@ -64,42 +67,44 @@ class Scene:
     enrolment: float | None = None
 
     def __post_init__(self) -> None:
-        """Check once, where the value is made."""
+        """Check the settings."""
         for name in ("snr_db", "level_dbfs", "pause", "noise_level_db", "speed", "babble_voices"):
             low, high = getattr(self, name)
             if not (low <= high and math.isfinite(low) and math.isfinite(high)):
                 raise RasedError(
-                    f"{name} is [{low}, {high}]; the lower end comes first, both are finite."
+                    f"{name} is [{low}, {high}]; the lower end must come first, and both must be finite."
                 )
         if self.pause[0] < 0:
-            raise RasedError(f"pause is {list(self.pause)}; a pause takes 0 s or more.")
+            raise RasedError(f"pause is {list(self.pause)}; it must be 0 s or more.")
         shares = ("reverb", "noise", "shaping", "babble", "speech")
         for name in (f"{share}_probability" for share in shares):
             if not 0 <= getattr(self, name) <= 1:
-                raise RasedError(f"{name} is {getattr(self, name)}; a share lies between 0 and 1.")
+                raise RasedError(f"{name} is {getattr(self, name)}; it must be between 0 and 1.")
         if not SPEEDS[0] <= self.speed[0] <= self.speed[1] <= SPEEDS[1]:
             raise RasedError(
-                f"speed is {list(self.speed)}; give speeds between {SPEEDS[0]:g} and {SPEEDS[1]:g}, as [0.8, 1.25]."
+                f"speed is {list(self.speed)}; give speeds from {SPEEDS[0]:g} to {SPEEDS[1]:g}, such as [0.8, 1.25]."
             )
         if self.babble_voices[0] < 1:
             raise RasedError(f"babble_voices is {list(self.babble_voices)}; give 1 voice or more.")
         if not self.noises or min(self.noises) < 0 or abs(sum(self.noises) - 1) > 1e-6:
             raise RasedError(
                 f"noises is {list(self.noises)}; give the probabilities of one, two, ... noises, which "
-                "add up to 1, as [0.7, 0.2, 0.1]."
+                "add up to 1, such as [0.7, 0.2, 0.1]."
             )
         self._check_microphones()
         self._check_enrolment()
         for name in ("segment", "rir_seconds"):
             if not SHORTEST <= getattr(self, name) < math.inf:
-                raise RasedError(f"{name} is {getattr(self, name)}; it takes {SHORTEST} s or more.")
+                raise RasedError(
+                    f"{name} is {getattr(self, name)}; it must be {SHORTEST} s or more."
+                )
 
     def _check_microphones(self) -> None:
         if self.microphones < 1:
             raise RasedError(f"microphones is {self.microphones}; give 1 or more.")
         if self.microphones > 1 and self.distortions.any:
             raise RasedError(
-                f"distortions are for one microphone, and microphones is {self.microphones}: leave one of them out."
+                f"distortions need a single microphone, but microphones is {self.microphones}: remove one of them."
             )
 
     def _check_enrolment(self) -> None:
@@ -109,6 +114,6 @@ class Scene:
             raise RasedError(f"enrolment is {self.enrolment}; give {SHORTEST} s or more.")
         if self.speed != (1, 1):
             raise RasedError(
-                f"speed is {list(self.speed)}, which changes the voice, and an enrolment must have the same voice: "
-                "leave out speed or enrolment."
+                f"speed is {list(self.speed)}, which changes the voice, but an enrolment must have the same voice: "
+                "remove speed or enrolment."
             )

@@ -1,4 +1,4 @@
-"""Speech at another speed: resampled, so that pitch and formants move along, as if another person spoke."""
+"""Change the speed of speech by resampling, so that pitch and formants change, too, as if another person spoke."""
 
 import math
 
@@ -8,32 +8,33 @@ from torch import Tensor
 from torch.nn import functional
 
 REACH = 12
-"""Samples to each side that a sample is interpolated from."""
+"""Samples on each side that the interpolation uses."""
 _STEPS = 20
-"""Bits of the place between two samples."""
+"""Bits of the position between two samples."""
 
 
 def source_frames(frames: int, speed: float) -> int:
-    """Samples of speech that so many become at a speed, with those that the last one is interpolated from."""
+    """Return how many samples of speech are needed for `frames` samples at a speed, including those to interpolate."""
     return math.ceil(frames * speed) + REACH
 
 
 def at_speed(
     waveforms: Float[Tensor, "batch source"], speed: Float[Tensor, " batch"], frames: int
 ) -> Float[Tensor, "batch {frames}"]:
-    """The first `frames` samples of each waveform at its speed; above 1 is faster and higher.
+    """Return the first `frames` samples of each waveform at its speed; above 1 is faster and higher.
 
-    Interpolated by a windowed sinc (Hann) that ends at the lower of the two highest frequencies. Speed 1 changes
-    nothing but the last bits; `speed` is rounded to a millionth.
+    Interpolates with a windowed sinc (Hann) that is cut off at the lower of the two Nyquist frequencies. Speed
+    1 changes
+    only the last bits; `speed` is rounded to a millionth.
     """
     steps = (speed.double() if speed.device.type != "mps" else speed) * 2**_STEPS
     place = torch.arange(frames, device=speed.device) * steps.round().long()[:, None]
-    before = place >> _STEPS  # the sample before, and what lies between
+    before = place >> _STEPS  # index of the sample before; the low bits are the fraction
     share = (place & (2**_STEPS - 1)).to(waveforms.dtype) / 2**_STEPS
     padded = functional.pad(waveforms, (REACH, REACH + 1))
     before = before.clamp_max(waveforms.shape[-1] + 1)
     cutoff = (1 / speed).clamp_max(1.0)[:, None]
-    # sin and cos of what all distances have in common: a tap costs no more than products
+    # Common factors of the sines and cosines of all taps are computed once: a tap costs only products.
     sine, cosine = (math.pi * cutoff * share).sin(), (math.pi * cutoff * share).cos()
     window_sine = (math.pi / REACH * share).sin()
     window_cosine = (math.pi / REACH * share).cos()

@@ -233,7 +233,7 @@ def test_an_enrolment_is_another_utterance_of_the_speaker(corpora):
     [
         ({"microphones": 5}, "rir have fewer than 5 channels, such as"),
         ({"microphones": 0}, "microphones is 0"),
-        ({"distortions": Distortions(clipping=0.5)}, "distortions are for one microphone"),
+        ({"distortions": Distortions(clipping=0.5)}, "distortions need a single microphone"),
         ({"enrolment": 0.0}, "enrolment is 0.0"),
         ({"enrolment": 1.0, "speed": (0.9, 1.1)}, "which changes the voice"),
     ],
@@ -246,7 +246,7 @@ def test_what_cannot_be_mixed_is_refused_by_name(corpora, arrays, scene, words):
 def test_one_channel_responses_are_refused_by_name(corpora, arrays):
     with pytest.raises(RasedError, match="'rir_train_000' with 1"):
         plan_of(corpora, corpora)
-    with pytest.raises(RasedError, match="babble is made of one channel"):
+    with pytest.raises(RasedError, match="babble needs noise of one channel"):
         plan_of(corpora, arrays, noise=arrays, babble_probability=0.5)
 
 
