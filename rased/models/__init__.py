@@ -19,6 +19,7 @@ _HOMES: Homes = {
         "PostProcessing",
     ),
     "bsrnn": ("BSRNN",),
+    "cmgan": ("CMGAN",),
     "conv_tasnet": ("ConvTasNet",),
     "crn": ("CRN",),
     "dccrn": ("DCCRN",),

@@ -8,7 +8,7 @@ the first axis of its attention and GRUs to time: with one utterance in a batch,
 of a block runs across the bins and its second along the frames, and so it does here. `frames_first: true` is the order
 of the paper. The transform there mirrors the ends of a file, ours starts from silence. They train against a metric
 discriminator.
-Parameters: 2.26 M at the paper's size (published 2.26 M), 8.8 K in mp-senet-small; MACs: 46.3 and 0.12 G/s for files of
+Parameters: 2.26 M at the paper's size (published 2.26 M), 5.2 K in mp-senet-small; MACs: 46.3 and 0.08 G/s for files of
 1 to 3 s, more for longer ones, whose frames all attend to each other.
 """
 

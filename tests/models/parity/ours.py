@@ -22,7 +22,7 @@ from rased.signal.features import complex_parts
 from rased.signal.stft import STFT
 from rased.zoo.importers.fastenhancer import convert as convert_fastenhancer
 from rased.zoo.importers.ulunas import convert as convert_ul_unas
-from tests.models.parity import deepfilternet3, mp_senet, weights
+from tests.models.parity import cmgan, deepfilternet3, mp_senet, weights
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -279,6 +279,7 @@ def wave_u_net(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tenso
 
 OURS: dict[str, Callable[[Mapping[str, Tensor], Shapes], dict[str, Tensor]]] = {
     "bsrnn": torch.no_grad()(bsrnn),
+    "cmgan": torch.no_grad()(cmgan.our_cmgan),
     "conv-tasnet": torch.no_grad()(conv_tasnet),
     "crn": torch.no_grad()(crn),
     "dccrn": torch.no_grad()(dccrn),

@@ -1,6 +1,7 @@
 """Run the authors' modules on seeded weights and keep what they put out.
 
     python -m tests.models.parity.record bsrnn FOLDER          # the release of espnet on PyPI, unpacked
+    python -m tests.models.parity.record cmgan FOLDER          # of ruizhecao96/CMGAN
     python -m tests.models.parity.record conv-tasnet FOLDER    # a checkout of naplab/Conv-TasNet
     python -m tests.models.parity.record crn FOLDER            # of JupiterEthan/CRN-causal
     python -m tests.models.parity.record dccrn FOLDER          # of huyanxin/DeepComplexCRN
@@ -47,7 +48,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from rased.config import load_yaml
-from tests.models.parity import deepfilternet3, mp_senet, ours
+from tests.models.parity import cmgan, deepfilternet3, mp_senet, ours
 from tests.models.parity.theirs import Recorded, packages
 from tests.models.parity.weights import fill, of_keras, seeded, sound
 
@@ -358,6 +359,7 @@ def wave_u_net(folder: Path) -> Recorded:
 
 SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "bsrnn": ("espnet/espnet", "v.202511", bsrnn),
+    "cmgan": ("ruizhecao96/CMGAN", "3994600", cmgan.cmgan),
     "conv-tasnet": ("naplab/Conv-TasNet", "e66d82a", conv_tasnet),
     "crn": ("JupiterEthan/CRN-causal", "a50799a", crn),
     "dccrn": ("huyanxin/DeepComplexCRN", "2e20e12", dccrn),
