@@ -374,14 +374,17 @@ def main() -> int:
         bound = pages * resource.getpagesize() + (1 << 30)
         resource.setrlimit(resource.RLIMIT_AS, (bound, bound))
         signal.signal(signal.SIGALRM, _too_long)
+        signal.signal(signal.SIGPROF, _too_long)
         outcomes: dict[str, collections.Counter[str]] = {}
         for number in range(words.count):
             if number and number % 100 == 0:
                 print(f"{number} of each", flush=True)
             for key, target in targets.items():
-                signal.alarm(words.seconds)
+                signal.setitimer(signal.ITIMER_PROF, words.seconds)  # of the processor
+                signal.alarm(30 * words.seconds)  # a wait that never ends
                 outcome = attempt(target, f"{words.seed}/{key}/{number}")
                 signal.alarm(0)
+                signal.setitimer(signal.ITIMER_PROF, 0)
                 found = outcomes.setdefault(key, collections.Counter())
                 if outcome not in ("clean", "refused") and not found[outcome]:
                     print(f"{key} {words.seed}/{number}: {outcome}", flush=True)
