@@ -1,1 +1,1 @@
-"""Frame features of a corpus in one HDF5 file: written, probed, read."""
+"""Frame features of a corpus in one HDF5 file: write, probe, read."""

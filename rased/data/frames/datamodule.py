@@ -1,4 +1,4 @@
-"""The LightningDataModule of a file of frames: frames of mixtures at random to train from, mixtures to validate on."""
+"""The LightningDataModule of a file of frames: trains on random frames of mixtures, validates on mixtures."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -22,10 +22,10 @@ from rased.errors import RasedError
 
 
 class FramePlan:
-    """Which frames of a file come when, each once before any comes again: a pure function of (seed, epoch, index).
+    """The order of the frames of a file: a pure function of (seed, epoch, index); each frame occurs once per pass.
 
-    Pieces of 128 frames from anywhere in the file make a pool, and the frames of a pool come in any
-    order: as good as a full shuffle, for one read of the file an epoch and any size of it.
+    Pieces of 128 frames from anywhere in the file form a pool, and the frames of a pool are shuffled. This is
+    close to a full shuffle, but reads the file once per epoch, and works for a file of any size.
 
     Attributes:
         count: frames in an epoch.
@@ -48,13 +48,13 @@ class FramePlan:
         self.first, end = file.split(split)
         self.frames = end - self.first
         self.count = self.frames if count is None else count
-        self._pieces = self.frames // CHUNK  # what is left over belongs to the last pool
+        self._pieces = self.frames // CHUNK  # the remaining frames belong to the last pool
         self._pool_pieces = max(1, pool_frames // CHUNK)
         self._pools = max(1, self._pieces // self._pool_pieces)
         self._kept: tuple[tuple[int, int, int], NDArray[np.int64]] | None = None
 
     def numbers(self, epoch: int, start: int, stop: int) -> NDArray[np.int64]:
-        """Numbers in the file of the frames [start, stop) of an epoch."""
+        """Return the numbers (in the file) of the frames [start, stop) of an epoch."""
         found = []
         while start < stop:
             turn, place = divmod(start, self.frames)
@@ -66,7 +66,7 @@ class FramePlan:
         return np.concatenate(found)
 
     def batches(self, spans: Iterable[Span], *, epoch: int) -> Iterator[FrameBatch]:
-        """The stage that reads."""
+        """Read the frames of each batch."""
         for span in spans:
             numbers = self.numbers(epoch, span.start, span.stop)
             windows = self.file.windows("noisy", numbers, past=self.past, future=self.future)
@@ -79,7 +79,7 @@ class FramePlan:
             )
 
     def _pool(self, epoch: int, turn: int, pool: int) -> NDArray[np.int64]:
-        """The frames of a pool in their order."""
+        """Return the frames of a pool in their order."""
         if self._kept is None or self._kept[0] != (epoch, turn, pool):
             draw = turn * (self._pools + 1)
             pieces = order.permutation(self.seed, epoch, draw, self._pieces)
@@ -95,10 +95,10 @@ class FramePlan:
 
 
 class FrameLoader(Loader):
-    """As every loader, of a plan of frames."""
+    """A loader of a plan of frames."""
 
     def dataset(self) -> IterableDataset[Any]:
-        """The batches of this rank from the position on."""
+        """Return the batches of this rank from the position on."""
         plan: FramePlan = self.plan
         pipeline = DataPipeline(
             partial(
@@ -118,8 +118,8 @@ class FramesDataModule(MixtureDataModule):
     """Trains from a file of frames of the mixtures that a MixtureDataModule would draw, and validates on mixtures.
 
     Y. Xu, J. Du, L.-R. Dai, C.-H. Lee, "An experimental study on speech enhancement based on deep
-    neural networks", IEEE SPL 2014: the features of all training mixtures are taken once, and the
-    network learns from single frames in any order.
+    neural networks", IEEE SPL 2014: the features of all training mixtures are computed once, and the
+    network is trained on single frames in random order.
     """
 
     def __init__(
@@ -140,23 +140,23 @@ class FramesDataModule(MixtureDataModule):
         seed: int = 0,
         max_bad_share: float = 0.01,
     ) -> None:
-        """Name the file and what it was made from.
+        """Set the file and the data that it was made from.
 
         Args:
-            file: written by `rased data frames -c` from this same data section.
-            speech: as of `MixtureDataModule`, and likewise what is not named here.
-            noise: likewise.
-            rir: likewise.
+            file: written by `rased data frames -c` from the same data section.
+            speech: see `MixtureDataModule`, also for other arguments.
+            noise: see `MixtureDataModule`.
+            rir: see `MixtureDataModule`.
             scene: how the mixtures of the file were drawn.
-            mixing: the target, and how parts are split.
+            mixing: the target, and how parts are separated.
             batch_size: frames per device and step.
-            frames_per_epoch: frames in an epoch; None: as many as there are in the file.
-            pool_frames: frames that are shuffled together, of pieces from anywhere in the file.
+            frames_per_epoch: frames in an epoch; None: all frames of the file.
+            pool_frames: frames that are shuffled together, from pieces anywhere in the file.
             validation_samples: mixtures for validation.
-            validation_scene: how those are drawn; None: as `scene`.
+            validation_scene: how validation mixtures are drawn; None: as in `scene`.
             validation_batch_size: mixtures per device and step of validation.
-            num_workers: processes that read; the batches do not depend on it.
-            seed: of the mixtures, and of the order of the frames.
+            num_workers: reader processes; they do not affect the batches.
+            seed: seed of the mixtures and of the order of the frames.
             max_bad_share: share of unreadable mixtures above which the run stops.
         """
         super().__init__(
@@ -182,16 +182,16 @@ class FramesDataModule(MixtureDataModule):
 
     @property
     def frames(self) -> FrameFile:
-        """The open file."""
+        """Return the open file."""
         self.setup()
         assert self._frames is not None
         return self._frames
 
     def setup(self, stage: str | None = None) -> None:
-        """Open file and shards.
+        """Open the file and the shards.
 
         Raises:
-            RasedError: the file was made from something else, or the splits of the shards overlap.
+            RasedError: the file was made from other data, or the splits of the shards overlap.
         """
         super().setup(stage)
         if self._frames is not None:
@@ -202,18 +202,18 @@ class FramesDataModule(MixtureDataModule):
         if differs:
             raise RasedError(
                 f"'{self.file}' was not made from this data section (different: {', '.join(differs)}): write "
-                "it with `rased data frames -c DATA.yaml --hours H --out FILE`, or set these as they were."
+                "it again with `rased data frames -c DATA.yaml --hours H --out FILE`, or restore these settings."
             )
         self._frames = file
 
     def show(self, *, past: int, future: int, noise_frames: int) -> None:
-        """Say what the network sees of a frame: frames of context, and those that the noise estimate is taken from."""
+        """Set the inputs of the network: frames of context, and frames for the noise estimate."""
         self._context = {"past": past, "future": future, "noise_frames": noise_frames}
 
     def on_after_batch_transfer(  # type: ignore[override]
         self, batch: Batch | FrameBatch, dataloader_idx: int
     ) -> Mixture | FrameBatch:
-        """Mix what is to be mixed; frames are as they should be."""
+        """Mix a batch of mixtures; return a batch of frames unchanged."""
         if "windows" in batch:
             return cast(FrameBatch, batch)
         return super().on_after_batch_transfer(cast(Batch, batch), dataloader_idx)

@@ -1,14 +1,14 @@
-"""One HDF5 file of frame features: whole utterances, frames at random and their context, from any number of processes.
+"""Read an HDF5 file of frame features: whole utterances, or random frames with context, from several processes.
 
-    configuration   attribute, JSON: features, stft, sample_rate, and what the frames were made from
-    frames/NAME     (frames, feature): NAME is clean, or noisy and target; one utterance behind the other
-    utterances      one row each: key, label, split, offset, frames, sha256
-    skipped         what could not be read
-    statistics/NAME mean and variance of each feature over all frames
+   configuration   attribute, JSON: features, stft, sample_rate, and the data that the frames were made from
+   frames/NAME     (frames, feature): NAME is clean, or noisy and target; the utterances one after the other
+   utterances      one row each: key, label, split, offset, frames, sha256
+   skipped         what could not be read
+   statistics/NAME mean and variance of each feature over all frames
 
-Chunks of 128 frames are compressed by gzip, which every HDF5 reads, and carry a checksum. Logarithmic features are
-stored as float16, which rounds a log-power by at most 0.03 dB; power, magnitude and complex need float32.
-`rased data frames` writes such a file (`rased.data.frames.writer`).
+Chunks of 128 frames are compressed by gzip, which every HDF5 library supports, and have a checksum. Logarithmic
+features are stored as float16, which rounds a log-power by at most 0.03 dB; power, magnitude and complex features
+need float32. `rased data frames` writes such a file (`rased.data.frames.writer`).
 """
 
 import json
@@ -80,11 +80,11 @@ class _Configuration(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Framing:
-    """What a frame is.
+    """Definition of a frame.
 
     Attributes:
-        features: the numbers in it.
-        stft: the transform that they are taken from.
+        features: its features.
+        stft: the transform.
         sample_rate: Hz.
     """
 
@@ -93,37 +93,37 @@ class Framing:
     sample_rate: int
 
     def __post_init__(self) -> None:
-        """Check once, where the value is made."""
+        """Check the settings."""
         for kind in self.features.kinds:
             if not isinstance(kind, str):
                 raise RasedError(
-                    f"a file of frames holds features by name, and {type(kind).__name__} has none: leave it out."
+                    f"a file of frames stores features by name, but {type(kind).__name__} has none: remove it."
                 )
 
     @property
     def size(self) -> int:
-        """Numbers in a frame."""
+        """Return the number of values in a frame."""
         return self.features.size(self.stft.freq)
 
     @property
     def dtype(self) -> torch.dtype:
-        """How they are stored: float16 where its range suffices, else float32."""
+        """Return the stored type: float16 if its range is sufficient, else float32."""
         return torch.float32 if any(part.wide for part in self.features.parts) else torch.float16
 
     @property
     def silence(self) -> Float[np.ndarray, " feature"]:
-        """The frame of digital silence."""
+        """Return the frame of digital silence."""
         spectrum = torch.zeros(1, self.stft.freq, 1, dtype=torch.complex64)
         values = self.features(spectrum, self.sample_rate)[0, :, 0]
         return values.to(self.dtype).float().numpy()
 
     def plain(self) -> dict[str, Any]:
-        """As JSON keeps it."""
+        """Return the definition in the form of the JSON."""
         return json.loads(json.dumps(asdict(self)))
 
     @classmethod
     def from_plain(cls, stored: dict[str, Any]) -> "Framing":
-        """Inverse of `plain`."""
+        """Invert `plain`."""
         features = {**stored["features"], "kinds": tuple(stored["features"]["kinds"])}
         return cls(
             features=Features(**features),
@@ -133,12 +133,12 @@ class Framing:
 
 
 class FrameFile:
-    """A finished file, read only; each process opens it for itself, so that it may travel to workers.
+    """A complete file, read only. Each process opens it for itself, so it can be sent to workers.
 
     Attributes:
-        path: of the file.
-        framing: what a frame is.
-        source: what the frames were made from.
+        path: the file.
+        framing: definition of a frame.
+        source: the data that the frames were made from.
         streams: (clean,) or (noisy, target).
         statistics: count, mean and variance, by stream.
         offset, frames: first frame and number of frames of each utterance.
@@ -147,14 +147,14 @@ class FrameFile:
     """
 
     def __init__(self, path: str | Path, *, cache: int = 64 << 20) -> None:
-        """Read all but the frames.
+        """Read everything except the frames.
 
         Args:
-            path: of the file.
-            cache: bytes of decompressed frames that a process keeps.
+            path: the file.
+            cache: bytes of decompressed frames that a process caches.
 
         Raises:
-            RasedError: no such file, not a finished file of frames, damaged, or of a newer rased.
+            RasedError: no such file, not a complete file of frames, damaged, or from a newer version of rased.
         """
         self.path, self.cache = Path(path), cache
         self._kept: OrderedDict[tuple[str, int], NDArray[Any]] = OrderedDict()
@@ -166,20 +166,20 @@ class FrameFile:
                 self._read_head(file)
 
     def __len__(self) -> int:
-        """Number of utterances."""
+        """Return the number of utterances."""
         return len(self.offset)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What travels to another process: no open file, no frames."""
+        """Return the state for another process: no open file, no frames."""
         return {**self.__dict__, "_file": None, "_kept": OrderedDict()}
 
     @property
     def count(self) -> int:
-        """Number of frames."""
+        """Return the number of frames."""
         return int(self.frames.sum())
 
     def split(self, name: str) -> tuple[int, int]:
-        """First frame and end of a split.
+        """Return the first frame and the end of a split.
 
         Raises:
             RasedError: the file has no such split.
@@ -192,7 +192,7 @@ class FrameFile:
         return int(self.offset[first]), int(self.offset[last - 1] + self.frames[last - 1])
 
     def names(self, first: int, last: int) -> list[dict[str, str]]:
-        """key, label, split and sha256 of the utterances [first, last)."""
+        """Return key, label, split and sha256 of the utterances [first, last)."""
         with self._guarded():
             rows = self._opened()["utterances"][first:last]
         return [
@@ -217,11 +217,11 @@ class FrameFile:
         past: int = 0,
         future: int = 0,
     ) -> Float[np.ndarray, "batch context feature"]:
-        """Frames by their numbers in the file, each with its context, oldest first.
+        """Return frames by their numbers in the file, each with its context, oldest first.
 
-        Nothing of another utterance gets into a context: before the first frame of an utterance
-        stands the mean of the file, which an `InputStage` with global statistics sees as its zeros, and
-        behind the last one silence. Frames of a few chunks cost a few reads, whatever their number.
+        A context never contains frames of another utterance: before the first frame of an utterance
+        it is filled with the mean of the file, which an `InputStage` with global statistics maps to zeros, and
+        after the last one with silence. Frames from a few chunks need only a few reads.
 
         Raises:
             RasedError: the file is damaged there.
@@ -232,10 +232,10 @@ class FrameFile:
     def noise(
         self, stream: str, numbers: Int[np.ndarray, " batch"], *, future: int, count: int
     ) -> Float[np.ndarray, "batch feature"]:
-        """The static noise estimate beside these frames, as an `InputStage` makes it.
+        """Return the static noise estimate for these frames, as an `InputStage` computes it.
 
-        The mean of the first `count` frames of their utterances, of fewer where the frame `future`
-        frames on comes before them.
+        It is the mean of the first `count` frames of the utterance, or of all frames up to the one `future`
+        frames ahead if these are fewer.
         """
         first = self.offset[self._utterances(numbers)]
         opening = self._padded(stream, numbers, first[:, None] + np.arange(count))
@@ -244,7 +244,7 @@ class FrameFile:
         return np.einsum("bc,bcf->bf", weights.astype(np.float32), opening)
 
     def close(self) -> None:
-        """Close the file of this process; the next reading opens it again."""
+        """Close the file in this process; the next read opens it again."""
         if self._file is not None and self._process == os.getpid():
             self._file.close()
         self._file = None
@@ -255,7 +255,7 @@ class FrameFile:
     def _padded(
         self, stream: str, numbers: NDArray[np.int64], rows: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Rows of the file beside each frame; those outside of its utterance are padding."""
+        """Return rows of the file for each frame; rows outside of its utterance are padding."""
         of = self._utterances(numbers)
         before = rows < self.offset[of][:, None]
         behind = rows >= (self.offset[of] + self.frames[of])[:, None]
@@ -267,7 +267,7 @@ class FrameFile:
         return result
 
     def _gather(self, stream: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Any rows of the file, chunk by chunk."""
+        """Return any rows of the file, chunk by chunk."""
         order = np.argsort(rows)
         chunks, starts = np.unique(rows[order] // CHUNK, return_index=True)
         result = np.empty((len(rows), self.framing.size), np.float32)
@@ -276,7 +276,7 @@ class FrameFile:
         return result
 
     def _chunk(self, stream: str, number: int) -> NDArray[Any]:
-        """One chunk, decompressed once while it is in use."""
+        """Return one chunk; it is decompressed once while it is in use."""
         chunk = self._kept.pop((stream, number), None)
         if chunk is None:
             chunk = self._read(stream, number * CHUNK, (number + 1) * CHUNK)
@@ -295,14 +295,14 @@ class FrameFile:
         return self._file
 
     def _open(self) -> h5py.File:
-        # Nobody writes a finished file: no locks, which some network file systems do not have.
+        # Nobody writes to a complete file, so no locks are needed (some network file systems do not support them).
         return h5py.File(self.path, "r", locking=False)
 
     def _read_head(self, file: h5py.File) -> None:
         schema = int(file.attrs["schema"])
         if schema > SCHEMA:
             raise RasedError(
-                f"'{self.path}' has schema {schema} and this rased reads up to {SCHEMA}: upgrade rased, or write "
+                f"'{self.path}' has schema {schema}, but this rased reads only up to {SCHEMA}: upgrade rased, or write "
                 "the file again."
             )
         configuration = read_configuration(file.attrs["configuration"], self.path)
@@ -310,7 +310,7 @@ class FrameFile:
         self.source: dict[str, Any] = configuration["source"]
         self.streams = tuple(file["frames"])
         if self.streams not in (("clean",), ("noisy", "target")):
-            raise ValueError(f"it holds the streams {', '.join(self.streams)}")
+            raise ValueError(f"its streams are {', '.join(self.streams)}")
         self.statistics = {name: read_moments(file["statistics"][name]) for name in self.streams}
         utterances = file["utterances"]
         if utterances.dtype != UTTERANCE:
@@ -324,39 +324,39 @@ class FrameFile:
         self.skipped = tuple(sentence.decode() for sentence in file["skipped"][:])
         ends = np.cumsum(self.frames)
         if (self.frames < 0).any() or (self.offset != ends - self.frames).any():
-            raise ValueError("its utterances do not follow one another")
+            raise ValueError("its utterances are not contiguous")
         if any(not 0 <= first < last <= len(self) for first, last in self.splits.values()):
-            raise ValueError("its splits are not among its utterances")
+            raise ValueError("its splits do not match its utterances")
         self._silence = self.framing.silence
         for name in self.streams:
             frames = file["frames"][name]
             kind = str(self.framing.dtype).removeprefix("torch.")
             if frames.shape != (self.count, self.framing.size) or frames.dtype != kind:
-                raise ValueError("frames, utterances and features do not agree")
+                raise ValueError("frames, utterances and features are inconsistent")
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """Turn what h5py says of a bad file into one sentence."""
+        """Convert an error of h5py for a bad file to one sentence."""
         try:
             yield
         except FileNotFoundError as error:
             raise RasedError(
-                f"There is no file of frames '{self.path}': write it with `rased data frames`."
+                f"The file of frames '{self.path}' does not exist: write it with `rased data frames`."
             ) from error
         except RasedError as error:
             if str(self.path) in str(error):
                 raise
             raise self._damaged(error) from error
-        except Exception as error:  # h5py raises almost anything
+        except Exception as error:  # h5py raises many kinds of exceptions
             raise self._damaged(error) from error
 
     def _damaged(self, error: Exception) -> RasedError:
         reason = cut(str(error).strip("'\"").partition("\n")[0] or type(error).__name__).rstrip(".")
-        return RasedError(f"'{self.path}' is damaged or no file of frames ({reason}). {_AGAIN}")
+        return RasedError(f"'{self.path}' is damaged or not a file of frames ({reason}). {_AGAIN}")
 
 
 def read_configuration(stored: Any, path: Path) -> dict[str, Any]:
-    """What frames are and were made from, out of the attribute `configuration`.
+    """Return the settings of frames and their source, from the attribute `configuration`.
 
     Raises:
         RasedError: it is damaged.
@@ -367,7 +367,7 @@ def read_configuration(stored: Any, path: Path) -> dict[str, Any]:
 
 
 def _json(stored: Any, path: Path) -> Any:
-    """The plain values of an attribute that holds JSON."""
+    """Return the plain values of a JSON attribute."""
     if not isinstance(stored, str):
         raise RasedError(
             f"'{path}' is damaged: an attribute is {shown(stored)}; expected text. {_AGAIN}"
@@ -376,7 +376,7 @@ def _json(stored: Any, path: Path) -> Any:
 
 
 def read_moments(group: h5py.Group) -> Moments:
-    """The statistics that `write_moments` wrote."""
+    """Read statistics that `write_moments` wrote."""
     mean, variance = (torch.from_numpy(group[name][:]) for name in ("mean", "variance"))
     if not (mean.isfinite().all() and variance.isfinite().all() and (variance >= 0).all()):
         raise ValueError("its statistics are not finite")
@@ -384,7 +384,7 @@ def read_moments(group: h5py.Group) -> Moments:
 
 
 def write_moments(group: h5py.Group, moments: Moments) -> None:
-    """Write count, mean and variance over those that are there."""
+    """Write count, mean and variance, replacing existing ones."""
     group.attrs["count"] = moments.count
     group["mean"][:] = moments.mean.numpy()
     group["variance"][:] = moments.variance.numpy()

@@ -1,9 +1,9 @@
-"""A file that is at any moment what it was at its last commit, whatever kills the writer: for HDF5 through h5py.
+"""A file object for h5py whose content is always that of the last commit, even if the writer is killed.
 
-HDF5 changes a file in place and cannot open what a killed writer leaves behind. Here, what lies
-behind the committed end is written straight away, and what overwrites committed bytes is held back
-in memory; `commit` writes it to a journal beside the file, and only then into the file. Opening
-repeats the last commit and cuts off what came after it.
+HDF5 changes a file in place and cannot open a file whose writer was killed. Here, data after
+the committed end is written to the file directly, and data that overwrites committed bytes is held back
+in memory. `commit` first writes the held-back pages to a journal in the same folder, and only then to the file.
+Opening the file repeats the last commit from the journal, and cuts off everything written after it.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ SUFFIX = ".journal"
 
 
 class _Head(msgspec.Struct):
-    """The first line of a journal: size of the committed file, and which of its pages follow."""
+    """First line of a journal: size of the committed file, and which of its pages follow."""
 
     size: Count
     pages: list[Count]
@@ -36,15 +36,15 @@ class JournalledFile(io.RawIOBase):
     """The file object for `h5py.File(file, "r+")`: seek, readinto, write, truncate, and `commit`.
 
     Attributes:
-        new: whether there is nothing yet.
-        failure: why something could not be written, which HDF5 does not tell.
+        new: the file is empty.
+        failure: why writing failed; HDF5 does not pass this on.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open PATH at its last commit, or empty; PATH.journal lies beside it.
+        """Open PATH at its last commit, or an empty file, with the journal PATH.journal.
 
         Raises:
-            RasedError: another process is writing it, or the journal is damaged.
+            RasedError: another process is writing the file, or the journal is damaged.
         """
         self.path, self.journal = path, path.with_name(path.name + SUFFIX)
         self._pages: dict[int, bytearray] = {}
@@ -78,17 +78,17 @@ class JournalledFile(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As of any file."""
+        """Move the position, as in any file."""
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         self._position = start + offset
         return self._position
 
     def tell(self) -> int:
-        """As of any file."""
+        """Return the position, as in any file."""
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer from the file and what is held back; zeros where nothing was written."""
+        """Fill the buffer from the file and the pages held back; zeros where nothing was written."""
         view = memoryview(buffer).cast("B")
         start, stop = self._position, self._position + len(view)
         data = read_at(self._file, len(view), start)
@@ -102,7 +102,7 @@ class JournalledFile(io.RawIOBase):
         return len(view)
 
     def write(self, data: Any) -> int:
-        """Write behind the committed pages; hold back what lies in them."""
+        """Write directly after the committed pages; hold back changes to committed pages."""
         view = memoryview(data).cast("B")
         count = len(view)
         start, stop = self._position, self._position + count
@@ -125,15 +125,15 @@ class JournalledFile(io.RawIOBase):
         return count
 
     def truncate(self, size: int | None = None) -> int:
-        """Set the end; the file itself is cut at the next commit."""
+        """Set the size; the file itself is truncated by the next commit."""
         self._size = self._position if size is None else size
         return self._size
 
     def commit(self) -> None:
-        """Make all that was written what the file is from now on.
+        """Make everything written so far the permanent content of the file.
 
         Raises:
-            OSError: the disk is full; the file stays at the commit before.
+            OSError: the disk is full; the file keeps its last commit.
         """
         os.ftruncate(self._file, max(self._size, self._committed))
         os.fsync(self._file)
@@ -152,19 +152,19 @@ class JournalledFile(io.RawIOBase):
         self._apply(self._size, dict(self._pages))
 
     def abandon(self) -> None:
-        """Write nothing any more: the file stays at its last commit, whoever still closes it."""
+        """Ignore all further writes: the file keeps its last commit when it is closed."""
         if not self._abandoned:
             self._abandoned = True
             os.ftruncate(self._file, self._committed)
 
     def close(self) -> None:
-        """Close; what was not committed is lost."""
+        """Close the file; uncommitted changes are lost."""
         if not self.closed:
             os.close(self._file)
         super().close()
 
     def finish(self, path: Path) -> None:
-        """Give the committed file its name and remove the journal."""
+        """Give the committed file its final name, and remove the journal."""
         os.fsync(self._file)
         self.path.replace(path)
         self.journal.unlink(missing_ok=True)
@@ -175,7 +175,7 @@ class JournalledFile(io.RawIOBase):
         return self._pages[page]
 
     def _apply(self, size: int, pages: dict[int, bytearray]) -> None:
-        """Write the pages of a commit; where that fails, the journal does it at the next opening."""
+        """Write the pages of a commit; if that fails, the next opening repeats it from the journal."""
         self._size = self._committed = size
         for page, content in pages.items():
             write_at(self._file, content, page * PAGE)
@@ -184,13 +184,11 @@ class JournalledFile(io.RawIOBase):
 
     def _read_journal(self) -> tuple[int, dict[int, bytearray]]:
         line, _, content = self.journal.read_bytes().partition(b"\n")
-        repair = f"Remove it and '{self.path}', and begin again."
+        repair = f"Remove it and '{self.path}', and start again."
         head = documents.parse(line, _Head, of=self.journal, repair=repair)
         pages = len(head.pages)
         if hashlib.sha256(content).hexdigest() != head.sha256 or len(content) != pages * PAGE:
-            raise RasedError(
-                f"'{self.journal}' is damaged: its content is not what was written. {repair}"
-            )
+            raise RasedError(f"'{self.journal}' is damaged: its checksum is wrong. {repair}")
         return head.size, {
             page: bytearray(content[place * PAGE : (place + 1) * PAGE])
             for place, page in enumerate(head.pages)

@@ -1,7 +1,7 @@
-"""Whether a file of frames can be read, found out in a process of its own: HDF5's library hangs or dies on some.
+"""Check in a separate process whether a file of frames can be read: HDF5's library hangs or crashes on some files.
 
-The process may use a bounded time of the processor and a bounded memory. It reads all of the file but the frames
-themselves, of which it looks at the place, size and shape of each chunk: what passes can be opened here.
+The process has limited processor time and memory. It reads everything except the frames
+themselves, and checks position, size and shape of each of their chunks. A file that passes can be opened safely.
 """
 
 import os
@@ -15,23 +15,23 @@ from rased import machine
 from rased.errors import RasedError, cut
 
 CHUNK = 128
-"""Frames that are compressed, checked and read together."""
+"""Frames that are compressed and read together, with one checksum."""
 _SECONDS = 5
-"""Of the processor, and one more for each of `_BYTES`."""
+"""Processor seconds, plus one for each `_BYTES` of the file."""
 _BYTES = 50_000_000
 _MEMORY = 4 << 30
 _WIDEST = 1 << 16
-"""Numbers in a frame."""
+"""Maximum number of values in a frame."""
 _ROWS = 1 << 16
 _known: set[tuple[int, int, int, int]] = set()
 
 
 def check(path: Path) -> None:
-    """Refuse a file that h5py cannot read; what was read once by this process is not looked at again.
+    """Reject a file that h5py cannot read; a file that this process has read before is not checked again.
 
     Raises:
-        OSError: it is not there.
-        RasedError: it is damaged; the sentence says how.
+        OSError: the file does not exist.
+        RasedError: it is damaged; the message says how.
     """
     key = _key(path)
     if key in _known:
@@ -43,12 +43,12 @@ def check(path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=alone)
     if done.returncode:
         said = done.stdout.strip().splitlines()
-        raise RasedError(cut(said[-1]) if said else "HDF5's library hangs or fails on it")
+        raise RasedError(cut(said[-1]) if said else "HDF5's library hangs or crashes on it")
     _known.add(key)
 
 
 def trust(path: Path) -> None:
-    """Note a file that this process wrote itself."""
+    """Mark a file that this process wrote itself as checked."""
     _known.add(_key(path))
 
 
@@ -58,10 +58,10 @@ def _key(path: Path) -> tuple[int, int, int, int]:
 
 
 def _look(path: Path) -> None:
-    """Read what `FrameFile` reads, and where the frames are.
+    """Read what `FrameFile` reads, and check the position of the frames.
 
     Raises:
-        Exception: whatever h5py says of a damaged file.
+        Exception: any exception of h5py for a damaged file.
     """
     size = path.stat().st_size
     with h5py.File(path, "r", locking=False) as file:
@@ -71,7 +71,7 @@ def _look(path: Path) -> None:
             table = file[name]
             row = max(table.dtype.itemsize, 8)
             if table.ndim != 1 or len(table) * row > size:
-                raise ValueError(f"'{name}' promises {table.shape} rows in {size} bytes")
+                raise ValueError(f"'{name}' announces {table.shape} rows in {size} bytes")
             for start in range(0, len(table), _ROWS):
                 table[start : start + _ROWS]
         for stream in file["frames"]:
@@ -87,30 +87,30 @@ def _look(path: Path) -> None:
 
 
 def _look_at_frames(frames: h5py.Dataset, size: int, name: str) -> None:
-    """Refuse chunks of another shape than they were written in, or that are not where they are said to be."""
+    """Reject chunks whose shape or position is wrong."""
     if frames.ndim != 2 or frames.dtype.kind != "f" or frames.dtype.itemsize > 4:
         raise ValueError(f"'{name}' is not a table of numbers")
     if not 0 < frames.shape[1] <= _WIDEST or frames.chunks != (CHUNK, frames.shape[1]):
-        raise ValueError(f"'{name}' has chunks of another shape")
+        raise ValueError(f"'{name}' has chunks of a wrong shape")
     raw = CHUNK * frames.shape[1] * frames.dtype.itemsize
     wanted = -(-frames.shape[0] // CHUNK)
     if wanted > size:
-        raise ValueError(f"'{name}' promises {frames.shape[0]} frames in {size} bytes")
+        raise ValueError(f"'{name}' announces {frames.shape[0]} frames in {size} bytes")
     seen = 0
 
     def note(chunk: h5py.h5d.StoreInfo) -> None:
         nonlocal seen
         seen += 1
         if chunk.size > raw + 1024 or chunk.byte_offset + chunk.size > size:
-            raise ValueError(f"'{name}' has a chunk of {chunk.size} bytes that cannot be")
+            raise ValueError(f"'{name}' has a chunk of an impossible size, {chunk.size} bytes")
 
     frames.id.chunk_iter(note)
     if seen != wanted:
-        raise ValueError(f"'{name}' holds {seen} of {wanted} chunks")
+        raise ValueError(f"'{name}' has {seen} of {wanted} chunks")
 
 
 def main(path: Path) -> int:
-    """Look at a file within bounds; print why it cannot be read."""
+    """Check a file within the limits; print why it cannot be read."""
     seconds = _SECONDS + path.stat().st_size // _BYTES
     machine.bound(seconds=seconds, memory=_MEMORY)
     machine.no_core_dumps()

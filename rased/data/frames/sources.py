@@ -1,4 +1,4 @@
-"""What a file of frames is made from: the recordings of speech shards, or mixtures of the deterministic stream."""
+"""Sources of a file of frames: the recordings of speech shards, or mixtures of the deterministic stream."""
 
 import hashlib
 import json
@@ -27,11 +27,11 @@ from rased.errors import RasedError
 BATCH = 4
 """Mixtures made at once."""
 _SPECTRA = 16 << 20
-"""Bytes of spectra of rooms that are kept."""
+"""Bytes of the cache of room spectra."""
 
 Position = tuple[int, int]
 Samples = Callable[[int, int], NDArray[np.float32]]
-"""(start, count) -> these samples of a recording; raises RasedError where it cannot be read."""
+"""Function (start, count) -> samples of a recording; raises RasedError if it cannot be read."""
 
 
 class Item(NamedTuple):
@@ -46,7 +46,7 @@ class Item(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Utterances that are made together, what could not be read, and the position behind them."""
+    """Utterances that are made together, those that could not be read, and the position after them."""
 
     items: list[Item]
     bad: list[str]
@@ -54,10 +54,10 @@ class Group(NamedTuple):
 
 
 class FrameSource:
-    """Where utterances come from, in an order that never changes.
+    """A source of utterances in a fixed order.
 
     Attributes:
-        streams: names of what an utterance consists of.
+        streams: names of the signals of an utterance.
         sample_rate: Hz.
     """
 
@@ -65,24 +65,24 @@ class FrameSource:
     sample_rate: int
 
     def describe(self) -> dict[str, Any]:
-        """All that the utterances depend on, as plain data."""
+        """Return everything that the utterances depend on, as plain data."""
         raise NotImplementedError
 
     def groups(self, position: Position) -> Iterator[Group]:
-        """Utterances from a position on; (0, 0) is the beginning."""
+        """Yield utterances from a position; (0, 0) is the beginning."""
         raise NotImplementedError
 
     def progress(self, position: Position) -> tuple[int, int]:
-        """How much is done at a position, and how much there is."""
+        """Return how much is done at a position, and the total."""
         raise NotImplementedError
 
 
 class Recordings(FrameSource):
-    """The recordings of speech shards, split by split, read from one end to the other.
+    """The recordings of speech shards, split by split, read sequentially.
 
-    The index is not loaded, but for a tar file that is not what it was written for: memory does not
-    depend on the number of recordings. Of such a file, what the index does not know, or knows
-    otherwise, is left out. A position counts tar files and samples within one.
+    The index is not loaded, except for a tar file that differs from it, so memory does not
+    depend on the number of recordings. From such a file, only samples that agree with the index
+    are used. A position counts tar files, and samples within one.
     """
 
     streams = ("clean",)
@@ -91,12 +91,12 @@ class Recordings(FrameSource):
         """Find the tar files.
 
         Raises:
-            RasedError: no speech shards, some of them missing, of several sample rates, or elsewhere.
+            RasedError: no speech shards, missing files, several sample rates, or remote shards.
         """
         for name in names:
             if is_remote(name):
                 raise RasedError(
-                    f"'{name}' lies elsewhere: bring its shards to this machine and give their folder."
+                    f"'{name}' is remote: copy its shards to this machine, and give their folder."
                 )
         self._folders = [locate(name, "speech") for name in names]
         heads = [_head(folder) for folder in self._folders]
@@ -110,24 +110,24 @@ class Recordings(FrameSource):
         for folder, shard in self._shards:
             if not (folder / shard.name).is_file():
                 raise RasedError(
-                    f"{folder} lacks {shard.name}, which its index names: bring it back, or drop its samples with "
+                    f"{shard.name} is missing from {folder}, but is in its index: restore it, or drop its samples with "
                     f"`rased data verify {folder} --repair`."
                 )
         rates = {head.sample_rate for head in heads}
         roles = {head.role for head in heads}
         if roles != {"speech"} or len(rates) != 1:
             raise RasedError(
-                f"{', '.join(map(str, self._folders))} hold {'/'.join(sorted(roles))} at "
-                f"{'/'.join(map(str, sorted(rates)))} Hz; needed is speech at one rate."
+                f"{', '.join(map(str, self._folders))} contain {'/'.join(sorted(roles))} at "
+                f"{'/'.join(map(str, sorted(rates)))} Hz; speech at one sample rate is needed."
             )
         self.sample_rate: int = rates.pop()
 
     def describe(self) -> dict[str, Any]:
-        """SHA-256 of the indices, which hold those of all recordings."""
+        """Return the SHA-256 of the indices, which contain those of all recordings."""
         return {"speech": [sha256(folder / INDEX) for folder in self._folders]}
 
     def groups(self, position: Position) -> Iterator[Group]:
-        """One recording each, and behind a damaged tar file what is missing in it."""
+        """Yield one recording per group; after a damaged tar file, also what is missing in it."""
         for part in range(position[0], len(self._shards)):
             done = position[1] if part == position[0] else 0
             folder, shard = self._shards[part]
@@ -140,34 +140,34 @@ class Recordings(FrameSource):
                 yield from _damaged(folder, shard, part, done)
 
     def progress(self, position: Position) -> tuple[int, int]:
-        """Tar files."""
+        """Count tar files."""
         return position[0], len(self._shards)
 
 
 class Mixtures(FrameSource):
     """The first mixtures of epoch 0 of a plan, each a pair (noisy, target).
 
-    The index of a mixture in the epoch is its row in the file; its sha256 is what `rased data stream
+    The index of a mixture in the epoch is its row in the file; its sha256 is the one that `rased data stream
     --hashes` prints.
     """
 
     streams = ("noisy", "target")
 
     def __init__(self, plan: Plan, mixing: Mixing, count: int, split: str = "train") -> None:
-        """Take `count` mixtures."""
+        """Use `count` mixtures."""
         if plan.scene.microphones > 1:
             raise RasedError(
-                f"Frames are of one channel, and scene.microphones is {plan.scene.microphones}: leave it out."
+                f"Frames need mixtures of one channel, but scene.microphones is {plan.scene.microphones}: remove it."
             )
         self.plan, self.mixing, self.count, self.split = plan, mixing, count, split
         self.sample_rate = plan.sample_rate
 
     def describe(self) -> dict[str, Any]:
-        """Corpora, scene, mixing, seed and count."""
+        """Return corpora, scene, mixing, seed and count."""
         return {"mixtures": self.count, **describe_mixtures(self.plan, self.mixing)}
 
     def groups(self, position: Position) -> Iterator[Group]:
-        """A few mixtures each."""
+        """Yield a few mixtures per group."""
         spans = partial(order.batches, position[1], self.count, batch_size=BATCH)
         drawn = stages.draw(spans(), plan=self.plan, epoch=0)
         batches = stages.collate(stages.fetch(drawn, plan=self.plan), plan=self.plan)
@@ -198,9 +198,9 @@ class Mixtures(FrameSource):
 
 @dataclass(frozen=True)
 class MixtureRecipe:
-    """The part of a data module's arguments that its training mixtures depend on.
+    """The arguments of a data module that determine its training mixtures.
 
-    Attributes: as of `rased.data.datamodule.MixtureDataModule`.
+    Attributes: see `rased.data.datamodule.MixtureDataModule`.
     """
 
     speech: tuple[str, ...] = ("bundle",)
@@ -223,10 +223,13 @@ class MixtureRecipe:
 
 
 def describe_mixtures(plan: Plan, mixing: Mixing) -> dict[str, Any]:
-    """All that the mixtures of a plan depend on, as plain data."""
+    """Return everything that the mixtures of a plan depend on, as plain data."""
     corpora = {"speech": plan.speech, "noise": plan.noise, "rir": plan.rir}
     scene = asdict(plan.scene)
-    for name in ("microphones", "enrolment"):  # what a scene leaves at its default changes nothing
+    for name in (
+        "microphones",
+        "enrolment",
+    ):  # a new setting at its default must not change the description
         if scene[name] == getattr(Scene, name):
             del scene[name]
     described = {
@@ -248,7 +251,7 @@ def _is_whole(path: Path, shard: Shard) -> bool:
 
 
 def _damaged(folder: Path, shard: Shard, part: int, done: int) -> Iterator[Group]:
-    """The recordings of a tar file that are what the index says, behind the first `done`; the others are bad."""
+    """Yield the recordings of a tar file that agree with the index, after the first `done`; the others are bad."""
     path = folder / shard.name
     index = read_index(folder, resized=True)
     of_shard = np.flatnonzero(index.columns["shard"] == index.shards.index(shard))
@@ -264,15 +267,15 @@ def _damaged(folder: Path, shard: Shard, part: int, done: int) -> Iterator[Group
         if item.sha256 == next(hexadecimal(index.columns["sha256"][row : row + 1])):
             yield Group([item], [], (part, number + 1))
         else:
-            reason = _bad(item.key, path, "its bytes are not those that were packed")
+            reason = _bad(item.key, path, "its bytes have changed since packing")
             yield Group([], [reason], (part, number + 1))
-    missing = [_bad(key, path, reasons.get(key, "it is not there")) for key in rows]
+    missing = [_bad(key, path, reasons.get(key, "it is missing")) for key in rows]
     yield Group([], missing, (part + 1, 0))
 
 
 def _bad(key: str, shard: Path, reason: str) -> str:
     return (
-        f"Sample {key} of {shard} is damaged ({reason}): mend its folder with `rased data verify {shard.parent} "
+        f"Sample {key} of {shard} is damaged ({reason}): repair its folder with `rased data verify {shard.parent} "
         "--repair`."
     )
 

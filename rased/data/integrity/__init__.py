@@ -1,1 +1,1 @@
-"""Whether shards are whole, and how damaged ones are repaired."""
+"""Check whether shards are complete, and repair damaged ones."""

@@ -1,4 +1,4 @@
-"""What is wrong about a sample of a shard, and which of shard and index is right where they differ."""
+"""Find out what is wrong with a sample of a shard, and whether shard or index is right if they differ."""
 
 import io
 from collections.abc import Mapping
@@ -15,21 +15,21 @@ from rased.disk import sha256
 
 _BLOCK = 1 << 16
 _REPEATED = ("split", "label", "licence", "frames")
-"""What the index repeats of the json of a sample."""
+"""Fields of a sample's JSON that the index repeats."""
 
 
 def is_shards(folder: Path) -> bool:
-    """Whether a folder holds shards, with an index or without."""
+    """Return whether a folder contains shards, with or without an index."""
     return (folder / INDEX).is_file() or any(folder.glob("*.tar"))
 
 
 def is_whole(path: Path, listed: Shard) -> bool:
-    """Tell whether a shard is byte for byte what the index was written for."""
+    """Return whether a shard is byte for byte the one that the index was written for."""
     return listed.bytes == path.stat().st_size and listed.sha256 == sha256(path)
 
 
 def head_of(stored: Index | None) -> dict[str, Any]:
-    """Return what an index says of all its samples."""
+    """Return the fields of an index that apply to all its samples."""
     return (
         {} if stored is None else {"role": stored.head.role, "sample_rate": stored.head.sample_rate}
     )
@@ -38,14 +38,14 @@ def head_of(stored: Index | None) -> dict[str, Any]:
 def judge(
     stored: StoredSample, digest: str, row: Mapping[str, Any] | None, head: Mapping[str, Any]
 ) -> tuple[Details, str]:
-    """Return the json of a sample as it should be, and why the sample cannot be used, "" where it is good.
+    """Return the correct JSON of a sample, and why the sample cannot be used ("" if it is good).
 
     Args:
         stored: the sample.
-        digest: of its audio.
-        row: of the index where the shard is not the one that the index was written for: its json may be
-            damaged as well, so where the audio is that of the row, the row tells what the json said.
-        head: of that index.
+        digest: SHA-256 of its audio.
+        row: row of the index if the shard is not the one that the index was written for. Then the sample's JSON may be
+            damaged; if the audio matches the row, the row is used instead of the JSON.
+        head: fields of that index.
     """
     details = stored.details
     if row is not None and row["sha256"] == digest:
@@ -58,7 +58,7 @@ def judge(
 
 
 def altered(json_says: Details, should: Details) -> str:
-    """Return in what the json of a good sample is damaged, "" for nothing."""
+    """Return how the JSON of a good sample is damaged; "" if it is not."""
     differs = [name for name in should if json_says.get(name) != should[name]]
     if not differs:
         return ""
@@ -68,14 +68,14 @@ def altered(json_says: Details, should: Details) -> str:
 
 
 def _damage(stored: StoredSample, digest: str, row: Mapping[str, Any] | None) -> str:
-    """Return why a sample cannot be used, "" where it is good."""
+    """Return why a sample cannot be used; "" if it is good."""
     if row is not None and row["sha256"] != digest:
-        return "its bytes are not those that were packed (sha256)"
+        return "its bytes have changed since packing (sha256)"
     channels = stored.details.get("channels", 1)
     try:
         frames, there = _frames(stored)
     except soundfile.LibsndfileError as error:
-        return f"it does not decode ({error.error_string.strip().rstrip('.')})"
+        return f"it cannot be decoded ({error.error_string.strip().rstrip('.')})"
     promised = stored.details["frames"]
     if there != channels:
         return f"it has {there} channels, not {channels}"
@@ -83,7 +83,7 @@ def _damage(stored: StoredSample, digest: str, row: Mapping[str, Any] | None) ->
 
 
 def _frames(stored: StoredSample) -> tuple[int | float, int]:
-    """Samples and channels that are there, decoded a piece at a time: a header may promise any number."""
+    """Return the actual samples and channels, decoded in pieces: a header may announce any number."""
     if stored.codec == "pcm16":
         channels = stored.details.get("channels", 1)
         return len(stored.audio) / 2 / channels, channels

@@ -1,4 +1,4 @@
-"""What an index says and what shards hold, by key: of millions of samples, in little memory."""
+"""Look up index rows and shard contents by key, for millions of samples in little memory."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,12 +24,12 @@ ALL: dict[str, Kind] = {
     "sha256": "hash",
 }
 SUMS: dict[str, Kind] = {**ALL, "key": "length", "offset": "length", "sha256": "length"}
-"""Columns, as `read_columns` takes them: all that they say, or what sums over splits are made from."""
+"""Columns for `read_columns`: all of them, or those needed for sums over splits."""
 
 
 @dataclass(frozen=True)
 class StoredIndex:
-    """An index as it is stored: its head, and its columns as small arrays."""
+    """An index as stored: its head, and its columns as compact arrays."""
 
     head: Head
     columns: Mapping[str, Any]
@@ -38,7 +38,7 @@ class StoredIndex:
 def load(folder: Path, kinds: Mapping[str, Kind] = ALL) -> tuple[StoredIndex | None, str]:
     """Return the index of a folder, or None and why it cannot be used."""
     if not (folder / INDEX).is_file():
-        return None, f"there is no {INDEX}"
+        return None, f"{INDEX} is missing"
     try:
         return StoredIndex(*read_index_parts(folder / INDEX, kinds, repair="")), ""
     except RasedError as error:
@@ -46,30 +46,34 @@ def load(folder: Path, kinds: Mapping[str, Kind] = ALL) -> tuple[StoredIndex | N
 
 
 class Known(Mapping[str, dict[str, Any]]):
-    """The rows of an index by key, shard and licence by name; of a key that comes twice the last one."""
+    """The rows of an index by key, with shard and licence as names; the last row of a duplicate key."""
 
     def __init__(self, stored: StoredIndex | None) -> None:
-        """Sort the keys of an index as `load` gives it; None: no rows."""
+        """Sort the keys of an index from `load`; None: no rows."""
         self._stored = stored
         self._keys = np.empty(0, np.bytes_) if stored is None else stored.columns["key"]
         self._order = np.argsort(self._keys, kind="stable")
         self._last = np.ones(len(self._keys), np.bool_)
-        for start in range(0, len(self._keys), _PIECE):  # never all keys a second time
+        for start in range(
+            0, len(self._keys), _PIECE
+        ):  # piece by piece, to avoid a second copy of all keys
             some = self._keys[self._order[start : start + _PIECE + 1]]
             self._last[start : start + len(some) - 1] = some[1:] != some[:-1]
 
     def __len__(self) -> int:
-        """Number of keys."""
+        """Return the number of keys."""
         return int(self._last.sum())
 
     def __iter__(self) -> Iterator[str]:
-        """The keys, sorted."""
+        """Yield the keys, sorted."""
         return (self._keys[self._order[place]].decode() for place in np.flatnonzero(self._last))
 
     def __getitem__(self, key: str) -> dict[str, Any]:
-        """The row of a key, in plain values."""
+        """Return the row of a key, as plain values."""
         wanted = np.array([key.encode()])
-        if wanted.itemsize > self._keys.itemsize:  # numpy would make all keys as long
+        if (
+            wanted.itemsize > self._keys.itemsize
+        ):  # a longer key cannot match, and numpy would widen all keys
             raise KeyError(key)
         wanted = wanted.astype(self._keys.dtype)
         place = int(np.searchsorted(self._keys, wanted, side="right", sorter=self._order)[0]) - 1
@@ -89,10 +93,10 @@ class Known(Mapping[str, dict[str, Any]]):
 
 
 class Seen:
-    """What the shards of several folders hold, in a temporary file."""
+    """The content of the shards of several folders, in a temporary database on disk."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Create an empty database."""
         self._table = temporary_table(self)
         self._table.execute(
             "CREATE TABLE keys (folder, key, PRIMARY KEY (folder, key)) WITHOUT ROWID"
@@ -100,24 +104,24 @@ class Seen:
         self._table.execute("CREATE TABLE places (folder, kind, value, split)")
 
     def add(self, folder: Path, key: str) -> bool:
-        """Note a key of a folder; return whether it is new there."""
+        """Record a key of a folder; return whether it is new there."""
         added = self._table.execute("INSERT OR IGNORE INTO keys VALUES (?, ?)", (str(folder), key))
         return added.rowcount == 1
 
     def has(self, folder: Path, key: str) -> bool:
-        """Whether a key of a folder was noted."""
+        """Return whether a key of a folder was recorded."""
         found = self._table.execute(
             "SELECT 1 FROM keys WHERE folder = ? AND key = ?", (str(folder), key)
         )
         return found.fetchone() is not None
 
     def remember(self, folder: Path, kind: str, value: str, split: str) -> None:
-        """Note in which split of a folder something occurs."""
+        """Record in which split of a folder something occurs."""
         row = (str(folder), kind, value, split)
         self._table.execute("INSERT INTO places VALUES (?, ?, ?, ?)", row)
 
     def shared(self, folders: Sequence[Path]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-        """What of these folders occurs in several splits: (kind, value, splits), sorted."""
+        """Yield what occurs in several splits of these folders: (kind, value, splits), sorted."""
         marks = ", ".join("?" * len(folders))
         rows = self._table.execute(
             f"SELECT kind, value, json_group_array(DISTINCT split) FROM places WHERE folder IN ({marks}) "

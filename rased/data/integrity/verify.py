@@ -1,4 +1,4 @@
-"""Are shards, index and splits what they should be, sample by sample."""
+"""Check shards, index and splits, sample by sample."""
 
 import hashlib
 import re
@@ -31,25 +31,25 @@ _LABEL: dict[Role, str] = {"speech": "speaker", "noise": "noise type", "rir": "r
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong, where, and what to do about it."""
+    """One problem: what is wrong, where, and how to repair it."""
 
     folder: Path
     what: str
     repair: str
 
     def __str__(self) -> str:
-        """The sentence for a person."""
+        """Return the problem as a sentence."""
         return f"{self.folder}: {self.what}. Repair: {self.repair}."
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check found.
+    """Result of a check.
 
     Attributes:
-        folders: that were looked at.
-        samples: that were decoded and compared.
-        problems: what is wrong.
+        folders: folders that were checked.
+        samples: samples that were decoded and compared.
+        problems: the problems found.
     """
 
     folders: tuple[Path, ...]
@@ -59,7 +59,7 @@ class Checked:
 
 @dataclass
 class _Shards:
-    """What one folder of shards holds, by its tar files."""
+    """The content of one folder of shards, according to its tar files."""
 
     folder: Path
     role: Role | None = None
@@ -68,13 +68,13 @@ class _Shards:
     problems: list[Problem] = field(default_factory=list)
 
     def complain(self, what: str, repair: str = "") -> None:
-        """Note a problem; most are mended by --repair."""
+        """Record a problem; most can be repaired by --repair."""
         repair = repair or f"`rased data verify {self.folder} --repair`"
         self.problems.append(Problem(self.folder, what, repair))
 
 
 def find(name: str | Path) -> list[Path]:
-    """Return the folders of shards and frozen test sets in a folder or directly below it.
+    """Return the folders of shards and frozen test sets in a folder, or directly below it.
 
     Args:
         name: a folder, or `bundle`.
@@ -84,14 +84,16 @@ def find(name: str | Path) -> list[Path]:
     """
     base = bundle() if str(name) == "bundle" else Path(name)
     if remote.is_remote(name):
-        raise RasedError(f"'{name}' is not on this machine: verify shards where they lie.")
+        raise RasedError(
+            f"'{name}' is not on this machine: verify shards on the machine that stores them."
+        )
     if not base.is_dir():
         raise RasedError(f"'{name}' is not a folder; give a folder of shards, or 'bundle'.")
     candidates = [base, *sorted(path for path in base.iterdir() if path.is_dir())]
     found = [path for path in candidates if is_shards(path) or (path / TESTSET).is_file()]
     if not found:
         raise RasedError(
-            f"'{name}' holds no shards ({INDEX}, *.tar) and no test set ({TESTSET}); write shards with "
+            f"'{name}' contains no shards ({INDEX}, *.tar) and no test set ({TESTSET}); write shards with "
             "`rased data pack`."
         )
     return found
@@ -100,15 +102,15 @@ def find(name: str | Path) -> list[Path]:
 def verify(
     folders: Sequence[Path], *, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Checked:
-    """Check shards and frozen test sets completely: every byte hashed, every sample decoded.
+    """Check shards and frozen test sets completely: hash every byte, decode every sample.
 
-    Shards: the index against the tar files, hashes, lengths, the splits of all given folders of one
-    role disjoint in recordings (by hash and by named source) and, but for noise, whose types may
-    recur, in labels. Test sets: hashes, lengths, nothing missing, nothing too much.
+    For shards: the index against the tar files, hashes, lengths; and over all given folders of one
+    role, that splits share no recordings (by hash and by source) and, except for noise, whose types may
+    recur, no labels. For test sets: hashes, lengths, missing and additional files.
 
     Args:
-        folders: as `find` gives them.
-        progress: called with (files done, files in all); a test set is one file.
+        folders: folders from `find`.
+        progress: called with (files done, total files); a test set counts as one file.
     """
     total = sum(len([*path.glob("*.tar")]) + (path / TESTSET).is_file() for path in folders)
     steps = count(1)
@@ -132,10 +134,10 @@ def verify(
 
 
 def summary(name: str | Path) -> list[dict[str, Any]]:
-    """Return what the folders of shards and test sets below `name`, or a URL, hold, from their indices alone.
+    """Return the content of the folders of shards and test sets below `name` (or a URL), from their indices alone.
 
     Raises:
-        RasedError: nothing there, or an index that cannot be used.
+        RasedError: nothing there, or an unusable index.
     """
     found = []
     for folder in remote.find(str(name)) if remote.is_remote(name) else find(name):
@@ -150,7 +152,7 @@ def _summary_of_shards(folder: Path) -> dict[str, Any]:
     stored, trouble = load(folder, SUMS)
     if stored is None:
         raise RasedError(
-            f"{folder}: {trouble}; mend it with `rased data verify {folder} --repair`."
+            f"{folder}: {trouble}; repair it with `rased data verify {folder} --repair`."
         )
     columns, head, splits = stored.columns, stored.head, []
     for split in sorted(set(Names(np.unique(columns["split"]))), key=_place_of_split):
@@ -209,7 +211,7 @@ def _summary_of_testset(folder: Path) -> dict[str, Any]:
 
 
 def _place_of_split(split: str) -> tuple[int, str]:
-    """Sort key: train, valid, test, then the others by name."""
+    """Return a sort key: train, valid, test, then other splits by name."""
     return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
 
 
@@ -223,7 +225,7 @@ def _check_shards(folder: Path, seen: Seen, step: Callable[[], None]) -> _Shards
         head = stored.head
         checked.role, checked.head = head.role, head_of(stored)
         if len(known) != head.samples:
-            checked.complain(f"{INDEX} names {head.samples - len(known)} keys twice")
+            checked.complain(f"{INDEX} has {head.samples - len(known)} duplicate keys")
         attribution = head.attribution
         if attribution and not (folder / attribution).is_file():
             checked.complain(
@@ -235,21 +237,21 @@ def _check_shards(folder: Path, seen: Seen, step: Callable[[], None]) -> _Shards
     for name in listed.keys() - on_disk.keys():
         samples = sum(row["shard"] == name for row in known.values())
         checked.complain(
-            f"{name} is in the index but not there, and {samples} samples with it",
-            f"bring the file back, or drop its samples with `rased data verify {folder} --repair`",
+            f"{name} is in the index, but missing from the folder, with {samples} samples",
+            f"restore the file, or drop its samples with `rased data verify {folder} --repair`",
         )
     for name, path in on_disk.items():
         if stored is not None and name not in listed:
-            checked.complain(f"{name} is there but not in the index")
+            checked.complain(f"{name} is in the folder, but not in the index")
         _check_shard(path, listed.get(name), known, checked, seen)
         step()
     for key, row in known.items():
         if row["shard"] in on_disk and not seen.has(folder, key):
-            checked.complain(f"sample {key} is in the index but not in {row['shard']}")
+            checked.complain(f"sample {key} is in the index, but not in {row['shard']}")
     for left in sorted(folder.glob("*" + PART)):
         checked.complain(
-            f"{left.name} was left by a run that was cut off",
-            "give the same `rased data pack` command again, or remove the file",
+            f"{left.name} was left by an interrupted run",
+            "run the same `rased data pack` command again, or remove the file",
         )
     return checked
 
@@ -290,14 +292,14 @@ def _check_shard(
             seen.remember(checked.folder, "source recording", origin, split)
     if listed is not None and not whole and len(checked.problems) == before:
         checked.complain(
-            f"{path.name} has another sha256 than the index says, though all its samples are good: "
-            "where a note or source of one was damaged, the index does not tell"
+            f"{path.name} has another sha256 than the index says, although all its samples are good: "
+            "a note or source of a sample may be damaged, which the index cannot show"
         )
 
 
 def _differs(stored: StoredSample, digest: str, shard: str, row: Mapping[str, Any] | None) -> str:
     if row is None:
-        return "it is not there"
+        return "it is missing"
     truth = {
         **{name: stored.details[name] for name in ("split", "label", "licence", "frames")},
         "shard": shard,
@@ -314,7 +316,7 @@ def _differs(stored: StoredSample, digest: str, shard: str, row: Mapping[str, An
 
 
 def _origins(details: Mapping[str, Any]) -> set[str]:
-    """Return what names the recording that a sample was cut from: Freesound numbers and file names.
+    """Return what identifies the recording that a sample was cut from: Freesound numbers and file names.
 
     >>> sorted(_origins({"source": "ESC-50 (freesound.org/s/215445)", "note": "fold 5"}))
     ['freesound 215445']
@@ -332,7 +334,7 @@ def _origins(details: Mapping[str, Any]) -> set[str]:
 
 
 def _overlaps(role: Role, folders: Sequence[Path], seen: Seen) -> Iterator[Problem]:
-    """Compare what the splits hold over all folders of a role; types of noise may recur."""
+    """Yield what splits have in common over all folders of a role; types of noise may recur."""
     shared: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for kind, value, splits in seen.shared(folders):
         if role != "noise" or kind != "label":
@@ -348,9 +350,7 @@ def _overlaps(role: Role, folders: Sequence[Path], seen: Seen) -> Iterator[Probl
 
 
 def _check_testset(folder: Path) -> tuple[int, list[Problem]]:
-    again = (
-        "freeze it again with its seed and recipe, into an empty folder, or bring the files back"
-    )
+    again = "freeze it again with its seed and recipe into an empty folder, or restore the files"
     problems: list[Problem] = []
 
     def complain(what: str) -> None:
@@ -362,9 +362,9 @@ def _check_testset(folder: Path) -> tuple[int, list[Problem]]:
         complain(str(error).replace(f"'{folder / TESTSET}'", TESTSET).rstrip(". "))
         return 0, problems
     if list_sha256(map(msgspec.structs.asdict, frozen.items)) != frozen.list_sha256:
-        complain(f"{TESTSET} was changed: its list_sha256 is not that of its items")
+        complain(f"{TESTSET} was changed: its list_sha256 does not match its items")
     if frozen.count != len(frozen.items):
-        complain(f"{TESTSET} lists {len(frozen.items)} mixtures and says {frozen.count}")
+        complain(f"{TESTSET} lists {len(frozen.items)} mixtures, but says {frozen.count}")
     wanted = {
         name: (digest, item.seconds) for item in frozen.items for name, digest in item.files.items()
     }
@@ -373,9 +373,9 @@ def _check_testset(folder: Path) -> tuple[int, list[Problem]]:
         if not file.is_file():
             complain(f"{name} is missing")
         elif sha256(file) != digest:
-            complain(f"{name} was changed: its sha256 is not the one in {TESTSET}")
+            complain(f"{name} was changed: its sha256 is not that in {TESTSET}")
         elif name.startswith(f"{GIVEN}/"):
-            continue  # of a length of their own
+            continue  # conditions have lengths of their own
         elif abs(_length(file, frozen.sample_rate) - seconds) > 1e-3:
             complain(f"{name} does not have the {seconds} s that {TESTSET} says")
     places = ("*/*.flac", f"{GIVEN}/*/*.flac")

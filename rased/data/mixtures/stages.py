@@ -1,4 +1,4 @@
-"""The stages between an order and a batch, each a generator function: what is drawn, read and put together."""
+"""The stages between an order and a batch, each a generator function: draw, read, collate."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -23,13 +23,13 @@ from rased.signal import levels
 
 Heard = Float[np.ndarray, "*channel time"]
 SHAPING_TAPS = 64
-"""Samples in the response of a shaping filter; its slowest pole, .83, is 100 dB down there."""
+"""Samples in the response of a shaping filter; its slowest pole, 0.83, has decayed by 100 dB there."""
 
 
 class Sources(TypedDict):
-    """The sources of a batch of mixtures, a row each; `bad` tells why one could not be read, "" for the others.
+    """The sources of a batch of mixtures, one row each; `bad` is the reason why a row could not be read, or "".
 
-    `more` holds parts that only some scenes have, by their name in Batch.
+    `more` holds parts that only some scenes have, by their names in Batch.
     """
 
     drawn: list[Drawn]
@@ -46,7 +46,7 @@ class Sources(TypedDict):
 def spans(
     *, position: int, count: int, batch_size: int, rank: int, world_size: int
 ) -> Iterator[Span]:
-    """The batches of this rank and of the DataLoader worker that this runs in, in order."""
+    """Yield the batches of this rank for the current DataLoader worker, in order."""
     info = get_worker_info()
     worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
     yield from order.batches(
@@ -61,13 +61,13 @@ def spans(
 
 
 def draw(batches: Iterable[Span], *, plan: Plan, epoch: int) -> Iterator[list[Drawn]]:
-    """Decide everything about the mixtures of each batch."""
+    """Draw all random properties of the mixtures of each batch."""
     for span in batches:
         yield [plan.draw(epoch, index) for index in range(span.start, span.stop)]
 
 
 def fetch(batches: Iterable[list[Drawn]], *, plan: Plan) -> Iterator[Sources]:
-    """Read and decode just what was drawn. What cannot be read becomes a reason, never another sample."""
+    """Read and decode exactly what was drawn. If that fails, record the reason; never use another sample instead."""
     for batch in batches:
         clean = np.empty((len(batch), plan.speech_frames), np.float32)
         microphones = plan.scene.microphones
@@ -108,7 +108,7 @@ def _empty(rows: int, channels: int, time: int) -> Float[np.ndarray, "rows *chan
 
 
 def _more(rows: int, plan: Plan) -> dict[str, np.ndarray]:
-    """Room for the parts that only some scenes have."""
+    """Allocate the parts that only some scenes have."""
     more: dict[str, np.ndarray] = {}
     if plan.scene.microphones > 1 and plan.noise_channels == 1:
         more["noise_rir"] = np.zeros((rows, plan.scene.microphones, plan.taps), np.float32)
@@ -127,7 +127,7 @@ def _read_more(drawn: Drawn, plan: Plan, row: int, more: dict[str, np.ndarray]) 
 
 
 def collate(batches: Iterable[Sources], *, plan: Plan) -> Iterator[Batch]:
-    """Make batches of the good samples, of no row where there is none, and carry the reasons of the bad ones along."""
+    """Make batches of the good samples (possibly with no rows), with the reasons for the bad ones."""
     for sources in batches:
         good = [row for row, reason in enumerate(sources["bad"]) if not reason]
         if len(good) < len(sources["bad"]):
@@ -182,7 +182,7 @@ def collate(batches: Iterable[Sources], *, plan: Plan) -> Iterator[Batch]:
 
 
 class OnDevice:
-    """What of a batch is taken from the device, and what it brings there; see `rased.data.mixtures.cache`."""
+    """Bookkeeping of the parts of a batch that are cached on the device; see `rased.data.mixtures.cache`."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -192,7 +192,7 @@ class OnDevice:
         self._streamed: set[str] = set()
 
     def read(self, corpus: Corpus, piece: Piece, out: Heard, row: int) -> bool:
-        """Write a crop as `stream` does, or note that it lies on the device; whether it does.
+        """Write a crop like `stream`, or note that it is stored on the device; return whether it is.
 
         Raises:
             RasedError: it cannot be read.
@@ -206,7 +206,9 @@ class OnDevice:
             if kept.takes(number) and (role, number) not in self._fresh:
                 whole = corpus.whole(number)
                 if role == "noise" and whole is not None and self._has_silence(whole):
-                    kept.leave(number)  # whoever draws from it must see whether it is silent there
+                    kept.leave(
+                        number
+                    )  # a recording with silent parts has to be checked in each draw
                     whole = None
                 samples = None if whole is None else kept.exact(number, whole)
                 if samples is not None:
@@ -215,19 +217,19 @@ class OnDevice:
         return False
 
     def _has_silence(self, waveform: Samples) -> bool:
-        """Whether a segment may be silent in it; one that goes round holds all of it, and less than twice."""
+        """Return whether a segment of the recording may be silent; a segment that wraps around contains all of it."""
         frames = min(self.plan.frames, len(waveform))
         energy = np.concatenate([[0.0], np.square(waveform, dtype=np.float64).cumsum()])
         quietest = float((energy[frames:] - energy[: len(energy) - frames]).min())
         return quietest < 2.1 * frames * levels.SILENT**2
 
     def stream(self, corpus: Corpus, piece: Piece, out: Heard, part: Role | None = None) -> None:
-        """Write a crop that goes round where its recording is shorter; `part`: what it is in the mixture."""
+        """Write a crop, which wraps around if its recording is shorter; `part` is its role in the mixture."""
         self._streamed.add(part or corpus.role)
         _write(corpus, piece, out)
 
     def hand_over(self, batch: Batch, rows: list[int]) -> None:
-        """Add it to the batch, whose rows these are."""
+        """Add the bookkeeping to the batch, whose rows these are."""
         place = {row: at for at, row in enumerate(rows)}
         batch["stored"] = Cached(
             split=self.plan.speech.split,
@@ -245,7 +247,7 @@ class OnDevice:
 
 
 def _write(corpus: Corpus, piece: Piece, out: Heard) -> None:
-    """Write a crop that goes round where its recording is shorter; all channels where `out` has several."""
+    """Write a crop, which wraps around if its recording is shorter; all channels if `out` has several."""
     length = int(corpus.frames[piece.recording])
     fits = piece.start + piece.frames <= length
     if out.ndim == 2:
@@ -264,7 +266,7 @@ def _write(corpus: Corpus, piece: Piece, out: Heard) -> None:
 
 
 def _speak(drawn: Drawn, corpus: Corpus, out: Samples, row: int, device: OnDevice) -> None:
-    """Write the pieces of a segment of speech, with silence around them."""
+    """Write the pieces of a segment of speech, with silence between them."""
     if not drawn.speaking or drawn.speech[0].frames < len(out):
         out[:] = 0
     for piece in drawn.speech if drawn.speaking else ():
@@ -272,13 +274,13 @@ def _speak(drawn: Drawn, corpus: Corpus, out: Samples, row: int, device: OnDevic
 
 
 def _make_noise(drawn: Drawn, plan: Plan, out: Heard, row: int, device: OnDevice) -> Drawn:
-    """Write the noise: the first one, and others at their levels over it; return what it was made of.
+    """Write the first noise, and the others at their levels relative to it; return the draw that was really used.
 
-    Several are summed where they are read, none of them on the device. One that is silent where it was drawn is
-    taken from another place, so that every mixture has the ratio that it tells.
+    Several noises are summed when they are read; none of them is stored on the device. A noise that is silent at its
+    drawn position is taken from another position, so that every mixture has its stated SNR.
 
     Raises:
-        RasedError: it is silent in all the places that were tried.
+        RasedError: all positions that were tried are silent.
     """
     if drawn.babble:
         return _make_babble(drawn, plan, out, device)
@@ -287,7 +289,7 @@ def _make_noise(drawn: Drawn, plan: Plan, out: Heard, row: int, device: OnDevice
         return drawn
     if len(drawn.noise) == 1:
         if device.read(plan.noise, drawn.noise[0], out, row):
-            return drawn  # on the device lies nothing that is silent anywhere
+            return drawn  # recordings on the device have no silent segments
         return replace(drawn, noise=(_audible(drawn, 0, plan, out, device),))
     device.stream(plan.noise, drawn.noise[0], out)
     first = _audible(drawn, 0, plan, out, device)
@@ -295,7 +297,7 @@ def _make_noise(drawn: Drawn, plan: Plan, out: Heard, row: int, device: OnDevice
 
 
 def _make_babble(drawn: Drawn, plan: Plan, out: Samples, device: OnDevice) -> Drawn:
-    """Write voices of equal level, and further noises at their levels over all of them.
+    """Write voices of equal level, and additional noises at their levels relative to the sum.
 
     Raises:
         RasedError: all voices are silent.
@@ -308,12 +310,12 @@ def _make_babble(drawn: Drawn, plan: Plan, out: Samples, device: OnDevice) -> Dr
         out += voice / np.float32(max(_rms(voice), levels.SILENT))
     if _rms(out) < levels.SILENT:
         keys = ", ".join(str(plan.speech.key[pieces[0].recording]) for pieces in drawn.babble)
-        raise RasedError(f"the voices of a babble are silent ({keys}); leave them out.")
+        raise RasedError(f"the voices of a babble are silent ({keys}); remove these recordings.")
     return replace(drawn, noise=_add(drawn, 0, plan, out, device))
 
 
 def _add(drawn: Drawn, start: int, plan: Plan, out: Heard, device: OnDevice) -> tuple[Piece, ...]:
-    """Add the noises from number `start` on at their levels over what is there; return what they were made of."""
+    """Add the noises from number `start` at their levels relative to `out`; return their pieces."""
     wanted = _rms(out)
     noise, pieces = np.empty_like(out), []
     for number in range(start, len(drawn.noise)):
@@ -325,7 +327,7 @@ def _add(drawn: Drawn, start: int, plan: Plan, out: Heard, device: OnDevice) -> 
 
 
 def _audible(drawn: Drawn, number: int, plan: Plan, out: Heard, device: OnDevice) -> Piece:
-    """The piece of a noise that sounds: what `out` holds, or what is written to it from another place."""
+    """Return an audible piece for a noise: the one in `out`, or another one that is written to it."""
     piece = drawn.noise[number]
     if _rms(out) >= levels.SILENT:
         return piece
@@ -334,8 +336,8 @@ def _audible(drawn: Drawn, number: int, plan: Plan, out: Heard, device: OnDevice
         device.stream(plan.noise, other, out)
         return other
     raise RasedError(
-        f"the noise '{plan.noise.key[piece.recording]}' is silent, and so are the others that were tried; leave "
-        "silent recordings out."
+        f"the noise '{plan.noise.key[piece.recording]}' is silent, and so are the others that were tried; remove "
+        "silent recordings."
     )
 
 
@@ -344,7 +346,7 @@ def _names(corpus: Corpus, pieces: Iterable[Piece]) -> str:
 
 
 def _rms(samples: Heard) -> float:
-    """Of several channels that of the first, the reference."""
+    """Return the rms; for several channels, that of the first, the reference."""
     heard = samples[0] if samples.ndim == 2 else samples
     return float(np.square(heard).mean()) ** 0.5
 
@@ -352,14 +354,14 @@ def _rms(samples: Heard) -> float:
 def _filters(
     shaping: tuple[tuple[float, float, float, float], ...], scene: Scene
 ) -> Float[np.ndarray, "2 taps"]:
-    """Responses of the filters: impulses where a mixture has none, nothing where the scene has none."""
+    """Return the responses of the filters: impulses for a mixture without, nothing for a scene without filters."""
     if not scene.shaping_probability:
         return np.zeros((2, 0), np.float32)
     impulse = np.zeros(SHAPING_TAPS)
     impulse[0] = 1.0
     if not shaping:
         return np.stack([impulse] * 2).astype(np.float32)
-    import scipy.signal  # 64 MB that only shaping needs
+    import scipy.signal  # takes 64 MB, only needed for shaping
 
     responses = [scipy.signal.lfilter((1.0, a, b), (1.0, c, d), impulse) for a, b, c, d in shaping]
     return np.stack(responses).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The whole data path up to the device, on one screen."""
+"""The whole data path from an order to batches, in one place."""
 
 from functools import partial
 from typing import cast
@@ -20,14 +20,14 @@ def stream(
     rank: int = 0,
     world_size: int = 1,
 ) -> IterableDataset[Batch]:
-    """The batches of one rank from a position in an epoch to its end: an IterableDataset for any number of workers.
+    """Return an IterableDataset of the batches of one rank, from a position to the end of the epoch, for any workers.
 
     Args:
-        plan: what to draw from, and how.
-        epoch: number of the epoch; -1 is the fixed one of validation.
-        position: samples of the epoch that all ranks together have consumed.
+        plan: sources, and how to draw from them.
+        epoch: number of the epoch; -1 is the fixed epoch of validation.
+        position: samples of the epoch that all ranks together have used.
         batch_size: samples per rank and step.
-        rank: this process among world_size.
+        rank: rank of this process.
         world_size: number of processes that share the epoch.
     """
     pipeline = DataPipeline(

@@ -1,7 +1,7 @@
-"""Opus in an Ogg file, for shards that must be small: a tenth of the size, and no longer the same samples.
+"""Opus in Ogg files, for small shards: a tenth of the size, but lossy.
 
-libsndfile codes. Its Ogg streams get a serial number by chance, so equal samples would give unequal bytes: each gets
-the number 0 here.
+Encoding and decoding by libsndfile. It gives Ogg streams random serial numbers, so equal samples would have different
+bytes; the serial number is set to 0 here.
 """
 
 import io
@@ -15,31 +15,31 @@ from rased.audio.ogg import serial_zero
 from rased.errors import RasedError
 
 RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
-"""Sample rates that Opus knows, in Hz."""
+"""Sample rates of Opus in Hz."""
 KBITS = (6.0, 256.0)
-"""Range of the rate of bits, in kbit/s."""
+"""Range of the bit rate in kbit/s."""
 USUAL = 32.0
-"""Kbit/s where nothing else is said."""
+"""Default bit rate in kbit/s."""
 
 
 def check(sample_rate: int, kbits: float) -> None:
-    """Refuse what the codec cannot do.
+    """Reject unsupported settings.
 
     Raises:
-        RasedError: another sample rate, or a rate of bits out of range.
+        RasedError: an unsupported sample rate, or a bit rate out of range.
     """
     if sample_rate not in RATES:
         raise RasedError(
-            f"Opus takes {', '.join(map(str, RATES))} Hz, not {sample_rate}: choose one of them, or flac."
+            f"Opus supports {', '.join(map(str, RATES))} Hz, not {sample_rate}: choose one of them, or flac."
         )
     if not KBITS[0] <= kbits <= KBITS[1]:
         raise RasedError(
-            f"Opus takes {KBITS[0]:g} to {KBITS[1]:g} kbit/s, not {kbits:g}; usual for speech of 16 kHz: 32."
+            f"Opus supports {KBITS[0]:g} to {KBITS[1]:g} kbit/s, not {kbits:g}; usual for speech at 16 kHz: 32."
         )
 
 
 def encode(blocks: Iterable[NDArray[np.int16]], sample_rate: int, kbits: float) -> bytes:
-    """Code samples that come some at a time, with about `kbits` kbit/s (variable)."""
+    """Encode blocks of samples with about `kbits` kbit/s (variable bit rate)."""
     low, high = KBITS
     data = io.BytesIO()
     with soundfile.SoundFile(
@@ -57,12 +57,12 @@ def encode(blocks: Iterable[NDArray[np.int16]], sample_rate: int, kbits: float) 
 
 
 def decode(data: bytes, start: int, frames: int) -> NDArray[np.float32]:
-    """Samples [start, start + frames), rounded to 16 bits; fewer where they end before.
+    """Return the samples [start, start + frames), rounded to 16 bits; fewer at the end of the recording.
 
-    From the beginning on, for what a decoder gives behind a jump depends on the jump.
+    Decodes from the beginning, because the output after a seek depends on the position of the seek.
 
     Raises:
-        soundfile.LibsndfileError: the bytes do not decode.
+        soundfile.LibsndfileError: the bytes cannot be decoded.
     """
     with soundfile.SoundFile(io.BytesIO(data)) as file:
         audio: NDArray[np.float32] = file.read(start + frames, dtype="float32")[start:]

@@ -1,20 +1,21 @@
-"""Shards that lie elsewhere, over HTTP, S3 or anything that fsspec reads: fetched by blocks, kept on disk.
+"""Remote shards, over HTTP, S3 or any protocol of fsspec: fetched in blocks, cached on disk.
 
-A block is a run of neighbouring samples of a shard, some megabytes long: one range request brings
-it, one file keeps it, and the epoch's order takes it as one (`order.blockwise`). Blocks are named
-after the SHA-256 of their shard in the index, so that a corpus packed anew never meets blocks of
-the old one. All processes of a machine share them, and a block that several want comes once.
+A block is a run of neighbouring samples of a shard, some megabytes long. It is fetched by one range request,
+cached in one file, and treated as a unit by the epoch's order (`order.blockwise`). Blocks are named
+after the SHA-256 of their shard in the index, so that blocks of an older version of a corpus are never used. All
+processes of a machine share them, and a block that several processes need is fetched once.
 
-Every sample of a block that arrives is compared with its SHA-256 in the index. A block that differs comes once
-more; what differs then is a bad sample, and the block is fetched anew an hour later. A block in the cache that is
-cut short is fetched again.
+Every sample of a fetched block is compared with its SHA-256 in the index. A block with differences is fetched once
+more; samples that still differ are bad, and the block is fetched again after an hour. A truncated block in the
+cache is
+fetched again.
 
 Credentials and endpoints are those of fsspec: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
 AWS_ENDPOINT_URL and the like, FSSPEC_S3_ANON=true, FSSPEC_HTTP_... or ~/.config/fsspec/*.json
 (https://filesystem-spec.readthedocs.io, "Configuration").
 
-Settings: RASED_CACHE, the folder (`config.cache_folder`), and RASED_CACHE_GB, the bound of the blocks
-(default 20, least recently used out first).
+Settings: RASED_CACHE, the cache folder (`config.cache_folder`), and RASED_CACHE_GB, the maximum size of the blocks
+(default 20; the least recently used blocks are removed first).
 """
 
 import functools
@@ -42,18 +43,18 @@ from rased.errors import RasedError
 from rased.machine import read_at, take_lock
 
 BLOCK_MB = 8.0
-"""Megabytes in a block, where nothing else is said."""
+"""Default megabytes in a block."""
 INDEX = "index.json"
 ORIGIN = "origin.json"
-"""Beside a fetched index: where it came from and which version it is."""
+"""File next to a fetched index, with its origin and version."""
 _LOCKS = 256
 _DAMAGED_SECONDS = 3600.0
-"""After these a block with damaged samples is fetched anew."""
+"""Seconds after which a block with damaged samples is fetched again."""
 _DEFAULT_GB = 20.0
 
 
 def is_remote(name: object) -> bool:
-    """Whether a name is a URL.
+    """Return whether a name is a URL.
 
     >>> is_remote("s3://bucket/corpus"), is_remote("shards/speech")
     (True, False)
@@ -62,10 +63,10 @@ def is_remote(name: object) -> bool:
 
 
 def find(name: str, roles: Sequence[str] = ("speech", "noise", "rir")) -> list[Path]:
-    """Local folders with the indices of the shards at a URL, or below it in a folder per role.
+    """Return local folders with the indices of the shards at a URL, or in one folder per role below it.
 
     Raises:
-        RemoteError: there is no index, or one cannot be read.
+        RemoteError: there is no index, or it cannot be read.
     """
     base, found, reasons = name.rstrip("/"), [], []
     for url in (base, *(f"{base}/{role}" for role in roles)):
@@ -85,13 +86,13 @@ def find(name: str, roles: Sequence[str] = ("speech", "noise", "rir")) -> list[P
 
 @functools.cache
 def mirror(url: str) -> Path:
-    """Local folder that holds the index.json of a remote folder of shards: fetched, or checked, once a process.
+    """Return a local folder with the index.json of a remote folder of shards; fetched or checked once per process.
 
-    Beside it lies what the index names as its attribution.
+    It also contains the file of attributions that the index refers to.
 
     Raises:
-        RefusedError: there is none.
-        RemoteError: it cannot be read, or is none.
+        RefusedError: there is no index.
+        RemoteError: it cannot be read, or is not an index.
     """
     folder = cache_folder() / "shards" / hashlib.sha256(url.encode()).hexdigest()[:32]
     address = f"{url}/{INDEX}"
@@ -114,18 +115,18 @@ def mirror(url: str) -> Path:
 
 
 def origin(folder: Path) -> str:
-    """URL that the index in a folder was fetched from, "" where the shards lie in that folder."""
+    """Return the URL that the index in a folder was fetched from; "" if the shards are in that folder."""
     return _origin(folder).url
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Runs of neighbouring samples of an index: what is transferred, kept and shuffled as one.
+    """Runs of neighbouring samples of an index that are fetched, cached and shuffled as a unit.
 
     Attributes:
-        number: block of each row of the index, counted in the order of the bytes.
-        shard, start, stop: of each block: its shard and the bytes [start, stop) there. No sample
-            lies in two blocks, and blocks do not overlap.
+        number: block of each row of the index, numbered in the order of the bytes.
+        shard, start, stop: for each block its shard and the bytes [start, stop) there. No sample
+            is in two blocks, and blocks do not overlap.
     """
 
     number: NDArray[np.int64]
@@ -135,13 +136,13 @@ class Blocks:
 
 
 def blocks(columns: Mapping[str, Any], block_mb: float = BLOCK_MB) -> Blocks:
-    """Cut the rows of an index (columns shard, offset and bytes) into blocks of about `block_mb` megabytes.
+    """Divide the rows of an index (columns shard, offset and bytes) into blocks of about `block_mb` megabytes.
 
-    A sample belongs to the block that it begins in: a block is as much longer as its last sample
-    reaches out.
+    A sample belongs to the block in which it begins, so a block is longer by the rest of its last
+    sample.
 
     Raises:
-        RasedError: block_mb is not more than 0.
+        RasedError: block_mb is not above 0.
     """
     if not block_mb > 0:
         raise RasedError(f"block_mb is {block_mb}; give megabytes in a block, such as {BLOCK_MB}.")
@@ -161,15 +162,15 @@ def blocks(columns: Mapping[str, Any], block_mb: float = BLOCK_MB) -> Blocks:
 
 
 class RemoteShards:
-    """The bytes of the samples of a remote corpus; safe to fork and to pickle."""
+    """Reads the samples of a remote corpus; safe to fork and to pickle."""
 
     def __init__(self, url: str, shards: Any, columns: Mapping[str, Any], block_mb: float) -> None:
-        """Name the shards of an index.
+        """Set the shards of an index.
 
         Args:
-            url: their folder.
-            shards: of the index: each with name, bytes and sha256.
-            columns: of the index.
+            url: URL of their folder.
+            shards: shards of the index, with name, bytes and sha256.
+            columns: columns of the index.
             block_mb: megabytes in a block.
         """
         self.url, self.shards, self.columns = url, shards, columns
@@ -177,11 +178,11 @@ class RemoteShards:
         self.cache = BlockCache()
 
     def read(self, row: int, skip: int, size: int) -> bytes:
-        """`size` bytes of the sample in a row, behind its first `skip`, from the cache where they are there.
+        """Return `size` bytes of the sample in a row, after its first `skip`, from the cache if possible.
 
         Raises:
-            RemoteError: the shard cannot be read, or is not the one that the index means.
-            RasedError: the sample has another SHA-256 than in the index, also when it is fetched again.
+            RemoteError: the shard cannot be read, or is not the one in the index.
+            RasedError: the SHA-256 of the sample is not that in the index, also after fetching it again.
         """
         number = int(self.blocks.number[row])
         place = int(self.columns["offset"][row] - self.blocks.start[number])
@@ -195,13 +196,13 @@ class RemoteShards:
         if place in damaged:
             shard = f"{self.url}/{self.shards[int(self.columns['shard'][row])].name}"
             raise RasedError(
-                f"Sample {self.columns['key'][row]} of {shard} is not what was packed (sha256), fetched twice: check "
-                "with `rased data verify` where the shards lie, and copy them there again."
+                f"Sample {self.columns['key'][row]} of {shard} has changed since packing (sha256, fetched twice): "
+                "check its folder with `rased data verify` on the machine that stores it, and copy it again."
             )
         return data
 
     def _look(self, number: int, at: int, size: int) -> tuple[bytes, Collection[int]] | None:
-        """Bytes of a block in the cache, and where its damaged samples begin; None where it is to be fetched."""
+        """Return bytes of a cached block, and where its damaged samples begin; None if it has to be fetched."""
         length = int(self.blocks.stop[number] - self.blocks.start[number])
         found = self.cache.get(self._name(number), at, size, length=length)
         if found is None or not found[1]:
@@ -210,7 +211,7 @@ class RemoteShards:
         return None if time.time() > note["until"] else (found[0], note["damaged"])
 
     def _bring(self, number: int, at: int, size: int) -> tuple[bytes, Collection[int]]:
-        """Fetch a block, once more where a sample is not what was packed, into the cache; as `_look`."""
+        """Fetch a block into the cache, twice if a sample has changed since packing; return like `_look`."""
         block = self._fetch(number)
         if self._damaged(number, block):
             block = self._fetch(number)
@@ -220,7 +221,7 @@ class RemoteShards:
         return block[at : at + size], damaged
 
     def _damaged(self, number: int, block: bytes) -> list[int]:
-        """Where in a block the samples begin that are not those of the index."""
+        """Return where samples begin in a block that are not those of the index."""
         rows = np.flatnonzero(self.blocks.number == number)
         places = (self.columns["offset"][rows] - self.blocks.start[number]).tolist()
         sizes, hashes = (
@@ -238,7 +239,7 @@ class RemoteShards:
         return f"{shard.sha256}/{self.blocks.start[number]}-{self.blocks.stop[number]}"
 
     def _fetch(self, wanted: int) -> bytes:
-        """Fetch a block; from a server that knows no ranges all of its shard, its other good blocks into the cache."""
+        """Fetch a block. A server without ranges sends the whole shard, whose other good blocks are cached, too."""
         start, stop = self.blocks.start, self.blocks.stop
         shard = self.shards[int(self.blocks.shard[wanted])]
         waiting, begin, buffer, found = [wanted], int(start[wanted]), bytearray(), b""
@@ -263,7 +264,7 @@ class RemoteShards:
 
 
 class BlockCache:
-    """Blocks in files below one folder, at most `limit` bytes of them, shared by processes."""
+    """Files of blocks in a folder, at most `limit` bytes, shared by processes."""
 
     def __init__(self) -> None:
         """Read the settings.
@@ -281,23 +282,23 @@ class BlockCache:
             ) from error
 
     def hold(self, size: int) -> None:
-        """Check that so many bytes of blocks can be there at the same time.
+        """Check that a number of bytes fits the cache at once.
 
         Raises:
-            RasedError: they would push each other out, and be fetched again and again.
+            RasedError: the blocks would evict each other, and be fetched again and again.
         """
         if size > self.limit:
             raise RasedError(
-                f"Blocks of {size / 1e9:.3g} GB are in use at a time and RASED_CACHE_GB allows {self.limit / 1e9:.3g}: "
+                f"Blocks of {size / 1e9:.3g} GB are in use at once, but RASED_CACHE_GB allows {self.limit / 1e9:.3g}: "
                 "raise it, or lower window or block_mb."
             )
 
     def get(self, name: str, at: int, size: int, *, length: int) -> tuple[bytes, bytes] | None:
-        """Bytes [at, at + size) of a block of `length` bytes, and what is noted behind it; None if it is not whole."""
+        """Return bytes [at, at + size) of a block of `length` bytes, and the note after it; None if incomplete."""
         try:
             with (self.folder / name).open("rb", buffering=0) as file:
                 there = os.fstat(file.fileno()).st_size
-                if there < length:  # cut short
+                if there < length:  # truncated
                     return None
                 os.utime(file.fileno())
                 note = read_at(file.fileno(), there - length, length) if there > length else b""
@@ -306,14 +307,14 @@ class BlockCache:
             return None
 
     def put(self, name: str, data: bytes) -> None:
-        """Keep a block; the least recently used ones make room.
+        """Store a block; remove the least recently used ones if necessary.
 
         Raises:
-            RasedError: it is larger than the bound, or cannot be written.
+            RasedError: it is larger than the limit, or cannot be written.
         """
         if len(data) > self.limit:
             raise RasedError(
-                f"A block has {len(data) / 1e9:.3g} GB and RASED_CACHE_GB allows {self.limit / 1e9:.3g}: raise it."
+                f"A block has {len(data) / 1e9:.3g} GB, but RASED_CACHE_GB allows {self.limit / 1e9:.3g}: raise it."
             )
         path = self.folder / name
         with _locked(self.folder / "used") as account, _writing(path):
@@ -329,12 +330,12 @@ class BlockCache:
             _keep(path, data)
 
     def alone(self, name: str) -> AbstractContextManager[object]:
-        """Hold off others who would fetch the same block."""
+        """Hold a lock, so that no other process fetches the same block."""
         number = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % _LOCKS
         return _locked(self.folder / "locks" / f"{number:03d}")
 
     def _shrink(self, limit: int) -> int:
-        """Remove the least recently used blocks beyond `limit` bytes, and what a dead process left; bytes that stay."""
+        """Remove old blocks beyond `limit` bytes, and files of dead processes; return the bytes that remain."""
         there = []
         for path in self.folder.glob("*/*-*"):
             if path.suffix == ".part":
@@ -352,14 +353,14 @@ class BlockCache:
 
 
 class _Origin(msgspec.Struct):
-    """Where an index in the cache comes from, and which version it is."""
+    """Origin and version of an index in the cache."""
 
     url: Text = ""
     version: Text = ""
 
 
 def _origin(folder: Path) -> _Origin:
-    """What is known of the index in a folder; nothing where it was not fetched, or where the note is damaged."""
+    """Return the origin of the index in a folder; empty if it was not fetched, or if the note is damaged."""
     if not (folder / ORIGIN).is_file():
         return _Origin()
     try:
@@ -369,7 +370,7 @@ def _origin(folder: Path) -> _Origin:
 
 
 def _fetch_attribution(url: str, name: str, folder: Path) -> None:
-    """Fetch a file that lies beside an index, or one level up."""
+    """Fetch a file from the folder of an index, or from the folder above."""
     for place in (url, url.rpartition("/")[0]):
         try:
             _keep(folder / name, whole(f"{place}/{name}")[0])
@@ -379,7 +380,7 @@ def _fetch_attribution(url: str, name: str, folder: Path) -> None:
 
 
 def _keep(path: Path, data: bytes) -> None:
-    """Write a file that a reader sees whole or not at all; the caller holds a lock."""
+    """Write a file atomically; the caller holds a lock."""
     with _writing(path):
         unfinished = path.with_name(path.name + ".part")
         unfinished.write_bytes(data)
@@ -388,7 +389,7 @@ def _keep(path: Path, data: bytes) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that one process at a time holds; the lock of a process that dies goes with it."""
+    """Open a file that only one process at a time can hold; the lock ends with the process."""
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+b")
@@ -404,6 +405,6 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RemoteError(
-            f"Cannot write '{path}' ({(error.strerror or str(error)).lower()}): make room, lower RASED_CACHE_GB, or "
-            "choose another folder by RASED_CACHE."
+            f"Cannot write '{path}' ({(error.strerror or str(error)).lower()}): free space, lower RASED_CACHE_GB, or "
+            "choose another folder with RASED_CACHE."
         ) from error

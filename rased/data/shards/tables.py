@@ -1,4 +1,4 @@
-"""Lists that may be longer than memory, in temporary files."""
+"""Lists that may be larger than memory, in temporary files."""
 
 import sqlite3
 import weakref
@@ -7,9 +7,9 @@ _CACHE_KB = 256
 
 
 def temporary_table(owner: object) -> sqlite3.Connection:
-    """Open an empty database in a temporary file (in TMPDIR) that goes with its owner.
+    """Open an empty database in a temporary file (in TMPDIR), which is deleted with its owner.
 
-    A few hundred kilobytes of it are held in memory, however much it holds.
+    It uses a few hundred kilobytes of memory for any amount of data.
     """
     table = sqlite3.connect("", isolation_level=None, check_same_thread=False)
     weakref.finalize(owner, table.close)

@@ -1,7 +1,7 @@
-"""Shards as tar files: written one sample behind the other, read back even where they are damaged.
+"""Shards as tar files: write samples one after the other, and read them, also from damaged files.
 
-A sample is two members, {key}.flac, {key}.pcm16 or {key}.opus and behind it {key}.json. Times and owners are
-fixed, so that equal samples give equal bytes. Plain tools and WebDataset read these files.
+A sample has two members: {key}.flac, {key}.pcm16 or {key}.opus, followed by {key}.json. Times and owners are
+constant, so that equal samples give equal bytes. Plain tar tools and WebDataset can read these files.
 """
 
 import io
@@ -20,13 +20,13 @@ from rased.disk import PART, sha256
 from rased.errors import RasedError, cut, shown
 
 Details = dict[str, Any]
-"""The plain-data side of a sample: {key}.json in a shard."""
+"""Metadata of a sample: {key}.json in a shard."""
 _BLOCK = tarfile.BLOCKSIZE
 _LARGEST_JSON = 1 << 20
 
 
 class StoredSample(NamedTuple):
-    """A sample as it lies in a shard; offset is that of the first byte of its audio."""
+    """A sample in a shard; offset is that of the first byte of its audio."""
 
     details: Details
     codec: Codec
@@ -35,39 +35,39 @@ class StoredSample(NamedTuple):
 
 
 class Column(Collection[Any]):
-    """One column of `Rows`, read from disk whenever it is gone through."""
+    """One column of `Rows`, read from disk in each iteration."""
 
     def __init__(self, table: sqlite3.Connection, name: str) -> None:
-        """Name the column."""
+        """Set the column."""
         self._table, self._name = table, name
 
     def __len__(self) -> int:
-        """Number of rows."""
+        """Return the number of rows."""
         return int(self._table.execute("SELECT count(*) FROM samples").fetchone()[0])
 
     def __iter__(self) -> Iterator[Any]:
-        """Values in the order of the rows."""
+        """Yield the values in the order of the rows."""
         rows = self._table.execute(f'SELECT "{self._name}" FROM samples ORDER BY rowid')
         return (value for (value,) in rows)
 
     def __contains__(self, value: object) -> bool:
-        """Whether a row has this value; fast for keys."""
+        """Return whether a row has this value; fast for keys."""
         found = self._table.execute(f'SELECT 1 FROM samples WHERE "{self._name}" = ?', (value,))
         return found.fetchone() is not None
 
 
 class Rows:
-    """The columns of an index while they grow, in a temporary file, and the shards they point into.
+    """The columns of a growing index, in a temporary file, and its shards.
 
     Attributes:
-        shards: complete ones.
-        licences: the names that the column `licence` counts into.
-        frames: of all samples together.
-        columns: by name.
+        shards: complete shards.
+        licences: names that the column `licence` refers to by number.
+        frames: total samples.
+        columns: columns by name.
     """
 
     def __init__(self) -> None:
-        """Begin without rows."""
+        """Create an empty table."""
         self.shards: list[Shard] = []
         self.licences: list[str] = []
         self.frames = 0
@@ -78,11 +78,11 @@ class Rows:
         self.columns = {name: Column(self._table, name) for name in (*COLUMNS, CHANNELS)}
 
     def __len__(self) -> int:
-        """Number of samples."""
+        """Return the number of samples."""
         return len(self.columns["key"])
 
     def add(self, details: Details, *, offset: int, size: int, digest: str) -> None:
-        """Append a sample of the shard that is appended next."""
+        """Append a sample; its shard is the one that will be appended next."""
         if details["licence"] not in self.licences:
             self.licences.append(details["licence"])
         self.frames += details["frames"]
@@ -101,10 +101,10 @@ class Rows:
 
 
 class ShardWriter:
-    """One shard; it gets its name only when it is whole and on the disk."""
+    """Writes one shard; it gets its final name only when it is complete and on disk."""
 
     def __init__(self, path: Path) -> None:
-        """Begin PATH.part."""
+        """Create PATH.part."""
         self.path = path
         self._part = path.with_name(path.name + PART)
         self._stream: IO[bytes] = self._part.open("wb")
@@ -112,7 +112,7 @@ class ShardWriter:
 
     @property
     def size(self) -> int:
-        """Bytes written so far."""
+        """Return the bytes written so far."""
         return self._tar.offset
 
     def write(self, details: Details, codec: Codec, audio: bytes) -> int:
@@ -126,7 +126,7 @@ class ShardWriter:
         return offset
 
     def finish(self) -> Shard:
-        """Complete the file, bring it to the disk and give it its name."""
+        """Complete the file, flush it to disk, and rename it."""
         self._tar.close()
         self._stream.flush()
         os.fsync(self._stream.fileno())
@@ -136,7 +136,7 @@ class ShardWriter:
         return shard
 
     def abandon(self) -> None:
-        """Remove what was written."""
+        """Remove the unfinished file."""
         self._part.unlink(missing_ok=True)
         try:
             self._stream.close()
@@ -161,11 +161,11 @@ def read_shard(
 
     Args:
         shard: the tar file.
-        damaged: called with (key, reason) for each damaged place (key "" where it is not known);
-            reading goes on at the next member that can be found.
+        damaged: called with (key, reason) for each damaged place (key "" if unknown);
+            reading continues at the next member that can be found.
 
     Raises:
-        RasedError: a damaged place, where `damaged` is not given.
+        RasedError: a damaged place, if `damaged` is not given.
     """
 
     def complain(key: str, reason: str) -> None:
@@ -182,7 +182,7 @@ def read_shard(
         if suffix in CODECS:
             waiting = (key, suffix, offset, data)
         elif suffix != "json":
-            complain("", f"'{cut(name)}' is no member of a shard")
+            complain("", f"'{cut(name)}' is not a member of a shard")
         elif waiting is None:
             complain(key, "its audio is missing")
         else:
@@ -196,9 +196,9 @@ def read_shard(
 
 
 def _members(shard: Path, complain: Callable[[str, str], None]) -> Iterator[tuple[str, int, bytes]]:
-    """Yield (name, offset, data) of the members; behind a damaged place go on at the next header.
+    """Yield (name, offset, data) of the members; after a damaged place, continue at the next header.
 
-    Unlike `tarfile`, which takes a damaged header in the middle for the end of the file.
+    `tarfile` instead takes a damaged header in the middle for the end of the file.
     """
     size = shard.stat().st_size
     with shard.open("rb") as stream:
@@ -210,21 +210,23 @@ def _members(shard: Path, complain: Callable[[str, str], None]) -> Iterator[tupl
                 whole = header.isreg() and header.size >= 0
             except (tarfile.HeaderError, ValueError):
                 whole = False
-            if not whole:  # links, folders and devices are no part of a shard either
+            if not whole:  # links, folders and devices do not belong to a shard
                 gap, garbage = gap + _BLOCK, garbage or any(block)
                 continue
             if gap:
-                complain("", f"{gap} bytes before byte {offset - _BLOCK} are no part of a tar file")
+                complain(
+                    "", f"{gap} bytes before byte {offset - _BLOCK} are not part of a tar file"
+                )
                 gap, garbage = 0, False
             if offset + header.size > size:
-                complain(header.name.partition(".")[0], "the file is cut short inside it")
+                complain(header.name.partition(".")[0], "the file is truncated inside it")
                 return
             yield header.name, offset, stream.read(header.size)
             stream.seek(offset + _padded(header.size))
         if garbage or block:
-            complain("", f"its last {gap + len(block)} bytes are no part of a tar file")
+            complain("", f"its last {gap + len(block)} bytes are not part of a tar file")
         elif gap < 2 * _BLOCK:
-            complain("", "it is cut short: the end of a tar file is missing")
+            complain("", "it is truncated: the end of a tar file is missing")
 
 
 def _padded(size: int) -> int:
@@ -232,11 +234,11 @@ def _padded(size: int) -> int:
 
 
 class _DamagedError(Exception):
-    """Why the json of a sample cannot be used."""
+    """Why the JSON of a sample cannot be used."""
 
 
 def _details(key: str, data: bytes) -> Details:
-    """The json of a sample in plain values, checked."""
+    """Return the JSON of a sample as checked plain values."""
     if len(data) > _LARGEST_JSON:
         raise _DamagedError(f"its json has {len(data)} bytes")
     try:

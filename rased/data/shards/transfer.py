@@ -1,4 +1,4 @@
-"""Files at any address that fsspec reads, piece by piece: what breaks off goes on where it stopped."""
+"""Read files at any address of fsspec piece by piece; interrupted transfers continue where they stopped."""
 
 import time
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from rased.fetch import Answer
 
 _PIECE = 2 << 20
 _ATTEMPTS = 8
-"""In a row without a single new byte, before a file is given up."""
+"""Consecutive attempts without a new byte before a file is given up."""
 _FIRST_ATTEMPTS = 4
-"""The same for an index, by which an address is first tried."""
+"""The same for an index, the first file that is read at an address."""
 _PAUSE = 0.5
-"""Seconds before the second attempt, doubled with each one after it."""
+"""Seconds before the second attempt; doubled for each later attempt."""
 _SILENCE = 60.0
 """Seconds without a byte after which a connection is given up."""
 _LATER = (408, 425, 429)
@@ -25,15 +25,15 @@ _VERSIONS = ("ETag", "LastModified", "mtime")
 
 
 class RemoteError(RasedError):
-    """A file that cannot be had from where it lies; no sample is at fault, so none is skipped for it."""
+    """A remote file cannot be read. This is not the fault of a sample, so no sample is skipped for it."""
 
 
 class RefusedError(RemoteError):
-    """The other side answers that there is no such file, or that it is not for us."""
+    """The server answers that the file does not exist, or that access is denied."""
 
 
 def whole(url: str, *, known: str = "") -> tuple[bytes, str]:
-    """A whole file and its version; nothing where it still is the known one."""
+    """Return a whole file and its version; nothing if it is still the known version."""
     data, version = bytearray(), known
     for answer, offset, piece in transfer(url, 0, None, known=known, attempts=_FIRST_ATTEMPTS):
         data[offset:] = piece
@@ -50,22 +50,22 @@ def transfer(
     known: str = "",
     attempts: int = _ATTEMPTS,
 ) -> Iterator[tuple[Answer, int, bytes]]:
-    """Bytes [start, stop) of a file as (answer, offset, piece); what breaks off goes on where it stopped.
+    """Yield bytes [start, stop) of a file as (answer, offset, piece); continue after an interruption.
 
-    From a server that knows no ranges all of the file comes, from offset 0 on. Nothing comes where
+    A server without range requests sends the whole file, from offset 0. Nothing is yielded if
     the file is of the known version.
 
     Args:
-        url: of the file.
+        url: the file.
         start: first byte.
-        stop: behind the last byte; None for the end.
-        total: bytes that the file must have.
-        known: version that need not come again.
-        attempts: in a row without a new byte.
+        stop: end of the range; None: end of the file.
+        total: required size of the file in bytes.
+        known: version that is already known.
+        attempts: consecutive attempts without a new byte.
 
     Raises:
-        RefusedError: there is no such file, or not for us.
-        RemoteError: too many attempts failed, or the file has another length.
+        RefusedError: the file does not exist, or access is denied.
+        RemoteError: too many attempts failed, or the file has another size.
     """
     ask = partial(_ask_http, url) if fetch.is_url(url) else partial(_ask, *_file_system(url))
     at = reached = start
@@ -78,8 +78,8 @@ def transfer(
                     return
                 if total is not None and answer.total not in (None, total):
                     raise RemoteError(
-                        f"'{shown}' has {answer.total} bytes and its index says {total}: it was changed, or copied in "
-                        "part. Copy the folder there again as `rased data pack` wrote it, index.json last."
+                        f"'{shown}' has {answer.total} bytes, but its index says {total}: it was changed, or copied "
+                        "only partly. Copy the folder again as `rased data pack` wrote it, index.json last."
                     )
                 if answer.start != at:
                     at, stop = answer.start, total
@@ -100,7 +100,7 @@ def transfer(
             reason = error.reason
         except RasedError:
             raise
-        except Exception as error:  # whatever the file system of that address raises
+        except Exception as error:  # each file system of fsspec has its own exceptions
             reason = _reason(error)
             if _lasting(error):
                 raise RefusedError(
@@ -110,21 +110,21 @@ def transfer(
         if failures == attempts:
             raise RemoteError(
                 f"'{shown}' cannot be read after {attempts} attempts ({reason}): check the connection and the "
-                f"address, then run again. What came is kept in '{cache_folder()}'."
+                f"address, then run the command again. Received data is kept in '{cache_folder()}'."
             )
         time.sleep(_PAUSE * 2 ** (failures - 1))
 
 
 def _reason(error: Exception) -> str:
-    """In a few words, what a file system complains of."""
+    """Return the message of a file system in a few words."""
     if isinstance(error, FileNotFoundError):
         return "404 not found"
-    status = getattr(error, "status", "")  # of an answer over HTTP
+    status = getattr(error, "status", "")  # of an HTTP response
     return f"{status} {getattr(error, 'message', error)}".strip() or type(error).__name__
 
 
 def _lasting(error: Exception) -> bool:
-    """Whether the same question would get the same answer."""
+    """Return whether the same request would fail again."""
     status = getattr(error, "status", 0)
     return (
         isinstance(error, FileNotFoundError | PermissionError)
@@ -134,7 +134,7 @@ def _lasting(error: Exception) -> bool:
 
 
 def _file_system(url: str) -> tuple[Any, str]:
-    """The fsspec file system of an address, and the path there; one each process."""
+    """Return the fsspec file system of an address, and the path in it; one per process."""
     try:
         import fsspec
 
@@ -145,7 +145,7 @@ def _file_system(url: str) -> tuple[Any, str]:
         ) from error
     except ValueError as error:
         raise RemoteError(
-            f"'{fetch.without_credentials(url)}' is no address that fsspec reads ({cut(str(error))})."
+            f"'{fetch.without_credentials(url)}' is not an address that fsspec supports ({cut(str(error))})."
         ) from error
 
 
@@ -153,7 +153,7 @@ def _file_system(url: str) -> tuple[Any, str]:
 def _ask(
     system: Any, path: str, start: int, stop: int | None, known: str
 ) -> Iterator[Answer | None]:
-    """Ask for bytes [start, stop) of a file; None where it is of the known version."""
+    """Request bytes [start, stop) of a file; None if it is of the known version."""
     info = system.info(path)
     version = str(next((info[name] for name in _VERSIONS if info.get(name)), ""))
     end = info["size"] if stop is None else min(stop, info["size"])
@@ -166,6 +166,6 @@ def _ask(
 
 @contextmanager
 def _ask_http(url: str, start: int, stop: int | None, known: str) -> Iterator[Answer | None]:
-    """The same over HTTP, in one request."""
+    """Do the same over HTTP, in one request."""
     with fetch.ask(url, start=start, stop=stop, known=known, silence=_SILENCE) as answer:
         yield answer

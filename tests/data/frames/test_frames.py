@@ -373,7 +373,7 @@ def test_a_shard_cut_short_costs_what_lies_behind_the_cut(copied, tmp_path, caps
     code, told = framed(copied, tmp_path / "out.h5", capsys, left=12 - int(behind.sum()))
     assert code == 1
     assert told.out.count("skipped: Sample") == behind.sum()
-    assert "the file is cut short inside it" in told.out
+    assert "the file is truncated inside it" in told.out
 
 
 def test_an_empty_tar_is_damaged_and_one_that_no_index_names_is_not_read(copied, tmp_path, capsys):
@@ -443,7 +443,7 @@ def test_a_file_that_is_cut_short_is_one_sentence(clean, tmp_path, share):
     data = clean.read_bytes()
     cut = tmp_path / "cut.h5"
     cut.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(RasedError, match="is damaged or no file of frames") as found:
+    with pytest.raises(RasedError, match="is damaged or not a file of frames") as found:
         FrameFile(cut)
     assert "\n" not in str(found.value)
 
@@ -460,11 +460,11 @@ def test_a_flipped_byte_among_the_frames_is_noticed(clean, tmp_path):
 
 
 def test_what_is_no_file_of_frames_is_one_sentence(clean, tmp_path):
-    with pytest.raises(RasedError, match="There is no file of frames"):
+    with pytest.raises(RasedError, match="The file of frames"):
         FrameFile(tmp_path / "none.h5")
     with h5py.File(tmp_path / "other.h5", "w") as other:
         other["data"] = [1, 2, 3]
-    with pytest.raises(RasedError, match="no file of frames"):
+    with pytest.raises(RasedError, match="not a file of frames"):
         FrameFile(tmp_path / "other.h5")
     with pytest.raises(RasedError, match=r"no split 'trian': did you mean 'train'"):
         FrameFile(clean).split("trian")

@@ -104,7 +104,7 @@ def truncated(folder: Path) -> tuple[str, set[str]]:
     same = index.columns["shard"] == index.columns["shard"][4]
     behind = same & (index.columns["offset"] >= offset)
     return (
-        f"sample {key} in {shard.name} is damaged: the file is cut short inside it",
+        f"sample {key} in {shard.name} is damaged: the file is truncated inside it",
         set(index.columns["key"][behind].tolist()),
     )
 
@@ -123,7 +123,10 @@ def missing_shard(folder: Path) -> tuple[str, set[str]]:
     shard, _, _ = place(folder, 4)
     lost = {stored.details["key"] for stored in read_shard(shard)}
     shard.unlink()
-    return f"{shard.name} is in the index but not there, and {len(lost)} samples with it", lost
+    return (
+        f"{shard.name} is in the index, but missing from the folder, with {len(lost)} samples",
+        lost,
+    )
 
 
 def unknown_shard(folder: Path) -> tuple[str, set[str]]:
@@ -140,7 +143,7 @@ def unknown_shard(folder: Path) -> tuple[str, set[str]]:
     stored["samples"] = len(keep)
     dropped = stored["shards"].pop()
     path.write_text(json.dumps(stored))
-    return f"{dropped['name']} is there but not in the index", set()
+    return f"{dropped['name']} is in the folder, but not in the index", set()
 
 
 def no_index(folder: Path) -> tuple[str, set[str]]:
@@ -331,7 +334,7 @@ class TestDamage:
 
     def test_leftovers_of_a_cut_off_run(self, shards: Path):
         (shards / "train-000007.tar.part").write_bytes(b"half")
-        assert any("left by a run that was cut off" in problem for problem in problems(shards))
+        assert any("left by an interrupted run" in problem for problem in problems(shards))
 
 
 class TestOverlap:
@@ -424,7 +427,7 @@ class TestCommands:
 
     def test_nothing_there(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         assert main(["data", "info", str(tmp_path)]) == 2
-        assert "holds no shards" in capsys.readouterr().err
+        assert "contains no shards" in capsys.readouterr().err
         assert main(["data", "verify", str(tmp_path / "x")]) == 2
         assert "is not a folder" in capsys.readouterr().err
 

@@ -309,7 +309,7 @@ class TestHttp:
         with path.open("r+b") as file:
             file.truncate(size + change)
         with pytest.raises(
-            RemoteError, match=rf"has {size + change} bytes and its index says {size}"
+            RemoteError, match=rf"has {size + change} bytes, but its index says {size}"
         ):
             _batches(_plan(server.url))
 
@@ -401,7 +401,7 @@ class TestHttp:
         (tmp_path / "index.json").write_text("<html>")
         with pytest.raises(RemoteError, match=r"index\.json' is damaged"):
             Corpus([server.url], role="speech", split="train")
-        with pytest.raises(RemoteError, match="no address that fsspec reads"):
+        with pytest.raises(RemoteError, match="not an address that fsspec supports"):
             Corpus(["gopher://host/corpus"], role="speech", split="train")
 
     def test_the_command_line_takes_urls(self, server, folder, tmp_path, capsys):
@@ -410,7 +410,7 @@ class TestHttp:
         assert [place["folder"] for place in found] == [f"{server.url}/{role}" for role in ROLES]
         assert found[0]["splits"][0]["files"] == 60
         assert main(["data", "verify", server.url]) == 2
-        assert "verify shards where they lie" in capsys.readouterr().err
+        assert "verify shards on the machine that stores them" in capsys.readouterr().err
 
 
 class TestCache:
@@ -465,7 +465,7 @@ for number in np.random.default_rng().integers(60, size=300):
     def test_a_cache_that_cannot_be_written_is_named(self, monkeypatch, tmp_path):
         (tmp_path / "file").write_text("")
         monkeypatch.setenv("RASED_CACHE", str(tmp_path / "file"))
-        with pytest.raises(RemoteError, match=r"Cannot write.*another folder by RASED_CACHE"):
+        with pytest.raises(RemoteError, match=r"Cannot write.*another folder with RASED_CACHE"):
             BlockCache().put("shard/0-x", b"0")
 
 
@@ -580,7 +580,7 @@ class TestS3:
         )
         bucket[2].put_object(Bucket="bucket", Key="other/train-000000.tar", Body=bytes(1000))
         corpus = Corpus(["s3://bucket/other"], role="noise", split="train")
-        with pytest.raises(RemoteError, match="has 1000 bytes and its index says"):
+        with pytest.raises(RemoteError, match="has 1000 bytes, but its index says"):
             corpus.read(0)
 
 
