@@ -43,6 +43,7 @@ _TABLE = {
     "rased.models.mpsenet": ("MPSENet",),
     "rased.models.segan": ("SEGAN",),
     "rased.models.tcnn": ("TCNN",),
+    "rased.models.tfgridnet": ("TFGridNet",),
     "rased.models.ulunas": ("ULUNAS",),
     "rased.models.wave_u_net": ("WaveUNet",),
     "rased.models.classical.log_mmse": ("LogMMSE",),

@@ -63,3 +63,25 @@ class CumulativeLayerNorm(nn.Module):
     def initial_state(self, batch: int, like: Tensor) -> State:
         """Return the state before the first frame."""
         return {"sums": like.new_zeros(batch, 3, dtype=torch.float64)}
+
+
+class FrameNorm(nn.Module):
+    """Normalises each frame over its channels and bins to zero mean and unit variance, then applies weights and biases.
+
+    Args:
+        channels: number of channels with separate weights, or 1.
+        freq: number of bins; they share the weights.
+    """
+
+    def __init__(self, channels: int, freq: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels, 1, freq))
+        self.bias = nn.Parameter(torch.zeros(channels, 1, freq))
+
+    def forward(
+        self, bins: Float[Tensor, "batch channel frames freq"]
+    ) -> Float[Tensor, "batch channel frames freq"]:
+        """Normalise in float32."""
+        bins = bins.float()
+        variance, mean = torch.var_mean(bins, dim=(1, 3), correction=0, keepdim=True)
+        return (bins - mean) * (variance + 1e-5).rsqrt() * self.weight + self.bias

@@ -39,6 +39,7 @@ _HOMES: Homes = {
     "mpsenet": ("MPSENet",),
     "segan": ("SEGAN",),
     "tcnn": ("TCNN",),
+    "tfgridnet": ("TFGridNet",),
     "ulunas": ("ULUNAS",),
     "wave_u_net": ("WaveUNet",),
     "classical": (

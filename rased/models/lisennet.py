@@ -21,32 +21,13 @@ from rased.errors import RasedError
 from rased.layers.conv import CausalConv2d
 from rased.layers.dual_path import FrameNormedPath
 from rased.layers.network import Network
+from rased.layers.norm import FrameNorm
 from rased.layers.unet import DownConv
 from rased.signal.features import power_law
 from rased.signal.state import State, joined, numbered, parted
 
 Bins = Float[Tensor, "batch channel frames freq"]
 Resized = Float[Tensor, "batch outputs frames other_freq"]
-
-
-class FrameNorm(nn.Module):
-    """Normalises each frame over its channels and bins to zero mean and unit variance, then applies weights and biases.
-
-    Args:
-        channels: number of channels with separate weights, or 1.
-        freq: number of bins; they share the weights.
-    """
-
-    def __init__(self, channels: int, freq: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels, 1, freq))
-        self.bias = nn.Parameter(torch.zeros(channels, 1, freq))
-
-    def forward(self, bins: Bins) -> Bins:
-        """Normalise in float32."""
-        bins = bins.float()
-        variance, mean = torch.var_mean(bins, dim=(1, 3), correction=0, keepdim=True)
-        return (bins - mean) * (variance + 1e-5).rsqrt() * self.weight + self.bias
 
 
 class Down(nn.Module):
