@@ -5,7 +5,9 @@
 '0.1.0'
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rased.exports import lazily
 
 if TYPE_CHECKING:
     from rased.files import enhance as enhance
@@ -19,20 +21,8 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "create_model", "enhance", "list_checkpoints", "list_models", "load"]
 
 _HOMES = {
-    "create_model": "rased.models.registry",
-    "enhance": "rased.files",
-    "list_checkpoints": "rased.zoo",
-    "list_models": "rased.models.registry",
-    "load": "rased.zoo",
+    "files": ("enhance",),
+    "models.registry": ("create_model", "list_models"),
+    "zoo": ("list_checkpoints", "load"),
 }
-
-
-def __getattr__(name: str) -> Any:
-    """Import torch and the rest when a name is first used (PEP 562)."""
-    import importlib
-
-    if name not in _HOMES:
-        raise AttributeError(f"module 'rased' has no attribute '{name}'")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+_, __getattr__, _ = lazily(__name__, _HOMES)

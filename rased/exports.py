@@ -2,27 +2,24 @@
 
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Homes = Mapping[str, Sequence[str]]
 """Mapping from a module below the package to the names that it exports."""
 
 
-def names_of(homes: Homes) -> list[str]:
-    """Return all exported names, sorted, for `__all__` and `__dir__`."""
-    return sorted(name for names in homes.values() for name in names)
+def lazily(
+    package: str, homes: Homes
+) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
+    """Return `__all__`, `__getattr__` and `__dir__` of a package, which imports a name when it is first used."""
+    home_of = {name: home for home, names in homes.items() for name in names}
 
+    def fetch(name: str) -> Any:
+        if name not in home_of:
+            raise AttributeError(f"module '{package}' has no attribute '{name}'")
+        value = getattr(importlib.import_module(f"{package}.{home_of[name]}"), name)
+        setattr(sys.modules[package], name, value)
+        return value
 
-def fetch(package: str, name: str, homes: Homes) -> Any:
-    """Import a name for the `__getattr__` of a package, and store it in the package.
-
-    Raises:
-        AttributeError: the package does not export the name.
-    """
-    home = next((module for module, names in homes.items() if name in names), None)
-    if home is None:
-        raise AttributeError(f"module '{package}' has no attribute '{name}'")
-    value = getattr(importlib.import_module(f"{package}.{home}"), name)
-    setattr(sys.modules[package], name, value)
-    return value
+    return sorted(home_of), fetch, lambda: sorted(home_of)

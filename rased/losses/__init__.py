@@ -1,8 +1,6 @@
 """Losses: keyword-only estimate and target in, a scalar to be minimised out."""
 
-from typing import Any
-
-from rased.exports import Homes, fetch, names_of
+from rased.exports import Homes, lazily
 
 _HOMES: Homes = {
     "base": (
@@ -30,14 +28,4 @@ _HOMES: Homes = {
         "SNR",
     ),
 }
-__all__ = names_of(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name when it is first used."""
-    return fetch(__name__, name, _HOMES)
-
-
-def __dir__() -> list[str]:
-    """What there is."""
-    return names_of(_HOMES)
+__all__, __getattr__, __dir__ = lazily(__name__, _HOMES)

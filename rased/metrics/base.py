@@ -20,6 +20,7 @@ from torch import Tensor
 from rased.errors import RasedError
 from rased.extras import install_command
 from rased.native import DiedError
+from rased.signal.domains import Samples
 
 OK = "ok"
 SILENCE = 1e-8
@@ -131,9 +132,7 @@ class Metric:
             "blind_to": list(self.blind_to),
         }
 
-    def measure(
-        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
-    ) -> float:
+    def measure(self, estimate: Samples, target: Samples | None) -> float:
         """Compute the value; the input has been checked.
 
         Raises:
@@ -141,7 +140,7 @@ class Metric:
         """
         raise NotImplementedError(f"{type(self).__name__} must define measure(estimate, target)")
 
-    def compare(self, estimate: Float[Tensor, " time"], text: str) -> float:
+    def compare(self, estimate: Samples, text: str) -> float:
         """Compute the value of a metric that needs the transcript; the input has been checked.
 
         Raises:
@@ -152,7 +151,7 @@ class Metric:
     def __call__(
         self,
         *,
-        estimate: Float[Tensor, " time"],
+        estimate: Samples,
         target: Float[Tensor, " target_time"] | None = None,
         text: str | None = None,
         sample_rate: int,

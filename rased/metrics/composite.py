@@ -11,10 +11,10 @@ from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
 from rased.metrics.base import Metric, remember
 from rased.metrics.intrusive import pesq_mos
+from rased.signal.domains import Samples
 
 RATE = 16_000
 WIN = 480
@@ -70,9 +70,7 @@ class SegmentalSNR(_Framed):
     unit = "dB"
     range = SEGMENT_DB
 
-    def measure(
-        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
-    ) -> float:
+    def measure(self, estimate: Samples, target: Samples | None) -> float:
         """Return the ratio in dB."""
         return segmental_snr(*_arrays(estimate, target))
 
@@ -89,9 +87,7 @@ class FrequencyWeightedSNR(_Framed):
     range = SEGMENT_DB
     blind_to = ("level",)
 
-    def measure(
-        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
-    ) -> float:
+    def measure(self, estimate: Samples, target: Samples | None) -> float:
         """Return the ratio in dB."""
         bands = []
         for signal in _arrays(estimate, target):
@@ -113,9 +109,7 @@ class LogLikelihoodRatio(_Framed):
     range = (0.0, 2.0)
     blind_to = ("level",)
 
-    def measure(
-        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
-    ) -> float:
+    def measure(self, estimate: Samples, target: Samples | None) -> float:
         """Return the natural logarithm of the ratio of prediction errors."""
         return log_likelihood_ratio(*_arrays(estimate, target), limit=2.0)
 
@@ -135,9 +129,7 @@ class CepstralDistance(_Framed):
     range = (0.0, 10.0)
     blind_to = ("level",)
 
-    def measure(
-        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
-    ) -> float:
+    def measure(self, estimate: Samples, target: Samples | None) -> float:
         """Return the distance in dB."""
         processed, clean = (
             _cepstrum(_linear_prediction(_frames(signal))[0])
@@ -165,9 +157,7 @@ class _Composite(_Framed):
     per_wss: float
     per_snr = 0.0
 
-    def measure(
-        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
-    ) -> float:
+    def measure(self, estimate: Samples, target: Samples | None) -> float:
         """Return a MOS; undefined if PESQ is."""
         assert target is not None
         pesq = pesq_mos(target.numpy(), estimate.numpy(), "wb")
@@ -251,9 +241,7 @@ def _parts(estimate: Signal, target: Signal) -> tuple[float, float, float]:
     )
 
 
-def _arrays(
-    estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
-) -> tuple[Signal, Signal]:
+def _arrays(estimate: Samples, target: Samples | None) -> tuple[Signal, Signal]:
     assert target is not None
     return estimate.double().numpy(), target.double().numpy()
 

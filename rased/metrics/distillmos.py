@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rased.metrics.base import Metric, package_file
+from rased.signal.domains import Samples
 
 RATE = 16_000
 SEGMENT = 122_880
@@ -49,15 +50,13 @@ class DistillMOS(Metric):
         return f"{super().version} distill_mos_v7"
 
     @torch.inference_mode()
-    def measure(
-        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
-    ) -> float:
+    def measure(self, estimate: Samples, target: Samples | None) -> float:
         """MOS."""
         share = torch.stack([_network()(part[None])[0] for part in segments(estimate)])
         return float(1 + 4 * share.mean())
 
 
-def segments(waveform: Float[Tensor, " time"]) -> Float[Tensor, "segments 122880"]:
+def segments(waveform: Samples) -> Float[Tensor, "segments 122880"]:
     """Return the segments of a clip that the network gets: evenly spaced, each scaled to a peak of 1."""
     surplus = waveform.shape[-1] - SEGMENT
     if surplus < 0:

@@ -4,10 +4,10 @@ import warnings
 
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
 from rased.metrics.base import SILENCE, Metric, Undefined, remember
 from rased.native import call, pesq
+from rased.signal.domains import Samples
 from rased.signal.ratios import BOUND_DB, si_sdr, snr
 
 
@@ -30,9 +30,7 @@ class PESQWideband(Metric):
     minimum = 0.25
     mode = "wb"
 
-    def measure(
-        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
-    ) -> float:
+    def measure(self, estimate: Samples, target: Samples | None) -> float:
         """Return the MOS-LQO; undefined if PESQ finds no utterance in the target, or more than 50."""
         assert target is not None
         return pesq_mos(target.numpy(), estimate.numpy(), self.mode)
@@ -87,9 +85,7 @@ class STOI(Metric):
     minimum = 0.4
     extended = False
 
-    def measure(
-        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
-    ) -> float:
+    def measure(self, estimate: Samples, target: Samples | None) -> float:
         """Return the correlation of third-octave envelopes; undefined below 0.4 s (30 frames) of speech."""
         from pystoi import stoi
 
@@ -120,9 +116,7 @@ class ESTOI(STOI):
         """Return the package version and the seed."""
         return f"{super().version}, seed 0"
 
-    def measure(
-        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
-    ) -> float:
+    def measure(self, estimate: Samples, target: Samples | None) -> float:
         """Return the correlation of normalised spectrograms; undefined below 0.4 s of speech."""
         # The package can only draw from numpy's global generator.
         found = np.random.get_state()  # noqa: NPY002
@@ -151,9 +145,7 @@ class SISDR(Metric):
         """Return the number of our definition."""
         return "rased 1, means removed"
 
-    def measure(
-        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
-    ) -> float:
+    def measure(self, estimate: Samples, target: Samples | None) -> float:
         """Return the ratio in dB, in double precision; undefined if a signal is constant."""
         assert target is not None
         for role, signal in (("target", target), ("estimate", estimate)):
@@ -185,9 +177,7 @@ class SDR(Metric):
         """Return the package version and the length of the filter."""
         return f"{super().version}, {self.taps} taps"
 
-    def measure(
-        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
-    ) -> float:
+    def measure(self, estimate: Samples, target: Samples | None) -> float:
         """Return the ratio in dB, in double precision."""
         from torchmetrics.functional.audio import signal_distortion_ratio
 
@@ -216,9 +206,7 @@ class SNR(Metric):
         """Return the number of our definition."""
         return "rased 1"
 
-    def measure(
-        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
-    ) -> float:
+    def measure(self, estimate: Samples, target: Samples | None) -> float:
         """Return the ratio in dB, in double precision."""
         assert target is not None
         return float(snr(estimate=estimate.double()[None], target=target.double()[None])[0])

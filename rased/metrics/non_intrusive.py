@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
 from rased.metrics.base import Metric, Undefined, package_file, remember
 from rased.metrics.mel import mel_power
 from rased.native import call, onnx
+from rased.signal.domains import Samples
 
 RATE = 16_000
 WINDOW_SECONDS = 9.01
@@ -54,9 +54,7 @@ class DNSMOS(Metric):
         """Return package and windows; the version of the runtime does not affect the digits shown."""
         return f"{super().version.partition(',')[0]} {self.network}, one window below 9.01 s"
 
-    def measure(
-        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
-    ) -> float:
+    def measure(self, estimate: Samples, target: Samples | None) -> float:
         """Return a MOS; the three values of one utterance share one run of the network."""
         return p835(estimate.numpy())[self.part]
 
@@ -92,9 +90,7 @@ class DNSMOSP808(DNSMOS):
     title = "DNSMOS P.808"
     network = "model_v8.onnx"
 
-    def measure(
-        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
-    ) -> float:
+    def measure(self, estimate: Samples, target: Samples | None) -> float:
         """MOS."""
         features = np.stack([_p808_features(w) for w in windows(_clipped(estimate.numpy()))])
         return float(_run(self.network, features).mean())
@@ -132,9 +128,7 @@ class NISQA(Metric):
         """Return the missing packages; if none, the missing weights."""
         return super().unavailable() or _missing_weights(self.weights, self.source)
 
-    def measure(
-        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
-    ) -> float:
+    def measure(self, estimate: Samples, target: Samples | None) -> float:
         """Return a MOS; undefined if the clip is too short or too long (52 s) for torchmetrics."""
         from torchmetrics.functional.audio.nisqa import non_intrusive_speech_quality_assessment
 
@@ -177,9 +171,7 @@ class UTMOS(Metric):
         """Return the missing package; if none, the missing weights."""
         return super().unavailable() or _missing_weights(self.weights, self.source)
 
-    def measure(
-        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
-    ) -> float:
+    def measure(self, estimate: Samples, target: Samples | None) -> float:
         """MOS."""
         return float(np.mean(call(onnx.run, str(self.weights), estimate.numpy()[None])))
 

@@ -21,10 +21,10 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
 from rased.metrics.base import Metric, Undefined, remember
 from rased.native import call, recogniser
+from rased.signal.domains import Samples
 
 RATE = 16_000
 
@@ -51,13 +51,13 @@ class _ErrorRate(Metric):
         """Return the text in 16 kHz audio; equal input gives equal text, whatever was recognised before."""
         return call(recogniser.recognise, waveform)
 
-    def _rate(self, estimate: Float[Tensor, " time"], reference: str) -> float:
+    def _rate(self, estimate: Samples, reference: str) -> float:
         from torchmetrics.functional.text import char_error_rate, word_error_rate
 
         heard = normalise(self._heard(estimate))
         return float((char_error_rate if self.characters else word_error_rate)(heard, reference))
 
-    def _heard(self, waveform: Float[Tensor, " time"]) -> str:
+    def _heard(self, waveform: Samples) -> str:
         return _transcript(type(self).transcribe, waveform.numpy())
 
 
@@ -69,7 +69,7 @@ class WER(_ErrorRate):
     needs_reference = False
     needs_text = True
 
-    def compare(self, estimate: Float[Tensor, " time"], text: str) -> float:
+    def compare(self, estimate: Samples, text: str) -> float:
         """Return the errors per word of the transcript; undefined for an empty transcript."""
         reference = normalise(text)
         if not reference:
@@ -91,9 +91,7 @@ class DifferentialWER(_ErrorRate):
     name = "dwer"
     title = "dWER"
 
-    def measure(
-        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
-    ) -> float:
+    def measure(self, estimate: Samples, target: Samples | None) -> float:
         """Return the errors per word recognised in the target; undefined if there are none."""
         assert target is not None
         reference = normalise(self._heard(target))

@@ -1,10 +1,9 @@
 """Residual reverberation, measured against the early target: the early-to-late ratio."""
 
 import numpy as np
-from jaxtyping import Float
-from torch import Tensor
 
 from rased.metrics.base import Metric, Undefined
+from rased.signal.domains import Samples
 from rased.signal.ratios import BOUND_DB
 
 RATE = 16_000
@@ -44,9 +43,7 @@ class EarlyToLateRatio(Metric):
         """Return our definition and its limits."""
         return f"rased 1, early to {EARLY_MS} ms, late to {LATE_MS} ms"
 
-    def measure(
-        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
-    ) -> float:
+    def measure(self, estimate: Samples, target: Samples | None) -> float:
         """Return the ratio in dB."""
         from scipy.linalg import solve_toeplitz
         from scipy.signal import correlate, fftconvolve

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from rased.metrics.base import Metric, Undefined, package_file, remember
 from rased.metrics.mel import mel_power
+from rased.signal.domains import Samples
 
 RATE = 16_000
 HOP, N_FFT, BANDS = 160, 400, 40
@@ -48,9 +49,7 @@ class SpeakerSimilarity(Metric):
         """Return the package version and our difference from the package."""
         return f"{super().version}, pauses kept"
 
-    def measure(
-        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
-    ) -> float:
+    def measure(self, estimate: Samples, target: Samples | None) -> float:
         """Return a value between 0 and 1: embeddings have no negative components."""
         assert target is not None
         ours, theirs = embed(estimate.numpy()), embed(target.numpy())

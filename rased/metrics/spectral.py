@@ -1,10 +1,9 @@
 """Spectral distances from the reference: log-spectral distance, mel-cepstral distortion."""
 
 import numpy as np
-from jaxtyping import Float
-from torch import Tensor
 
 from rased.metrics.base import Metric
+from rased.signal.domains import Samples
 from rased.signal.features import mfcc, power
 from rased.signal.stft import STFT
 
@@ -34,9 +33,7 @@ class LogSpectralDistance(Metric):
         """Return our definition and its settings."""
         return f"rased 1, {self.dynamics_db:g} dB of dynamics, 32 ms every 8 ms"
 
-    def measure(
-        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
-    ) -> float:
+    def measure(self, estimate: Samples, target: Samples | None) -> float:
         """Return the distance in dB."""
         assert target is not None
         levels = []
@@ -71,9 +68,7 @@ class MelCepstralDistortion(Metric):
         """Return our definition and its settings."""
         return f"rased 1, {self.coefficients} coefficients of {self.bands} bands, 32 ms every 8 ms"
 
-    def measure(
-        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
-    ) -> float:
+    def measure(self, estimate: Samples, target: Samples | None) -> float:
         """Return the distance in dB."""
         assert target is not None
         assert self.sample_rate is not None

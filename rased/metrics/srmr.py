@@ -9,9 +9,9 @@ from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
 from rased.metrics.base import Metric
+from rased.signal.domains import Samples
 
 RATE = 16_000
 BANDS, LOWEST_HZ = 23, 125.0
@@ -47,9 +47,7 @@ class SRMR(Metric):
         """Return our version and the variant."""
         return "rased 1, 23 bands, modulations 4 to 128 Hz, no normalisation"
 
-    def measure(
-        self, estimate: Float[Tensor, " time"], target: Float[Tensor, " time"] | None
-    ) -> float:
+    def measure(self, estimate: Samples, target: Samples | None) -> float:
         """Return a ratio of energies."""
         energy = modulation_energy(estimate.double().numpy())
         share = energy.sum(1).cumsum() / energy.sum()

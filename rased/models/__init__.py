@@ -1,8 +1,6 @@
 """Networks and methods: waveform in, waveform out; `create_model` makes one of configs/model."""
 
-from typing import Any
-
-from rased.exports import Homes, fetch, names_of
+from rased.exports import Homes, lazily
 
 _HOMES: Homes = {
     "base": (
@@ -62,14 +60,4 @@ _HOMES: Homes = {
         "list_models",
     ),
 }
-__all__ = names_of(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name when it is first used."""
-    return fetch(__name__, name, _HOMES)
-
-
-def __dir__() -> list[str]:
-    """What there is."""
-    return names_of(_HOMES)
+__all__, __getattr__, __dir__ = lazily(__name__, _HOMES)

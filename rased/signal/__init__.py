@@ -1,8 +1,6 @@
 """Pure functions of tensors: transforms, features, masks, phase, levels, ratios, rooms."""
 
-from typing import Any
-
-from rased.exports import Homes, fetch, names_of
+from rased.exports import Homes, lazily
 
 _HOMES: Homes = {
     "stft": ("STFT",),
@@ -85,14 +83,4 @@ _HOMES: Homes = {
         "undelay",
     ),
 }
-__all__ = names_of(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name when it is first used."""
-    return fetch(__name__, name, _HOMES)
-
-
-def __dir__() -> list[str]:
-    """What there is."""
-    return names_of(_HOMES)
+__all__, __getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -5,6 +5,8 @@ from typing import Literal
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+Samples = Float[Tensor, " time"]
+"""One waveform, of any level."""
 Waveform = Float[Tensor, "batch time"]
 """Samples in [-1, 1]."""
 Spectrum = Complex[Tensor, "batch freq frames"]
