@@ -25,4 +25,4 @@ _HOMES = {
     "models.registry": ("create_model", "list_models"),
     "zoo": ("list_checkpoints", "load"),
 }
-_, __getattr__, _ = lazily(__name__, _HOMES)
+__getattr__ = lazily(__name__, _HOMES)[1]

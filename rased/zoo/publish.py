@@ -1,7 +1,6 @@
 """From a run to a zoo entry: weights, card, golden output and what the weights were trained on."""
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -18,7 +17,7 @@ from rased.conditions import Condition, Given
 from rased.config import load_yaml, portable
 from rased.data.manifest import read as read_manifest
 from rased.data.manifest import splits, unknown
-from rased.data.schemas import Role
+from rased.data.schemas import Role, read_index_head
 from rased.data.shards.index import INDEX, locate
 from rased.documents import Count
 from rased.errors import RasedError
@@ -271,11 +270,10 @@ def _attributions(configs: Sequence[Mapping[str, Any]]) -> str:
 def _licence_texts(names: Sequence[str], role: Role) -> Iterator[str]:
     for name in names:
         folder = locate(name, role)
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        if not index.get("attribution"):
-            continue
-        for place in (folder, folder.parent):
-            path = place / index["attribution"]
+        mend = f"Repair it with `rased data verify {folder} --repair`."
+        attribution = read_index_head(folder / INDEX, repair=mend).attribution
+        for place in (folder, folder.parent) if attribution else ():
+            path = place / str(attribution)
             if path.is_file():
                 yield path.read_text(encoding="utf-8").strip()
                 break

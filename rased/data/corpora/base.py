@@ -168,7 +168,8 @@ def creative_commons(url: str) -> str:
     return f"CC0-{version}" if kind == "zero" else f"CC-{kind.upper()}-{version}"
 
 
-def openslr(number: int, name: str) -> tuple[str, ...]:
-    """Return where OpenSLR and its mirrors keep a file."""
+def of_openslr(number: int, name: str, holds: str, *, md5: str = "", part: str = "all") -> Archive:
+    """Return a file of OpenSLR, with its mirrors; see `Archive`."""
     hosts = ("www.openslr.org", "us.openslr.org", "openslr.elda.org", "openslr.magicdatatech.com")
-    return tuple(f"https://{host}/resources/{number}/{name}" for host in hosts)
+    urls = tuple(f"https://{host}/resources/{number}/{name}" for host in hosts)
+    return Archive(part, name, urls, holds, checksum=f"md5:{md5}" if md5 else "")

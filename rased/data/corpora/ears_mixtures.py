@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -66,18 +67,12 @@ WHAM = PublicCorpus(
     pairs=partial(_pairs, folders=_WHAM, noisy="noisy", facts=_noise),
 )
 
-REVERB = PublicCorpus(
+REVERB = replace(
+    WHAM,
     name="ears-reverb",
     title="EARS-Reverb",
-    roles=("speech",),
-    hours=None,
-    sample_rate=48_000,
-    licence=LICENCE,
-    citation=EARS.citation,
-    homepage="https://github.com/sp-uhh/ears_benchmark",
     splits="the authors'; the test set becomes a frozen test set with its reverberation time",
     layout="EARS-Reverb/test/reverberant/p102/00000_0.53.wav",
     walk=partial(_walk, folders=_REVERB, source="EARS-Reverb"),
-    by_hand=_SCRIPTS,
     pairs=partial(_pairs, folders=_REVERB, noisy="reverberant", facts=_reverb),
 )

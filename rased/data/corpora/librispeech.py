@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from rased.data.corpora.base import Archive, Item, PublicCorpus, audio_below, below, openslr
+from rased.data.corpora.base import Item, PublicCorpus, audio_below, below, of_openslr
 
 SPLIT_OF = {"train": "train", "dev": "valid", "test": "test"}
 _MD5 = {
@@ -46,13 +46,7 @@ CORPUS = PublicCorpus(
     layout="LibriSpeech/train-clean-100/103/1240/103-1240-0000.flac",
     walk=walk,
     archives=tuple(
-        Archive(
-            part=part,
-            name=f"{part}.tar.gz",
-            urls=openslr(12, f"{part}.tar.gz"),
-            checksum=f"md5:{md5}",
-            holds=f"LibriSpeech/{part}",
-        )
+        of_openslr(12, f"{part}.tar.gz", f"LibriSpeech/{part}", md5=md5, part=part)
         for part, md5 in _MD5.items()
     ),
     texts=("LibriSpeech/LICENSE.TXT", "LICENSE.TXT"),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from rased.data.corpora.base import Archive, Item, PublicCorpus, below, openslr
+from rased.data.corpora.base import Item, PublicCorpus, below, of_openslr
 from rased.data.corpora.librispeech import walk_parts
 
 _MD5 = {
@@ -36,13 +36,7 @@ CORPUS = PublicCorpus(
     layout="LibriTTS/train-clean-100/103/1241/103_1241_000000_000001.wav",
     walk=walk,
     archives=tuple(
-        Archive(
-            part=part,
-            name=f"{part}.tar.gz",
-            urls=openslr(60, f"{part}.tar.gz"),
-            checksum=f"md5:{md5}",
-            holds=f"LibriTTS/{part}",
-        )
+        of_openslr(60, f"{part}.tar.gz", f"LibriTTS/{part}", md5=md5, part=part)
         for part, md5 in _MD5.items()
     ),
     texts=("LibriTTS/LICENSE.txt", "LICENSE.txt"),

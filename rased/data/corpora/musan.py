@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rased.data.corpora.base import (
-    Archive,
     Item,
     PublicCorpus,
     audio_below,
     below,
-    openslr,
+    of_openslr,
     split_by,
 )
 
@@ -38,14 +37,6 @@ CORPUS = PublicCorpus(
     splits="by a hash of the recording's name, so that slr28, which holds some of them, agrees",
     layout="musan/noise/free-sound/noise-free-sound-0000.wav",
     walk=walk,
-    archives=(
-        Archive(
-            part="all",
-            name="musan.tar.gz",
-            urls=openslr(17, "musan.tar.gz"),
-            checksum="md5:0c472d4fc0c5141eca47ad1ffeb2a7df",
-            holds="musan",
-        ),
-    ),
+    archives=(of_openslr(17, "musan.tar.gz", "musan", md5="0c472d4fc0c5141eca47ad1ffeb2a7df"),),
     texts=("musan/noise/*/LICENSE", "musan/music/*/LICENSE"),
 )

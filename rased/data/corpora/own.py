@@ -54,8 +54,6 @@ def walk_folder(root: Path) -> Iterator[Item]:
             yield Item(f"{role}/{found.path}", role, split, found.label, "unknown", root.name)
 
 
-_SPLITS = f"folders or columns named {', '.join(SPLITS)}; else by a hash of the label"
-
 FOLDER = PublicCorpus(
     name="folder",
     title="A folder of your own",
@@ -65,22 +63,17 @@ FOLDER = PublicCorpus(
     licence="yours",
     citation="",
     homepage="",
-    splits=_SPLITS,
+    splits=f"folders or columns named {', '.join(SPLITS)}; else by a hash of the label",
     layout="speech/anna/0001.wav, noise/rain/0001.wav, rir/kitchen/0001.wav",
     walk=walk_folder,
     by_hand="it is yours: --root is the folder that holds speech/, noise/ or rir/",
 )
 
-MANIFEST = PublicCorpus(
+MANIFEST = replace(
+    FOLDER,
     name="manifest",
     title="A folder with a manifest.csv",
-    roles=ROLES,
-    hours=None,
-    sample_rate=0,
     licence="one for each file",
-    citation="",
-    homepage="",
-    splits=_SPLITS,
     layout="manifest.csv with the columns path, role, split, label, licence, source, note",
     walk=walk_manifest,
     by_hand="it is yours: --root is the folder with manifest.csv",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from rased.data.corpora.base import Archive, Item, PublicCorpus, audio_below, openslr, split_by
+from rased.data.corpora.base import Item, PublicCorpus, audio_below, of_openslr, split_by
 
 SIZES = ("smallroom", "mediumroom", "largeroom")
 LICENCE = "Apache-2.0"
@@ -42,12 +42,5 @@ CORPUS = PublicCorpus(
     splits="by a hash of the room's name",
     layout="simulated_rirs_16k/smallroom/Room001/Room001-00001.wav",
     walk=walk,
-    archives=(
-        Archive(
-            part="16k",
-            name="sim_rir_16k.zip",
-            urls=openslr(26, "sim_rir_16k.zip"),
-            holds="simulated_rirs_16k",
-        ),
-    ),
+    archives=(of_openslr(26, "sim_rir_16k.zip", "simulated_rirs_16k", part="16k"),),
 )

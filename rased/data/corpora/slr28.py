@@ -6,12 +6,11 @@ from pathlib import Path
 
 from rased.data.corpora import reverb
 from rased.data.corpora.base import (
-    Archive,
     Item,
     PublicCorpus,
     audio_below,
     below,
-    openslr,
+    of_openslr,
     split_by,
 )
 from rased.data.corpora.slr26 import CORPUS as SLR26
@@ -71,12 +70,6 @@ CORPUS = PublicCorpus(
     layout="RIRS_NOISES/simulated_rirs/smallroom/Room001/Room001-00001.wav",
     walk=walk,
     archives=(
-        Archive(
-            part="all",
-            name="rirs_noises.zip",
-            urls=openslr(28, "rirs_noises.zip"),
-            checksum="md5:e6f48e257286e05de56413b4779d8ffb",
-            holds="RIRS_NOISES",
-        ),
+        of_openslr(28, "rirs_noises.zip", "RIRS_NOISES", md5="e6f48e257286e05de56413b4779d8ffb"),
     ),
 )

@@ -100,11 +100,7 @@ def _earlier(list_file: Path) -> list[dict[str, str]]:
     """What earlier repairs dropped."""
     if not list_file.is_file():
         return []
-    repair = "Rename it, and repair again."
-    found = documents.plain(
-        documents.read_bytes(list_file, repair=repair), of=list_file, repair=repair
-    )
-    return list(documents.fit(found, list[dict[str, Text]], of=list_file, repair=repair))
+    return documents.read(list_file, list[dict[str, Text]], repair="Rename it, and repair again.")
 
 
 @dataclass

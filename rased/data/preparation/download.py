@@ -148,9 +148,5 @@ def _digest(file: Path, kind: str) -> str:
 
 
 def _read_record(folder: Path) -> dict[str, Fetched]:
-    path, repair = folder / RECORD, "Remove it."
-    if not path.is_file():
-        return {}
-    plain = documents.plain(documents.read_bytes(path, repair=repair), of=path, repair=repair)
-    found: dict[str, Fetched] = documents.fit(plain, dict[Word, Fetched], of=path, repair=repair)
-    return found
+    path = folder / RECORD
+    return documents.read(path, dict[Word, Fetched], repair="Remove it.") if path.is_file() else {}

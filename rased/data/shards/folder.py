@@ -40,8 +40,7 @@ def read_skipped(out: Path) -> tuple[Skipped, ...]:
     if not path.is_file():
         return ()
     repair = f"Remove it, or remove '{out}' and pack again."
-    entries = documents.plain(documents.read_bytes(path, repair=repair), of=path, repair=repair)
-    return tuple(documents.fit(entries, list[Skipped], of=path, repair=repair))
+    return tuple(documents.read(path, list[Skipped], repair=repair))
 
 
 @contextmanager

@@ -325,30 +325,13 @@ class Reader:
         Raises:
             RasedError: the bytes are not what the index promises.
         """
-        length = int(self.index.columns["frames"][row])
-        frames = length - start if frames < 0 else frames
         if self.index.columns[CHANNELS][row] > 1:
             first = self.read_channels(row, start, frames)[0]
             if out is None:
                 return first
             out[:] = first
             return out
-        try:
-            if self.index.codec == "pcm16":
-                audio = decode(self.raw(row, 2 * start, 2 * frames), "pcm16", 0, frames, out)
-            else:
-                audio = decode(self.raw(row), self.index.codec, start, frames, out)
-        except soundfile.LibsndfileError as error:
-            raise RasedError(
-                f"{self._name(row)} does not decode ({error.error_string.rstrip('.')}): check with "
-                f"`rased data verify` where the shards lie, {self.index.place}."
-            ) from error
-        if len(audio) != frames:
-            raise RasedError(
-                f"{self._name(row)} has {start + len(audio)} samples where the index promises {length}: check "
-                f"with `rased data verify` where the shards lie, {self.index.place}."
-            )
-        return audio
+        return self._decoded(row, start, frames, 1, out)
 
     def read_channels(self, row: int, start: int = 0, frames: int = -1) -> NDArray[np.float32]:
         """As `read`, all channels: (channel, time).
@@ -359,24 +342,39 @@ class Reader:
         channels = int(self.index.columns[CHANNELS][row])
         if channels == 1:
             return self.read(row, start, frames)[None]
-        length = int(self.index.columns["frames"][row])
+        return self._decoded(row, start, frames, channels)
+
+    def _decoded(
+        self,
+        row: int,
+        start: int,
+        frames: int,
+        channels: int,
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """(time,) of one channel, else (channel, time)."""
+        codec, length = self.index.codec, int(self.index.columns["frames"][row])
         frames = length - start if frames < 0 else frames
+        check = f"check with `rased data verify` where the shards lie, {self.index.place}"
         try:
-            if self.index.codec == "pcm16":
-                data = self.raw(row, 2 * channels * start, 2 * channels * frames)
-                audio = decode_channels(data, "pcm16", 0, frames, channels)
+            if codec == "pcm16":
+                data, begin = self.raw(row, 2 * channels * start, 2 * channels * frames), 0
             else:
-                audio = decode_channels(self.raw(row), self.index.codec, start, frames, channels)
+                data, begin = self.raw(row), start
+            if channels == 1:
+                audio = decode(data, codec, begin, frames, out)
+            else:
+                audio = decode_channels(data, codec, begin, frames, channels)
         except soundfile.LibsndfileError as error:
+            reason = error.error_string.rstrip(".")
+            raise RasedError(f"{self._name(row)} does not decode ({reason}): {check}.") from error
+        found = audio.shape if channels > 1 else (1, len(audio))
+        if found != (channels, frames):
+            has, promised = f"{start + found[1]} samples", f"{length}"
+            if channels > 1:
+                has, promised = f"{found[0]} channels and {has}", f"{channels} and {length}"
             raise RasedError(
-                f"{self._name(row)} does not decode ({error.error_string.rstrip('.')}): check with "
-                f"`rased data verify` where the shards lie, {self.index.place}."
-            ) from error
-        if audio.shape != (channels, frames):
-            raise RasedError(
-                f"{self._name(row)} has {len(audio)} channels and {start + audio.shape[1]} samples where the index "
-                f"promises {channels} and {length}: check with `rased data verify` where the shards lie, "
-                f"{self.index.place}."
+                f"{self._name(row)} has {has} where the index promises {promised}: {check}."
             )
         return audio
 
