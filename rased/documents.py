@@ -11,7 +11,7 @@ import json
 import math
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -85,12 +85,12 @@ def one_line(text: str) -> str:
     return re.sub(rf"[{NOT_IN_A_LINE}]+", " ", text[:1000])
 
 
-def read(path: Path, schema: type[T], *, repair: str, largest: int = LARGEST) -> T:
+def read(path: Path, schema: Callable[..., T], *, repair: str, largest: int = LARGEST) -> T:
     """Read and check a JSON file.
 
     Args:
         path: the file.
-        schema: type of the content.
+        schema: type of the content: a class, or `list[...]` or `dict[...]` of some.
         repair: sentence for the error message: what to do if the file is wrong.
         largest: maximum size in bytes; a larger file is not read.
 
@@ -121,12 +121,12 @@ def read_bytes(path: Path, *, repair: str, largest: int = LARGEST) -> bytes:
         raise RasedError(f"'{path}' cannot be read: {reason.lower()}. {repair}") from error
 
 
-def parse(data: bytes | str, schema: type[T], *, of: Path | str, repair: str) -> T:
+def parse(data: bytes | str, schema: Callable[..., T], *, of: Path | str, repair: str) -> T:
     """Parse and check a JSON document; see `read`.
 
     Args:
         data: the document.
-        schema: type of the content.
+        schema: type of the content: a class, or `list[...]` or `dict[...]` of some.
         of: file or name of the document, for error messages.
         repair: sentence for the error message: what to do if the document is wrong.
 

@@ -76,7 +76,7 @@ def replay(folder: Path, step: int, out: Path, *, allow: Sequence[str] = ()) -> 
     """
     import soundfile
 
-    from rased.data.datamodule import Loader
+    from rased.data.mixtures.loader import Loader
     from rased.training.history import launch_of, read_launches
 
     launches = read_launches(folder)

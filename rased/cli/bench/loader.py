@@ -91,8 +91,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
 
 def _jobs(source: Path, scratch: Path, items: int, batch_size: int) -> dict[str, Job]:
     """Return the jobs to measure, by name."""
-    from rased.data.datamodule import Loader
     from rased.data.mixtures.cache import keep
+    from rased.data.mixtures.loader import Loader
     from rased.data.mixtures.mixing import Mixer, Mixing
     from rased.data.preparation.pack import pack
 

@@ -137,7 +137,7 @@ print(json.dumps({"peak_mb": peak(), "imported_mb": before,
                   "real_time_factor": report.real_time_factor}))
 """
 _LOAD = """
-from rased.data.datamodule import Loader
+from rased.data.mixtures.loader import Loader
 from rased.data.mixtures.corpus import Corpus
 from rased.data.mixtures.plan import Plan, Scene
 names = {"speech": sys.argv[1], "noise": "bundle", "rir": "bundle"}

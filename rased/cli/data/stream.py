@@ -85,8 +85,9 @@ def _rows(
 
     from rased.building import build
     from rased.config import load_configs
-    from rased.data.datamodule import VALIDATION_EPOCH, Loader, MixtureDataModule
+    from rased.data.datamodule import VALIDATION_EPOCH, MixtureDataModule
     from rased.data.mixtures.distortions import names
+    from rased.data.mixtures.loader import Loader
 
     config = load_configs(arguments.config)
     if "data" not in config:

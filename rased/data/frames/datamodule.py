@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from torch.utils.data import IterableDataset
 from webdataset import DataPipeline
 
-from rased.data.datamodule import Loader, MixtureDataModule, at_least
+from rased.data.datamodule import MixtureDataModule, at_least
 from rased.data.frames.file import CHUNK, FrameFile
 from rased.data.frames.sources import describe_mixtures
 from rased.data.mixtures import order, stages
+from rased.data.mixtures.loader import Loader
 from rased.data.mixtures.mixing import Mixing
 from rased.data.mixtures.order import Span
 from rased.data.mixtures.plan import Scene

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rased.data.datamodule import Loader
 from rased.data.mixtures import order
 from rased.data.mixtures.corpus import Corpus
+from rased.data.mixtures.loader import Loader
 from rased.data.mixtures.mixing import Mixer, Mixing
 from rased.data.mixtures.plan import Plan, Scene
 from tests.data.conftest import write_corpus

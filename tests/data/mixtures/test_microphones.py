@@ -11,11 +11,11 @@ import scipy.signal
 import soundfile
 import torch
 
-from rased.data.datamodule import Loader
 from rased.data.integrity.repair import repair
 from rased.data.integrity.verify import verify
 from rased.data.mixtures.corpus import Corpus
 from rased.data.mixtures.distortions import Distortions
+from rased.data.mixtures.loader import Loader
 from rased.data.mixtures.mixing import Mixer, Mixing
 from rased.data.mixtures.plan import Plan, Scene
 from rased.data.preparation.pack import pack

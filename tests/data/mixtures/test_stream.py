@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from rased.data import datamodule
-from rased.data.datamodule import Loader, MixtureDataModule
+from rased.data.datamodule import MixtureDataModule
+from rased.data.mixtures import loader
 from rased.data.mixtures.corpus import Corpus, refuse_overlap
+from rased.data.mixtures.loader import Loader
 from rased.data.mixtures.mixing import Mixer, Mixing
 from rased.data.mixtures.order import EPOCHS, SEEDS
 from rased.data.mixtures.plan import Plan, Scene
@@ -298,7 +299,7 @@ def test_a_worker_that_dies_while_it_hands_over_is_called_so(plan, monkeypatch):
         yield from ()
         raise ConnectionResetError
 
-    monkeypatch.setattr(datamodule, "DataLoader", broken)
+    monkeypatch.setattr(loader, "DataLoader", broken)
     with pytest.raises(RuntimeError, match="DataLoader worker died"):
         list(_loader(plan))
 

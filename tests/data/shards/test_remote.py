@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from rased.cli import main
-from rased.data.datamodule import Loader
 from rased.data.mixtures.corpus import Corpus
+from rased.data.mixtures.loader import Loader
 from rased.data.mixtures.plan import Plan, Scene
 from rased.data.shards import remote, transfer
 from rased.data.shards.index import read_index
