@@ -34,7 +34,7 @@ def test_mixtures_are_mixed_and_new_in_every_epoch() -> None:
     assert not any(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     valid = [torch.cat([one["noisy"] for one in data.mixtures("valid")]) for _ in range(2)]
     assert torch.equal(*valid)
-    with pytest.raises(RasedError, match="no split 'test'"):
+    with pytest.raises(RasedError, match="unknown split 'test'"):
         next(data.mixtures("test"))
 
 
