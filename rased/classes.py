@@ -42,6 +42,7 @@ _TABLE = {
     "rased.models.lstm": ("LSTM",),
     "rased.models.mpsenet": ("MPSENet",),
     "rased.models.segan": ("SEGAN",),
+    "rased.models.sepformer": ("SepFormer",),
     "rased.models.tcnn": ("TCNN",),
     "rased.models.tfgridnet": ("TFGridNet",),
     "rased.models.ulunas": ("ULUNAS",),

@@ -36,6 +36,7 @@ _HOMES: Homes = {
     "lstm": ("LSTM",),
     "mpsenet": ("MPSENet",),
     "segan": ("SEGAN",),
+    "sepformer": ("SepFormer",),
     "tcnn": ("TCNN",),
     "tfgridnet": ("TFGridNet",),
     "ulunas": ("ULUNAS",),

@@ -11,7 +11,6 @@ MACs: 10.3 G/s with filters of 16 samples at 16 kHz.
 """
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
@@ -19,6 +18,7 @@ from torch.nn import functional
 from rased.errors import RasedError
 from rased.layers.dual_path import NormedPath
 from rased.layers.norm import CumulativeLayerNorm, GlobalLayerNorm
+from rased.layers.segments import overlap_added, segmented
 from rased.layers.stack import Stack
 from rased.models.base import Condition, Enhancer, Generators, Prediction, State
 from rased.signal.state import joined, parted
@@ -171,19 +171,10 @@ class DPRNN(Enhancer):
     ) -> tuple[Float[Tensor, "batch filter fewer_frames"], State]:
         """A mask for each frame but the last half of a segment, which the next one adds to."""
         parts = parted(state)
-        segments = rearrange(
-            frames.unfold(-1, self.segment, self.stride), "n c many segment -> segment n many c"
-        )
+        segments = segmented(frames, self.segment)
         segments, memory = self.paths(segments, parts["paths"])
-        first, second = rearrange(
-            self.joined(segments), "(two half) n many c -> two n c (many half)", two=2
-        )
-        overlapping = torch.cat([parts["overlap"]["memory"], second], dim=-1)
-        added = first + overlapping[..., : -self.stride]
-        after = {
-            "overlap": {"memory": overlapping[..., -self.stride :]},
-            "paths": memory,
-        }
+        added, overlap = overlap_added(self.joined(segments), parts["overlap"]["memory"])
+        after = {"overlap": {"memory": overlap}, "paths": memory}
         return self.mask(self.output(added) * self.gate(added)), joined(after)
 
     def _silence(self, batch: int) -> State:

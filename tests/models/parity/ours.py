@@ -22,7 +22,7 @@ from rased.signal.features import complex_parts
 from rased.signal.stft import STFT
 from rased.zoo.importers.fastenhancer import convert as convert_fastenhancer
 from rased.zoo.importers.ulunas import convert as convert_ul_unas
-from tests.models.parity import cmgan, deepfilternet3, mp_senet, tf_gridnet, weights
+from tests.models.parity import cmgan, deepfilternet3, mp_senet, sepformer, tf_gridnet, weights
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -295,6 +295,7 @@ OURS: dict[str, Callable[[Mapping[str, Tensor], Shapes], dict[str, Tensor]]] = {
     "lisennet": torch.no_grad()(lisennet),
     "mp-senet": torch.no_grad()(mp_senet.our_mp_senet),
     "segan": torch.no_grad()(segan),
+    "sepformer": torch.no_grad()(sepformer.our_sepformer),
     "tcnn": torch.no_grad()(tcnn),
     "tf-gridnet": torch.no_grad()(tf_gridnet.our_tf_gridnet),
     "ul-unas": torch.no_grad()(ul_unas),

@@ -18,6 +18,7 @@
     python -m tests.models.parity.record gtcrn FOLDER          # of Xiaobin-Rong/gtcrn
     python -m tests.models.parity.record mp-senet FOLDER       # of yxlu-0102/MP-SENet
     python -m tests.models.parity.record segan FOLDER          # of santi-pdp/segan_pytorch
+    python -m tests.models.parity.record sepformer FOLDER      # the wheel of speechbrain on PyPI, unpacked
     python -m tests.models.parity.record tcnn FOLDER           # of LXP-Never/TCNN
     python -m tests.models.parity.record tf-gridnet FOLDER     # the release of espnet on PyPI, unpacked
     python -m tests.models.parity.record ul-unas FOLDER        # of Xiaobin-Rong/ul-unas
@@ -49,7 +50,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from rased.config import load_yaml
-from tests.models.parity import cmgan, deepfilternet3, mp_senet, ours, tf_gridnet
+from tests.models.parity import cmgan, deepfilternet3, mp_senet, ours, sepformer, tf_gridnet
 from tests.models.parity.theirs import Recorded, packages
 from tests.models.parity.weights import fill, of_keras, seeded, sound
 
@@ -376,6 +377,7 @@ SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "lisennet": ("hyyan2k/LiSenNet", "df4e481", lisennet),
     "mp-senet": ("yxlu-0102/MP-SENet", "89932cf", mp_senet.mp_senet),
     "segan": ("santi-pdp/segan_pytorch", "0522387", segan),
+    "sepformer": ("speechbrain/speechbrain", "1.0.3", sepformer.sepformer),
     "tcnn": ("LXP-Never/TCNN", "2dcc740", tcnn),
     "tf-gridnet": ("espnet/espnet", "v.202511", tf_gridnet.tf_gridnet),
     "ul-unas": ("Xiaobin-Rong/ul-unas", "00f7c70", ul_unas),
