@@ -31,7 +31,7 @@ PERMISSIVE = (
     "MIT",
     "Unlicense",
 )
-"""Licences of weights that allow any use."""
+"""Licences of weights that allow any use; one of several is enough (`MIT OR Apache-2.0`)."""
 
 _LARGEST_ENTRY = 64 << 10
 _REPAIR = "Correct it, or take the entry of the project."
@@ -179,7 +179,7 @@ class Importable(msgspec.Struct, forbid_unknown_fields=True):
         weights = self.licence.weights
         if not weights:
             return "nobody has said under which licence its weights may be used"
-        if weights not in PERMISSIVE:
+        if not set(weights.split(" OR ")) & set(PERMISSIVE):
             allowed = ", ".join(PERMISSIVE)
             return f"its weights are under {cut(weights, 60)}, which forbids some uses (allowed: {allowed})"
         unknown = [file.name for file in self.files if file.sha256 is None]

@@ -35,7 +35,7 @@ from tests.zoo import authors
 from tests.zoo.authors import ARCHITECTURES, entry_of, write
 
 ROOT = Path(__file__).parents[2]
-LARGE = ("fastenhancer-m-vbd", "fastenhancer-l-vbd", "fastenhancer-s-vbd")
+LARGE = ("deepfilternet3", "fastenhancer-m-vbd", "fastenhancer-l-vbd", "fastenhancer-s-vbd")
 ENTRIES = sorted(path.stem for path in (ROOT / "zoo" / "importable").glob("*.yaml"))
 BUILT = [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in ENTRIES]
 
@@ -89,14 +89,19 @@ def test_an_entry_says_what_its_architecture_is(project, name):
         fact: getattr(enhancer, fact) for fact in facts
     }
     assert entry.parameters == count_parameters(enhancer)
-    assert entry.macs_per_second == counted(enhancer)
     assert entry.architecture in IMPORTERS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ENTRIES)
+def test_an_entry_says_what_its_network_costs(project, name):
+    assert read_importable(name).macs_per_second == counted(seeded(name))
 
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_an_entry_says_where_it_comes_from_and_what_may_be_done_with_it(project, name):
     entry = read_importable(name)
-    assert entry.licence.weights in PERMISSIVE
+    assert set(entry.licence.weights.split(" OR ")) & set(PERMISSIVE)
     assert all(set(claim.scores) <= set(METRICS) and claim.source for claim in entry.claims)
     for file in entry.files:
         first = file.sources[0].url
@@ -110,9 +115,14 @@ def test_an_entry_says_where_it_comes_from_and_what_may_be_done_with_it(project,
 
 
 @pytest.mark.parametrize("name", BUILT)
-def test_an_entry_hears_as_far_ahead_as_it_says_and_streams(name):
+def test_an_entry_hears_as_far_ahead_as_it_says_and_streams(project, name):
+    reach, furthest = hears_and_streams(seeded(name)), read_importable(name).algorithmic_latency - 1
+    assert furthest - _unheard(seeded(name)) <= reach <= furthest
+
+
+@functools.cache
+def hears_and_streams(enhancer: Enhancer) -> int:
     """Row p differs from the first one from sample now + p on; how far before that does it sound different?"""
-    enhancer = seeded(name)
     chunk, time = enhancer.chunk_length, 1_536
     now = time - time % chunk
     phases = [0, 1, chunk // 2, chunk - 3, chunk - 2, chunk - 1]
@@ -126,7 +136,6 @@ def test_an_entry_hears_as_far_ahead_as_it_says_and_streams(name):
         for phase, row in zip(phases, different, strict=True)
         if row.any()
     ]
-    assert max(reach) == enhancer.algorithmic_latency - 1 - _unheard(enhancer)
     noisy = torch.nn.functional.pad(audio(4 * chunk, batch=1), (2 * chunk, 6 * chunk))
     state, parts = enhancer.initial_state(), []
     with torch.no_grad():
@@ -136,6 +145,7 @@ def test_an_entry_hears_as_far_ahead_as_it_says_and_streams(name):
     late = enhancer.latency
     streamed = torch.cat(parts, dim=-1)[:, late:]
     torch.testing.assert_close(streamed, run(enhancer, noisy)[:, :-late], rtol=0, atol=1e-4)
+    return max(reach)
 
 
 @pytest.mark.parametrize("name", ENTRIES)

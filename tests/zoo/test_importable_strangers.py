@@ -242,7 +242,7 @@ def test_an_entry_with_a_tag_is_no_entry(shelf, plain, tag):
 
 def test_a_spoiled_entry_is_read_or_refused_in_one_sentence(shelf, plain, tmp_path):
     outcomes = []
-    for number in range(150):
+    for number in range(60):
 
         def spoiled(rng: Any) -> None:
             content = change(rng, plain)
