@@ -41,6 +41,7 @@ _TABLE = {
     "rased.models.lisennet": ("LiSenNet",),
     "rased.models.lstm": ("LSTM",),
     "rased.models.mpsenet": ("MPSENet",),
+    "rased.models.rnnoise": ("RNNoise",),
     "rased.models.segan": ("SEGAN",),
     "rased.models.sepformer": ("SepFormer",),
     "rased.models.tcnn": ("TCNN",),

@@ -35,6 +35,7 @@ _HOMES: Homes = {
     "lisennet": ("LiSenNet",),
     "lstm": ("LSTM",),
     "mpsenet": ("MPSENet",),
+    "rnnoise": ("RNNoise",),
     "segan": ("SEGAN",),
     "sepformer": ("SepFormer",),
     "tcnn": ("TCNN",),

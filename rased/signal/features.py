@@ -91,7 +91,7 @@ def mfcc(
 ) -> Float[Tensor, "batch coefficient frames"]:
     """Return the first mel-frequency cepstral coefficients: orthonormal DCT-II of `log_mel_power`."""
     logs = log_mel_power(spectrum, bands=bands, sample_rate=sample_rate)
-    basis = torch.from_numpy(_dct_basis(coefficients, bands)).to(logs.device)
+    basis = torch.from_numpy(dct_basis(coefficients, bands)).to(logs.device)
     return torch.einsum("cb,nbt->nct", basis, logs)  # coefficient, band, n batch, t frames
 
 
@@ -133,7 +133,8 @@ def filterbank(scale: Scale, bands: int, freq: int, sample_rate: int) -> np.ndar
 
 
 @lru_cache
-def _dct_basis(coefficients: int, bands: int) -> np.ndarray:
+def dct_basis(coefficients: int, bands: int) -> np.ndarray:
+    """Return the first rows of the orthonormal DCT-II: (coefficient, band) in float32."""
     order, band = np.arange(coefficients)[:, None], np.arange(bands)[None, :]
     basis = np.sqrt(2.0 / bands) * np.cos(np.pi * order * (2 * band + 1) / (2 * bands))
     basis[0] /= np.sqrt(2.0)

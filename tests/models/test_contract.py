@@ -14,6 +14,7 @@ from rased.models.base import Enhancer
 from rased.models.classical import METHODS
 from rased.models.cost import count_parameters
 from rased.models.demucs import Demucs
+from rased.models.rnnoise import RNNoise
 from rased.models.tcnn import TCNN
 from rased.streaming import open_stream
 
@@ -130,7 +131,16 @@ def test_latency_is_what_a_changed_future_shows_at_every_phase(name):
     different = (heard[1:] - heard[:1]).abs() > rounding
     first = different.int().argmax(-1)
     reach = torch.arange(now, now + chunk)[different.any(-1)] - first[different.any(-1)]
-    assert int(reach.max()) == enhancer.algorithmic_latency - 1 - _unheard(enhancer)
+    expected = enhancer.algorithmic_latency - 1 - _unheard(enhancer)
+    assert expected - _faint(enhancer) <= int(reach.max()) <= expected
+
+
+def _faint(enhancer: Enhancer) -> int:
+    """Samples at the start of a frame of which little is heard where the future changes gains alone: both windows."""
+    if not isinstance(enhancer, RNNoise):
+        return 0
+    like = torch.zeros(1)
+    return int((enhancer.stft._weights(like) * enhancer.stft._window(like) > 1e-2).int().argmax())
 
 
 def _without_level(enhancer: Enhancer) -> Enhancer:

@@ -22,7 +22,15 @@ from rased.signal.features import complex_parts
 from rased.signal.stft import STFT
 from rased.zoo.importers.fastenhancer import convert as convert_fastenhancer
 from rased.zoo.importers.ulunas import convert as convert_ul_unas
-from tests.models.parity import cmgan, deepfilternet3, mp_senet, sepformer, tf_gridnet, weights
+from tests.models.parity import (
+    cmgan,
+    deepfilternet3,
+    mp_senet,
+    rnnoise,
+    sepformer,
+    tf_gridnet,
+    weights,
+)
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -294,6 +302,7 @@ OURS: dict[str, Callable[[Mapping[str, Tensor], Shapes], dict[str, Tensor]]] = {
     "gtcrn": gtcrn,
     "lisennet": torch.no_grad()(lisennet),
     "mp-senet": torch.no_grad()(mp_senet.our_mp_senet),
+    "rnnoise": torch.no_grad()(rnnoise.our_rnnoise),
     "segan": torch.no_grad()(segan),
     "sepformer": torch.no_grad()(sepformer.our_sepformer),
     "tcnn": torch.no_grad()(tcnn),

@@ -17,6 +17,7 @@
     python -m tests.models.parity.record lisennet FOLDER       # of hyyan2k/LiSenNet
     python -m tests.models.parity.record gtcrn FOLDER          # of Xiaobin-Rong/gtcrn
     python -m tests.models.parity.record mp-senet FOLDER       # of yxlu-0102/MP-SENet
+    python -m tests.models.parity.record rnnoise FOLDER        # of xiph/rnnoise, with pyrnnoise 0.4.5 in the venv
     python -m tests.models.parity.record segan FOLDER          # of santi-pdp/segan_pytorch
     python -m tests.models.parity.record sepformer FOLDER      # the wheel of speechbrain on PyPI, unpacked
     python -m tests.models.parity.record tcnn FOLDER           # of LXP-Never/TCNN
@@ -50,7 +51,15 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from rased.config import load_yaml
-from tests.models.parity import cmgan, deepfilternet3, mp_senet, ours, sepformer, tf_gridnet
+from tests.models.parity import (
+    cmgan,
+    deepfilternet3,
+    mp_senet,
+    ours,
+    rnnoise,
+    sepformer,
+    tf_gridnet,
+)
 from tests.models.parity.theirs import Recorded, packages
 from tests.models.parity.weights import fill, of_keras, seeded, sound
 
@@ -376,6 +385,7 @@ SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "gtcrn": ("Xiaobin-Rong/gtcrn", "3862c44", gtcrn),
     "lisennet": ("hyyan2k/LiSenNet", "df4e481", lisennet),
     "mp-senet": ("yxlu-0102/MP-SENet", "89932cf", mp_senet.mp_senet),
+    "rnnoise": ("xiph/rnnoise", "70f1d25", rnnoise.rnnoise),
     "segan": ("santi-pdp/segan_pytorch", "0522387", segan),
     "sepformer": ("speechbrain/speechbrain", "1.0.3", sepformer.sepformer),
     "tcnn": ("LXP-Never/TCNN", "2dcc740", tcnn),
