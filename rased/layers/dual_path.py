@@ -14,6 +14,8 @@ from rased.layers.bands import JointNorm, Scope
 from rased.layers.recurrent import GroupedRecurrent, recur, silence
 from rased.signal.state import State, joined, parted
 
+Bands = Float[Tensor, "band batch frames channel"]
+
 
 class _Path(nn.Module):
     """Recurrent and linear layer over one of the two sequences.
@@ -44,9 +46,7 @@ class _Path(nn.Module):
         )
         self.linear = nn.Linear(hidden * (2 if bidirectional else 1), channels)
 
-    def recur(
-        self, bands: Float[Tensor, "band batch frames channel"], memory: State
-    ) -> tuple[Float[Tensor, "band batch frames channel"], State]:
+    def recur(self, bands: Bands, memory: State) -> tuple[Bands, State]:
         """From `memory` where the sequence goes on from chunk to chunk; else from silence."""
         folded = "b (n t) c" if self.across else "(b n) t c"  # band, n batch, t frames, channel
         sequence = rearrange(bands, f"b n t c -> {folded}")
@@ -60,8 +60,8 @@ class _Path(nn.Module):
         return silence(self.recurrent, bands * batch, like) if self.goes_on else {}
 
 
-class ResidualLSTM(_Path):
-    """Norm, LSTM and linear layer, added to what comes in.
+class _JointPath(_Path):
+    """LSTM and linear layer with a norm over bands and channels together.
 
     Args:
         channels: of each band.
@@ -77,51 +77,32 @@ class ResidualLSTM(_Path):
         super().__init__(channels, hidden, across=across, bidirectional=bidirectional)
         self.norm = JointNorm(channels, scope)
 
-    def forward(
-        self, bands: Float[Tensor, "band batch frames channel"], state: State
-    ) -> tuple[Float[Tensor, "band batch frames channel"], State]:
+    def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
+        """Nothing heard, and silence."""
+        recurrent = self.silence(batch, bands, like)
+        return joined({"norm": self.norm.initial_state(batch, like), "recurrent": recurrent})
+
+
+class ResidualLSTM(_JointPath):
+    """Norm, LSTM and linear layer, added to what comes in."""
+
+    def forward(self, bands: Bands, state: State) -> tuple[Bands, State]:
         """Of the norm, and of the LSTM."""
         states = parted(state)
         normal, norm = self.norm(bands, states["norm"])
         added, recurrent = self.recur(normal, states["recurrent"])
         return bands + added, joined({"norm": norm, "recurrent": recurrent})
 
-    def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
-        """Nothing heard, and silence."""
-        recurrent = self.silence(batch, bands, like)
-        return joined({"norm": self.norm.initial_state(batch, like), "recurrent": recurrent})
 
+class NormedPath(_JointPath):
+    """LSTM, linear layer and norm, added to what comes in."""
 
-class NormedPath(_Path):
-    """LSTM, linear layer and norm, added to what comes in.
-
-    Args:
-        channels: of each band.
-        hidden: of each direction.
-        across: whether the sequence is the bands of a frame, instead of the frames of a band.
-        bidirectional: whether it is also read backwards.
-        scope: what the norm takes its mean and variance from.
-    """
-
-    def __init__(
-        self, channels: int, hidden: int, *, across: bool, bidirectional: bool, scope: Scope
-    ) -> None:
-        super().__init__(channels, hidden, across=across, bidirectional=bidirectional)
-        self.norm = JointNorm(channels, scope)
-
-    def forward(
-        self, bands: Float[Tensor, "band batch frames channel"], state: State
-    ) -> tuple[Float[Tensor, "band batch frames channel"], State]:
+    def forward(self, bands: Bands, state: State) -> tuple[Bands, State]:
         """Of the LSTM, and of the norm."""
         states = parted(state)
         added, recurrent = self.recur(bands, states["recurrent"])
         normal, norm = self.norm(added, states["norm"])
         return bands + normal, joined({"norm": norm, "recurrent": recurrent})
-
-    def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
-        """Nothing heard, and silence."""
-        recurrent = self.silence(batch, bands, like)
-        return joined({"norm": self.norm.initial_state(batch, like), "recurrent": recurrent})
 
 
 class FrameNormedPath(_Path):
@@ -154,16 +135,12 @@ class FrameNormedPath(_Path):
         self.before = before
         self.norm = nn.LayerNorm((bands, channels), eps=epsilon)
 
-    def forward(
-        self, bands: Float[Tensor, "band batch frames channel"], state: State
-    ) -> tuple[Float[Tensor, "band batch frames channel"], State]:
+    def forward(self, bands: Bands, state: State) -> tuple[Bands, State]:
         """Of the recurrent layer."""
         added, state = self.recur(self._normal(bands) if self.before else bands, state)
         return bands + (added if self.before else self._normal(added)), state
 
-    def _normal(
-        self, bands: Float[Tensor, "band batch frames channel"]
-    ) -> Float[Tensor, "band batch frames channel"]:
+    def _normal(self, bands: Bands) -> Bands:
         normal = self.norm(rearrange(bands, "b n t c -> n t b c"))
         return rearrange(normal, "n t b c -> b n t c")
 

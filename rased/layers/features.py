@@ -78,8 +78,8 @@ class LogPower(Feature):
 
 
 @dataclass(frozen=True)
-class LogMel(Feature):
-    """Logarithm of the power in mel bands."""
+class _LogBands(Feature):
+    """Base class of logarithms of the power in bands."""
 
     logarithmic = True
     bands: int
@@ -87,6 +87,11 @@ class LogMel(Feature):
     def size(self, freq: int) -> int:
         """Return the number of bands."""
         return self.bands
+
+
+@dataclass(frozen=True)
+class LogMel(_LogBands):
+    """Logarithm of the power in mel bands."""
 
     def __call__(self, spectrum: Spectrum, sample_rate: int) -> Features:
         """See `features.log_mel_power`."""
@@ -94,15 +99,8 @@ class LogMel(Feature):
 
 
 @dataclass(frozen=True)
-class LogErb(Feature):
+class LogErb(_LogBands):
     """Logarithm of the power in bands of the ERB-rate scale."""
-
-    logarithmic = True
-    bands: int
-
-    def size(self, freq: int) -> int:
-        """Return the number of bands."""
-        return self.bands
 
     def __call__(self, spectrum: Spectrum, sample_rate: int) -> Features:
         """See `features.log_erb_power`."""
@@ -127,16 +125,21 @@ class Mfcc(Feature):
         )
 
 
-@dataclass(frozen=True)
-class ComplexParts(Feature):
-    """Real parts of all bins, then imaginary parts."""
+class _Parts(Feature):
+    """Base class of real parts of all bins, then imaginary parts."""
 
     signed = True
-    wide = True
 
     def size(self, freq: int) -> int:
         """Return two per bin."""
         return 2 * freq
+
+
+@dataclass(frozen=True)
+class ComplexParts(_Parts):
+    """Real parts of all bins, then imaginary parts."""
+
+    wide = True
 
     def __call__(self, spectrum: Spectrum, sample_rate: int) -> Features:
         """See `features.complex_parts`."""
@@ -144,15 +147,10 @@ class ComplexParts(Feature):
 
 
 @dataclass(frozen=True)
-class CompressedComplex(Feature):
+class CompressedComplex(_Parts):
     """Real parts of all bins, then imaginary parts, of the spectrum |X|^exponent at the phase of X."""
 
-    signed = True
     exponent: float
-
-    def size(self, freq: int) -> int:
-        """Return two per bin."""
-        return 2 * freq
 
     def __call__(self, spectrum: Spectrum, sample_rate: int) -> Features:
         """See `features.power_law`."""

@@ -12,14 +12,18 @@ from torch.nn import functional
 from rased.signal.state import State
 
 
-class GlobalLayerNorm(nn.Module):
-    """Normalises to zero mean and unit variance over all channels and frames; not causal, without state."""
+class _Affine(nn.Module):
+    """Base class: weight and bias for each channel."""
 
     def __init__(self, channels: int, *, epsilon: float = 1e-8) -> None:
         super().__init__()
         self.epsilon = epsilon
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
+
+
+class GlobalLayerNorm(_Affine):
+    """Normalises to zero mean and unit variance over all channels and frames; not causal, without state."""
 
     def forward(
         self, frames: Float[Tensor, "batch channel frames"], state: State
@@ -33,17 +37,11 @@ class GlobalLayerNorm(nn.Module):
         return {}
 
 
-class CumulativeLayerNorm(nn.Module):
+class CumulativeLayerNorm(_Affine):
     """Normalises to zero mean and unit variance over all channels and the frames so far; causal.
 
     The sums are kept in double precision, so that a stream of hours stays exact.
     """
-
-    def __init__(self, channels: int, *, epsilon: float = 1e-8) -> None:
-        super().__init__()
-        self.epsilon = epsilon
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(
         self, frames: Float[Tensor, "batch channel frames"], state: State

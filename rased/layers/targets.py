@@ -20,6 +20,7 @@ from rased.signal import masks
 from rased.signal.domains import Bins, Features, Spectrum
 from rased.signal.phase import unit_phase
 
+Output = Float[Tensor, "batch out frames"]
 LOG_POWER_LIMIT = 20.0
 """Upper limit of a predicted log-power: 40 dB above a full-scale sine in a 512-point window."""
 
@@ -39,7 +40,7 @@ class Target(Remembered):
         """Return the size of a frame, for a spectrum of `freq` bins."""
         return freq
 
-    def interpret(self, output: Float[Tensor, "batch out frames"], noisy: Spectrum) -> Prediction:
+    def interpret(self, output: Output, noisy: Spectrum) -> Prediction:
         """Convert the network's output to a `Prediction.of_spectrum`, whose `output` can be compared with `ideal`."""
         raise NotImplementedError(f"{type(self).__name__} must define interpret(output, noisy)")
 
@@ -59,7 +60,7 @@ class RealMask(Target):
     limit: ClassVar[float] = 1.0
     formula: ClassVar[Callable[..., Tensor]]
 
-    def interpret(self, output: Float[Tensor, "batch out frames"], noisy: Spectrum) -> Prediction:
+    def interpret(self, output: Output, noisy: Spectrum) -> Prediction:
         """Apply the sigmoid, and multiply the noisy spectrum by the mask."""
         mask = self.limit * output.sigmoid()
         return Prediction.of_spectrum(masks.apply_mask(mask, noisy), mask=mask, output=mask)
@@ -98,9 +99,8 @@ class PhaseSensitiveMask(RealMask):
     formula = staticmethod(masks.phase_sensitive_mask)
 
 
-@dataclass(frozen=True)
-class ComplexMask(Target):
-    """Speech divided by the input, as complex numbers; compressed when a loss compares it."""
+class _Parts(Target):
+    """Base class of complex targets: real parts of all bins, then imaginary parts."""
 
     phase = "predicted"
 
@@ -108,7 +108,12 @@ class ComplexMask(Target):
         """Return two per bin."""
         return 2 * freq
 
-    def interpret(self, output: Float[Tensor, "batch out frames"], noisy: Spectrum) -> Prediction:
+
+@dataclass(frozen=True)
+class ComplexMask(_Parts):
+    """Speech divided by the input, as complex numbers; compressed when a loss compares it."""
+
+    def interpret(self, output: Output, noisy: Spectrum) -> Prediction:
         """Combine the real parts of all bins and the imaginary parts after them to a complex mask, and apply it."""
         real, imag = output.chunk(2, dim=1)
         mask = torch.complex(real.contiguous(), imag.contiguous())
@@ -124,7 +129,7 @@ class ComplexMask(Target):
 class Magnitude(Target):
     """Magnitude of speech."""
 
-    def interpret(self, output: Float[Tensor, "batch out frames"], noisy: Spectrum) -> Prediction:
+    def interpret(self, output: Output, noisy: Spectrum) -> Prediction:
         """Apply softplus, which keeps the magnitude positive."""
         magnitude = functional.softplus(output)
         return Prediction.of_spectrum(magnitude * unit_phase(noisy), output=magnitude)
@@ -140,7 +145,7 @@ class LogPower(Target):
 
     standardised = True
 
-    def interpret(self, output: Float[Tensor, "batch out frames"], noisy: Spectrum) -> Prediction:
+    def interpret(self, output: Output, noisy: Spectrum) -> Prediction:
         """Limit the log-power, and convert it to magnitudes."""
         magnitude = (output.clamp(max=LOG_POWER_LIMIT) / 2).exp()
         return Prediction.of_spectrum(magnitude * unit_phase(noisy), output=output)
@@ -151,16 +156,10 @@ class LogPower(Target):
 
 
 @dataclass(frozen=True)
-class ComplexSpectrum(Target):
+class ComplexSpectrum(_Parts):
     """Complex spectrum of speech: real parts of all bins, then imaginary parts."""
 
-    phase = "predicted"
-
-    def size(self, freq: int) -> int:
-        """Return two per bin."""
-        return 2 * freq
-
-    def interpret(self, output: Float[Tensor, "batch out frames"], noisy: Spectrum) -> Prediction:
+    def interpret(self, output: Output, noisy: Spectrum) -> Prediction:
         """As it is."""
         spectrum = feature.from_complex_parts(output)
         return Prediction.of_spectrum(spectrum, output=spectrum)
@@ -171,17 +170,12 @@ class ComplexSpectrum(Target):
 
 
 @dataclass(frozen=True)
-class CompressedComplex(Target):
+class CompressedComplex(_Parts):
     """Spectrum with magnitudes |S|^exponent and the phase of S: real parts of all bins, then imaginary parts."""
 
-    phase = "predicted"
     exponent: float = 0.3
 
-    def size(self, freq: int) -> int:
-        """Return two per bin."""
-        return 2 * freq
-
-    def interpret(self, output: Float[Tensor, "batch out frames"], noisy: Spectrum) -> Prediction:
+    def interpret(self, output: Output, noisy: Spectrum) -> Prediction:
         """Expanded."""
         compressed = feature.from_complex_parts(output)
         spectrum = feature.power_law(compressed, 1.0 / self.exponent)
