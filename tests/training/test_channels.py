@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 import rased
+from rased.cli import main
 from rased.cli.replay import replay
 from rased.cli.train import train
 from rased.data.datamodule import MixtureDataModule
@@ -195,3 +196,7 @@ def test_a_run_with_an_enrolment_is_scored_and_becomes_an_entry(
     model = rased.load(run / "zoo" / "run", allow=["tests"])
     voice = read_testset(tmp_path / "test").items[0].conditions["enrolment"]
     assert rased.enhance(np.ones(800), 16_000, model=model, condition={"enrolment": voice}).all()
+    words = ["zoo", "publish", str(run), "--name", "mine", "--out", str(tmp_path / "zoo")]
+    words += ["--allow", "tests", "--not-repeatable"]
+    assert main(words) == 2
+    assert main([*words, "--condition", f"enrolment={voice}"]) == 0
