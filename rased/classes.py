@@ -1,7 +1,7 @@
-"""Which classes a file may name: a closed table for what others wrote, any importable class for one's own files.
+"""Decide which classes a file may name: those in a table for untrusted files, any class for the user's own files.
 
-Cards, checkpoints of runs and configurations inside them come from strangers. What they name is looked up in a
-table; nothing is imported because a file says so. `allow` adds packages that the user trusts.
+Cards, checkpoints and the configurations in them may be untrusted. Their class names are looked up in a
+table, and nothing is imported because of them. `allow` adds packages that the user trusts.
 """
 
 import ast
@@ -82,10 +82,10 @@ _TABLE = {
     "rased.data.mixtures.mixing": ("Mixing",),
     "rased.data.mixtures.scene": ("Scene",),
 }
-"""Module -> classes that any file may name; a file may also leave out what is between `rased.models` and the class."""
+"""Module -> classes that any file may name; the part between `rased.models` and the class may be left out."""
 
 KNOWN = {f"{module}.{name}": module for module, names in _TABLE.items() for name in names}
-"""Dotted name of each class of the table -> its module."""
+"""Dotted name of each class in the table -> its module."""
 
 _SHORT = {
     ".".join([*module.split(".")[:2], name]): f"{module}.{name}"
@@ -96,25 +96,25 @@ _SHORT = {
 
 @dataclass(frozen=True)
 class Classes:
-    """What a file may name.
+    """The classes that a file may name.
 
     Attributes:
-        own: the user wrote the file: any importable class, those of the working directory included.
-        allow: packages that others' files may name besides the table, such as ("my_package",).
+        own: the user wrote the file: any importable class, including those of the working directory.
+        allow: packages, besides the table, that untrusted files may name, such as ("my_package",).
     """
 
     own: bool = False
     allow: tuple[str, ...] = ()
 
     def find(self, path: Any, *, where: str = "the configuration") -> type:
-        """Find the class that a dotted name stands for.
+        """Return the class for a dotted name.
 
         Args:
-            path: what the file says.
-            where: place in the file, for the message.
+            path: the name from the file.
+            where: position in the file, for error messages.
 
         Raises:
-            RasedError: not a dotted name, not in the table and not allowed, or there is no such class.
+            RasedError: not a dotted name, not in the table and not allowed, or no such class.
         """
         if not isinstance(path, str) or not _DOTTED.fullmatch(path):
             same = [name for name in KNOWN if name.rpartition(".")[2] == path]
@@ -131,7 +131,7 @@ class Classes:
         package = path.partition(".")[0]
         if not any(path.startswith(f"{name}.") for name in self.allow):
             raise RasedError(
-                f"{where}: '{cut(path)}' is not a class that a file of others may name; "
+                f"{where}: '{cut(path)}' is not a class that an untrusted file may name; "
                 f"{_hint(path, package)}"
             )
         imported = _import(path, where)
@@ -142,32 +142,32 @@ class Classes:
         return imported
 
     def knows(self, cls: type) -> bool:
-        """Whether a class is one of the table: its sizes can be tried out without memory."""
+        """Return whether a class is in the table, so that its sizes can be checked without memory."""
         return f"{cls.__module__}.{cls.__qualname__}" in KNOWN
 
 
 OWN = Classes(own=True)
 """For files that the user wrote."""
 STRANGERS = Classes()
-"""For files of others."""
+"""For untrusted files."""
 
 
 def allowing(allow: Sequence[str]) -> Classes:
-    """Others' files, with packages that the user trusts.
+    """Return the rules for untrusted files, with packages that the user trusts.
 
     Raises:
-        RasedError: a word that is not the name of a package.
+        RasedError: a name that is not the name of a package.
     """
     for name in (allow,) if isinstance(allow, str) else allow:
         if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", str(name)):
             raise RasedError(
-                f"allow names packages, such as my_package, and {shown(name)} is not a name of one."
+                f"allow takes names of packages, such as my_package, not {shown(name)}."
             )
     return Classes(allow=(allow,) if isinstance(allow, str) else tuple(allow))
 
 
 def packages(spec: Any) -> tuple[str, ...]:
-    """The packages, other than rased, that the class paths of a configuration name."""
+    """Return the packages, other than rased, in the class paths of a configuration."""
     found: dict[str, None] = {}
     waiting = [spec]
     while waiting:
@@ -185,7 +185,7 @@ def packages(spec: Any) -> tuple[str, ...]:
 def _hint(path: str, package: str) -> str:
     near = nearest(path, KNOWN)
     if package == "rased":
-        return near if near.startswith("did") else "see `rased models` for those of rased."
+        return near if near.startswith("did") else "see `rased models` for the models of rased."
     if package in sys.stdlib_module_names or package == "torch":
         return "no enhancer needs it: do not trust this file."
     return (
@@ -195,7 +195,7 @@ def _hint(path: str, package: str) -> str:
 
 
 def _import(path: str, where: str) -> type:
-    """Import a class of the user's choice; the working directory counts as a place of packages."""
+    """Import a class that the user chose; packages in the working directory can be imported, too."""
     module_name, _, name = path.rpartition(".")
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path and not _has_module(path.partition(".")[0]):
@@ -204,7 +204,7 @@ def _import(path: str, where: str) -> type:
     if _has_module(module_name):
         try:
             found = getattr(importlib.import_module(module_name), name, None)
-        except Exception as error:  # whatever that module raises when it is imported
+        except Exception as error:  # importing the module may raise anything
             raise RasedError(
                 f"{where}: importing '{module_name}' fails with {type(error).__name__}: {cut(str(error))}."
             ) from error
@@ -225,7 +225,7 @@ def _has_module(name: str) -> bool:
 
 @cache
 def _class_paths() -> tuple[str, ...]:
-    """Dotted paths of every public class in rased, read without importing anything."""
+    """Return the dotted paths of all public classes in rased, without importing anything."""
     paths = []
     for file in sorted(_PACKAGE.rglob("*.py")):
         parts = file.relative_to(_PACKAGE.parent).with_suffix("").parts

@@ -1,7 +1,7 @@
-"""Files over HTTP and HTTPS: one way to ask, with bounds on size, silence and time.
+"""Fetch files over HTTP and HTTPS, with limits on size, silence and time.
 
-What breaks off goes on where it stopped. An address is checked before it is asked, and so is each one
-that a server sends us on to. What a server announces is compared with what came.
+Interrupted downloads are resumed. An address is checked before it is requested, and so is each redirect
+of a server. The announced size is compared with the received bytes.
 """
 
 import base64
@@ -26,14 +26,14 @@ from typing import Any, cast
 from rased.errors import RasedError, cut
 
 SILENCE = 30.0
-"""Seconds without a byte after which a connection is given up."""
+"""Seconds without a byte after which a connection is closed."""
 ATTEMPTS = 4
-"""In a row without a single new byte, before an address is given up."""
+"""Consecutive attempts without a new byte before an address is given up."""
 _BLOCK = 1 << 18
 _LATER = (408, 425, 429)
-"""Answers below 500 that another attempt may change."""
+"""Status codes below 500 for which another attempt may succeed."""
 _WINDOW = 60.0
-"""Seconds in which a server must send `_WINDOW * slowest` bytes."""
+"""Seconds within which a server must send `_WINDOW * slowest` bytes."""
 _SECRETS = (
     "access_?token|api_?key|auth|awsaccesskeyid|key|password|pwd|secret|sig|signature|token|"
     "x-amz-(?:credential|security-token|signature)|x-goog-(?:credential|signature)"
@@ -43,7 +43,7 @@ _PARAMETER = re.compile(rf"([?&])(?:{_SECRETS})=[^&#\s'\"]*(&?)", re.IGNORECASE)
 
 
 class FetchError(RasedError):
-    """A file that cannot be had over the net now.
+    """A file that cannot be fetched now.
 
     Attributes:
         reason: why, in a few words.
@@ -55,18 +55,18 @@ class FetchError(RasedError):
 
 
 class RefusedError(FetchError):
-    """The other side answers that there is no such file, or that it is not for us; asking again does not help."""
+    """The server answers that the file does not exist, or that access is denied; trying again does not help."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server gives.
+    """The response of a server.
 
     Attributes:
-        version: of the file, "" where it does not say.
-        total: bytes in the file, None where it does not say.
-        start: where the pieces begin; 0 from a server that knows no ranges.
-        pieces: the bytes as they come.
+        version: version of the file, "" if unknown.
+        total: size of the file in bytes, None if unknown.
+        start: offset of the first piece; 0 from a server without range requests.
+        pieces: the bytes as they arrive.
     """
 
     version: str
@@ -76,7 +76,7 @@ class Answer:
 
 
 def without_credentials(text: str) -> str:
-    """Cut user names, passwords and signatures out of all URLs in a text.
+    """Remove user names, passwords and signatures from all URLs in a text.
 
     >>> without_credentials("https://me:secret@host/a?token=abc&v=1")
     'https://host/a?v=1'
@@ -89,15 +89,15 @@ def without_credentials(text: str) -> str:
 
 
 def _left_out(found: re.Match[str]) -> str:
-    """What stands in place of a parameter: the mark before it, where another parameter follows a `?`."""
+    """Return the replacement for a parameter: the mark before it, if another parameter follows a `?`."""
     return "?" if found[1] == "?" and found[2] else found[2]
 
 
 def refuse_offline(what: str) -> None:
-    """Refuse to ask anybody where RASED_OFFLINE is set.
+    """Raise if RASED_OFFLINE is set.
 
     Raises:
-        RefusedError: it is.
+        RefusedError: it is set.
     """
     if os.environ.get("RASED_OFFLINE", "0") not in ("", "0"):
         raise RefusedError(
@@ -106,26 +106,26 @@ def refuse_offline(what: str) -> None:
 
 
 def is_url(word: str) -> bool:
-    """Tell whether a word is meant as an address on the net."""
+    """Return whether a name is an http or https address."""
     return word.lower().startswith(("http://", "https://"))
 
 
 def checked_url(url: str) -> str:
-    """Return an http or https URL as it goes over the line: ASCII, with a host, without a fragment.
+    """Return an http or https URL in the form for a request: ASCII, with a host, without a fragment.
 
     Raises:
-        RefusedError: it is not one.
+        RefusedError: not a valid URL.
     """
     try:
         parts = urllib.parse.urlsplit(url)
         host, port = parts.hostname or "", parts.port
         if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\x00-\x1f]", url):
-            raise ValueError("not http or https, without a host, or with spaces")
+            raise ValueError("not http or https, no host, or with spaces")
         if ":" not in host:
             host = host.encode("idna").decode("ascii")
     except (ValueError, UnicodeError) as error:
         raise RefusedError(
-            f"'{cut(without_credentials(url))}' is not an address that can be fetched "
+            f"'{cut(without_credentials(url))}' is not a valid address "
             f"({cut(str(error), 80)}): write http://HOST/PATH or https://HOST/PATH."
         ) from None
     place = f"[{host}]" if ":" in host else host
@@ -140,13 +140,13 @@ def read(url: str, *, largest: int, seconds: float = 60.0, silence: float = SILE
     """Fetch a small file.
 
     Args:
-        url: http or https.
-        largest: bytes.
-        seconds: in all.
-        silence: seconds without a byte.
+        url: http or https URL.
+        largest: maximum bytes.
+        seconds: maximum total time.
+        silence: maximum seconds without a byte.
 
     Raises:
-        FetchError: it is not there, larger, cut, or takes longer.
+        FetchError: the file does not exist, is too large or truncated, or takes too long.
     """
     data = bytearray()
     deadline = time.monotonic() + seconds
@@ -167,20 +167,20 @@ def download(
     pause: float = 1.0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Append what is missing to a file until it has the length that the server says.
+    """Append the missing bytes to a file until it has the size that the server announces.
 
     Args:
-        url: http or https.
-        part: holds what came before, if anything; it stays where the download fails.
-        largest: bytes.
-        slowest: bytes a second, over a minute, below which the server is given up.
-        silence: seconds without a byte after which the connection is tried anew.
-        pause: seconds before another attempt, more after each.
-        progress: called with (bytes there, bytes in all or 0).
+        url: http or https URL.
+        part: the file with the bytes received so far, if any; it is kept if the download fails.
+        largest: maximum bytes.
+        slowest: minimum bytes per second, over a minute; a slower server is given up.
+        silence: seconds without a byte after which the connection is reopened.
+        pause: seconds before another attempt, longer after each.
+        progress: called with (bytes received, total bytes or 0).
 
     Raises:
-        FetchError: the address does not serve.
-        OSError: the disk is full or closed to us.
+        FetchError: the download failed.
+        OSError: the disk is full or not writable.
     """
     failures = 0
     while True:
@@ -210,22 +210,22 @@ def ask(
     silence: float = SILENCE,
     deadline: float | None = None,
 ) -> Iterator[Answer | None]:
-    """Ask for bytes [start, stop) of a file; None where it still is of the known version.
+    """Request bytes [start, stop) of a file; None if it is still of the known version.
 
-    A server that knows no ranges answers from byte 0. The last piece may come early where the
-    connection breaks: compare with `Answer.total`.
+    A server without range requests answers from byte 0. If the connection breaks, the pieces end
+    early: compare with `Answer.total`.
 
     Args:
-        url: http or https; a name and a password in it, or in ~/.netrc, are sent to its host only.
+        url: http or https URL; a name and a password in it, or in ~/.netrc, are sent to its host only.
         start: first byte.
-        stop: behind the last byte; None for the end.
-        known: version that need not come again.
-        silence: seconds without a byte.
-        deadline: of `time.monotonic`, for all of it.
+        stop: end of the range; None: end of the file.
+        known: version that is already known.
+        silence: maximum seconds without a byte.
+        deadline: time limit for everything, on the clock of `time.monotonic`.
 
     Raises:
-        RefusedError: the answer will be the same next time.
-        FetchError: another attempt may help.
+        RefusedError: the answer would be the same next time.
+        FetchError: another attempt may succeed.
     """
     refuse_offline(url)
     request = _request(checked_url(url), start, stop, known)
@@ -243,7 +243,7 @@ def ask(
         span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", reply.headers.get("Content-Range", ""))
         if span and int(span[1]) != start:
             raise RefusedError(
-                f"'{_named(url)}': the server sends another part than the one from byte {start}."
+                f"'{_named(url)}': the server sent another part than that from byte {start}."
             )
         length = span[2] if span else reply.headers.get("Content-Length", "*")
         yield Answer(
@@ -255,7 +255,7 @@ def ask(
 
 
 def _request(url: str, start: int, stop: int | None, known: str) -> urllib.request.Request:
-    """A request whose user name and password, if any, stand in a header instead of the address."""
+    """Return a request with user name and password in a header instead of the address."""
     parts = urllib.parse.urlsplit(url)
     user, _, place = parts.netloc.rpartition("@")
     headers = {"User-Agent": "rased", "Accept-Encoding": "identity"}
@@ -285,7 +285,7 @@ def _netrc(host: str) -> tuple[str, str]:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Goes on to http and https only, never from https to http; a password stays with its host."""
+    """Follows redirects to http and https only, never from https to http; a password is sent to its host only."""
 
     max_redirections = 5
 
@@ -298,7 +298,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         headers: HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
-        """Check where the server sends us."""
+        """Check the target of a redirect."""
         try:
             newurl = checked_url(newurl)
         except RefusedError:
@@ -308,7 +308,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         if (old.scheme, new.scheme) == ("https", "http") or "@" in new.netloc:
             fp.close()
             raise RefusedError(
-                f"'{_named(req.full_url)}' leads to '{_named(newurl)}', without encryption or with a "
+                f"'{_named(req.full_url)}' redirects to '{_named(newurl)}', without encryption or with a "
                 "password in it: not followed."
             )
         request = super().redirect_request(req, fp, code, msg, headers, newurl)
@@ -319,10 +319,10 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 class _Headers:
-    """Bounds the time that the headers of an answer take, byte by byte as they may come."""
+    """Limits the time for the headers of a response, even if they arrive byte by byte."""
 
     def getresponse(self) -> http.client.HTTPResponse:
-        """Wait for the headers, not longer than for any other byte."""
+        """Wait for the headers, with the same time limit as for the body."""
         connection = cast(Any, self)
         timer = threading.Timer(connection.timeout, connection.sock.shutdown, (socket.SHUT_RDWR,))
         timer.daemon = True
@@ -364,7 +364,7 @@ for _handler in (
 
 
 def _answered(url: str, error: urllib.error.HTTPError, start: int) -> Answer | None:
-    """What an answer without the file means: nothing new, nothing more, or a failure."""
+    """Interpret a response without the file: no new version, no more bytes, or a failure."""
     if error.code == 304:
         return None
     total = re.fullmatch(r"bytes \*/(\d{1,18})", error.headers.get("Content-Range", ""))
@@ -386,7 +386,9 @@ def _pieces(url: str, reply: Any, silence: float, deadline: float | None) -> Ite
                 sock.settimeout(_left(silence, deadline, url))
             piece = reply.read1(_BLOCK)
         except http.client.IncompleteRead:
-            raise FetchError(f"'{_named(url)}' was cut: the connection broke; try again.") from None
+            raise FetchError(
+                f"'{_named(url)}' is incomplete: the connection broke; try again."
+            ) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise _failed(url, error) from None
         if not piece:
@@ -395,7 +397,7 @@ def _pieces(url: str, reply: Any, silence: float, deadline: float | None) -> Ite
 
 
 def _left(silence: float, deadline: float | None, url: str) -> float:
-    """Seconds to wait for the next byte.
+    """Return the seconds to wait for the next byte.
 
     Raises:
         FetchError: the time is over.
@@ -409,7 +411,7 @@ def _left(silence: float, deadline: float | None, url: str) -> float:
 
 
 def _bounded(url: str, answer: Answer, largest: int | None) -> Iterator[bytes]:
-    """The pieces of a whole file, not more than `largest` bytes and as many as the server announced."""
+    """Yield the pieces of a whole file; check the maximum size and the announced size."""
     done = answer.start
     if largest is not None and (answer.total or 0) > largest:
         raise _too_large(url, largest)
@@ -420,7 +422,7 @@ def _bounded(url: str, answer: Answer, largest: int | None) -> Iterator[bytes]:
         yield piece
     if answer.total is not None and done != answer.total:
         raise FetchError(
-            f"'{_named(url)}' was cut: {done} of {answer.total} bytes came; try again."
+            f"'{_named(url)}' is incomplete: {done} of {answer.total} bytes arrived; try again."
         )
 
 
@@ -433,11 +435,11 @@ def _append(
     silence: float,
     progress: Callable[[int, int], None],
 ) -> bool:
-    """Ask for the bytes from `start` on and append them; True when the file is whole then."""
+    """Request the bytes from `start` and append them; return whether the file is complete."""
     with ask(url, start=start, silence=silence) as answer:
         assert answer is not None
         if start and answer.total is not None and answer.total < start:
-            part.unlink()  # what is there belongs to another file
+            part.unlink()  # the existing bytes belong to another file
             return False
         begun, since, marked = time.monotonic(), time.monotonic(), answer.start
         with part.open("ab" if answer.start else "wb") as file:
@@ -449,7 +451,7 @@ def _append(
                     if file.tell() - marked < slowest * (now - since):
                         raise RefusedError(
                             f"'{_named(url)}' sends too slowly: {file.tell() - answer.start} bytes in "
-                            f"{now - begun:.0f} seconds; what came is kept."
+                            f"{now - begun:.0f} seconds; the received part is kept."
                         )
                     since, marked = now, file.tell()
     return True
@@ -466,7 +468,7 @@ def _failed(url: str, error: Exception) -> FetchError:
 
 def _too_large(url: str, largest: int) -> FetchError:
     size = f"{largest >> 20} MB" if largest >= 1 << 20 else f"{largest} bytes"
-    return RefusedError(f"'{_named(url)}' is larger than {size} and is not fetched.")
+    return RefusedError(f"'{_named(url)}' is larger than {size}, so it was not fetched.")
 
 
 def _named(url: str) -> str:

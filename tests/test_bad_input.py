@@ -82,7 +82,7 @@ def bad_input(kind, folder):
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("missing", "there is no file"),
+        ("missing", "does not exist"),
         ("not audio", "is not audio that libsndfile can read"),
         ("empty", "is empty (0 bytes)"),
         ("no samples", "has no samples"),
@@ -240,17 +240,17 @@ def damage(kind, entry):
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("flipped byte", "it was changed or cut; get the checkpoint again"),
-        ("truncated", "it was changed or cut; get the checkpoint again"),
+        ("flipped byte", "it was changed or truncated; get the checkpoint again"),
+        ("truncated", "it was changed or truncated; get the checkpoint again"),
         ("missing weights", "cannot be read: No such file"),
-        ("newer schema", "has schema 99 and this rased reads up to 1; update it"),
+        ("newer schema", "has schema 99, but this version of rased reads up to 1; update it"),
         (
             "unknown class",
-            "'rased.models.gru.Nothing' is not a class that a file of others may name",
+            "'rased.models.gru.Nothing' is not a class that an untrusted file may name",
         ),
         (
             "foreign class",
-            "'subprocess.Popen' is not a class that a file of others may name; no enhancer needs it",
+            "'subprocess.Popen' is not a class that an untrusted file may name; no enhancer needs it",
         ),
         ("no card", "is not valid YAML"),
     ],
@@ -264,7 +264,7 @@ def test_a_damaged_checkpoint_is_refused(capsys, tmp_path, shelf, kind, said):
 
 def test_verify_of_a_damaged_checkpoint_finds_problems(capsys, shelf):
     damage("flipped byte", shelf)
-    assert f"1 of 1 entries are bad: {shelf}." in complaint(capsys, ["zoo", "verify", shelf], 1)
+    assert f"1 of 1 entries failed: {shelf}." in complaint(capsys, ["zoo", "verify", shelf], 1)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_verify_of_a_damaged_checkpoint_finds_problems(capsys, shelf):
     [
         (["zoo", "publish", "nowhere", "--name", "x"], "holds no checkpoints/best.ckpt"),
         (["zoo", "import", "gtcnr", "x.tar", "--out", "y"], "did you mean 'gtcrn'?"),
-        (["zoo", "import", "gtcrn", "x.tar", "--out", "y"], "there is no file 'x.tar'"),
+        (["zoo", "import", "gtcrn", "x.tar", "--out", "y"], "the file 'x.tar' does not exist"),
         (["zoo", "info", "tinny"], "did you mean 'tiny'?"),
         (["enhance", "-", "-o", "out.wav", "--model", MODEL], "write `rased enhance - -o -`"),
     ],

@@ -96,7 +96,7 @@ def test_a_package_that_is_allowed_brings_its_own_classes_alone(
         with pytest.raises(RasedError, match="not"):
             trusted.find(path)
     for word in ("", "a b", "-x", "../a"):
-        with pytest.raises(RasedError, match="names packages"):
+        with pytest.raises(RasedError, match="takes names of packages"):
             allowing([word])
 
 

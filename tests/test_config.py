@@ -176,7 +176,7 @@ def test_nothing_outside_the_allowed_prefixes(
     )
     try:
         with pytest.raises(
-            RasedError, match=r"is not a class that a file of others may name|null or a number"
+            RasedError, match=r"is not a class that an untrusted file may name|null or a number"
         ):
             build(Loss, spec, classes=STRANGERS)
     finally:

@@ -50,7 +50,7 @@ def test_a_good_document_is_read_with_or_without_a_byte_order_mark(mark):
         ({"sample_rate": True}, "`sample_rate` is True; expected a whole number"),
         ({"sample_rate": 16000.5}, "`sample_rate` is 16000.5; expected a whole number"),
         ({"parts": 3}, "`parts` is 3; expected a list"),
-        ({"parts": [{"name": "a", "bytes": 1}]}, "it lacks the field `parts[0].sha256`"),
+        ({"parts": [{"name": "a", "bytes": 1}]}, "the field `parts[0].sha256` is missing"),
         ({"parts": [{**GOOD["parts"][0], "bytes": -1}]}, "`parts[0].bytes` is -1; expected"),
         ({"parts": [{**GOOD["parts"][0], "sha256": "0" * 63}]}, "expected 64 hexadecimal digits"),
         (

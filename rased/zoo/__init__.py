@@ -1,4 +1,4 @@
-"""The zoo: a card and safetensors in, an enhancer out; nothing else is ever executed."""
+"""The zoo: loads an enhancer from a card and safetensors, without running anything else."""
 
 import urllib.parse
 from collections.abc import Sequence
@@ -24,19 +24,19 @@ class Source:
     """Where an enhancer comes from.
 
     Attributes:
-        kind: a method without weights, an entry of the zoo, weights of others that become one, a run, or a card
-            on the net.
-        place: the method's name, the folder, the name of the importable entry, or the URL.
+        kind: a method without weights, an entry of the zoo, importable third-party weights, a run, or a remote
+            card.
+        place: name of the method, folder, name of the importable entry, or URL.
     """
 
     kind: Kind
     place: str
 
     def here(self) -> "Source":
-        """The same on this machine: what lies elsewhere is fetched, checked and put into the cache first.
+        """Return the same source on this machine; a remote source is fetched, checked and stored in the cache first.
 
         Raises:
-            RasedError: it cannot be had, or is not what it should be.
+            RasedError: it cannot be fetched, or fails the checks.
         """
         match self.kind:
             case "url":
@@ -50,7 +50,7 @@ class Source:
         return self
 
     def load(self, *, allow: Sequence[str] = ()) -> "Enhancer":
-        """The enhancer, in evaluation mode; see `load`."""
+        """Return the enhancer in eval mode; see `load`."""
         from rased.zoo.loading import load_folder
 
         source = self.here()
@@ -67,17 +67,18 @@ class Source:
 
 
 def load(name: str | Path, *, allow: Sequence[str] = ()) -> "Enhancer":
-    """Load an enhancer, verified, in evaluation mode.
+    """Load and verify an enhancer; it is in eval mode.
 
     Args:
-        name: a name of the zoo (`rased.list_checkpoints()`), weights of others that are fetched the first time
+        name: a name in the zoo (`rased.list_checkpoints()`), importable third-party weights, which are fetched
+        on first use
             (`rased zoo list`), a classical method ("log-mmse"), the folder of an entry or of a run, a card.yaml, or
-            the URL of one (https://, http://, file://), or a repository of the Hugging Face Hub (hf://ORG/NAME).
-        allow: packages besides rased whose classes it may name, such as ["my_package"]. Building a class runs the
-            code of its package: name only what you trust.
+            its URL (https://, http://, file://), or a repository of the Hugging Face Hub (hf://ORG/NAME).
+        allow: packages, besides rased, whose classes it may use, such as ["my_package"]. Building a class runs the
+            code of its package, so allow only packages that you trust.
 
     Raises:
-        RasedError: there is none (with the nearest names), or it is not what its card says.
+        RasedError: unknown name (the message suggests similar ones), or it does not match its card.
 
     >>> load("log-mmse").sample_rate
     16000
@@ -86,14 +87,14 @@ def load(name: str | Path, *, allow: Sequence[str] = ()) -> "Enhancer":
 
 
 def resolve(name: str | Path, *, others: Sequence[str] = ()) -> Source:
-    """Find out what a name means: the one place for `rased.load`, `rased.enhance` and the command line.
+    """Find out what a name means; used by `rased.load`, `rased.enhance` and the command line.
 
     Args:
         name: see `load`.
-        others: further names that the caller knows, for the message.
+        others: more names that the caller accepts, for the error message.
 
     Raises:
-        RasedError: nothing of that name, with the nearest.
+        RasedError: unknown name; the message suggests similar ones.
     """
     from rased.models.classical import METHODS
     from rased.zoo.runs import is_run
@@ -110,7 +111,7 @@ def resolve(name: str | Path, *, others: Sequence[str] = ()) -> Source:
         return _of_path(_local(word), word)
     if scheme:
         raise RasedError(
-            f"'{cut(word)}' is not an address that can be read: use https://, hf:// or file://."
+            f"'{cut(word)}' is not a supported address: use https://, hf:// or file://."
         )
     if word in METHODS:
         return Source("classical", word)
@@ -128,7 +129,7 @@ def resolve(name: str | Path, *, others: Sequence[str] = ()) -> Source:
 
 
 def _of_path(path: Path, word: str) -> Source:
-    """A card, the folder of an entry, or the folder of a run."""
+    """Return the source for a card, the folder of an entry, or the folder of a run."""
     from rased.zoo.runs import is_run
 
     if path.name == CARD and path.is_file():
@@ -139,18 +140,18 @@ def _of_path(path: Path, word: str) -> Source:
         return Source("run", str(path))
     if path.is_dir():
         raise RasedError(
-            f"the folder '{cut(word)}' holds neither {CARD} (an entry of the zoo) nor checkpoints/ (a run)."
+            f"the folder '{cut(word)}' has neither {CARD} (an entry of the zoo) nor checkpoints/ (a run)."
         )
     if path.is_file():
         raise RasedError(
-            f"'{cut(word)}' is a file, and a checkpoint is named by its folder, its {CARD}, or its name in the zoo."
+            f"'{cut(word)}' is a file; give a checkpoint by its folder, its {CARD}, or its name in the zoo."
         )
     known = nearest(word, [*entries(), *importable()])
-    raise RasedError(f"there is no folder '{cut(word)}', nor a checkpoint of that name; {known}")
+    raise RasedError(f"there is no folder '{cut(word)}' and no checkpoint of that name; {known}")
 
 
 def _path(word: str) -> Path | None:
-    """A word as a path; None where it cannot be one."""
+    """Return a name as a path; None if it cannot be one."""
     path = Path(word)
     try:
         path.exists()
@@ -160,12 +161,12 @@ def _path(word: str) -> Path | None:
 
 
 def _local(url: str) -> Path:
-    """The path in a file:// URL."""
+    """Return the path in a file:// URL."""
     try:
         parts = urllib.parse.urlsplit(url)
         path = _path(urllib.parse.unquote(parts.path))
     except ValueError:
         path = None
     if path is None or parts.netloc not in ("", "localhost"):
-        raise RasedError(f"'{cut(url)}' is not the address of a file here: write file:///PATH.")
+        raise RasedError(f"'{cut(url)}' is not the address of a local file: write file:///PATH.")
     return path

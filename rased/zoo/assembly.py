@@ -1,4 +1,4 @@
-"""From a spec and weights of others to an enhancer: nothing is built that is larger than the weights."""
+"""Build an enhancer from an untrusted spec and weights, never larger than the weights."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -17,11 +17,11 @@ from rased.models.base import Enhancer
 
 _SPARE_NUMBERS = 10_000
 _LARGEST = 65_536
-"""The largest size in a spec of others."""
+"""Largest integer in an untrusted spec."""
 _HIGHEST = 768_000
-"""The highest sample rate, in Hz."""
+"""Highest sample rate in Hz."""
 _SPARE_PARTS = 10_000
-"""Parameters, buffers and modules that a network may have beyond a few for each tensor of its weights."""
+"""Allowance of parameters, buffers and modules beyond a few for each tensor of the weights."""
 _HOOKING = threading.Lock()
 
 
@@ -32,19 +32,19 @@ def assemble(
     classes: Classes,
     where: str,
 ) -> Enhancer:
-    """Build an enhancer and give it its weights, every one of them; it is in evaluation mode.
+    """Build an enhancer and load all of its weights; it is in eval mode.
 
-    The classes of rased are built without memory first (on torch's "meta" device), within bounds that the weights
-    set, and compared with the weights; only then in earnest.
+    Classes of rased are first built without memory (on torch's "meta" device), within limits derived from the
+    weights, and compared with the weights. Only then are they really built.
 
     Args:
         spec: class_path and init_args of the enhancer.
-        weights: its state.
-        classes: which classes the spec may name.
-        where: names the file in messages.
+        weights: its state dict.
+        classes: the classes that the spec may name.
+        where: name of the file in error messages.
 
     Raises:
-        RasedError: a class, key or value that is refused, or weights that do not fit.
+        RasedError: a class, key or value that is not allowed, or weights that do not fit.
     """
     for name, tensor in weights.items():
         if not is_plain(tensor):
@@ -60,23 +60,23 @@ def assemble(
     _check_shapes(enhancer, weights, where)
     try:
         enhancer.load_state_dict(dict(weights), strict=True)
-    except Exception as error:  # whatever torch raises for tensors that do not suit
+    except Exception as error:  # torch raises various exceptions for tensors that do not fit
         raise RasedError(f"{where} does not fit its card: {cut(str(error))}") from None
     return enhancer.eval()
 
 
 def is_plain(tensor: Any) -> bool:
-    """Whether all numbers of a tensor are there, each once."""
+    """Return whether a tensor stores each of its numbers once."""
     if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided or tensor.is_meta:
         return False
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _check_numbers(spec: Any, where: str) -> None:
-    """Refuse sizes that no enhancer has, before a window or a filter bank of that size is made.
+    """Reject sizes that no enhancer has, before a window or a filter bank of that size is made.
 
     Raises:
-        RasedError: a whole number beyond them.
+        RasedError: an integer is too large.
     """
     check_size(spec, f"{where}: enhancer")
     waiting = [("", spec)]
@@ -88,7 +88,7 @@ def _check_numbers(spec: Any, where: str) -> None:
             waiting += [(key, one) for one in item]
         elif isinstance(item, int) and abs(item) > (_HIGHEST if key == "sample_rate" else _LARGEST):
             raise RasedError(
-                f"{where}: enhancer: '{cut(key, 60)}' is {item}, and may be {_LARGEST}."
+                f"{where}: enhancer: '{cut(key, 60)}' is {item}; the maximum is {_LARGEST}."
             )
 
 
@@ -104,7 +104,7 @@ def _check_shapes(enhancer: Enhancer, weights: Mapping[str, Tensor], where: str)
 
 
 class _Bounds(threading.local):
-    """What modules that this thread builds may still register; None: as much as they like."""
+    """What modules built in this thread may still register; None: no limit."""
 
     left: list[int] | None = None
     refusal = ""
@@ -124,7 +124,7 @@ def _count(module: nn.Module, name: str, part: Any) -> None:
 
 @cache
 def _watch_registrations() -> None:
-    """Hook into all modules, once and for good: PyTorch fails in a thread that builds while another one hooks."""
+    """Install a hook for all modules, once: PyTorch fails if that happens while another thread builds modules."""
     for register in (
         registration.register_module_parameter_registration_hook,
         registration.register_module_buffer_registration_hook,
@@ -135,7 +135,7 @@ def _watch_registrations() -> None:
 
 @contextmanager
 def _bounded(weights: Mapping[str, Tensor], where: str) -> Iterator[None]:
-    """Stop the building of modules, in this thread, that grow far beyond the weights.
+    """Stop the construction of modules in this thread if they become much larger than the weights.
 
     Raises:
         RasedError: they do.

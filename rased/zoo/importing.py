@@ -1,4 +1,4 @@
-"""From files that others published to an entry of the zoo: read as data, compared with what is recorded, written."""
+"""Import third-party weights into the zoo: read them as data, compare with the recorded output, write an entry."""
 
 import hashlib
 import sys
@@ -22,17 +22,17 @@ from rased.zoo.registry import cache
 from rased.zoo.sources import Progress, obtain, shown, take
 
 _IMPORTED = "imported"
-"""In a card's `training`: source, file and sha256 of what was imported."""
+"""Key in a card's `training`: source, file and sha256 of what was imported."""
 
 
 def import_weights(architecture: str, file: Path, folder: Path, *, replace: bool = False) -> Path:
-    """Write an entry from weights that the authors of an architecture publish.
+    """Write an entry from the published weights of an architecture.
 
     Raises:
-        RasedError: an architecture without an importer, or a file that is not its weights.
+        RasedError: no importer for the architecture, or the file does not contain its weights.
     """
     if not file.is_file():
-        raise RasedError(f"there is no file '{file}'.")
+        raise RasedError(f"the file '{file}' does not exist.")
     enhancer, spec, facts = read_weights(architecture, file)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return write_entry(
@@ -51,17 +51,15 @@ def import_weights(architecture: str, file: Path, folder: Path, *, replace: bool
 
 
 def read_weights(architecture: str, file: Path) -> tuple[Enhancer, dict[str, Any], dict[str, Any]]:
-    """The enhancer in a file of its authors, its spec, and facts for the card.
+    """Return the enhancer in a file of its authors, its spec, and facts for the card.
 
     Raises:
-        RasedError: an architecture without an importer, or a file that is not its weights.
+        RasedError: no importer for the architecture, or the file does not contain its weights.
     """
     from rased.zoo.importers import IMPORTERS
 
     if architecture not in IMPORTERS:
-        raise RasedError(
-            f"there is no importer for '{architecture}'; {nearest(architecture, IMPORTERS)}"
-        )
+        raise RasedError(f"no importer for '{architecture}'; {nearest(architecture, IMPORTERS)}")
     spec, weights, facts = IMPORTERS[architecture](file)
     return assemble(spec, weights, classes=STRANGERS, where=f"'{file}'"), spec, facts
 
@@ -73,26 +71,26 @@ def pull_importable(
     given: Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Fetch the weights that an importable entry names, and write them as an entry; return its folder.
+    """Fetch the weights of an importable entry, and write them as an entry of the zoo; return its folder.
 
-    A line on stderr names source, size and licence before anything is fetched. What was pulled before is not
-    fetched again. The entry appears when it is whole and gives the output that is recorded.
+    A line on stderr shows source, size and licence before anything is fetched. Weights that were pulled before are not
+    fetched again. The entry appears when it is complete and gives the recorded output.
 
     Args:
-        name: of the importable entry.
-        folder: where entries go; the user's cache where None.
-        given: the authors' file, or a folder that holds their files, where the user has them already.
-        progress: called at each block that arrives.
+        name: name of the importable entry.
+        folder: folder of entries; None: the user's cache.
+        given: the authors' file, or a folder with their files, if the user already has them.
+        progress: called after each block that arrives.
 
     Raises:
-        RasedError: no such entry, a licence that is missing or forbids a use, a file that nobody has verified,
-            RASED_OFFLINE, no source that answers, other bytes or another output than recorded.
+        RasedError: unknown entry, a licence that is missing or restricts the use, a file that nobody has verified,
+            RASED_OFFLINE, no source that answers, or other bytes or another output than recorded.
     """
     entry = read_importable(name)
     refusal = entry.refusal()
     if refusal:
         raise RasedError(
-            f"'{name}' cannot be pulled: {refusal}. A copy of your own becomes an entry by `rased zoo import "
+            f"'{name}' cannot be pulled: {refusal}. To import your own copy, run `rased zoo import "
             f"{entry.architecture} FILE --out FOLDER`."
         )
     place = (cache() if folder is None else folder) / name
@@ -113,7 +111,7 @@ def pull_importable(
 
 
 def announcement(entry: Importable) -> str:
-    """One line on what is about to be fetched."""
+    """Return one line on what is about to be fetched."""
     data = entry.licence.data or "not told"
     return (
         f"rased: fetching {entry.name}: {entry.bytes / 1e6:.1f} MB from {shown(entry.files[0].sources[0])} "
@@ -122,7 +120,7 @@ def announcement(entry: Importable) -> str:
 
 
 def _is_here(entry: Importable, place: Path) -> bool:
-    """Whether a folder holds what was imported from the same files.
+    """Return whether a folder holds an import of the same files.
 
     Raises:
         RasedError: it holds something else.
@@ -135,13 +133,13 @@ def _is_here(entry: Importable, place: Path) -> bool:
         imported = {}
     if imported.get("sha256") != entry.sha256:
         raise RasedError(
-            f"'{place}' is there already and came from elsewhere; remove or rename it first."
+            f"'{place}' exists already and came from elsewhere; remove or rename it first."
         )
     return True
 
 
 def _written(entry: Importable, files: Sequence[Path], place: Path) -> Path:
-    """The entry, whose facts and output are those that were recorded."""
+    """Write the entry, after checking its facts and its output."""
     enhancer, spec, facts = read_weights(entry.architecture, files[0])
     _check_facts(entry, enhancer)
     _check_golden(entry, enhancer)
@@ -164,7 +162,7 @@ def _written(entry: Importable, files: Sequence[Path], place: Path) -> Path:
             scores=entry.scores,
         )
     except RasedError:
-        if (place / CARD).is_file() and _is_here(entry, place):  # somebody else was faster
+        if (place / CARD).is_file() and _is_here(entry, place):  # another process was faster
             return place
         raise
 
@@ -182,18 +180,21 @@ def _check_facts(entry: Importable, enhancer: Enhancer) -> None:
         told = getattr(entry, field)
         if told != fact and not (field == "parameters" and told is None):
             raise RasedError(
-                f"'{entry.name}' says {field} {told} and its file gives {fact}: nothing was kept."
+                f"'{entry.name}' says {field} {told}, but its file has {fact}: nothing was kept."
             )
 
 
 def _check_golden(entry: Importable, enhancer: Enhancer) -> None:
-    """Compare with the recorded output.
+    """Compare the output with the recorded one.
 
     Raises:
-        RasedError: it is another one.
+        RasedError: they differ.
     """
     if entry.golden is None:
-        print(f"rased: no output of {entry.name} is recorded to compare with.", file=sys.stderr)
+        print(
+            f"rased: the output of {entry.name} cannot be checked: none is recorded.",
+            file=sys.stderr,
+        )
         return
     with torch.inference_mode():
         estimate = enhancer(golden_excerpt(enhancer.sample_rate))[0, :: entry.golden.every]
@@ -202,6 +203,6 @@ def _check_golden(entry: Importable, enhancer: Enhancer) -> None:
     difference = float((estimate - wanted).abs().max()) if same else float("inf")
     if not difference <= TOLERANCE:
         raise RasedError(
-            f"'{entry.name}' does not give the output that is recorded (largest difference {difference:.1e}): "
-            "nothing was kept; tell the project."
+            f"'{entry.name}' does not give the recorded output (largest difference {difference:.1e}): "
+            "nothing was kept; please report this to the project."
         )

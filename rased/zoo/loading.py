@@ -1,4 +1,4 @@
-"""From a card to an enhancer: hashes first, then the class from the table, then the weights."""
+"""Load an enhancer from its card: verify the hashes, find the class in the table, then load the weights."""
 
 import hashlib
 import math
@@ -29,22 +29,23 @@ from rased.zoo.card import CONDITION, GOLDEN, MANIFEST, MANIFEST_SHA256, WEIGHTS
 TOLERANCE = 1e-4
 GOLDEN_SECONDS = 2.0
 _LONGEST_GOLDEN = 60.0
-"""Seconds of a golden output."""
+"""Maximum seconds of a golden output."""
 _AGAIN = "Get the checkpoint again."
 
 
 def load_folder(folder: Path, *, allow: Sequence[str] = ()) -> Enhancer:
-    """Read the card, verify the hash of every file, build the class, load the weights strictly.
+    """Read the card, verify the hash of every file, build the class, and load the weights strictly.
 
-    Nothing is built, and no weight is parsed, before all hashes agree, that of the manifest which the
-    weights name among them. The enhancer is in evaluation mode; its `card` is the card.
+    Nothing is built and no weight is parsed before all hashes have been verified, including that of the
+    manifest that the
+    weights refer to. The enhancer is in eval mode, with the card as its `card`.
 
     Args:
-        folder: of the entry.
-        allow: packages besides rased whose classes may be built.
+        folder: folder of the entry.
+        allow: packages, besides rased, whose classes may be built.
 
     Raises:
-        RasedError: a card or a file that is not what it should be.
+        RasedError: the card or a file fails a check.
     """
     card = read_card(folder)
     files = verified_files(folder, card)
@@ -57,10 +58,10 @@ def load_folder(folder: Path, *, allow: Sequence[str] = ()) -> Enhancer:
 
 
 def verified_files(folder: Path, card: Mapping[str, Any]) -> dict[str, bytes]:
-    """Content of every file that the card names, each with the hash that the card says.
+    """Return the content of every file of the card, after verifying its hash.
 
     Raises:
-        RasedError: a file is missing, cut or changed.
+        RasedError: a file is missing, truncated or changed.
     """
     contents = {}
     for name, wanted in card["files"].items():
@@ -73,35 +74,35 @@ def verified_files(folder: Path, card: Mapping[str, Any]) -> dict[str, bytes]:
         if found != wanted:
             raise RasedError(
                 f"'{path}' is not the file that its card describes (SHA-256 {found[:12]}..., not "
-                f"{wanted[:12]}...): it was changed or cut; get the checkpoint again."
+                f"{wanted[:12]}...): it was changed or truncated; get the checkpoint again."
             )
         contents[name] = content
     return contents
 
 
 def check_manifest(folder: Path, card: Mapping[str, Any], files: Mapping[str, bytes]) -> bool:
-    """Whether the weights name what they were trained on, as what publishes a run lets them.
+    """Return whether the weights refer to a manifest of their training data, as published runs do.
 
     Raises:
-        RasedError: manifest.json is not what they name, or not what the card sums up.
+        RasedError: manifest.json is not the one they refer to, or does not match the summary in the card.
     """
     manifest = files.get(MANIFEST, b"")
     path = folder / MANIFEST
     named = read_header(files[WEIGHTS], folder / WEIGHTS).metadata.get(MANIFEST_SHA256)
     if named is not None and hashlib.sha256(manifest).hexdigest() != named:
         raise RasedError(
-            f"'{path}' is not what the weights were trained on: {WEIGHTS} names another SHA-256 "
+            f"'{path}' is not the manifest of the weights: {WEIGHTS} refers to another SHA-256 "
             f"({cut(named, 12)}); get the checkpoint again."
         )
     if manifest and card["training"].get("data") != summed_up(read(manifest, of=path)):
         raise RasedError(
-            f"'{path}' is not what the card sums up under training.data: get the checkpoint again."
+            f"'{path}' does not match training.data in the card: get the checkpoint again."
         )
     return named is not None
 
 
 def summed_up(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """A manifest without its long lists."""
+    """Return a manifest without its long lists."""
     return {
         split: {
             role: {key: part[key] for key in ("recordings", "hours", "sha256")}
@@ -112,16 +113,16 @@ def summed_up(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _PIECES = (1, 2, 3, 5, 8, 13, 21)
-"""Chunks that `verify` pushes at a time: the state must carry over between pieces of any length."""
+"""Chunks that `verify` pushes at a time: the state must carry over between blocks of any length."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that `verify` looked at.
+    """Result of one check of `verify`.
 
     Attributes:
-        name: what.
-        passed: whether it is as it should be.
+        name: what was checked.
+        passed: whether the check succeeded.
         detail: the figure or the reason.
     """
 
@@ -131,10 +132,10 @@ class Check:
 
 
 def verify(folder: Path, *, allow: Sequence[str] = ()) -> list[Check]:
-    """Hashes and facts of the card, the golden output, and the stream against the file.
+    """Check hashes and facts of the card, the golden output, and the stream against the file.
 
     The golden output must be reproduced within 1e-4, and a causal model's stream must equal its
-    `forward` within 1e-4. Stops at the first check that leaves nothing to go on with.
+    `forward` within 1e-4. Stops at a failure that makes the next checks impossible.
     """
     try:
         enhancer = load_folder(folder, allow=allow)
@@ -148,20 +149,20 @@ def verify(folder: Path, *, allow: Sequence[str] = ()) -> list[Check]:
             estimate = enhancer(noisy, condition=condition)
         checks.append(_compared("golden output", estimate, wanted))
         if enhancer.causal:
-            # Silence around it: a stream begins with silence, whatever a file is padded with.
+            # Add silence on both sides: a stream begins with silence, whatever padding a file gets.
             quiet = functional.pad(noisy, (enhancer.sample_rate, enhancer.sample_rate))
             with torch.inference_mode():
                 wanted = enhancer(quiet, condition=condition)
             found = streamed(enhancer, quiet, condition, pieces=_PIECES)
             checks.append(_compared("stream equals file", found, wanted))
-    except Exception as error:  # whatever a network raises whose parts do not suit each other
+    except Exception as error:  # an inconsistent network may raise anything
         reason = f"{type(error).__name__}: {cut(str(error))}"
         return [*checks, Check("output", False, f"the network fails with {reason}")]
     return checks
 
 
 def golden_excerpt(sample_rate: int, channels: int = 1) -> Float[Tensor, "1 *channel time"]:
-    """The first 2 s of the first noisy item of the bundled frozen test set; a sample later in each further channel."""
+    """Return 2 s of the first item of the bundled test set; each additional channel is delayed by one more sample."""
     items = sorted((bundle() / "frozen" / "noisy").glob("*.flac"))
     if not items:
         raise RasedError("the bundled test set is missing from this installation: reinstall it.")
@@ -174,10 +175,10 @@ def golden_excerpt(sample_rate: int, channels: int = 1) -> Float[Tensor, "1 *cha
 
 
 def _golden(folder: Path, enhancer: Enhancer) -> tuple[Tensor, Tensor, Condition]:
-    """The golden input and output of an entry, and the condition between them.
+    """Return golden input, golden output and condition of an entry.
 
     Raises:
-        RasedError: they are not audio of a length.
+        RasedError: they are not audio of equal length.
     """
     path = folder / GOLDEN
     try:
@@ -197,7 +198,7 @@ def _golden(folder: Path, enhancer: Enhancer) -> tuple[Tensor, Tensor, Condition
         if enhancer.channels > 1:
             shape = f"(1, {enhancer.channels}, time) and (1, time)"
         raise RasedError(
-            f"'{path}' does not hold `noisy` and `estimate`, {shape} in float32 and at most "
+            f"'{path}' must contain `noisy` and `estimate`, {shape} in float32 with at most "
             f"{_LONGEST_GOLDEN:g} s. {_AGAIN}"
         )
     condition = {
@@ -221,13 +222,13 @@ def streamed(
     *,
     pieces: Sequence[int] = (1,),
 ) -> Float[Tensor, "1 time"]:
-    """Return the output of a causal enhancer that is fed piece by piece, aligned with its input.
+    """Return the output of a causal enhancer that is fed block by block, aligned with its input.
 
     Args:
-        enhancer: a causal one.
-        noisy: at its sample rate.
-        condition: what it needs beside the audio.
-        pieces: their lengths in chunks, repeated to the end.
+        enhancer: a causal enhancer.
+        noisy: audio at its sample rate.
+        condition: additional inputs of the model.
+        pieces: lengths of the blocks in chunks, repeated to the end.
     """
     stream = CausalStream(enhancer, enhancer.channels, condition=condition)
     channels = noisy if enhancer.channels == 1 else noisy[0]
@@ -258,6 +259,6 @@ def _check_facts(enhancer: Enhancer, card: Mapping[str, Any], folder: Path) -> N
     for field, fact in facts.items():
         if card[field] != fact:
             raise RasedError(
-                f"the card in '{folder}' says {field} {card[field]} and the model has {fact}: the "
-                f"entry is damaged; get it again or publish it again."
+                f"the card in '{folder}' says {field} {card[field]}, but the model has {fact}: the "
+                f"entry is damaged; get it or publish it again."
             )

@@ -1,4 +1,4 @@
-"""What `rased train --from` takes: a checkpoint of the zoo or a run, by name or folder, as an Origin."""
+"""Resolve the argument of `rased train --from` (a checkpoint or run, by name or folder) to an Origin."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -29,10 +29,10 @@ _ANY_ENHANCER = "rased.training.waveform.WaveformEnhancement"
 
 
 def find(source: str, runs: Path = Path("runs")) -> Path:
-    """Folder of the entry or run that a word names; weights of others are fetched first.
+    """Return the folder of an entry or run; third-party weights are fetched first.
 
     Raises:
-        RasedError: nothing, or two things, of that name.
+        RasedError: the name is unknown, or ambiguous.
     """
     path = Path(source)
     if (path / CARD).is_file() or (path / "checkpoints").is_dir():
@@ -41,7 +41,7 @@ def find(source: str, runs: Path = Path("runs")) -> Path:
     run = runs / source
     if source in known and (run / "checkpoints").is_dir():
         raise RasedError(
-            f"'{source}' is a checkpoint of the zoo and a run: write {run} or {known[source]}."
+            f"'{source}' is both a checkpoint of the zoo and a run: write {run} or {known[source]}."
         )
     if (run / "checkpoints").is_dir():
         return run
@@ -50,21 +50,21 @@ def find(source: str, runs: Path = Path("runs")) -> Path:
     if source in importable():
         return Path(resolve(source).here().place)
     names = [*known, *importable(), *(folder.parent.name for folder in runs.glob("*/checkpoints"))]
-    raise RasedError(f"there is no checkpoint or run '{source}'; {nearest(source, names)}")
+    raise RasedError(f"no checkpoint or run is named '{source}'; {nearest(source, names)}")
 
 
 def read(folder: Path, *, allow: Sequence[str] = ()) -> tuple[Origin, dict[str, Any]]:
     """Read and verify the checkpoint in a folder.
 
     Args:
-        folder: of the entry or the run.
-        allow: packages besides rased whose classes it may name.
+        folder: folder of the entry or run.
+        allow: packages, besides rased, whose classes it may use.
 
     Returns:
-        The origin, and the part `model` of the configuration that trains it.
+        The origin, and the section `model` of the configuration that trains it.
 
     Raises:
-        RasedError: no checkpoint, or one that is not what it says.
+        RasedError: no checkpoint, or it fails a check.
     """
     given = _of_entry if (folder / CARD).is_file() else _of_run
     return given(folder, allow)
@@ -97,7 +97,7 @@ def _of_entry(folder: Path, allow: Sequence[str]) -> tuple[Origin, dict[str, Any
 def _recipe(
     folder: Path, enhancer: Mapping[str, Any], allow: Sequence[str]
 ) -> dict[str, Any] | None:
-    """The part `model` of the recipe of an entry; None where it is not one that a stranger may give."""
+    """Return the section `model` of an entry's recipe; None if it uses classes that are not allowed."""
     try:
         told = load_yaml(folder / CONFIG, own=False).get("model")
         if not isinstance(told, Mapping) or not isinstance(told.get("init_args"), Mapping):

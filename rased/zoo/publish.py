@@ -1,4 +1,4 @@
-"""From a run to a zoo entry: weights, card, golden output and what the weights were trained on."""
+"""Publish a run as a zoo entry: weights, card, golden output, and the record of the training data."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,32 +54,33 @@ def publish(
     repeatable_only: bool = False,
     condition: Given | None = None,
 ) -> Path:
-    """Write OUT/NAME from the best checkpoint of a run, with its average weights; return it.
+    """Write OUT/NAME from the best checkpoint of a run, with its averaged weights; return its folder.
 
-    Beside card, weights and golden output lie manifest.json (keys, contents, speakers, noise types and
-    rooms of the train and valid data, for the overlap check of the leaderboard; the weights name it by
-    its SHA-256), training.yaml (the configuration of the launch that made the checkpoint; training-1.yaml and
-    so on of those before it), launches.yaml (all launches up to it, where there were several) and
-    ATTRIBUTIONS.md (what the licences of the data ask for). The card gives the commands that make the same
-    weights again from these files and the same data, or says why there are none.
+    Besides card, weights and golden output, the entry holds: manifest.json (keys, content hashes, speakers,
+    noise types and
+    rooms of the training and validation data, for the overlap check of the leaderboard; the weights refer to it by
+    SHA-256), training.yaml (the configuration of the launch that made the checkpoint; training-1.yaml and
+    so on of earlier launches), launches.yaml (all launches, if there were several) and
+    ATTRIBUTIONS.md (required by the licences of the data). The card lists the commands that reproduce the
+    weights from these files and the same data, or says why they cannot be reproduced.
 
     Args:
         run: folder of a run.
         name: name of the entry.
         out: folder of entries.
-        summary: one line for the card; made from the architecture where empty.
-        purpose: what the checkpoint takes away, in a few words.
-        licence: of the weights.
+        summary: one line for the card; "": derived from the architecture.
+        purpose: what the checkpoint removes, in a few words.
+        licence: licence of the weights.
         scores: test set -> metric -> mean, for the card.
-        attenuation_limit_db: post-processing of the entry, where it is not the run's.
-        replace: whether an entry of that name is replaced.
-        allow: packages besides rased whose classes the run may name, such as that of an architecture of one's own.
-        repeatable_only: refuse a run whose weights no command makes again.
-        condition: what the model needs besides the waveform for the golden output; see `Enhancer.given`.
+        attenuation_limit_db: post-processing of the entry, if it differs from the run's.
+        replace: replace an existing entry of that name.
+        allow: packages, besides rased, whose classes the run may use, such as that of your own architecture.
+        repeatable_only: reject a run whose weights cannot be reproduced by commands.
+        condition: additional inputs of the model for the golden output; see `Enhancer.given`.
 
     Raises:
-        RasedError: no such run, a name that is taken, an enhancer without such post-processing, or an entry
-            that does not verify.
+        RasedError: no such run, a name that is taken, an enhancer without this post-processing, or an entry
+            that fails its verification.
     """
     run = Path(run)
     path = checkpoint_path(run)
@@ -105,8 +106,8 @@ def publish(
     again = recipe(launches, steps, name, config)
     if repeatable_only and again.obstacle:
         raise RasedError(
-            f"no command makes the weights of '{run}' again: {again.obstacle}. Train it anew without that, or "
-            "publish it with --not-repeatable; its card then says so."
+            f"the weights of '{run}' cannot be reproduced: {again.obstacle}. Train again without that, or "
+            "publish with --not-repeatable; the card then says so."
         )
     files = {MANIFEST: kept}
     for file, leg in again.configs.items():
@@ -178,21 +179,21 @@ def write_entry(
         enhancer: the model with its weights.
         spec: class_path and init_args that build it.
         summary: one line.
-        paper: of the architecture.
-        licence: of code, weights and data.
-        training: how the weights came about.
-        purpose: what the checkpoint takes away, in a few words.
+        paper: paper of the architecture.
+        licence: licences of code, weights and data.
+        training: how the weights were made.
+        purpose: what the checkpoint removes, in a few words.
         scores: test set -> metric -> mean.
-        files: further files by name.
-        replace: whether an existing entry is replaced.
-        allow: packages besides rased whose classes the spec may name.
-        condition: what the model needs besides the waveform for its golden output, one row.
+        files: additional files by name.
+        replace: replace an existing entry.
+        allow: packages, besides rased, whose classes the spec may use.
+        condition: additional inputs of the model for its golden output, one row.
 
     Raises:
-        RasedError: the folder exists, or what was written does not verify.
+        RasedError: the folder exists, or the entry fails its verification.
     """
     if folder.exists() and not replace:
-        raise RasedError(f"'{folder}' exists; choose another name or add --replace.")
+        raise RasedError(f"'{folder}' exists; choose another name, or add --replace.")
     noisy = golden_excerpt(enhancer.sample_rate, enhancer.channels)
     with torch.inference_mode():
         estimate = enhancer.eval()(noisy, condition=condition)
@@ -237,7 +238,7 @@ def write_entry(
                     f"'{folder.name}' was not published: {failed[0].name}: {failed[0].detail.rstrip('.')}."
                 )
     except FileExistsError:
-        raise RasedError(f"'{folder}' exists; choose another name or add --replace.") from None
+        raise RasedError(f"'{folder}' exists; choose another name, or add --replace.") from None
     except OSError as error:
         raise RasedError(f"cannot write '{folder}': {error.strerror}.") from None
     return folder
@@ -246,7 +247,7 @@ def write_entry(
 def _limited(
     enhancer: Enhancer, spec: dict[str, Any], limit_db: float, allow: Sequence[str]
 ) -> tuple[Enhancer, dict[str, Any]]:
-    """The same weights behind another attenuation limit."""
+    """Return the enhancer with another attenuation limit, and its spec."""
     if not isinstance(enhancer, FrequencyDomainEnhancer):
         raise RasedError(f"{type(enhancer).__name__} has no post_processing to limit.")
     settings = spec["init_args"].get("post_processing") or {}
@@ -258,7 +259,7 @@ def _limited(
 
 
 def _attributions(configs: Sequence[Mapping[str, Any]]) -> str:
-    """The LICENSES.md of every folder of data, each once."""
+    """Return the LICENSES.md of every folder of data, without repetition."""
     texts: list[str] = []
     for config in configs:
         arguments = config.get("data", {}).get("init_args", {})
@@ -280,7 +281,7 @@ def _licence_texts(names: Sequence[str], role: Role) -> Iterator[str]:
 
 
 def _told(again: Recipe, name: str, limit_db: float | None) -> dict[str, Any]:
-    """What a card says about how its weights can be made again."""
+    """Return the fields of a card on how its weights can be reproduced."""
     if again.obstacle:
         return {"not_repeatable": again.obstacle}
     limit = "" if limit_db is None else f" --attenuation-limit-db {limit_db:g}"
@@ -289,7 +290,7 @@ def _told(again: Recipe, name: str, limit_db: float | None) -> dict[str, Any]:
 
 
 def _audio_hours(launches: "Sequence[Launch]", steps: int) -> float | None:
-    """Audio seen, each launch's steps x batches x samples x ranks x segment; None where that is not known of all."""
+    """Return the hours of training audio (steps x batches x samples x ranks x segment); None if partly unknown."""
     if not launches or launches[0].step:
         return None
     hours = 0.0
@@ -304,14 +305,14 @@ def _audio_hours(launches: "Sequence[Launch]", steps: int) -> float | None:
 
 
 def _plain(value: Any) -> Any:
-    """Mappings and lists as YAML writes them."""
+    """Convert to mappings and lists for YAML."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _commit() -> str | None:
-    """Commit of this checkout, with "+changes" where files differ; None outside one."""
+    """Return the commit of this checkout, with "+changes" if files differ; None outside a checkout."""
     found = checkout()
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""Fetch a checkpoint by the URL of its card: checked while it arrives, kept in the user's cache."""
+"""Fetch a checkpoint by the URL of its card; it is verified during the download, and stored in the user's cache."""
 
 import hashlib
 import urllib.parse
@@ -12,30 +12,30 @@ from rased.zoo.importable import importable
 from rased.zoo.registry import cache
 
 SOURCE = "source.txt"
-"""In a pulled entry: the URL of its card, without credentials."""
+"""File in a pulled entry: the URL of its card, without credentials."""
 _LARGEST_CARD = 1 << 20
 _LARGEST_FILE = 4 << 30
 _LARGEST_SOURCE = 1 << 14
 
 Progress = Callable[[str, int], None]
-"""Called with the name of a file and the bytes of it that have arrived."""
+"""Called with the name of a file and its bytes received so far."""
 
 
 def pull(url: str, *, folder: Path | None = None, progress: Progress | None = None) -> Path:
     """Download the entry whose card is at `url`; return its folder.
 
-    A fragment `#sha256=...` on the URL pins the card itself. The files are beside the card and must
-    have the hashes that it says. What was pulled from this URL before is not fetched again. An entry appears
-    when it is whole; of several pulls at once the first to be ready stays, and all return it.
+    A fragment `#sha256=...` of the URL pins the card itself. The files are in the folder of the card, and must
+    have the hashes in the card. An entry that was pulled from this URL before is not fetched again. An entry appears
+    when it is complete; if several processes pull at once, the first one wins, and all return its entry.
 
     Args:
         url: http or https URL of a card.yaml.
-        folder: where entries go; the user's cache where None.
-        progress: called at each block that arrives.
+        folder: folder of entries; None: the user's cache.
+        progress: called after each block that arrives.
 
     Raises:
-        RasedError: the URL cannot be read, the card is refused, a hash disagrees, or another
-            checkpoint of that name is there already. Nothing half fetched is kept.
+        RasedError: the URL cannot be read, the card is invalid, a hash differs, or there is another
+            checkpoint of that name. Nothing incomplete is kept.
     """
     shelf = cache() if folder is None else folder
     address, _, fragment = url.partition("#")
@@ -49,12 +49,12 @@ def pull(url: str, *, folder: Path | None = None, progress: Progress | None = No
     content = fetch.read(address, largest=_LARGEST_CARD)
     shown = cut(fetch.without_credentials(address))
     if pin and hashlib.sha256(content).hexdigest() != pin:
-        raise RasedError(f"the card at '{shown}' does not have the SHA-256 that was asked for.")
+        raise RasedError(f"the card at '{shown}' does not have the requested SHA-256.")
     card = parse_card(content, where=f"the card at '{shown}'")
     if card["name"] in importable():
         raise RasedError(
-            f"the card at '{shown}' has the name '{card['name']}', which stands for weights that `rased zoo pull "
-            f"{card['name']}` fetches; its publisher must choose another one."
+            f"the card at '{shown}' has the name '{card['name']}', which is reserved for weights that `rased zoo pull "
+            f"{card['name']}` fetches; its publisher must choose another name."
         )
     place = shelf / card["name"]
     _refuse_other(place, address, pin)
@@ -72,20 +72,20 @@ def pull(url: str, *, folder: Path | None = None, progress: Progress | None = No
 
 
 def _pin(fragment: str, url: str) -> str:
-    """The SHA-256 in the fragment of a URL; "" where there is none."""
+    """Return the SHA-256 in the fragment of a URL; "" if there is none."""
     kind, _, digest = fragment.partition("=")
     if kind != "sha256":
         return ""
     if len(digest) != 64 or set(digest.lower()) - set("0123456789abcdef"):
-        raise RasedError(f"'{cut(url)}': a pin is #sha256= and 64 hexadecimal digits.")
+        raise RasedError(f"'{cut(url)}': a pin is written as #sha256= and 64 hexadecimal digits.")
     return digest.lower()
 
 
 def _pulled(shelf: Path, address: str, pin: str) -> Path | None:
-    """The entry that was pulled from an address before.
+    """Return the entry that was pulled from an address before.
 
     Raises:
-        RasedError: its card is not the one that the pin wants.
+        RasedError: its card does not have the pinned hash.
     """
     try:
         folders = sorted(path for path in shelf.iterdir() if not path.name.startswith("."))
@@ -109,18 +109,18 @@ def _source(folder: Path) -> str | None:
 def _check_pin(folder: Path, pin: str) -> None:
     if pin and disk.sha256(folder / CARD) != pin:
         raise RasedError(
-            f"the card in '{folder}' came from this URL before and does not have the SHA-256 that was asked "
-            "for; remove that folder to fetch it again."
+            f"the card in '{folder}' was pulled from this URL before, and does not have the requested "
+            "SHA-256; remove that folder to fetch it again."
         )
 
 
 def _refuse_other(place: Path, address: str, pin: str) -> None:
-    """Refuse an entry of that name that came from elsewhere."""
+    """Reject an existing entry of that name that came from elsewhere."""
     if not place.exists():
         return
     if _source(place) != fetch.without_credentials(address):
         raise RasedError(
-            f"'{place}' is there already and came from elsewhere; remove or rename it first."
+            f"'{place}' exists already and came from elsewhere; remove or rename it first."
         )
     _check_pin(place, pin)
 
@@ -133,6 +133,6 @@ def _download(url: str, path: Path, wanted: str, progress: Progress | None) -> N
     fetch.download(url, path, largest=_LARGEST_FILE, progress=told)
     if disk.sha256(path) != wanted:
         raise RasedError(
-            f"'{cut(fetch.without_credentials(url))}' does not have the SHA-256 that its card says: it was "
-            "changed or cut; try again, or tell its publisher."
+            f"'{cut(fetch.without_credentials(url))}' does not have the SHA-256 in its card: it was "
+            "changed or truncated; try again, or tell its publisher."
         )

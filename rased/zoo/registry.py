@@ -1,4 +1,4 @@
-"""Where checkpoints live and what they are called."""
+"""Find checkpoints by name."""
 
 import os
 from fnmatch import fnmatchcase
@@ -12,27 +12,27 @@ _PACKAGE = Path(__file__).parent.parent
 
 
 def cache() -> Path:
-    """Where pulled checkpoints go; see `config.cache_folder`."""
+    """Return the folder of pulled checkpoints; see `config.cache_folder`."""
     return cache_folder() / "zoo"
 
 
 def shelves() -> list[Path]:
-    """Folders of checkpoints, the first one that knows a name wins.
+    """Return the folders of checkpoints; the first folder that has a name is used.
 
-    $RASED_ZOO (one folder or several, as in PATH), zoo/ of a checkout, the zoo inside an installed
-    package, the cache of pulled ones.
+    They are $RASED_ZOO (one folder or several, as in PATH), zoo/ of a checkout, the zoo inside an installed
+    package, and the cache of pulled checkpoints.
     """
     return [*given_shelves(), cache()]
 
 
 def given_shelves() -> list[Path]:
-    """The shelves that somebody filled by hand: all but the cache."""
+    """Return all of these folders except the cache."""
     given = [Path(part) for part in os.environ.get("RASED_ZOO", "").split(os.pathsep) if part]
     return [*given, _PACKAGE.parent / "zoo", _PACKAGE / "assets" / "zoo"]
 
 
 def entries() -> dict[str, Path]:
-    """Folder of each checkpoint by name, sorted."""
+    """Return the folder of each checkpoint by name, sorted."""
     found: dict[str, Path] = {}
     for shelf in shelves():
         for card in _cards(shelf):
@@ -41,7 +41,7 @@ def entries() -> dict[str, Path]:
 
 
 def _cards(shelf: Path) -> list[Path]:
-    """Cards of the entries on a shelf; hidden folders hold what is being written."""
+    """Return the cards in a folder; hidden folders are entries that are being written."""
     try:
         return [
             folder / CARD
@@ -53,15 +53,15 @@ def _cards(shelf: Path) -> list[Path]:
 
 
 def list_checkpoints(pattern: str = "*") -> list[str]:
-    """Names of the checkpoints in the zoo that match a pattern such as "*16k*"."""
+    """Return the names of the checkpoints in the zoo that match a pattern such as "*16k*"."""
     return [name for name in entries() if fnmatchcase(name, pattern)]
 
 
 def find(name: str | Path) -> Path:
-    """Folder of a checkpoint given by its name, its folder or its card.
+    """Return the folder of a checkpoint, given its name, its folder or its card.
 
     Raises:
-        RasedError: there is none; with the nearest names.
+        RasedError: unknown checkpoint; the message suggests similar names.
     """
     path, known = Path(name), entries()
     try:
@@ -72,11 +72,7 @@ def find(name: str | Path) -> Path:
         if str(name) in known:
             return known[str(name)]
         if path.is_dir():
-            raise RasedError(
-                f"the folder '{path}' holds no {CARD}; name the folder of a zoo entry."
-            )
-    except (OSError, UnicodeError):  # a name that no file can have
+            raise RasedError(f"the folder '{path}' has no {CARD}; give the folder of a zoo entry.")
+    except (OSError, UnicodeError):  # a name that is not possible for a file
         pass
-    raise RasedError(
-        f"there is no checkpoint '{cut(str(name))}' in the zoo; {nearest(str(name), known)}"
-    )
+    raise RasedError(f"no checkpoint '{cut(str(name))}' in the zoo; {nearest(str(name), known)}")

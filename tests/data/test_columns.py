@@ -89,7 +89,7 @@ def test_no_pattern_is_possessive():
 
 GOOD = {"label": ["a"], "frames": [1], "sha256": ["0" * 64]}
 DAMAGED = [
-    ({"sha256": None}, "lacks the field `columns.sha256`"),
+    ({"sha256": None}, "the field `columns.sha256` is missing"),
     ({"sha256": ["00"]}, "sha256"),
     ({"sha256": ["x" * 64]}, "sha256"),
     ({"sha256": ["0" * 62 + "  "]}, "sha256"),

@@ -23,7 +23,9 @@ def test_a_card_survives_writing_and_reading(entry, tmp_path):
 @pytest.mark.parametrize("field", sorted(FIELDS))
 def test_every_field_is_needed(entry, field):
     changed(entry, lambda card: card.pop(field))
-    said = "no field 'schema'" if field == "schema" else f"lacks the field '{field}'"
+    said = (
+        "the field 'schema' is missing" if field == "schema" else f"the field '{field}' is missing"
+    )
     with pytest.raises(RasedError, match=said):
         read_card(entry)
 
@@ -35,7 +37,10 @@ def change_class(card, path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda card: card.update(schema=2), "has schema 2 and this rased reads up to 1; update"),
+        (
+            lambda card: card.update(schema=2),
+            "has schema 2, but this version of rased reads up to 1; update",
+        ),
         (lambda card: card.update(schema="x"), "has schema 'x'; it must be a number"),
         (lambda card: card.update(sumary="x"), "'sumary'; did you mean 'summary'?"),
         (

@@ -69,7 +69,7 @@ def test_the_readme_says_licence_and_scores_as_the_hub_reads_them(pushable, tmp_
     [
         ({"scores": {}}, "lacks scores"),
         ({"licence": {"code": "MIT"}}, "lacks the licence of its weights and the licence of its"),
-        ({"latency": 5}, "says latency 5 and the model has"),
+        ({"latency": 5}, "says latency 5, but the model has"),
     ],
 )
 def test_what_says_too_little_is_not_pushed(pushable, tmp_path, fields, said):

@@ -205,7 +205,7 @@ def test_an_archive_gives_its_member_alone(tmp_path):
         with pytest.raises(RasedError, match="archive"):
             _member(path, member, size)
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(RasedError, match="cannot be read out of its archive"):
+    with pytest.raises(RasedError, match="cannot be read from its archive"):
         _member(path, "good", 4)
 
 

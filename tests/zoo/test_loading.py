@@ -72,7 +72,7 @@ def test_a_changed_cut_or_missing_file_is_refused_before_anything_is_built(
         raise AssertionError("built before verified")
 
     monkeypatch.setattr("rased.zoo.assembly.build", built)
-    said = "cannot be read" if damage == "missing" else "it was changed or cut"
+    said = "cannot be read" if damage == "missing" else "it was changed or truncated"
     with pytest.raises(RasedError, match=said):
         rased.load("tiny")
 

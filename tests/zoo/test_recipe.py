@@ -121,7 +121,7 @@ def test_a_run_that_nothing_repeats_is_published_only_as_such(
     words = ["zoo", "publish", "runs/mine", "--name", "mine"]
     assert main(words) == 2
     said = capsys.readouterr().err
-    assert "no command makes the weights of 'runs/mine' again" in said
+    assert "the weights of 'runs/mine' cannot be reproduced" in said
     assert "--not-repeatable" in said
     assert not (tmp_path / "zoo/mine").exists()
     assert main([*words, "--not-repeatable"]) == 0

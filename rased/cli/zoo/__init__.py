@@ -1,4 +1,4 @@
-"""The zoo of checkpoints: list, inspect, verify, publish, pull, import."""
+"""Manage checkpoints: list, inspect, verify, publish, pull, push and import them."""
 
 import argparse
 import json
@@ -11,48 +11,50 @@ from rased.errors import ProblemsFound, RasedError
 
 EXAMPLES = """\
 examples:
-  rased zoo list                                    what for, cost, latency, licence, scores; own and imported
-  rased zoo list --markdown                         the tables of docs/zoo.md
-  rased zoo info NAME                               what it is for, how good, how fast, its licence
-  rased zoo verify                                  hashes, golden output, stream of every entry
-  rased zoo pull nsnet2                             fetch weights that others published, by name
-  rased zoo pull nsnet2 --from FILE                 the same from a file that you have already
+  rased zoo list                                    list checkpoints, also importable third-party weights
+  rased zoo list --markdown                         print the tables of docs/zoo.md
+  rased zoo info NAME                               show purpose, scores, cost and licence
+  rased zoo verify                                  check hashes, golden output and stream of every entry
+  rased zoo pull nsnet2                             fetch third-party weights by name
+  rased zoo pull nsnet2 --from FILE                 import them from a file that you already have
   rased zoo pull https://.../card.yaml              fetch an entry by the URL of its card
-  rased zoo publish runs/mine --name mine-16k       a run becomes an entry below zoo/
-  rased zoo push mine-16k --out hub/mine-16k        a folder to upload to the Hugging Face Hub
-  rased zoo import gtcrn FILE --out zoo/gtcrn       authors' weights become an entry
+  rased zoo publish runs/mine --name mine-16k       publish a run as an entry in zoo/
+  rased zoo push mine-16k --out hub/mine-16k        write a folder to upload to the Hugging Face Hub
+  rased zoo import gtcrn FILE --out zoo/gtcrn       import the weights of an architecture's authors
 
-Entries are looked for in $RASED_ZOO (folders, as in PATH), zoo/ of a checkout, the installed
-package, and the cache of pulled ones.
+Entries are searched in $RASED_ZOO (folders, as in PATH), zoo/ of a checkout, the installed
+package, and the cache of pulled entries.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the sub-verbs of `rased zoo`."""
+    """Add the verbs of `rased zoo`."""
     parser.epilog = EXAMPLES
     verbs = parser.add_subparsers(dest="sub_verb", required=True, metavar="VERB")
 
     listing = verbs.add_parser(
-        "list", help="what for, cost, latency, licence, scores", epilog=EXAMPLES
+        "list", help="purpose, cost, latency, licence, scores", epilog=EXAMPLES
     )
-    listing.add_argument("pattern", nargs="?", default="*", help='such as "*16k*"')
+    listing.add_argument("pattern", nargs="?", default="*", help='names to list, such as "*16k*"')
     form = listing.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="all fields as JSON")
     form.add_argument("--markdown", action="store_true", help="the tables of docs/zoo.md")
 
     info = verbs.add_parser(
-        "info", help="what an entry is for, how good, its licence", epilog=EXAMPLES
+        "info", help="purpose, scores, cost and licence of an entry", epilog=EXAMPLES
     )
     info.add_argument("name", help="name, folder or card")
     info.add_argument("--json", action="store_true", help="the whole card as JSON")
 
-    verify = verbs.add_parser("verify", help="hashes, golden output and stream", epilog=EXAMPLES)
-    verify.add_argument("names", nargs="*", metavar="NAME", help="names or folders; none: all")
+    verify = verbs.add_parser(
+        "verify", help="check hashes, golden output and stream", epilog=EXAMPLES
+    )
+    verify.add_argument("names", nargs="*", metavar="NAME", help="names or folders (default: all)")
     add_allow(verify)
     verify.add_argument("--json", action="store_true", help="print the checks as JSON")
 
     pull = verbs.add_parser(
-        "pull", help="fetch weights of others by name, or an entry by URL", epilog=EXAMPLES
+        "pull", help="fetch third-party weights by name, or an entry by URL", epilog=EXAMPLES
     )
     pull.add_argument(
         "source",
@@ -64,51 +66,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="given",
         type=Path,
         metavar="PATH",
-        help="the authors' file, or a folder with their files, instead of fetching it",
+        help="the authors' file, or a folder with their files, instead of downloading",
     )
     pull.add_argument("--out", type=Path, help="folder of entries (default: the user's cache)")
 
-    publish = verbs.add_parser("publish", help="a run becomes an entry", epilog=EXAMPLES)
+    publish = verbs.add_parser("publish", help="publish a run as an entry", epilog=EXAMPLES)
     publish.add_argument("run", type=Path, help="folder of a run, such as runs/mine")
     publish.add_argument("--name", required=True, help="name of the entry")
     publish.add_argument("--out", type=Path, default=Path("zoo"), help="folder of entries")
     publish.add_argument("--summary", default="", help="one line for the card")
-    publish.add_argument("--purpose", default="", help='what it takes away, such as "noise"')
-    publish.add_argument("--licence", default="Apache-2.0", help="of the weights")
+    publish.add_argument("--purpose", default="", help='what it removes, such as "noise"')
+    publish.add_argument("--licence", default="Apache-2.0", help="licence of the weights")
     publish.add_argument(
         "--results",
         type=Path,
         nargs="*",
         default=[],
         metavar="JSON",
-        help="results of `rased evaluate` whose means go into the card",
+        help="results of `rased evaluate`; their means are written to the card",
     )
     publish.add_argument(
         "--attenuation-limit-db",
         type=float,
         metavar="DB",
-        help="let the entry take away no more than this (default: as the run)",
+        help="largest attenuation by the entry (default: that of the run)",
     )
     add_condition(publish)
     add_allow(publish)
     publish.add_argument(
         "--not-repeatable",
         action="store_true",
-        help="publish a run whose weights no command makes again; the card says why",
+        help="publish a run whose weights cannot be reproduced by commands; the card says why",
     )
-    publish.add_argument("--replace", action="store_true", help="replace an entry of that name")
+    publish.add_argument(
+        "--replace", action="store_true", help="replace an existing entry of that name"
+    )
 
     push = verbs.add_parser(
-        "push", help="write a repository of the Hugging Face Hub", epilog=EXAMPLES
+        "push", help="write a folder to upload to the Hugging Face Hub", epilog=EXAMPLES
     )
     push.add_argument("name", help="name or folder of a checkpoint")
     push.add_argument("--out", type=Path, required=True, help="the folder to write")
     push.add_argument("--replace", action="store_true", help="replace an existing folder")
 
-    importing = verbs.add_parser("import", help="authors' weights become an entry", epilog=EXAMPLES)
-    importing.add_argument("architecture", help="such as gtcrn")
+    importing = verbs.add_parser(
+        "import", help="import the weights of the authors", epilog=EXAMPLES
+    )
+    importing.add_argument("architecture", help="name of the architecture, such as gtcrn")
     importing.add_argument("file", type=Path, help="the authors' file")
-    importing.add_argument("--out", type=Path, required=True, help="the entry, such as zoo/gtcrn")
+    importing.add_argument(
+        "--out", type=Path, required=True, help="folder of the entry, such as zoo/gtcrn"
+    )
     importing.add_argument("--replace", action="store_true", help="replace an existing entry")
 
 
@@ -134,7 +142,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     away = [name for name in names if name in list_importable() and name not in list_checkpoints()]
     if away:
         raise RasedError(
-            f"'{away[0]}' is not here yet: fetch it with `rased zoo pull {away[0]}`, which verifies it."
+            f"'{away[0]}' has not been fetched yet: run `rased zoo pull {away[0]}`, which also verifies it."
         )
     found = {name: verify(find(name), allow=arguments.allow) for name in names}
     if arguments.json:
@@ -146,7 +154,7 @@ def _verify(arguments: argparse.Namespace) -> int:
                 print(f"{'ok  ' if check.passed else 'BAD '} {name}: {check.name}: {check.detail}")
     bad = [name for name, checks in found.items() if not all(check.passed for check in checks)]
     if bad:
-        raise ProblemsFound(f"{len(bad)} of {len(found)} entries are bad: {', '.join(bad)}.")
+        raise ProblemsFound(f"{len(bad)} of {len(found)} entries failed: {', '.join(bad)}.")
     return 0
 
 
@@ -162,7 +170,7 @@ def _pull(arguments: argparse.Namespace) -> int:
     source, given = arguments.source, arguments.given
     named = source in importable() or "://" not in source
     if given is not None and not named:
-        raise RasedError("--from goes with an importable name, not with a URL.")
+        raise RasedError("--from needs an importable name, not a URL.")
     console = open_console(stderr=True)
     with console.status(Text("fetching")) as status:
 
@@ -201,7 +209,7 @@ def _publish(arguments: argparse.Namespace) -> int:
     print(folder)
     reason = read_card(folder)["training"].get("not_repeatable")
     if reason:
-        print(f"no command repeats its training: {reason}", file=sys.stderr)
+        print(f"its training cannot be reproduced by a command: {reason}", file=sys.stderr)
     print(f"verified; try: rased enhance IN -o OUT --model {folder}", file=sys.stderr)
     return 0
 

@@ -1,4 +1,4 @@
-"""`rased zoo list` and `rased zoo info`: own checkpoints, and weights of others that are here or can be pulled."""
+"""`rased zoo list` and `rased zoo info`: our checkpoints, and third-party weights that are here or can be pulled."""
 
 import argparse
 import json
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 HEADLINE = ("pesq-wb", "stoi", "estoi", "si-sdr", "dnsmos-ovrl")
-"""Metrics that the page of the zoo shows; the card has all that were measured."""
+"""Metrics on the page of the zoo; the card has all measured metrics."""
 SHORT = {"pesq-wb": "PESQ", "estoi": "ESTOI", "si-sdr": "SI-SDR", "dnsmos-ovrl": "OVRL"}
-"""Those of the list in a terminal."""
+"""Metrics of the list in a terminal."""
 COLUMNS = ("name", "for", "from", "parameters", "MACs/s", "latency (ms)", "kHz", "licence")
 OWN, IMPORTED, IMPORTABLE, REFUSED = "own", "imported", "importable", "refused"
 
@@ -22,11 +22,11 @@ _PIPE_WIDTH = 200
 _ENDLESS = 10_000
 
 Row = dict[str, Any]
-"""The fields of a card, and `from`: own, imported (it is here), importable (the first use fetches it), or refused."""
+"""Fields of a card, and `from`: own, imported (it is here), importable (fetched on first use), or refused."""
 
 
 def show_list(arguments: argparse.Namespace) -> int:
-    """Print what there is."""
+    """Print the list."""
     rows = found(arguments.pattern, cached=not arguments.markdown)
     if arguments.json:
         print(json.dumps(rows, indent=1))
@@ -40,11 +40,11 @@ def show_list(arguments: argparse.Namespace) -> int:
 
 
 def found(pattern: str = "*", *, cached: bool = True) -> list[Row]:
-    """Checkpoints and importable entries by name, own ones first.
+    """Return checkpoints and importable entries by name, our own first.
 
     Args:
-        pattern: such as "*16k*".
-        cached: whether what lies in the user's cache counts; without it the list is that of the project.
+        pattern: pattern of names, such as "*16k*".
+        cached: include the user's cache; without it, the list contains only what comes with the project.
     """
     from fnmatch import fnmatchcase
 
@@ -58,8 +58,8 @@ def found(pattern: str = "*", *, cached: bool = True) -> list[Row]:
             continue
         try:
             card = read_card(folder)
-        except RasedError as error:  # one bad entry does not hide the others
-            print(f"rased: left out: {error}", file=sys.stderr)
+        except RasedError as error:  # a bad entry must not hide the others
+            print(f"rased: skipped: {error}", file=sys.stderr)
             continue
         rows.append({**card, "from": IMPORTED if card["training"].get("imported") else OWN})
     here = {row["name"] for row in rows}
@@ -68,12 +68,12 @@ def found(pattern: str = "*", *, cached: bool = True) -> list[Row]:
             try:
                 rows.append(importable_row(name))
             except RasedError as error:
-                print(f"rased: left out: {error}", file=sys.stderr)
+                print(f"rased: skipped: {error}", file=sys.stderr)
     return sorted(rows, key=lambda row: (row["from"] != OWN, row["name"]))
 
 
 def importable_row(name: str) -> Row:
-    """An importable entry as a row: its fields, where it comes from, and why it is refused, if it is."""
+    """Return an importable entry as a row: its fields, where it comes from, and why it is refused, if it is."""
     import msgspec
 
     from rased.zoo.importable import read_importable
@@ -86,7 +86,7 @@ def importable_row(name: str) -> Row:
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """A row in the words of `COLUMNS`."""
+    """Return the cells of a row, in the order of `COLUMNS`."""
     rate = row["sample_rate"] / 1000
     return (
         row["name"],
@@ -101,7 +101,7 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def markdown(rows: list[Row]) -> str:
-    """The tables of docs/zoo.md: checkpoints with their scores, and what others claim of theirs."""
+    """Return the tables of docs/zoo.md: checkpoints with their scores, and the claims of other authors."""
     from rased.terminal import markdown_cell, markdown_name
 
     scored = sorted({testset for row in rows for testset in row["scores"]})
@@ -143,9 +143,13 @@ def _print_table(rows: list[Row]) -> None:
         table = _table(rows, scores=False)
     console.print(table)
     if whole > console.width:
-        console.print(f"scores: in a terminal of {whole} columns, or by `rased zoo info NAME`")
+        console.print(
+            f"scores: shown in a terminal of {whole} columns, or by `rased zoo info NAME`"
+        )
     if any(row["from"] == IMPORTABLE for row in rows):
-        console.print("importable: weights of others, fetched by the first use or `rased zoo pull`")
+        console.print(
+            "importable: third-party weights, fetched on first use or by `rased zoo pull`"
+        )
     for row in rows:
         if row["from"] == REFUSED:
             console.print(f"refused: {row['name']}: {row['refusal']}", soft_wrap=True)
@@ -184,7 +188,7 @@ def _scores(means: dict[str, float | None]) -> str:
 
 
 def thousands(count: int | None) -> str:
-    """Three significant digits: 48.2 K, 1.05 M, 33 M."""
+    """Format a number with three significant digits: 48.2 K, 1.05 M, 33 M."""
     if count is None:
         return "?"
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
@@ -194,7 +198,7 @@ def thousands(count: int | None) -> str:
 
 
 def latency(row: Row) -> str:
-    """In milliseconds, as the DNS Challenge counts it."""
+    """Format the latency in milliseconds, as in the DNS Challenge."""
     from rased.models.cost import Latency
 
     given = Latency(row["algorithmic_latency"], row["buffering"], row["sample_rate"])
@@ -202,19 +206,19 @@ def latency(row: Row) -> str:
 
 
 def listed(value: Any) -> str:
-    """A line, or a list of them."""
+    """Format one line or a list of lines."""
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def claimed(claim: Row) -> str:
-    """What the authors say of their weights."""
+    """Format the scores that authors claim for their weights."""
     return f"{claim['testset']}: " + ", ".join(
         f"{metric} {value:g}" for metric, value in claim["scores"].items()
     )
 
 
 def show_info(arguments: argparse.Namespace) -> int:
-    """Print what a person wants to know of one of them."""
+    """Print the details of a checkpoint."""
     from rased.terminal import open_console
     from rased.zoo.importable import importable
     from rased.zoo.registry import entries
@@ -241,7 +245,7 @@ def show_info(arguments: argparse.Namespace) -> int:
 
 
 def about(card: Row, folder: Path) -> dict[str, list[str]]:
-    """What a person wants to know of a checkpoint, a few lines under each title."""
+    """Return the details of a checkpoint, a few lines under each title."""
     place = str(folder) if folder.name != card["name"] else card["name"]
     return {
         **_facts(card),
@@ -253,7 +257,7 @@ def about(card: Row, folder: Path) -> dict[str, list[str]]:
 
 
 def about_importable(row: Row) -> dict[str, list[str]]:
-    """What a person wants to know of weights of others before they are fetched."""
+    """Return the details of third-party weights before they are fetched."""
     size = sum(file["sources"][0]["bytes"] or file["bytes"] or 0 for file in row["files"])
     sources = list(dict.fromkeys(p["url"] for file in row["files"] for p in file["sources"]))
     told = f", {size / 1e6:.1f} MB to fetch" if size else ""
@@ -276,7 +280,7 @@ def _facts(row: Row) -> dict[str, list[str]]:
         "for": [f"{purpose}{row['sample_rate']} Hz; {kind}; latency {behind}"],
         "size": [
             f"{thousands(row['parameters'])} parameters, {thousands(row['macs_per_second'])} "
-            "multiply-accumulates a second of audio"
+            "multiply-accumulates per second of audio"
         ],
         "scores": [
             f"on {testset}: " + ", ".join(f"{name} {mean:.2f}" for name, mean in means.items())
@@ -289,13 +293,13 @@ def _facts(row: Row) -> dict[str, list[str]]:
 def _origin(row: Row) -> dict[str, list[str]]:
     told = {name: listed(value) for name, value in row["licence"].items() if value}
     return {
-        "licence": [f"{name}: {value}" for name, value in told.items()] or ["not told"],
+        "licence": [f"{name}: {value}" for name, value in told.items()] or ["unknown"],
         "paper": [row["paper"]] if row["paper"] else [],
     }
 
 
 def _headline(scores: dict[str, dict[str, float | None]]) -> dict[str, dict[str, float]]:
-    """The scores that the page shows, or the first few where a test set has none of them."""
+    """Return the scores on the page, or the first few if a test set has none of them."""
     chosen = {}
     for testset, means in scores.items():
         there = {name: value for name, value in means.items() if value is not None}
@@ -308,11 +312,15 @@ def _headline(scores: dict[str, dict[str, float | None]]) -> dict[str, dict[str,
 def _training(training: dict[str, Any]) -> list[str]:
     told = []
     if training.get("audio_hours") is not None:
-        told.append(f"{training['audio_hours']:g} h of audio heard")
+        told.append(f"{training['audio_hours']:g} h of training audio")
     if training.get("steps") is not None:
         told.append(f"{training['steps']} steps")
     if isinstance(training.get("from"), dict):
-        told.append(f"begun with the weights of {training['from'].get('name', 'another')}")
+        told.append(
+            f"started from the weights of {training['from'].get('name', 'another checkpoint')}"
+        )
     if training.get("imported"):
-        told.append(f"by others; imported from {training['imported'].get('source', 'elsewhere')}")
+        told.append(
+            f"by other authors; imported from {training['imported'].get('source', 'elsewhere')}"
+        )
     return told

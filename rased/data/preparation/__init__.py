@@ -1,1 +1,1 @@
-"""From recordings to shards and frozen test sets."""
+"""Prepare shards and frozen test sets from recordings."""

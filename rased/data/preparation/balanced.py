@@ -1,6 +1,6 @@
-"""What the mixtures of a frozen test set are made of: decided before anything is read, balanced at any size.
+"""Choose the components of the mixtures of a frozen test set, balanced for any number of mixtures.
 
-Speakers, noise types, rooms and SNRs come in rounds: each once before any comes again.
+Speakers, noise types, rooms and SNRs are used in rounds: each once before any is used again.
 """
 
 import math
@@ -27,17 +27,17 @@ class FrozenRecipe:
 
     Attributes:
         count: number of mixtures.
-        seed: of everything that is drawn.
-        snr_db: values that come in turn; two values with `snr_range` are the ends of a range.
+        seed: seed of all random choices.
+        snr_db: values used in turn; with `snr_range`, the two ends of a range.
         snr_range: draw evenly spread SNRs between the two values of snr_db.
         seconds: longest mixture; longer utterances are cut at quiet places.
         min_seconds: shorter utterances are not used.
         proportions: shares of the conditions noise, reverb+noise and reverb; any scale.
-        level_dbfs: range of the level of the mixtures (rms, dB re full scale).
-        target: what of the mixture the enhancer should give (see `mixing.Mixing`).
-        early_ms: end of the early reflections behind the direct path, for target "early".
+        level_dbfs: range of the level of the mixtures (rms, dB relative to full scale).
+        target: target of the enhancer (see `mixing.Mixing`).
+        early_ms: end of the early reflections after the direct path in ms, for target "early".
         microphones: channels of the noisy files; see `Scene.microphones`.
-        enrolment: seconds of another utterance of the same speaker beside each mixture; see `Scene.enrolment`.
+        enrolment: seconds of another utterance of the same speaker for each mixture; see `Scene.enrolment`.
     """
 
     count: int
@@ -54,21 +54,23 @@ class FrozenRecipe:
     enrolment: float | None = None
 
     def __post_init__(self) -> None:
-        """Check once, where the value is made."""
+        """Check the settings."""
         if self.enrolment is not None and not SHORTEST <= self.enrolment < math.inf:
-            raise RasedError(f"An enrolment of {self.enrolment} s; give {SHORTEST} s or more.")
+            raise RasedError(f"The enrolment is {self.enrolment} s; give {SHORTEST} s or more.")
         if self.count < 1:
-            raise RasedError(f"A test set of {self.count} mixtures is none; --count is 1 or more.")
+            raise RasedError(f"The number of mixtures is {self.count}; --count must be 1 or more.")
         if not 1 <= self.microphones <= MOST_CHANNELS["flac"]:
             raise RasedError(
-                f"{self.microphones} microphones; allowed: 1 to {MOST_CHANNELS['flac']}."
+                f"The number of microphones is {self.microphones}; allowed are 1 to {MOST_CHANNELS['flac']}."
             )
         if self.seed < 0:
-            raise RasedError(f"The seed is {self.seed}; it is 0 or more.")
+            raise RasedError(f"The seed is {self.seed}; it must be 0 or more.")
         if not self.snr_db or not all(math.isfinite(value) for value in self.snr_db):
-            raise RasedError(f"SNRs {self.snr_db}: give one or more numbers in dB, as 0,5,10,15.")
+            raise RasedError(
+                f"The SNRs are {self.snr_db}; give one or more numbers in dB, such as 0,5,10,15."
+            )
         if self.snr_range and (len(self.snr_db) != 2 or self.snr_db[0] > self.snr_db[1]):
-            raise RasedError(f"An SNR range has a lower and an upper end; given: {self.snr_db}.")
+            raise RasedError(f"The SNR range is {self.snr_db}; give a lower and an upper end.")
         if not 0 < self.min_seconds <= self.seconds:
             raise RasedError(
                 f"Utterances of {self.min_seconds} to {self.seconds} s: the shortest must be more than "
@@ -77,14 +79,16 @@ class FrozenRecipe:
         shares = self.proportions
         if len(shares) != 3 or min(shares) < 0 or sum(shares) <= 0:
             raise RasedError(
-                f"Shares {shares}: give three of 0 or more, for {', '.join(CONDITIONS)}."
+                f"The shares are {shares}; give three numbers of 0 or more, for {', '.join(CONDITIONS)}."
             )
         levels_dbfs = self.level_dbfs
         if len(levels_dbfs) != 2 or not levels_dbfs[0] <= levels_dbfs[1] <= 0:
-            raise RasedError(f"Levels {levels_dbfs} dBFS: give two, lower end first, at most 0.")
+            raise RasedError(
+                f"The levels are {levels_dbfs} dBFS; give two, lower end first, at most 0."
+            )
 
     def plain(self) -> dict[str, Any]:
-        """As testset.json holds it."""
+        """Return the recipe in the form of testset.json."""
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in vars(self).items()
@@ -94,34 +98,34 @@ class FrozenRecipe:
 
 @dataclass(frozen=True)
 class Corpora:
-    """The recordings that mixtures are drawn from; rir is None where there are no rooms."""
+    """The recordings that mixtures are drawn from; rir is None without rooms."""
 
     speech: Corpus
     noise: Corpus
     rir: Corpus | None
 
     def __post_init__(self) -> None:
-        """Check once."""
+        """Check that the sample rates are equal."""
         rates = {c.sample_rate for c in (self.speech, self.noise, self.rir) if c is not None}
         if len(rates) > 1:
             raise RasedError(
-                f"Speech, noise and rooms have the sample rates {sorted(rates)} Hz; pack them with one."
+                f"Speech, noise and rooms have different sample rates ({sorted(rates)} Hz); pack them with one."
             )
 
 
 @dataclass(frozen=True)
 class DrawnItem:
-    """What chance decides about mixture `index` before anything is read.
+    """All random choices for a mixture, before anything is read.
 
     Attributes:
-        index: its place in the set.
+        index: position in the set.
         condition: one of CONDITIONS.
         snr_db: infinite without noise.
         level_dbfs: level of the mixture.
         speech: number of the utterance in the corpus.
-        noise: number of the recording, None without noise.
-        rir: number of the response, None without a room.
-        enrolment: number of another utterance of the speaker, None without an enrolment.
+        noise: number of the recording; None without noise.
+        rir: number of the response; None without a room.
+        enrolment: number of another utterance of the speaker; None without an enrolment.
     """
 
     index: int
@@ -135,11 +139,11 @@ class DrawnItem:
 
 
 def plan(recipe: FrozenRecipe, sources: Corpora) -> list[DrawnItem]:
-    """Decide what each mixture is made of.
+    """Choose the components of each mixture.
 
     Raises:
-        RasedError: rooms are wanted and there are none, no utterance is long enough, or an enrolment is wanted of
-            a speaker with one utterance alone.
+        RasedError: rooms are required but missing, no utterance is long enough, or a speaker has only one utterance
+            but needs an enrolment.
     """
     shares = recipe.proportions if sources.rir is not None else (1.0, 0.0, 0.0)
     conditions = _conditions(recipe, shares)
@@ -183,19 +187,19 @@ def _enrol(drawn: DrawnItem, recipe: FrozenRecipe, speech: Corpus) -> int:
     others = speech.beside(drawn.speech)
     if not len(others):
         raise RasedError(
-            f"--enrolment takes another utterance of the same speaker, and '{speech.label[drawn.speech]}' has "
-            f"'{speech.key[drawn.speech]}' alone in the split '{speech.split}': leave it out of the shards."
+            f"--enrolment needs another utterance of the same speaker, but '{speech.label[drawn.speech]}' has "
+            f"only '{speech.key[drawn.speech]}' in the split '{speech.split}': remove it from the shards."
         )
     return int(generator(recipe, 9, drawn.index).choice(others))
 
 
 def generator(recipe: FrozenRecipe, *address: int) -> np.random.Generator:
-    """Of one use: what it draws does not depend on what others draw."""
+    """Return the generator for one purpose, independent of the draws for others."""
     return np.random.default_rng((recipe.seed, *address))
 
 
 def _conditions(recipe: FrozenRecipe, shares: Sequence[float]) -> list[str]:
-    """Return each condition as often as its share says (largest remainders), in drawn order."""
+    """Return each condition as often as its share says (largest remainders), in random order."""
     exact = [share / sum(shares) * recipe.count for share in shares]
     counts = [int(value) for value in exact]
     by_remainder = sorted(range(3), key=lambda place: counts[place] - exact[place])
@@ -217,7 +221,7 @@ def _snrs(recipe: FrozenRecipe, count: int, random: np.random.Generator) -> Iter
 def _balanced(
     corpus: Corpus, numbers: NDArray[np.int64], random: np.random.Generator
 ) -> Iterator[int]:
-    """Yield recordings for ever: labels in rounds, and within a label its recordings in rounds."""
+    """Yield recordings endlessly: labels in rounds, and within a label its recordings in rounds."""
     labels = np.array(corpus.label[numbers].tolist())
     of_label = {
         str(label): _rounds(numbers[labels == label].tolist(), random)

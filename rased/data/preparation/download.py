@@ -1,4 +1,4 @@
-"""Large files from the net: mirrors, interrupted downloads taken up again, checksums, safe unpacking."""
+"""Download large files: mirrors, resumed downloads, checksums, safe unpacking."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from rased.errors import RasedError
 from rased.fetch import FetchError, download
 
 FOLDER = "downloads"
-"""Below the root of a corpus: archives until they are unpacked, and the record of what came."""
+"""Names in the root of a corpus: folder of archives until they are unpacked, and the record of downloads."""
 RECORD = "record.json"
 
 
@@ -26,10 +26,10 @@ class Fetched:
     """An archive that was downloaded.
 
     Attributes:
-        url: that it came from in the end.
+        url: URL that it came from.
         bytes: its size.
-        sha256: of what came.
-        checked: the published checksum that it agrees with; "" where none is known.
+        sha256: its SHA-256.
+        checked: the published checksum that was verified; "" if none is known.
     """
 
     url: Word
@@ -46,20 +46,20 @@ def obtain(
     pause: float = 1.0,
     progress: Progress = lambda name, done, total: None,
 ) -> dict[str, Fetched]:
-    """Download and unpack archives below a root; what an earlier run finished is not fetched again.
+    """Download and unpack archives below a root; finished archives of an earlier run are not fetched again.
 
     Args:
-        archives: in the order to fetch them in; parts of a split zip before the .zip.
-        root: of the corpus; made where it is missing.
+        archives: archives in download order; parts of a split zip come before the .zip.
+        root: root of the corpus; created if missing.
         timeout: seconds without an answer.
-        pause: seconds before another attempt, more after each.
-        progress: called with (name of the file, bytes there, bytes in all or 0).
+        pause: seconds before another attempt, longer after each.
+        progress: called with (name of the file, bytes received, total bytes or 0).
 
     Returns:
-        What is known of every archive that was ever downloaded here, by name.
+        The record of every archive that was ever downloaded here, by name.
 
     Raises:
-        RasedError: no address serves the file whole, a checksum differs, a damaged archive, no space.
+        RasedError: no address serves the complete file, a wrong checksum, a damaged archive, or a full disk.
     """
     folder = root / FOLDER
     owner = {piece: archive.name for archive in archives for piece in archive.joined}
@@ -92,18 +92,18 @@ def fetch(
     pause: float = 1.0,
     progress: Progress = lambda name, done, total: None,
 ) -> Fetched:
-    """Download one file to FOLDER/NAME; a .part holds what came until it is whole and checked.
+    """Download one file to FOLDER/NAME; a .part file holds the received bytes until it is complete and verified.
 
-    An interrupted download goes on where it stopped; an address that fails makes way for the next,
-    which goes on with the same part only if a checksum will tell.
+    An interrupted download is resumed. If an address fails, the next one is tried; it continues
+    the same part only if a checksum can verify the result.
 
     Raises:
-        RasedError: no address gives the whole file with the right checksum.
+        RasedError: no address gives the complete file with the right checksum.
     """
     target, reasons = folder / archive.name, []
     if target.is_file():
         if wrong := _wrong(target, archive.checksum):
-            raise RasedError(f"'{target}' is not the file that is meant: {wrong}. Remove it.")
+            raise RasedError(f"'{target}' is not the expected file: {wrong}. Remove it.")
         return _fetched("", target, archive.checksum)
     for url in archive.urls:
         mark = "" if archive.checksum else f".{hashlib.sha256(url.encode()).hexdigest()[:8]}"
@@ -126,8 +126,8 @@ def fetch(
         part.replace(target)
         return _fetched(url, target, archive.checksum)
     raise RasedError(
-        f"'{archive.name}' could not be downloaded. {'; '.join(reasons)}. Try again later (what came "
-        f"is kept in '{folder}'), or fetch it by hand and put it there as '{archive.name}'."
+        f"'{archive.name}' could not be downloaded. {'; '.join(reasons)}. Try again later (received data "
+        f"is kept in '{folder}'), or download it by hand and put it there as '{archive.name}'."
     )
 
 
@@ -136,10 +136,10 @@ def _fetched(url: str, file: Path, checksum: str) -> Fetched:
 
 
 def _wrong(file: Path, checksum: str) -> str:
-    """Return what is wrong with the checksum of a file, "" for nothing or where none is known."""
+    """Return what is wrong with the checksum of a file; "" if it is right or unknown."""
     kind, _, wanted = checksum.partition(":")
     found = _digest(file, kind) if wanted else wanted
-    return "" if found == wanted else f"its {kind} is {found} and should be {wanted}"
+    return "" if found == wanted else f"its {kind} is {found}, but should be {wanted}"
 
 
 def _digest(file: Path, kind: str) -> str:

@@ -1,7 +1,7 @@
-"""A frozen test set: fixed mixtures with everything that was drawn written down, the same for everyone.
+"""Write frozen test sets: fixed mixtures with a record of all random choices, the same for everyone.
 
-What a mixture holds follows from the recipe, its seed and the sources. Speakers, noise types, rooms
-and SNRs come in rounds (each once before any comes again), so that the set is balanced at any size.
+A mixture is determined by the recipe, its seed and the sources. Speakers, noise types, rooms
+and SNRs are used in rounds (each once before any is used again), so a set of any size is balanced.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ from rased.names import component
 from rased.signal import levels, room
 
 _CANDIDATES = 16
-"""Places in a recording that are looked at to find a good one."""
+"""Number of random positions in a recording from which the best one is chosen."""
 
 
 def freeze(
@@ -46,22 +46,22 @@ def freeze(
     name: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Write OUT/{testset.json, noisy/ID.flac, target/ID.flac} and return what testset.json holds.
+    """Write OUT/{testset.json, noisy/ID.flac, target/ID.flac}, and return the content of testset.json.
 
-    Enrolments go to OUT/conditions/enrolment/ID.flac.
+    Enrolments are written to OUT/conditions/enrolment/ID.flac.
 
     Args:
         speech: folder of packed shards, or `bundle`.
         noise: the same for noise.
-        rir: the same for rooms; None leaves only the condition "noise".
-        out: new or empty folder; a complete set of the same recipe in it is made again and must be equal.
+        rir: the same for rooms; None: only the condition "noise".
+        out: new or empty folder; a complete set of the same recipe in it is generated again and must be equal.
         recipe: how to draw.
-        split: of all three.
-        name: of the set in results; the folder's name where it is empty.
-        progress: called with (mixtures done, mixtures in all).
+        split: split of all three sources.
+        name: name of the set in results; "": the folder's name.
+        progress: called with (mixtures done, total mixtures).
 
     Raises:
-        RasedError: sources that do not serve, `out` holds something else, no space left.
+        RasedError: unsuitable sources, `out` contains something else, or the disk is full.
     """
     sources = Corpora(
         speech=Corpus([speech], role="speech", split=split),
@@ -93,7 +93,7 @@ def freeze(
         out.resolve(),
         (_item(item, recipe, sources) for item in drawn),
         about,
-        kept="Nothing of the set is kept: make room or choose another --out",
+        kept="Nothing of the set is kept: free some space, or choose another --out",
         progress=lambda done: progress(done, recipe.count),
     )
 
@@ -128,7 +128,7 @@ def _item(
 
 
 def _contents(corpus: Corpus | None, drawn: Iterable[int | None]) -> dict[str, list[str]]:
-    """What a manifest may hold of each recording that was drawn: packed here, or with another codec."""
+    """Return the content hash of each recording in the form of a manifest, also for other codecs."""
     found = {}
     for number in sorted(number for number in drawn if number is not None):
         assert corpus is not None
@@ -144,9 +144,9 @@ def _contents(corpus: Corpus | None, drawn: Iterable[int | None]) -> dict[str, l
 
 
 def mix(drawn: DrawnItem, recipe: FrozenRecipe, sources: Corpora) -> tuple[Mixture, dict[str, Any]]:
-    """Read, cut and mix one item; the hashes of the files are added where they are written.
+    """Read, cut and mix one item; the hashes of the files are added when they are written.
 
-    The mixture is in double precision, so that another processor rounds it to the same 16 bits.
+    The mixture is computed in double precision, so that every processor rounds it to the same 16-bit samples.
     """
     random = generator(recipe, 0, drawn.index)
     sample_rate, several = sources.speech.sample_rate, recipe.microphones > 1
@@ -200,7 +200,7 @@ def mix(drawn: DrawnItem, recipe: FrozenRecipe, sources: Corpora) -> tuple[Mixtu
 def _speech(
     drawn: DrawnItem, recipe: FrozenRecipe, speech: Corpus, random: np.random.Generator
 ) -> tuple[NDArray[np.float64], int]:
-    """A crop of the utterance whose ends are quiet, and where it begins."""
+    """Return a crop of the utterance with quiet ends, and its start."""
     clean = speech.read(drawn.speech).astype(np.float64)
     frames = min(len(clean), round(recipe.seconds * speech.sample_rate))
     start = _quiet_ends(clean, frames, random, edge=speech.sample_rate // 50)
@@ -214,7 +214,7 @@ def _noise(
     frames: int,
     random: np.random.Generator,
 ) -> tuple[NDArray[np.float64], int | None]:
-    """Noise of (frames,), or of (channel, frames) where it has a channel for each microphone; where it begins.
+    """Return noise of (frames,), or of (channel, frames) if it has a channel for each microphone; and its start.
 
     Raises:
         RasedError: the recording is silent.
@@ -229,14 +229,14 @@ def _noise(
     rolled = np.roll(heard.astype(np.float64), -start, axis=1)
     noise = np.stack([np.resize(channel, frames) for channel in rolled])
     if levels.rms(torch.from_numpy(noise[0])) < levels.SILENT:
-        raise RasedError(f"The noise '{noises.key[drawn.noise]}' is silent: leave it out.")
+        raise RasedError(f"The noise '{noises.key[drawn.noise]}' is silent: remove it.")
     return noise if several else noise[0], start
 
 
 def _enrolment(
     number: int, index: int, recipe: FrozenRecipe, speech: Corpus
 ) -> tuple[NDArray[np.int16], int]:
-    """A crop of a recording as it is, or more than one round of a shorter one, and where it begins."""
+    """Return a crop of a recording, unchanged, or a shorter recording repeated; and its start."""
     assert recipe.enrolment is not None
     recording = speech.read(number)
     frames = round(recipe.enrolment * speech.sample_rate)
@@ -251,7 +251,7 @@ def _response(rir: Corpus, number: int, recipe: FrozenRecipe) -> Float[Tensor, "
 
 
 def _elsewhere_in(rir: Corpus, number: int, random: np.random.Generator) -> int:
-    """Another response of the same room for the noise, else any other one."""
+    """Return another response of the same room for the noise, else any other response."""
     others = rir.beside(number)
     if not len(others):
         others = np.delete(np.arange(len(rir)), number)
@@ -288,7 +288,7 @@ def _batch(
 def _quiet_ends(
     clean: NDArray[np.float64], frames: int, random: np.random.Generator, *, edge: int
 ) -> int:
-    """Of some drawn places for a cut, return the one whose two ends fall into the quietest speech."""
+    """Return the best of some random crops, the one whose two ends are in the quietest speech."""
     starts = random.integers(len(clean) - frames + 1, size=_CANDIDATES).tolist()
 
     def loudness(start: int) -> float:
@@ -299,10 +299,11 @@ def _quiet_ends(
 
 
 def _eventful(noise: NDArray[np.float64], frames: int, random: np.random.Generator) -> int:
-    """Return the first of some drawn places where the noise is at most 6 dB below its own mean power.
+    """Return the first of some random positions where the noise is at most 6 dB below its own mean power.
 
-    A shorter recording goes round and may start anywhere. Where no place is loud enough, the loudest; where all are
-    silent, the loudest place of the recording.
+    A shorter recording wraps around and may start anywhere. If no position is loud enough, return the loudest;
+    if all are
+    silent, the loudest position of the whole recording.
     """
     if len(noise) <= frames:
         return int(random.integers(len(noise)))
@@ -326,7 +327,7 @@ def _quantised(waveform: Float[Tensor, "1 *channel time"]) -> NDArray[np.int16]:
 
 
 def _number(value: float | None) -> float | None:
-    """Return a rounded number; None where there is none, as JSON has neither nan nor infinity."""
+    """Return a rounded number; None for nan and infinity, which JSON does not have."""
     return None if value is None or not math.isfinite(value) else round(value, 3)
 
 
@@ -334,9 +335,9 @@ def _check_out(out: Path) -> None:
     if not out.exists():
         return
     if not out.is_dir():
-        raise RasedError(f"'{out}' is a file; --out is a folder for the test set.")
+        raise RasedError(f"'{out}' is a file; --out must be a folder for the test set.")
     names = {path.name for path in out.iterdir()}
     if names and TESTSET not in names:
         raise RasedError(
-            f"'{out}' holds other things ({', '.join(sorted(names)[:3])}): choose an empty --out."
+            f"'{out}' contains other files ({', '.join(sorted(names)[:3])}): choose an empty --out."
         )

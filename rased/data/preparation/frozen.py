@@ -1,6 +1,6 @@
-"""The one writer of frozen test sets: noisy/ID.flac, target/ID.flac and testset.json, named when the set is whole.
+"""Write frozen test sets: noisy/ID.flac, target/ID.flac and testset.json; a set gets its name when it is complete.
 
-What models are given besides, such as an enrolment, lies in conditions/NAME/ID.flac.
+Additional inputs of models, such as an enrolment, are in conditions/NAME/ID.flac.
 """
 
 import hashlib
@@ -81,17 +81,18 @@ def _fill(
 
 
 def put_in_place(out: Path, fill: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """Make a frozen set, and give it its name when it is whole; return what its testset.json holds.
+    """Make a frozen set, and give it its name when it is complete; return the content of its testset.json.
 
-    Several processes may do this at once: each fills a folder of its own, and one set takes the name. Who finds
-    an equal set there leaves it alone.
+    Several processes may do this at once: each fills its own folder, and one of them gets the name. If the
+    existing set
+    is equal, it is left unchanged.
 
     Args:
         out: folder of the set, new or empty.
-        fill: writes audio below a folder and returns the content of testset.json.
+        fill: writes audio to a folder and returns the content of testset.json.
 
     Raises:
-        RasedError: another set is there.
+        RasedError: the folder contains another set.
     """
     content: dict[str, Any] = {}
     try:
@@ -99,12 +100,12 @@ def put_in_place(out: Path, fill: Callable[[Path], dict[str, Any]]) -> dict[str,
             content = fill(work)
             write_json(work / TESTSET, content)
             with suppress(OSError):
-                out.rmdir()  # an empty folder makes way; one that is not empty stays
+                out.rmdir()  # removes an empty folder only
     except FileExistsError:
         there = read(out).list_sha256
         if there != content.get("list_sha256"):
             raise RasedError(
-                f"'{out}' already holds another test set (list_sha256 {there[:12]}, this would be "
+                f"'{out}' already contains another test set (list_sha256 {there[:12]}, this would be "
                 f"{str(content.get('list_sha256'))[:12]}): a frozen set never changes; choose another --out."
             ) from None
     return content

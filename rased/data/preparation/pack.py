@@ -1,7 +1,7 @@
-"""Audio files into tar shards: decoded, resampled, checked, written in a fixed order, nothing lost.
+"""Pack audio files into tar shards: decoded, resampled, checked, and written in a fixed order.
 
-The shards are plain WebDataset files. Equal input gives equal bytes for any number of jobs; a run
-that was cut off goes on behind its last complete shard; what cannot be read is skipped, counted and
+The shards are plain WebDataset files. Equal input gives equal bytes for any number of jobs. An
+interrupted run continues after its last complete shard. Unreadable files are skipped, counted and
 listed in skipped.json.
 """
 
@@ -32,11 +32,11 @@ from rased.errors import ProblemsFound, RasedError, nearest
 from rased.parallel import in_order
 
 MOST_CHANNELS: dict[Codec, int] = {"flac": 8, "pcm16": CHANNELS, "opus": 1}
-"""That a sample may have in a shard."""
+"""Maximum number of channels of a sample, by codec."""
 VALID_SHARE = 0.1
-"""Of the labels into the split valid, where nothing names a split: a training needs one."""
+"""Share of the labels that goes into the split valid if nothing else defines a split: a training needs one."""
 _FEW = 10
-"""Bad files that never stop a run, however small the corpus."""
+"""This many bad files never stop a run, however small the corpus."""
 
 
 _TEST_SPEECH = re.compile(rf"(?:.*/)?(?:{'|'.join(VOICEBANK_TEST_SPEAKERS)})_\d{{3}}[._][^/]*")
@@ -45,18 +45,18 @@ _TEST_SPEECH = re.compile(rf"(?:.*/)?(?:{'|'.join(VOICEBANK_TEST_SPEAKERS)})_\d{
 
 @dataclass(frozen=True)
 class Packed:
-    """What a run of `pack` did.
+    """Result of `pack`.
 
     Attributes:
-        folder: where the shards are.
-        samples: number of samples packed in all.
-        seconds: their length.
-        bytes: size of all shards.
-        resumed: how many samples an earlier run had packed already.
-        skipped: the files left out.
-        passed_over: entries left aside on purpose, by reason.
-        remarks: what is unusual about files that were packed in this run, a sentence with the name of each.
-        division: how recordings came into the split valid, as a sentence; "" where folders or a manifest say it.
+        folder: folder of the shards.
+        samples: total number of samples in it.
+        seconds: their total length.
+        bytes: total size of the shards.
+        resumed: number of samples from an earlier run.
+        skipped: bad files.
+        passed_over: number of entries ignored on purpose, by reason.
+        remarks: warnings about files that were packed in this run, a sentence with the name of each.
+        division: sentence on how recordings were put into the split valid; "" if folders or a manifest define it.
     """
 
     folder: Path
@@ -88,27 +88,27 @@ def pack(
 ) -> Packed:
     """Pack audio of any rate, channels and format into OUT/{split}-{number:06d}.tar with an index.
 
-    The json of a rir holds T60 and direct-to-reverberant ratio, as that of a simulated one does.
+    The JSON of a rir holds its T60 and direct-to-reverberant ratio, like that of a simulated one.
 
     Args:
         given: folders, manifests and files (see `sources.collect`).
-        out: folder of the shards; made where it is missing.
-        role: speech, noise or rir. A rir keeps its channels, those of the others are mixed to one.
+        out: folder of the shards; created if missing.
+        role: speech, noise or rir. The channels of a rir are kept, those of other roles are mixed to one.
         codec: "flac", "pcm16" (raw: larger, several times faster to read) or "opus" (lossy: a tenth of the size).
-        sample_rate: Hz to resample to.
-        kbits: kbit/s of opus; the others take no notice.
-        split: for files whose split neither manifest nor folder names.
-        valid_share: of the labels of these files in the split valid (see `sources.Listing.divide`).
-        shard_mb: a shard ends before it exceeds this many megabytes (a larger sample gets its own).
-        keep_channels: of noise too, for mixtures of several microphones.
-        jobs: files decoded at the same time; 0: one per CPU core. The result does not depend on it.
-        max_bad: the run stops when more than this share of all files, and more than ten, are bad.
-        progress: called with (files done, files in all).
+        sample_rate: resample to this rate in Hz.
+        kbits: kbit/s of opus; ignored by other codecs.
+        split: split of files for which neither the manifest nor a folder gives one.
+        valid_share: share of the labels of these files in the split valid (see `sources.Listing.divide`).
+        shard_mb: a shard ends before it exceeds this many megabytes (a larger sample gets its own shard).
+        keep_channels: keep the channels of noise, too, for mixtures of several microphones.
+        jobs: files decoded in parallel; 0: one per CPU core. The result does not depend on it.
+        max_bad: the run stops if more than this share of all files, and more than ten, are bad.
+        progress: called with (files done, total files).
 
     Raises:
-        RasedError: wrong arguments; out holds something else, or another process writes into it; no
-            space left (complete shards stay).
-        ProblemsFound: too many bad files, or nothing but bad files.
+        RasedError: wrong arguments; `out` contains something else, or another process writes to it; full
+            disk (complete shards are kept).
+        ProblemsFound: too many bad files, or only bad files.
     """
     _check(role, codec, sample_rate, kbits, shard_mb, jobs, max_bad)
     return pack_listing(
@@ -140,15 +140,15 @@ def pack_listing(
     max_bad: float = 0.1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Packed:
-    """Pack the files of a settled listing; as `pack`.
+    """Pack the files of a settled listing; see `pack`.
 
     Raises:
-        RasedError: as `pack`; and the test speech of VoiceBank+DEMAND outside the split test.
+        RasedError: see `pack`; or test speech of VoiceBank+DEMAND outside the split test.
     """
     _check(role, codec, sample_rate, kbits, shard_mb, jobs, max_bad)
     if keep_channels and role == "speech":
         raise RasedError(
-            "Speech is packed as one channel: its several channels come from rooms. Keep those of noise or rir."
+            "Speech is packed with one channel: rooms simulate the others. Use keep_channels for noise or rir."
         )
     _refuse_test_speakers(listing)
     request = {
@@ -171,11 +171,11 @@ def pack_listing(
 def encode(
     samples: NDArray[np.int16], codec: Codec, sample_rate: int, kbits: float = opus.USUAL
 ) -> bytes:
-    """Return the samples, (time,) or (time, channel), as they lie in a shard.
+    """Return samples, (time,) or (time, channel), in the format of a shard.
 
-    A FLAC file, raw little-endian 16-bit, or Opus in Ogg.
+    It is a FLAC file, raw little-endian 16-bit samples, or Opus in Ogg.
 
-    FLAC of the level that decodes fastest: a fifth less time than the highest, for 2 to 6 % more bytes.
+    FLAC uses the level that decodes fastest: in a fifth less time than the highest level, with 2 to 6 % more bytes.
     """
     channels = 1 if samples.ndim == 1 else samples.shape[1]
     return encode_blocks([samples], codec, sample_rate, kbits, channels=channels)
@@ -189,7 +189,7 @@ def encode_blocks(
     *,
     channels: int = 1,
 ) -> bytes:
-    """As `encode`, of samples that come some at a time."""
+    """Encode like `encode`, from blocks of samples."""
     data = io.BytesIO()
     if codec == "pcm16":
         for samples in blocks:
@@ -219,18 +219,18 @@ def _check(
             raise RasedError(f"Unknown {what} '{given}': {nearest(given, known)}")
     if not RATES[0] <= sample_rate <= RATES[1]:
         raise RasedError(
-            f"The sample rate is {sample_rate} Hz; allowed: {RATES[0]} to {RATES[1]}, usual: 16000."
+            f"The sample rate is {sample_rate} Hz; allowed are {RATES[0]} to {RATES[1]}, usual is 16000."
         )
     if codec == "opus":
         opus.check(sample_rate, kbits)
     if not shard_mb > 0:
         raise RasedError(
-            f"The shards are to hold {shard_mb} MB; give a number above 0, usual: 256."
+            f"The size of a shard is {shard_mb} MB; give a number above 0, such as 256."
         )
     if jobs < 0:
-        raise RasedError(f"{jobs} jobs cannot run; give 1 or more, or 0 for one per core.")
+        raise RasedError(f"The number of jobs is {jobs}; give 1 or more, or 0 for one per core.")
     if not 0 <= max_bad <= 1:
-        raise RasedError(f"The share of bad files is {max_bad}; it lies between 0 and 1.")
+        raise RasedError(f"The share of bad files is {max_bad}; it must be between 0 and 1.")
 
 
 def _refuse_test_speakers(listing: Listing) -> None:
@@ -241,8 +241,8 @@ def _refuse_test_speakers(listing: Listing) -> None:
     ]
     if found:
         raise RasedError(
-            f"{len(found)} of the files, such as '{found[0]}', are by their names speech of the test set of "
-            "VoiceBank+DEMAND, which is for testing alone: leave them out, or pack them with --split test."
+            f"{len(found)} of the files, such as '{found[0]}', have names of the test set of "
+            "VoiceBank+DEMAND, which must be used for testing only: leave them out, or pack them with --split test."
         )
 
 
@@ -290,7 +290,7 @@ def _pack(
     write_json(out / SKIPPED, [asdict(entry) for entry in skipped])
     if not len(rows):
         raise ProblemsFound(
-            f"None of the {total} files could be packed, reasons in {out / SKIPPED}. "
+            f"None of the {total} files could be packed; the reasons are in {out / SKIPPED}. "
             f"{_examples(skipped)}"
         )
     attribution = _attribute(out, listing.licence_files)
@@ -318,7 +318,7 @@ def _pack(
 
 
 def _summary(out: Path, listing: Listing) -> Packed:
-    """Tell about a folder that is complete already."""
+    """Return the result for a folder that was complete already."""
     mend = f"Rebuild it with `rased data verify {out} --repair`."
     head = read_index_head(out / INDEX, repair=mend)
     return Packed(
@@ -334,22 +334,22 @@ def _summary(out: Path, listing: Listing) -> Packed:
 
 
 def _sample(source: SourceFile, request: Mapping[str, Any]) -> tuple[Details, bytes, str]:
-    """Return what a shard holds of a recording, and what is unusual about its file."""
+    """Return the metadata and audio of a recording, and a warning about its file."""
     role, codec, sample_rate = request["role"], request["codec"], request["sample_rate"]
     try:
         if source.sha256 and sha256(source.file) != source.sha256:
             raise BadAudioError(
                 source.file,
-                "is changed: its sha256 is not that of the manifest",
+                "was changed: its sha256 is not that of the manifest",
             )
     except OSError:
-        pass  # decoding says why it cannot be read
+        pass  # decoding will report why it cannot be read
     keep = request.get("keep_channels", False)
     decoded = decode(source.file, sample_rate=sample_rate, role=role, keep_channels=keep)
     if decoded.channels > MOST_CHANNELS[codec]:
         raise BadAudioError(
             source.file,
-            f"has {decoded.channels} channels; {codec} takes {MOST_CHANNELS[codec]}, pcm16 any number (--codec)",
+            f"has {decoded.channels} channels; {codec} allows {MOST_CHANNELS[codec]}, pcm16 any number (--codec)",
         )
     data = encode_blocks(
         decoded.blocks(),
@@ -381,7 +381,7 @@ def _sample(source: SourceFile, request: Mapping[str, Any]) -> tuple[Details, by
 
 
 def _attribute(out: Path, licence_files: Sequence[Path]) -> str | None:
-    """Copy the licence texts beside the shards, several ones below each other."""
+    """Copy the licence texts to the folder of the shards, in one file."""
     if not licence_files:
         return None
     target = out / "LICENSES.md"

@@ -1,4 +1,4 @@
-"""A public corpus into shards, and its own test set into a frozen one: download, walk, pack."""
+"""Convert a public corpus into shards, and its test set into a frozen one: download, list, pack."""
 
 import hashlib
 import re
@@ -27,24 +27,24 @@ from rased.disk import on_disk, write_json
 from rased.errors import RasedError, nearest
 
 CORPUS_FILE = "corpus.json"
-"""Beside the folders of the roles: what was prepared, from which files."""
+"""File next to the folders of the roles: a record of what was prepared, from which files."""
 _FULL_SCALE = 32767 / 32768
 _FACTS = ("condition", "snr_db", "speaker", "noise", "noise_type", "rir", "room", "t60", "drr_db")
-_KEPT = "Complete shards are kept, nothing of the test set: make room or choose another --out"
+_KEPT = "Complete shards are kept, but nothing of the test set: free some space, or choose another --out"
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare` did.
+    """Result of `prepare`.
 
     Attributes:
         out: the folder.
-        packed: by role.
-        testset: folder of the frozen set, None without one.
+        packed: result of packing, by role.
+        testset: folder of the frozen set; None without one.
         pairs: utterances in it.
         archives: what was downloaded, by name.
-        passed_over: entries left aside on purpose, by reason.
+        passed_over: number of entries ignored on purpose, by reason.
     """
 
     out: Path
@@ -75,46 +75,46 @@ def prepare(
     """Write OUT/{speech,noise,rir} as shards and OUT/testset as a frozen test set.
 
     Args:
-        corpus: which one.
-        root: where it is, or where it is downloaded to.
+        corpus: the corpus.
+        root: where it is, or where to download it to.
         out: folder for the shards.
-        download: fetch what is not there.
-        roles: only these; all of the corpus where empty.
-        parts: only these downloads, and only what they hold; all where empty.
-        licences: only recordings under these ("CC0", "CC-BY"), in any version; all where empty.
-        all_channels: every microphone that has a file of its own, not only the first.
-        codec: as for `pack`, and so are the following.
+        download: download missing files.
+        roles: only these; empty: all roles of the corpus.
+        parts: only these downloads, and only their content; empty: all.
+        licences: only recordings under these ("CC0", "CC-BY"), in any version; empty: all.
+        all_channels: every microphone that has its own file, not only the first.
+        codec: see `pack`, also for the following.
         sample_rate: Hz.
-        shard_mb: megabytes.
-        jobs: files at once.
-        max_bad: share.
-        progress: called with (what is done, done, in all).
+        shard_mb: megabytes in a shard.
+        jobs: files decoded in parallel.
+        max_bad: allowed share of bad files.
+        progress: called with (current task, done, total).
 
     Raises:
-        RasedError: an unknown part or role, nothing there and nothing to download, a speaker or room
-            in two splits, a test set that is not the one of the field, and whatever `obtain` and `pack_listing` raise.
+        RasedError: an unknown part or role, nothing found and nothing to download, a speaker or room
+            in two splits, a test set that is not the published one, or an error of `obtain` or `pack_listing`.
         ProblemsFound: too many bad files.
     """
     chosen = _chosen(corpus, parts)
     for role in roles:
         if role not in corpus.roles:
-            raise RasedError(f"{corpus.title} holds no {role}: {nearest(role, corpus.roles)}")
+            raise RasedError(f"{corpus.title} has no {role}: {nearest(role, corpus.roles)}")
     archives: dict[str, Fetched] = {}
     if download:
         if not corpus.archives:
             raise RasedError(f"{corpus.title} cannot be downloaded: {corpus.by_hand}.")
         archives = obtain(chosen, root, progress=progress)
     elif not root.is_dir():
-        raise RasedError(f"There is no folder '{root}'. {_where_from(corpus)}")
+        raise RasedError(f"The folder '{root}' does not exist. {_where_from(corpus)}")
     inside = tuple(archive.holds for archive in chosen) if parts else ()
     listings, passed_over = _list(
         corpus, root, tuple(roles) or corpus.roles, inside, licences, all_channels
     )
     pairs = list(corpus.pairs(root)) if corpus.pairs is not None else []
     if not listings and not pairs:
-        aside = "".join(f" Passed over: {count} {why}." for why, count in passed_over.items())
+        aside = "".join(f" Ignored: {count} {why}." for why, count in passed_over.items())
         raise RasedError(
-            f"No {corpus.title} in '{root}', where {corpus.layout} should be.{aside} "
+            f"'{root}' does not contain {corpus.title}, with files such as {corpus.layout}.{aside} "
             f"{_where_from(corpus)}"
         )
     _refuse_other_pairs(corpus, root, pairs)
@@ -162,17 +162,18 @@ def freeze_pairs(
 ) -> None:
     """Write a corpus's own test set as OUT/{testset.json, noisy/ID.flac, target/ID.flac}.
 
-    Both files of a pair are resampled alike and have one gain, 1 unless the resampled signals exceed
-    full scale. A target that is shorter is filled with silence, a longer one is cut.
+    Both files of a pair are resampled in the same way and get the same gain, which is 1 unless the resampled
+    signals exceed
+    full scale. A shorter target is padded with silence, a longer one is cut.
 
     Raises:
-        RasedError: a file that cannot be read, another test set in `out`, or no space left.
+        RasedError: a file cannot be read, `out` contains another test set, or the disk is full.
     """
     request = _digest(pairs, sample_rate)
     if (out / TESTSET).is_file():
         if read_frozen(out).request_sha256 != request:
             raise RasedError(
-                f"'{out}' already holds another test set: a frozen set never changes; choose another "
+                f"'{out}' already contains another test set, and a frozen set never changes: choose another "
                 "--out."
             )
         return
@@ -197,7 +198,7 @@ def freeze_pairs(
 
 
 def _refuse_other_pairs(corpus: PublicCorpus, root: Path, pairs: Sequence[Pair]) -> None:
-    """Check that a test set which the field knows by a list is that list, where it is there at all."""
+    """Check that a test set with a published list has exactly these utterances, if it is present at all."""
     known, there = set(corpus.test_ids), {pair.id for pair in pairs}
     if not known or not there or known == there:
         return
@@ -208,8 +209,8 @@ def _refuse_other_pairs(corpus: PublicCorpus, root: Path, pairs: Sequence[Pair])
     ]
     raise RasedError(
         f"The test set in '{root}' is not the {len(known)} utterances of {corpus.title}: "
-        f"{', '.join(wrong)}. Fetch it whole, or keep it out of '{root}': scores on part of it compare "
-        "with nobody's."
+        f"{', '.join(wrong)}. Get the complete set, or remove it from '{root}': scores on a part of it are not "
+        "comparable with published ones."
     )
 
 
@@ -219,7 +220,7 @@ def _pair(pair: Pair, sample_rate: int) -> tuple[dict[str, Any], dict[str, NDArr
         try:
             signals[part] = read_mono(file, sample_rate=sample_rate)[0]
         except BadAudioError as error:
-            raise RasedError(f"The test set is not whole: {error} Fetch it again.") from error
+            raise RasedError(f"The test set is incomplete: {error} Get it again.") from error
     frames = len(signals["noisy"])
     target = signals["target"][:frames]
     signals["target"] = np.pad(target, (0, frames - len(target)))
@@ -255,7 +256,7 @@ def _list(
     licences: Sequence[str],
     all_channels: bool,
 ) -> tuple[dict[Role, Listing], Counter[str]]:
-    """Return what is to be packed, by role, and how much was left aside, by reason."""
+    """Return what to pack, by role, and how many recordings are ignored, by reason."""
     passed_over: Counter[str] = Counter()
     split_of: dict[tuple[Role, str], str] = {}
     listings = {role: Listing() for role in roles}
@@ -266,8 +267,8 @@ def _list(
             if known != item.split:
                 what = "speaker" if item.role == "speech" else "room"
                 raise RasedError(
-                    f"The {what} '{item.label}' of '{root}' is in {known} and in {item.split}: give "
-                    f"each {what} to one split, scores on seen data mean nothing."
+                    f"The {what} '{item.label}' of '{root}' is in both {known} and {item.split}: put "
+                    f"each {what} into one split, because scores on training data are meaningless."
                 )
         listings[item.role].extend([_source(root, item)])
     for listing in listings.values():

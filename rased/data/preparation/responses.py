@@ -1,4 +1,4 @@
-"""What the json of an impulse response says of it, measured or simulated."""
+"""Properties of an impulse response for its JSON, measured or simulated."""
 
 import math
 
@@ -10,9 +10,10 @@ from rased.signal import room
 
 
 def describe(samples: NDArray[np.int16], *, sample_rate: int) -> dict[str, float | None]:
-    """Measure reverberation time in seconds and direct-to-reverberant ratio of a response as it is stored.
+    """Return reverberation time in seconds and direct-to-reverberant ratio of a stored response.
 
-    None where there is no such number (too short a decay, no tail): JSON has neither nan nor infinity.
+    None stands for a value that does not exist (the decay is too short, or there is no tail): JSON has no nan
+    or infinity.
     """
     stored = torch.from_numpy(samples.astype(np.float64))
     measured = {

@@ -1,7 +1,7 @@
-"""Simulated rooms as shards of impulse responses: a room is a function of (seed, number), whatever the number of jobs.
+"""Simulate rooms and write impulse responses as shards; a room is a function of (seed, number), for any number of jobs.
 
-Empty boxes with walls of different absorption, an omnidirectional source and omnidirectional
-microphones or arrays of them: image sources for the first reflections, ray tracing for the tail (Scheibler, Bezzam,
+Rooms are empty boxes whose walls have different absorption, with an omnidirectional source and omnidirectional
+microphones or arrays. Image sources give the first reflections, ray tracing the tail (Scheibler, Bezzam,
 Dokmanic, "Pyroomacoustics: a Python package for audio room simulation and array processing
 algorithms", ICASSP 2018, arXiv 1710.04196).
 """
@@ -29,12 +29,12 @@ Response = Float[np.ndarray, " _"]
 Array = Literal["circle", "line"]
 SMALLEST = (2.5, 2.5, 2.3)
 LARGEST = (10.0, 8.0, 4.0)
-"""Metres: length, width and height lie between these."""
+"""Ranges of length, width and height in metres."""
 SHORTEST_T60 = 0.1
-"""Seconds; the walls of the largest room then absorb 82 %."""
+"""Shortest reverberation time in seconds; the walls of the largest room then absorb 82 %."""
 _TO_WALL = 0.4
 _REACH = 0.25
-"""Metres from the middle of an array: inside the room, and clear of the source."""
+"""Largest radius of an array in metres: it stays inside the room, and away from the source."""
 _DISTANCE = (0.3, 4.0)
 _IMAGE_ORDER = 10
 _RAYS = 5000
@@ -48,14 +48,14 @@ class RoomRecipe:
 
     Attributes:
         count: number of rooms.
-        seed: of everything.
-        t60: range of the reverberation time in seconds (Eyring's; what came out is measured).
-        positions: places of a microphone or array in each room, each a response of its own.
+        seed: seed of all random choices.
+        t60: range of the reverberation time in seconds (by Eyring's formula; the real value is measured).
+        positions: positions of the microphone or array in each room, with one response each.
         splits: shares of the rooms by split; they need not add up to 1.
         sample_rate: Hz.
-        microphones: how many a response has, a channel each: an array, level and turned by chance.
+        microphones: channels of a response: an array in a horizontal plane, with random orientation.
         array: "circle" or "line".
-        spacing: metres from a microphone of an array to the next.
+        spacing: distance between neighbouring microphones of an array in metres.
     """
 
     count: int
@@ -69,42 +69,44 @@ class RoomRecipe:
     spacing: float = 0.05
 
     def __post_init__(self) -> None:
-        """Check once, where the value is made."""
+        """Check the settings."""
         if self.count < 1 or self.positions < 1:
             raise RasedError(
-                f"{self.count} rooms with {self.positions} microphones; give 1 or more of each."
+                f"There are {self.count} rooms with {self.positions} positions; give 1 or more of each."
             )
         if self.seed < 0:
-            raise RasedError(f"The seed is {self.seed}; it is 0 or more.")
+            raise RasedError(f"The seed is {self.seed}; it must be 0 or more.")
         low, high = self.t60
         if not SHORTEST_T60 <= low <= high <= 3:
             raise RasedError(
-                f"T60 from {low} to {high} s; the lower end comes first, allowed: {SHORTEST_T60} to 3."
+                f"T60 is {low} to {high} s; the lower end must come first, within {SHORTEST_T60} to 3."
             )
         if not self.splits or min(self.splits.values()) < 0 or sum(self.splits.values()) <= 0:
             raise RasedError(
-                f"Splits {dict(self.splits)}: give shares of 0 or more, as train=0.8,valid=0.2."
+                f"The splits are {dict(self.splits)}; give shares of 0 or more, such as train=0.8,valid=0.2."
             )
         if not 8000 <= self.sample_rate <= 48_000:
-            raise RasedError(f"The sample rate is {self.sample_rate} Hz; allowed: 8000 to 48000.")
+            raise RasedError(
+                f"The sample rate is {self.sample_rate} Hz; allowed are 8000 to 48000."
+            )
         self._check_array()
 
     def _check_array(self) -> None:
         if not 1 <= self.microphones <= MOST_CHANNELS["flac"]:
             raise RasedError(
-                f"{self.microphones} microphones in an array; allowed: 1 to {MOST_CHANNELS['flac']}."
+                f"An array has {self.microphones} microphones; allowed are 1 to {MOST_CHANNELS['flac']}."
             )
         if self.array not in get_args(Array):
-            raise RasedError(f"An array '{self.array}'; allowed: circle, line.")
+            raise RasedError(f"The array is '{self.array}'; allowed are circle and line.")
         if not 0 < self.spacing < math.inf or self.radius > _REACH:
             raise RasedError(
                 f"{self.microphones} microphones on a {self.array}, {self.spacing} m apart, reach {self.radius:.3g} m "
-                f"from its middle; allowed: a spacing above 0, and up to {_REACH} m."
+                f"from its centre; allowed are a spacing above 0, and up to {_REACH} m."
             )
 
     @property
     def radius(self) -> float:
-        """Metres from the middle of an array to its outermost microphones."""
+        """Return the distance in metres from the centre of an array to its outermost microphones."""
         if self.microphones == 1:
             return 0.0
         if self.array == "line":
@@ -112,7 +114,7 @@ class RoomRecipe:
         return self.spacing / (2 * math.sin(math.pi / self.microphones))
 
     def plain(self) -> dict[str, Any]:
-        """As JSON holds it; the array only where there is one."""
+        """Return the recipe in the form of JSON; the array only if there is one."""
         fields = {
             **asdict(self),
             "t60": list(self.t60),
@@ -124,7 +126,7 @@ class RoomRecipe:
         return fields
 
     def split(self, number: int) -> str:
-        """The split of a room: the splits, in the order of their names, get their shares of the rooms in a row."""
+        """Return the split of a room: rooms are assigned to the splits in alphabetical order, by their shares."""
         total, share = sum(self.splits.values()), 0.0
         for name, part in sorted(self.splits.items()):
             share += part
@@ -135,15 +137,15 @@ class RoomRecipe:
 
 @dataclass(frozen=True)
 class Room:
-    """Geometry of one room: lengths and places in metres, absorption of the walls as a share of the energy.
+    """Geometry of one room: lengths and positions in metres, absorption of the walls as a share of the energy.
 
     Attributes:
         size: length, width, height.
-        t60: reverberation time that the walls were made for, after Eyring.
+        t60: reverberation time for which the walls were chosen, by Eyring's formula.
         absorption: of the walls west, east, south, north, floor and ceiling.
-        scattering: share of what is reflected that leaves in any direction.
-        source: place of the source.
-        microphones: places of the microphones, those of an array behind each other.
+        scattering: share of reflected energy that is scattered.
+        source: position of the source.
+        microphones: positions of the microphones; those of an array follow each other.
     """
 
     size: tuple[float, float, float]
@@ -156,7 +158,7 @@ class Room:
 
 @dataclass(frozen=True)
 class Simulated:
-    """What a run of `simulate` left: the folder, its responses, and how many an earlier run had made."""
+    """Result of `simulate`: the folder, its responses, and how many come from an earlier run."""
 
     folder: Path
     samples: int
@@ -174,27 +176,27 @@ def simulate(
     jobs: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Simulated:
-    """Write the responses of `recipe.count` rooms into OUT/{split}-{number:06d}.tar with an index.
+    """Write the responses of `recipe.count` rooms to OUT/{split}-{number:06d}.tar with an index.
 
-    The same recipe gives the same files for any number of jobs. A run that was cut off goes on
-    behind its last complete shard. The json of a response holds its room, T60 and direct-to-
-    reverberant ratio as measured.
+    The same recipe gives the same files for any number of jobs. An interrupted run continues
+    after its last complete shard. The JSON of a response holds its room, and its measured T60 and direct-to-
+    reverberant ratio.
 
     Args:
-        out: folder of the shards; made where it is missing.
+        out: folder of the shards; created if missing.
         recipe: what to simulate.
         codec: flac or pcm16.
         shard_mb: a shard ends before it exceeds this many megabytes.
-        jobs: processes; 0: one per CPU core.
-        progress: called with (responses done, responses in all).
+        jobs: number of processes; 0: one per CPU core.
+        progress: called with (responses done, total responses).
 
     Raises:
-        RasedError: pyroomacoustics is missing; out holds something else, or another process writes into
-            it; no space left.
+        RasedError: pyroomacoustics is missing; `out` contains something else, or another process writes to
+            it; or the disk is full.
     """
     version = _pyroomacoustics().__version__
     if jobs < 0 or not shard_mb > 0:
-        raise RasedError(f"{jobs} jobs, {shard_mb} MB a shard: give 0 or more, and above 0.")
+        raise RasedError(f"jobs is {jobs} and shard_mb {shard_mb}: give 0 or more, and above 0.")
     request = {
         "schema": 1,
         "role": "rir",
@@ -244,12 +246,12 @@ def simulate(
 
 
 def key(recipe: RoomRecipe, number: int, place: int) -> str:
-    """Name of a response; what is in front of "_p" is the label of its room."""
+    """Return the name of a response; the part before "_p" is the label of its room."""
     return f"sim{recipe.seed}-{number:06d}_p{place}"
 
 
 def draw(recipe: RoomRecipe, number: int) -> Room:
-    """The geometry of one room."""
+    """Draw the geometry of one room."""
     random = np.random.default_rng((recipe.seed, number))
     t60 = float(random.uniform(*recipe.t60))
     size = random.uniform(SMALLEST, LARGEST)
@@ -280,7 +282,7 @@ def draw(recipe: RoomRecipe, number: int) -> Room:
 def _array(
     recipe: RoomRecipe, middle: Float[np.ndarray, " 3"], turn: float
 ) -> list[tuple[float, float, float]]:
-    """Places of the microphones of one array: on a level, counted round the circle or along the line."""
+    """Return the positions of the microphones of an array in a horizontal plane, in order."""
     count = recipe.microphones
     if recipe.array == "line":
         along, angles = recipe.spacing * (np.arange(count) - (count - 1) / 2), np.full(count, turn)
@@ -291,9 +293,11 @@ def _array(
 
 
 def responses(room: Room, *, seed: int, sample_rate: int) -> list[Response]:
-    """Simulate a room: one response for each microphone."""
+    """Simulate a room; return one response for each microphone."""
     acoustics = _pyroomacoustics()
-    acoustics.constants.set("num_threads", 1)  # with more, sums come in any order
+    acoustics.constants.set(
+        "num_threads", 1
+    )  # with more threads, sums are computed in random order
     acoustics.random.seed(seed)
     names = ("west", "east", "south", "north", "floor", "ceiling")
     walls = {
@@ -376,13 +380,13 @@ def _areas(size: Float[np.ndarray, " 3"]) -> Float[np.ndarray, " 6"]:
 
 
 def _absorption(size: Float[np.ndarray, " 3"], t60: float) -> float:
-    """Mean absorption that gives a room this T60: Eyring, "Reverberation time in dead rooms", JASA 1, 1930."""
+    """Return the mean absorption for a T60 (Eyring, "Reverberation time in dead rooms", JASA 1, 1930)."""
     volume, surface = float(size.prod()), float(_areas(size).sum())
     return 1 - math.exp(-24 * math.log(10) / 343 * volume / (surface * t60))
 
 
 def _place(random: np.random.Generator, size: Float[np.ndarray, " 3"]) -> Float[np.ndarray, " 3"]:
-    """Somewhere in the room, at the height of a mouth or of a table."""
+    """Draw a position in the room, at the height of a mouth or of a table."""
     low = np.array([_TO_WALL, _TO_WALL, 0.8])
     high = np.array([size[0] - _TO_WALL, size[1] - _TO_WALL, min(1.9, size[2] - _TO_WALL)])
     return random.uniform(low, high)
@@ -394,7 +398,7 @@ def _point(place: Float[np.ndarray, " 3"]) -> tuple[float, float, float]:
 
 
 def _shortened(several: Sequence[Response]) -> Float[np.ndarray, "channel time"]:
-    """The responses of an array, cut where 70 dB of the energy of each have gone."""
+    """Return the responses of an array, cut where the energy of each has decayed by 70 dB."""
     end = max(_end(response) for response in several)
     together = np.zeros((len(several), end), several[0].dtype)
     for channel, response in zip(together, several, strict=True):

@@ -1,7 +1,7 @@
-"""Archives of others: zip, split zip and tar, unpacked below a folder and never beside it.
+"""Unpack archives (zip, split zip and tar) safely: nothing is written outside of the folder.
 
-A member is a plain file with a relative name; links, devices and folders are passed by. What is unpacked is
-bounded by the size of the archive and by the room on the disk.
+A member is a plain file with a relative name; links, devices and folders are ignored. The unpacked size is
+limited by the size of the archive, and by the free space on the disk.
 """
 
 import lzma
@@ -20,12 +20,12 @@ from rased.disk import NO_ROOM, PART
 from rased.errors import RasedError, cut, shown
 
 MOST = 200
-"""Bytes that a byte of an archive may become."""
+"""Maximum unpacked bytes per byte of an archive."""
 SPARE = 1 << 30
-"""Bytes that any archive may become."""
+"""Unpacked bytes that are allowed for any archive."""
 _BLOCK = 1 << 20
 _LONGEST = 250
-"""Bytes of one part of a name, with the ending of an unfinished file."""
+"""Maximum bytes of one component of a name, leaving room for the suffix of an unfinished file."""
 _CENTRAL = struct.Struct("<4s4B4HL2L5H2L")
 _LOCAL = struct.Struct("<4s2B4HL2L2H")
 _END = struct.Struct("<4s4H2LH")
@@ -40,11 +40,11 @@ _DAMAGED = (
     TypeError,
     ValueError,
 )
-"""What the readers of the standard library raise of damaged archives."""
+"""Exceptions of the standard library for damaged archives."""
 
 
 class _Member(NamedTuple):
-    """A file in an archive: its name, the size that the archive announces, and its content."""
+    """A file in an archive: name, announced size, and content."""
 
     name: str
     size: int
@@ -52,20 +52,20 @@ class _Member(NamedTuple):
 
 
 class _CannotError(Exception):
-    """Why a whole archive cannot be unpacked."""
+    """Why an archive cannot be unpacked."""
 
 
 def unpack(parts: Sequence[Path], folder: Path) -> None:
-    """Unpack a zip, a split zip or a tar below a folder.
+    """Unpack a zip, a split zip or a tar into a folder.
 
     Args:
-        parts: the archive; of a split zip all files, the .zip last.
-        folder: where to.
+        parts: the archive; for a split zip all its files, the .zip last.
+        folder: where to unpack.
 
     Raises:
-        RasedError: a damaged archive (it is removed), one that is encrypted or packed in a way that is not known, a
-            name that leads outside, or more content than an archive of its size may have.
-        OSError: the disk is full or closed to us.
+        RasedError: a damaged archive (it is removed), an encrypted one or one with unknown compression, a
+            name that leads outside, or more content than allowed for an archive of its size.
+        OSError: the disk is full or not writable.
     """
     archive = parts[-1]
     most = SPARE + MOST * sum(part.stat().st_size for part in parts)
@@ -76,10 +76,10 @@ def unpack(parts: Sequence[Path], folder: Path) -> None:
             target = _place(folder, member.name)
             done += max(member.size, 0)
             if done > most:
-                raise _CannotError(f"it would become more than {most >> 20} MB")
+                raise _CannotError(f"it would unpack to more than {most >> 20} MB")
             if member.size > shutil.disk_usage(folder).free:
                 raise _CannotError(
-                    f"{shown(member.name)} has {member.size >> 20} MB, which are not free"
+                    f"{shown(member.name)} has {member.size >> 20} MB, but the disk has less free space"
                 )
             target.parent.mkdir(parents=True, exist_ok=True)
             _write(member, target)
@@ -98,7 +98,7 @@ def unpack(parts: Sequence[Path], folder: Path) -> None:
         ) from error
     except (NotImplementedError, RuntimeError) as error:
         raise RasedError(
-            f"'{archive}' cannot be unpacked: {cut(str(error)) or 'it is packed in a way that is not known'}. "
+            f"'{archive}' cannot be unpacked: {cut(str(error)) or 'its compression is not supported'}. "
             "Unpack it by hand, or remove it."
         ) from None
     except _DAMAGED as error:
@@ -106,7 +106,7 @@ def unpack(parts: Sequence[Path], folder: Path) -> None:
 
 
 def _damaged(parts: Sequence[Path], error: Exception) -> RasedError:
-    """Remove an archive; the sentence that says why."""
+    """Remove a damaged archive; return the error."""
     for part in parts:
         part.unlink(missing_ok=True)
     reason = cut(str(error)) or type(error).__name__
@@ -116,19 +116,19 @@ def _damaged(parts: Sequence[Path], error: Exception) -> RasedError:
 
 
 def _place(folder: Path, name: str) -> Path:
-    """Where a member is written."""
+    """Return the path for a member."""
     path = PurePosixPath(name)
     for part in path.parts:
         plain = part.isprintable() and not set(part) & set("/\\") and len(part.encode()) <= _LONGEST
         if part in ("..", ".") or not plain:
-            raise _CannotError(f"{shown(name)} would be written elsewhere")
+            raise _CannotError(f"{shown(name)} would be written outside of the folder")
     if path.is_absolute() or not path.parts:
-        raise _CannotError(f"{shown(name)} would be written elsewhere")
+        raise _CannotError(f"{shown(name)} would be written outside of the folder")
     return folder / path
 
 
 def _write(member: _Member, target: Path) -> None:
-    """Write a member in one step, not more of it than was announced."""
+    """Write a member atomically, and not more of it than announced."""
     unfinished = target.with_name(target.name + PART)
     left = member.size
     try:
@@ -137,11 +137,11 @@ def _write(member: _Member, target: Path) -> None:
                 left -= len(block)
                 if left < 0:
                     raise zipfile.BadZipFile(
-                        f"{member.name} has more than the {member.size} bytes it announces"
+                        f"{member.name} has more than the announced {member.size} bytes"
                     )
                 file.write(block)
         if left:
-            raise EOFError(f"{member.name} is cut short")
+            raise EOFError(f"{member.name} is truncated")
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -167,7 +167,7 @@ def _members(parts: Sequence[Path]) -> Iterator[_Member]:
 
 
 class _Entry(tarfile.TarInfo):
-    """A member of a tar that notes on its tar when the end mark came: without it the file was cut."""
+    """A tar header that records on the tar file when the end mark was read: without it, the archive is truncated."""
 
     @classmethod
     def fromtarfile(cls, tar: Any) -> "_Entry":
@@ -185,13 +185,13 @@ def _tar(archive: Path) -> Iterator[_Member]:
             content = tar.extractfile(entry) if entry.isfile() else None
             if content is not None:
                 yield _Member(entry.name, entry.size, iter(partial(content.read, _BLOCK), b""))
-            tar.members.clear()  # type: ignore[attr-defined]  # else it keeps all of them
+            tar.members.clear()  # type: ignore[attr-defined]  # otherwise tarfile keeps all headers in memory
         if not getattr(tar, "ended", False):
             raise EOFError("its end is missing")
 
 
 def _split_zip(parts: Sequence[Path]) -> Iterator[_Member]:
-    """Yield the members of NAME.z01, NAME.z02, ..., NAME.zip, which `zipfile` does not read."""
+    """Yield the members of NAME.z01, NAME.z02, ..., NAME.zip, a format that `zipfile` does not support."""
     with _Joined(parts) as joined:
         tail = joined.read(max(0, joined.length - (1 << 16)), 1 << 16)
         at = tail.rfind(b"PK\5\6")
@@ -199,7 +199,7 @@ def _split_zip(parts: Sequence[Path]) -> Iterator[_Member]:
             raise zipfile.BadZipFile("its end is missing")
         end = _END.unpack_from(tail, at)
         if end[1] + 1 != len(parts) or end[4] == 0xFFFF or end[6] == 0xFFFFFFFF:
-            raise zipfile.BadZipFile(f"it has {end[1] + 1} parts, {len(parts)} are there")
+            raise zipfile.BadZipFile(f"it has {end[1] + 1} parts, but {len(parts)} were found")
         position = joined.starts[end[2]] + end[6]
         for _ in range(end[4]):
             entry = _CENTRAL.unpack(joined.read(position, _CENTRAL.size))
@@ -211,7 +211,7 @@ def _split_zip(parts: Sequence[Path]) -> Iterator[_Member]:
                 raise _CannotError(f"{shown(name)} is encrypted")
             if entry[6] not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise _CannotError(
-                    f"{shown(name)} is packed by method {entry[6]}, which is not known"
+                    f"{shown(name)} uses the compression method {entry[6]}, which is not supported"
                 )
             yield _Member(
                 name, entry[11], _content(joined, joined.starts[entry[15]] + entry[18], entry)
@@ -219,7 +219,7 @@ def _split_zip(parts: Sequence[Path]) -> Iterator[_Member]:
 
 
 def _content(joined: "_Joined", position: int, entry: Sequence[Any]) -> Iterator[bytes]:
-    """Yield the bytes of a member of a split zip; entry is its line in the central directory."""
+    """Yield the bytes of a member of a split zip; `entry` is its record in the central directory."""
     local = _LOCAL.unpack(joined.read(position, _LOCAL.size))
     position += _LOCAL.size + local[10] + local[11]
     inflate = zlib.decompressobj(-zlib.MAX_WBITS) if entry[6] == zipfile.ZIP_DEFLATED else None
@@ -227,7 +227,7 @@ def _content(joined: "_Joined", position: int, entry: Sequence[Any]) -> Iterator
     while left > 0:
         block = joined.read(position, min(_BLOCK, left))
         if not block:
-            raise EOFError("cut short")
+            raise EOFError("truncated")
         position, left = position + len(block), left - len(block)
         while block:
             data = inflate.decompress(block, _BLOCK) if inflate else block
@@ -239,7 +239,7 @@ def _content(joined: "_Joined", position: int, entry: Sequence[Any]) -> Iterator
 
 
 class _Joined:
-    """Several files read as one."""
+    """Several files that are read as one."""
 
     def __init__(self, parts: Sequence[Path]) -> None:
         self._files = [part.open("rb") for part in parts]
@@ -255,7 +255,7 @@ class _Joined:
             file.close()
 
     def read(self, position: int, count: int) -> bytes:
-        """Return `count` bytes from a position, fewer at the end."""
+        """Return `count` bytes from a position; fewer at the end."""
         pieces = b""
         while len(pieces) < count and position < self.length:
             number = bisect(self.starts, position) - 1

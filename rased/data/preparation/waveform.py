@@ -1,4 +1,4 @@
-"""Audio files as a corpus holds them: one channel or all of them, one rate, 16-bit samples."""
+"""Decode audio files to the form of a corpus: one channel or all channels, one rate, 16-bit samples."""
 
 import weakref
 from collections.abc import Iterator
@@ -15,24 +15,24 @@ from rased.audio import AudioInfo, BadAudioError, Recording, Resampler, open_aud
 from rased.data.schemas import Role
 
 _BLOCK = 1 << 18
-"""Samples scaled at once."""
+"""Samples scaled at a time."""
 _SPOOL = 16 << 20
-"""Bytes of decoded audio beyond which it goes to a temporary file: four minutes at 16 kHz."""
+"""Bytes of decoded audio above which it is stored in a temporary file: four minutes at 16 kHz."""
 _RIR_PEAK = 0.99
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Audio as it will be stored, 16-bit samples; a long one is in a temporary file.
+    """Decoded audio as 16-bit samples; long audio is in a temporary file.
 
     Attributes:
-        waveform: the samples before they were scaled, as bytes of float32, those of one time side by side.
-        scale: what they are multiplied by.
-        frames: number of samples of a channel.
-        gain_db: the part of scale that keeps them from clipping (0: untouched).
+        waveform: samples before scaling, as bytes of float32, with interleaved channels.
+        scale: factor for the samples.
+        frames: number of samples per channel.
+        gain_db: part of the scale that prevents clipping (0: none).
         note: what was done to channels and level, and how the file was read; "" for nothing.
-        remark: the part of the note that says how the file was read: something is unusual about it.
-        channels: how many there are.
+        remark: warning on how the file was read; part of the note.
+        channels: number of channels.
     """
 
     waveform: IO[bytes]
@@ -44,7 +44,7 @@ class Decoded:
     channels: int = 1
 
     def blocks(self) -> Iterator[NDArray[np.int16]]:
-        """The samples, some at a time: (time,), of several channels (time, channel)."""
+        """Yield blocks of samples: (time,), or (time, channel) for several channels."""
         self.waveform.seek(0)
         while data := self.waveform.read(4 * _BLOCK * self.channels):
             samples = np.rint(np.frombuffer(data, np.float32) * self.scale).astype(np.int16)
@@ -52,7 +52,7 @@ class Decoded:
 
     @property
     def samples(self) -> NDArray[np.int16]:
-        """All samples."""
+        """Return all samples."""
         return np.concatenate(list(self.blocks()))
 
 
@@ -61,15 +61,16 @@ def decode(
 ) -> Decoded:
     """Read a file of any rate, channels and format as 16-bit samples.
 
-    All channels of a rir are kept, and of others where `keep_channels` says so; else they are mixed to one.
+    All channels of a rir are kept, and those of other roles if `keep_channels` is set; otherwise they are mixed
+    to one.
 
-    16-bit samples that need neither resampling nor mixing survive bit for bit. What would exceed
-    full scale (overshoot of the resampler, floating-point files) is turned down as a whole, by
-    `gain_db`. A rir that is not 16-bit already, or that is resampled, is scaled to 0.99 of full
-    scale: its level means nothing, its tail needs the bits.
+    16-bit samples that need neither resampling nor mixing are kept bit for bit. Audio that would exceed
+    full scale (overshoot of the resampler, floating-point files) is attenuated as a whole, by
+    `gain_db`. A rir that is not 16-bit already, or is resampled, is scaled to 0.99 of full
+    scale: its level has no meaning, but its tail needs the precision.
 
     Raises:
-        BadAudioError: not audio, empty, cut short, NaN or infinite samples, nothing but zeros.
+        BadAudioError: not audio, empty, truncated, NaN or infinite samples, or only zeros.
     """
     peak, frames = 0.0, 0
     waveform = cast(IO[bytes], SpooledTemporaryFile(max_size=_SPOOL))
@@ -96,14 +97,14 @@ def decode(
 
 
 def read_mono(file: Path, *, sample_rate: int) -> tuple[NDArray[np.float32], int, bool]:
-    """Read a file as one channel at a rate, unscaled: full scale is 1 and may be exceeded.
+    """Read a file as one channel at a sample rate, unscaled: samples may exceed full scale, which is 1.
 
     Returns:
-        The samples, the number of channels of the file, and whether it has 16 bits or fewer at this
+        The samples, the number of channels of the file, and whether it has at most 16 bits at this
         rate, so that the samples of a file of one channel are exact in 16 bits.
 
     Raises:
-        BadAudioError: not audio, empty, cut short, NaN or infinite samples.
+        BadAudioError: not audio, empty, truncated, or NaN or infinite samples.
     """
     with open_audio(file) as recording:
         waveform = np.concatenate(list(_mono(recording, sample_rate)))
@@ -111,7 +112,7 @@ def read_mono(file: Path, *, sample_rate: int) -> tuple[NDArray[np.float32], int
 
 
 def _is_exact(info: AudioInfo, sample_rate: int) -> bool:
-    """Whether a file has 16 bits or fewer at this rate."""
+    """Return whether a file has at most 16 bits at this rate."""
     return info.sample_rate == sample_rate and info.subtype in ("PCM_16", "PCM_S8", "PCM_U8")
 
 
@@ -124,9 +125,9 @@ def _mono(recording: Recording, sample_rate: int) -> Iterator[NDArray[np.float32
 def _resampled(
     recording: Recording, sample_rate: int, channels: int
 ) -> Iterator[Float[np.ndarray, "channel time"]]:
-    """Yield a file at the wanted rate, block by block: all of its channels, or the mean of them where one is wanted.
+    """Yield a file at the wanted rate, block by block: all of its channels, or their mean if one channel is wanted.
 
-    The length is rounded, not rounded up: recordings are known again by the hash of these samples.
+    The length is rounded, not rounded up, because recordings are identified by the hash of these samples.
     """
     source = recording.info.sample_rate
     resampler = Resampler(source, sample_rate, channels, quality="VHQ")
