@@ -301,7 +301,7 @@ def test_a_speaker_with_one_utterance_is_refused_by_name(tmp_path: Path) -> None
     with pytest.raises(RasedError, match="'one' has 'speech_test_000' alone"):
         freeze(tmp_path / "speech", "bundle", None, tmp_path / "set", recipe=recipe)
     for wrong in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(RasedError, match="An enrolment of"):
+        with pytest.raises(RasedError, match="The enrolment is"):
             FrozenRecipe(1, 1, enrolment=wrong)
 
 

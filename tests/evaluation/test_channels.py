@@ -114,5 +114,5 @@ def test_too_few_channels_are_refused(frozen: EvaluationSet, rooms: Path, tmp_pa
     assert read_noisy(frozen.items[0].noisy, sample_rate=16_000).ndim == 1
     with pytest.raises(RasedError, match="fewer than 5 channels, such as"):
         freeze("bundle", "bundle", rooms, tmp_path / "x", recipe=FrozenRecipe(1, 1, microphones=5))
-    with pytest.raises(RasedError, match="9 microphones; allowed: 1 to 8"):
+    with pytest.raises(RasedError, match="number of microphones is 9; allowed are 1 to 8"):
         FrozenRecipe(1, 1, microphones=9)

@@ -212,7 +212,7 @@ class TestFetch:
         given = archive(server.url("/a"), checksum=md5(DATA))
         assert get(given, tmp_path).sha256 == hashlib.sha256(DATA).hexdigest()
         (tmp_path / "corpus.zip").write_bytes(DATA[:-1])
-        with pytest.raises(RasedError, match="is not the file that is meant"):
+        with pytest.raises(RasedError, match="is not the expected file"):
             get(given, tmp_path)
 
     def test_every_reason_is_named(self, server, tmp_path):
@@ -280,7 +280,7 @@ class TestObtain:
         for number, data in enumerate((zipped({name: b"x"}), tarred({name: b"x"}))):
             server.places["/a"] = Place(data)
             root = tmp_path / str(number) / "root"
-            with pytest.raises(RasedError, match="would be written elsewhere"):
+            with pytest.raises(RasedError, match="would be written outside of the folder"):
                 obtain([archive(server.url("/a"))], root, timeout=5.0, pause=0.0)
         assert not list(tmp_path.rglob("evil*"))
 

@@ -211,7 +211,7 @@ class TestTestSet:
         (tmp_path / "own/speech/train").mkdir(parents=True)
         (root / "noisy_testset_wav").rename(tmp_path / "own/speech/train/anna")
         assert main(["data", "prepare", "folder", *places]) == 2
-        assert "for testing alone" in capsys.readouterr().err
+        assert "for testing only" in capsys.readouterr().err
 
     def test_a_full_disk_is_one_sentence(self, root, tmp_path, small_disk):
         for number in range(20):
@@ -248,7 +248,10 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("words", "sentence"),
         [
-            (["vctk"], "There is no folder '{root}/x'. To get it, add --download; then --root"),
+            (
+                ["vctk"],
+                "The folder '{root}/x' does not exist. To get it, add --download; then --root",
+            ),
             (["wsj0", "--download"], "WSJ0 cannot be downloaded: buy LDC93S6A"),
             (["librispeech", "--part", "train-clean-10"], "did you mean 'train-clean-100'"),
             (["musan", "--role", "speech"], "MUSAN holds no speech"),

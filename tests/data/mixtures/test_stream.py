@@ -149,7 +149,7 @@ def test_a_bad_sample_is_named_and_the_others_do_not_change(tmp_path, plan):
 def test_a_seed_that_names_no_generator_is_refused(plan):
     sources = {"speech": plan.speech, "noise": plan.noise, "rir": plan.rir}
     for seed in (-1, 99999999999999999999):
-        with pytest.raises(RasedError, match=f"The seed is {seed}; it lies between 0 and"):
+        with pytest.raises(RasedError, match=f"The seed is {seed}; it must be between 0 and"):
             Plan(**sources, scene=plan.scene, seed=seed)
     last = Plan(**sources, scene=plan.scene, seed=SEEDS - 1, count=plan.count)
     assert last.draw(EPOCHS - 1, 0) != last.draw(EPOCHS - 2, 0)
@@ -313,7 +313,7 @@ def test_a_worker_that_dies_while_it_hands_over_is_called_so(plan, monkeypatch):
         ({"validation_samples": 0}, "validation_samples is 0; give 1 or more"),
         ({"max_bad_share": 7.0}, "max_bad_share is 7.0; a share lies between 0 and 1"),
         ({"max_bad_share": float("nan")}, "max_bad_share is nan"),
-        ({"seed": 2**63}, r"seed is 9223372036854775808; it lies between 0 and 2\^63 - 1"),
+        ({"seed": 2**63}, r"seed is 9223372036854775808; it must be between 0 and 2\^63 - 1"),
         ({"seed": -1}, "seed is -1"),
         ({"cache_gb": 0.0}, "cache_gb is 0.0; give more than 0"),
         ({"rooms_mb": -1.0}, "rooms_mb is -1.0; give more than 0"),

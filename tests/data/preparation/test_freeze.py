@@ -177,13 +177,13 @@ class TestPlan:
     @pytest.mark.parametrize(
         ("options", "sentence"),
         [
-            ({"count": 0}, "--count is 1 or more"),
-            ({"seed": -1}, "it is 0 or more"),
+            ({"count": 0}, "--count must be 1 or more"),
+            ({"seed": -1}, "it must be 0 or more"),
             ({"snr_db": ()}, "as 0,5,10,15"),
             ({"snr_db": (float("inf"),)}, "as 0,5,10,15"),
             ({"snr_db": (5.0, 0.0), "snr_range": True}, "a lower and an upper end"),
             ({"seconds": 1.0}, "--min-seconds"),
-            ({"proportions": (0.0, 0.0, 0.0)}, "give three of 0 or more"),
+            ({"proportions": (0.0, 0.0, 0.0)}, "give three numbers of 0 or more"),
             ({"level_dbfs": (-20.0, -30.0)}, "lower end first"),
         ],
     )
@@ -276,7 +276,7 @@ class TestFolder:
         [
             (["--snr-db", "loud"], "is not a list of numbers"),
             (["--level-dbfs=-30"], "give two, lower end first"),
-            (["--proportions", "1,1"], "give three of 0 or more"),
+            (["--proportions", "1,1"], "give three numbers of 0 or more"),
             (["--split", "tset"], "No speech in split 'tset' of"),
             (["--speech", "nowhere"], "No shards of role speech in 'nowhere'"),
         ],

@@ -308,7 +308,7 @@ class TestSources:
             out = tmp_path / f"out{number}"
             packed = pack([given], out, role="speech")
             assert [(entry.path, entry.reason) for entry in packed.skipped] == [
-                ("b.wav", "is changed: its sha256 is not that of the manifest")
+                ("b.wav", "was changed: its sha256 is not that of the manifest")
             ]
             (stored,) = read_shard(out / "test-000000.tar")
             wanted = {"label": "anna", "licence": "CC0-1.0", "source": "here", "note": 'loud, "x"'}
