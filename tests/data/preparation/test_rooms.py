@@ -152,7 +152,7 @@ def test_the_verb(simulated, tmp_path, capsys):
     [
         (["--count", "0"], "give 1 or more"),
         (["--count", "1", "--t60", "0.5,0.2"], "lower end must come first"),
-        (["--count", "1", "--t60", "0.01,0.2"], "allowed: 0.1 to 3"),
+        (["--count", "1", "--t60", "0.01,0.2"], "within 0.1 to 3"),
         (["--count", "1", "--split", "train=-1"], "shares of 0 or more"),
         (["--count", "1", "--seed", "-1"], "0 or more"),
     ],
