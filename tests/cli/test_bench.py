@@ -3,6 +3,7 @@ import json
 import pytest
 
 from rased.cli import main
+from rased.cli.bench.train import figures
 from tests.evaluation.conftest import write_set
 from tests.zoo.conftest import made, put, shelf  # noqa: F401
 
@@ -85,3 +86,25 @@ def test_speed_of_the_loader_on_a_few_recordings(capsys):
     assert min(figures.values()) > 0
     assert main([*words[:3], "0", *words[4:]]) == 2
     assert "1 or more" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_training_is_measured_against_a_plain_loop():
+    sizes = {"batch_size": 1, "seconds": 0.25, "steps": 2, "rounds": 1}
+    found = figures("fastenhancer-t", **sizes, device="cpu", compile=False)
+    assert found.keys() == {"trainer", "bare", "overhead", "peak_mb", "mb_per_second"}
+    assert found["overhead"] == pytest.approx(found["bare"] / found["trainer"] - 1)
+    assert found["mb_per_second"] == 4 * found["peak_mb"]
+    assert found["bare"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--model", "nothing-like-it"], "no architecture is called nothing-like-it"),
+        (["--model", "gtcrn", "--rounds", "0"], "--rounds is 0: give 1 or more"),
+    ],
+)
+def test_a_training_that_cannot_be_measured_is_one_sentence(words, said, capsys):
+    assert main(["bench", "train", *words]) == 2
+    assert said in capsys.readouterr().err
