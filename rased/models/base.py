@@ -19,8 +19,8 @@ from rased.signal.domains import Domain, Spectrum, Waveform
 from rased.signal.state import State, joined, parted
 from rased.signal.stft import STFT
 
-Generators = Sequence[torch.Generator]
-"""One CPU generator per row of a batch. A model that samples draws on the CPU and moves the numbers to its device."""
+Generators = Sequence[torch.Generator] | None
+"""One CPU generator per row, or None. A model that samples draws on the CPU and moves the numbers to its device."""
 
 
 def generators(keys: Iterable[str]) -> list[torch.Generator]:
@@ -134,7 +134,7 @@ class Enhancer(Remembered, nn.Module):
         noisy: Float[Tensor, "batch *channel time"],
         *,
         condition: Condition | None = None,
-        generator: Generators | None = None,
+        generator: Generators = None,
     ) -> Prediction:
         """Enhance a batch of any length, and return everything that a loss may need.
 
@@ -150,7 +150,7 @@ class Enhancer(Remembered, nn.Module):
         rows: int,
         *,
         condition: Given | None = None,
-        generator: Generators | None = None,
+        generator: Generators = None,
     ) -> dict[str, Any]:
         """Return the keyword arguments of `predict` for a batch: those that this model declares, checked.
 
@@ -195,7 +195,7 @@ class Enhancer(Remembered, nn.Module):
         noisy: Shaped[Tensor, "*given time"],
         *,
         condition: Given | None = None,
-        generator: Generators | None = None,
+        generator: Generators = None,
     ) -> Float[Tensor, "*batch time"]:
         """Enhance a waveform: float32 in [-1, 1] at `sample_rate`; returns (batch, time) or (time).
 
@@ -314,11 +314,7 @@ class SpectralEnhancer(Enhancer):
         return {}
 
     def predict(
-        self,
-        noisy: Waveform,
-        *,
-        condition: Condition | None = None,
-        generator: Generators | None = None,
+        self, noisy: Waveform, *, condition: Condition | None = None, generator: Generators = None
     ) -> Prediction:
         """Apply the analysis, `process` and the synthesis."""
         noisy_spectrum = self.stft.analysis(noisy)

@@ -196,11 +196,7 @@ class ConvTasNet(Enhancer):
         self.decoder = nn.ConvTranspose1d(filters, 1, filter_length, hop, bias=False)
 
     def predict(
-        self,
-        noisy: Waveform,
-        *,
-        condition: Condition | None = None,
-        generator: Generators | None = None,
+        self, noisy: Waveform, *, condition: Condition | None = None, generator: Generators = None
     ) -> Prediction:
         """Return the first source."""
         return Prediction(estimate=self.separate(noisy)[:, 0])

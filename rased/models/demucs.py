@@ -30,6 +30,7 @@ from rased.layers.level import Level
 from rased.layers.recurrent import recur, silence
 from rased.layers.stack import Stack
 from rased.models.base import Condition, Enhancer, Generators, Prediction, State
+from rased.signal.domains import Waveform
 from rased.signal.state import joined, numbered, parted
 
 _ZEROS = 56
@@ -238,11 +239,7 @@ class Demucs(Enhancer):
             self.latency = self.reach // resample - self.chunk_length + ahead
 
     def predict(
-        self,
-        noisy: Float[Tensor, "batch time"],
-        *,
-        condition: Condition | None = None,
-        generator: Generators | None = None,
+        self, noisy: Waveform, *, condition: Condition | None = None, generator: Generators = None
     ) -> Prediction:
         """A stream of one chunk, or all layers over the whole recording."""
         time = noisy.shape[-1]

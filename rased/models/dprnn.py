@@ -21,6 +21,7 @@ from rased.layers.norm import CumulativeLayerNorm, GlobalLayerNorm
 from rased.layers.segments import overlap_added, segmented
 from rased.layers.stack import Stack
 from rased.models.base import Condition, Enhancer, Generators, Prediction, State
+from rased.signal.domains import Waveform
 from rased.signal.state import joined, parted
 
 _PAPER = (64, 64, 128, 6, False)
@@ -99,11 +100,7 @@ class DPRNN(Enhancer):
         self.decoder = nn.ConvTranspose1d(filters, 1, filter_length, self.hop, bias=False)
 
     def predict(
-        self,
-        noisy: Float[Tensor, "batch time"],
-        *,
-        condition: Condition | None = None,
-        generator: Generators | None = None,
+        self, noisy: Waveform, *, condition: Condition | None = None, generator: Generators = None
     ) -> Prediction:
         """All segments at once; silence stands behind the end."""
         time = noisy.shape[-1]

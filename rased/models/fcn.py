@@ -20,6 +20,7 @@ from rased.layers.conv import CausalConv1d, CentredConv1d
 from rased.layers.level import Level
 from rased.layers.stack import Stack
 from rased.models.base import Condition, Enhancer, Generators, Prediction, State
+from rased.signal.domains import Waveform
 from rased.signal.state import joined, parted
 
 _EPSILON = 1e-5
@@ -117,11 +118,7 @@ class FCN(Enhancer):
         self.layers.append(Layer(conv(filters, 1, kernel_size), nn.Tanh()))
 
     def predict(
-        self,
-        noisy: Float[Tensor, "batch time"],
-        *,
-        condition: Condition | None = None,
-        generator: Generators | None = None,
+        self, noisy: Waveform, *, condition: Condition | None = None, generator: Generators = None
     ) -> Prediction:
         """A stream of one chunk, or the whole recording."""
         batch, time = noisy.shape

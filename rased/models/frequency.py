@@ -162,11 +162,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         )
 
     def predict(
-        self,
-        noisy: Waveform,
-        *,
-        condition: Condition | None = None,
-        generator: Generators | None = None,
+        self, noisy: Waveform, *, condition: Condition | None = None, generator: Generators = None
     ) -> Prediction:
         """Enhance like every `SpectralEnhancer`, with silence after the end.
 

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from rased.errors import RasedError
 from rased.models.base import Condition, Enhancer, Generators, Prediction
+from rased.signal.domains import Waveform
 
 _PUBLISHED = ((64, 128, 256, 512, 1024), (4, 4, 4, 4, 4), 31)
 """Channels, strides and kernel_size of SEGAN+."""
@@ -130,11 +131,7 @@ class SEGAN(Enhancer):
             nn.init.zeros_(layer.conv.bias)
 
     def predict(
-        self,
-        noisy: Float[Tensor, "batch time"],
-        *,
-        condition: Condition | None = None,
-        generator: Generators | None = None,
+        self, noisy: Waveform, *, condition: Condition | None = None, generator: Generators = None
     ) -> Prediction:
         """The whole recording at once; silence stands behind it."""
         time = noisy.shape[-1]
@@ -165,7 +162,7 @@ class SEGAN(Enhancer):
         return frames[:, 0]
 
     def _drawn(
-        self, like: Tensor, frames: int, generator: Generators
+        self, like: Tensor, frames: int, generator: Sequence[torch.Generator]
     ) -> Float[Tensor, "batch noise frames"]:
         """Normal numbers, for each row from its generator."""
         if not self.noise:

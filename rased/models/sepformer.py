@@ -23,6 +23,7 @@ from rased.layers.bands import JointNorm
 from rased.layers.norm import GlobalLayerNorm
 from rased.layers.segments import overlap_added, segmented
 from rased.models.base import Condition, Enhancer, Generators, Prediction
+from rased.signal.domains import Waveform
 
 _PUBLISHED = {1: 25_613_569, 2: 25_679_361}
 """Sources -> parameters that the authors' code counts at the paper's sizes."""
@@ -164,11 +165,7 @@ class SepFormer(Enhancer):
         self.decoder = nn.ConvTranspose1d(channels, 1, filter_length, self.hop, bias=False)
 
     def predict(
-        self,
-        noisy: Float[Tensor, "batch time"],
-        *,
-        condition: Condition | None = None,
-        generator: Generators | None = None,
+        self, noisy: Waveform, *, condition: Condition | None = None, generator: Generators = None
     ) -> Prediction:
         """The first of the sources."""
         return Prediction(estimate=self.separate(noisy)[:, 0])

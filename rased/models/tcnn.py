@@ -24,6 +24,7 @@ from rased.layers.conv import CausalConv1d
 from rased.layers.stack import Stack
 from rased.layers.unet import DownConv, UpConv
 from rased.models.base import Condition, Enhancer, Generators, Prediction, State
+from rased.signal.domains import Waveform
 from rased.signal.state import joined, numbered, parted
 
 _PAPER = (320, (16, 16, 16, 32, 32, 64, 64), 512, (1, 2, 4, 8, 16, 32), 3)
@@ -150,11 +151,7 @@ class TCNN(Enhancer):
         nn.init.constant_(loudness, 0.05)
 
     def predict(
-        self,
-        noisy: Float[Tensor, "batch time"],
-        *,
-        condition: Condition | None = None,
-        generator: Generators | None = None,
+        self, noisy: Waveform, *, condition: Condition | None = None, generator: Generators = None
     ) -> Prediction:
         """A stream of one chunk; silence stands before and behind."""
         time, late = noisy.shape[-1], self.hop

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from rased.errors import RasedError
 from rased.models.base import Condition, Enhancer, Generators, Prediction
+from rased.signal.domains import Waveform
 
 _SLOPE = 0.2
 
@@ -72,11 +73,7 @@ class WaveUNet(Enhancer):
         self.output = nn.Conv1d(1 + filters, sources, 1)
 
     def predict(
-        self,
-        noisy: Float[Tensor, "batch time"],
-        *,
-        condition: Condition | None = None,
-        generator: Generators | None = None,
+        self, noisy: Waveform, *, condition: Condition | None = None, generator: Generators = None
     ) -> Prediction:
         """The last of the sources."""
         return Prediction(estimate=self.separate(noisy)[:, -1])

@@ -166,9 +166,7 @@ class Enhancement(pl.LightningModule):
             drawn = [torch.Generator().manual_seed(seed) for seed in seeds]
         return self.terms_of(self.predicted(self.enhancer, batch, drawn), batch)
 
-    def predicted(
-        self, enhancer: Enhancer, batch: Mixture, generator: Generators | None
-    ) -> Prediction:
+    def predicted(self, enhancer: Enhancer, batch: Mixture, generator: Generators) -> Prediction:
         """Run an enhancer on a batch; pass the condition and the generators to models that declare them."""
         noisy, condition = batch["noisy"], batch.get("condition")
         options = enhancer.options(len(noisy), condition=condition, generator=generator)

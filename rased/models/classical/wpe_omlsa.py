@@ -29,11 +29,7 @@ class WPEOMLSA(Enhancer):
         self.omlsa = OMLSA(sample_rate=sample_rate)
 
     def predict(
-        self,
-        noisy: Waveform,
-        *,
-        condition: Condition | None = None,
-        generator: Generators | None = None,
+        self, noisy: Waveform, *, condition: Condition | None = None, generator: Generators = None
     ) -> Prediction:
         """Return the estimate of OM-LSA for the estimate of WPE."""
         return self.omlsa.predict(self.wpe(noisy))
