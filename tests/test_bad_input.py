@@ -126,7 +126,7 @@ def test_a_bad_file_in_a_folder_does_not_stop_the_others(capsys, tmp_path):
     out = tmp_path / "out"
     assert main(["enhance", str(tmp_path / "in"), "-o", str(out), "--model", MODEL]) == 1
     said = capsys.readouterr().err.splitlines()
-    assert "1 of 3 files could not be enhanced; each is named above" in said[-1]
+    assert "1 of 3 files could not be enhanced; see the messages above" in said[-1]
     assert any("b.wav' is not audio" in line for line in said)
     assert sorted(path.name for path in out.iterdir()) == ["a.wav", "c.wav"]
 
@@ -181,7 +181,7 @@ def test_a_read_only_output_is_kept(capsys, tmp_path):
     ("output", "said"),
     [
         ("in.wav", "is the input; choose another output"),
-        ("out", "is not a known format; known endings: .wav"),
+        ("out", "is not a known format; known suffixes: .wav"),
         ("out.docx", "is not a known format"),
         ("/dev/null.d/out.wav", "cannot write"),
         ("in.wav/out.wav", "cannot write"),
@@ -270,7 +270,7 @@ def test_verify_of_a_damaged_checkpoint_finds_problems(capsys, shelf):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["zoo", "publish", "nowhere", "--name", "x"], "holds no checkpoints/best.ckpt"),
+        (["zoo", "publish", "nowhere", "--name", "x"], "has no checkpoints/best.ckpt"),
         (["zoo", "import", "gtcnr", "x.tar", "--out", "y"], "did you mean 'gtcrn'?"),
         (["zoo", "import", "gtcrn", "x.tar", "--out", "y"], "the file 'x.tar' does not exist"),
         (["zoo", "info", "tinny"], "did you mean 'tiny'?"),

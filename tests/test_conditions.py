@@ -285,7 +285,7 @@ def test_an_enrolment_that_was_changed_is_noticed(enrolled: Path, tmp_path: Path
     (copies["listed"] / "testset.json").write_text(json.dumps(listed))
     for name, words in (
         ("changed", "was changed after freezing"),
-        ("missing", "lacks conditions/enrolment/m0000.flac"),
+        ("missing", "conditions/enrolment/m0000.flac is missing"),
         ("listed", "letters, digits"),
     ):
         with pytest.raises(RasedError, match=words):

@@ -96,7 +96,7 @@ def test_a_lossy_file_keeps_its_length(tmp_path):
 
 def test_a_model_that_gives_nan_writes_nothing(tmp_path):
     audio.write(tmp_path / "in.wav", tone(0.5, 16_000), 16_000)
-    with pytest.raises(RasedError, match="Broken gave values that are not finite"):
+    with pytest.raises(RasedError, match="Broken returned values that are not finite"):
         enhance(tmp_path / "in.wav", tmp_path / "out.wav", model=Broken())
     assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
 
@@ -139,7 +139,7 @@ def enhanced_as_file(waveform, sample_rate):
         (np.zeros(0), 16_000, "at least one sample"),
         (np.full(9, np.nan), 16_000, "NaN or infinite"),
         (np.zeros(9), None, "give it in Hz"),
-        (np.zeros(9), 5, "allowed: 1000 to 768000"),
+        (np.zeros(9), 5, "allowed are 1000 to 768000"),
         ([0.0, 1.0], 16_000, "give the name of a file, a NumPy array"),
         ("a.wav", 16_000, "remove the argument `sample_rate`"),
     ],

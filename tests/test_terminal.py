@@ -111,7 +111,7 @@ def test_a_summary_of_markup_and_a_bad_entry_hide_nothing(
     (row,) = [line for line in told.out.splitlines() if "`markup`" in line]
     header = told.out.splitlines()[0]
     assert row.replace("\\|", "").count("|") == header.replace("\\|", "").count("|")
-    assert told.err.count("left out") == 1
+    assert told.err.count("skipped") == 1
     assert main(["zoo", "info", "markup"]) == 0
     info = capsys.readouterr().out
     assert "markup: [/b] [train-clean] | x | <b>" in info

@@ -202,8 +202,8 @@ def test_the_name_of_the_output_says_the_container(tmp_path, coding, name, wante
     [
         ("out.txt", 1, "is not a known format"),
         ("out", 1, "is not a known format"),
-        ("out.flac", 9, "does not hold 9 channels"),
-        ("out.opus", 1, "does not hold 1 channels at 44100 Hz"),
+        ("out.flac", 9, "does not support 9 channels"),
+        ("out.opus", 1, "does not support 1 channels at 44100 Hz"),
     ],
 )
 def test_an_output_that_cannot_hold_the_audio_is_refused(tmp_path, name, channels, said):

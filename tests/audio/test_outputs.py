@@ -94,7 +94,7 @@ def test_for_any_names_all_outputs_are_distinct_and_none_is_an_input(tmp_path, s
 def test_a_name_of_one_file_for_several_inputs_is_refused_with_the_repair(tmp_path):
     sources = files(tmp_path, "in/a.wav", "in/b.wav")
     for given in (sources, [tmp_path / "in"]):
-        with pytest.raises(RasedError, match=r"both\.wav' names one file.*-o .*/both "):
+        with pytest.raises(RasedError, match=r"both\.wav' is the name of a file.*-o .*/both "):
             plan(given, tmp_path / "both.wav")
     assert not (tmp_path / "both.wav").exists()
     pairs = plan(sources, f"{tmp_path}/both.wav/").pairs

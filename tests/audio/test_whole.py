@@ -189,9 +189,9 @@ def test_a_header_that_promises_two_bytes_more_is_cut_short(tmp_path):
 def test_a_header_that_leaves_out_half_is_said(tmp_path):
     path = tmp_path / "a.wav"
     path.write_bytes(material.wav_with_length(LENGTH.to_bytes(4, "little")))
-    assert "leaves out" in audio.inspect(path).note
-    assert "leaves out" in decode(path, sample_rate=RATE).note
-    assert "leaves out" in enhance(path, tmp_path / "b.wav", model=Same()).notes[0]
+    assert "does not include" in audio.inspect(path).note
+    assert "does not include" in decode(path, sample_rate=RATE).note
+    assert "does not include" in enhance(path, tmp_path / "b.wav", model=Same()).notes[0]
 
 
 def test_what_a_recorder_left_when_it_died_is_read_and_said(tmp_path):

@@ -63,7 +63,7 @@ def test_a_removed_hash_is_refused(path):
         ("[]", "has no schema"),
         ('{"schema": 1,', "is damaged: it is not JSON"),
         ('{"schema": 3, "a": NaN}', "NaN is not a finite number"),
-        ('{"schema": 3, "schema": 3}', "comes twice"),
+        ('{"schema": 3, "schema": 3}', "occurs twice"),
     ],
 )
 def test_what_is_no_result_is_refused(path, text, message):
@@ -88,12 +88,12 @@ def scores(content):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda c: scores(c)["stoi"].update(value=99.0), r"'stoi' of 'u0' is 99, and the metric"),
+        (lambda c: scores(c)["stoi"].update(value=99.0), r"'stoi' of 'u0' is 99, but the metric"),
         (lambda c: scores(c)["stoi"].update(value="1"), "is '1'; expected a number"),
         (lambda c: scores(c)["stoi"].update(value=True), "is True; expected a number"),
         (lambda c: scores(c)["stoi"].update(value=None), "the value None and the status 'ok'"),
         (lambda c: scores(c)["stoi"].update(status="good"), "the status 'good'"),
-        (lambda c: scores(c)["stoi"].update(extra=1), "no field .*extra"),
+        (lambda c: scores(c)["stoi"].update(extra=1), "the field .*extra` is unknown"),
         (lambda c: scores(c).update(pesq=scores(c)["stoi"]), "does not declare"),
         (lambda c: c["testset"].update(count=1), "has 6 utterances, but the test set has 1"),
         (lambda c: c["testset"].update(count=10**18), "`testset.count` is 1000000000000000000"),

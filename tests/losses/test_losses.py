@@ -259,7 +259,7 @@ def test_weighted_sum_from_a_configuration() -> None:
         ([], None, None, "at least one loss"),
         ([L1()], [1.0, 2.0], None, "1 losses and 2 weights"),
         ([L1()], [math.nan], None, "the weight nan; give a number"),
-        ([L1(), SNR()], None, ["one"], "2 losses and the names one: give each loss a name"),
+        ([L1(), SNR()], None, ["one"], "2 losses and the names one: give each loss a different"),
         ([L1(), SNR()], None, ["one", "one"], "2 losses and the names one, one"),
         ([L1()], None, ["a/b"], "a name of WeightedSum is 'a/b'"),
     ],

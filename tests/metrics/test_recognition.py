@@ -53,7 +53,7 @@ def test_characters_are_counted_as_by_hand():
 
 def test_nothing_heard_is_every_word_lost_and_no_text_is_no_value():
     assert rate(Scripted, 0.2, "one two").value == 1.0
-    assert rate(Scripted, 0.1, " ... ").status == "undefined: the transcript has no word"
+    assert rate(Scripted, 0.1, " ... ").status == "undefined: the transcript has no words"
 
 
 def test_normalisation():

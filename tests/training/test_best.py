@@ -242,7 +242,7 @@ def test_a_damaged_checkpoint_is_one_sentence(tmp_path: Path) -> None:
     whole = last.read_bytes()
     for content in (b"", whole[:1000], whole[:-100], b"no zip at all"):
         last.write_bytes(content)
-        with pytest.raises(RasedError, match=r"last.ckpt.*'.*best.ckpt' is beside it"):
+        with pytest.raises(RasedError, match=r"last.ckpt.*'.*best.ckpt' is in the same folder"):
             main(["--resume", str(run)])
     last.write_bytes(whole)
     assert main(["--resume", str(run)]) == 0

@@ -112,10 +112,10 @@ def test_a_sum_over_all_domains_trains_and_its_terms_are_logged(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("what", "sentence"),
     [
-        ("nothing", r"losses\(\) gave nothing for the player 'enhancer'"),
+        ("nothing", r"losses\(\) returned nothing for the player 'enhancer'"),
         (
             "rows",
-            r"losses\(\) gave \(2,\) as 'error' for the player 'enhancer': give a tensor of one",
+            r"losses\(\) returned \(2,\) as 'error' for the player 'enhancer': return a scalar tensor",
         ),
         ("a number", r"losses\(\) gave float as 'error'"),
         ("no gradient", "does not depend on any parameter of TinyWaveform"),
@@ -130,5 +130,5 @@ def test_what_cannot_be_used_is_one_sentence(what: str, sentence: str, tmp_path:
 def test_a_validation_interval_longer_than_an_epoch_is_one_sentence(tmp_path: Path) -> None:
     settings = config(WaveformEnhancement)
     settings["trainer"]["val_check_interval"] = 100
-    with pytest.raises(RasedError, match=r"the trainer refuses .* `val_check_interval` \(100\)"):
+    with pytest.raises(RasedError, match=r"the trainer rejects .* `val_check_interval` \(100\)"):
         train(settings, tmp_path / "run")

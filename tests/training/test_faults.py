@@ -137,7 +137,7 @@ def test_a_worker_that_dies_is_one_sentence_and_nothing_is_lost(tmp_path: Path) 
     expected, run = tmp_path / "expected", tmp_path / "run"
     sizes = {"batch_size": 3, "num_workers": 2}
     assert train(config(**sizes), expected) == 0
-    with pytest.raises(RasedError, match=r"a process that reads data died.*--resume"):
+    with pytest.raises(RasedError, match=r"a data loader process died.*--resume"):
         train(config(("KilledWorker", {"count": 2}), **sizes), run)
     assert train(config(**sizes), run) == 0
     assert curve(run) == curve(expected)

@@ -203,8 +203,8 @@ def test_a_resume_over_a_damaged_list_of_launches(
 def test_less_than_is_done_is_a_sentence(run: Path) -> None:
     steps = int(torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"])
     for words, message in (
-        (["--trainer.max_steps", "1"], rf"max_steps is 1, and '.*' has done {steps}"),
-        (["--run.stop_after", "1"], rf"stop_after is 1, and '.*' has done {steps} steps"),
+        (["--trainer.max_steps", "1"], rf"max_steps is 1, but '.*' has already done {steps}"),
+        (["--run.stop_after", "1"], rf"stop_after is 1, but '.*' has already done {steps} steps"),
     ):
         with pytest.raises(RasedError, match=message):
             main(["--resume", str(run), *words])

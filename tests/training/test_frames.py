@@ -158,11 +158,11 @@ def test_a_run_goes_on_with_the_next_batch(config: dict[str, Any], tmp_path: Pat
     [
         (
             {"loss": {"class_path": "rased.losses.spectral.CompressedSpectrum"}},
-            "compares the spectrum, and a file of frames has none: add -c loss/output",
+            "compares the spectrum, which a file of frames lacks: add -c loss/output",
         ),
         (
             {"enhancer": {"init_args": {"stft": {"hop_length": 64}}}},
-            "the stft of the model are not those of",
+            "the stft of the model and of",
         ),
         (
             {"enhancer": {"init_args": {"inputs": {"noise": "dynamic"}}}},

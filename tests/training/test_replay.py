@@ -132,8 +132,8 @@ def test_the_verb_tells_what_it_wrote(root: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["run", "--step", "0"], r"--step is 0; the steps of .* count from 1 and have come to \d+"),
-        (["run", "--step", "99"], r"--step is 99; .* have come to"),
+        (["run", "--step", "0"], r"--step is 0; .* has the steps 1 to \d+"),
+        (["run", "--step", "99"], r"--step is 99; .* has the steps 1 to"),
         (["rum", "--step", "1"], "the run 'rum' does not exist.*did you mean 'run'"),
         (["run", "--step", "one"], "invalid int value: 'one'"),
     ],
@@ -166,7 +166,7 @@ def test_data_that_are_gone_or_have_changed_are_named(root: Path, tmp_path: Path
     stored = json.loads(index.read_text())
     stored["columns"]["label"][stored["columns"]["split"].index("train")] = "somebody-else"
     index.write_text(json.dumps(stored))
-    with pytest.raises(RasedError, match="the speech is not what the run trained on"):
+    with pytest.raises(RasedError, match="the speech corpus has changed since the run trained"):
         replay(moved("changed"), 1, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -220,7 +220,7 @@ def test_the_manifest_of_an_earlier_checkpoint_stays_beside_the_new_one(tmp_path
     assert manifest_of(tmp_path, {}) == (tmp_path / MANIFEST).read_bytes()
     (tmp_path / MANIFEST).write_text("{}")
     with pytest.raises(
-        RasedError, match=r"manifest\.json' is not what the checkpoint was trained on"
+        RasedError, match=r"manifest\.json' is not the manifest of the checkpoint's training data"
     ):
         manifest_of(tmp_path, {"manifest_sha256": digests[-1]})
 

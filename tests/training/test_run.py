@@ -157,10 +157,10 @@ def test_a_rerun_of_a_finished_run_changes_nothing(run: Path) -> None:
         ),
         (
             ["-c", "model/gru-mask", "-c", "data/bundle", "--model.lr", "fast"],
-            r"^model\.lr is 'fast', and must be a number\.$",
+            r"^model\.lr is 'fast'; it must be a number\.$",
         ),
         (["-c", "model/gru-mask", "-c", "data/bundle", "--model.lr"], "needs a value"),
-        (["-c", "model/gru-mask", "-c", "data/bundle", "epochs"], "'epochs' is not understood"),
+        (["-c", "model/gru-mask", "-c", "data/bundle", "epochs"], "unknown argument 'epochs'"),
         (["--resume", "nowhere"], "no run 'nowhere'"),
     ],
 )

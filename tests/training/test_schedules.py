@@ -159,12 +159,14 @@ def test_a_run_follows_it_and_a_resumed_one_goes_on(name: str, tmp_path: Path) -
 
 def test_a_plateau_without_validation_is_refused(tmp_path: Path) -> None:
     settings = config(schedule=SCHEDULES["plateau"], limit_val_batches=0)
-    with pytest.raises(RasedError, match=r"Plateau follows valid/loss, and nothing is validated"):
+    with pytest.raises(
+        RasedError, match=r"Plateau follows valid/loss, but this run has no validation"
+    ):
         train(settings, tmp_path / "run")
 
 
 def test_the_end_of_the_cosine_and_another_schedule_are_refused(tmp_path: Path) -> None:
     settings = config(schedule=SCHEDULES["constant"])
     settings["model"]["init_args"]["final_lr"] = 0.1
-    with pytest.raises(RasedError, match=r"^model\.final_lr is the end of the cosine"):
+    with pytest.raises(RasedError, match=r"^model\.final_lr sets the end of the cosine"):
         train(settings, tmp_path / "run")

@@ -60,7 +60,7 @@ def change_class(card, path):
         (lambda card: card["files"].update({"../x": "0" * 64}), "is '../x'; it must be a name"),
         (
             lambda card: card["files"].update({"x.bin": "123"}),
-            "SHA-256 of 'x.bin' is '123', and not 64",
+            "SHA-256 of 'x.bin' is '123'; it must be 64",
         ),
     ],
 )

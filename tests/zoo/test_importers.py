@@ -190,7 +190,7 @@ def test_what_is_no_nsnet2_is_refused(tmp_path):
     path = tmp_path / "x.onnx"
     for content in (b"no onnx", b"", message((7, b"")), b"\x3a\xff\xff\xff\xff\x0f"):
         path.write_bytes(content)
-        with pytest.raises(RasedError, match="no ONNX file of NSNet2"):
+        with pytest.raises(RasedError, match="not an ONNX file of NSNet2"):
             import_nsnet2(path)
     with pytest.raises(RasedError, match="its operators differ"):
         import_nsnet2(onnx_file(path, {"w": np.zeros((2, 2))}, [("MatMul", ["x", "w"])]))

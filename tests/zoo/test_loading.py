@@ -96,11 +96,11 @@ def test_what_is_no_safetensors_file_is_refused(entry):
         ({"init_args": {**SPEC["init_args"], "targett": "x"}}, "did you mean 'target'"),
         (
             {"init_args": {**SPEC["init_args"], "network": {"class_path": "os.system"}}},
-            "'os.system' is not a class that a file of others may name",
+            "'os.system' is not a class that an untrusted file may name",
         ),
         (
             {"init_args": {**SPEC["init_args"], "network": {"class_path": "torch.nn.Linear"}}},
-            "'torch.nn.Linear' is not a class that a file of others may name",
+            "'torch.nn.Linear' is not a class that an untrusted file may name",
         ),
     ],
 )

@@ -123,7 +123,7 @@ class TestFetch:
     def test_goes_on_in_another_run(self, server, tmp_path):
         place = server.places["/a"] = Place(DATA, drops=[100_000, 0, 0, 0, 0])
         given = archive(server.url("/a"), checksum=md5(DATA))
-        with pytest.raises(RasedError, match=r"was cut|the connection broke"):
+        with pytest.raises(RasedError, match=r"is incomplete|the connection broke"):
             get(given, tmp_path)
         assert (tmp_path / "corpus.zip.part").stat().st_size == 100_000
         get(given, tmp_path)
@@ -148,7 +148,7 @@ class TestFetch:
         assert get(given, tmp_path).url == server.url("/b")
         assert (tmp_path / "corpus.zip").read_bytes() == DATA
         server.places["/a"].drops = [1000]
-        with pytest.raises(RasedError, match="another part than the one from byte 1000"):
+        with pytest.raises(RasedError, match="another part than that from byte 1000"):
             get(archive(server.url("/a"), name="other.zip"), tmp_path)
 
     @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ class TestFetch:
 
     def test_a_wrong_checksum_is_never_accepted(self, server, tmp_path):
         server.places["/a"] = Place(DATA[:-1] + b"x")
-        with pytest.raises(RasedError, match=r"its md5 is \w{32} and should be \w{32}"):
+        with pytest.raises(RasedError, match=r"its md5 is \w{32}, but should be \w{32}"):
             get(archive(server.url("/a"), checksum=md5(DATA)), tmp_path)
         assert list(tmp_path.iterdir()) == []
         server.places["/b"] = Place(DATA)

@@ -196,7 +196,7 @@ class TestTestSet:
         ):
             prepare(CORPORA["voicebank-demand"], root, tmp_path / "out")
         other = replace(VOICEBANK, test_ids=("p232_001",))
-        with pytest.raises(RasedError, match=r": 1 not of it \(p257_434\)\. Fetch it whole"):
+        with pytest.raises(RasedError, match=r": 1 not of it \(p257_434\)\. Get the complete set"):
             prepare(other, root, tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
@@ -204,7 +204,10 @@ class TestTestSet:
     def test_its_speech_is_packed_for_testing_alone(self, root, tmp_path, split, capsys):
         words = ["data", "pack", str(root / "clean_testset_wav"), "--role", "speech", "--out"]
         assert main([*words, str(tmp_path / "a"), "--split", split]) == 2
-        assert "2 of the files, such as 'p232_001.wav', are by their" in capsys.readouterr().err
+        assert (
+            "2 of the files, such as 'p232_001.wav', have names of the test set"
+            in capsys.readouterr().err
+        )
         assert not (tmp_path / "a").exists()
         assert main([*words, str(tmp_path / "b"), "--split", "test"]) == 0
         places = ["--root", str(tmp_path / "own"), "--out", str(tmp_path / "c")]
@@ -219,7 +222,7 @@ class TestTestSet:
             for kind in ("clean", "noisy"):
                 soundfile.write(root / f"{kind}_testset_wav" / f"{number}.wav", noise, 48_000)
         with pytest.raises(
-            RasedError, match=r"no space left on device\. Complete shards are kept, nothing"
+            RasedError, match=r"no space left on device\. Complete shards are kept, but nothing"
         ):
             prepare(replace(VOICEBANK, test_ids=()), root, small_disk / "out")
         assert [path.name for path in (small_disk / "out").iterdir()] == ["speech"]

@@ -82,7 +82,7 @@ def problems(*folders: Path) -> list[str]:
 def flipped_audio(folder: Path) -> tuple[str, set[str]]:
     shard, offset, key = place(folder, 4)
     flip(shard, offset + 900)
-    return f"sample {key} in {shard.name} is damaged: its bytes are not those", {key}
+    return f"sample {key} in {shard.name} is damaged: its bytes have changed since packing", {key}
 
 
 def flipped_header(folder: Path) -> tuple[str, set[str]]:

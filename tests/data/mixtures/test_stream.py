@@ -311,7 +311,7 @@ def test_a_worker_that_dies_while_it_hands_over_is_called_so(plan, monkeypatch):
         ({"num_workers": -1}, "num_workers is -1; give 0 or more"),
         ({"samples_per_epoch": 0}, "samples_per_epoch is 0; give 1 or more"),
         ({"validation_samples": 0}, "validation_samples is 0; give 1 or more"),
-        ({"max_bad_share": 7.0}, "max_bad_share is 7.0; a share lies between 0 and 1"),
+        ({"max_bad_share": 7.0}, "max_bad_share is 7.0; it must be between 0 and 1"),
         ({"max_bad_share": float("nan")}, "max_bad_share is nan"),
         ({"seed": 2**63}, r"seed is 9223372036854775808; it must be between 0 and 2\^63 - 1"),
         ({"seed": -1}, "seed is -1"),

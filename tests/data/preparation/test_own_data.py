@@ -75,7 +75,7 @@ class TestValidShare:
         words = ["data", "pack", str(folder), "--out", str(tmp_path / "out"), "--role", "speech"]
         assert main(words) == 0
         said = capsys.readouterr().out
-        assert re.search(r"\d of 12 recordings are in the split valid.*may share voices", said)
+        assert re.search(r"\d of 12 recordings are in the split valid.*may share speakers", said)
 
     def test_a_single_recording_stays_in_train(self, tmp_path: Path):
         recordings(tmp_path, "a.wav")

@@ -352,7 +352,7 @@ class TestSources:
         ("manifest", "sentence"),
         [
             ("file,role\na.wav,speech\n", "no column 'path'"),
-            ("path,split\na.wav,../x\n", "cannot be called '../x'"),
+            ("path,split\na.wav,../x\n", "The split name '../x' is not allowed"),
             ("path,role\n,speech\n", "a row whose column 'path' is empty"),
             ("path,role\na.wav,noise\n", "No speech to pack"),
             ("", "no column 'path'"),

@@ -220,7 +220,7 @@ def test_who_has_seen_the_test_has_no_rank(noisy):
 
 @pytest.mark.parametrize(
     ("speakers", "said"),
-    [(1, "1 voice: "), (2, "2 voices: "), (4, "4 voices: "), (5, ""), (12, "")],
+    [(1, "1 speaker: "), (2, "2 speakers: "), (4, "4 speakers: "), (5, ""), (12, "")],
 )
 def test_few_voices_are_said_to_be_few(noisy, speakers, said):
     (board,) = boards([said_by(noisy, speakers)])

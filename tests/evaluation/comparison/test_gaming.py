@@ -57,7 +57,7 @@ def test_pesq_that_rises_alone_is_flagged(noisy):
     assert sentences(board, "gamed") == [
         "PESQ wb +1.76 over the noisy input with SI-SDR -0.75 and STOI +0 only: it may have been optimised for PESQ."
     ]
-    assert sentences(board, "small") == ["PESQ wb better and SI-SDR worse than the noisy input."]
+    assert sentences(board, "small") == ["PESQ wb is better and SI-SDR worse than the noisy input."]
     assert sentences(board, "honest") == []
     grave = {row.name: [mark.grave for mark in row.marks] for row in board.rows}
     assert grave == {"noisy": [], "gamed": [True], "honest": [], "small": [False]}
@@ -124,7 +124,7 @@ def test_a_mos_that_nobody_checked(noisy):
     measured(noisy, "dnsmos-sig", 2.0)
     risen = shifted(noisy, "risen", dnsmos_sig=1.0)
     (board,) = boards([noisy, risen])
-    assert any("DNSMOS SIG also rise on what nobody said" in note for note in board.notes)
+    assert any("DNSMOS SIG can rise for speech that was never said" in note for note in board.notes)
     assert sentences(board, "risen") == []
     other = shifted(noisy, "other")
     for row in (noisy, other):

@@ -57,8 +57,8 @@ def test_the_verdict_is_paired(rows):
 
 def test_few_voices_get_no_interval_and_a_note(rows):
     (board,) = boards(rows)
-    (note,) = [note for note in board.notes if "voices" in note]
-    assert note.startswith("2 voices: too few to generalise to other speakers")
+    (note,) = [note for note in board.notes if "speakers" in note]
+    assert note.startswith("2 speakers: too few to generalise to other speakers")
     text = printed(rows)
     assert "too few to generalise to other speakers" in " ".join(text.split())
     assert "±" not in text.partition("± half")[0]
@@ -272,7 +272,7 @@ def test_plain_data_for_programs(rows):
     assert by_name["log-mmse"]["metrics"]["stoi"]["comparable"]
     assert by_name["log-mmse"]["metrics"]["stoi"]["verdict"] in ("", "better", "worse")
     (note,) = board["notes"]
-    assert note.startswith("2 voices: too few to generalise to other speakers")
+    assert note.startswith("2 speakers: too few to generalise to other speakers")
 
 
 def test_saving_a_loaded_result_keeps_the_board(rows, tmp_path):
@@ -299,7 +299,7 @@ def test_means_by_condition(rows):
     assert [g.name for g in by_condition(board, "stoi", "snr_db")] == [
         *("0 dB", "3 dB", "6 dB", "9 dB", "12 dB", "15 dB"),
     ]
-    with pytest.raises(RasedError, match="does not say 't60'"):
+    with pytest.raises(RasedError, match="has the fact 't60'"):
         by_condition(board, "stoi", "t60")
     with pytest.raises(RasedError, match=r"no fact 'snr'.*snr_db"):
         by_condition(board, "stoi", "snr")

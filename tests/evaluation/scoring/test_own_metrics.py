@@ -167,8 +167,16 @@ GOOD = "    name, title, range = 'mine', 'Mine', (0.0, 1.0)\n"
         ("mine.py:My", "a\0b", "cannot be imported: "),
         ("mine.py:My", CLASS + MEASURE, "does not define name and title and range"),
         ("mine.py:My", CLASS + GOOD, r"does not define measure\(self, estimate, target\)"),
-        ("mine.py:My", CLASS + GOOD.replace("'mine'", "'stoi'") + MEASURE, "is called 'stoi', and"),
-        ("mine.py:My", CLASS + GOOD.replace("'mine'", "'quick'") + MEASURE, "is called 'quick'"),
+        (
+            "mine.py:My",
+            CLASS + GOOD.replace("'mine'", "'stoi'") + MEASURE,
+            "the name 'stoi' .* is taken",
+        ),
+        (
+            "mine.py:My",
+            CLASS + GOOD.replace("'mine'", "'quick'") + MEASURE,
+            "the name 'quick' .* is taken",
+        ),
         ("mine.py:My", CLASS + GOOD.replace("'mine'", "'a/b'") + MEASURE, "is 'a/b'; it must be"),
         ("mine.py:My", CLASS + GOOD.replace("'mine'", "3") + MEASURE, "is 3; it must be"),
         (
@@ -226,7 +234,7 @@ def test_the_leaderboard_says_what_it_does_not_know_and_shows_it_when_told(file,
 def test_two_files_cannot_bring_one_name(file, tmp_path):
     (tmp_path / "other.py").write_text(SOURCE)
     metric_names(["my_metric.py:Closeness"])
-    with pytest.raises(RasedError, match="is called 'closeness', and so is another"):
+    with pytest.raises(RasedError, match="the name 'closeness' .* is taken"):
         metric_names(["other.py:Closeness"])
 
 

@@ -129,5 +129,7 @@ def test_a_manifest_that_is_not_the_checkpoints_is_refused(manifest, tmp_path):
     run = write_run(tmp_path / "run", manifest, seed=1)
     path = tmp_path / "run" / "manifest.json"
     path.write_text(path.read_text().replace("train-", "xtrain-"))
-    with pytest.raises(RasedError, match=r"manifest\.json' is not what the checkpoint was trained"):
+    with pytest.raises(
+        RasedError, match=r"manifest\.json' is not the manifest of the checkpoint's training data"
+    ):
         training_of(run, read_testset(BUNDLE))
