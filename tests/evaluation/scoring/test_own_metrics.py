@@ -234,7 +234,7 @@ def test_the_leaderboard_says_what_it_does_not_know_and_shows_it_when_told(file,
 def test_two_files_cannot_bring_one_name(file, tmp_path):
     (tmp_path / "other.py").write_text(SOURCE)
     metric_names(["my_metric.py:Closeness"])
-    with pytest.raises(RasedError, match="the name 'closeness' .* is taken"):
+    with pytest.raises(RasedError, match=r"the name 'closeness' .* is taken"):
         metric_names(["other.py:Closeness"])
 
 
