@@ -43,6 +43,7 @@ _TABLE = {
     "rased.models.mpsenet": ("MPSENet",),
     "rased.models.rnnoise": ("RNNoise",),
     "rased.models.segan": ("SEGAN",),
+    "rased.models.semamba": ("SEMamba",),
     "rased.models.sepformer": ("SepFormer",),
     "rased.models.tcnn": ("TCNN",),
     "rased.models.tfgridnet": ("TFGridNet",),

@@ -37,6 +37,7 @@ _HOMES: Homes = {
     "mpsenet": ("MPSENet",),
     "rnnoise": ("RNNoise",),
     "segan": ("SEGAN",),
+    "semamba": ("SEMamba",),
     "sepformer": ("SepFormer",),
     "tcnn": ("TCNN",),
     "tfgridnet": ("TFGridNet",),

@@ -19,6 +19,7 @@
     python -m tests.models.parity.record mp-senet FOLDER       # of yxlu-0102/MP-SENet
     python -m tests.models.parity.record rnnoise FOLDER        # of xiph/rnnoise, with pyrnnoise 0.4.5 in the venv
     python -m tests.models.parity.record segan FOLDER          # of santi-pdp/segan_pytorch
+    python -m tests.models.parity.record semamba FOLDER        # of RoyChao19477/SEMamba
     python -m tests.models.parity.record sepformer FOLDER      # the wheel of speechbrain on PyPI, unpacked
     python -m tests.models.parity.record tcnn FOLDER           # of LXP-Never/TCNN
     python -m tests.models.parity.record tf-gridnet FOLDER     # the release of espnet on PyPI, unpacked
@@ -57,6 +58,7 @@ from tests.models.parity import (
     mp_senet,
     ours,
     rnnoise,
+    semamba,
     sepformer,
     tf_gridnet,
 )
@@ -387,6 +389,7 @@ SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "mp-senet": ("yxlu-0102/MP-SENet", "89932cf", mp_senet.mp_senet),
     "rnnoise": ("xiph/rnnoise", "70f1d25", rnnoise.rnnoise),
     "segan": ("santi-pdp/segan_pytorch", "0522387", segan),
+    "semamba": ("RoyChao19477/SEMamba", "750ff5d", semamba.semamba),
     "sepformer": ("speechbrain/speechbrain", "1.0.3", sepformer.sepformer),
     "tcnn": ("LXP-Never/TCNN", "2dcc740", tcnn),
     "tf-gridnet": ("espnet/espnet", "v.202511", tf_gridnet.tf_gridnet),
