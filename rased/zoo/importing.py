@@ -31,8 +31,6 @@ def import_weights(architecture: str, file: Path, folder: Path, *, replace: bool
     Raises:
         RasedError: no importer for the architecture, or the file does not contain its weights.
     """
-    if not file.is_file():
-        raise RasedError(f"the file '{file}' does not exist.")
     enhancer, spec, facts = read_weights(architecture, file)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return write_entry(
@@ -54,12 +52,14 @@ def read_weights(architecture: str, file: Path) -> tuple[Enhancer, dict[str, Any
     """Return the enhancer in a file of its authors, its spec, and facts for the card.
 
     Raises:
-        RasedError: no importer for the architecture, or the file does not contain its weights.
+        RasedError: no importer for the architecture, no such file, or the file does not contain its weights.
     """
     from rased.zoo.importers import IMPORTERS
 
     if architecture not in IMPORTERS:
         raise RasedError(f"no importer for '{architecture}'; {nearest(architecture, IMPORTERS)}")
+    if not file.is_file():
+        raise RasedError(f"the file '{file}' does not exist.")
     spec, weights, facts = IMPORTERS[architecture](file)
     return assemble(spec, weights, classes=STRANGERS, where=f"'{file}'"), spec, facts
 
