@@ -1,7 +1,7 @@
-"""What an evaluation leaves behind: one JSON a system and test set, with all that a row rests on.
+"""The result of an evaluation: one JSON file per system and test set, with scores, protocol, cost and origin.
 
-The hash in it is a checksum: it shows that a file was cut or edited by somebody who left it at that. Whoever
-computes it anew can write anything; scores are known to be true once they are computed again (`recheck`).
+The hash in it is a checksum, not a signature: it detects a truncated file or a careless edit. Whoever recomputes it
+can write anything; only scoring the outputs again proves the scores (`recheck`).
 """
 
 import hashlib
@@ -32,10 +32,10 @@ class Utterance:
     Attributes:
         id: its name in the test set.
         seconds: its length.
-        facts: condition, snr_db, speaker, ...: what the test set knows of it.
+        facts: what the test set states of it: condition, snr_db, speaker, ...
         scores: by metric; a metric that has not been computed is absent.
-        measured: delay_ms of the estimate behind the target (behind the input, without one) and its
-            level_db (rms) over the input; None where one of them is silent.
+        measured: delay_ms, the delay of the estimate after the target (after the input, if there is no target), and
+            level_db, its rms level relative to the input; None if one of them is silent.
     """
 
     id: str
@@ -51,19 +51,19 @@ class Result:
 
     Attributes:
         system: name, kind, sha256 (of weights and settings), checkpoint_sha256, parameters,
-            macs_per_second, sample_rate, latency (samples that a stream's output lags by; None: whole utterances),
-            buffering (samples of a hop), look_ahead (samples of the latency that are not the transform's), causal.
-            Of enhanced files that come with a system.yaml also stated: what the submitter says, not measured.
-            Of weights that others published also imported: where they come from.
+            macs_per_second, sample_rate, latency (delay of a stream's output in samples; None: whole utterances),
+            buffering (samples of a hop), look_ahead (samples of latency beyond those of the transform), causal.
+            For enhanced files with a system.yaml also stated: what the submitter states, not measured.
+            For weights that others published also imported: their source.
         testset: name, count, sample_rate, target, list_sha256.
-        training: what the system was trained on and how, what of that was compared with the test set, and
-            its configuration (`training.training_of`); None where nothing was trained.
+        training: the training data and method, what of them was compared with the test set, and
+            the configuration (`training.training_of`); None if nothing was trained.
         protocol: sample_rate of scoring, resampler, alignment, length, and for each metric its
-            version, unit, direction and range. Rows compare where these agree.
-        cost: real_time_factor (processor seconds for a second of audio, one file at a time, one thread),
-            batch_gain (how much faster in batches), both on `processor`; peak_memory_mb (what loading
-            and enhancing 10 s adds to a process with PyTorch). Each None where nothing is enhanced, and the
-            last while an evaluation is under way.
+            version, unit, direction and range. Rows are comparable if these agree.
+        cost: real_time_factor (processor seconds per second of audio, one file at a time, one thread),
+            batch_gain (speed-up by batches), both on `processor`; peak_memory_mb (memory that loading
+            and enhancing 10 s adds to a process with PyTorch). Each is None if nothing is enhanced, and the
+            last while an evaluation is running.
         environment: versions, hardware, git state.
         created: UTC, ISO 8601.
         utterances: in the order of the test set.
@@ -80,27 +80,27 @@ class Result:
 
     @property
     def name(self) -> str:
-        """Name of the system."""
+        """Return the name of the system."""
         return str(self.system["name"])
 
     @property
     def metrics(self) -> list[str]:
-        """Metrics that any utterance has, in the order of METRICS."""
+        """Return the metrics that any utterance has, in the order of METRICS."""
         present = {name for utterance in self.utterances for name in utterance.scores}
         return [name for name in METRICS if name in present]
 
     @property
     def stated(self) -> dict[str, Any]:
-        """What the submitter of enhanced files states of the system; see `stated.read_stated`."""
+        """Return what the submitter of enhanced files states about the system; see `stated.read_stated`."""
         return dict(self.system.get("stated") or {})
 
     def missing(self, metric: str) -> int:
-        """Utterances for which the metric has not been computed."""
+        """Return the number of utterances for which the metric has not been computed."""
         done = sum(metric in utterance.scores for utterance in self.utterances)
         return int(self.testset["count"]) - done
 
     def values(self, metric: str) -> dict[str, float]:
-        """Value by utterance, where there is one."""
+        """Return the values of a metric by utterance; utterances without a value are omitted."""
         return {
             utterance.id: score.value
             for utterance in self.utterances
@@ -109,10 +109,10 @@ class Result:
 
 
 def file_name(system: str, testset: str) -> str:
-    """Name of the result of a system on a test set: `<system>--<testset>.json`.
+    """Return the file name of a result: `<system>--<testset>.json`.
 
     Raises:
-        RasedError: one of the names is not one plain part of a path.
+        RasedError: a name is not allowed in a path.
     """
     component(system, what="the name of the system")
     component(testset, what="the name of the test set")
@@ -120,10 +120,10 @@ def file_name(system: str, testset: str) -> str:
 
 
 def save(result: Result, path: Path) -> str:
-    """Write a result with the hash of its content, and return that; an older one is replaced in one step.
+    """Write a result with the hash of its content, atomically; return the hash.
 
     Raises:
-        RasedError: the place cannot be written.
+        RasedError: the file cannot be written.
     """
     content: dict[str, Any] = {"schema": SCHEMA, **asdict(result)}
     for utterance in content["utterances"]:
@@ -143,21 +143,21 @@ def save(result: Result, path: Path) -> str:
 
 
 def load(path: Path) -> Result:
-    """Read a result back.
+    """Read a result.
 
     Raises:
-        RasedError: no such file, no result, another schema, changed since it was written, or holding
-            what cannot be (`plausible`).
+        RasedError: no such file, not a result, another schema, changed since it was written, or impossible
+            values (`plausible`).
     """
     repair = "Evaluate again with `rased evaluate`."
     content = documents.plain(
         documents.read_bytes(path, repair=repair, largest=_LARGEST), of=path, repair=repair
     )
     if not isinstance(content, dict) or "schema" not in content:
-        raise RasedError(f"'{path}' is no result of `rased evaluate`: it has no schema.")
+        raise RasedError(f"'{path}' is not a result of `rased evaluate`: it has no schema.")
     if content["schema"] != SCHEMA:
         raise RasedError(
-            f"'{path}' has schema {shown(content['schema'])} and this rased reads {SCHEMA}: update rased, "
+            f"'{path}' has schema {shown(content['schema'])}, but this version of rased reads {SCHEMA}: update rased, "
             "or evaluate again."
         )
     found = content.pop(_HASH, None)
@@ -185,7 +185,7 @@ def load(path: Path) -> Result:
 
 
 def mean_scores(paths: Iterable[Path]) -> dict[str, dict[str, float]]:
-    """Mean of each metric over the utterances that have a value, by test set.
+    """Return the mean of each metric over the utterances that have a value, by test set.
 
     Raises:
         RasedError: a file that is not a result, or was changed since it was written.

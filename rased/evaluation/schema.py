@@ -1,4 +1,4 @@
-"""What a result file holds, as `rased.documents` checks it where it is read; `plausible` tells what of it can be."""
+"""The fields of a result file, as `rased.documents` checks them; `plausible` checks the values."""
 
 from typing import Annotated, Any, Literal
 
@@ -13,9 +13,9 @@ Positive = Annotated[float, msgspec.Meta(ge=0, le=1e18)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
 Said = Annotated[str, msgspec.Meta(max_length=300, pattern=rf"\A[^{NOT_IN_A_LINE}]*\Z")]
-"""A short line of words, of a submitter."""
+"""A short line of text by a submitter."""
 Url = Annotated[str, msgspec.Meta(max_length=300, pattern=r"\Ahttps?://[!-~]+\Z")]
-"""An address of the web."""
+"""A web address."""
 
 
 class StatedFacts(msgspec.Struct, forbid_unknown_fields=True):
@@ -72,7 +72,7 @@ class TrainingFacts(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Declared(msgspec.Struct, forbid_unknown_fields=True):
-    """What a protocol says of a metric."""
+    """Declaration of a metric in a protocol."""
 
     version: Word
     unit: Word
@@ -103,7 +103,7 @@ class Cost(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Environment(msgspec.Struct):
-    """See `Result.environment`; it may say more."""
+    """See `Result.environment`; other fields are allowed."""
 
     processor: Word
     cores: Count | None
@@ -117,7 +117,7 @@ class ScoreFields(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Facts(msgspec.Struct, forbid_unknown_fields=True):
-    """What the test set knows of an utterance."""
+    """What the test set states about an utterance."""
 
     condition: Word | None = None
     snr_db: Number | None = None
@@ -139,7 +139,7 @@ class UtteranceFields(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ResultFields(msgspec.Struct, forbid_unknown_fields=True):
-    """All of a result file, apart from its hash."""
+    """All fields of a result file, except its hash."""
 
     schema: int
     system: SystemFacts

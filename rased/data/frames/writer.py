@@ -1,8 +1,8 @@
-"""Recordings or mixtures into one HDF5 file of frame features (`rased.data.frames.file`), in flat memory.
+"""Write recordings or mixtures into one HDF5 file of frame features (`rased.data.frames.file`) in constant memory.
 
-The file grows at its end and is committed every few seconds of work (`rased.data.frames.journal`): a run that
-was cut off, by whatever, continues at its last commit and gives the same content. Mean and variance are taken
-of the values as they are stored, utterance by utterance.
+The file grows at its end and is committed every few seconds of work (`rased.data.frames.journal`): an
+interrupted run continues at its last commit and gives the same content. Mean and variance are computed
+from the stored values, utterance by utterance.
 """
 
 import json
@@ -37,13 +37,13 @@ from rased.errors import ProblemsFound, RasedError
 from rased.layers.frontend import Moments
 
 BLOCK = 4096
-"""Frames computed at once: a minute."""
+"""Frames computed at once: a minute of audio."""
 COMMIT = 1 << 17
 """Frames between two commits: half an hour of audio, seconds of work."""
 _FEW = 10
-"""Bad utterances that never stop a run."""
+"""This many bad utterances never stop a run."""
 _METADATA = 1 << 20
-"""Bytes of its own bookkeeping that HDF5 may keep, else 32 times as many in a long run."""
+"""Limit of HDF5's metadata cache in bytes; by default it may grow to 32 times as much in a long run."""
 _COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
 
 
@@ -53,11 +53,11 @@ class Written:
 
     Attributes:
         path: the file.
-        utterances, frames: in it.
-        seconds: of audio.
-        bytes: its size.
+        utterances, frames: number in the file.
+        seconds: duration of the audio.
+        bytes: size of the file.
         resumed: frames that an earlier run had written.
-        skipped: what could not be read, one sentence each.
+        skipped: utterances that could not be read, one sentence each.
     """
 
     path: Path
@@ -77,20 +77,20 @@ def write_frames(
     max_bad: float = 0.01,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Written:
-    """Write OUT; where an earlier run with these settings was cut off, continue it.
+    """Write OUT, or continue an interrupted run with the same settings.
 
-    While it is unfinished it is called OUT.part, with OUT.part.journal beside it.
+    An unfinished file is named OUT.part, with OUT.part.journal next to it.
 
     Args:
         source: recordings or mixtures.
-        framing: what to take of them.
+        framing: the features to compute.
         out: the file.
-        max_bad: share of unreadable utterances above which, and above ten, the run stops.
-        progress: called with (done, in all).
+        max_bad: the run stops if more than ten utterances, and more than this share, cannot be read.
+        progress: called with (done, total).
 
     Raises:
         RasedError: out was made from other input or settings; no space left (what was committed stays).
-        ProblemsFound: too many unreadable utterances.
+        ProblemsFound: too many utterances cannot be read.
     """
     configuration = {"framing": framing.plain(), "source": source.describe()}
     part = out.with_name(out.name + PART)
@@ -116,8 +116,8 @@ def write_frames(
             f"What was committed is kept in '{part.name}'" if part.is_file() else "Nothing is kept"
         )
         raise RasedError(
-            f"Cannot write to '{out}': {str(failure.strerror).lower()}. {kept}: make room or choose another --out, "
-            "and run the same command again."
+            f"Cannot write to '{out}': {str(failure.strerror).lower()}. {kept}: free some space, or choose "
+            "another --out, and run the same command again."
         ) from error
     return _written(out, resumed=resumed)
 
@@ -125,7 +125,7 @@ def write_frames(
 def frames_of(
     samples: Samples, length: int, first: int, last: int, framing: Framing
 ) -> Float[torch.Tensor, "frames feature"]:
-    """Frames [first, last) of a recording as they are stored; only the samples below them are read."""
+    """Compute frames [first, last) of a recording as stored; read only the samples that they need."""
     stft = framing.stft
     start, stop = (first + 1) * stft.hop_length - stft.win_length, last * stft.hop_length
     begin, end = max(start, 0), min(stop, length)
@@ -161,12 +161,12 @@ def _fill(
 
 
 class _Writer:
-    """The growing file; leaving the context gives up what was not committed.
+    """The growing file; leaving the context discards what was not committed.
 
     Attributes:
-        position: of the source, behind what was added.
-        utterances, length: utterances and frames added.
-        skipped: what could not be read.
+        position: position in the source after what was added.
+        utterances, length: number of utterances and frames added.
+        skipped: utterances that could not be read.
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class _Writer:
         streams: tuple[str, ...],
         configuration: dict[str, Any],
     ) -> None:
-        """Take up an unfinished file, or lay out a new one."""
+        """Continue an unfinished file, or lay out a new one."""
         self._journal, self._framing = journal, framing
         try:
             self._file = h5py.File(journal, "w" if journal.new else "r+")
@@ -202,7 +202,7 @@ class _Writer:
             if known or journal.new:
                 raise
             raise RasedError(  # h5py raises almost anything of a damaged file
-                f"'{journal.path}', of a run that was cut off, is damaged: remove it and begin again."
+                f"'{journal.path}', from an interrupted run, is damaged: remove it and run again."
             ) from error
         except BaseException:
             self.__exit__()
@@ -221,7 +221,7 @@ class _Writer:
 
     @property
     def uncommitted(self) -> int:
-        """Frames since the last commit."""
+        """Return the frames since the last commit."""
         return self.length - self._committed
 
     def add(self, item: Item) -> None:
@@ -245,7 +245,7 @@ class _Writer:
         self.utterances += 1
 
     def commit(self) -> None:
-        """Make all that was added last."""
+        """Make everything that was added durable."""
         for name, dataset in self._frames.items():
             dataset.resize(self.length, axis=0)  # an utterance that could not be read is cut off
             write_moments(self._file["statistics"][name], self._moments[name])
@@ -263,10 +263,10 @@ class _Writer:
         self._rows, self._committed = [], self.length
 
     def finish(self, out: Path) -> None:
-        """Commit for the last time and give the file its name.
+        """Commit for the last time, and give the file its final name.
 
         Raises:
-            ProblemsFound: there is nothing in it.
+            ProblemsFound: it contains no utterances.
         """
         if not self.utterances:
             raise ProblemsFound(
@@ -280,7 +280,7 @@ class _Writer:
         frame_probe.trust(out)
 
     def _splits(self) -> list[tuple[str, int, int]]:
-        """First and end of each run of utterances of one split."""
+        """Return split, first and end of each run of utterances of one split."""
         splits: list[tuple[str, int, int]] = []
         utterances = self._file["utterances"].fields("split")
         for start in range(0, self.utterances, BLOCK):

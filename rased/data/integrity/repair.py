@@ -1,4 +1,4 @@
-"""Mend what can be mended of a folder of shards: the index anew, damaged shards without their damaged samples."""
+"""Repair a folder of shards: rewrite the index, and damaged shards without their damaged samples."""
 
 import hashlib
 import shutil
@@ -19,24 +19,24 @@ from rased.documents import Text
 from rased.errors import RasedError
 
 DROPPED = "dropped.json"
-"""What repairs left out of the index, and why."""
+"""Samples that repairs removed from the index, with reasons."""
 DAMAGED = ".damaged"
 
 
 def repair(folder: Path) -> list[str]:
-    """Mend a folder of shards and return what was done, one sentence each; good samples stay as they are.
+    """Repair a folder of shards; return what was done, one sentence each. Good samples do not change.
 
-    The index is written anew from the tar files. A shard with damaged samples is written again
-    without them, the damaged file kept beside it; what is left out is listed in dropped.json. Where
-    the index contradicts the json of a sample, the shard's SHA-256 tells which of the two is damaged.
+    The index is rewritten from the tar files. A shard with damaged samples is rewritten without them, and the
+    damaged file is kept in the same folder; dropped.json lists what was removed. If the index contradicts the json
+    of a sample, the SHA-256 of the shard shows which of the two is damaged.
 
     Raises:
-        RasedError: not one good sample, or shards of several roles, codecs or sample rates; no space
+        RasedError: no good sample, or shards of several roles, codecs or sample rates; no space
             left, or another process writes into the folder.
     """
     if not is_shards(folder):
         return []
-    with writing(folder, "Nothing is lost: make room"):
+    with writing(folder, "Nothing is lost: free some space"):
         return _repair(folder)
 
 
@@ -50,9 +50,11 @@ def _repair(folder: Path) -> list[str]:
         looked_at[path] = _inspect(path, {} if whole else known, head)
     kinds = {kind for look in looked_at.values() for kind in look.kinds}
     if not kinds:
-        raise RasedError(f"{folder} holds not one good sample; pack it again.")
+        raise RasedError(f"{folder} has no good samples; pack it again.")
     if len(kinds) > 1:
-        raise RasedError(f"{folder} mixes shards of several kinds, {sorted(kinds)}: part them.")
+        raise RasedError(
+            f"{folder} mixes shards of different kinds, {sorted(kinds)}: separate them."
+        )
     role, codec, sample_rate = kinds.pop()
     rows, done, keys = Rows(), [], set[str]()
     dropped: list[dict[str, str]] = []
@@ -66,7 +68,7 @@ def _repair(folder: Path) -> list[str]:
             aside = _rewrite(path, look.good - twice, look.known, head)
             from_index = f", the json of {len(look.mended)} from the index" if look.mended else ""
             done.append(
-                f"{path.name} was written again with its {len(look.good - twice)} good samples"
+                f"{path.name} was rewritten with its {len(look.good - twice)} good samples"
                 f"{from_index}; the damaged file is kept as {aside.name}"
             )
         if path.exists():
@@ -88,7 +90,7 @@ def _repair(folder: Path) -> list[str]:
         attribution="LICENSES.md" if (folder / "LICENSES.md").is_file() else None,
     )
     if (folder / INDEX).read_bytes() != before:
-        done.append(f"{INDEX} was written anew with {len(rows)} samples")
+        done.append(f"{INDEX} was rewritten with {len(rows)} samples")
     if dropped:
         list_file = folder / DROPPED
         write_json(list_file, _earlier(list_file) + dropped)
@@ -97,7 +99,7 @@ def _repair(folder: Path) -> list[str]:
 
 
 def _earlier(list_file: Path) -> list[dict[str, str]]:
-    """What earlier repairs dropped."""
+    """Return what earlier repairs removed."""
     if not list_file.is_file():
         return []
     return documents.read(list_file, list[dict[str, Text]], repair="Rename it, and repair again.")
@@ -105,14 +107,14 @@ def _earlier(list_file: Path) -> list[dict[str, str]]:
 
 @dataclass
 class _Look:
-    """What a repair finds in a shard.
+    """The state of a shard.
 
     Attributes:
-        known: rows of the index that it is held against; none where it is what the index was written for.
+        known: rows of the index to compare with; empty if the shard matches its entry in the index.
         good: keys of good samples.
-        mended: those among them whose json the index mends.
-        lost: keys of the others, and why.
-        kinds: of the good samples.
+        mended: keys among them whose json is restored from the index.
+        lost: keys of the others, with reasons.
+        kinds: kinds of the good samples.
     """
 
     known: Mapping[str, Mapping[str, Any]]
@@ -145,7 +147,7 @@ def _rewrite(
     known: Mapping[str, Mapping[str, Any]],
     head: Mapping[str, Any],
 ) -> Path:
-    """Write the samples to keep, the first of each key, under the shard's name; return the old file."""
+    """Write the samples to keep, the first of each key, under the shard's name; return the path of the old file."""
     left = set(keep)
     writer = ShardWriter(path)
     try:
@@ -173,7 +175,7 @@ def _rewrite(
 
 
 def _keep(path: Path, aside: Path) -> None:
-    """Give a file a second name; the first stays in place until another file takes it."""
+    """Give a file a second name; the first name stays until another file replaces it."""
     try:
         aside.hardlink_to(path)
     except OSError:  # a file system without such names
@@ -181,7 +183,7 @@ def _keep(path: Path, aside: Path) -> None:
 
 
 def _add(path: Path, rows: Rows) -> None:
-    """Append a whole shard to the rows of an index."""
+    """Append a complete shard to the rows of an index."""
     for stored in read_shard(path):
         digest = hashlib.sha256(stored.audio).hexdigest()
         rows.add(stored.details, offset=stored.offset, size=len(stored.audio), digest=digest)

@@ -1,4 +1,4 @@
-"""A folder of shards while it is written: begun, taken up where a run was cut off, filled, or refused."""
+"""A folder of shards while it is written: begin, continue after an interruption, fill, or reject."""
 
 import hashlib
 import os
@@ -18,20 +18,20 @@ from rased.errors import RasedError, shown
 from rased.machine import open_folder, take_lock
 
 RECORD = "pack.json"
-"""How a folder was packed; without an index beside it: a run that was cut off."""
+"""Records how a folder was packed; without an index next to it, the run was interrupted."""
 SKIPPED = "skipped.json"
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that was left out, and why."""
+    """A file that was skipped, with the reason."""
 
     path: Text
     reason: Text
 
 
 def read_skipped(out: Path) -> tuple[Skipped, ...]:
-    """The files that the run which wrote a folder left out.
+    """Return the files that were skipped when a folder was written.
 
     Raises:
         RasedError: the list is damaged.
@@ -45,12 +45,12 @@ def read_skipped(out: Path) -> tuple[Skipped, ...]:
 
 @contextmanager
 def writing(
-    out: Path, kept: str = "Complete shards are kept: make room or choose another --out"
+    out: Path, kept: str = "Complete shards are kept: free some space, or choose another --out"
 ) -> Iterator[None]:
-    """Make a folder, and let nobody else write shards into it meanwhile; see `on_disk`.
+    """Make a folder, and lock it against other writers of shards; see `on_disk`.
 
     Raises:
-        RasedError: the disk is full or closed to us, or another process writes into the folder.
+        RasedError: the disk is full or not writable, or another process writes into the folder.
     """
     with on_disk(out, kept):
         out.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def writing(
 
 
 def begin(out: Path, request: dict[str, Any]) -> bool:
-    """Make `out` ready for this request; True when it is there already, complete."""
+    """Prepare `out` for this request; return True if it is already complete."""
     record = out / RECORD
     earlier = None
     if record.is_file():
@@ -81,7 +81,7 @@ def begin(out: Path, request: dict[str, Any]) -> bool:
             )
     if earlier is not None and earlier != request:
         differs = [name for name in request if earlier.get(name) != request[name]]
-        state = "is packed" if (out / INDEX).is_file() else "holds an unfinished pack"
+        state = "is packed" if (out / INDEX).is_file() else "contains an unfinished pack"
         raise RasedError(
             f"'{out}' {state} from other input or settings (different: {', '.join(differs)}); "
             "choose another --out, or remove that folder."
@@ -94,7 +94,7 @@ def begin(out: Path, request: dict[str, Any]) -> bool:
         )
         if strange:
             raise RasedError(
-                f"'{out}' already holds {', '.join(strange[:3])} and no {RECORD}; "
+                f"'{out}' already contains {', '.join(strange[:3])}, but no {RECORD}; "
                 "choose an empty --out."
             )
         write_json(record, request)
@@ -102,7 +102,7 @@ def begin(out: Path, request: dict[str, Any]) -> bool:
 
 
 def recover(out: Path) -> Rows:
-    """Take up the complete shards of a run that was cut off; remove what was half written."""
+    """Return the complete shards of an interrupted run; remove the incomplete one."""
     for left in out.glob("*" + PART):
         left.unlink()
     rows = Rows()
@@ -113,13 +113,13 @@ def recover(out: Path) -> Rows:
                 size = len(stored.audio)
                 rows.add(stored.details, offset=stored.offset, size=size, digest=digest)
         except RasedError as error:
-            raise RasedError(f"{error} It stems from an earlier run: remove it.") from error
+            raise RasedError(f"{error} The file is from an earlier run: remove it.") from error
         rows.shards.append(Shard(shard.name, shard.stat().st_size, sha256(shard)))
     return rows
 
 
 class Writer:
-    """Samples into numbered shards, a new one for each split and whenever one is full."""
+    """Write samples into numbered shards; start a new shard for each split and when one is full."""
 
     def __init__(self, out: Path, rows: Rows, codec: Codec, *, shard_mb: float) -> None:
         """Append to the rows and their shards; a shard ends before it exceeds `shard_mb` megabytes."""
@@ -129,7 +129,7 @@ class Writer:
         self._shard: ShardWriter | None = None
 
     def __enter__(self) -> "Writer":
-        """Nothing is opened before the first sample."""
+        """Open nothing before the first sample."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -1,7 +1,7 @@
-"""Tar shards and their index: any sample of any shard by one positioned read, nothing unpacked.
+"""Tar shards and their index: read any sample of any shard with one positioned read; nothing is unpacked.
 
-A corpus folder of one role holds `{split}-{number:06d}.tar` and `index.json`. The shards are plain
-WebDataset files; the index adds where each member lies, so that a sample is read by (shard, offset,
+A corpus folder of one role contains `{split}-{number:06d}.tar` and `index.json`. The shards are plain
+WebDataset files; the index adds the offset of each member, so that samples are read by (shard, offset,
 bytes) in any order.
 """
 
@@ -40,17 +40,17 @@ _OPEN_FILES = 64
 
 
 def bundle() -> Path:
-    """Folder of the corpus that comes with the package: speech, noise, rir and the frozen test set."""
+    """Return the folder of the bundled corpus: speech, noise, rir and the frozen test set."""
     return Path(rased.__file__).parent / "assets" / "bundle"
 
 
 def locate(name: str | Path, role: Role) -> Path:
-    """Folder of the shards of one role: `bundle`, a folder with an index, or a folder that holds one per role.
+    """Return the folder with the shards of one role: `bundle`, a folder with an index, or a folder with one per role.
 
-    For a URL, the local folder that its index was fetched into.
+    For a URL, return the local folder that its index was fetched into.
 
     Raises:
-        RasedError: there is no index.json there.
+        RasedError: index.json is missing there.
     """
     if remote.is_remote(name):
         return remote.find(str(name), [role])[0]
@@ -59,27 +59,27 @@ def locate(name: str | Path, role: Role) -> Path:
         if (folder / INDEX).is_file():
             return folder
     raise RasedError(
-        f"No shards of role {role} in '{name}': neither {base / INDEX} nor {base / role / INDEX} is there. "
+        f"No shards of role {role} in '{name}': neither {base / INDEX} nor {base / role / INDEX} exists. "
         f"Write them with `rased data pack SRC --out {base} --role {role}`, or use 'bundle'."
     )
 
 
 class ShardError(RasedError):
-    """A shard that cannot be opened: no fault of one sample, so that reading stops."""
+    """A shard cannot be opened. This is not the fault of one sample, so reading stops."""
 
 
 @dataclass(frozen=True)
 class Index:
-    """What a folder of shards holds, column by column, one row a sample, in the order of the shards.
+    """The contents of a folder of shards by column, one row per sample, in the order of the shards.
 
     Attributes:
-        folder: where index.json lies.
-        origin: URL of the shards, "" where they lie in the folder.
+        folder: folder of index.json.
+        origin: URL of the shards; "" if they are in the folder.
         role: speech, noise or rir.
         codec: flac, pcm16 (raw little-endian 16-bit samples) or opus (lossy).
         sample_rate: Hz.
         shards: the tar files.
-        licences: the names that the column `licence` counts into.
+        licences: the names that the column `licence` refers to by number.
         columns: key, split, label (Names), sha256 (32 bytes); shard, offset, bytes, frames, licence,
             channels (integers).
     """
@@ -94,26 +94,26 @@ class Index:
     columns: Mapping[str, Any]
 
     def __len__(self) -> int:
-        """Number of samples."""
+        """Return the number of samples."""
         return len(self.columns["key"])
 
     @property
     def place(self) -> str:
-        """Where the shards lie: the folder, or its URL."""
+        """Return the location of the shards: the folder, or its URL."""
         return self.origin or str(self.folder)
 
     @property
     def seconds(self) -> float:
-        """Length of all samples together."""
+        """Return the total duration of all samples."""
         return float(self.columns["frames"].sum()) / self.sample_rate
 
     def values(self, name: str) -> list[Any]:
-        """A column as plain integers and strings."""
+        """Return a column as plain integers and strings."""
         column = self.columns[name]
         return list(hexadecimal(column)) if name == "sha256" else list(column.tolist())
 
     def only(self, split: str) -> "Index":
-        """The index of one split alone.
+        """Return the index of one split.
 
         Raises:
             RasedError: the split is empty or unknown.
@@ -124,7 +124,7 @@ class Index:
         return replace(self, columns={name: of[rows] for name, of in self.columns.items()})
 
     def rows(self, split: str) -> NDArray[np.int64]:
-        """Rows of one split.
+        """Return the rows of one split.
 
         Raises:
             RasedError: the split is empty or unknown.
@@ -142,11 +142,11 @@ def read_index(folder: Path, *, resized: bool = False) -> Index:
     """Read FOLDER/index.json.
 
     Args:
-        folder: of the shards.
-        resized: take shards of another size than it says as well.
+        folder: folder of the shards.
+        resized: accept shards whose size differs from the index.
 
     Raises:
-        RasedError: no index, a damaged one, a newer schema, shards that are not there or of another size.
+        RasedError: no index, a damaged one, a newer schema, or shards that are missing or of another size.
     """
     path = folder / INDEX
     if not path.is_file():
@@ -171,15 +171,15 @@ def read_index(folder: Path, *, resized: bool = False) -> Index:
     missing = [shard.name for shard in shards if not (folder / shard.name).is_file()]
     if missing:
         raise RasedError(
-            f"{folder} lacks {', '.join(missing[:5])} that its index names: bring the shards back, or drop them "
+            f"{folder} lacks {', '.join(missing[:5])} that its index lists: restore the shards, or remove them "
             f"from the index with `rased data verify {folder} --repair`."
         )
     changed = [shard for shard in shards if (folder / shard.name).stat().st_size != shard.bytes]
     if changed and not resized:
         size = (folder / changed[0].name).stat().st_size
         raise RasedError(
-            f"{folder / changed[0].name} has {size} bytes where its index says {changed[0].bytes}: bring the shard "
-            f"back, or keep what is good in it with `rased data verify {folder} --repair`."
+            f"{folder / changed[0].name} has {size} bytes, but its index says {changed[0].bytes}: restore the shard, "
+            f"or keep its good samples with `rased data verify {folder} --repair`."
         )
     return index
 
@@ -195,10 +195,10 @@ def write_index(
     columns: Mapping[str, Collection[Any]],
     attribution: str | None = None,
 ) -> None:
-    """Write FOLDER/index.json in one step (a reader sees the old one or the new one).
+    """Write FOLDER/index.json atomically: a reader sees the old one or the new one.
 
-    Columns are gone through value by value, several times: they need not be in memory. That of channels is written
-    only where a recording has several.
+    Columns are iterated value by value, several times: they need not be in memory. The column of channels is written
+    only if a recording has several.
     """
     several = any(number != 1 for number in columns.get(CHANNELS, ()))
     names = (*COLUMNS, CHANNELS) if several else COLUMNS
@@ -231,11 +231,12 @@ def write_index(
 def decode(
     data: bytes, codec: Codec, start: int, frames: int, out: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
-    """Samples [start, start + frames) of stored bytes as float32 (time,) in [-1, 1]; fewer where they end before.
+    """Decode samples [start, start + frames) of stored bytes as float32 (time,) in [-1, 1]; fewer at the end.
 
-    Where `out`, of that length, is given, they are written there.
+    If `out` is given, of that length, the samples are written into it.
 
     Raises:
+        soundfile.LibsndfileError: the bytes cannot be decoded.
         soundfile.LibsndfileError: the bytes do not decode.
     """
     if codec == "pcm16":
@@ -257,10 +258,10 @@ def decode(
 def decode_channels(
     data: bytes, codec: Codec, start: int, frames: int, channels: int
 ) -> NDArray[np.float32]:
-    """As `decode`, all channels of a recording of several: (channel, time).
+    """Decode like `decode`, but all channels of a recording: (channel, time).
 
     Raises:
-        soundfile.LibsndfileError: the bytes do not decode.
+        soundfile.LibsndfileError: the bytes cannot be decoded.
     """
     if codec == "pcm16":
         stored = memoryview(data)[2 * channels * start : 2 * channels * (start + frames)]
@@ -286,15 +287,15 @@ class Reader:
         self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Open files stay behind."""
+        """Drop open files."""
         return self.__dict__ | {"_files": OrderedDict(), "_process": -1}
 
     def raw(self, row: int, first: int = 0, size: int = -1) -> bytes:
-        """The stored bytes of one sample, or `size` of them from `first` on.
+        """Return the stored bytes of one sample, or `size` of them from `first` on.
 
         Raises:
             ShardError: the shard cannot be opened.
-            RasedError: it ends before they do, or they cannot be read.
+            RasedError: the shard is truncated, or the bytes cannot be read.
         """
         columns = self.index.columns
         size = int(columns["bytes"][row]) - first if size < 0 else size
@@ -310,20 +311,20 @@ class Reader:
             ) from error
         if len(data) != size:
             raise RasedError(
-                f"{self._name(row)} is cut short: check with `rased data verify {self.index.folder}`."
+                f"{self._name(row)} is truncated: check with `rased data verify {self.index.folder}`."
             )
         return data
 
     def read(
         self, row: int, start: int = 0, frames: int = -1, *, out: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
-        """Samples [start, start + frames) of one recording as float32 (time,) in [-1, 1]; -1: to its end.
+        """Return samples [start, start + frames) of a recording as float32 (time,) in [-1, 1]; -1: to its end.
 
-        Of several channels the first one. Where `out`, of that length, is given, they are written there. Of pcm16 no
-        more bytes are read than these.
+        Of several channels, return the first. If `out` is given, of that length, the samples are written into it. Of
+        pcm16 only these bytes are read.
 
         Raises:
-            RasedError: the bytes are not what the index promises.
+            RasedError: the bytes do not match the index.
         """
         if self.index.columns[CHANNELS][row] > 1:
             first = self.read_channels(row, start, frames)[0]
@@ -334,10 +335,10 @@ class Reader:
         return self._decoded(row, start, frames, 1, out)
 
     def read_channels(self, row: int, start: int = 0, frames: int = -1) -> NDArray[np.float32]:
-        """As `read`, all channels: (channel, time).
+        """Read like `read`, but all channels: (channel, time).
 
         Raises:
-            RasedError: the bytes are not what the index promises.
+            RasedError: the bytes do not match the index.
         """
         channels = int(self.index.columns[CHANNELS][row])
         if channels == 1:
@@ -352,10 +353,10 @@ class Reader:
         channels: int,
         out: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        """(time,) of one channel, else (channel, time)."""
+        """Return (time,) of one channel, else (channel, time)."""
         codec, length = self.index.codec, int(self.index.columns["frames"][row])
         frames = length - start if frames < 0 else frames
-        check = f"check with `rased data verify` where the shards lie, {self.index.place}"
+        check = f"check with `rased data verify` where the shards are stored, {self.index.place}"
         try:
             if codec == "pcm16":
                 data, begin = self.raw(row, 2 * channels * start, 2 * channels * frames), 0
@@ -367,14 +368,14 @@ class Reader:
                 audio = decode_channels(data, codec, begin, frames, channels)
         except soundfile.LibsndfileError as error:
             reason = error.error_string.rstrip(".")
-            raise RasedError(f"{self._name(row)} does not decode ({reason}): {check}.") from error
+            raise RasedError(f"{self._name(row)} cannot be decoded ({reason}): {check}.") from error
         found = audio.shape if channels > 1 else (1, len(audio))
         if found != (channels, frames):
             has, promised = f"{start + found[1]} samples", f"{length}"
             if channels > 1:
                 has, promised = f"{found[0]} channels and {has}", f"{channels} and {length}"
             raise RasedError(
-                f"{self._name(row)} has {has} where the index promises {promised}: {check}."
+                f"{self._name(row)} has {has}, but the index says {promised}: {check}."
             )
         return audio
 
@@ -393,8 +394,8 @@ class Reader:
                 descriptor = os.open(path, READ)
             except OSError as error:
                 raise ShardError(
-                    f"{path} cannot be opened ({(error.strerror or str(error)).lower()}): bring the shard back and "
-                    f"run the same command again, or drop its samples with `rased data verify {path.parent} --repair`."
+                    f"{path} cannot be opened ({(error.strerror or str(error)).lower()}): restore the shard and run "
+                    f"the same command again, or remove its samples with `rased data verify {path.parent} --repair`."
                 ) from error
             if len(self._files) >= _OPEN_FILES:
                 os.close(self._files.popitem(last=False)[1])

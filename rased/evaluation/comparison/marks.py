@@ -1,4 +1,4 @@
-"""What a reader must know of a row before comparing it."""
+"""Remarks that a reader must know before comparing a row with others."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from rased.evaluation.result import Result
 from rased.metrics import METRICS
 
 STATED = "†"
-"""Behind a figure that a submitter states and nobody here measured."""
+"""Shown after a figure that the submitter stated and nobody here measured."""
 
 _COSTS = {
     "parameters": "parameters",
@@ -18,17 +18,17 @@ _COSTS = {
 _LOUDER_DB = 1.0
 _LATE_MS = 1.0
 _MANY = 0.1
-"""Share of the utterances above which a row is called louder or late."""
+"""Share of the outputs above which a row is marked louder, late or early."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One thing to know of a row.
+    """A remark on a row.
 
     Attributes:
-        label: a few words, to stand beside the name.
-        sentence: the whole of it.
-        grave: whether the row does not compare, or its scores may mislead.
+        label: a few words, shown next to the name.
+        sentence: the full remark.
+        grave: whether the row is not comparable, or its scores may mislead.
     """
 
     label: str
@@ -37,7 +37,7 @@ class Mark:
 
 
 def facts_to_know(seeds: Sequence[Result]) -> list[Mark]:
-    """What training and output tell that scores do not; of several seeds, what is true of any."""
+    """Return remarks that scores do not show, from training and outputs; those of any seed count."""
     each = {row.name: _facts(row) for row in seeds}
     found = []
     for mark in dict.fromkeys(mark for own in each.values() for mark in own):
@@ -83,7 +83,7 @@ def _facts(row: Result) -> list[Mark]:
 
 
 def _stated(stated: Mapping[str, Any]) -> list[Mark]:
-    """What a submitter states of a system, and that nobody here measured it."""
+    """Return remarks on what a submitter states about a system: nobody here measured it."""
     marks = []
     costs = [word for name, word in _COSTS.items() if name in stated]
     if costs:
@@ -97,7 +97,7 @@ def _stated(stated: Mapping[str, Any]) -> list[Mark]:
 
 
 def _unchecked(sentence: str) -> str:
-    """Label of what `training_of` could not check."""
+    """Return the label of something that `training_of` could not check."""
     words = {"overlap": "overlap unchecked", "whether": "causality unknown"}
     return words.get(sentence.partition(" ")[0], "training unknown")
 

@@ -1,7 +1,7 @@
-"""What can be evaluated: a name or a folder, resolved into something that enhances.
+"""The systems that can be evaluated: resolve a name or a folder into an object that enhances.
 
 SYSTEM is `noisy`, `target`, a classical method, a checkpoint of the zoo (by name or folder), a run
-folder, or a folder of files that something else has enhanced (with what `system.yaml` there states of it).
+folder, or a folder of enhanced files (with the facts that its `system.yaml` states).
 """
 
 import hashlib
@@ -30,11 +30,11 @@ Kind = Literal["noisy", "target", "classical", "zoo", "run", "files"]
 
 @dataclass(frozen=True)
 class System:
-    """One system, small enough to hand to another process.
+    """A system, small enough to be sent to another process.
 
     Attributes:
-        name: how results call it; fit for a file name.
-        kind: where it comes from.
+        name: its name in results; usable in a file name.
+        kind: its origin.
         source: the name or the folder.
         allow: packages besides rased whose classes it may name.
     """
@@ -45,22 +45,22 @@ class System:
     allow: tuple[str, ...] = ()
 
     def load(self) -> Enhancer | None:
-        """The enhancer, in evaluation mode; None for noisy, target and enhanced files."""
+        """Return the enhancer in evaluation mode; None for noisy, target and enhanced files."""
         if self.kind in ("noisy", "target", "files"):
             return None
         return zoo.Source(cast(Any, self.kind), self.source).load(allow=self.allow)
 
 
 def resolve(word: str, testset: EvaluationSet, *, allow: Sequence[str] = ()) -> System:
-    """Find out what a word on the command line means.
+    """Return the system that a word on the command line names.
 
     Args:
         word: noisy, target, a folder of enhanced files, or what `rased.load` takes.
-        testset: that it is to be evaluated on.
+        testset: the test set for the evaluation.
         allow: packages besides rased whose classes it may name.
 
     Raises:
-        RasedError: nothing of that name (with the nearest), or files that do not fit the test set.
+        RasedError: unknown name (the message suggests similar ones), or files that do not fit the test set.
     """
     if word == "noisy":
         return System("noisy", "noisy", "noisy")
@@ -82,7 +82,7 @@ def _holds_model(folder: Path) -> bool:
 
 
 def _name(source: zoo.Source) -> str:
-    """How results call it."""
+    """Return its name in results."""
     match source.kind:
         case "zoo":
             return str(read_card(Path(source.place))["name"])
@@ -93,7 +93,7 @@ def _name(source: zoo.Source) -> str:
 
 
 def describe(system: System, testset: EvaluationSet) -> dict[str, Any]:
-    """What a result keeps of a system; see `Result.system`.
+    """Return the facts of a system that a result records; see `Result.system`.
 
     Raises:
         RasedError: the test set lacks a condition that the system needs.
@@ -134,16 +134,16 @@ def describe(system: System, testset: EvaluationSet) -> dict[str, Any]:
 
 
 def _imported(card: dict[str, Any]) -> dict[str, str]:
-    """Where weights of others come from; nothing for one's own."""
+    """Return the source of weights that others published; empty for own weights."""
     imported = card.get("training", {}).get("imported")
     return {"imported": str(imported.get("source", "others"))} if imported else {}
 
 
 def fingerprint(enhancer: Enhancer) -> str:
-    """SHA-256 over classes, versions, settings that differ from their defaults, and weights.
+    """Return the SHA-256 of classes, their versions, settings that differ from the defaults, and weights.
 
-    Where a class lies, and what else its file holds, has no part in it: who changes what a class computes raises
-    its `version`, and tests hold the outputs of each version.
+    The module of a class and the rest of its file do not count: when the computation of a class changes, its
+    `version` is incremented, and tests compare the outputs of each version.
     """
     digest = hashlib.sha256()
     settings = json.dumps(settings_of(enhancer), sort_keys=True)
@@ -157,11 +157,11 @@ def fingerprint(enhancer: Enhancer) -> str:
 
 
 def _files(path: Path, testset: EvaluationSet) -> System:
-    """A folder of files that something else has enhanced."""
+    """Return the system of a folder of enhanced files."""
     files = audio_files(path)
     if not files:
         raise RasedError(
-            f"the folder '{path}' is not a system: it holds neither checkpoints/ (a run), card.yaml (a "
+            f"the folder '{path}' is not a system: it has neither checkpoints/ (a run), card.yaml (a "
             "zoo entry) nor enhanced audio files."
         )
     absent = [item.id for item in testset.items if item.id not in files]
@@ -194,7 +194,7 @@ def _checkpoint_sha256(system: System, card: dict[str, Any]) -> str | None:
 
 
 def _look_ahead(enhancer: Enhancer) -> int | None:
-    """Samples of latency beyond those of the transform; None where there is no latency to speak of."""
+    """Return the samples of latency beyond those of the transform; None if the latency is undefined."""
     if enhancer.latency is None:
         return None
     transform = enhancer.transform

@@ -319,7 +319,7 @@ class TestDamage:
                 pass
         assert main(["data", "verify", str(folder), "--repair"]) == 2
         said = capsys.readouterr().err
-        assert "no space left on device. Nothing is lost: make room, and run the same" in said
+        assert "no space left on device. Nothing is lost: free some space, and run the same" in said
         left = {path.name: path.read_bytes() for path in folder.iterdir()}
         assert left == before
         (small_disk / "filling").unlink()
@@ -410,7 +410,7 @@ class TestCommands:
         assert "--repair" in found[0]["repair"]
         assert main(["data", "verify", str(shards), "--repair"]) == 0
         said = capsys.readouterr().out
-        assert "was written again with its" in said
+        assert "was rewritten with its" in said
         assert "whole: 17 samples" in said
 
     def test_info_adds_up(self, shards: Path, capsys: pytest.CaptureFixture[str]):

@@ -190,7 +190,7 @@ def test_a_shard_of_another_size_is_named_before_it_is_read(tmp_path):
     shard = folder / "train-000000.tar"
     shard.write_bytes(shard.read_bytes()[:-512])
     with pytest.raises(
-        RasedError, match=r"where its index says \d+: bring the shard back.*--repair"
+        RasedError, match=r"but its index says \d+: restore the shard.*--repair"
     ):
         Corpus([folder], role="speech", split="train")
 

@@ -177,7 +177,7 @@ def test_wrong_words(folder, tmp_path):
     with pytest.raises(RasedError, match="give 1 or more"):
         evaluate(["noisy"], folder, tmp_path, jobs=0)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RasedError, match="holds neither checkpoints/"):
+    with pytest.raises(RasedError, match="has neither checkpoints/"):
         evaluate([str(tmp_path / "empty")], folder, tmp_path)
     shutil.copytree(folder / "noisy", tmp_path / "some")
     (tmp_path / "some" / "u5.flac").unlink()
