@@ -1,6 +1,6 @@
-"""Recurrent layers along the frames of each band and across the bands of each frame, each added to what comes in.
+"""Recurrent residual layers along the frames of each band and across the bands of each frame.
 
-Luo, Chen and Yoshioka, "Dual-path RNN", ICASSP 2020, arXiv:1910.06379, over bands instead of chunks.
+Luo, Chen and Yoshioka, "Dual-path RNN", ICASSP 2020, arXiv:1910.06379, with bands instead of chunks.
 Tensors are (band, batch, frames, channel).
 """
 
@@ -21,10 +21,10 @@ class _Path(nn.Module):
     """Recurrent and linear layer over one of the two sequences.
 
     Args:
-        channels: of each band.
-        hidden: of each direction.
-        across: whether the sequence is the bands of a frame, instead of the frames of a band.
-        bidirectional: whether it is also read backwards.
+        channels: channels of each band.
+        hidden: hidden size in each direction.
+        across: run over the bands of a frame, instead of the frames of a band.
+        bidirectional: also run backwards.
         kind: the recurrent layer.
     """
 
@@ -47,7 +47,7 @@ class _Path(nn.Module):
         self.linear = nn.Linear(hidden * (2 if bidirectional else 1), channels)
 
     def recur(self, bands: Bands, memory: State) -> tuple[Bands, State]:
-        """From `memory` where the sequence goes on from chunk to chunk; else from silence."""
+        """Run from `memory` along frames, since these continue in the next chunk; across bands, start from zeros."""
         folded = "b (n t) c" if self.across else "(b n) t c"  # band, n batch, t frames, channel
         sequence = rearrange(bands, f"b n t c -> {folded}")
         output, after = recur(self.recurrent, sequence, memory)
@@ -56,7 +56,7 @@ class _Path(nn.Module):
         return linear, after
 
     def silence(self, batch: int, bands: int, like: Tensor) -> State:
-        """Zeros for every band where the sequence goes on."""
+        """Return a zero state for every band if the sequence continues from chunk to chunk."""
         return silence(self.recurrent, bands * batch, like) if self.goes_on else {}
 
 
@@ -64,11 +64,11 @@ class _JointPath(_Path):
     """LSTM and linear layer with a norm over bands and channels together.
 
     Args:
-        channels: of each band.
-        hidden: of each direction.
-        across: whether the sequence is the bands of a frame, instead of the frames of a band.
-        bidirectional: whether it is also read backwards.
-        scope: what the norm takes its mean and variance from.
+        channels: channels of each band.
+        hidden: hidden size in each direction.
+        across: run over the bands of a frame, instead of the frames of a band.
+        bidirectional: also run backwards.
+        scope: what the mean and variance of the norm are computed from.
     """
 
     def __init__(
@@ -78,16 +78,16 @@ class _JointPath(_Path):
         self.norm = JointNorm(channels, scope)
 
     def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
-        """Nothing heard, and silence."""
+        """Return the initial state of the norm, and a zero state of the LSTM."""
         recurrent = self.silence(batch, bands, like)
         return joined({"norm": self.norm.initial_state(batch, like), "recurrent": recurrent})
 
 
 class ResidualLSTM(_JointPath):
-    """Norm, LSTM and linear layer, added to what comes in."""
+    """Norm, LSTM and linear layer, with a residual connection."""
 
     def forward(self, bands: Bands, state: State) -> tuple[Bands, State]:
-        """Of the norm, and of the LSTM."""
+        """Update the states of the norm and the LSTM."""
         states = parted(state)
         normal, norm = self.norm(bands, states["norm"])
         added, recurrent = self.recur(normal, states["recurrent"])
@@ -95,10 +95,10 @@ class ResidualLSTM(_JointPath):
 
 
 class NormedPath(_JointPath):
-    """LSTM, linear layer and norm, added to what comes in."""
+    """LSTM, linear layer and norm, with a residual connection."""
 
     def forward(self, bands: Bands, state: State) -> tuple[Bands, State]:
-        """Of the LSTM, and of the norm."""
+        """Update the states of the LSTM and the norm."""
         states = parted(state)
         added, recurrent = self.recur(bands, states["recurrent"])
         normal, norm = self.norm(added, states["norm"])
@@ -106,17 +106,17 @@ class NormedPath(_JointPath):
 
 
 class FrameNormedPath(_Path):
-    """Recurrent and linear layer with a norm of each frame over its bands and channels, added to what comes in.
+    """Recurrent and linear layer with a norm of each frame over its bands and channels, and a residual connection.
 
     Args:
-        channels: of each band.
-        hidden: of each direction.
-        bands: how many there are.
-        across: whether the sequence is the bands of a frame, instead of the frames of a band.
-        bidirectional: whether it is also read backwards.
+        channels: channels of each band.
+        hidden: hidden size in each direction.
+        bands: number of bands.
+        across: run over the bands of a frame, instead of the frames of a band.
+        bidirectional: also run backwards.
         kind: the recurrent layer.
-        before: whether the norm stands before it, instead of behind the linear layer.
-        epsilon: of the norm.
+        before: put the norm before the recurrent layer, instead of after the linear layer.
+        epsilon: epsilon of the norm.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class FrameNormedPath(_Path):
         self.norm = nn.LayerNorm((bands, channels), eps=epsilon)
 
     def forward(self, bands: Bands, state: State) -> tuple[Bands, State]:
-        """Of the recurrent layer."""
+        """Update the state of the recurrent layer."""
         added, state = self.recur(self._normal(bands) if self.before else bands, state)
         return bands + (added if self.before else self._normal(added)), state
 
@@ -150,9 +150,9 @@ class FrameNormedPath(_Path):
 
 
 class GroupedDualPath(nn.Module):
-    """Grouped GRUs: both ways over the bands of a frame, then forwards over the frames of a band.
+    """Grouped GRUs: bidirectional over the bands of a frame, then forwards over the frames of a band.
 
-    Here tensors are (batch, channel, frames, band), and each norm takes all bands of a frame together.
+    Tensors are (batch, channel, frames, band) here, and each norm covers all bands of a frame.
     """
 
     def __init__(self, channels: int, bands: int) -> None:
@@ -167,7 +167,7 @@ class GroupedDualPath(nn.Module):
     def forward(
         self, bands: Float[Tensor, "batch channel frames band"], state: State
     ) -> tuple[Float[Tensor, "batch channel frames band"], State]:
-        """Each path adds to what comes in."""
+        """Run both paths, each with a residual connection."""
         batch, _, frames, count = bands.shape
         features = rearrange(bands, "n c t b -> n t b c")  # batch, channel, t frames, band
         across, _ = self.across(rearrange(features, "n t b c -> (n t) b c"), {})
@@ -179,5 +179,5 @@ class GroupedDualPath(nn.Module):
         return rearrange(features, "n t b c -> n c t b"), state
 
     def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
-        """Zeros for the GRU of every band."""
+        """Return a zero state for the GRU of every band."""
         return self.along.initial_state(batch * bands, like)

@@ -1,4 +1,4 @@
-"""Losses: keyword-only estimate and target in, a scalar to be minimised out."""
+"""Losses: take estimate and target as keyword arguments, return a scalar to minimise."""
 
 from rased.exports import Homes, lazily
 

@@ -2,11 +2,12 @@
 
 Paper: Cao, Abdulatif and Yang, "CMGAN: conformer-based metric GAN for speech enhancement", Interspeech 2022,
 arXiv:2203.15149; Abdulatif, Cao and Yang, IEEE/ACM TASLP 32, 2024, arXiv:2209.11112.
-Here: as the authors' code (GitHub ruizhecao96/CMGAN), whose spectra it is held to. Their transform mirrors the ends of
-a file, ours starts from silence; they repeat the first samples behind the last, and cut files of more than 16 s into
-pieces. They train against a metric discriminator. A fresh mask is near 1 here and the residual near 0.
+Differences: follows the authors' code (GitHub ruizhecao96/CMGAN); tests compare the spectra. Their transform
+mirrors the
+ends of a file, ours starts from silence; they append the first samples after the last, and cut files longer than 16 s
+into pieces. They train against a metric discriminator. A fresh mask is near 1 here and the residual near 0.
 Parameters: 1.83 M at the paper's size (published 1.83 M), 11 K in cmgan-small; MACs: 43.5 and 0.12 G/s for files of
-1 to 3 s, more for longer ones, whose frames all attend to each other.
+1 to 3 s, more for longer ones, because attention covers all frames.
 """
 
 import torch
@@ -25,7 +26,7 @@ Bands = Float[Tensor, "batch channel frames band"]
 
 
 def dense(channels: int, depth: int) -> DilatedDense:
-    """A dense block of kernels that cover the current frame and earlier ones."""
+    """Return a dense block whose kernels cover the current frame and earlier ones."""
     return DilatedDense(channels, depth=depth, kernel_frames=2, centred=False, scope="utterance")
 
 
@@ -46,7 +47,7 @@ class RelativeAttention(nn.Module):
         self.linear = nn.Linear(channels, channels)
 
     def forward(self, tokens: Tokens) -> Tokens:
-        """Attend in several heads."""
+        """Apply multi-head attention."""
         split = "n t (head c) -> n head t c"
         query = rearrange(self.query(tokens), split, head=self.heads)
         key, value = (
@@ -60,7 +61,7 @@ class RelativeAttention(nn.Module):
     def _by_distance(
         self, query: Float[Tensor, "batch head token channel"]
     ) -> Float[Tensor, "batch head token other_token"]:
-        """The product of each query with the vector of its distance to each token."""
+        """Return the product of each query with the vector of its distance to each token."""
         count = query.shape[2]
         reach = min(self.reach, count - 1)
         vectors = self.distance.weight[self.reach - reach : self.reach + reach + 1]
@@ -71,7 +72,7 @@ class RelativeAttention(nn.Module):
 
 
 class FeedForward(nn.Sequential):
-    """Norm, four times the channels, SiLU, back."""
+    """Norm, expansion to four times the channels, SiLU, reduction."""
 
     def __init__(self, channels: int, dropout: float) -> None:
         super().__init__(
@@ -85,7 +86,7 @@ class FeedForward(nn.Sequential):
 
 
 class Convolution(nn.Module):
-    """Norm, a gated linear layer, a depthwise convolution over neighbouring tokens, a linear layer."""
+    """Norm, gated linear layer, depthwise convolution over neighbouring tokens, linear layer."""
 
     def __init__(self, channels: int, kernel_size: int) -> None:
         super().__init__()
@@ -118,7 +119,7 @@ class Conformer(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, tokens: Tokens) -> Tokens:
-        """Each part is added to what comes in, and so is the whole."""
+        """Run all parts, each with a residual connection, and one around the whole."""
         inner = tokens + 0.5 * self.first(tokens)
         inner = inner + self.dropout(self.attention(self.attention_norm(inner)))
         inner = inner + self.convolution(inner)
@@ -127,7 +128,7 @@ class Conformer(nn.Module):
 
 
 class Block(nn.Module):
-    """One conformer along the frames of a band, one across the bands of a frame."""
+    """A conformer along the frames of each band, and one across the bands of each frame."""
 
     def __init__(self, channels: int, heads: int, kernel_size: int, dropout: float) -> None:
         super().__init__()
@@ -135,7 +136,7 @@ class Block(nn.Module):
         self.across = Conformer(channels, heads, kernel_size, dropout)
 
     def forward(self, bands: Bands) -> Bands:
-        """Time, then frequency."""
+        """Process time, then frequency."""
         batch, _, frames, _ = bands.shape
         tokens = self.along(rearrange(bands, "n c t b -> (n b) t c"))
         tokens = self.across(rearrange(tokens, "(n b) t c -> (n t) b c", n=batch))
@@ -143,7 +144,7 @@ class Block(nn.Module):
 
 
 class MaskDecoder(nn.Module):
-    """A dense block, twice the bins, one number for each: the gain, with a slope below 0 for each bin."""
+    """A dense block, upsampling to twice the bins, one gain per bin with a learned negative slope."""
 
     def __init__(self, channels: int, depth: int, freq: int) -> None:
         super().__init__()
@@ -156,7 +157,7 @@ class MaskDecoder(nn.Module):
         self.gain = nn.PReLU(freq, init=-0.25)
 
     def forward(self, bands: Bands, state: State) -> Float[Tensor, "batch frames freq"]:
-        """Gains without a limit."""
+        """Return unbounded gains."""
         inner, _ = self.dense(bands, state)
         bins = self.narrow(self.up(inner, {})[0])
         bins = self.last(self.activation(self.norm(bins, {})[0]))
@@ -165,7 +166,7 @@ class MaskDecoder(nn.Module):
 
 
 class ResidualDecoder(nn.Module):
-    """A dense block, twice the bins, real and imaginary part for each."""
+    """A dense block, upsampling to twice the bins, a real and an imaginary part per bin."""
 
     def __init__(self, channels: int, depth: int) -> None:
         super().__init__()
@@ -176,7 +177,7 @@ class ResidualDecoder(nn.Module):
         self.last = nn.Conv2d(channels, 2, (1, 2))
 
     def forward(self, bands: Bands, state: State) -> Float[Tensor, "batch 2 frames freq"]:
-        """What is added to the masked spectrum."""
+        """Return what is added to the masked spectrum."""
         inner, _ = self.dense(bands, state)
         bins, _ = self.norm(self.up(inner, {})[0], {})
         return self.last(self.activation(bins)).float()
@@ -188,12 +189,12 @@ class CMGAN(Network):
     Args:
         inputs: real parts of all bins, then imaginary parts (features: [compressed_complex]); an odd number of bins.
         outputs: the same (target: compressed_complex).
-        channels: of all layers.
+        channels: channels of all layers.
         blocks: pairs of conformers.
-        heads: of the attention.
+        heads: attention heads.
         depth: convolutions in a dense block.
         kernel_size: tokens that a convolution of a conformer covers; an odd number.
-        dropout: in the conformers, while training.
+        dropout: dropout of the conformers in training.
     """
 
     causal = False
@@ -218,8 +219,8 @@ class CMGAN(Network):
         self.freq = outputs // 2
         if inputs != outputs or self.freq % 2 != 1 or channels % heads or kernel_size % 2 != 1:
             raise RasedError(
-                f"CMGAN maps a compressed complex spectrum with an odd number of bins to another, and sees {inputs} "
-                f"numbers for {outputs}: choose features: {{kinds: [compressed_complex]}}, no context, target: "
+                f"CMGAN maps a compressed complex spectrum with an odd number of bins to another, but got {inputs} "
+                f"inputs and {outputs} outputs: choose features: {{kinds: [compressed_complex]}}, no context, target: "
                 f"compressed_complex, an n_fft that 4 divides, heads that divide the {channels} channels and an odd "
                 "kernel_size."
             )
@@ -241,7 +242,7 @@ class CMGAN(Network):
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
-        """The compressed spectrum; the state stays as it is."""
+        """Return the compressed spectrum; the state does not change."""
         parts = parted(state)
         noisy = rearrange(frames.float(), "n t (part f) -> n part t f", part=2)
         magnitude = noisy.square().sum(1, keepdim=True).sqrt()
@@ -253,7 +254,7 @@ class CMGAN(Network):
         return rearrange(enhanced, "n part t f -> n t (part f)"), state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Silence before the convolutions."""
+        """Return silence before the convolutions."""
         bands = self.encoder.size(self.freq)
         return joined(
             {

@@ -1,15 +1,16 @@
-"""Demucs: strided convolutions down and up the waveform with skips between, and LSTMs in the middle.
+"""Demucs: strided convolutions down and up the waveform with skip connections, and LSTMs in the middle.
 
 Paper: Défossez, Synnaeve and Adi, "Real time speech enhancement in the waveform domain", Interspeech 2020,
 doi:10.21437/Interspeech.2020-2409, arXiv:2006.12847.
-Here: as the authors' code (GitHub facebookresearch/denoiser), whose forward pass begins and ends with the recording.
-A stream cannot know where it ends, so the causal network hears silence before and after the recording: it gives what
-the authors' gives for a recording with silence around it, and its step equals its forward pass. Their streamer
-differs from their forward pass, because it cuts the sinc filters of the resampling short; here they are whole, which
+Differences: follows the authors' code (GitHub facebookresearch/denoiser), whose forward pass begins and ends with the
+recording. A stream cannot know where it ends, so the causal network assumes silence before and after the
+recording: its
+output equals the authors' for a recording padded with silence, and its step equals its forward pass. Their streamer
+differs from their forward pass, because it truncates the sinc filters of the resampling; here they are complete, which
 takes 6 ms more (47.8 ms of window and look-ahead instead of 41.3 ms). The level is that of all models here (`Level`);
 the authors divide by the standard deviation plus 0.001 and multiply by the standard deviation.
-Parameters: 18.87 M with 48 channels, 33.53 M with 64, 60.81 M both ways with strides of 2 (the authors' dns48, dns64
-and valentini_nc, to the last one).
+Parameters: 18.87 M with 48 channels, 33.53 M with 64, 60.81 M bidirectional with strides of 2 (exactly the authors'
+dns48, dns64 and valentini_nc).
 MACs: 2.5 G/s, 4.5 G/s and 68 G/s.
 """
 
@@ -40,13 +41,13 @@ _PUBLISHED = {
     (64, 4, 4, True): 33_533_569,
     (64, 2, 2, False): 60_813_953,
 }
-"""Channels, stride, resampling and causal -> parameters that the authors' code counts."""
+"""Channels, stride, resampling and causal -> parameters of the authors' code."""
 
 
 class Upsample(nn.Module):
-    """Twice as many samples: those that come in, and between each two a windowed sum of sincs.
+    """Doubles the sample rate: keeps the samples, and interpolates between them with a windowed sinc filter.
 
-    With a state, the output is 56 samples of the input late; without one, silence stands on both sides.
+    With a state, the output is delayed by 56 samples of the input; without one, the input is padded with silence.
     """
 
     kernel: Float[Tensor, "1 1 taps"]
@@ -58,7 +59,7 @@ class Upsample(nn.Module):
     def forward(
         self, samples: Float[Tensor, "batch 1 time"], state: State
     ) -> tuple[Float[Tensor, "batch 1 double_time"], State]:
-        """Interleave the samples with those between them."""
+        """Interleave the samples with the interpolated ones."""
         time, before = samples.shape[-1], _ZEROS - 1
         if state:
             extended, state = remembered(samples, state, before + _ZEROS)
@@ -73,10 +74,10 @@ class Upsample(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Half as many samples: every second one and the windowed sum of sincs of the others, halved.
+    """Halves the sample rate with a windowed sinc filter.
 
     Args:
-        late: samples by which the output is late with a state, 55 or more; without one, silence stands on both sides.
+        late: delay of the output in samples with a state, 55 or more; without one, the input is padded with silence.
     """
 
     kernel: Float[Tensor, "1 1 taps"]
@@ -89,7 +90,7 @@ class Downsample(nn.Module):
     def forward(
         self, samples: Float[Tensor, "batch 1 time"], state: State
     ) -> tuple[Float[Tensor, "batch 1 half_time"], State]:
-        """Low-pass and leave every second one out."""
+        """Apply the low-pass filter and keep every second sample."""
         time = (samples.shape[-1] + 1) // 2
         if state:
             extended, state = remembered(samples, state, self.memory)
@@ -106,7 +107,7 @@ class Downsample(nn.Module):
 
 
 def _sinc() -> Float[Tensor, "1 1 taps"]:
-    """Sinc at the points halfway between samples, under a Hann window."""
+    """Return a sinc at the points halfway between samples, with a Hann window."""
     window = torch.hann_window(4 * _ZEROS + 1, periodic=False)[1::2]
     points = math.pi * (torch.arange(2 * _ZEROS) - _ZEROS + 0.5)
     return (points.sin() / points * window)[None, None]
@@ -115,8 +116,8 @@ def _sinc() -> Float[Tensor, "1 1 taps"]:
 class Encode(nn.Module):
     """Strided convolution, ReLU, 1 x 1 convolution, gate.
 
-    Its state is `memory`: what the next frame shares with the last one. Without it, the first frame begins with the
-    input.
+    The state `memory` holds the samples that the next frame shares with the last one. Without a state, the first frame
+    begins with the input.
     """
 
     def __init__(self, channels: int, outputs: int, kernel_size: int, stride: int) -> None:
@@ -128,7 +129,7 @@ class Encode(nn.Module):
     def forward(
         self, frames: Float[Tensor, "batch channel frames"], state: State
     ) -> tuple[Float[Tensor, "batch outputs fewer_frames"], State]:
-        """Shorter by the stride."""
+        """Return frames at a rate divided by the stride."""
         extended, state = remembered(frames, state, self.memory if state else 0)
         return self.mix(self.conv(extended)), state
 
@@ -136,7 +137,8 @@ class Encode(nn.Module):
 class Decode(nn.Module):
     """1 x 1 convolution, gate, transposed convolution, ReLU.
 
-    Its state is `overlap`: what the last frame adds to those to come. Without it, the output ends with the last frame.
+    The state `overlap` holds what the last frame adds to later ones. Without a state, the output ends with the
+    last frame.
     """
 
     def __init__(
@@ -151,7 +153,7 @@ class Decode(nn.Module):
     def forward(
         self, frames: Float[Tensor, "batch channel frames"], state: State
     ) -> tuple[Float[Tensor, "batch outputs more_frames"], State]:
-        """Longer by the stride."""
+        """Return frames at a rate multiplied by the stride."""
         conv = self.conv
         added = functional.conv_transpose1d(self.mix(frames), conv.weight, None, conv.stride)
         if state:
@@ -163,28 +165,28 @@ class Decode(nn.Module):
         return self.activation(added + conv.bias[:, None]), state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """No frame before."""
+        """Return the state before the first frame."""
         overlap = like.new_zeros(batch, self.conv.out_channels, self.overlap)
         return {"overlap": overlap} if overlap.numel() else {}
 
 
 class Demucs(Enhancer):
-    """U-Net on the waveform, at a multiple of its rate and at one level; causal, or LSTMs both ways.
+    """U-Net on the waveform, at a multiple of its sample rate and a normalised level; causal, or bidirectional.
 
     Args:
-        channels: of the first layer; each layer has twice those of the one before.
-        layers: down, and as many up.
+        channels: channels of the first layer; each layer has twice those of the previous one.
+        layers: number of layers down, and of layers up.
         kernel_size: taps of each convolution, at least its stride.
-        stride: of each convolution.
-        resample: 1, 2 or 4: times the sample rate that the layers work at.
-        recurrent_layers: LSTMs in the middle.
-        causal: whether the LSTMs run forwards only.
-        level: the level that the layers see, undone at the output; one that is not running needs the whole file. None:
-            as it comes.
+        stride: stride of each convolution.
+        resample: 1, 2 or 4: the layers work at this multiple of the sample rate.
+        recurrent_layers: LSTM layers in the middle.
+        causal: use forward LSTMs only.
+        level: the level that the input is normalised to, undone at the output; a level that is not running needs the
+            whole file. None: no normalisation.
         sample_rate: Hz.
 
     Raises:
-        RasedError: sizes that do not fit together.
+        RasedError: the sizes do not fit together.
     """
 
     paper = (
@@ -217,7 +219,7 @@ class Demucs(Enhancer):
         self.resample, self.stride, self.layers = resample, stride, layers
         self.reach = reaches[-1]
         self.late = [reach - stride**index for index, reach in enumerate(reaches[:-1])]
-        """Frames, from the innermost, by which each skip is ahead of what it is added to."""
+        """Frames by which each skip connection is ahead of what it is added to, starting from the innermost."""
         stages = range(resample.bit_length() - 1)
         self.upsample = Stack(Upsample() for _ in stages)
         self.encoder = nn.ModuleList(
@@ -241,7 +243,7 @@ class Demucs(Enhancer):
     def predict(
         self, noisy: Waveform, *, condition: Condition | None = None, generator: Generators = None
     ) -> Prediction:
-        """A stream of one chunk, or all layers over the whole recording."""
+        """Process a stream in one chunk, or the whole recording."""
         time = noisy.shape[-1]
         if self.latency is None or self.chunk_length is None:
             gains = 1.0 if self.level is None else self.level.gains(noisy, **self._rates)
@@ -253,7 +255,7 @@ class Demucs(Enhancer):
         return Prediction(estimate=estimate[:, self.latency : self.latency + time])
 
     def whole(self, noisy: Float[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:
-        """The layers over a recording as it comes; they begin with it, and end with the last whole frame."""
+        """Apply the layers to an unpadded recording; they begin with it, and end with the last whole frame."""
         time, hop = noisy.shape[-1], self.stride**self.layers
         more = max(0, self.resample * time - self.reach)
         length = (self.reach + math.ceil(more / hop) * hop) // self.resample
@@ -262,7 +264,7 @@ class Demucs(Enhancer):
 
     @torch.no_grad()
     def initial_state(self, batch: int = 1, *, condition: Condition | None = None) -> State:
-        """What the layers make of silence, and no frame decoded."""
+        """Return the state of the layers after silence, with no frame decoded."""
         if not self.causal:
             return super().initial_state(batch)
         return self._silence(batch)
@@ -270,7 +272,7 @@ class Demucs(Enhancer):
     def step(
         self, chunk: Float[Tensor, "batch chunk"], state: State
     ) -> tuple[Float[Tensor, "batch chunk"], State]:
-        """To the level, through all layers, and back to the level as it was then."""
+        """Normalise the level, apply all layers, and restore the level; see `Enhancer.step`."""
         if not self.causal:
             return super().step(chunk, state)
         parts = parted(state)
@@ -291,7 +293,7 @@ class Demucs(Enhancer):
     def _run(
         self, samples: Float[Tensor, "batch 1 time"], state: State
     ) -> tuple[Float[Tensor, "batch 1 time_out"], State]:
-        """Up in rate, down and up the layers, down in rate: from a state, or whole without one."""
+        """Upsample, run the layers down and up, downsample: from a state, or on a whole recording without one."""
         parts, after, skips = parted(state), {}, []
         frames, after["upsample"] = self.upsample(samples, parts["upsample"])
         before = parted(parts["encoder"])
@@ -317,7 +319,7 @@ class Demucs(Enhancer):
         return frames, joined(after)
 
     def _silence(self, batch: int) -> State:
-        """State after as much silence as the layers look at."""
+        """Return the state after as much silence as the layers look at."""
         like = next(self.recurrent.parameters())
         memories, queues = [], []
         frames = like.new_zeros(batch, 1, 1)
@@ -345,7 +347,7 @@ class Demucs(Enhancer):
 def _queued(
     frames: Float[Tensor, "batch channel frames"], state: State, count: int
 ) -> tuple[Float[Tensor, "batch channel count"], State]:
-    """The oldest frames that wait, and those that go on waiting; the first ones of all without a state."""
+    """Return the oldest `count` waiting frames and the rest; without a state, the first frames of all."""
     if not state:
         return frames[..., :count], {}
     extended = torch.cat([state["memory"], frames], dim=-1)
@@ -353,7 +355,7 @@ def _queued(
 
 
 def _rescale(model: nn.Module, reference: float = 0.1) -> None:
-    """Bring the initial weights of each convolution nearer to a deviation (Défossez 2019, arXiv:1911.13254)."""
+    """Scale the initial weights of each convolution towards a standard deviation (Défossez 2019, arXiv:1911.13254)."""
     for layer in model.modules():
         if isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
             scale = (layer.weight.detach().std() / reference).sqrt()
@@ -371,6 +373,6 @@ def _check(
         )
     if resample not in (1, 2, 4) or reach % resample or stride**layers % resample:
         raise RasedError(
-            f"Demucs: resample is {resample}; choose 1, 2 or 4, and such strides and kernels that it divides "
-            f"{stride**layers}, the samples between frames, and {reach}, those that a frame covers."
+            f"Demucs: resample is {resample}; choose 1, 2 or 4, and strides and kernels such that it divides "
+            f"{stride**layers}, the samples between frames, and {reach}, the samples that a frame covers."
         )

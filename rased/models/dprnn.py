@@ -2,10 +2,11 @@
 
 Paper: Luo, Chen and Yoshioka, "Dual-path RNN: efficient long sequence modeling for time-domain single-channel speech
 separation", ICASSP 2020, doi:10.1109/ICASSP40776.2020.9054266, arXiv:1910.06379.
-Here: as Asteroid 0.7 has it (GitHub asteroid-team/asteroid; the authors publish no TasNet with it), with the paths of
-the first author's own code (GitHub yluo42/TAC); with one source, so that separation becomes enhancement. The last
-samples, which Asteroid leaves out where no whole frame ends there, are enhanced as well. `causal` is ours: LSTMs
-across the segments run forwards only, norms see the past, and the output is a segment late.
+Differences: follows Asteroid 0.7 (GitHub asteroid-team/asteroid; the authors publish no TasNet with it), with
+the paths
+of the first author's code (GitHub yluo42/TAC); one source, so that separation becomes enhancement. The last samples,
+which Asteroid drops if they do not fill a frame, are enhanced as well. `causal` is ours: LSTMs across the segments run
+forwards only, norms use the past, and the output is delayed by a segment.
 Parameters: 2.60 M at the paper's sizes (published: 2.6 M).
 MACs: 10.3 G/s with filters of 16 samples at 16 kHz.
 """
@@ -32,17 +33,17 @@ class DPRNN(Enhancer):
     """Encoder, dual-path LSTMs over segments of frames, mask, decoder.
 
     Args:
-        filters: of encoder and decoder.
-        filter_length: samples of each, even; frames follow each other by half of it.
-        channels: of a frame between the LSTMs.
-        hidden: size of the LSTMs in each direction.
-        segment: frames of a segment, even; segments follow each other by half of it.
+        filters: filters of encoder and decoder.
+        filter_length: length of the filters in samples, even; the hop is half of it.
+        channels: channels of a frame between the LSTMs.
+        hidden: hidden size of the LSTMs in each direction.
+        segment: frames in a segment, even; segments overlap by half.
         repeats: pairs of LSTMs, within and across segments.
-        causal: whether it can stream: LSTMs across segments forwards only, and norms of the past.
+        causal: stream: forward LSTMs across segments, and norms of the past.
         sample_rate: Hz.
 
     Raises:
-        RasedError: sizes that do not fit together.
+        RasedError: the sizes do not fit together.
     """
 
     paper = (
@@ -102,7 +103,7 @@ class DPRNN(Enhancer):
     def predict(
         self, noisy: Waveform, *, condition: Condition | None = None, generator: Generators = None
     ) -> Prediction:
-        """All segments at once; silence stands behind the end."""
+        """Process all segments at once; the input is padded with silence at the end."""
         time = noisy.shape[-1]
         if self.latency is not None and self.chunk_length is not None:
             late = self.latency
@@ -118,7 +119,7 @@ class DPRNN(Enhancer):
         return Prediction(estimate=self.decoder(masks * encoded)[:, 0, :time])
 
     def initial_state(self, batch: int = 1, *, condition: Condition | None = None) -> State:
-        """Silence before the encoder, in the segment and after the decoder."""
+        """Return silence before the encoder, in the segment and after the decoder."""
         if not self.causal:
             return super().initial_state(batch)
         like = self.encoder.weight
@@ -134,7 +135,7 @@ class DPRNN(Enhancer):
     def step(
         self, chunk: Float[Tensor, "batch chunk"], state: State
     ) -> tuple[Float[Tensor, "batch chunk"], State]:
-        """A segment for each half of one; see `Enhancer.step`."""
+        """Process one segment per half segment of input; see `Enhancer.step`."""
         if not self.causal:
             return super().step(chunk, state)
         parts, after = parted(state), {}
@@ -159,14 +160,14 @@ class DPRNN(Enhancer):
     def _reduced(
         self, encoded: Float[Tensor, "batch filter frames"], state: State
     ) -> tuple[Float[Tensor, "batch channel frames"], State]:
-        """Normalised, and as many channels as the LSTMs take."""
+        """Normalise, and reduce to the channels of the LSTMs."""
         normal, state = self.norm(encoded, state)
         return self.bottleneck(normal), state
 
     def _masks(
         self, frames: Float[Tensor, "batch channel frames"], state: State
     ) -> tuple[Float[Tensor, "batch filter fewer_frames"], State]:
-        """A mask for each frame but the last half of a segment, which the next one adds to."""
+        """Return a mask for each frame except the last half segment, which the next segment adds to."""
         parts = parted(state)
         segments = segmented(frames, self.segment)
         segments, memory = self.paths(segments, parts["paths"])
@@ -175,7 +176,7 @@ class DPRNN(Enhancer):
         return self.mask(self.output(added) * self.gate(added)), joined(after)
 
     def _silence(self, batch: int) -> State:
-        """State of the masks before the first segment."""
+        """Return the state of the masks before the first segment."""
         like = self.encoder.weight
         overlap = like.new_zeros(batch, self.bottleneck.out_channels, self.stride)
         states = self.paths.initial_state(batch, self.segment, like)

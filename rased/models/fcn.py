@@ -1,12 +1,12 @@
-"""FCN: convolutions of long filters on the waveform, all at its rate.
+"""FCN: convolutions with long filters on the waveform, all at its sample rate.
 
 Paper: Fu, Tsao, Lu and Kawai, "Raw waveform-based speech enhancement by fully convolutional networks", APSIPA 2017,
 doi:10.1109/APSIPA.2017.8281993, arXiv:1703.02205.
-Here: as the first author's code (GitHub JasonSWFu/End-to-end-waveform-utterance-enhancement) for the version of 2018
-(doi:10.1109/TASLP.2018.2821903): eight layers, and norms that take mean and variance from the recording. The level is
-undone at the output, where theirs comes out at full scale. `causal` is ours: filters of the past, batch norms with the
-statistics of the training, and a level of the past.
-Parameters: 0.301 M (the papers say nothing).
+Differences: follows the first author's code (GitHub JasonSWFu/End-to-end-waveform-utterance-enhancement) for the 2018
+version (doi:10.1109/TASLP.2018.2821903): eight layers, and norms with the mean and variance of the recording. The
+input's level is restored at the output; theirs is at full scale. `causal` is ours: filters of the past, batch norms
+with the statistics of the training, and a level of the past.
+Parameters: 0.301 M (not published).
 MACs: 4.8 G/s.
 """
 
@@ -28,7 +28,7 @@ _SLOPE = 0.3
 
 
 class InstanceNorm(nn.Module):
-    """Zero mean and unit variance of each channel of each recording, a sample alone included."""
+    """Normalise each channel of each recording to zero mean and unit variance; also works for a single sample."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -38,14 +38,14 @@ class InstanceNorm(nn.Module):
     def forward(
         self, samples: Float[Tensor, "batch channel time"]
     ) -> Float[Tensor, "batch channel time"]:
-        """Over all of the time."""
+        """Normalise over the whole time."""
         variance, mean = torch.var_mean(samples, dim=-1, correction=0, keepdim=True)
         scale = (variance + _EPSILON).rsqrt() * self.weight
         return torch.addcmul(self.bias - mean * scale, samples, scale)
 
 
 class Layer(nn.Module):
-    """A convolution, and what stands behind it."""
+    """A convolution, and the modules after it."""
 
     def __init__(self, conv: CausalConv1d | CentredConv1d, *behind: nn.Module) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Layer(nn.Module):
     def forward(
         self, samples: Float[Tensor, "batch channel time"], state: State
     ) -> tuple[Float[Tensor, "batch outputs time"], State]:
-        """The state is that of the convolution."""
+        """Run the layer; the state is that of the convolution."""
         features, state = self.conv(samples, state)
         return self.behind(features), state
 
@@ -65,19 +65,19 @@ class Layer(nn.Module):
 
 
 class FCN(Enhancer):
-    """A stack of convolutions, norms and leaky ReLUs; tanh behind the last.
+    """A stack of convolutions, norms and leaky ReLUs; tanh after the last.
 
     Args:
-        filters: of each layer but the last, which has one.
-        kernel_size: taps of each, odd.
-        layers: how many.
-        causal: whether it can stream: filters of the past, and batch norms.
-        chunk_length: samples that a stream takes at a time, of which the level is one.
-        level: the level that the layers see, undone at the output; a stream needs one that is running, or None.
+        filters: filters of each layer except the last, which has one.
+        kernel_size: taps of each filter, odd.
+        layers: number of layers.
+        causal: stream: filters of the past, and batch norms.
+        chunk_length: samples per chunk of a stream; each has one level.
+        level: the level that the input is normalised to, undone at the output; a stream needs a running one, or None.
         sample_rate: Hz.
 
     Raises:
-        RasedError: sizes, or a level, that do not fit together.
+        RasedError: the sizes or the level do not fit together.
     """
 
     paper = (
@@ -120,7 +120,7 @@ class FCN(Enhancer):
     def predict(
         self, noisy: Waveform, *, condition: Condition | None = None, generator: Generators = None
     ) -> Prediction:
-        """A stream of one chunk, or the whole recording."""
+        """Process a stream in one chunk, or the whole recording."""
         batch, time = noisy.shape
         if self.chunk_length is not None:
             padded = functional.pad(noisy, (0, -time % self.chunk_length))
@@ -131,7 +131,7 @@ class FCN(Enhancer):
         return Prediction(estimate=estimate / gain)
 
     def initial_state(self, batch: int = 1, *, condition: Condition | None = None) -> State:
-        """Silence before each layer, and nothing heard."""
+        """Return silence before each layer, and the initial level."""
         if not self.causal:
             return super().initial_state(batch)
         like = next(self.parameters())
@@ -142,7 +142,7 @@ class FCN(Enhancer):
     def step(
         self, chunk: Float[Tensor, "batch chunk"], state: State
     ) -> tuple[Float[Tensor, "batch chunk"], State]:
-        """Sample by sample; see `Enhancer.step`."""
+        """Process one chunk; see `Enhancer.step`."""
         if not self.causal:
             return super().step(chunk, state)
         parts, after = parted(state), {}
@@ -160,6 +160,6 @@ class FCN(Enhancer):
     def convolve(
         self, samples: Float[Tensor, "batch time"], state: State
     ) -> tuple[Float[Tensor, "batch time"], State]:
-        """All layers, at the level that they see."""
+        """Apply all layers at the normalised level."""
         features, state = self.layers(samples[:, None], state)
         return features[:, 0], state

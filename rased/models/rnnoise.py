@@ -2,10 +2,10 @@
 
 Paper: Valin, "A hybrid DSP/deep learning approach to real-time full-band speech enhancement", MMSP 2018,
 arXiv:1709.08243; the network is that of the authors' version 0.2 (2024).
-Here: bands, cepstrum and network as in the authors' code (GitHub xiph/rnnoise), to whose outputs each is held.
-Left out is what their program computes from the pitch: the features of it (33 of 65) and the comb filter, both for
-harmonics; also the high-pass filter before it, the limit to how fast a gain falls, and the second output, voice
-activity. Above the last band, which ends at 20 kHz, bins get its gain; they are silent there.
+Differences: bands, cepstrum and network follow the authors' code (GitHub xiph/rnnoise); tests compare the outputs of
+each. Omitted is what their program computes from the pitch: its features (33 of 65) and the comb filter, both for
+harmonics; also the high-pass filter before it, the limit on how fast a gain falls, and the second output, voice
+activity. Bins above the last band, which ends at 20 kHz, get its gain; theirs are silent.
 Parameters: 2.87 M at the authors' sizes with our features (the paper's first network had 87.5 K), 194 K in
 rnnoise-small; MACs: 290 and 20 M/s.
 """
@@ -37,17 +37,17 @@ _CENTRES = (
     *(3000, 3400, 3850, 4350, 4900, 5500, 6200, 7000, 7850, 8800, 9900, 11150, 12550, 14100),
     *(15850, 17800, 20000),
 )
-"""Corners of the bands in Hz: each band rises from one to the next and falls to the one after it."""
+"""Corner frequencies of the bands in Hz: each band rises from one to the next and falls to the one after it."""
 
 
 class GainNetwork(nn.Module):
-    """Two convolutions over three frames each, three GRUs, and a sigmoid of all of them.
+    """Two convolutions over three frames each, three GRUs, and a sigmoid layer on all of their outputs.
 
     Args:
-        inputs: features of a frame.
-        outputs: gains of a frame.
-        channels: of the first convolution.
-        hidden: of the second convolution and of each GRU.
+        inputs: features per frame.
+        outputs: gains per frame.
+        channels: channels of the first convolution.
+        hidden: channels of the second convolution, and hidden size of each GRU.
     """
 
     def __init__(self, inputs: int, outputs: int, *, channels: int, hidden: int) -> None:
@@ -60,14 +60,14 @@ class GainNetwork(nn.Module):
             nn.init.orthogonal_(layer.weight_hh_l0)  # type: ignore[arg-type]
 
     def forward(self, features: Frames, state: State) -> tuple[Mapped, State]:
-        """Gains between 0 and 1."""
+        """Return gains between 0 and 1."""
         parts, after = parted(state), {}
         frames, after["convolutions"] = self.convolve(features, parts["convolutions"])
         gains, after["recurrent"] = self.recur(frames, parts["recurrent"])
         return gains, joined(after)
 
     def convolve(self, features: Frames, state: State) -> tuple[Mapped, State]:
-        """What the GRUs see."""
+        """Apply the convolutions."""
         parts, after = parted(state), {}
         frames = rearrange(features, "n t c -> n c t")
         frames, after["first"] = self.first(frames, parts["first"])
@@ -75,7 +75,7 @@ class GainNetwork(nn.Module):
         return rearrange(frames.tanh(), "n c t -> n t c"), joined(after)
 
     def recur(self, frames: Frames, state: State) -> tuple[Mapped, State]:
-        """The GRUs, and the gains."""
+        """Apply the GRUs, and return the gains."""
         parts, after, outputs = parted(state), {}, [frames]
         for index, layer in enumerate(self.recurrent):
             output, after[str(index)] = recur(layer, outputs[-1], parts[str(index)])
@@ -91,17 +91,17 @@ class GainNetwork(nn.Module):
         return joined(parts)
 
     def silence_before(self, batch: int, like: Tensor) -> State:
-        """State of the convolutions before the first frame."""
+        """Return the state of the convolutions before the first frame."""
         parts = {"first": self.first, "second": self.second}
         return joined({name: conv.initial_state(batch, like) for name, conv in parts.items()})
 
 
 class RNNoise(SpectralEnhancer):
-    """Cepstrum of the bands, network, gains of the bins; causal, a frame of look-ahead.
+    """Cepstrum of the bands, network, gains of the bins; causal, with one frame of look-ahead.
 
     Args:
-        channels: of the first convolution.
-        hidden: of the second convolution and of each GRU.
+        channels: channels of the first convolution.
+        hidden: channels of the second convolution, and hidden size of each GRU.
         stft: the transform.
         sample_rate: Hz.
 
@@ -136,7 +136,7 @@ class RNNoise(SpectralEnhancer):
         self.network = GainNetwork(bands, bands, channels=channels, hidden=hidden)
 
     def process(self, spectrum: Spectrum, state: State) -> tuple[Prediction, State]:
-        """Gains from the newest frame, for the one before it."""
+        """Compute gains from the newest frame, and apply them to the previous one."""
         parts, after = parted(state), {}
         gains, after["network"] = self.network(self.cepstrum(spectrum), parts["network"])
         extended, after["past"] = with_past(spectrum, parts["past"])
@@ -145,7 +145,7 @@ class RNNoise(SpectralEnhancer):
         return Prediction.of_spectrum(masked, mask=mask), joined(after)
 
     def cepstrum(self, spectrum: Spectrum) -> Frames:
-        """DCT of the logarithms of the energies, none far below its lower neighbours or the loudest of them."""
+        """Return the DCT of the log energies; each is limited from below by its lower neighbours and the loudest."""
         energies = rearrange(power(self.scale * spectrum), "n f t -> n t f") @ self.weights
         logs = (energies + 1e-2).log10()
         slope = 1.5 * torch.arange(logs.shape[-1], device=logs.device)
@@ -156,14 +156,14 @@ class RNNoise(SpectralEnhancer):
         return cepstrum - offset
 
     def initial_process_state(self, batch: int) -> State:
-        """Zeros, and silence."""
+        """Return the initial state: zeros, and silence."""
         like = next(self.parameters())
         past = initial_past(batch, self.stft.freq, 1, like)
         return joined({"network": self.network.initial_state(batch, like), "past": past})
 
 
 def _corners(freq: int, sample_rate: int) -> list[int]:
-    """The corners in bins, as far as there are bins.
+    """Return the corners in bins, up to the highest bin.
 
     Raises:
         RasedError: two corners fall on one bin.
@@ -172,14 +172,14 @@ def _corners(freq: int, sample_rate: int) -> list[int]:
     corners = [round(corner / width) for corner in _CENTRES if corner < sample_rate / 2]
     if len(set(corners)) < len(corners):
         raise RasedError(
-            f"RNNoise has bands 100 Hz wide, and bins are {width:g} Hz wide: choose a larger n_fft, "
-            "960 for 48 kHz say."
+            f"RNNoise has bands 100 Hz wide, but bins are {width:g} Hz wide: choose a larger n_fft, "
+            "such as 960 at 48 kHz."
         )
     return corners
 
 
 def _triangles(corners: list[int], freq: int) -> tuple[np.ndarray, np.ndarray]:
-    """Share of each bin in the energy of each band, and of each band in the gain of each bin."""
+    """Return the share of each bin in the energy of each band, and of each band in the gain of each bin."""
     bins, rows = np.arange(freq), np.eye(len(corners))
     shares = np.stack([np.interp(bins, corners, row) for row in rows])
     shares[:, corners[-1] :] = 0

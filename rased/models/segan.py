@@ -1,12 +1,13 @@
-"""The generator of SEGAN: strided convolutions down the waveform, noise beside what is innermost, and back; not causal.
+"""The generator of SEGAN: strided convolutions down the waveform, noise in the middle, and up again; not causal.
 
 Paper: Pascual, Bonafonte and Serrà, "SEGAN: speech enhancement generative adversarial network", Interspeech 2017,
 doi:10.21437/Interspeech.2017-1428, arXiv:1703.09452.
-Here: as the authors' code (GitHub santi-pdp/segan_pytorch) with the settings of their SEGAN+: five layers with strides
-of 4 instead of eleven with 2, and a learned gain on each skip. They enhance pieces of 16384 samples apart; here the
-whole recording is one piece, as in their later WSEGAN. The noise of a recording follows from the generator given.
-Parameters: 64.77 M, as the authors' code counts. The generator of 2017 (channels 16, 32, 32, 64, 64, 128, 128, 256,
-256, 512 and 1024, strides of 2) has 73.1 M; 97.5 M, which others quote, is that and its discriminator.
+Differences: follows the authors' code (GitHub santi-pdp/segan_pytorch) with the settings of SEGAN+: five layers with
+strides of 4 instead of eleven with 2, and a learned gain on each skip connection. They enhance pieces of 16384 samples
+separately; here the whole recording is one piece, as in their later WSEGAN. The noise is drawn from the given
+generator.
+Parameters: 64.77 M, as in the authors' code. The generator of 2017 (channels 16, 32, 32, 64, 64, 128, 128, 256,
+256, 512 and 1024, strides of 2) has 73.1 M; the 97.5 M that others quote include its discriminator.
 MACs: 3.0 G/s.
 """
 
@@ -27,7 +28,7 @@ _PUBLISHED = ((64, 128, 256, 512, 1024), (4, 4, 4, 4, 4), 31)
 
 
 class Down(nn.Module):
-    """Strided convolution of what is mirrored at its ends, and PReLU."""
+    """Strided convolution with reflection padding, and PReLU."""
 
     def __init__(self, channels: int, outputs: int, kernel_size: int, stride: int) -> None:
         super().__init__()
@@ -38,13 +39,13 @@ class Down(nn.Module):
     def forward(
         self, frames: Float[Tensor, "batch channel frames"]
     ) -> tuple[Float[Tensor, "batch outputs fewer"], Float[Tensor, "batch outputs fewer"]]:
-        """Before and behind the activation."""
+        """Return the frames before and after the activation."""
         linear = self.conv(functional.pad(frames, self.around, mode="reflect"))
         return linear, self.activation(linear)
 
 
 class Up(nn.Module):
-    """Transposed convolution, and PReLU, or tanh at the last."""
+    """Transposed convolution, and PReLU (tanh in the last layer)."""
 
     def __init__(
         self, channels: int, outputs: int, kernel_size: int, stride: int, *, last: bool
@@ -58,23 +59,23 @@ class Up(nn.Module):
     def forward(
         self, frames: Float[Tensor, "batch channel frames"]
     ) -> Float[Tensor, "batch outputs more"]:
-        """Longer by the stride."""
+        """Return frames at a rate multiplied by the stride."""
         return self.activation(self.conv(frames)[..., : frames.shape[-1] * self.stride])
 
 
 class SEGAN(Enhancer):
-    """Down the waveform, noise, up with skips; between pre-emphasis and its inverse.
+    """Layers down the waveform, noise, layers up with skip connections; between pre-emphasis and its inverse.
 
     Args:
-        channels: of each layer down.
-        strides: of each layer down.
-        kernel_size: taps of all convolutions, odd and at least a stride.
-        noise: channels of noise beside the innermost ones; 0 for none: then nothing is drawn.
-        emphasis: coefficient of the pre-emphasis; 0 for none.
+        channels: channels of each layer down.
+        strides: stride of each layer down.
+        kernel_size: taps of all convolutions, odd and at least the largest stride.
+        noise: channels of noise added to the innermost layer; 0: no noise.
+        emphasis: coefficient of the pre-emphasis; 0: none.
         sample_rate: Hz.
 
     Raises:
-        RasedError: sizes that do not fit together.
+        RasedError: the sizes do not fit together.
     """
 
     paper = (
@@ -95,7 +96,7 @@ class SEGAN(Enhancer):
         super().__init__()
         if not channels or len(channels) != len(strides) or min(*channels, *strides) < 1:
             raise RasedError(
-                f"SEGAN: channels {list(channels)} and strides {list(strides)} must be as many, each at least 1."
+                f"SEGAN: channels {list(channels)} and strides {list(strides)} must have the same length and be >= 1."
             )
         if kernel_size % 2 == 0 or kernel_size < max(strides) or noise < 0:
             raise RasedError(
@@ -110,7 +111,7 @@ class SEGAN(Enhancer):
         self.samples = noise > 0
         self.hop = math.prod(strides)
         self.shortest = (kernel_size // 2 + 1) * math.prod(strides[:-1])
-        """Samples without which no layer has enough to mirror."""
+        """Minimum samples for reflection padding in every layer."""
         sizes = [1, *channels]
         self.down = nn.ModuleList(
             Down(size, wider, kernel_size, stride)
@@ -133,7 +134,7 @@ class SEGAN(Enhancer):
     def predict(
         self, noisy: Waveform, *, condition: Condition | None = None, generator: Generators = None
     ) -> Prediction:
-        """The whole recording at once; silence stands behind it."""
+        """Process the whole recording at once, padded with silence at the end."""
         time = noisy.shape[-1]
         length = max(-(-self.shortest // self.hop), -(-time // self.hop)) * self.hop
         before = functional.pad(noisy[:, :-1], (1, 0))
@@ -147,7 +148,7 @@ class SEGAN(Enhancer):
         emphasised: Float[Tensor, "batch time"],
         drawn: Float[Tensor, "batch noise frames"],
     ) -> Float[Tensor, "batch time"]:
-        """The layers alone, for whole multiples of all strides together."""
+        """Apply the layers to samples whose number is a multiple of the product of all strides."""
         frames, skips = emphasised[:, None], []
         for layer in self.down:
             linear, frames = layer(frames)
@@ -164,7 +165,7 @@ class SEGAN(Enhancer):
     def _drawn(
         self, like: Tensor, frames: int, generator: Sequence[torch.Generator]
     ) -> Float[Tensor, "batch noise frames"]:
-        """Normal numbers, for each row from its generator."""
+        """Draw standard normal noise for each row from its generator."""
         if not self.noise:
             return like.new_zeros(like.shape[0], 0, frames)
         rows = [torch.randn(self.noise, frames, generator=one) for one in generator]
@@ -174,7 +175,7 @@ class SEGAN(Enhancer):
 def _deemphasised(
     waveform: Float[Tensor, "batch time"], emphasis: float
 ) -> Float[Tensor, "batch time"]:
-    """The inverse of the pre-emphasis, 1 / (1 - a z), as the product of 1 + a z, 1 + a^2 z^2, 1 + a^4 z^4, ..."""
+    """Invert the pre-emphasis: 1 / (1 - a z) as the product of 1 + a z, 1 + a^2 z^2, 1 + a^4 z^4, ..."""
     late, share = 1, emphasis
     while late < waveform.shape[-1] and share > 1e-9:
         waveform = waveform + share * functional.pad(waveform[:, :-late], (late, 0))

@@ -2,11 +2,12 @@
 
 Paper: Subakan, Ravanelli, Cornell, Bronzi and Zhong, "Attention is all you need in speech separation", ICASSP 2021,
 doi:10.1109/ICASSP39728.2021.9413901, arXiv:2010.13154.
-Here: as the authors' code (GitHub speechbrain/speechbrain) in their recipes for enhancement: one source, so that
-separation becomes enhancement. The last samples, which theirs leaves out where no whole frame ends there, are enhanced
-as well. Not causal.
-Parameters: 25.61 M for one source, 25.68 M for two, as the authors' code counts (published: 26 M).
-MACs: 112 G/s for seconds, more a second for longer recordings: attention is over all segments.
+Differences: follows the authors' code (GitHub speechbrain/speechbrain) in their recipes for enhancement: one
+source, so
+that separation becomes enhancement. The last samples, which theirs drops if they do not fill a frame, are enhanced as
+well. Not causal.
+Parameters: 25.61 M for one source, 25.68 M for two, as in the authors' code (published: 26 M).
+MACs: 112 G/s for recordings of seconds, more for longer ones: attention covers all segments.
 """
 
 import math
@@ -26,12 +27,12 @@ from rased.models.base import Condition, Enhancer, Generators, Prediction
 from rased.signal.domains import Waveform
 
 _PUBLISHED = {1: 25_613_569, 2: 25_679_361}
-"""Sources -> parameters that the authors' code counts at the paper's sizes."""
+"""Sources -> parameters of the authors' code at the paper's sizes."""
 _EPSILON = 1e-6
 
 
 class Layer(nn.Module):
-    """Attention and two linear layers, each behind a norm and added to what comes in."""
+    """Attention and two linear layers, each with a norm before it and a residual connection."""
 
     def __init__(self, channels: int, heads: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -46,21 +47,21 @@ class Layer(nn.Module):
     def forward(
         self, tokens: Float[Tensor, "batch token channel"]
     ) -> Float[Tensor, "batch token channel"]:
-        """Every token sees all of its sequence."""
+        """Attend over the whole sequence."""
         tokens = tokens + self.dropout(self.attention(self.attention_norm(tokens)))
         return tokens + self.dropout(self.linear(self.linear_norm(tokens)))
 
 
 class Path(nn.Module):
-    """A transformer over one of the two sequences, normalised and added to what comes in.
+    """A transformer over one of the two sequences, normalised, with a residual connection.
 
     Args:
-        channels: of a token.
-        heads: of each attention.
-        hidden: between the linear layers.
-        layers: how many.
-        across: whether the sequence is the segments, instead of the frames within each.
-        dropout: while training.
+        channels: channels of a token.
+        heads: attention heads.
+        hidden: hidden size between the linear layers.
+        layers: number of layers.
+        across: run over the segments, instead of the frames in each.
+        dropout: dropout in training.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Path(nn.Module):
     def forward(
         self, segments: Float[Tensor, "size batch many channel"]
     ) -> Float[Tensor, "size batch many channel"]:
-        """Tokens know their place by sines and cosines."""
+        """Add sinusoidal positions, and run the transformer."""
         size, batch = segments.shape[:2]
         folded = "(s n) many c" if self.across else "(n many) s c"  # s frames of a segment, n batch
         tokens = rearrange(segments, f"s n many c -> {folded}")
@@ -87,7 +88,7 @@ class Path(nn.Module):
 
 
 def _places(tokens: Float[Tensor, "batch token channel"]) -> Float[Tensor, "token channel"]:
-    """Sines and cosines in turn, of rates from 1 to 1 / 10000."""
+    """Return sinusoidal positions: sines and cosines in turn, with rates from 1 to 1 / 10000."""
     count, channels = tokens.shape[-2:]
     place = torch.arange(count, device=tokens.device).float()[:, None]
     index = torch.arange(0, channels, 2, device=tokens.device)
@@ -99,19 +100,19 @@ class SepFormer(Enhancer):
     """Encoder, transformers over segments of frames, mask, decoder; the first source is the estimate.
 
     Args:
-        channels: filters of encoder and decoder, and numbers of a token; `heads` must divide it.
-        filter_length: samples of each filter, even; frames follow each other by half of it.
-        segment: frames of a segment, even; segments follow each other by half of it.
+        channels: filters of encoder and decoder, and channels of a token; divisible by `heads`.
+        filter_length: length of the filters in samples, even; the hop is half of it.
+        segment: frames in a segment, even; segments overlap by half.
         blocks: pairs of transformers, within and across segments.
-        layers: of each transformer.
-        heads: of each attention.
-        hidden: between the linear layers.
-        dropout: while training.
-        sources: that are separated; the estimate is the first.
+        layers: layers of each transformer.
+        heads: attention heads.
+        hidden: hidden size between the linear layers.
+        dropout: dropout in training.
+        sources: number of separated sources; the estimate is the first one.
         sample_rate: Hz.
 
     Raises:
-        RasedError: sizes that do not fit together.
+        RasedError: the sizes do not fit together.
     """
 
     paper = (
@@ -167,11 +168,11 @@ class SepFormer(Enhancer):
     def predict(
         self, noisy: Waveform, *, condition: Condition | None = None, generator: Generators = None
     ) -> Prediction:
-        """The first of the sources."""
+        """Return the first source."""
         return Prediction(estimate=self.separate(noisy)[:, 0])
 
     def separate(self, noisy: Float[Tensor, "batch time"]) -> Float[Tensor, "batch source time"]:
-        """All sources; silence stands behind the end."""
+        """Return all sources; the input is padded with silence at the end."""
         batch, time = noisy.shape
         hops = -(-max(0, time - 2 * self.hop) // self.hop) + 2
         padded = functional.pad(noisy, (0, hops * self.hop - time))
@@ -184,7 +185,7 @@ class SepFormer(Enhancer):
     def _masks(
         self, encoded: Float[Tensor, "batch channel frames"]
     ) -> Float[Tensor, "batch_source channel frames"]:
-        """A mask for every frame and source."""
+        """Return a mask for every frame and source."""
         count, half = encoded.shape[-1], self.segment // 2
         behind = self.segment - (half + count) % self.segment + half
         frames = self.bottleneck(self.norm(encoded, {})[0])

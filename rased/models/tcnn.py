@@ -2,10 +2,11 @@
 
 Paper: Pandey and Wang, "TCNN: temporal convolutional neural network for real-time speech enhancement in the time
 domain", ICASSP 2019, doi:10.1109/ICASSP.2019.8683634.
-Here: as the paper's table 1 (frames of 20 ms every 10 ms, no window); the authors publish no code. Held to
-TCNN_model_paper.py of GitHub LXP-Never/TCNN, which blanks the first frame of each layer of the decoder, where here
-silence stands before it, and has no biases in the last two convolutions of a block. The last norm begins at the level
-of speech, not at full scale: a network learns in minutes then.
+Differences: follows table 1 of the paper (frames of 20 ms every 10 ms, no window); the authors publish no code. Tests
+compare it with TCNN_model_paper.py of GitHub LXP-Never/TCNN, which zeroes the first frame of each layer of the
+decoder,
+where here silence precedes it, and has no biases in the last two convolutions of a block. The last norm starts at the
+level of speech instead of full scale, so that a network learns within minutes.
 Parameters: 5.05 M (published: 5.10 M).
 MACs: 0.90 G/s.
 """
@@ -32,7 +33,7 @@ _PAPER = (320, (16, 16, 16, 32, 32, 64, 64), 512, (1, 2, 4, 8, 16, 32), 3)
 
 
 class Block(nn.Module):
-    """Expand, look back through a depthwise convolution, reduce, add to what comes in."""
+    """Expansion, causal depthwise convolution, reduction, residual connection."""
 
     def __init__(self, channels: int, hidden: int, dilation: int) -> None:
         super().__init__()
@@ -47,7 +48,7 @@ class Block(nn.Module):
     def forward(
         self, frames: Float[Tensor, "batch channel frames"], state: State
     ) -> tuple[Float[Tensor, "batch channel frames"], State]:
-        """The state is that of the convolution."""
+        """Run the block; the state is that of the convolution."""
         hidden, state = self.depthwise(self.expand(frames), state)
         return frames + self.reduce(hidden), state
 
@@ -57,19 +58,19 @@ class Block(nn.Module):
 
 
 class TCNN(Enhancer):
-    """Encoder along the samples of a frame, temporal convolutions, decoder; frames are added where they overlap.
+    """Encoder along the samples of a frame, temporal convolutions, decoder; overlapping frames are added.
 
     Args:
-        frame_length: samples of a frame, even; frames follow each other by half of it.
-        channels: of each layer of the encoder; the first keeps all samples, the others halve their number.
-        hidden: channels within the blocks of temporal convolutions.
-        dilations: frames between the taps of each block.
-        repeats: of all these blocks.
-        dropout: of what goes past the blocks, while training.
+        frame_length: samples of a frame, even; the hop is half of it.
+        channels: channels of each layer of the encoder; the first keeps all samples, the others halve their number.
+        hidden: channels inside the blocks of temporal convolutions.
+        dilations: dilation of each block, in frames.
+        repeats: number of stacks of these blocks.
+        dropout: dropout of the skip connections in training.
         sample_rate: Hz.
 
     Raises:
-        RasedError: sizes that do not fit together.
+        RasedError: the sizes do not fit together.
     """
 
     paper = (
@@ -112,7 +113,7 @@ class TCNN(Enhancer):
             for (size, wider), stride, padding in zip(pairs, strides, paddings, strict=True)
         )
         self.sizes = [frame_length]
-        """Numbers in a frame before each layer of the encoder, and behind the last."""
+        """Numbers in a frame before each layer of the encoder, and after the last."""
         for layer in self.down:
             assert isinstance(layer, DownConv)
             self.sizes.append(layer.size(self.sizes[-1]))
@@ -153,14 +154,14 @@ class TCNN(Enhancer):
     def predict(
         self, noisy: Waveform, *, condition: Condition | None = None, generator: Generators = None
     ) -> Prediction:
-        """A stream of one chunk; silence stands before and behind."""
+        """Process a stream in one chunk; the input is padded with silence on both sides."""
         time, late = noisy.shape[-1], self.hop
         padded = functional.pad(noisy, (0, late + -time % late))
         estimate, _ = self.step(padded, self.initial_state(noisy.shape[0]))
         return Prediction(estimate=estimate[:, late : late + time])
 
     def initial_state(self, batch: int = 1, *, condition: Condition | None = None) -> State:
-        """Silence before each layer."""
+        """Return silence before each layer."""
         like = next(self.parameters())
         down, up = _any(self.down), _any(self.up)
         layers = {
@@ -180,7 +181,7 @@ class TCNN(Enhancer):
     def step(
         self, chunk: Float[Tensor, "batch chunk"], state: State
     ) -> tuple[Float[Tensor, "batch chunk"], State]:
-        """A frame for each half of one; see `Enhancer.step`."""
+        """Process one frame per half frame of input; see `Enhancer.step`."""
         extended = torch.cat([state["heard"], chunk], dim=-1)
         halves = rearrange(extended, "batch (frames half) -> batch frames half", half=self.hop)
         frames = torch.cat([halves[:, :-1], halves[:, 1:]], dim=-1)
@@ -194,7 +195,7 @@ class TCNN(Enhancer):
     def enhance_frames(
         self, frames: Float[Tensor, "batch frames length"], state: State
     ) -> tuple[Float[Tensor, "batch frames length"], State]:
-        """Encoder, temporal convolutions, decoder."""
+        """Apply encoder, temporal convolutions and decoder."""
         parts, skips, after = parted(state), [], {}
         bins, memories, before = frames[:, None], [], parted(parts["down"])
         for index, (layer, norm) in enumerate(zip(self.down, self.down_norms, strict=True)):

@@ -1,10 +1,10 @@
-"""Wave-U-Net: convolutions on the waveform at half the rate each, and back by interpolation with skips; not causal.
+"""Wave-U-Net: convolutions on the waveform, each at half the rate, and back by interpolation with skips; not causal.
 
 Paper: Macartney and Weyde, "Improved speech enhancement with the Wave-U-Net", 2018, arXiv:1811.11307, after Stoller,
 Ewert and Dixon, ISMIR 2018, arXiv:1806.03185.
-Here: as the authors' code (GitHub craigmacartney/Wave-U-Net-For-Speech-Enhancement) pads, with zeros, and with its
-twelve layers; they report nine as best. They estimate speech and noise; `sources: 1` leaves the noise out. Silence
-stands behind a recording up to the next length that can be halved so often.
+Differences: pads with zeros, like the authors' code (GitHub craigmacartney/Wave-U-Net-For-Speech-Enhancement), and has
+its twelve layers; they report nine as best. They estimate speech and noise; `sources: 1` omits the noise. A recording
+is padded with silence to the next length that can be halved often enough.
 Parameters: 10.26 M with twelve layers, 4.63 M with nine (not published).
 MACs: 2.4 G/s and 2.3 G/s.
 """
@@ -24,18 +24,18 @@ _SLOPE = 0.2
 
 
 class WaveUNet(Enhancer):
-    """Down by halves, up by linear interpolation, tanh; the last source is the estimate.
+    """Halve the rate layer by layer, double it by linear interpolation, tanh; the last source is the estimate.
 
     Args:
-        layers: down, and as many up.
-        filters: of the first layer; each layer has so many more than the one before.
+        layers: number of layers down, and of layers up.
+        filters: filters of the first layer; each layer has this many more than the previous one.
         kernel_size: taps of the layers down, odd.
         up_kernel_size: taps of the layers up, odd.
-        sources: that are estimated; the estimate is the last, as noise comes first by the authors.
+        sources: number of estimated sources; the estimate is the last one, because the authors put noise first.
         sample_rate: Hz.
 
     Raises:
-        RasedError: sizes that do not fit together.
+        RasedError: the sizes do not fit together.
     """
 
     paper = (
@@ -75,11 +75,11 @@ class WaveUNet(Enhancer):
     def predict(
         self, noisy: Waveform, *, condition: Condition | None = None, generator: Generators = None
     ) -> Prediction:
-        """The last of the sources."""
+        """Return the last source."""
         return Prediction(estimate=self.separate(noisy)[:, -1])
 
     def separate(self, noisy: Float[Tensor, "batch time"]) -> Float[Tensor, "batch source time"]:
-        """All sources."""
+        """Return all sources."""
         time, whole = noisy.shape[-1], 2 ** len(self.up)
         waveform = functional.pad(noisy, (0, -time % whole))[:, None]
         features, skips = waveform, []
@@ -96,6 +96,6 @@ class WaveUNet(Enhancer):
 def _doubled(
     features: Float[Tensor, "batch channel time"],
 ) -> Float[Tensor, "batch channel double_time"]:
-    """A mean between each two; the last one twice."""
+    """Interpolate: add the mean between each two values; the last value is repeated."""
     following = torch.cat([features[..., 1:], features[..., -1:]], dim=-1)
     return torch.stack([features, (features + following) / 2], dim=-1).flatten(-2)

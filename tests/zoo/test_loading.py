@@ -51,7 +51,7 @@ def test_an_unknown_name_brings_the_nearest(entry):
 
 
 def test_a_folder_that_is_no_entry_is_refused(tmp_path):
-    with pytest.raises(RasedError, match=r"holds neither card\.yaml"):
+    with pytest.raises(RasedError, match=r"has neither card\.yaml"):
         rased.load(tmp_path)
 
 

@@ -148,12 +148,12 @@ def test_one_resolver_for_every_name(stranger: Path, shelf: Path, entry: Path) -
     for wrong, said in {
         "tinny": "did you mean 'tiny'",
         "log-mse": "did you mean 'log-mmse'",
-        "runs": "holds neither card.yaml",
+        "runs": "has neither card.yaml",
         "no/such/folder": "there is no folder 'no/such/folder'",
         "mine.yaml": "is a file",
         "a\0b": "there is no checkpoint",
         "x" * 5000: "there is no checkpoint",
-        "": "there is no checkpoint|holds neither",
+        "": "there is no checkpoint|has neither",
     }.items():
         with pytest.raises(RasedError, match=said):
             rased.load(wrong)

@@ -189,9 +189,7 @@ def test_a_shard_of_another_size_is_named_before_it_is_read(tmp_path):
     folder = write_corpus(tmp_path / "speech", "speech", [("train", "a", audio)])
     shard = folder / "train-000000.tar"
     shard.write_bytes(shard.read_bytes()[:-512])
-    with pytest.raises(
-        RasedError, match=r"but its index says \d+: restore the shard.*--repair"
-    ):
+    with pytest.raises(RasedError, match=r"but its index says \d+: restore the shard.*--repair"):
         Corpus([folder], role="speech", split="train")
 
 
