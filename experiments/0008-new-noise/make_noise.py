@@ -1,4 +1,4 @@
-"""Synthesise recordings of one noise type, sirens: python make_noise.py OUT; the same files every time."""
+"""Synthesise recordings of one noise type, sirens: python make_noise.py OUT [COUNT]; the same files every time."""
 
 import sys
 from pathlib import Path
@@ -33,9 +33,9 @@ def siren(generator: np.random.Generator) -> np.ndarray:
     return 0.3 * sound / np.abs(sound).max()
 
 
-def main(out: Path) -> None:
-    """Write OUT/noise/SPLIT/siren/NUMBER.wav."""
-    for number, (split, count) in enumerate(COUNTS.items()):
+def main(out: Path, train: int = COUNTS["train"]) -> None:
+    """Write OUT/noise/SPLIT/siren/NUMBER.wav; `train` of them are for training."""
+    for number, (split, count) in enumerate({**COUNTS, "train": train}.items()):
         folder = out / "noise" / split / "siren"
         folder.mkdir(parents=True, exist_ok=True)
         for index in range(count):
@@ -44,4 +44,4 @@ def main(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:3]))
