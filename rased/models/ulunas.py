@@ -79,15 +79,15 @@ class Block(nn.Module):
     """One block of the U-net.
 
     Args:
-        kind: "conv" has one convolution; "separable" mixes channels, then looks at neighbours in each by itself;
-            "bottleneck" mixes channels once more behind that, and adds what came in where the sizes are equal.
-        channels: channels in.
-        outputs: channels out.
-        bands: bands in.
-        high: bands out.
+        kind: "conv" has one convolution; "separable" mixes channels, then filters each channel separately;
+            "bottleneck" mixes channels once more after that, and adds its input if the sizes are equal.
+        channels: input channels.
+        outputs: output channels.
+        bands: input bands.
+        high: output bands.
         kernel_size: frames and bands.
-        stride: bands in for each out, or out for each in.
-        groups: of channels that do not see each other.
+        stride: input bands per output band, or output bands per input band.
+        groups: groups of channels that are processed separately.
         up: whether the convolution is transposed.
         last: whether the block ends the U-net.
     """

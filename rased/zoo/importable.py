@@ -76,12 +76,12 @@ class File(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Golden(msgspec.Struct, forbid_unknown_fields=True):
-    """The output for the excerpt of the bundled corpus that every golden output is of.
+    """Golden output: the output for the bundled excerpt that all golden outputs use.
 
     Attributes:
-        every: of the output, each sample that is a multiple of this.
-        unit: of the numbers.
-        estimate: whole numbers in that unit.
+        every: every how many-th sample of the output is recorded.
+        unit: unit of the numbers.
+        estimate: integers in that unit.
     """
 
     every: Annotated[int, msgspec.Meta(ge=1, le=10_000)]
@@ -89,12 +89,12 @@ class Golden(msgspec.Struct, forbid_unknown_fields=True):
     estimate: Line
 
     def values(self) -> list[float]:
-        """The samples."""
+        """Return the samples."""
         return [self.unit * int(word) for word in self.estimate.split()]
 
 
 class Licence(msgspec.Struct, forbid_unknown_fields=True):
-    """Licences; None: nobody has said."""
+    """Licences; None: not stated."""
 
     code: Word | None = None
     weights: Word | None = None
@@ -102,12 +102,12 @@ class Licence(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Claim(msgspec.Struct, forbid_unknown_fields=True):
-    """What the authors publish of these weights, under their own protocol: never ranked here.
+    """Scores that the authors publish for these weights, under their own protocol: never ranked here.
 
     Attributes:
-        testset: as they call it.
-        scores: by metric.
-        source: where it stands.
+        testset: its name as given by the authors.
+        scores: values by metric.
+        source: where they are published.
     """
 
     testset: Word

@@ -1,4 +1,4 @@
-"""What every public corpus says about itself: licence, splits, how to get it, how to walk it."""
+"""What every public corpus declares: licence, splits, how to get it, how to list its files."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -11,22 +11,22 @@ from rased.data.corpora.listing import place_of
 from rased.data.schemas import Role
 
 VOICEBANK_TEST_SPEAKERS = ("p232", "p257")
-"""Of VCTK, and of the VCTK in other corpora: never trained on, so that VoiceBank+DEMAND stays a test."""
+"""Speakers of VCTK, and of VCTK in other corpora: never used for training, so that VoiceBank+DEMAND stays a test."""
 
 
 class Item(NamedTuple):
-    """One recording of a corpus.
+    """A recording of a corpus.
 
     Attributes:
-        path: below the root, with slashes.
+        path: path relative to the root, with slashes.
         role: speech, noise or rir.
         split: train, valid or test.
         label: speaker, type of noise or room.
-        licence: of this recording, as an SPDX name where there is one.
-        source: where it comes from.
-        note: anything else.
-        channel: number of the microphone where each has a file of its own; 1 is the one to take.
-        sha256: of the file, where the corpus says it.
+        licence: licence of this recording, as an SPDX name if there is one.
+        source: origin of the recording.
+        note: any remark.
+        channel: number of the microphone if each has its own file; 1 is the one to use.
+        sha256: SHA-256 of the file, if the corpus states it.
     """
 
     path: str
@@ -41,7 +41,7 @@ class Item(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """One utterance of a corpus's own test set: two files and what is known of them."""
+    """An utterance of the corpus's own test set: two files and what is known about them."""
 
     id: str
     noisy: Path
@@ -54,14 +54,14 @@ class Archive:
     """A file to download and unpack.
 
     Attributes:
-        part: what it is called on the command line; archives of one part belong together.
-        name: of the file.
-        urls: where it is, mirrors behind the first.
-        holds: path below the root that is there when it is unpacked.
-        checksum: "sha256:..." or "md5:..." as published; "" where none was found: then only length
-            and format are checked, and what came is recorded.
-        into: folder below the root that it is unpacked into.
-        joined: names of the files of a split zip that come before this one.
+        part: its name on the command line; archives of one part belong together.
+        name: file name.
+        urls: its addresses; mirrors come after the first.
+        holds: path relative to the root that exists once it is unpacked.
+        checksum: "sha256:..." or "md5:..." as published; "" if none was found: then only length
+            and format are checked, and the SHA-256 of the download is recorded.
+        into: folder relative to the root that it is unpacked into.
+        joined: names of the preceding parts of a split zip file.
     """
 
     part: str
@@ -78,23 +78,23 @@ class PublicCorpus:
     """A corpus that others publish.
 
     Attributes:
-        name: on the command line.
-        title: as its authors call it.
-        roles: what it holds.
-        hours: about, of all of it; None where nobody says, or for responses of rooms.
-        sample_rate: Hz; 0 where it differs.
-        licence: of the corpus as a whole.
+        name: its name on the command line.
+        title: its name as given by the authors.
+        roles: the roles of its recordings.
+        hours: approximate duration of all recordings; None if not published, or for room impulse responses.
+        sample_rate: Hz; 0 if it differs between files.
+        licence: licence of the corpus as a whole.
         citation: authors, title, venue, year.
-        homepage: where it is described.
-        splits: how it is divided, in one sentence.
-        layout: the path of one file below the root, as an example.
-        walk: yields every recording that is used, by root; in no order.
+        homepage: address of its description.
+        splits: how it is split, in one sentence.
+        layout: the path of one file relative to the root, as an example.
+        walk: yields every recording that is used, by root; unordered.
         archives: what can be downloaded.
-        by_hand: what must be fetched by hand, and how; "" where nothing is.
+        by_hand: what must be downloaded manually, and how; "" if nothing.
         pairs: yields the corpus's own test set, by root, in its order.
-        test_ids: of those pairs, where the field knows them by one list; then nothing else is taken.
+        test_ids: ids of those pairs, if the field agrees on one list; then other pairs are ignored.
         target: what the targets of those pairs are.
-        texts: licence texts below the root, as patterns.
+        texts: patterns of licence texts relative to the root.
     """
 
     name: str
@@ -117,12 +117,12 @@ class PublicCorpus:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Names of what can be downloaded, each once."""
+        """Return the names of the parts that can be downloaded, each once."""
         return tuple(dict.fromkeys(archive.part for archive in self.archives))
 
     @property
     def how(self) -> str:
-        """How to get it, in a few words."""
+        """Return how to get the corpus, in a few words."""
         if not self.archives:
             return self.by_hand
         count = len(self.archives)
@@ -131,7 +131,7 @@ class PublicCorpus:
 
 
 def split_by(name: str, *, valid: float = 0.05, test: float = 0.05) -> str:
-    """Put a speaker, recording or room into a split by a hash of its name: the same everywhere.
+    """Return the split of a speaker, recording or room from a hash of its name: the same on every machine.
 
     >>> [split_by(name) for name in ("p226", "p230", "smallroom-Room009")]
     ['train', 'valid', 'test']
@@ -143,18 +143,18 @@ def split_by(name: str, *, valid: float = 0.05, test: float = 0.05) -> str:
 
 
 def below(root: Path, *folders: str) -> Path:
-    """Return the first of the folders that is below the root; the root itself where none is."""
+    """Return the first of the folders that exists below the root, or the root itself."""
     return next((root / folder for folder in folders if (root / folder).is_dir()), root)
 
 
 def audio_below(folder: Path) -> Iterator[Path]:
-    """Yield the audio files of a folder and all below it, sorted; nothing where it is missing."""
+    """Yield the audio files in a folder and its subfolders, sorted; nothing if the folder is missing."""
     if folder.is_dir():
         yield from sorted(folder / path for path in audio.audio_below(folder))
 
 
 def creative_commons(url: str) -> str:
-    """Return the name of a licence by its address; the address where it is another one.
+    """Return the name of a licence from its address; for other licences, return the address.
 
     >>> creative_commons("http://creativecommons.org/licenses/by-nc/3.0/")
     'CC-BY-NC-3.0'

@@ -1,4 +1,4 @@
-"""EARS-WHAM and EARS-Reverb: the authors' mixtures of EARS, made by their scripts."""
+"""EARS-WHAM and EARS-Reverb: the authors' mixtures of EARS, made with their scripts."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ Facts = Callable[[float], dict[str, object]]
 
 
 def _walk(root: Path, *, folders: tuple[str, ...], source: str) -> Iterator[Item]:
-    """Yield the clean speech of {train,valid}/clean/pNNN/NUMBER.wav; the test set stays a set."""
+    """Yield the clean speech of {train,valid}/clean/pNNN/NUMBER.wav; the test set is kept as a set."""
     base = below(root, *folders)
     for split in ("train", "valid"):
         for path in audio_below(base / split / "clean"):

@@ -1,4 +1,4 @@
-"""LibriSpeech: read English audio books; speakers in one part only."""
+"""LibriSpeech: read English audio books; each speaker is in one part only."""
 
 from collections.abc import Iterator
 from pathlib import Path

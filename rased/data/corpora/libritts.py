@@ -1,4 +1,4 @@
-"""LibriTTS: LibriSpeech's books at 24 kHz, cut at sentences; the same speakers in the same splits."""
+"""LibriTTS: the books of LibriSpeech at 24 kHz, split at sentences; the same speakers in the same splits."""
 
 from collections.abc import Iterator
 from pathlib import Path

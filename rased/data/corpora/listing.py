@@ -207,14 +207,14 @@ def collect(
         valid_share: if that split is train, share of these files that goes into valid instead; see `Listing.divide`.
 
     Raises:
-        RasedError: nothing given, nothing found, a path that is not there, a manifest without the
+        RasedError: nothing given, nothing found, a path that does not exist, a manifest without the
             column path, the same file twice.
     """
     if not given:
         raise RasedError("Nothing to pack: give folders, manifest.csv files or audio files.")
     check_split(split)
     if not 0 <= valid_share < 1:
-        raise RasedError(f"The share of valid is {valid_share}; it is at least 0 and below 1.")
+        raise RasedError(f"The share of valid is {valid_share}; it must be at least 0 and below 1.")
     divided = split == "train"
     split = UNDECIDED if divided else split
     listing = Listing()

@@ -1,4 +1,4 @@
-"""MUSAN: noise and music; its speech is too mixed to learn from."""
+"""MUSAN: noise and music; its speech is not used, because it is mixed with other sounds."""
 
 from collections.abc import Iterator
 from pathlib import Path

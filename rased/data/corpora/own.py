@@ -1,4 +1,4 @@
-"""Your own files: a folder, or a folder with a manifest.csv, as that of commons."""
+"""Your own files: a folder, or a folder with a manifest.csv, such as that of commons."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -41,8 +41,8 @@ def walk_manifest(root: Path) -> Iterator[Item]:
 def walk_folder(root: Path) -> Iterator[Item]:
     """Yield {speech,noise,rir}/[train|valid|test/][LABEL/]...
 
-    Without folders for the splits, labels are parted by a hash of their names; files without a
-    label folder are train.
+    Without folders for the splits, labels are split by a hash of their names; files without a
+    label folder are in train.
     """
     for role in ROLES:
         if not (root / role).is_dir():
@@ -66,7 +66,7 @@ FOLDER = PublicCorpus(
     splits=f"folders or columns named {', '.join(SPLITS)}; else by a hash of the label",
     layout="speech/anna/0001.wav, noise/rain/0001.wav, rir/kitchen/0001.wav",
     walk=walk_folder,
-    by_hand="it is yours: --root is the folder that holds speech/, noise/ or rir/",
+    by_hand="use your own files: --root is the folder that contains speech/, noise/ or rir/",
 )
 
 MANIFEST = replace(
@@ -76,7 +76,7 @@ MANIFEST = replace(
     licence="one for each file",
     layout="manifest.csv with the columns path, role, split, label, licence, source, note",
     walk=walk_manifest,
-    by_hand="it is yours: --root is the folder with manifest.csv",
+    by_hand="use your own files: --root is the folder with manifest.csv",
     texts=("LICENSES.md",),
 )
 
@@ -89,5 +89,5 @@ COMMONS = replace(
     licence="one for each file: CC0, public domain, CC-BY, CC-BY-SA, Apache-2.0, MIT, BSD",
     splits="by its manifest: no speaker, recording or room is in two of them",
     layout="manifest.csv, and as it says speech/train/SPEAKER/ID.opus, noise/..., rir/...",
-    by_hand="it lies beside the project and is not passed on: --root is the folder with manifest.csv",
+    by_hand="it is not distributed: --root is the folder with manifest.csv",
 )

@@ -37,9 +37,9 @@ def walk(root: Path) -> Iterator[Item]:
 
 
 def room_of(name: str) -> tuple[str, str]:
-    """Return room and split of a measured response or noise; a whole database where the name does not tell.
+    """Return room and split of a measured response or noise; the whole database if the name does not tell the room.
 
-    Rooms of the REVERB challenge have the label and the split that they have there.
+    Rooms of the REVERB challenge have the same label and split as there.
 
     >>> room_of("RVB2014_type1_rir_largeroom2_far_angla")
     ('LargeRoom2', 'valid')

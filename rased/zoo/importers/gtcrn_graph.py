@@ -1,7 +1,7 @@
-"""Weights of GTCRN out of the streaming graph of its authors (GitHub Xiaobin-Rong/gtcrn, gtcrn_simple.onnx).
+"""Weights of GTCRN from the authors' streaming graph (GitHub Xiaobin-Rong/gtcrn, gtcrn_simple.onnx).
 
-The graph keeps the names of most tensors. Those of the encoder's convolutions, in which the norms are folded, of
-recurrent layers and of linear ones it numbers: they are found by the order of its operators.
+The graph keeps the names of most tensors. It numbers those of recurrent and linear layers, and of the encoder's
+convolutions, which the norms are folded into: these are found by the order of the operators.
 """
 
 from collections.abc import Iterator
@@ -52,10 +52,10 @@ _LINEAR = [
 
 
 def read_graph_weights(path: Path) -> dict[str, Tensor]:
-    """The weights by the names that the authors' checkpoints give them.
+    """Return the weights with the names of the authors' checkpoints.
 
     Raises:
-        RasedError: not a file of ONNX.
+        RasedError: not an ONNX file.
         ValueError: a graph of other operators.
     """
     operators, tensors = read_graph(path, "GTCRN")
@@ -81,7 +81,7 @@ def read_graph_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _identity(norm: str, channels: int) -> dict[str, Tensor]:
-    """A norm that changes nothing."""
+    """Return a norm that changes nothing."""
     return {
         f"{norm}.weight": torch.ones(channels),
         f"{norm}.bias": torch.zeros(channels),
@@ -91,7 +91,7 @@ def _identity(norm: str, channels: int) -> dict[str, Tensor]:
 
 
 def _recurrent(name: str, parts: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Gates are update, reset, new there and reset, update, new here; both directions lie in one tensor."""
+    """Reorder the gates: ONNX has update, reset, new; torch reset, update, new. ONNX stacks both directions."""
     kernels, recurrent, biases = parts
     for direction, suffix in enumerate(("", "_reverse")[: len(kernels)]):
         given, learned = biases[direction].chunk(2)
