@@ -56,7 +56,7 @@ class _Loader(_Base):
                     problem="a key that is not text", problem_mark=node.start_mark
                 )
             if key in seen:
-                problem = f"the key {cut(repr(key), 60)} comes twice"
+                problem = f"the key {cut(repr(key), 60)} occurs twice"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
             if place >= 0:  # keys of a merge key (<<) come before ours and may be overridden
                 seen.add(key)

@@ -101,7 +101,7 @@ def test_a_training_is_measured_against_a_plain_loop():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--model", "nothing-like-it"], "no architecture is called nothing-like-it"),
+        (["--model", "nothing-like-it"], "no architecture matches nothing-like-it"),
         (["--model", "gtcrn", "--rounds", "0"], "--rounds is 0: give 1 or more"),
     ],
 )

@@ -88,7 +88,7 @@ def test_a_changed_list_is_refused(frozen):
 
 def test_a_missing_file_and_a_newer_schema_are_refused(frozen):
     (frozen / "target" / "u3.flac").unlink()
-    with pytest.raises(RasedError, match=r"lacks target/u3\.flac"):
+    with pytest.raises(RasedError, match=r"target/u3\.flac is missing"):
         read_testset(frozen)
     content = json.loads((frozen / "testset.json").read_text())
     (frozen / "testset.json").write_text(json.dumps({**content, "schema": 2}))

@@ -84,11 +84,11 @@ def test_what_is_no_checkpoint_of_it_is_refused(tmp_path):
         ({"enc_pre.0.bias": torch.zeros(24)}, r"down\.0\.bias is \(24,\), not None"),
         ({"surprise": torch.zeros(1)}, "has no 'surprise'"),
         ({"rf_pre.0.weight": torch.zeros(16, 100)}, "100 bins are not a published size"),
-        ({"enc_pre.0.weight": torch.zeros(24)}, "no checkpoint of FastEnhancer"),
+        ({"enc_pre.0.weight": torch.zeros(24)}, "not a checkpoint of FastEnhancer"),
         ({"rf_post.0.weight": torch.zeros(64, 9)}, r"expand\.weights is \(64, 9\)"),
-        ({"rf_block.0.pe": torch.zeros(3)}, "no checkpoint of FastEnhancer"),
+        ({"rf_block.0.pe": torch.zeros(3)}, "not a checkpoint of FastEnhancer"),
     ]:
         with pytest.raises(RasedError, match=message):
             import_fastenhancer(saved(path, {**state, **change}))
-    with pytest.raises(RasedError, match="no checkpoint of FastEnhancer"):
+    with pytest.raises(RasedError, match="not a checkpoint of FastEnhancer"):
         import_fastenhancer(saved(path, {}))

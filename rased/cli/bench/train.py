@@ -67,7 +67,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     patterns = arguments.model or ["*"]
     names = [name for pattern in patterns for name in list_models(pattern)]
     if not names:
-        raise RasedError(f"no architecture is called {' or '.join(patterns)}: see `rased models`.")
+        raise RasedError(f"no architecture matches {' or '.join(patterns)}: see `rased models`.")
     given = vars(arguments)
     shared = {
         key: given[key] for key in ("batch_size", "seconds", "steps", "rounds", "device", "compile")

@@ -177,7 +177,7 @@ def test_another_version_of_a_metric_is_marked_and_never_best(rows):
         "not ranked: not comparable with most rows in STOI.",
     ]
     assert next(row for row in board.rows if row.name == "log-mmse").rank is not None
-    assert "[1] other: STOI by pystoi 0.3" in printed([*rows, other])
+    assert "[1] other: STOI measured with pystoi 0.3" in printed([*rows, other])
 
 
 def test_another_processor_is_marked(rows):
@@ -301,7 +301,7 @@ def test_means_by_condition(rows):
     ]
     with pytest.raises(RasedError, match="has the fact 't60'"):
         by_condition(board, "stoi", "t60")
-    with pytest.raises(RasedError, match=r"no fact 'snr'.*snr_db"):
+    with pytest.raises(RasedError, match=r"unknown fact 'snr'.*snr_db"):
         by_condition(board, "stoi", "snr")
 
 
