@@ -22,6 +22,7 @@ _DOTTED = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}(?:\.[A-Za-z_][A-Za-z0-9_]{0,9
 
 _TABLE = {
     "rased.models.frequency": ("FrequencyDomainEnhancer", "Phase", "PostProcessing"),
+    "rased.models.attenuate": ("ATENNuate",),
     "rased.models.bsrnn": ("BSRNN",),
     "rased.models.cmgan": ("CMGAN",),
     "rased.models.conv_tasnet": ("ConvTasNet",),

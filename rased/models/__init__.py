@@ -16,6 +16,7 @@ _HOMES: Homes = {
         "Phase",
         "PostProcessing",
     ),
+    "attenuate": ("ATENNuate",),
     "bsrnn": ("BSRNN",),
     "cmgan": ("CMGAN",),
     "conv_tasnet": ("ConvTasNet",),

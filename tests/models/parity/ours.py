@@ -23,6 +23,7 @@ from rased.signal.stft import STFT
 from rased.zoo.importers.fastenhancer import convert as convert_fastenhancer
 from rased.zoo.importers.ulunas import convert as convert_ul_unas
 from tests.models.parity import (
+    attenuate,
     cmgan,
     deepfilternet3,
     mp_senet,
@@ -287,6 +288,7 @@ def wave_u_net(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tenso
 
 
 OURS: dict[str, Callable[[Mapping[str, Tensor], Shapes], dict[str, Tensor]]] = {
+    "attenuate": torch.no_grad()(attenuate.our_attenuate),
     "bsrnn": torch.no_grad()(bsrnn),
     "cmgan": torch.no_grad()(cmgan.our_cmgan),
     "conv-tasnet": torch.no_grad()(conv_tasnet),

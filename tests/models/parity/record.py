@@ -1,5 +1,6 @@
 """Run the authors' modules on seeded weights and keep what they put out.
 
+    python -m tests.models.parity.record attenuate FOLDER      # a checkout of Brainchip-Inc/aTENNuate
     python -m tests.models.parity.record bsrnn FOLDER          # the release of espnet on PyPI, unpacked
     python -m tests.models.parity.record cmgan FOLDER          # of ruizhecao96/CMGAN
     python -m tests.models.parity.record conv-tasnet FOLDER    # a checkout of naplab/Conv-TasNet
@@ -53,6 +54,7 @@ from torch import Tensor, nn
 
 from rased.config import load_yaml
 from tests.models.parity import (
+    attenuate,
     cmgan,
     deepfilternet3,
     mp_senet,
@@ -371,6 +373,7 @@ def wave_u_net(folder: Path) -> Recorded:
 
 
 SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
+    "attenuate": ("Brainchip-Inc/aTENNuate", "18492ed", attenuate.attenuate),
     "bsrnn": ("espnet/espnet", "v.202511", bsrnn),
     "cmgan": ("ruizhecao96/CMGAN", "3994600", cmgan.cmgan),
     "conv-tasnet": ("naplab/Conv-TasNet", "e66d82a", conv_tasnet),

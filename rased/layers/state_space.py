@@ -1,0 +1,126 @@
+"""A diagonal state space: each coefficient turns, decays and adds what comes in; a chunk at a time, by convolution.
+
+Gu, Gupta, Goel and Ré, "On the parameterization and initialization of diagonal state space models", NeurIPS 2022,
+arXiv:2206.11893. Within a chunk the states are a convolution, done by a Fourier transform; from chunk to chunk they
+are carried, so that a stream costs what a file does.
+"""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rased.signal.state import State
+
+Pair = tuple[Tensor, Tensor]
+"""Real and imaginary parts."""
+_FINE = 128
+"""Powers are products of a fine and a coarse one: few exponentials, in double precision, and no angle too large."""
+
+
+class StateSpace(nn.Module):
+    """Linear in time: inputs to coefficients, each with its own decay and rate, to outputs.
+
+    Args:
+        channels: in and out.
+        coefficients: of different rates.
+        repeat: sets of these coefficients, at steps between 1/1000 and 1/10.
+    """
+
+    def __init__(self, channels: int, *, coefficients: int, repeat: int) -> None:
+        super().__init__()
+        decay = math.log(math.expm1(0.5))  # softplus gives 0.5
+        rates = torch.stack(
+            [torch.full((coefficients,), decay), math.pi * torch.arange(coefficients)], dim=-1
+        )
+        count = coefficients * repeat
+        self.rates = nn.Parameter(rates.repeat(repeat, 1))
+        steps = torch.linspace(math.log(0.001), math.log(0.1), repeat)
+        self.log_step = nn.Parameter(steps.repeat_interleave(coefficients))
+        self.inputs = nn.Parameter(torch.full((count, channels), channels**-0.5))
+        self.outputs = nn.Parameter(torch.randn(channels, count) * math.sqrt(2 / count))
+
+    def forward(
+        self, frames: Float[Tensor, "batch channel frames"], state: State
+    ) -> tuple[Float[Tensor, "batch channel frames"], State]:
+        """From `real` and `imaginary` (batch, coefficient) before the first frame to those behind the last."""
+        count, step = frames.shape[-1], self.log_step.exp()
+        powers = self._powers(step, count + 1)
+        before = state["real"], state["imaginary"]
+        respond = self._alone if frames.shape[1] == 1 else self._together
+        outputs, new = respond(frames, before, self.inputs * step[:, None], powers)
+        real, imaginary = (part[:, -1] for part in powers)
+        after = {
+            "real": before[0] * real - before[1] * imaginary + new[0],
+            "imaginary": before[0] * imaginary + before[1] * real + new[1],
+        }
+        return outputs, after
+
+    def _together(
+        self,
+        frames: Float[Tensor, "batch channel frames"],
+        before: Pair,
+        inputs: Float[Tensor, "coefficient channel"],
+        powers: Pair,
+    ) -> tuple[Float[Tensor, "batch channel frames"], Pair]:
+        """Outputs, and what the frames add to the state: coefficient by coefficient."""
+        (real, imaginary), count = powers, frames.shape[-1]
+        driven = inputs @ frames
+        states = _convolved(driven, real[:, :count])
+        for part, size in ((real, before[0]), (-imaginary, before[1])):
+            states = states + part[:, 1:] * size[..., None]
+        backwards = real[:, :count].flip(1), imaginary[:, :count].flip(1)
+        return self.outputs @ states, _pair((driven * part).sum(-1) for part in backwards)
+
+    def _alone(
+        self,
+        frames: Float[Tensor, "batch 1 frames"],
+        before: Pair,
+        inputs: Float[Tensor, "coefficient 1"],
+        powers: Pair,
+    ) -> tuple[Float[Tensor, "batch 1 frames"], Pair]:
+        """The same for one channel: one kernel for all coefficients, which takes far less memory."""
+        (real, imaginary), count = powers, frames.shape[-1]
+        gains = [self.outputs * part for part in before]
+        carried = (gains[0] @ real[:, 1:] - gains[1] @ imaginary[:, 1:])[:, None]
+        kernel = (self.outputs * inputs.T) @ real[:, :count]
+        backwards = real[:, :count].flip(1), imaginary[:, :count].flip(1)
+        added = _pair((frames[:, 0] @ part.T) * inputs[:, 0] for part in backwards)
+        return _convolved(frames, kernel) + carried, added
+
+    def _powers(self, step: Float[Tensor, " coefficient"], count: int) -> Pair:
+        """Powers from 0 of what a frame multiplies each coefficient by: real and imaginary parts."""
+        wide = step if step.device.type == "mps" else step.double()
+        decay = -wide * functional.softplus(self.rates[:, 0].to(wide))
+        angle = wide * self.rates[:, 1].to(wide)
+        parts = []
+        for number, stride in ((-(-count // _FINE), _FINE), (min(count, _FINE), 1)):
+            place = stride * torch.arange(number, device=step.device).to(wide)
+            size = (decay[:, None] * place).exp()
+            turn = angle[:, None] * place
+            parts.append(((size * turn.cos()).to(step), (size * turn.sin()).to(step)))
+        (a, b), (c, d) = ((x[..., None], y[..., None]) for x, y in parts)
+        c, d = c.mT, d.mT
+        real, imaginary = (a * c - b * d).flatten(1), (a * d + b * c).flatten(1)
+        return real[:, :count], imaginary[:, :count]
+
+    def initial_state(self, batch: int, like: Tensor) -> State:
+        """Silence."""
+        return {name: like.new_zeros(batch, len(self.log_step)) for name in ("real", "imaginary")}
+
+
+def _convolved(
+    frames: Float[Tensor, "batch row frames"], kernel: Float[Tensor, "row frames"]
+) -> Float[Tensor, "batch row frames"]:
+    """Each row with its kernel, from silence."""
+    length = 2 * frames.shape[-1]
+    spectra = torch.fft.rfft(frames, length) * torch.fft.rfft(kernel, length)
+    return torch.fft.irfft(spectra, length)[..., : frames.shape[-1]]
+
+
+def _pair(parts: Iterable[Tensor]) -> Pair:
+    real, imaginary = parts
+    return real, imaginary
