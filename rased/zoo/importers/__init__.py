@@ -33,6 +33,14 @@ def _imported(
     return spec, dict(model.state_dict()), facts
 
 
+def _cmgan(path: Path) -> Imported:
+    from rased.zoo.importers.cmgan import import_cmgan
+
+    source = "https://github.com/ruizhecao96/CMGAN"
+    summary = "CMGAN's generator with its authors' weights"
+    return _imported(*import_cmgan(path), path, summary=summary, source=source)
+
+
 def _deepfilternet3(path: Path) -> Imported:
     from rased.zoo.importers.deepfilternet import import_deepfilternet
 
@@ -72,6 +80,14 @@ def _gtcrn(path: Path) -> Imported:
     return _imported(spec, import_gtcrn(path), path, summary=summary, source=source)
 
 
+def _mp_senet(path: Path) -> Imported:
+    from rased.zoo.importers.mpsenet import import_mpsenet
+
+    source = "https://github.com/yxlu-0102/MP-SENet"
+    summary = "MP-SENet with its authors' weights"
+    return _imported(*import_mpsenet(path), path, summary=summary, source=source)
+
+
 def _nsnet2(path: Path) -> Imported:
     from rased.zoo.importers.nsnet2 import SPEC, import_nsnet2
 
@@ -97,10 +113,12 @@ def _ul_unas(path: Path) -> Imported:
 
 
 IMPORTERS: dict[str, Callable[[Path], Imported]] = {
+    "cmgan": _cmgan,
     "deepfilternet3": _deepfilternet3,
     "dtln": _dtln,
     "fastenhancer": _fastenhancer,
     "gtcrn": _gtcrn,
+    "mp-senet": _mp_senet,
     "nsnet2": _nsnet2,
     "ul-unas": _ul_unas,
 }

@@ -1,24 +1,70 @@
 """Weights out of a checkpoint that authors wrote with PyTorch: tensors alone, each as large as it says."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor
 
 from rased.errors import RasedError
+from rased.models.base import Enhancer
 from rased.tensors import read_checkpoint
 from rased.zoo.assembly import is_plain
 
+Model = TypeVar("Model", bound=Enhancer)
+_MOST = 64
+"""Layers or blocks in a row."""
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors of the checkpoint under "model", read without running anything that it holds.
+
+def read_weights(path: Path, key: str = "model") -> dict[str, Tensor]:
+    """Tensors of a checkpoint, read without running anything that it holds.
+
+    Args:
+        path: of the file.
+        key: under which they lie; "" where the file is nothing else.
 
     Raises:
-        RasedError: not readable, or no tensors under "model".
+        RasedError: not readable, or no tensors there.
     """
-    weights = read_checkpoint(path).get("model")
+    content = read_checkpoint(path)
+    weights = content.get(key) if key else content
     if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
-        raise RasedError(f"'{path}' holds no weights under the key 'model'.")
+        where = f" under the key '{key}'" if key else ""
+        raise RasedError(f"'{path}' holds no weights{where}.")
     strange = [name for name, tensor in weights.items() if not is_plain(tensor)]
     if strange:
         raise RasedError(f"'{path}': '{strange[0][:80]}' is not a plain tensor.")
     return weights
+
+
+def numbered(weights: Mapping[str, Tensor], pattern: str) -> int:
+    """How many parts of a kind there are; the first group of the pattern is their number.
+
+    Raises:
+        RasedError: more than any network has.
+    """
+    found = {int(match[1]) for name in weights if (match := re.match(pattern, name))}
+    if len(found) > _MOST:
+        raise RasedError(f"{len(found)} parts of a kind are more than a network has.")
+    return len(found)
+
+
+def filled(model: Model, weights: Mapping[str, Tensor], path: Path, what: str) -> Model:
+    """The model with all of its weights, in eval mode; counts of batch norms may be missing.
+
+    Raises:
+        RasedError: a tensor is missing, too much, or of another shape.
+    """
+    wanted = model.state_dict()
+    counts = {name: wanted[name] for name in wanted if name.endswith("num_batches_tracked")}
+    given = {**counts, **weights}
+    for name in sorted(given.keys() ^ wanted.keys()):
+        raise RasedError(f"'{path}' is not a {what}: {name} is missing or unexpected.")
+    for name, tensor in given.items():
+        if tensor.shape != wanted[name].shape:
+            raise RasedError(
+                f"'{path}' is not a {what}: {name} is {tuple(tensor.shape)}, not {tuple(wanted[name].shape)}."
+            )
+    model.load_state_dict(given)
+    return model.eval()

@@ -7,7 +7,7 @@ from torch import Tensor
 from rased.errors import RasedError
 from rased.models.gtcrn import GTCRN
 from rased.signal.stft import STFT
-from rased.zoo.importers.checkpoint import read_weights
+from rased.zoo.importers.checkpoint import filled, read_weights
 from rased.zoo.importers.gtcrn_graph import read_graph_weights
 
 STFT_OF_AUTHORS = {
@@ -68,26 +68,13 @@ def import_gtcrn(path: Path) -> GTCRN:
         RasedError: the file is neither.
     """
     model = GTCRN(stft=STFT(**STFT_OF_AUTHORS))  # type: ignore[arg-type]
-    wanted = model.state_dict()
-    if Path(path).suffix == ".onnx":
-        try:
-            counts = {name: value for name, value in wanted.items() if value.ndim == 0}
-            weights = {**convert(read_graph_weights(path)), **counts}
-        except (ValueError, IndexError) as error:
-            raise RasedError(f"'{path}' is no graph of GTCRN: it has other operators.") from error
-    else:
-        weights = convert(read_weights(path))
-    if weights.keys() != wanted.keys():
-        different = sorted(weights.keys() ^ wanted.keys())
-        raise RasedError(f"'{path}' is no GTCRN checkpoint: {different[0]} is missing or too much.")
-    for name, tensor in weights.items():
-        if tensor.shape != wanted[name].shape:
-            raise RasedError(
-                f"'{path}' is no GTCRN checkpoint: {name} is {tuple(tensor.shape)}, "
-                f"not {tuple(wanted[name].shape)}."
-            )
-    model.load_state_dict(weights)
-    return model.eval()
+    if Path(path).suffix != ".onnx":
+        return filled(model, convert(read_weights(path)), path, "GTCRN checkpoint")
+    try:
+        weights = convert(read_graph_weights(path))
+    except (ValueError, IndexError) as error:
+        raise RasedError(f"'{path}' is no graph of GTCRN: it has other operators.") from error
+    return filled(model, weights, path, "graph of GTCRN")
 
 
 def convert(theirs: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from rased.errors import RasedError
 from rased.models.ulunas import ULUNAS
 from rased.signal.stft import STFT
-from rased.zoo.importers.checkpoint import read_weights
+from rased.zoo.importers.checkpoint import filled, read_weights
 from rased.zoo.importers.gtcrn import DUAL_PATH
 
 STFT_OF_AUTHORS = {
@@ -58,20 +58,7 @@ def import_ulunas(path: Path) -> ULUNAS:
         RasedError: the file is not such a checkpoint.
     """
     model = ULUNAS(stft=STFT(**STFT_OF_AUTHORS))  # type: ignore[arg-type]
-    weights, wanted = convert(read_weights(path)), model.state_dict()
-    if weights.keys() != wanted.keys():
-        different = sorted(weights.keys() ^ wanted.keys())
-        raise RasedError(
-            f"'{path}' is no UL-UNAS checkpoint: {different[0]} is missing or too much."
-        )
-    for name, tensor in weights.items():
-        if tensor.shape != wanted[name].shape:
-            raise RasedError(
-                f"'{path}' is no UL-UNAS checkpoint: {name} is {tuple(tensor.shape)}, "
-                f"not {tuple(wanted[name].shape)}."
-            )
-    model.load_state_dict(weights)
-    return model.eval()
+    return filled(model, convert(read_weights(path)), path, "UL-UNAS checkpoint")
 
 
 def convert(theirs: dict[str, Tensor]) -> dict[str, Tensor]:

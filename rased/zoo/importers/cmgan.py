@@ -1,0 +1,96 @@
+"""Weights of CMGAN's generator as its authors publish them (GitHub ruizhecao96/CMGAN, src/best_ckpt/ckpt)."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rased.building import build
+from rased.models.frequency import FrequencyDomainEnhancer
+from rased.zoo.importers.checkpoint import filled, numbered, read_weights
+
+_NAMES: dict[str, Any] = {
+    r"^dense_encoder\.": "encoder.",
+    r"^mask_decoder\.": "mask.",
+    r"^complex_decoder\.": "residual.",
+    r"(dilated_dense|dense_block)\.(conv|norm|prelu)(\d)\.": lambda match: (
+        f"dense.blocks.{int(match[3]) - 1}.{_PARTS[match[2]]}."
+    ),
+    r"^encoder\.conv_1\.(\d)\.": lambda match: f"encoder.first.{_ORDER[int(match[1])]}.",
+    r"^encoder\.conv_2\.(\d)\.": lambda match: f"encoder.down.{_ORDER[int(match[1])]}.",
+    r"\.sub_pixel\.conv\.": ".up.",
+    r"^mask\.conv_1\.": "mask.narrow.",
+    r"^mask\.final_conv\.": "mask.last.",
+    r"^mask\.prelu_out\.": "mask.gain.",
+    r"^residual\.conv\.": "residual.last.",
+    r"^(mask|residual)\.prelu\.": r"\1.activation.",
+    r"^TSCB_(\d)\.": lambda match: f"blocks.{int(match[1]) - 1}.",
+    r"\.time_conformer\.": ".along.",
+    r"\.freq_conformer\.": ".across.",
+    r"\.ff1\.fn\.fn\.net\.(\d)\.": lambda match: f".first.{int(match[1]) + 1}.",
+    r"\.ff2\.fn\.fn\.net\.(\d)\.": lambda match: f".second.{int(match[1]) + 1}.",
+    r"\.ff1\.fn\.norm\.": ".first.0.",
+    r"\.ff2\.fn\.norm\.": ".second.0.",
+    r"\.attn\.norm\.": ".attention_norm.",
+    r"\.attn\.fn\.to_q\.": ".attention.query.",
+    r"\.attn\.fn\.to_kv\.": ".attention.key_value.",
+    r"\.attn\.fn\.to_out\.": ".attention.linear.",
+    r"\.attn\.fn\.rel_pos_emb\.": ".attention.distance.",
+    r"\.conv\.net\.0\.": ".convolution.norm.",
+    r"\.conv\.net\.2\.": ".convolution.expand.",
+    r"\.conv\.net\.4\.conv\.": ".convolution.depthwise.",
+    r"\.conv\.net\.5\.": ".convolution.inner_norm.",
+    r"\.conv\.net\.7\.": ".convolution.reduce.",
+    r"\.post_norm\.": ".norm.",
+}
+_PARTS = {"conv": "conv", "norm": "norm", "prelu": "activation"}
+_ORDER = ["conv", "norm", "activation"]
+
+
+def import_cmgan(path: Path) -> tuple[dict[str, Any], FrequencyDomainEnhancer]:
+    """Spec of the enhancer, and it with the authors' weights, in eval mode; the ends of a file are mirrored.
+
+    Raises:
+        RasedError: the file is not such a checkpoint.
+    """
+    weights = {f"network.{name}": value for name, value in convert(read_weights(path, "")).items()}
+    sizes = {
+        "channels": len(weights.get("network.encoder.first.conv.bias", ())),
+        "blocks": numbered(weights, r"network\.blocks\.(\d+)\."),
+        "heads": 4,
+        "depth": numbered(weights, r"network\.encoder\.dense\.blocks\.(\d+)\."),
+    }
+    spec = {
+        "class_path": "rased.models.frequency.FrequencyDomainEnhancer",
+        "init_args": {
+            "features": {"kinds": ["compressed_complex"]},
+            "inputs": {"normalisation": "none"},
+            "network": {"class_path": "rased.models.cmgan.CMGAN", "init_args": sizes},
+            "target": "compressed_complex",
+            "phase": {"source": "predicted"},
+            "level": {"kind": "rms", "target": 1.0, "running": False},
+            "stft": {
+                "n_fft": 400,
+                "hop_length": 100,
+                "win_length": 400,
+                "window": "hamming",
+                "pad_mode": "centred",
+            },
+        },
+    }
+    model = build(FrequencyDomainEnhancer, spec)
+    return spec, filled(
+        model, {**weights, "fitted": torch.tensor(True)}, path, "checkpoint of CMGAN"
+    )
+
+
+def convert(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Their names in ours, of the network alone; the layouts are the same."""
+    ours = {}
+    for name, tensor in theirs.items():
+        for old, new in _NAMES.items():
+            name = re.sub(old, new, name)
+        ours[name] = tensor
+    return ours
