@@ -436,7 +436,7 @@ def test_the_name_means_the_same_everywhere(offered, capsys):
     assert main(["zoo", "info", "far"]) == 0
     assert "MB to fetch" in capsys.readouterr().out
     assert main(["zoo", "verify", "far"]) == 2
-    assert "fetch it with `rased zoo pull far`" in capsys.readouterr().err
+    assert "run `rased zoo pull far`" in capsys.readouterr().err
     testset = read_testset(BUNDLE)
     system = resolve("far", testset)
     assert (system.name, system.kind) == ("far", "zoo")
@@ -521,7 +521,7 @@ def test_the_nearest_name_is_offered_and_a_folder_of_another_is_not_taken(offere
     offered()
     with pytest.raises(RasedError, match="did you mean 'far'"):
         rased.load("fra")
-    with pytest.raises(RasedError, match="no importable entry 'fra'"):
+    with pytest.raises(RasedError, match="unknown importable entry 'fra'"):
         pull_importable("fra")
     put(cache() / "elsewhere" / "far")
     with pytest.raises(RasedError, match="came from elsewhere"):

@@ -83,7 +83,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
     text.write_text("no weights")
     with pytest.raises(RasedError, match="truncated or is not a checkpoint"):
         import_gtcrn(text)
-    with pytest.raises(RasedError, match="there is no checkpoint"):
+    with pytest.raises(RasedError, match="does not exist"):
         import_gtcrn(tmp_path / "missing.tar")
     torch.save({"weights": {}}, text)
     with pytest.raises(RasedError, match="no weights under the key 'model'"):

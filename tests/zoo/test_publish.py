@@ -194,15 +194,15 @@ def test_the_table_of_the_readme(entry, put, shelf, capsys):
     other = put(shelf / "whole-file")
     card = yaml.safe_load((other / "card.yaml").read_text())
     none = dict.fromkeys(("latency", "algorithmic_latency", "buffering"))
-    card |= none | {"causal": False, "scores": {}, "macs_per_second": None}
+    card |= none | {"causal": False, "scores": {}, "macs_per_second": None, "purpose": "noise"}
     (other / "card.yaml").write_text(yaml.safe_dump(card))
     assert main(["zoo", "list", "--markdown"]) == 0
     lines = capsys.readouterr().out.splitlines()
     wanted = [
-        "| name | parameters | MACs/s | latency (ms) | data | summary | pesq-wb (frozen) |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-        "| `tiny` | 4.95 K | 1 M | 48 (32 + 16) | 0.5 h seen | a tiny mask for tests | 1.50 |",
-        "| `whole-file` | 4.95 K | ? | whole file | 0.5 h seen | a tiny mask for tests |  |",
+        "| name | for | from | parameters | MACs/s | latency (ms) | kHz | licence | pesq-wb (frozen) |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| `tiny` |  | own | 4.95 K | 1 M | 48 (32 + 16) | 16 | CC0-1.0 | 1.50 |",
+        "| `whole-file` | noise | own | 4.95 K | ? | whole file | 16 | CC0-1.0 |  |",
     ]
     assert lines[:2] == wanted[:2]
     assert set(wanted[2:]) <= set(lines)
