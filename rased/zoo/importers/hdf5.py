@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rased import documents
 from rased.errors import RasedError
 
 LARGEST = 64 << 20
@@ -31,13 +32,7 @@ def read_tables(path: Path) -> dict[str, Tensor]:
     Raises:
         RasedError: the file cannot be read, is too large or damaged, or uses unsupported features.
     """
-    try:
-        size = path.stat().st_size
-        content = path.read_bytes() if size <= LARGEST else b""
-    except OSError as error:
-        raise RasedError(f"'{path}' cannot be read: {error.strerror or error}.") from error
-    if size > LARGEST:
-        raise RasedError(f"'{path}' has {size} bytes; a file of weights has at most {LARGEST}.")
+    content = documents.read_bytes(path, repair="Give a file of weights.", largest=LARGEST)
     try:
         return _File(content).tables()
     except (ValueError, KeyError, IndexError, struct.error) as error:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rased import documents
 from rased.errors import RasedError
 
 LARGEST = 64 << 20
@@ -25,13 +26,7 @@ def read_graph(path: Path, what: str) -> tuple[list[tuple[str, list[str]]], dict
     Raises:
         RasedError: the file cannot be read, is too large, or is not an ONNX file.
     """
-    try:
-        size = path.stat().st_size
-        content = path.read_bytes() if size <= LARGEST else b""
-    except OSError as error:
-        raise RasedError(f"'{path}' cannot be read: {error.strerror or error}.") from error
-    if size > LARGEST:
-        raise RasedError(f"'{path}' has {size} bytes; a file of {what} has at most {LARGEST}.")
+    content = documents.read_bytes(path, repair=f"Give the file of {what}.", largest=LARGEST)
     return parse_graph(content, path, what)
 
 
