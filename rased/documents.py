@@ -116,6 +116,8 @@ def read_bytes(path: Path, *, repair: str, largest: int = LARGEST) -> bytes:
             )
         with path.open("rb") as file:
             return file.read(largest + 1)
+    except RasedError:  # is a ValueError too
+        raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise RasedError(f"'{path}' cannot be read: {reason.lower()}. {repair}") from error

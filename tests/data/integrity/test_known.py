@@ -65,7 +65,7 @@ def test_rows_are_those_of_the_index_by_key(tmp_path_factory, rows):
 
 
 def test_without_an_index_nothing_is_known(tmp_path):
-    assert load(tmp_path) == (None, "there is no index.json")
+    assert load(tmp_path) == (None, "index.json is missing")
     assert dict(Known(None)) == {}
 
 

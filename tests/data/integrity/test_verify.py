@@ -148,7 +148,7 @@ def unknown_shard(folder: Path) -> tuple[str, set[str]]:
 
 def no_index(folder: Path) -> tuple[str, set[str]]:
     (folder / "index.json").unlink()
-    return "there is no index.json", set()
+    return "index.json is missing", set()
 
 
 def broken_index(folder: Path) -> tuple[str, set[str]]:
