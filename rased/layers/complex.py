@@ -28,6 +28,25 @@ def multiplied(real: Tensor, imaginary: Tensor) -> tuple[Tensor, Tensor]:
     return by_real - back, turned + of_imaginary
 
 
+class ComplexMap(nn.Module):
+    """A complex layer without memory, made of two real layers.
+
+    Args:
+        make: makes one of the two, for half of the channels each.
+    """
+
+    def __init__(self, make: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.real, self.imaginary = make(), make()
+
+    def forward(
+        self, frames: Float[Tensor, "batch channel frames freq"]
+    ) -> Float[Tensor, "batch outputs other_frames other_freq"]:
+        """All of the batch at once."""
+        parts = rearrange(frames, "n (part c) t f -> (part n) c t f", part=2)
+        return torch.cat(multiplied(self.real(parts), self.imaginary(parts)), dim=1)
+
+
 class ComplexConv(nn.Module):
     """A complex convolution that lowers or raises the number of frequencies.
 

@@ -5,7 +5,7 @@ time domain", ICASSP 2020, for the blocks; Lu et al., "MP-SENet", Interspeech 20
 Tensors are (batch, channel, frames, freq).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import torch
@@ -61,20 +61,33 @@ class ChannelNorm(nn.Module):
         return {"moments": like.new_zeros(batch, len(self.weight), 3, dtype=torch.float64)}
 
 
+class BinNorm(nn.LayerNorm):
+    """Zero mean and unit variance of each channel of a frame over its bins, then a weight and a bias for each bin."""
+
+    def forward(self, bins: Bins, state: State) -> tuple[Bins, State]:  # type: ignore[override]
+        """Normalise; there is no state."""
+        return super().forward(bins), {}
+
+    def initial_state(self, batch: int, like: Tensor) -> State:
+        """Nothing."""
+        return {}
+
+
 class ConvBlock(nn.Module):
-    """Convolution, norm of each channel, PReLU.
+    """Convolution, norm, PReLU.
 
     Args:
         conv: the convolution.
-        scope: of the norm.
+        norm: the norm.
     """
 
     def __init__(
-        self, conv: DownConv | UpConv | CausalConv2d | CentredConv2d, scope: Scope
+        self,
+        conv: DownConv | UpConv | CausalConv2d | CentredConv2d,
+        norm: ChannelNorm | BinNorm,
     ) -> None:
         super().__init__()
-        self.conv = conv
-        self.norm = ChannelNorm(conv.out_channels, scope)
+        self.conv, self.norm = conv, norm
         self.activation = nn.PReLU(conv.out_channels)
 
     def forward(self, bins: Bins, state: State) -> tuple[Mapped, State]:
@@ -97,17 +110,23 @@ class DilatedDense(nn.Module):
         channels: of the input and of each output.
         depth: convolutions.
         kernel_frames: frames of a kernel; bins are three.
+        norm: makes the norm of a convolution.
         centred: whether a kernel covers past and future frames alike (not causal).
-        scope: of the norms.
     """
 
     def __init__(
-        self, channels: int, *, depth: int, kernel_frames: int, centred: bool, scope: Scope
+        self,
+        channels: int,
+        *,
+        depth: int,
+        kernel_frames: int,
+        norm: Callable[[], ChannelNorm | BinNorm],
+        centred: bool = False,
     ) -> None:
         super().__init__()
         conv = CentredConv2d if centred else CausalConv2d
         self.blocks = nn.ModuleList(
-            ConvBlock(conv(channels * (i + 1), channels, (kernel_frames, 3), dilation=2**i), scope)
+            ConvBlock(conv(channels * (i + 1), channels, (kernel_frames, 3), dilation=2**i), norm())
             for i in range(depth)
         )
 
@@ -139,11 +158,12 @@ class DenseEncoder(nn.Module):
         self, inputs: int, channels: int, dense: DilatedDense, *, around: int, scope: Scope
     ) -> None:
         super().__init__()
-        self.first = ConvBlock(DownConv(inputs, channels, (1, 1), stride=1), scope)
+        first = DownConv(inputs, channels, (1, 1), stride=1)
+        self.first = ConvBlock(first, ChannelNorm(channels, scope))
         self.dense = dense
         down = DownConv(channels, channels, (1, 3), padding=(around, around))
         self.size = down.size
-        self.down = ConvBlock(down, scope)
+        self.down = ConvBlock(down, ChannelNorm(channels, scope))
 
     def forward(self, bins: Bins, state: State) -> tuple[Mapped, State]:
         """Bins to bands."""

@@ -10,6 +10,8 @@ Parameters: 1.83 M at the paper's size (published 1.83 M), 11 K in cmgan-small; 
 1 to 3 s, more for longer ones, because attention covers all frames.
 """
 
+from functools import partial
+
 import torch
 from einops import rearrange
 from jaxtyping import Float
@@ -27,7 +29,8 @@ Bands = Float[Tensor, "batch channel frames band"]
 
 def dense(channels: int, depth: int) -> DilatedDense:
     """Return a dense block whose kernels cover the current frame and earlier ones."""
-    return DilatedDense(channels, depth=depth, kernel_frames=2, centred=False, scope="utterance")
+    norm = partial(ChannelNorm, channels, "utterance")
+    return DilatedDense(channels, depth=depth, kernel_frames=2, norm=norm)
 
 
 class RelativeAttention(nn.Module):

@@ -12,6 +12,8 @@ Parameters: 2.26 M at the paper's size (published 2.26 M), 5.2 K in mp-senet-sma
 1 to 3 s, more for longer ones, whose frames all attend to each other.
 """
 
+from functools import partial
+
 import torch
 from einops import rearrange
 from jaxtyping import Float
@@ -38,7 +40,8 @@ Bands = Float[Tensor, "batch channel frames band"]
 
 def dense(channels: int, depth: int) -> DilatedDense:
     """A dense block of kernels that cover the current frame and one before it."""
-    return DilatedDense(channels, depth=depth, kernel_frames=2, centred=False, scope="utterance")
+    norm = partial(ChannelNorm, channels, "utterance")
+    return DilatedDense(channels, depth=depth, kernel_frames=2, norm=norm)
 
 
 class Transformer(nn.Module):

@@ -10,6 +10,7 @@ Parameters: 2.26 M at the paper's size (published 2.25 M), 0.28 M in semamba-cau
 semamba-causal-small. MACs: 41.8, 2.6, 0.053 and 0.046 G/s, without the scan, whose products are element by element.
 """
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -147,8 +148,9 @@ class SEMamba(Network):
         scope: Literal["utterance", "past"] = "past" if causal else "utterance"
 
         def dense() -> DilatedDense:
+            norm = partial(ChannelNorm, channels, scope)
             return DilatedDense(
-                channels, depth=depth, kernel_frames=3, centred=not causal, scope=scope
+                channels, depth=depth, kernel_frames=3, norm=norm, centred=not causal
             )
 
         def up() -> UpConv:

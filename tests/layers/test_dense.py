@@ -1,5 +1,7 @@
 """Norms of channels against PyTorch's, and cut anywhere; dense blocks that look back alone."""
 
+from functools import partial
+
 import torch
 from torch import nn
 
@@ -31,7 +33,8 @@ def test_over_the_past_the_last_frame_sees_the_moments_of_all_and_cuts_do_not_ma
 def test_a_block_that_is_not_centred_hears_no_later_frame():
     for centred in (False, True):
         torch.manual_seed(0)
-        block = DilatedDense(3, depth=2, kernel_frames=3, centred=centred, scope="past")
+        norm = partial(ChannelNorm, 3, "past")
+        block = DilatedDense(3, depth=2, kernel_frames=3, norm=norm, centred=centred)
         bins = noise(1, 3, 9, 5)
         state = block.initial_state(1, 5, bins)
         before, _ = block(bins, state)

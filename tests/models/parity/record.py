@@ -7,11 +7,13 @@
     python -m tests.models.parity.record crn FOLDER            # of JupiterEthan/CRN-causal
     python -m tests.models.parity.record dccrn FOLDER          # of huyanxin/DeepComplexCRN
     python -m tests.models.parity.record demucs FOLDER         # of facebookresearch/denoiser
+    python -m tests.models.parity.record dcunet FOLDER         # of asteroid-team/asteroid
     python -m tests.models.parity.record deepfilternet3 FOLDER # of Rikorose/DeepFilterNet, with DeepFilterLib 0.5.6
     python -m tests.models.parity.record dpcrn FOLDER          # of Le-Xiaohuai-speech/DPCRN_DNS3; TENSORFLOW names
                                                                # a Python that has TensorFlow 2.15
     python -m tests.models.parity.record dprnn FOLDER          # wheels of asteroid and asteroid_filterbanks on PyPI
     python -m tests.models.parity.record dual-path FOLDER      # of yluo42/TAC
+    python -m tests.models.parity.record dpt-fsnet FOLDER      # of dangf15/DPT-FSNet
     python -m tests.models.parity.record fastenhancer FOLDER   # of aask1357/fastenhancer, with librosa in the venv
     python -m tests.models.parity.record fcn FOLDER            # of JasonSWFu/End-to-end-waveform-utterance-enhancement
     python -m tests.models.parity.record gcrn FOLDER           # of JupiterEthan/GCRN-complex
@@ -56,7 +58,9 @@ from rased.config import load_yaml
 from tests.models.parity import (
     attenuate,
     cmgan,
+    dcunet,
     deepfilternet3,
+    dpt_fsnet,
     mp_senet,
     ours,
     rnnoise,
@@ -379,10 +383,12 @@ SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "conv-tasnet": ("naplab/Conv-TasNet", "e66d82a", conv_tasnet),
     "crn": ("JupiterEthan/CRN-causal", "a50799a", crn),
     "dccrn": ("huyanxin/DeepComplexCRN", "2e20e12", dccrn),
+    "dcunet": ("asteroid-team/asteroid", "92c8d83", dcunet.dcunet),
     "deepfilternet3": ("Rikorose/DeepFilterNet", "d375b2d", deepfilternet3.deepfilternet3),
     "demucs": ("facebookresearch/denoiser", "8afd7c1", demucs),
     "dpcrn": ("Le-Xiaohuai-speech/DPCRN_DNS3", "c7fe17d", dpcrn),
     "dprnn": ("asteroid-team/asteroid", "0.7.0", dprnn),
+    "dpt-fsnet": ("dangf15/DPT-FSNet", "10cbda3", dpt_fsnet.dpt_fsnet),
     "dual-path": ("yluo42/TAC", "e3373b7", dual_path),
     "fastenhancer": ("aask1357/fastenhancer", "f6f51f1", fastenhancer),
     "fcn": ("JasonSWFu/End-to-end-waveform-utterance-enhancement", "9b6ab1a", fcn),
