@@ -16,7 +16,7 @@ from rased.signal.state import State, joined, parted
 
 Tokens = Float[Tensor, "batch token channel"]
 LARGEST = 1 << 23
-"""States that are in memory together, about."""
+"""Approximate number of states in memory at a time."""
 
 
 def linear_recurrence(
@@ -24,7 +24,7 @@ def linear_recurrence(
     added: Float[Tensor, "batch token channel state"],
     before: Float[Tensor, "batch channel state"],
 ) -> Float[Tensor, "batch token channel state"]:
-    """h[k] = decay[k] h[k - 1] + added[k] with h[-1] = before, one after the other: exact wherever a stream is cut."""
+    """Return h with h[k] = decay[k] h[k - 1] + added[k], h[-1] = before; sequential: exact for any cut of a stream."""
     states = []
     for one_decay, one_added in zip(decay.unbind(1), added.unbind(1), strict=True):
         before = torch.addcmul(one_added, one_decay, before)
@@ -40,14 +40,14 @@ def selective_scan(
     out: Float[Tensor, "batch token state"],
     before: Float[Tensor, "batch channel state"],
 ) -> tuple[Tokens, Float[Tensor, "batch channel state"]]:
-    """Read the states out after each token, and return the last state.
+    """Run the recurrence, and read the output after each token; return the outputs and the last state.
 
     Args:
-        tokens: what is added to the states.
-        step: how far the states of a channel move on with a token; above 0.
-        rate: how fast each state decays; below 0.
-        into: weights with which a token is added.
-        out: weights with which the states are read.
+        tokens: input of the states.
+        step: time that a token advances each channel by; above 0.
+        rate: decay rate of each state; below 0.
+        into: weights from a token to the states.
+        out: weights from the states to the output.
         before: states before the first token.
     """
     read, piece = [], max(1, min(64, LARGEST // before.numel()))
@@ -62,12 +62,12 @@ def selective_scan(
 
 
 class Mamba(nn.Module):
-    """A gated layer of state spaces; causal.
+    """A gated layer of selective state spaces; causal.
 
     Args:
-        channels: of a token.
-        expand: inner channels for each of them.
-        states: of each inner channel.
+        channels: channels of a token.
+        expand: inner channels per channel.
+        states: states per inner channel.
         kernel_size: tokens that the convolution before the states covers.
     """
 
@@ -90,7 +90,7 @@ class Mamba(nn.Module):
             self.step.bias.copy_(steps + torch.log(-torch.expm1(-steps)))
 
     def forward(self, tokens: Tokens, state: State) -> tuple[Tokens, State]:
-        """From the states of `state`; from zeros where it is empty."""
+        """Run from the states in `state`, or from zeros if it is empty."""
         parts = parted(state or self.initial_state(len(tokens), tokens))
         inner, gate = self.expand(tokens).chunk(2, dim=-1)
         inner, conv = self.conv(rearrange(inner, "n t c -> n c t"), parts["conv"])
@@ -109,7 +109,7 @@ class Mamba(nn.Module):
 
 
 class ResidualMamba(nn.Module):
-    """Norm and Mamba, added to what comes in."""
+    """Norm and Mamba, with a residual connection."""
 
     def __init__(self, channels: int, *, expand: int, states: int, kernel_size: int) -> None:
         super().__init__()

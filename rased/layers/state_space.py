@@ -1,8 +1,8 @@
-"""A diagonal state space: each coefficient turns, decays and adds what comes in; a chunk at a time, by convolution.
+"""Diagonal state space: linear recurrences with complex decay, computed in chunks by convolution.
 
 Gu, Gupta, Goel and Ré, "On the parameterization and initialization of diagonal state space models", NeurIPS 2022,
-arXiv:2206.11893. Within a chunk the states are a convolution, done by a Fourier transform; from chunk to chunk they
-are carried, so that a stream costs what a file does.
+arXiv:2206.11893. Within a chunk, the states are a convolution, computed with FFTs; between chunks they are carried
+over, so that a stream costs as much as a file.
 """
 
 import math
@@ -18,16 +18,16 @@ from rased.signal.state import State
 Pair = tuple[Tensor, Tensor]
 """Real and imaginary parts."""
 _FINE = 128
-"""Powers are products of a fine and a coarse one: few exponentials, in double precision, and no angle too large."""
+"""Powers are products of a fine and a coarse power: few exponentials, in double precision, with small angles."""
 
 
 class StateSpace(nn.Module):
-    """Linear in time: inputs to coefficients, each with its own decay and rate, to outputs.
+    """Linear map in time: from inputs to coefficients, each with its own decay and frequency, to outputs.
 
     Args:
-        channels: in and out.
-        coefficients: of different rates.
-        repeat: sets of these coefficients, at steps between 1/1000 and 1/10.
+        channels: input and output channels.
+        coefficients: coefficients of different frequencies.
+        repeat: sets of these coefficients, with steps between 1/1000 and 1/10.
     """
 
     def __init__(self, channels: int, *, coefficients: int, repeat: int) -> None:
@@ -46,7 +46,7 @@ class StateSpace(nn.Module):
     def forward(
         self, frames: Float[Tensor, "batch channel frames"], state: State
     ) -> tuple[Float[Tensor, "batch channel frames"], State]:
-        """From `real` and `imaginary` (batch, coefficient) before the first frame to those behind the last."""
+        """Update `real` and `imaginary` (batch, coefficient), the coefficients after the last frame."""
         count, step = frames.shape[-1], self.log_step.exp()
         powers = self._powers(step, count + 1)
         before = state["real"], state["imaginary"]
@@ -66,7 +66,7 @@ class StateSpace(nn.Module):
         inputs: Float[Tensor, "coefficient channel"],
         powers: Pair,
     ) -> tuple[Float[Tensor, "batch channel frames"], Pair]:
-        """Outputs, and what the frames add to the state: coefficient by coefficient."""
+        """Return the outputs, and what the frames add to the state, with one kernel per coefficient."""
         (real, imaginary), count = powers, frames.shape[-1]
         driven = inputs @ frames
         states = _convolved(driven, real[:, :count])
@@ -82,7 +82,7 @@ class StateSpace(nn.Module):
         inputs: Float[Tensor, "coefficient 1"],
         powers: Pair,
     ) -> tuple[Float[Tensor, "batch 1 frames"], Pair]:
-        """The same for one channel: one kernel for all coefficients, which takes far less memory."""
+        """Do the same for one channel with a single kernel for all coefficients, which takes far less memory."""
         (real, imaginary), count = powers, frames.shape[-1]
         gains = [self.outputs * part for part in before]
         carried = (gains[0] @ real[:, 1:] - gains[1] @ imaginary[:, 1:])[:, None]
@@ -92,7 +92,7 @@ class StateSpace(nn.Module):
         return _convolved(frames, kernel) + carried, added
 
     def _powers(self, step: Float[Tensor, " coefficient"], count: int) -> Pair:
-        """Powers from 0 of what a frame multiplies each coefficient by: real and imaginary parts."""
+        """Return the real and imaginary parts of powers 0, 1, ... of the factor of each coefficient per frame."""
         wide = step if step.device.type == "mps" else step.double()
         decay = -wide * functional.softplus(self.rates[:, 0].to(wide))
         angle = wide * self.rates[:, 1].to(wide)
@@ -115,7 +115,7 @@ class StateSpace(nn.Module):
 def _convolved(
     frames: Float[Tensor, "batch row frames"], kernel: Float[Tensor, "row frames"]
 ) -> Float[Tensor, "batch row frames"]:
-    """Each row with its kernel, from silence."""
+    """Convolve each row with its kernel, after silence."""
     length = 2 * frames.shape[-1]
     spectra = torch.fft.rfft(frames, length) * torch.fft.rfft(kernel, length)
     return torch.fft.irfft(spectra, length)[..., : frames.shape[-1]]

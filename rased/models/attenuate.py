@@ -1,10 +1,11 @@
-"""aTENNuate: state spaces on the waveform at six rates, down and up with skips; causal.
+"""aTENNuate: state spaces on the waveform at six rates, down and up with skip connections; causal.
 
 Paper: Pei, Shrivastava and Sidharth, "aTENNuate: optimized real-time speech enhancement with deep SSMs on raw audio",
 2024, arXiv:2409.03377.
-Here: as the authors' code (GitHub Brainchip-Inc/aTENNuate). Its short convolutions see one frame ahead at each rate,
-and frames that are joined wait for each other: a stream is 63 ms late. At the end of a recording their code stops, and
-here silence follows, as a stream cannot know: it gives what theirs gives for a recording with silence behind it.
+Differences: follows the authors' code (GitHub Brainchip-Inc/aTENNuate). Its short convolutions see one frame ahead at
+each rate, and skip connections are delayed to match: a stream is delayed by 63 ms. Their code stops at the end of a
+recording; here silence follows, because a stream cannot know its end: the output equals theirs for a recording that is
+padded with silence at the end.
 Parameters: 0.84 M (published: 0.84 M).
 MACs: 0.30 G/s without the products of the Fourier transforms (published: 0.33 G/s).
 """
@@ -26,13 +27,13 @@ from rased.signal.state import joined, numbered, parted
 _PAPER = ((16, 32, 64, 96, 128, 256), (4, 4, 2, 2, 2, 2), 16, 16)
 """Channels, factors, coefficients, repeat."""
 _BLOCK = 16_384
-"""About so many samples of a recording are worked on at once."""
+"""Approximate number of samples of a recording that are processed at once."""
 
 
 class Block(nn.Module):
-    """A convolution of a channel by itself that sees one frame ahead, a state space, norm and SiLU.
+    """A depthwise convolution that sees one frame ahead, a state space, norm and SiLU.
 
-    One channel alone has neither convolution nor norm. Frames before the recording are zeros inside too.
+    A single channel has neither convolution nor norm. Frames before the recording are zeros in the inner layers too.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Block(nn.Module):
         begun: Float[Tensor, " frames"],
         state: State,
     ) -> tuple[Float[Tensor, "batch channel frames"], State]:
-        """`ahead` frames late; `begun` is 1 from the first frame of the recording on, at the output."""
+        """Run the block with a delay of `ahead` frames; `begun` is 1 for output frames of the recording."""
         parts, after = parted(state), {}
         if self.conv is not None:
             extended, after["conv"] = remembered(frames, parts["conv"], 2)
@@ -63,23 +64,23 @@ class Block(nn.Module):
         return self.activation(frames) * begun, joined(after)
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Nothing before."""
+        """Return the state before the recording."""
         conv = {} if self.conv is None else silent(like.new_zeros(batch, self.conv.in_channels, 2))
         return joined({"conv": conv, "space": self.space.initial_state(batch, like)})
 
 
 class ATENNuate(Enhancer):
-    """Down six rates, up again with skips, each by a block and a linear layer over the frames that it joins.
+    """Six rates down and up with skip connections, each with a block and a linear layer that joins or splits frames.
 
     Args:
-        channels: of each rate below that of the waveform.
-        factors: between these rates.
-        coefficients: of different rates in each state space.
-        repeat: sets of them.
+        channels: channels of each rate below that of the waveform.
+        factors: factors between these rates.
+        coefficients: coefficients of different frequencies in each state space.
+        repeat: sets of coefficients.
         sample_rate: Hz.
 
     Raises:
-        RasedError: sizes that do not fit together.
+        RasedError: the sizes do not fit together.
     """
 
     paper = (
@@ -124,7 +125,7 @@ class ATENNuate(Enhancer):
         self._set_delays()
 
     def _set_delays(self) -> None:
-        """How late the frames of each rate are, going down and up, so that frames that are joined stay together."""
+        """Compute the delay of each rate, down and up, so that skip connections add frames of the same time."""
         late, rates = [0], [1]
         for factor, size in zip(self.factors, self.down, strict=True):
             late.append(-(-(late[-1] + _ahead(size)) // factor))
@@ -132,14 +133,14 @@ class ATENNuate(Enhancer):
         self.rates = rates
         """Samples in a frame of each rate, from that of the waveform."""
         self.late_down = late
-        """Frames by which what enters each rate is late, going down."""
+        """Delay of the input of each rate in frames, down."""
         self.waits = [
             after * factor - before - _ahead(block)
             for before, after, factor, block in zip(
                 late[:-1], late[1:], self.factors, self.down, strict=True
             )
         ]
-        """Frames that wait behind each block, going down."""
+        """Frames that wait after each block, down."""
         now, self.late_up = late[-1] + sum(_ahead(block) for block in self.middle), []
         for factor, block in zip(self.factors[::-1], self.up, strict=True):
             self.late_up.append(now * factor)
@@ -153,7 +154,7 @@ class ATENNuate(Enhancer):
         condition: Condition | None = None,
         generator: Generators | None = None,
     ) -> Prediction:
-        """A stream of long chunks; silence stands behind the recording."""
+        """Process a stream of long chunks; the recording is padded with silence at the end."""
         assert self.latency is not None
         assert self.chunk_length is not None
         (batch, time), late, chunk = noisy.shape, self.latency, self.chunk_length
@@ -165,7 +166,7 @@ class ATENNuate(Enhancer):
         return Prediction(estimate=torch.cat(ready, dim=-1)[:, late : late + time])
 
     def initial_state(self, batch: int = 1, *, condition: Condition | None = None) -> State:
-        """The recording has not begun."""
+        """Return the state before the recording."""
         like = next(self.parameters())
         groups = {"down": self.down, "middle": self.middle, "up": self.up, "last": self.last}
         state = {
@@ -188,7 +189,7 @@ class ATENNuate(Enhancer):
     def step(
         self, chunk: Float[Tensor, "batch chunk"], state: State
     ) -> tuple[Float[Tensor, "batch chunk"], State]:
-        """Down, through the middle, up; see `Enhancer.step`."""
+        """Process down, middle and up; see `Enhancer.step`."""
         assert self.chunk_length is not None
         parts, frames, skips = parted(state), chunk[:, None], []
         after: dict[str, list[State]] = {
@@ -223,7 +224,7 @@ class ATENNuate(Enhancer):
     def _begun(
         self, count: Tensor, frames: Float[Tensor, "batch channel frames"], late: int, rate: int
     ) -> Float[Tensor, " frames"]:
-        """1 for the frames that are not before the recording, 0 for the others."""
+        """Return 1 for frames of the recording, 0 for frames before it."""
         assert self.chunk_length is not None
         place = torch.arange(frames.shape[-1], device=frames.device) - late
         return (count * (self.chunk_length // rate) + place > -0.5).to(frames)
@@ -232,7 +233,7 @@ class ATENNuate(Enhancer):
 def _late(
     frames: Float[Tensor, "batch channel frames"], state: State
 ) -> tuple[Float[Tensor, "batch channel frames"], State]:
-    """As many frames late as wait in `memory`."""
+    """Delay frames by the number of frames in `memory`."""
     if not state:
         return frames, {}
     extended = torch.cat([state["memory"], frames], dim=-1)

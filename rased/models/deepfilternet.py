@@ -2,13 +2,13 @@
 
 Paper: Schröter, Rosenkranz, Escalante-B. and Maier, "DeepFilterNet: perceptually motivated real-time speech
 enhancement", Interspeech 2023, arXiv:2305.08227.
-Here: as the authors' code (GitHub Rikorose/DeepFilterNet, df/deepfilternet3.py and libDF), which it is held to with
-features, transform and network, and with the released weights to the output of their real-time program. As in that
-program the network hears the file from its first frame; their Python code skips the two frames of look-ahead there.
-Left out: the estimate of the local SNR, by which that program skips stages in clean and in noise-only frames and
+Differences: follows the authors' code (GitHub Rikorose/DeepFilterNet, df/deepfilternet3.py and libDF). Tests compare
+features, transform and network, and, with the released weights, the output of their real-time program. As in that
+program, the network sees the file from its first frame; their Python code skips the two frames of look-ahead there.
+Omitted: the estimate of the local SNR, by which that program skips stages in clean and in noise-only frames and
 which the authors train as a second task, and the post-filter.
-Parameters: 2.13 M at the authors' sizes, without those of the SNR (the paper counts none); MACs: 334 M/s at 100 frames
-a second; deepfilternet3-small, for 16 kHz, 0.29 M and 41 M/s.
+Parameters: 2.13 M at the authors' sizes, without those of the SNR (the paper does not count them); MACs: 334 M/s at
+100 frames per second; deepfilternet3-small, for 16 kHz, 0.29 M and 41 M/s.
 """
 
 import math
@@ -41,15 +41,15 @@ Weights = Float[Tensor, "batch frames low_freq order 2"]
 
 
 class ConvBlock(nn.Module):
-    """Convolution in as many groups as both sides allow, one that mixes them, batch normalisation, activation.
+    """Grouped convolution, pointwise convolution, batch normalisation, activation.
 
     Args:
-        channels: channels in.
-        outputs: channels out.
+        channels: input channels.
+        outputs: output channels.
         kernel_size: frames and bins; the newest tap is the current frame.
         stride: bins between outputs.
-        up: whether the convolution is transposed: so many outputs for each bin.
-        last: whether the activation is a sigmoid, instead of a ReLU.
+        up: use a transposed convolution: `stride` outputs per bin.
+        last: use a sigmoid as activation, instead of a ReLU.
     """
 
     def __init__(
@@ -92,17 +92,17 @@ class ConvBlock(nn.Module):
         self.activation = nn.Sigmoid() if last else nn.ReLU()
 
     def forward(self, bins: Bins, state: State) -> tuple[Mapped, State]:
-        """From the frames of `state`."""
+        """Run with the past frames in `state`."""
         bins, state = self.conv(bins, state)
         return self.activation(self.norm(self.mix(bins))), state
 
     def now(self, bins: Bins) -> Mapped:
-        """The same for kernels of one frame, which remember nothing."""
+        """Run without a state, for kernels of one frame."""
         return self(bins, {})[0]
 
 
 class SqueezedGRU(nn.Module):
-    """Grouped linear layer, GRUs, and (where `outputs` are given) a second linear layer."""
+    """Grouped linear layer, GRUs, and (if `outputs` is given) a second linear layer."""
 
     def __init__(
         self, inputs: int, hidden: int, *, layers: int, groups: int, outputs: int | None = None
@@ -113,7 +113,7 @@ class SqueezedGRU(nn.Module):
         self.after = None if outputs is None else GroupedLinear(hidden, outputs, groups)
 
     def forward(self, frames: Frames, state: State) -> tuple[Embedding, State]:
-        """ReLUs behind the linear layers."""
+        """Run the layers, with ReLUs after the linear ones."""
         frames, state = recur(self.recurrent, self.before(frames).relu(), state)
         return (frames if self.after is None else self.after(frames).relu()), state
 
@@ -123,7 +123,7 @@ class SqueezedGRU(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Log-power of the bands and complex bins, each through convolutions, to one embedding of a frame."""
+    """Convolutions on the log power of the bands and on complex bins, joined to one embedding per frame."""
 
     def __init__(self, channels: int, bands: int, bins: int, hidden: int) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class Encoder(nn.Module):
     def forward(
         self, bands: Bands, bins: LowBins, state: State
     ) -> tuple[list[Tensor], Float[Tensor, "batch channel frames low_freq"], Embedding, State]:
-        """Output of each convolution over bands, that of the first over bins, the embedding."""
+        """Return the outputs of the convolutions over bands, of the first over bins, the embedding and the state."""
         parts, after, skips = parted(state), {}, []
         for index, block in enumerate(self.bands):
             bands, remembered = block(bands, parts["bands"] if index == 0 else {})
@@ -159,7 +159,7 @@ class Encoder(nn.Module):
 
 
 class GainDecoder(nn.Module):
-    """A gain between 0 and 1 for each band."""
+    """Compute a gain between 0 and 1 for each band."""
 
     def __init__(self, channels: int, bands: int, hidden: int, layers: int) -> None:
         super().__init__()
@@ -176,7 +176,7 @@ class GainDecoder(nn.Module):
         )
 
     def forward(self, embedding: Frames, skips: list[Tensor], state: State) -> tuple[Gains, State]:
-        """Add a skip, go up, from the innermost."""
+        """Add a skip connection and upsample, from the innermost layer."""
         frames, state = self.recurrent(embedding, state)
         bands = rearrange(frames, "n t (b c) -> n c t b", b=skips[-1].shape[-1])
         for beside, block, skip in zip(self.skips, self.up, reversed(skips), strict=True):
@@ -185,7 +185,7 @@ class GainDecoder(nn.Module):
 
 
 class FilterDecoder(nn.Module):
-    """Complex weights of `order` frames for each of the lowest bins."""
+    """Compute complex weights over `order` frames for each of the lowest bins."""
 
     def __init__(
         self, channels: int, inputs: int, bins: int, hidden: int, layers: int, order: int
@@ -203,7 +203,7 @@ class FilterDecoder(nn.Module):
         bins: Float[Tensor, "batch channel frames low_freq"],
         state: State,
     ) -> tuple[Weights, State]:
-        """What the embedding says, and what the bins say themselves."""
+        """Add the weights from the embedding and those directly from the bins."""
         parts, after = parted(state), {}
         frames, after["recurrent"] = self.recurrent(embedding, parts["recurrent"])
         weights = self.linear(frames + self.skip(embedding)).tanh()
@@ -221,19 +221,19 @@ class DeepFilterNet3(SpectralEnhancer):
     """Features with running norms, encoder, gains of the bands, filters of the lowest bins; causal.
 
     Args:
-        channels: of the convolutions.
-        hidden: of the GRUs.
-        layers: GRUs of the gains and of the filters.
-        bands: on the ERB-rate scale; 8 n.
+        channels: channels of the convolutions.
+        hidden: hidden size of the GRUs.
+        layers: GRU layers of the gains and of the filters.
+        bands: number of bands on the ERB-rate scale; a multiple of 8.
         filtered_bins: bins that are filtered instead of masked; an even number.
         order: frames of a filter.
-        lookahead: frames after the current one that are waited for, which the filter covers too.
+        lookahead: frames of look-ahead, which the filter covers too.
         seconds: time constant of the running norms.
         stft: the transform.
         sample_rate: Hz.
 
     Raises:
-        RasedError: sizes that do not fit together.
+        RasedError: the sizes do not fit together.
     """
 
     paper = (
@@ -241,7 +241,7 @@ class DeepFilterNet3(SpectralEnhancer):
         "enhancement. Interspeech 2023, arXiv:2305.08227"
     )
     quietest: ClassVar[float] = 1e-12
-    """Level of a bin below which its norm is linear; digital silence comes to that in minutes."""
+    """Level of a bin below which its norm is linear; digital silence reaches it within minutes."""
     place: Int[Tensor, " freq"]
     share: Float[Tensor, "freq band"]
 
@@ -280,7 +280,7 @@ class DeepFilterNet3(SpectralEnhancer):
         self.register_buffer("share", share, persistent=False)
 
     def process(self, spectrum: Spectrum, state: State) -> tuple[Prediction, State]:
-        """Normalise, encode, decode twice, mask and filter; `lookahead` frames late."""
+        """Normalise, encode, decode twice, mask and filter, with a delay of `lookahead` frames."""
         parts, after = parted(state), {}
         bands, bins, after["norms"] = self.features(spectrum, parts["norms"])
         gains, weights, after["network"] = self.decide(bands, bins, parts["network"])
@@ -293,7 +293,7 @@ class DeepFilterNet3(SpectralEnhancer):
         return Prediction.of_spectrum(torch.cat([filtered, masked], dim=1)), joined(after)
 
     def features(self, spectrum: Spectrum, state: State) -> tuple[Bands, LowBins, State]:
-        """Power of the bands in dB less its mean, and the lowest bins over the root of their mean, of the past."""
+        """Return band powers in dB minus their running mean, and the lowest bins divided by the root of theirs."""
         spectrum = spectrum * self.scale
         powers = torch.einsum(
             "nft,fb->nbt", power(spectrum), self.share
@@ -311,7 +311,7 @@ class DeepFilterNet3(SpectralEnhancer):
         return bands, bins, {"mean": mean, "level": level}
 
     def decide(self, bands: Bands, bins: LowBins, state: State) -> tuple[Gains, Weights, State]:
-        """Gains of the bands and weights of the filters."""
+        """Return the gains of the bands and the weights of the filters."""
         parts, after = parted(state), {}
         skips, of_bins, embedding, after["encoder"] = self.encoder(bands, bins, parts["encoder"])
         gains, after["gains"] = self.gains(embedding, skips, parts["gains"])
@@ -319,7 +319,7 @@ class DeepFilterNet3(SpectralEnhancer):
         return gains, weights, joined(after)
 
     def initial_process_state(self, batch: int) -> State:
-        """The authors' first levels, and silence."""
+        """Return the authors' initial levels, and silence."""
         like = next(self.parameters())
         norms = {
             "mean": torch.linspace(-60.0, -90.0, self.bands).to(like).repeat(batch, 1),
@@ -351,11 +351,11 @@ def _check(
     if bands % 8 or wide % 32 or hidden % 16 or bins % 2 or not 0 < bins < freq:
         raise RasedError(
             f"DeepFilterNet 3: channels {channels}, hidden {hidden}, bands {bands}, filtered_bins {bins} of {freq}: "
-            "needed are 8 n bands, channels * bands / 4 and hidden that 32 and 16 divide, and an even number of "
-            "filtered bins below the highest."
+            "bands must be a multiple of 8, channels * bands / 4 of 32, hidden of 16, and filtered_bins an even number "
+            "below the highest."
         )
     if not 0 <= lookahead < order:
         raise RasedError(
-            f"DeepFilterNet 3: a filter of order {order} covers the {lookahead} frames of look-ahead and the current "
-            "one: choose lookahead below order."
+            f"DeepFilterNet 3: a filter of order {order} must cover the {lookahead} frames of look-ahead and the "
+            "current one: choose a lookahead below order."
         )

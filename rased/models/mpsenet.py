@@ -3,13 +3,13 @@
 Paper: Lu, Ai and Ling, "MP-SENet: a speech enhancement model with parallel denoising of magnitude and phase spectra",
 Interspeech 2023, arXiv:2305.13686; with transformers in place of conformers in "Explicit estimation of magnitude and
 phase spectra in parallel for high-quality speech enhancement", Neural Networks 2025, arXiv:2308.08926.
-Here: as the authors' code with transformers (GitHub yxlu-0102/MP-SENet), whose spectra it is held to. That code leaves
-the first axis of its attention and GRUs to time: with one utterance in a batch, as it is used, its first transformer
-of a block runs across the bins and its second along the frames, and so it does here. `frames_first: true` is the order
-of the paper. The transform there mirrors the ends of a file, ours starts from silence. They train against a metric
-discriminator.
-Parameters: 2.26 M at the paper's size (published 2.26 M), 5.2 K in mp-senet-small; MACs: 46.3 and 0.08 G/s for files of
-1 to 3 s, more for longer ones, whose frames all attend to each other.
+Differences: follows the authors' code with transformers (GitHub yxlu-0102/MP-SENet); tests compare the spectra. That
+code treats the first axis of its attention and GRUs as time: with one utterance per batch, as it is used, the first
+transformer of a block runs across the bins and the second along the frames, and so they do here. `frames_first: true`
+is the order of the paper. Their transform mirrors the ends of a file, ours starts from silence. They train against a
+metric discriminator.
+Parameters: 2.26 M at the paper's size (published 2.26 M), 5.2 K in mp-senet-small; MACs: 46.3 and 0.08 G/s for files
+of 1 to 3 s, more for longer ones, because attention covers all frames.
 """
 
 from functools import partial
@@ -39,13 +39,13 @@ Bands = Float[Tensor, "batch channel frames band"]
 
 
 def dense(channels: int, depth: int) -> DilatedDense:
-    """A dense block of kernels that cover the current frame and one before it."""
+    """Return a dense block whose kernels cover the current frame and the one before it."""
     norm = partial(ChannelNorm, channels, "utterance")
     return DilatedDense(channels, depth=depth, kernel_frames=2, norm=norm)
 
 
 class Transformer(nn.Module):
-    """Attention, then a GRU both ways in place of the usual linear layer; each is added to what comes in."""
+    """Attention and a bidirectional GRU instead of the usual linear layer, each with a residual connection."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, tokens: Tokens) -> Tokens:
-        """Norms come first, and one last; the whole is added to what comes in as well."""
+        """Run with a norm before each part and at the end, and a residual connection around the whole."""
         inner = tokens + self.attention(self.attention_norm(tokens))
         remembered, _ = recur(self.recurrent, self.recurrent_norm(inner), {})
         inner = inner + self.linear(functional.leaky_relu(remembered))
@@ -65,7 +65,7 @@ class Transformer(nn.Module):
 
 
 class Block(nn.Module):
-    """One transformer across the bands of a frame, one along the frames of a band."""
+    """A transformer across the bands of each frame, and one along the frames of each band."""
 
     def __init__(self, channels: int, heads: int, *, frames_first: bool) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Block(nn.Module):
         self.along = Transformer(channels, heads)
 
     def forward(self, bands: Bands) -> Bands:
-        """One after the other."""
+        """Run both transformers."""
         sequence = rearrange(bands, "n c t b -> n t b c")
         steps = [self._across, self._along]
         for step in reversed(steps) if self.frames_first else steps:
@@ -95,7 +95,7 @@ class Block(nn.Module):
 
 
 class MagnitudeDecoder(nn.Module):
-    """A dense block, twice the bins, and a gain between 0 and 2 for each."""
+    """A dense block, upsampling to twice the bins, and a gain between 0 and 2 for each."""
 
     def __init__(self, channels: int, depth: int, freq: int) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class MagnitudeDecoder(nn.Module):
         self.gain = LearnedSigmoid(freq, 2.0)
 
     def forward(self, bands: Bands, state: State) -> Float[Tensor, "batch frames freq"]:
-        """The gains."""
+        """Return the gains."""
         inner, _ = self.dense(bands, parted(state)["dense"])
         bins, _ = self.up(inner, {})
         bins = self.last(self.activation(self.norm(bins, {})[0]))
@@ -124,12 +124,12 @@ class MPSENet(Network):
     Args:
         inputs: real parts of all bins, then imaginary parts (features: [complex]); an odd number of bins.
         outputs: the same, magnitudes to the power of `compression` (target: compressed_complex).
-        channels: of all layers.
+        channels: channels of all layers.
         blocks: pairs of transformers.
-        heads: of the attention.
+        heads: attention heads.
         depth: convolutions in a dense block.
         compression: exponent of the magnitudes.
-        frames_first: whether a block reads along the frames first, as in the paper.
+        frames_first: run along the frames first in each block, as in the paper.
     """
 
     causal = False
@@ -154,8 +154,8 @@ class MPSENet(Network):
         freq = outputs // 2
         if inputs != outputs or freq % 2 != 1 or channels % heads:
             raise RasedError(
-                f"MP-SENet maps a complex spectrum with an odd number of bins to another, and sees {inputs} numbers "
-                f"for {outputs}: choose features: {{kinds: [complex]}}, no context, target: compressed_complex, an "
+                f"MP-SENet maps a complex spectrum with an odd number of bins to another, but got {inputs} inputs and "
+                f"{outputs} outputs: choose features: {{kinds: [complex]}}, no context, target: compressed_complex, an "
                 f"n_fft that 4 divides, and heads that divide the {channels} channels."
             )
         self.compression, self.freq = compression, freq
@@ -174,7 +174,7 @@ class MPSENet(Network):
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
-        """The compressed spectrum; the state stays as it is."""
+        """Return the compressed spectrum; the state does not change."""
         parts = parted(state)
         real, imaginary = frames.float().chunk(2, dim=-1)
         power = real.square() + imaginary.square() + 1e-9  # offsets of the authors
@@ -188,7 +188,7 @@ class MPSENet(Network):
         return rearrange(enhanced[:, None] * turned, "n part t f -> n t (part f)"), state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Silence before the convolutions."""
+        """Return silence before the convolutions."""
         bands = self.encoder.size(self.freq)
         return joined(
             {

@@ -2,12 +2,13 @@
 
 Paper: Wang, Cornell, Choi, Lee, Kim and Watanabe, "TF-GridNet: integrating full- and sub-band modeling for speech
 separation", IEEE/ACM TASLP 31, 2023, doi:10.1109/TASLP.2023.3304482, arXiv:2211.12433.
-Here: as ESPnet's TFGridNetV2 by the same authors (espnet2/enh/separator/tfgridnetv2_separator.py) for one microphone
-and one source, whose spectra it is held to; where its windows of neighbours do not overlap (window = hop), ESPnet's
+Differences: follows ESPnet's TFGridNetV2 by the same authors (espnet2/enh/separator/tfgridnetv2_separator.py) for one
+microphone and one source; tests compare the spectra. If its windows of neighbours do not overlap (window =
+hop), ESPnet's
 last layer has a bias for each neighbour, ours one for each channel. The waveform is divided by its standard deviation.
 Parameters: 14.5 M at the paper's size with its 129 bins (published 14.4 M), 14.7 M with the 257 of tf-gridnet, 26 K in
-tf-gridnet-small; MACs: 472 and 0.11 G/s for files of 1 to 3 s, more for longer ones, whose frames all attend to each
-other.
+tf-gridnet-small; MACs: 472 and 0.11 G/s for files of 1 to 3 s, more for longer ones, because attention covers
+all frames.
 """
 
 import math
@@ -28,11 +29,11 @@ Bins = Float[Tensor, "batch channel frames freq"]
 
 
 class NeighbourLSTM(nn.Module):
-    """Windows of neighbouring tokens through an LSTM both ways, and back to tokens; added to what comes in.
+    """Bidirectional LSTM over windows of neighbouring tokens, mapped back to tokens, with a residual connection.
 
     Args:
-        channels: of a token.
-        hidden: of each direction.
+        channels: channels of a token.
+        hidden: hidden size in each direction.
         window: tokens in a window.
         hop: tokens between windows.
     """
@@ -47,7 +48,7 @@ class NeighbourLSTM(nn.Module):
     def forward(
         self, tokens: Float[Tensor, "batch token channel"]
     ) -> Float[Tensor, "batch token channel"]:
-        """The tokens must fill whole windows."""
+        """Run the layer; the tokens must fill whole windows."""
         windows = self.norm(tokens).unfold(1, self.window, self.hop)
         remembered, _ = recur(self.recurrent, rearrange(windows, "n t c i -> n t (c i)"), {})
         back = self.back(rearrange(remembered, "n t h -> n h t"))
@@ -55,7 +56,7 @@ class NeighbourLSTM(nn.Module):
 
 
 class HeadNorm(nn.Module):
-    """1x1 convolution, PReLU and norm of each frame; each head has a slope and moments of its own."""
+    """1x1 convolution, PReLU and norm of each frame, with separate slope and statistics for each head."""
 
     def __init__(self, channels: int, outputs: int, heads: int, freq: int) -> None:
         super().__init__()
@@ -66,7 +67,7 @@ class HeadNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs, 1, freq))
 
     def forward(self, bins: Bins) -> Float[Tensor, "batch head frames feature"]:
-        """The numbers of a frame, for each head."""
+        """Return the features of each frame for each head."""
         parts = rearrange(self.conv(bins), "n (head c) t f -> n head c t f", head=self.heads)
         parts = self.activation(parts).float()
         variance, mean = torch.var_mean(parts, dim=(2, 4), correction=0, keepdim=True)
@@ -79,13 +80,13 @@ class HeadNorm(nn.Module):
 
 
 class FrameAttention(nn.Module):
-    """Each frame attends to all frames, as a whole; added to what comes in.
+    """Self-attention between whole frames, with a residual connection.
 
     Args:
-        channels: of the bins.
-        heads: of the attention, between which the channels are divided.
-        query_channels: of queries and keys in a head.
-        freq: bins.
+        channels: channels of the bins.
+        heads: attention heads, which share the channels.
+        query_channels: channels of queries and keys in a head.
+        freq: number of bins.
     """
 
     def __init__(self, channels: int, heads: int, query_channels: int, freq: int) -> None:
@@ -98,7 +99,7 @@ class FrameAttention(nn.Module):
         self.norm = FrameNorm(channels, freq)
 
     def forward(self, bins: Bins) -> Bins:
-        """All heads, mixed."""
+        """Attend in all heads, and mix them."""
         attended = functional.scaled_dot_product_attention(
             self.query(bins), self.key(bins), self.value(bins)
         )
@@ -119,7 +120,7 @@ class Block(nn.Module):
         self.attention = attention
 
     def forward(self, bins: Bins) -> Bins:
-        """Zeros stand around the bins and frames until whole windows cover all of them."""
+        """Run the block on bins and frames padded with zeros, so that whole windows cover all of them."""
         batch, _, frames, freq = bins.shape
         margin = self.window - self.hop
         padded = functional.pad(bins, (*self._around(freq), *self._around(frames)))
@@ -129,7 +130,7 @@ class Block(nn.Module):
         return self.attention(whole[..., margin : margin + frames, margin : margin + freq])
 
     def _around(self, size: int) -> tuple[int, int]:
-        """Zeros before and after."""
+        """Return the number of zeros before and after."""
         margin = self.window - self.hop
         hops = math.ceil((size + 2 * margin - self.window) / self.hop)
         return margin, hops * self.hop + self.window - size - margin
@@ -141,13 +142,13 @@ class TFGridNet(Network):
     Args:
         inputs: real parts of all bins, then imaginary parts (features: [complex]).
         outputs: the same (target: complex).
-        channels: of each bin.
-        hidden: of the LSTMs, in each direction.
-        blocks: of two LSTMs and attention.
-        heads: of the attention.
-        query_size: numbers that describe a frame in queries and keys of a head, rounded up to whole channels.
+        channels: channels of each bin.
+        hidden: hidden size of the LSTMs in each direction.
+        blocks: blocks of two LSTMs and attention.
+        heads: attention heads.
+        query_size: size of a frame's query and key in a head, rounded up to whole channels.
         window: neighbouring bins or frames that an LSTM sees at a time.
-        hop: bins or frames between windows; more is cheaper.
+        hop: bins or frames between windows; a larger hop is cheaper.
     """
 
     causal = False
@@ -172,7 +173,7 @@ class TFGridNet(Network):
         super().__init__()
         if inputs != outputs or outputs % 2:
             raise RasedError(
-                f"TF-GridNet maps a complex spectrum to another, and sees {inputs} numbers for {outputs}: choose "
+                f"TF-GridNet maps a complex spectrum to another, but got {inputs} inputs and {outputs} outputs: choose "
                 "features: {kinds: [complex]}, no context, and target: complex."
             )
         if channels % heads or not 1 <= hop <= window:
@@ -201,7 +202,7 @@ class TFGridNet(Network):
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
-        """The spectrum; the state stays as it is."""
+        """Return the spectrum; the state does not change."""
         bins = self.norm(self.first(rearrange(frames, "n t (part f) -> n part t f", part=2)))
         for block in self.blocks:
             bins = block(bins)

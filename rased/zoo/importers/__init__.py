@@ -1,4 +1,4 @@
-"""Weights that authors publish, read as tensors only and put into our models, by architecture."""
+"""Read weights that authors publish, as tensors only, into our models, by architecture."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ def _imported(
     weights: str = "MIT",
     data: str = "see the authors' repository",
 ) -> Imported:
-    """What an importer gives; the code of all of them is under the MIT licence."""
+    """Return the result of an importer; the authors' code of all of them has the MIT licence."""
     facts = {
         "summary": summary,
         "paper": model.paper,
@@ -122,4 +122,4 @@ IMPORTERS: dict[str, Callable[[Path], Imported]] = {
     "nsnet2": _nsnet2,
     "ul-unas": _ul_unas,
 }
-"""`rased zoo import ARCHITECTURE FILE`: file to spec, weights and facts; RasedError if it is not one."""
+"""`rased zoo import ARCHITECTURE FILE`: from a file to spec, weights and facts; RasedError if it does not fit."""

@@ -1,4 +1,4 @@
-"""Weights out of a checkpoint that authors wrote with PyTorch: tensors alone, each as large as it says."""
+"""Read weights from checkpoints that authors wrote with PyTorch: tensors only, with their sizes checked."""
 
 import re
 from collections.abc import Mapping
@@ -14,24 +14,24 @@ from rased.zoo.assembly import is_plain
 
 Model = TypeVar("Model", bound=Enhancer)
 _MOST = 64
-"""Layers or blocks in a row."""
+"""Maximum number of consecutive layers or blocks."""
 
 
 def read_weights(path: Path, key: str = "model") -> dict[str, Tensor]:
-    """Tensors of a checkpoint, read without running anything that it holds.
+    """Return the tensors of a checkpoint without running anything from it.
 
     Args:
-        path: of the file.
-        key: under which they lie; "" where the file is nothing else.
+        path: path of the file.
+        key: key of the tensors; "" if the file contains nothing else.
 
     Raises:
-        RasedError: not readable, or no tensors there.
+        RasedError: not readable, or it contains no tensors.
     """
     content = read_checkpoint(path)
     weights = content.get(key) if key else content
     if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
         where = f" under the key '{key}'" if key else ""
-        raise RasedError(f"'{path}' holds no weights{where}.")
+        raise RasedError(f"'{path}' has no weights{where}.")
     strange = [name for name, tensor in weights.items() if not is_plain(tensor)]
     if strange:
         raise RasedError(f"'{path}': '{strange[0][:80]}' is not a plain tensor.")
@@ -39,7 +39,7 @@ def read_weights(path: Path, key: str = "model") -> dict[str, Tensor]:
 
 
 def numbered(weights: Mapping[str, Tensor], pattern: str) -> int:
-    """How many parts of a kind there are; the first group of the pattern is their number.
+    """Return the number of parts of a kind; the first group of the pattern is their index.
 
     Raises:
         RasedError: more than any network has.
@@ -51,10 +51,10 @@ def numbered(weights: Mapping[str, Tensor], pattern: str) -> int:
 
 
 def filled(model: Model, weights: Mapping[str, Tensor], path: Path, what: str) -> Model:
-    """The model with all of its weights, in eval mode; counts of batch norms may be missing.
+    """Return the model with all of its weights, in evaluation mode; counters of batch norms may be missing.
 
     Raises:
-        RasedError: a tensor is missing, too much, or of another shape.
+        RasedError: a tensor is missing, unexpected, or of another shape.
     """
     wanted = model.state_dict()
     counts = {name: wanted[name] for name in wanted if name.endswith("num_batches_tracked")}

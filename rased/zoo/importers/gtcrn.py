@@ -17,7 +17,7 @@ STFT_OF_AUTHORS = {
     "window": "sqrt_hann",
     "pad_mode": "centred",
 }
-"""A centred, reflecting transform of the whole file."""
+"""A centred STFT of the whole file, with reflection padding."""
 
 _TEMPORAL = {
     "point_conv1": "expand.0",
@@ -56,9 +56,9 @@ _BLOCKS = {
 
 
 def import_gtcrn(path: Path) -> GTCRN:
-    """GTCRN with the authors' weights, in eval mode.
+    """Return GTCRN with the authors' weights, in evaluation mode.
 
-    The transform reflects at the ends of a file as the authors' does; a stream begins with silence
+    The transform mirrors the ends of a file, like the authors'; a stream begins with silence
     instead, so `step` differs from `forward` at the very beginning.
 
     Args:
@@ -73,15 +73,15 @@ def import_gtcrn(path: Path) -> GTCRN:
     try:
         weights = convert(read_graph_weights(path))
     except (ValueError, IndexError) as error:
-        raise RasedError(f"'{path}' is no graph of GTCRN: it has other operators.") from error
+        raise RasedError(f"'{path}' is not a graph of GTCRN: it has other operators.") from error
     return filled(model, weights, path, "graph of GTCRN")
 
 
 def convert(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Their names and layouts in ours.
+    """Return the weights with our names and layouts.
 
-    A transposed convolution of stride 1 is a convolution with swapped channels and a kernel turned
-    round in both axes.
+    A transposed convolution of stride 1 equals a convolution with swapped channels and a kernel that is flipped
+    in both axes.
 
     Raises:
         RasedError: a name that GTCRN does not have.

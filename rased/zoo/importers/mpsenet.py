@@ -43,7 +43,7 @@ _NAMES = {
 
 
 def import_mpsenet(path: Path) -> tuple[dict[str, Any], FrequencyDomainEnhancer]:
-    """Spec of the enhancer, and it with the authors' weights, in eval mode; the ends of a file are mirrored.
+    """Return the spec, and the enhancer with the authors' weights in evaluation mode; the ends of a file are mirrored.
 
     Raises:
         RasedError: the file is not such a checkpoint.
@@ -82,7 +82,7 @@ def import_mpsenet(path: Path) -> tuple[dict[str, Any], FrequencyDomainEnhancer]
 
 
 def convert(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Their names in ours, of the network alone; the layouts are the same."""
+    """Return the weights of the network with our names; the layouts are the same."""
     ours = {}
     for name, tensor in theirs.items():
         for old, new in _NAMES.items():

@@ -18,7 +18,7 @@ STFT_OF_AUTHORS = {
     "window": "hann",
     "pad_mode": "centred",
 }
-"""A centred, reflecting transform of the whole file."""
+"""A centred STFT of the whole file, with reflection padding."""
 
 _PARTS = {
     "ops.1": "conv",
@@ -52,7 +52,7 @@ _ERB = {"erb.erb_fc.weight": "erb.analysis", "erb.ierb_fc.weight": "erb.synthesi
 
 
 def import_ulunas(path: Path) -> ULUNAS:
-    """UL-UNAS with the authors' weights, in eval mode; a file is mirrored at its ends, as by the authors.
+    """Return UL-UNAS with the authors' weights, in evaluation mode; the ends of a file are mirrored, as in their code.
 
     Raises:
         RasedError: the file is not such a checkpoint.
@@ -62,7 +62,7 @@ def import_ulunas(path: Path) -> ULUNAS:
 
 
 def convert(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Their names in ours; the layouts are the same.
+    """Return the weights with our names; the layouts are the same.
 
     Raises:
         RasedError: a name that UL-UNAS does not have.
