@@ -1,6 +1,5 @@
 """Rows of weights that others published: marked, with where they come from."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -36,8 +35,8 @@ def test_a_row_of_others_is_marked_and_ranked_like_any(imported):
 
 
 def test_where_they_come_from_is_a_line(imported):
-    content = json.loads(imported.read_text())
-    content["system"]["imported"] = ["https://host"]
-    imported.write_text(json.dumps(content))
-    with pytest.raises(RasedError, match="imported"):
+    row = results.load(imported)
+    row.system["imported"] = [SOURCE]
+    results.save(row, imported)
+    with pytest.raises(RasedError, match=r"system\.imported"):
         results.load(imported)
