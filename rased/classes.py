@@ -44,6 +44,7 @@ _TABLE = {
     "rased.models.lisennet": ("LiSenNet",),
     "rased.models.lstm": ("LSTM",),
     "rased.models.mpsenet": ("MPSENet",),
+    "rased.models.phasen": ("PHASEN",),
     "rased.models.rnnoise": ("RNNoise",),
     "rased.models.segan": ("SEGAN",),
     "rased.models.semamba": ("SEMamba",),

@@ -38,6 +38,7 @@ _HOMES: Homes = {
     "lisennet": ("LiSenNet",),
     "lstm": ("LSTM",),
     "mpsenet": ("MPSENet",),
+    "phasen": ("PHASEN",),
     "rnnoise": ("RNNoise",),
     "segan": ("SEGAN",),
     "semamba": ("SEMamba",),

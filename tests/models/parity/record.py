@@ -20,6 +20,7 @@
     python -m tests.models.parity.record lisennet FOLDER       # of hyyan2k/LiSenNet
     python -m tests.models.parity.record gtcrn FOLDER          # of Xiaobin-Rong/gtcrn
     python -m tests.models.parity.record mp-senet FOLDER       # of yxlu-0102/MP-SENet
+    python -m tests.models.parity.record phasen FOLDER         # of huyanxin/phasen
     python -m tests.models.parity.record rnnoise FOLDER        # of xiph/rnnoise, with pyrnnoise 0.4.5 in the venv
     python -m tests.models.parity.record segan FOLDER          # of santi-pdp/segan_pytorch
     python -m tests.models.parity.record semamba FOLDER        # of RoyChao19477/SEMamba
@@ -63,6 +64,7 @@ from tests.models.parity import (
     dpt_fsnet,
     mp_senet,
     ours,
+    phasen,
     rnnoise,
     semamba,
     sepformer,
@@ -396,6 +398,7 @@ SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "gtcrn": ("Xiaobin-Rong/gtcrn", "3862c44", gtcrn),
     "lisennet": ("hyyan2k/LiSenNet", "df4e481", lisennet),
     "mp-senet": ("yxlu-0102/MP-SENet", "89932cf", mp_senet.mp_senet),
+    "phasen": ("huyanxin/phasen", "31ee2f1", phasen.phasen),
     "rnnoise": ("xiph/rnnoise", "70f1d25", rnnoise.rnnoise),
     "segan": ("santi-pdp/segan_pytorch", "0522387", segan),
     "semamba": ("RoyChao19477/SEMamba", "750ff5d", semamba.semamba),
