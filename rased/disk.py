@@ -68,6 +68,8 @@ def replacing(path: Path) -> Iterator[Path]:
     part, lock = _begin(path)
     try:
         yield part
+        # The data must be on the disk before the rename, or a power failure may leave an empty file under the
+        # final name.
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.replace(path)
@@ -94,6 +96,8 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     try:
         yield part
         if replace and path.exists():
+            # A folder cannot be replaced in one step. Between the two renames neither exists; a kill there
+            # leaves both under hidden names.
             old = path.with_name(unfinished_name(path.name))
             path.rename(old)
             part.rename(path)
@@ -107,10 +111,10 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder beside `path` to work in; the end removes it, after a kill the next writer of `path`.
+    """Give an empty temporary folder next to `path`; it is removed at the end, or by the next writer after a kill.
 
     Raises:
-        OSError: as the disk gives it.
+        OSError: as raised by the file system.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path)

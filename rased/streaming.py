@@ -141,6 +141,8 @@ class CausalStream:
         owed = self._owed
         if not owed:
             return self._pending[: self._rows, :0]
+        # The output lags by `_drop` samples (all of the latency before the first output, none after it was
+        # dropped).
         chunks = -(-(owed + self._drop) // self.chunk_length)
         silence = chunks * self.chunk_length - self._pending.shape[-1]
         rest = self._through(torch.zeros(self._pending.shape[0], silence), self.chunk_length)
@@ -201,6 +203,8 @@ class WindowStream:
         """Enhance all complete windows; the newest samples wait for their context."""
         self._pending = torch.cat([self._pending, block], dim=-1)
         ready = [self._pending[: self._rows, :0]]
+        # Only if more than a window is left: the last window must end with the last sample, without context
+        # after it.
         while self._pending.shape[-1] > self.window:
             estimate = self._estimate(self._pending[:, : self.window])
             start = 0 if self._tail is None else self.context
@@ -229,6 +233,7 @@ class WindowStream:
         estimate = estimate[:, start:]
         if self._tail is None:
             return estimate
+        # Without 0 and 1 at the ends, which would waste a sample of the fade.
         rise = torch.linspace(0, 1, self.fade + 2, device=estimate.device)[1:-1]
         blended = self._tail + rise * (estimate[:, : self.fade] - self._tail)
         return torch.cat([blended, estimate[:, self.fade :]], dim=-1)

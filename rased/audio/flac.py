@@ -25,6 +25,8 @@ def streams(source: ByteSource) -> list[range]:
     while at < source.size:
         block = source.read(at, _BLOCK)
         starts += [at + found.start() for found in re.finditer(rb"fLaC[\x00\x80]\0\0\x22", block)]
+        # Overlap the blocks by seven bytes, so that a marker of eight bytes is found even if it spans two of
+        # them.
         at += max(1, len(block) - 7) if at + len(block) < source.size else len(block)
     if starts[:1] != [0]:
         return []
@@ -37,6 +39,7 @@ def ends_with_a_frame(source: ByteSource, stream: range) -> bool:
     tail = source.read(start, stream.stop - start)
     if tail[-128:-125] == b"TAG":
         tail = tail[:-128]
+    # These two bytes also occur within frames. The CRC of a complete frame, including its stored CRC, is 0.
     starts = [found.start() for found in re.finditer(rb"\xff[\xf8\xf9]", tail)]
     return any(_checksum(tail[start:]) == 0 for start in reversed(starts))
 

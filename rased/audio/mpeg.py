@@ -94,6 +94,8 @@ class Segment:
             assert self.tag is not None
             return [self.tag, *self.pieces], 0
         tag, silence = _length_tag(self.first, self.frames + 1)
+        # A made-up tag makes the decoder drop its delay; the frame of silence takes the drop, and its rest is
+        # dropped here.
         return [tag, silence, *self.pieces], header.samples - _DECODER_DELAY
 
 
@@ -131,6 +133,7 @@ def find_segments(source: ByteSource, start: int, stop: int) -> list[Segment]:
         segment.first = segment.first or frame[:4]
         segment.frames += 1
         segment.samples += header.samples
+        # Merge adjacent frames into one piece, so that a file of an hour is a few ranges.
         if segment.pieces and segment.pieces[-1].stop == place.start:
             segment.pieces[-1] = range(segment.pieces[-1].start, place.stop)
         else:

@@ -68,6 +68,8 @@ def find_links(source: ByteSource) -> list[Link]:
     for page in _pages(source):
         first = bool(page.flags & _BEGINS)
         between = bool(links and links[-1].unfinished)
+        # Streams that begin while others are unfinished are multiplexed with them: they belong to the same
+        # link.
         if first and not between:
             links.append(Link(page.start, page.start))
         if not links or page.start != links[-1].stop:
@@ -130,6 +132,7 @@ def _page(block: bytes, here: int, at: int) -> Page | None:
     stop = here + 27 + header[26] + sum(table)
     if stop > len(block):
         return None
+    # The checksum of a page is computed with zeros in place of the checksum.
     content = header[:22] + bytes(4) + block[here + 26 : stop]
     if _checksum(content) != int.from_bytes(header[22:26], "little"):
         return None

@@ -48,7 +48,7 @@ class TemporalAttention(nn.Module):
         return bands * rearrange(gain, "batch frames channel -> batch channel frames 1"), state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         return silence(self.recurrent, batch, like)
 
 
@@ -93,5 +93,5 @@ class TimeFrequencyAttention(nn.Module):
         return weighted * self.across(bands), state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         return self.time.initial_state(batch, like)

@@ -49,6 +49,7 @@ def standardisation(
     count = bands.new_full((), bands[:, 0, 0].numel() if joint else bands.shape[3])
     if numbers is not None:
         count = numbers.sum() if joint else numbers[:, None, None]
+    # In double precision: the variance is a difference of large sums that grow with the stream.
     moments = torch.stack([sums, squares, count.expand_as(sums)], dim=-1).double()
     if scope == "utterance":
         moments = moments.sum(-2, keepdim=True)

@@ -68,7 +68,7 @@ class ComplexConv(nn.Module):
         return torch.cat(multiplied(real, imaginary), dim=1), after
 
     def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         return self.real.initial_state(2 * batch, freq, like)
 
 

@@ -36,7 +36,7 @@ class CausalConv1d(nn.Conv1d):
         return super().forward(extended), state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         return silent(like.new_zeros(batch, self.in_channels, self.memory))
 
 
@@ -70,7 +70,7 @@ class CentredConv1d(nn.Conv1d):
         return super().forward(frames), state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Nothing."""
+        """Return the empty state."""
         return {}
 
 
@@ -107,7 +107,7 @@ class CausalConv2d(nn.Conv2d):
         return super().forward(extended), state
 
     def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         return silent(like.new_zeros(batch, self.in_channels, self.memory, freq))
 
 
@@ -139,7 +139,7 @@ class CentredConv2d(nn.Conv2d):
         return super().forward(frames), state
 
     def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
-        """Nothing."""
+        """Return the empty state."""
         return {}
 
 

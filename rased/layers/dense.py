@@ -69,7 +69,7 @@ class BinNorm(nn.LayerNorm):
         return super().forward(bins), {}
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Nothing."""
+        """Return the empty state."""
         return {}
 
 
@@ -139,7 +139,7 @@ class DilatedDense(nn.Module):
         return bins, joined(after)
 
     def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         return _initial(self.blocks, batch, freq, like)
 
 
@@ -174,7 +174,7 @@ class DenseEncoder(nn.Module):
         return bands, joined(after)
 
     def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         parts = {"first": self.first, "dense": self.dense, "down": self.down}
         return joined({name: part.initial_state(batch, freq, like) for name, part in parts.items()})
 
@@ -232,7 +232,7 @@ class PhaseDecoder(nn.Module):
         return point * length.rsqrt(), joined(after)
 
     def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         norm = self.norm.initial_state(batch, like)
         return joined({"dense": self.dense.initial_state(batch, bands, like), "norm": norm})
 

@@ -145,7 +145,7 @@ class FrameNormedPath(_Path):
         return rearrange(normal, "n t b c -> b n t c")
 
     def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         return self.silence(batch, bands, like)
 
 

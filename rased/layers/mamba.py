@@ -103,7 +103,7 @@ class Mamba(nn.Module):
         return self.reduce(read), joined({"conv": conv, "scan": {"states": last}})
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         scan = {"states": like.new_zeros(batch, *self.log_rate.shape)}
         return joined({"conv": self.conv.initial_state(batch, like), "scan": scan})
 

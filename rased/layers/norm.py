@@ -33,7 +33,7 @@ class GlobalLayerNorm(_Affine):
         return one_group, state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Nothing."""
+        """Return the empty state."""
         return {}
 
 

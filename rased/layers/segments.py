@@ -1,4 +1,4 @@
-"""Long sequences as segments that overlap by half, and back: what dual-path networks work on."""
+"""Split long sequences into segments that overlap by half, and add them again, for dual-path networks."""
 
 import torch
 from einops import rearrange
@@ -9,7 +9,7 @@ from torch import Tensor
 def segmented(
     frames: Float[Tensor, "batch channel frames"], size: int
 ) -> Float[Tensor, "size batch many channel"]:
-    """All whole segments of this size, even; each begins half of it after the one before."""
+    """Return all whole segments of an even size; each begins half a segment after the previous one."""
     return rearrange(frames.unfold(-1, size, size // 2), "n c many size -> size n many c")
 
 
@@ -17,10 +17,10 @@ def overlap_added(
     segments: Float[Tensor, "size batch many channel"],
     overlap: Float[Tensor, "batch channel half"],
 ) -> tuple[Float[Tensor, "batch channel frames"], Float[Tensor, "batch channel half"]]:
-    """The sum of segments where they overlap, and the second half of the last one, to which nothing is added yet.
+    """Overlap-add segments; also return the second half of the last one, which the next segment adds to.
 
     Args:
-        segments: as `segmented` gives them.
+        segments: segments as returned by `segmented`.
         overlap: the second half of the segment before the first one.
     """
     half = overlap.shape[-1]

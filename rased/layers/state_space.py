@@ -108,7 +108,7 @@ class StateSpace(nn.Module):
         return real[:, :count], imaginary[:, :count]
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         return {name: like.new_zeros(batch, len(self.log_step)) for name in ("real", "imaginary")}
 
 

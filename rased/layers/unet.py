@@ -46,7 +46,7 @@ class DownConv(nn.Conv2d):
         return super().forward(padded), state
 
     def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         return silent(like.new_zeros(batch, self.in_channels, self.memory, freq))
 
     def size(self, freq: int) -> int:
@@ -104,5 +104,5 @@ class UpConv(nn.ConvTranspose2d):
         return cropped, state
 
     def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         return silent(like.new_zeros(batch, self.in_channels, self.memory, freq))

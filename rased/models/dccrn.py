@@ -156,7 +156,7 @@ class DCCRN(Network):
         return output, joined(after)
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         recurrent = numbered(_any(layer).initial_state(batch, like) for layer in self.recurrent)
         return joined(
             {

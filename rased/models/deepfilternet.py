@@ -118,7 +118,7 @@ class SqueezedGRU(nn.Module):
         return (frames if self.after is None else self.after(frames).relu()), state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         return silence(self.recurrent, batch, like)
 
 

@@ -69,7 +69,7 @@ class Upsample(nn.Module):
         return rearrange(both, "two batch 1 time -> batch 1 (time two)"), state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         return silent(like.new_zeros(batch, 1, 2 * _ZEROS - 1))
 
 
@@ -97,12 +97,14 @@ class Downsample(nn.Module):
         else:
             odd = samples.shape[-1] % 2
             extended = functional.pad(samples, (2 * _ZEROS, 2 * _ZEROS - 2 + odd))
+        # A half-band filter: its even taps are zero except for the middle, so only the other samples are
+        # filtered.
         kept, others = extended[..., _ZEROS * 2 :: 2], extended[..., 1::2]
         smooth = functional.conv1d(others, self.kernel)
         return (kept[..., :time] + smooth[..., :time]) / 2, state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         return silent(like.new_zeros(batch, 1, self.memory))
 
 
@@ -155,6 +157,7 @@ class Decode(nn.Module):
     ) -> tuple[Float[Tensor, "batch outputs more_frames"], State]:
         """Return frames at a rate multiplied by the stride."""
         conv = self.conv
+        # Without the bias, which is added once per sample: overlapping frames would add it twice.
         added = functional.conv_transpose1d(self.mix(frames), conv.weight, None, conv.stride)
         if state:
             whole = frames.shape[-1] * conv.stride[0]
@@ -310,6 +313,8 @@ class Demucs(Enhancer):
         waiting, before = parted(parts["waiting"]), parted(parts["decoder"])
         states, queues = [], []
         for index, layer in enumerate(self.decoder):
+            # Without a state, the decoder produces fewer frames than the skip has; in a stream, the skip
+            # waits for it.
             skip, queue = _queued(skips.pop(), waiting[str(index)], frames.shape[-1])
             frames, overlap = layer(frames + skip, before[str(index)])
             states.append(overlap)
@@ -325,6 +330,8 @@ class Demucs(Enhancer):
         frames = like.new_zeros(batch, 1, 1)
         encoder: Iterable[Any] = self.encoder
         for layer, late in zip(encoder, reversed(self.late), strict=True):
+            # For a constant input, every frame of a layer is the same: one frame per layer describes an
+            # endless silence.
             frames = frames.expand(-1, -1, layer.conv.kernel_size[0])
             memories.append(silent(frames[..., : layer.memory].clone()))
             frames, _ = layer(frames, {})

@@ -52,7 +52,7 @@ class ConvBlock(nn.Module):
         return self.after(bins), state
 
     def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         return self.conv.initial_state(batch, freq, like)
 
 
@@ -140,7 +140,7 @@ class DPCRN(Network):
         return rearrange(bins, "n part t f -> n t (part f)"), joined(after)
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         bands = [self.sizes[-1]] * len(self.dual_path)
         return joined(
             {

@@ -60,7 +60,7 @@ class Layer(nn.Module):
         return self.behind(features), state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         return self.conv.initial_state(batch, like)
 
 

@@ -49,7 +49,7 @@ class Down(nn.Module):
         return self.activation(self.norm(torch.cat([low, high], dim=-1))), joined(after)
 
     def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         low = self.low.initial_state(batch, self.fine, like)
         high = self.high.initial_state(batch, freq - self.fine, like)
         return joined({"low": low, "high": high})
@@ -113,7 +113,7 @@ class Block(nn.Module):
         return bins, joined(after)
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         along = self.along.initial_state(batch, self.bands, like)
         gated = self.gated.depthwise.initial_state(batch, self.bands, like)
         return joined({"along": along, "gated": gated})
@@ -197,7 +197,7 @@ class LiSenNet(Network):
         return torch.cat([gain, gain], dim=-1) * noisy, {**joined(after), "phase": phase}
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         down = numbered(
             layer.initial_state(batch, size, like)  # type: ignore[operator]
             for layer, size in zip(self.down, self.sizes, strict=False)

@@ -114,7 +114,7 @@ class MagnitudeDecoder(nn.Module):
         return self.gain(bins[:, 0].float())
 
     def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         return joined({"dense": self.dense.initial_state(batch, bands, like)})
 
 

@@ -99,7 +99,7 @@ class MagnitudeDecoder(nn.Module):
         return self.gain(self.last(self.activation(bins))[:, 0].float()), joined(after)
 
     def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         norm = self.norm.initial_state(batch, like)
         return joined({"dense": self.dense.initial_state(batch, bands, like), "norm": norm})
 

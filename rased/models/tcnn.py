@@ -53,7 +53,7 @@ class Block(nn.Module):
         return frames + self.reduce(hidden), state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Silence."""
+        """Return silence."""
         return self.depthwise.initial_state(batch, like)
 
 

@@ -24,6 +24,7 @@ def delay(
     spectra = [torch.fft.rfft(waveform.double(), length) for waveform in (estimate, reference)]
     correlation = torch.fft.irfft(spectra[0] * spectra[1].conj(), length)
     limit = min(limit, estimate.shape[-1] - 1)
+    # The circular correlation has negative delays at its end; the magnitude also finds inverted signals.
     near = torch.cat([correlation[length - limit :], correlation[: limit + 1]]).abs()
     return int(near.argmax()) - limit if bool(near.max() > 0) else None
 

@@ -82,6 +82,7 @@ def t60(rir: Float[Tensor, " taps"], *, sample_rate: int = 16_000) -> float:
     dB.
     """
     tail = rir[int(direct_path(rir, sample_rate=sample_rate)) :].double().square()
+    # Schroeder integration: the energy from each sample to the end.
     remaining = tail.flip(0).cumsum(0).flip(0)
     if float(remaining[0]) == 0:
         return float("nan")

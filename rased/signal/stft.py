@@ -39,12 +39,10 @@ class STFT:
         window: analysis window. "sine" is sin(pi (n + 0.5) / win_length), "vorbis"
             sin(pi / 2 sin^2(pi (n + 0.5) / win_length)), "rectangular" no window.
         pad_mode: padding before the first and after the last sample of a file (a stream is always padded with
-        silence).
-            "constant" is silence; "reflect" mirrors the ends. "centred" gives the frames and phases of
+            silence). "constant" is silence; "reflect" mirrors the ends. "centred" gives the frames and phases of
             torch.stft(center=True), for weights that were trained with it: mirrored ends, 1 + time //
-            hop_length frames.
-            If hop_length does not divide the length, "centred" covers the last samples only partly, and they are
-            reconstructed less accurately.
+            hop_length frames. If hop_length does not divide the length, "centred" covers the last samples only
+            partly, and they are reconstructed less accurately.
         synthesis_window: synthesis window; None: the analysis window. "rectangular" only divides the
             added frames by the sum of the analysis windows.
         periodic: periodic windows, as usual for transforms, or symmetric ones, as in scipy.signal.windows;
@@ -92,14 +90,14 @@ class STFT:
         """Return the samples by which a stream is delayed to get the frames of a file; above 0 only for "centred"."""
         if self.pad_mode != "centred":
             return 0
+        # A stream gets hop_length samples at a time; its frames must end where those of the file do.
         return (self._before - self._left - self.win_length) % self.hop_length
 
     def frames(self, time: int) -> int:
         """Return the number of frames for `time` samples: `ceil((time + latency) / hop_length)`.
 
         These are all frames that contain a sample. With pad_mode "centred" it is `1 + time // hop_length`, as
-        in torch.stft
-        (for an even n_fft).
+        in torch.stft (for an even n_fft).
         """
         if self.pad_mode == "centred":
             return 1 + (time - self.n_fft % 2) // self.hop_length
@@ -126,9 +124,8 @@ class STFT:
             return self._overlap_add(self._inverse(spectrum))[:, heard]
         frames = self._raw_inverse(spectrum) * self._weights(spectrum)
         added = functional.pad(self._overlap_add(frames), (0, self._span))[:, heard]
-        share = self._window(spectrum) * self._weights(
-            spectrum
-        )  # samples at the ends are in fewer windows
+        # Samples at the ends are in fewer windows, so the constant sums of `_window_sums` do not hold there.
+        share = self._window(spectrum) * self._weights(spectrum)
         sums = self._overlap_add(share.expand(1, frames.shape[1], -1))
         return added / functional.pad(sums, (0, self._span), value=1.0)[:, heard].clamp_min(1e-11)
 
@@ -205,9 +202,8 @@ class STFT:
     def _raw_inverse(self, spectrum: Spectrum) -> Float[Tensor, "batch frames span"]:
         bins = rearrange(spectrum, "batch freq frames -> batch frames freq")
         if self._needs_matrices:
-            twice = torch.full(
-                (self.freq,), 2.0 / self.n_fft
-            )  # bins with a conjugate twin count twice
+            # Bins with a conjugate twin count twice; the first (and, for an even n_fft, the last) has none.
+            twice = torch.full((self.freq,), 2.0 / self.n_fft)
             twice[:: self.n_fft // 2 if self.n_fft % 2 == 0 else self.freq] /= 2.0
             parts = torch.cat([bins.real * twice, bins.imag * twice], dim=-1)
             frames = parts @ _dft_matrix(self.n_fft, parts).T
@@ -222,6 +218,8 @@ class STFT:
 
     def _inverse(self, spectrum: Spectrum) -> Float[Tensor, "batch frames span"]:
         """Return frames that only have to be added to give the waveform."""
+        # Dividing by the sums here, instead of after overlap-add, makes every frame independent: a stream
+        # needs no more.
         sums = self._window_sums(spectrum).repeat(-(-self._span // self.hop_length))
         return self._raw_inverse(spectrum) * (self._weights(spectrum) / sums[: self._span])
 
@@ -237,6 +235,7 @@ class STFT:
 
 def _dft_matrix(n_fft: int, like: Tensor) -> Float[Tensor, "n_fft parts"]:
     """Return cosines and negative sines: samples times this matrix give all real parts, then all imaginary parts."""
+    # Reduce the angles modulo a turn in integers, before they lose precision as floats.
     turns = np.outer(np.arange(n_fft), np.arange(n_fft // 2 + 1)) % n_fft * (2 * np.pi / n_fft)
     matrix = np.concatenate([np.cos(turns), -np.sin(turns)], axis=1).astype(np.float32)
     return torch.from_numpy(matrix).to(like.device)

@@ -59,6 +59,7 @@ class JournalledFile(io.RawIOBase):
                 )
             if self.journal.is_file():
                 self._apply(*self._read_journal())
+            # Drop what a killed writer wrote after its last commit.
             os.ftruncate(self._file, self._committed)
         except BaseException:
             self.close()
@@ -66,15 +67,15 @@ class JournalledFile(io.RawIOBase):
         self.new = not self._committed
 
     def readable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def writable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -109,6 +110,7 @@ class JournalledFile(io.RawIOBase):
         self._position, self._size = stop, max(self._size, stop)
         if self._abandoned:
             return count
+        # The last committed page is protected as a whole, including its part after the committed end.
         protected = -(-self._committed // PAGE) * PAGE
         while start < min(stop, protected):
             page, inside = divmod(start, PAGE)
@@ -148,6 +150,8 @@ class JournalledFile(io.RawIOBase):
             file.write(json.dumps(head).encode() + b"\n" + pages)
             file.flush()
             os.fsync(file.fileno())
+        # This rename is the commit: before it, the old journal restores the old content; after it, the new
+        # journal repeats the writes of `_apply`, however often they are interrupted.
         part.replace(self.journal)
         self._apply(self._size, dict(self._pages))
 

@@ -18,6 +18,8 @@ def to_device(values: Sequence[int], like: Tensor) -> Int[Tensor, " values"]:
     numbers = torch.tensor(values, dtype=torch.int64)
     if like.device.type == "cuda":
         numbers = numbers.pin_memory()
+    # From pinned memory, the copy is queued behind the running kernels; otherwise the host would wait for
+    # them.
     return numbers.to(like.device, non_blocking=True)
 
 
@@ -60,6 +62,7 @@ def speak(
     """
     time, taps = clean.shape[-1], rir.shape[-1]
     length = fft_length(time + taps)
+    # Circular convolution: samples before the direct path have negative times, at the end of the grid.
     turned = aligned(rir, direct, length)
     place = torch.arange(length, device=rir.device)
     before = place >= length - direct[:, None]

@@ -83,15 +83,15 @@ class Kept:
         samples = self.exact(number, waveform)
         if samples is not None:
             self.find(number)[:] = samples
-            self.state[number] = (
-                _READY  # only after the samples are written: other processes may look at any time
-            )
+            # Only after the samples are written: other processes may look at any time.
+            self.state[number] = _READY
 
     def exact(
         self, number: int, waveform: Float[np.ndarray, " samples"]
     ) -> Int16[np.ndarray, " samples"] | None:
         """Return 16-bit samples, or None if rounding would lose information; such a recording is never cached."""
         scaled = waveform * np.float32(FULL_SCALE)
+        # Without rounding: only recordings that are multiples of 2^-15 compare equal below.
         samples = scaled.astype(np.int16)
         if np.array_equal(samples, scaled):
             return samples
@@ -214,6 +214,7 @@ def crop_at_once(kept: Kept, places: Sequence[Place], out: Float[Tensor, "batch 
     count = int(frames.sum())
     crop = torch.repeat_interleave(to_device(frames.tolist(), out), output_size=count)
     first, source, start, length, target = table[:, crop]
+    # One index per output sample: position in its crop, wrapped around the recording.
     within = torch.arange(count, device=out.device) - first
     samples = kept.store[source + (start + within) % length]
     out.view(-1).index_copy_(0, target + within, samples.to(out.dtype) * (1 / FULL_SCALE))

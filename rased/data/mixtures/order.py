@@ -33,6 +33,8 @@ def generator(seed: int, epoch: int, index: int, stream: int = 0) -> np.random.G
 
     Draws from one stream of a sample do not affect those from another.
     """
+    # 20 bits for the epoch and 44 for the index share one word of the key; a negative index (the order of a
+    # pass) becomes a large one, which no sample has.
     name = np.array([seed, epoch << 44 | index & (1 << 44) - 1], dtype=np.int64)
     key = cast(np.random.SeedSequence, _Key(name.view(np.uint64)))
     return np.random.Generator(np.random.Philox(key, counter=stream << 128))
@@ -70,6 +72,8 @@ def blockwise(
         window: 1: one block after the other, each shuffled.
         stream: stream of the generator, to give corpora different orders.
     """
+    # Sort by (random place of the block + a random offset below `window`): neighbours in the result come from
+    # about `window` blocks.
     random = generator(seed, epoch, -1 - turn, stream)
     place = random.permutation(int(blocks.max()) + 1)
     return np.argsort(place[blocks] + window * random.random(len(blocks)), kind="stable")
@@ -96,6 +100,7 @@ def steps(position: int, count: int, *, batch_size: int, world_size: int) -> int
             f"An epoch of {count} samples cannot be shared by {world_size} ranks: lower the number of "
             "devices or raise samples_per_epoch."
         )
+    # A short last step needs one sample per rank; otherwise `batches` appends the rest to the step before.
     full, rest = divmod(left, batch_size * world_size)
     return full + (1 if rest >= world_size or (rest and full == 0) else 0)
 

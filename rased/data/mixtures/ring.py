@@ -54,13 +54,13 @@ class Sender:
         large = {name: value for name, value in tensors.items() if value.nbytes >= _LARGE}
         needed = sum(_aligned(value.nbytes) for value in large.values())
         fresh = self._ring is None or needed > self._slot_bytes
-        if (
-            self._ring is None or fresh
-        ):  # batches in an older ring are copied out before this message is read
+        if self._ring is None or fresh:
+            # The receiver copies the batches of an older ring out before it reads this message.
             self._slot_bytes, self._sent = needed, 0
             shared = torch.UntypedStorage._new_shared(_HEAD + self.slots * needed, device="cpu")
             self._ring = torch.empty(0, dtype=torch.uint8).set_(shared)
             _copied(self._ring)[0] = 0
+        # All slots are in use: let torch send this batch itself, instead of waiting for the receiver.
         if self._sent - int(_copied(self._ring)[0]) >= self.slots:
             return batch
         at = _HEAD + self._sent % self.slots * self._slot_bytes
@@ -69,6 +69,7 @@ class Sender:
             places[name] = (at, value.shape, value.dtype)
             _place(self._ring, *places[name]).copy_(value)
             at += _aligned(value.nbytes)
+        # The message is sent after the copies above, so the receiver never reads a half-written slot.
         self._sent += 1
         rest = {n: v.numpy() if n in tensors else v for n, v in batch.items() if n not in large}
         return Message(info.id, self._ring if fresh else None, places, rest)
@@ -96,9 +97,8 @@ class Receiver:
         for name, place in message.places.items():
             found = _place(ring, *place)
             batch[name] = torch.empty_like(found, pin_memory=self.pin_memory).copy_(found)
-        _copied(ring)[0] += (
-            1  # only after the copies: from now on, the worker may overwrite the slot
-        )
+        # Only after the copies: from now on, the worker may overwrite the slot.
+        _copied(ring)[0] += 1
         return batch
 
 

@@ -7,8 +7,7 @@ processes of a machine share them, and a block that several processes need is fe
 
 Every sample of a fetched block is compared with its SHA-256 in the index. A block with differences is fetched once
 more; samples that still differ are bad, and the block is fetched again after an hour. A truncated block in the
-cache is
-fetched again.
+cache is fetched again.
 
 Credentials and endpoints are those of fsspec: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
 AWS_ENDPOINT_URL and the like, FSSPEC_S3_ANON=true, FSSPEC_HTTP_... or ~/.config/fsspec/*.json
@@ -99,6 +98,7 @@ def mirror(url: str) -> Path:
     with _locked(folder / "lock"):
         kept = _origin(folder)
         data, version = whole(address, known=kept.version)
+        # No data: the server answered that the known version is still current.
         if data or not kept.url:
             unread = folder / f"{INDEX}.new"
             _keep(unread, data)
@@ -149,6 +149,8 @@ def blocks(columns: Mapping[str, Any], block_mb: float = BLOCK_MB) -> Blocks:
     shard, offset = columns["shard"], columns["offset"]
     place = offset // max(1, round(block_mb * 1e6))
     cell = shard * (int(place.max(initial=0)) + 1) + place
+    # Sort the rows by block, then offset: each block is a run of equal cells, which starts where the cell
+    # changes.
     order = np.lexsort((offset, cell))
     first = np.flatnonzero(np.diff(cell[order], prepend=-1))
     number = np.empty(len(order), np.int64)
@@ -189,6 +191,7 @@ class RemoteShards:
         found = self._look(number, place + skip, size)
         if found is None:
             with self.cache.alone(self._name(number)):
+                # Look again: another process may have fetched the block while this one waited for the lock.
                 found = self._look(number, place + skip, size)
                 if found is None:
                     found = self._bring(number, place + skip, size)
@@ -317,10 +320,13 @@ class BlockCache:
                 f"A block has {len(data) / 1e9:.3g} GB, but RASED_CACHE_GB allows {self.limit / 1e9:.3g}: raise it."
             )
         path = self.folder / name
+        # The file `used` counts the bytes in the cache, so that not every block needs a walk through the
+        # folder.
         with _locked(self.folder / "used") as account, _writing(path):
             noted = account.read()
             used = int(noted) if noted else self._shrink(self.limit)
             if used + len(data) > self.limit:
+                # Remove a tenth more than necessary, so that the next blocks find room without another walk.
                 used = self._shrink(min(self.limit - len(data), self.limit * 9 // 10))
             account.seek(0)
             account.truncate()
@@ -331,6 +337,8 @@ class BlockCache:
 
     def alone(self, name: str) -> AbstractContextManager[object]:
         """Hold a lock, so that no other process fetches the same block."""
+        # A fixed number of lock files: two blocks may share one and wait for each other, but no files pile
+        # up.
         number = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % _LOCKS
         return _locked(self.folder / "locks" / f"{number:03d}")
 

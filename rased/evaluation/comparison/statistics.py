@@ -128,6 +128,7 @@ def holm(values: Mapping[Hashable, float]) -> dict[Hashable, float]:
     corrected: dict[Hashable, float] = {}
     largest = 0.0
     for place, (name, value) in enumerate(sorted(values.items(), key=lambda item: item[1])):
+        # The running maximum keeps corrected values in the order of the uncorrected ones.
         largest = min(1.0, max(largest, (len(values) - place) * value))
         corrected[name] = largest
     return corrected
@@ -208,6 +209,7 @@ def _estimate(values: Sequence[float], speakers: Sequence[Hashable] | None) -> _
 
 def _of_recordings(data: Float[np.ndarray, " count"], voice: np.ndarray, voices: int) -> _Estimate:
     """Estimate the mean over utterances like these by the same speakers, from the variance within speakers."""
+    # bincount with weights sums per speaker: subtract from each value the mean of its speaker.
     within = data - (np.bincount(voice, weights=data) / np.bincount(voice))[voice]
     freedom = len(data) - voices
     error = math.sqrt(np.square(within).sum() / freedom / len(data)) if freedom else math.inf
@@ -222,11 +224,15 @@ def _of_voices(
     means = np.bincount(voice, weights=data) / counts
     weight = counts / len(data)
     mean = float(weight @ means)
+    # CR2: the residual of a speaker is too small by sqrt(1 - weight), because the speaker is part of the
+    # mean.
     parts = weight**2 / (1 - weight)
     square = float(parts @ np.square(means - mean))
+    # One utterance per speaker: the usual t interval.
     if len(counts) == len(data):
         return _Estimate(mean, math.sqrt(square), len(data) - 1.0, method)
     share = _share_between(data, means[voice], counts)
+    # Variance of the mean of each speaker, in units of the total variance.
     spread = share + (1 - share) / counts
     # `square` is the quadratic form means' A means with A = P' diag(parts) P and P = 1 - (weighted mean). Its degrees
     # of freedom follow from matching mean and variance to a chi-squared distribution (Satterthwaite).
@@ -247,6 +253,8 @@ def _share_between(
     within = float(np.square(data - of_its_voice).sum()) / (count - voices)
     between = float(np.square(of_its_voice - data.mean()).sum()) / (voices - 1)
     usual = (count - float(np.square(counts).sum()) / count) / (voices - 1)
+    # The difference of the mean squares is `usual` times the variance between speakers (one-way ANOVA,
+    # unequal sizes).
     shared = max(0.0, (between - within) / usual)
     return shared / (shared + within) if shared else 0.0
 
