@@ -38,6 +38,7 @@ _TABLE = {
     "rased.models.dtln": ("DTLN",),
     "rased.models.fastenhancer": ("FastEnhancer",),
     "rased.models.fcn": ("FCN",),
+    "rased.models.fullsubnet": ("FullSubNet",),
     "rased.models.gcrn": ("GCRN",),
     "rased.models.gru": ("NSNet2",),
     "rased.models.gtcrn": ("GTCRN",),

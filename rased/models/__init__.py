@@ -32,6 +32,7 @@ _HOMES: Homes = {
     "dtln": ("DTLN",),
     "fastenhancer": ("FastEnhancer",),
     "fcn": ("FCN",),
+    "fullsubnet": ("FullSubNet",),
     "gcrn": ("GCRN",),
     "gru": ("NSNet2",),
     "gtcrn": ("GTCRN",),

@@ -12,6 +12,8 @@ A mask is the factor that brings the noisy spectrum X close to the target S (N =
 """
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from rased.signal.domains import Bins, Spectrum
 from rased.signal.features import power
@@ -61,6 +63,12 @@ def compress_mask(mask: Spectrum) -> Spectrum:
     """Return K tanh(C m / 2) of each part, which bounds the complex mask for a loss (Williamson 2016)."""
     parts = torch.view_as_real(mask)
     return torch.view_as_complex(COMPRESSION_LIMIT * (COMPRESSION_STEEPNESS / 2 * parts).tanh())
+
+
+def expand_mask_parts(parts: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return what `compress_mask` compresses to these parts; parts beyond 99 % of the bound count as those."""
+    bounded = (parts / COMPRESSION_LIMIT).clamp(-0.99, 0.99)
+    return 2 / COMPRESSION_STEEPNESS * bounded.atanh()
 
 
 def _ratio(target: Spectrum, noisy: Spectrum) -> Spectrum:

@@ -16,6 +16,7 @@
     python -m tests.models.parity.record dpt-fsnet FOLDER      # of dangf15/DPT-FSNet
     python -m tests.models.parity.record fastenhancer FOLDER   # of aask1357/fastenhancer, with librosa in the venv
     python -m tests.models.parity.record fcn FOLDER            # of JasonSWFu/End-to-end-waveform-utterance-enhancement
+    python -m tests.models.parity.record fullsubnet FOLDER     # of Audio-WestlakeU/FullSubNet
     python -m tests.models.parity.record gcrn FOLDER           # of JupiterEthan/GCRN-complex
     python -m tests.models.parity.record lisennet FOLDER       # of hyyan2k/LiSenNet
     python -m tests.models.parity.record gtcrn FOLDER          # of Xiaobin-Rong/gtcrn
@@ -62,6 +63,7 @@ from tests.models.parity import (
     dcunet,
     deepfilternet3,
     dpt_fsnet,
+    fullsubnet,
     mp_senet,
     ours,
     phasen,
@@ -394,6 +396,7 @@ SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "dual-path": ("yluo42/TAC", "e3373b7", dual_path),
     "fastenhancer": ("aask1357/fastenhancer", "f6f51f1", fastenhancer),
     "fcn": ("JasonSWFu/End-to-end-waveform-utterance-enhancement", "9b6ab1a", fcn),
+    "fullsubnet": ("Audio-WestlakeU/FullSubNet", "e974483", fullsubnet.fullsubnet),
     "gcrn": ("JupiterEthan/GCRN-complex", "cdce610", gcrn),
     "gtcrn": ("Xiaobin-Rong/gtcrn", "3862c44", gtcrn),
     "lisennet": ("hyyan2k/LiSenNet", "df4e481", lisennet),
