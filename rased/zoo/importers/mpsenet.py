@@ -4,12 +4,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from rased.building import build
 from rased.models.frequency import FrequencyDomainEnhancer
-from rased.zoo.importers.checkpoint import filled, numbered, read_weights
+from rased.zoo.importers.checkpoint import read_weights
+from rased.zoo.importers.spectra import enhancer_of
 
 _NAMES = {
     r"dense_conv_1\.": "first.",
@@ -48,36 +47,13 @@ def import_mpsenet(path: Path) -> tuple[dict[str, Any], FrequencyDomainEnhancer]
     Raises:
         RasedError: the file is not such a checkpoint.
     """
-    weights = {
-        f"network.{name}": value for name, value in convert(read_weights(path, "generator")).items()
-    }
-    sizes = {
-        "channels": len(weights.get("network.encoder.first.conv.bias", ())),
-        "blocks": numbered(weights, r"network\.blocks\.(\d+)\."),
-        "heads": 4,
-        "depth": numbered(weights, r"network\.encoder\.dense\.blocks\.(\d+)\."),
-    }
-    spec = {
-        "class_path": "rased.models.frequency.FrequencyDomainEnhancer",
-        "init_args": {
-            "features": {"kinds": ["complex"]},
-            "inputs": {"normalisation": "none"},
-            "network": {"class_path": "rased.models.mpsenet.MPSENet", "init_args": sizes},
-            "target": "compressed_complex",
-            "phase": {"source": "predicted"},
-            "level": {"kind": "rms", "target": 1.0, "running": False},
-            "stft": {
-                "n_fft": 400,
-                "hop_length": 100,
-                "win_length": 400,
-                "window": "hann",
-                "pad_mode": "centred",
-            },
-        },
-    }
-    model = build(FrequencyDomainEnhancer, spec)
-    return spec, filled(
-        model, {**weights, "fitted": torch.tensor(True)}, path, "checkpoint of MP-SENet"
+    return enhancer_of(
+        convert(read_weights(path, "generator")),
+        path,
+        class_path="rased.models.mpsenet.MPSENet",
+        feature="complex",
+        window="hann",
+        what="checkpoint of MP-SENet",
     )
 
 
