@@ -38,7 +38,7 @@ def component(name: Any, *, what: str) -> str:
 
 
 def is_plain(name: Any) -> bool:
-    """Whether `plain` takes a name."""
+    """Return whether `plain` accepts a name."""
     return isinstance(name, str) and len(name) <= _LONGEST and bool(_PLAIN.fullmatch(name))
 
 

@@ -21,7 +21,7 @@ class SelfAttention(nn.Module):
     def forward(
         self, tokens: Float[Tensor, "batch token channel"]
     ) -> Float[Tensor, "batch token channel"]:
-        """Heads beside each other, mixed by a linear layer."""
+        """Attend in all heads, and mix them with a linear layer."""
         joined = self.query_key_value(tokens)
         query, key, value = rearrange(
             joined, "n t (part head c) -> part n head t c", head=self.heads, part=3

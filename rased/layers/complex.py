@@ -32,7 +32,7 @@ class ComplexMap(nn.Module):
     """A complex layer without memory, made of two real layers.
 
     Args:
-        make: makes one of the two, for half of the channels each.
+        make: returns one of the two, for half of the channels.
     """
 
     def __init__(self, make: Callable[[], nn.Module]) -> None:
@@ -42,7 +42,7 @@ class ComplexMap(nn.Module):
     def forward(
         self, frames: Float[Tensor, "batch channel frames freq"]
     ) -> Float[Tensor, "batch outputs other_frames other_freq"]:
-        """All of the batch at once."""
+        """Process the whole batch at once."""
         parts = rearrange(frames, "n (part c) t f -> (part n) c t f", part=2)
         return torch.cat(multiplied(self.real(parts), self.imaginary(parts)), dim=1)
 

@@ -16,7 +16,7 @@ def deep_filter(
     spectrum: Complex[Tensor, "batch freq more_frames"],
     weights: Float[Tensor, "batch frames freq order 2"],
 ) -> Spectrum:
-    """Frame k of the result is made of the frames k to k + order - 1.
+    """Filter: frame k of the result is computed from frames k to k + order - 1.
 
     Args:
         spectrum: frames + order - 1 of them.
@@ -36,7 +36,7 @@ def deep_filter(
 
 
 def with_past(spectrum: Spectrum, state: State) -> tuple[Complex[Tensor, "batch freq more"], State]:
-    """The frames with those of `memory` (batch, freq, past, 2) before them, and the memory after them."""
+    """Return the frames after those of `memory` (batch, freq, past, 2), and the new memory."""
     past = state["memory"].shape[2]
     extended = torch.cat([torch.view_as_complex(state["memory"]), spectrum], dim=-1)
     after = torch.view_as_real(extended[..., extended.shape[-1] - past :])
@@ -44,5 +44,5 @@ def with_past(spectrum: Spectrum, state: State) -> tuple[Complex[Tensor, "batch 
 
 
 def initial_past(batch: int, freq: int, past: int, like: Tensor) -> State:
-    """Silence in so many frames."""
+    """Return a memory of silence with this many frames."""
     return {"memory": like.new_zeros(batch, freq, past, 2)}

@@ -1,4 +1,4 @@
-"""Densely connected convolutions over frames and bins, and their encoder and decoders of magnitude and phase.
+"""Densely connected convolutions over frames and bins, and their encoder and decoders for magnitude and phase.
 
 Pandey and Wang, "Densely connected neural network with dilated convolutions for real-time speech enhancement in the
 time domain", ICASSP 2020, for the blocks; Lu et al., "MP-SENet", Interspeech 2023, arXiv:2305.13686, for the decoders.
@@ -18,15 +18,15 @@ from rased.layers.unet import DownConv, UpConv
 from rased.signal.state import State, joined, numbered, parted
 
 Scope = Literal["utterance", "past"]
-"""The frames that a norm takes its mean and variance from; "past" streams."""
+"""The frames that the mean and variance of a norm are computed from; "past" can stream."""
 Bins = Float[Tensor, "batch channel frames freq"]
 Mapped = Float[Tensor, "batch outputs frames other_freq"]
 
 
 class ChannelNorm(nn.Module):
-    """Zero mean and unit variance of each channel over bins and frames, then a weight and a bias for each channel.
+    """Normalise each channel over bins and frames to zero mean and unit variance; a weight and a bias per channel.
 
-    Over all frames this is instance normalisation. The sums of the past are kept in double precision.
+    Over all frames, this is instance normalisation. The sums of the past are kept in double precision.
     """
 
     epsilon = 1e-5
@@ -38,7 +38,7 @@ class ChannelNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, bins: Bins, state: State) -> tuple[Bins, State]:
-        """Normalise from `moments` (batch, channel, 3): sum, sum of squares and number of the values so far."""
+        """Normalise with `moments` (batch, channel, 3): sum, sum of squares and number of the values so far."""
         bins = bins.float()
         weight, bias = self.weight[:, None, None], self.bias[:, None, None]
         if self.scope == "utterance":
@@ -55,14 +55,14 @@ class ChannelNorm(nn.Module):
         return normal * weight + bias, {"moments": moments[:, :, -1].clone()}
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Nothing heard."""
+        """Return the state before the first frame."""
         if self.scope == "utterance":
             return {}
         return {"moments": like.new_zeros(batch, len(self.weight), 3, dtype=torch.float64)}
 
 
 class BinNorm(nn.LayerNorm):
-    """Zero mean and unit variance of each channel of a frame over its bins, then a weight and a bias for each bin."""
+    """Normalise each channel of each frame over its bins to zero mean and unit variance; weight and bias per bin."""
 
     def forward(self, bins: Bins, state: State) -> tuple[Bins, State]:  # type: ignore[override]
         """Normalise; there is no state."""
@@ -91,27 +91,27 @@ class ConvBlock(nn.Module):
         self.activation = nn.PReLU(conv.out_channels)
 
     def forward(self, bins: Bins, state: State) -> tuple[Mapped, State]:
-        """From the frames of `state`."""
+        """Continue from `state`."""
         parts, after = parted(state), {}
         bins, after["conv"] = self.conv(bins, parts["conv"])
         bins, after["norm"] = self.norm(bins, parts["norm"])
         return self.activation(bins), joined(after)
 
     def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
-        """Silence before the convolution, nothing heard by the norm."""
+        """Return silence before the convolution, and the initial state of the norm."""
         conv = self.conv.initial_state(batch, freq, like)
         return joined({"conv": conv, "norm": self.norm.initial_state(batch, like)})
 
 
 class DilatedDense(nn.Module):
-    """Convolutions that each see the input and the outputs of all before them, with twice the dilation in time.
+    """Convolutions that each see the input and the outputs of all previous ones, with doubling dilation in time.
 
     Args:
-        channels: of the input and of each output.
-        depth: convolutions.
-        kernel_frames: frames of a kernel; bins are three.
-        norm: makes the norm of a convolution.
-        centred: whether a kernel covers past and future frames alike (not causal).
+        channels: channels of the input and of each output.
+        depth: number of convolutions.
+        kernel_frames: frames of a kernel; it covers three bins.
+        norm: returns the norm of a convolution.
+        centred: kernels cover past and future frames (not causal).
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class DilatedDense(nn.Module):
         )
 
     def forward(self, bins: Bins, state: State) -> tuple[Bins, State]:
-        """The output of the last one."""
+        """Return the output of the last convolution."""
         seen, parts, after = bins, parted(state), {}
         for index, block in enumerate(self.blocks):
             bins, after[str(index)] = block(seen, parts[str(index)])
@@ -144,14 +144,14 @@ class DilatedDense(nn.Module):
 
 
 class DenseEncoder(nn.Module):
-    """To `channels`, through a dense block, to half of the bins.
+    """Expand to `channels`, apply a dense block, and halve the bins.
 
     Args:
-        inputs: channels in.
-        channels: of all that follows.
-        dense: the block.
-        around: bins of zeros below and above, where the bins are halved.
-        scope: of the norms.
+        inputs: input channels.
+        channels: channels of all layers.
+        dense: the dense block.
+        around: zero bins added below and above before the bins are halved.
+        scope: scope of the norms.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class DenseEncoder(nn.Module):
         self.down = ConvBlock(down, ChannelNorm(channels, scope))
 
     def forward(self, bins: Bins, state: State) -> tuple[Mapped, State]:
-        """Bins to bands."""
+        """Encode: from bins to half as many bands."""
         parts, after = parted(state), {}
         bins, after["first"] = self.first(bins, parts["first"])
         bins, after["dense"] = self.dense(bins, parts["dense"])
@@ -180,26 +180,26 @@ class DenseEncoder(nn.Module):
 
 
 class SubPixelConv(DownConv):
-    """Twice the bins: a convolution gives two channels for each, which become neighbouring bins."""
+    """Double the bins: a convolution gives two channels per channel, which become neighbouring bins."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, 2 * channels, (1, 3), stride=1, padding=(1, 1))
 
     def forward(self, frames: Bins, state: State) -> tuple[Mapped, State]:  # type: ignore[override]
-        """Without memory."""
+        """Convolve; there is no state."""
         twice, state = super().forward(frames, state)
         return rearrange(twice, "n (bin c) t f -> n c t (f bin)", bin=2), state
 
 
 class PhaseDecoder(nn.Module):
-    """A dense block, twice the bins, and a complex number for each, of which the phase alone is used.
+    """A dense block, upsampling to twice the bins, and a complex number per bin, of which only the phase is used.
 
     Args:
-        channels: of the bands.
-        dense: the block.
-        up: doubles the bins.
+        channels: channels of the bands.
+        dense: the dense block.
+        up: layer that doubles the bins.
         width: bins of the last kernels.
-        scope: of the norms.
+        scope: scope of the norms.
     """
 
     def __init__(
@@ -221,7 +221,7 @@ class PhaseDecoder(nn.Module):
     def forward(
         self, bands: Float[Tensor, "batch channel frames band"], state: State
     ) -> tuple[Float[Tensor, "batch 2 frames freq"], State]:
-        """Cosine and sine of the phase."""
+        """Return cosine and sine of the phase."""
         parts, after = parted(state), {}
         bands, after["dense"] = self.dense(bands, parts["dense"])
         bins, _ = self.up(bands, {})
@@ -238,7 +238,7 @@ class PhaseDecoder(nn.Module):
 
 
 class LearnedSigmoid(nn.Module):
-    """A sigmoid between 0 and `limit` with a slope of its own for each bin."""
+    """A sigmoid between 0 and `limit` with a learned slope for each bin."""
 
     def __init__(self, freq: int, limit: float) -> None:
         super().__init__()
@@ -248,7 +248,7 @@ class LearnedSigmoid(nn.Module):
     def forward(
         self, bins: Float[Tensor, "batch frames freq"]
     ) -> Float[Tensor, "batch frames freq"]:
-        """Bin by bin."""
+        """Apply the sigmoid of each bin."""
         return self.limit * (self.slope * bins).sigmoid()
 
 

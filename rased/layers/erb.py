@@ -50,7 +50,7 @@ def _erb_triangles(kept: int, bands: int, freq: int, sample_rate: int) -> np.nda
 
 
 def erb_widths(bands: int, freq: int, sample_rate: int, *, least: int = 2) -> list[int]:
-    """Bins of neighbouring rectangular bands of equal width on the ERB-rate scale, but of `least` bins at least.
+    """Return the bins of adjacent rectangular bands of equal ERB-rate width, with at least `least` bins each.
 
     Bins that a narrow band gets on top are taken from those above it.
 

@@ -117,6 +117,6 @@ class ResidualMamba(nn.Module):
         self.mamba = Mamba(channels, expand=expand, states=states, kernel_size=kernel_size)
 
     def forward(self, tokens: Tokens, state: State) -> tuple[Tokens, State]:
-        """As Mamba."""
+        """Run the layer; see `Mamba`."""
         added, state = self.mamba(self.norm(tokens), state)
         return tokens + added, state

@@ -38,7 +38,7 @@ class Prediction:
         return cls(spectrum.real.new_zeros(len(spectrum), 0), spectrum, mask=mask, output=output)
 
     def from_frame(self, first: int) -> "Prediction":
-        """The same without the frames before `first`."""
+        """Return the same prediction without the frames before `first`."""
         spectrum, mask, output = (
             None if part is None else part[..., first:]
             for part in (self.spectrum, self.mask, self.output)

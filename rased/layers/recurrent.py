@@ -71,7 +71,7 @@ class GroupedLinear(nn.Module):
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"]
     ) -> Float[Tensor, "batch frames outputs"]:
-        """All groups in one product."""
+        """Compute all groups in one product."""
         parts = rearrange(frames, "n t (group i) -> group (n t) i", group=len(self.weight))
         return rearrange(parts @ self.weight, "group (n t) o -> n t (group o)", n=frames.shape[0])
 

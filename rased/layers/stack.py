@@ -12,7 +12,7 @@ class Stack(nn.ModuleList):
     """Layers that take (features, state) and give both; the state of the stack has a part for each, by its number."""
 
     def forward(self, features: Tensor, state: State) -> tuple[Tensor, State]:
-        """Through all of them."""
+        """Run all modules in turn."""
         parts, after = parted(state), []
         for index, layer in enumerate(self):
             features, memory = layer(features, parts[str(index)])
@@ -20,6 +20,6 @@ class Stack(nn.ModuleList):
         return features, numbered(after)
 
     def initial_state(self, *arguments: Any) -> State:
-        """What each gives for these arguments."""
+        """Return the initial states of all modules."""
         layers: Iterable[Any] = self
         return numbered(layer.initial_state(*arguments) for layer in layers)

@@ -121,7 +121,7 @@ class ComplexMask(_Parts):
         return Prediction.of_spectrum(spectrum, mask=mask, output=masks.compress_mask(mask))
 
     def ideal(self, *, noisy: Spectrum, target: Spectrum) -> Spectrum:
-        """Compressed."""
+        """Return the compressed value."""
         return masks.compress_mask(masks.complex_mask(target=target, noisy=noisy))
 
 
@@ -160,7 +160,7 @@ class ComplexSpectrum(_Parts):
     """Complex spectrum of speech: real parts of all bins, then imaginary parts."""
 
     def interpret(self, output: Output, noisy: Spectrum) -> Prediction:
-        """As it is."""
+        """Return the value unchanged."""
         spectrum = feature.from_complex_parts(output)
         return Prediction.of_spectrum(spectrum, output=spectrum)
 
@@ -176,7 +176,7 @@ class CompressedComplex(_Parts):
     exponent: float = 0.3
 
     def interpret(self, output: Output, noisy: Spectrum) -> Prediction:
-        """Expanded."""
+        """Return the expanded value."""
         compressed = feature.from_complex_parts(output)
         spectrum = feature.power_law(compressed, 1.0 / self.exponent)
         return Prediction.of_spectrum(spectrum, output=compressed)

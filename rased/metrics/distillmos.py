@@ -51,7 +51,7 @@ class DistillMOS(Metric):
 
     @torch.inference_mode()
     def measure(self, estimate: Samples, target: Samples | None) -> float:
-        """MOS."""
+        """Return the MOS."""
         share = torch.stack([_network()(part[None])[0] for part in segments(estimate)])
         return float(1 + 4 * share.mean())
 

@@ -91,7 +91,7 @@ class DNSMOSP808(DNSMOS):
     network = "model_v8.onnx"
 
     def measure(self, estimate: Samples, target: Samples | None) -> float:
-        """MOS."""
+        """Return the MOS."""
         features = np.stack([_p808_features(w) for w in windows(_clipped(estimate.numpy()))])
         return float(_run(self.network, features).mean())
 
@@ -172,7 +172,7 @@ class UTMOS(Metric):
         return super().unavailable() or _missing_weights(self.weights, self.source)
 
     def measure(self, estimate: Samples, target: Samples | None) -> float:
-        """MOS."""
+        """Return the MOS."""
         return float(np.mean(call(onnx.run, str(self.weights), estimate.numpy()[None])))
 
 

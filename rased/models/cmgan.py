@@ -101,7 +101,7 @@ class Convolution(nn.Module):
         self.reduce = nn.Conv1d(inner, channels, 1)
 
     def forward(self, tokens: Tokens) -> Tokens:
-        """Centred."""
+        """Apply norm, gate and convolution, centred on each token."""
         inner = rearrange(self.norm(tokens), "n t c -> n c t")
         inner = self.depthwise(functional.glu(self.expand(inner), dim=1))
         inner = self.reduce(functional.silu(self.inner_norm(inner)))

@@ -2,9 +2,10 @@
 
 Paper: Choi, Kim, Huh, Kim, Ha and Lee, "Phase-aware speech enhancement with deep complex U-Net", ICLR 2019,
 arXiv:1903.03107. The authors published no code.
-Here: as Asteroid's DCUNet (asteroid/models/dcunet.py, DCUNet-20 in dcunet), whose mask it is held to: norms of real and
-imaginary parts apart, and masks bounded by tanh. Zeros follow the last frame until the strides divide their number. The
-paper trains with a weighted SDR of speech and noise.
+Differences: follows Asteroid's DCUNet (asteroid/models/dcunet.py, DCUNet-20 in dcunet), with separate norms of
+real and
+imaginary parts, and masks bounded by tanh; tests compare the masks. Frames are padded with zeros until the strides
+divide their number. The paper trains with a weighted SDR of speech and noise.
 Parameters: 3.53 M for 20 layers (published 3.5 M), 65 K in dcunet-small; MACs: 16.1 and 0.052 G/s.
 """
 
@@ -42,7 +43,7 @@ class ConvBlock(nn.Sequential):
 
 
 class DCUNet(Network):
-    """Encoder, decoder with skips, bounded mask; not causal.
+    """Encoder, decoder with skip connections, bounded mask; not causal.
 
     Args:
         inputs: real parts of all bins, then imaginary parts (features: [complex]).
@@ -73,17 +74,17 @@ class DCUNet(Network):
         bins = math.prod(stride for _, stride in strides)
         if inputs != outputs or outputs % 2 or (freq - 1) % bins:
             raise RasedError(
-                f"DCUNet makes a complex mask of a complex spectrum with {bins} n + 1 bins, and sees {inputs} numbers "
-                f"for {outputs}: choose features: {{kinds: [complex]}}, no context, target: complex_mask, and an n_fft "
-                f"that {2 * bins} divides."
+                f"DCUNet maps a complex spectrum with {bins} n + 1 bins to a complex mask, but got {inputs} inputs "
+                f"and {outputs} outputs: choose features: {{kinds: [complex]}}, no context, target: complex_mask, "
+                f"and an n_fft that {2 * bins} divides."
             )
         if not len(channels) == len(kernels) == len(strides):
             raise RasedError(
-                f"DCUNet has {len(channels)} channels, {len(kernels)} kernels and {len(strides)} strides: give as many "
-                "of each."
+                f"DCUNet has {len(channels)} channels, {len(kernels)} kernels and {len(strides)} strides: give "
+                "equally many of each."
             )
         if any(size % 2 == 0 for kernel in kernels for size in kernel):
-            raise RasedError(f"DCUNet has kernels of odd sizes, not {list(kernels)}.")
+            raise RasedError(f"DCUNet: kernel sizes must be odd, but they are {list(kernels)}.")
         layers = list(zip(pairwise((1, *channels)), kernels, strides, strict=True))
         self.down = nn.ModuleList(
             ConvBlock(inside, outside, kernel, stride, up=False)
@@ -102,7 +103,7 @@ class DCUNet(Network):
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
-        """The mask; the state stays empty."""
+        """Return the mask; there is no state."""
         count = frames.shape[1]
         padded = functional.pad(frames, (0, 0, 0, (1 - count) % self.frames))
         bins, skips = rearrange(padded, "n t (part f) -> n part t f", part=2), []
@@ -121,13 +122,13 @@ class DCUNet(Network):
 def _layer(
     channels: int, outputs: int, kernel: Pair, stride: Pair, *, up: bool, bias: bool = False
 ) -> partial[nn.Module]:
-    """Makes one of the two real layers."""
+    """Make one of the two real layers."""
     padding = (kernel[0] // 2, kernel[1] // 2)
     kind = nn.ConvTranspose2d if up else nn.Conv2d
     return partial(kind, channels, outputs, kernel, stride, padding, bias=bias)
 
 
 def _beside(bins: Bins, skip: Bins) -> Float[Tensor, "batch more_channels frames freq"]:
-    """Real parts of both, then imaginary parts of both."""
+    """Concatenate real parts with real parts, and imaginary parts with imaginary parts."""
     parts = [rearrange(one, "n (part c) t f -> n part c t f", part=2) for one in (bins, skip)]
     return rearrange(torch.cat(parts, dim=2), "n part c t f -> n (part c) t f")

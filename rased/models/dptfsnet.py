@@ -2,10 +2,11 @@
 
 Paper: Dang, Chen and Zhang, "DPT-FSNet: dual-path transformer based full-band and sub-band fusion network for speech
 enhancement", ICASSP 2022, arXiv:2104.13002.
-Here: as the authors' code (GitHub dangf15/DPT-FSNet) with its complex mask, which it is held to. The mask of the lowest
-bin is 0. Their transform is a convolution with whole windows; ours starts from silence.
+Differences: follows the authors' code (GitHub dangf15/DPT-FSNet) with its complex mask; tests compare the
+masks. The mask
+of the lowest bin is 0. Their transform is a convolution with whole windows; ours starts from silence.
 Parameters: 0.88 M at the paper's size (published 0.88 M), 4.3 K in dpt-fsnet-small; MACs: 15.9 and 0.10 G/s for files
-of 1 to 3 s, more for longer ones, whose frames all attend to each other.
+of 1 to 3 s, more for longer ones, because attention covers all frames.
 """
 
 from functools import partial
@@ -29,7 +30,7 @@ Bins = Float[Tensor, "batch channel frames freq"]
 
 
 class Transformer(nn.Module):
-    """Attention, then a GRU both ways and a linear layer; each is added to what comes in and normalised."""
+    """Attention, a bidirectional GRU and a linear layer, with residual connections and norms after them."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -40,14 +41,14 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, tokens: Tokens) -> Tokens:
-        """Norms come last."""
+        """Attend and map, with norms after each part."""
         tokens = self.attention_norm(tokens + self.attention(tokens))
         remembered, _ = recur(self.recurrent, tokens, {})
         return self.norm(tokens + self.linear(functional.relu(remembered)))
 
 
 class Block(nn.Module):
-    """One transformer along the frames of a bin, one across the bins of a frame, with norms of the whole utterance."""
+    """Transformers along the frames of each bin and across the bins of each frame, with norms of the utterance."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -57,7 +58,7 @@ class Block(nn.Module):
         self.across_norm = nn.GroupNorm(1, channels, eps=1e-8)
 
     def forward(self, bins: Bins) -> Bins:
-        """Each is added to what comes in."""
+        """Run both parts, each with a residual connection."""
         batch, _, frames, _ = bins.shape
         along = self.along(rearrange(bins, "n c t f -> (n f) t c"))
         bins = bins + self.along_norm(rearrange(along, "(n f) t c -> n c t f", n=batch))
@@ -71,9 +72,9 @@ class DPTFSNet(Network):
     Args:
         inputs: real parts of all bins, then imaginary parts (features: [complex]).
         outputs: the same (target: complex_mask).
-        channels: of the dense blocks; the transformers have half of them.
+        channels: channels of the dense blocks; the transformers have half of them.
         blocks: pairs of transformers.
-        heads: of the attention.
+        heads: attention heads.
         depth: convolutions in a dense block.
     """
 
@@ -98,7 +99,7 @@ class DPTFSNet(Network):
         half = channels // 2
         if inputs != outputs or outputs % 2 or self.freq < 2 or channels % 2 or half % heads:
             raise RasedError(
-                f"DPT-FSNet makes a complex mask of a complex spectrum, and sees {inputs} numbers for {outputs}: "
+                f"DPT-FSNet maps a complex spectrum to a complex mask, but got {inputs} inputs and {outputs} outputs: "
                 "choose features: {kinds: [complex]}, no context, target: complex_mask, and heads that divide half of "
                 f"the {channels} channels."
             )
@@ -125,7 +126,7 @@ class DPTFSNet(Network):
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
-        """The mask; the state stays as it is."""
+        """Return the mask; the state does not change."""
         parts = parted(state)
         noisy = rearrange(frames, "n t (part f) -> n part t f", part=2)[..., 1:]
         bins, _ = self.encoder(self.first(noisy, {})[0], parts["encoder"])
@@ -140,7 +141,7 @@ class DPTFSNet(Network):
         return rearrange(mask, "n part t f -> n t (part f)"), state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Silence before the convolutions."""
+        """Return silence before the convolutions."""
         encoder = self.encoder.initial_state(batch, self.freq, like)
         decoder = self.decoder.initial_state(batch, self.freq, like)
         return joined({"encoder": encoder, "decoder": decoder})

@@ -48,7 +48,7 @@ class MaskLSTM(nn.Module):
         return self.linear(remembered).sigmoid(), state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Zeros."""
+        """Return zeros."""
         return silence(self.recurrent, batch, like)
 
 

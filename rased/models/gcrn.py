@@ -75,7 +75,7 @@ class GroupedLSTM(nn.Module):
         return self.second_norm(frames), joined({"first": first, "second": second})
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Zeros."""
+        """Return zeros."""
         layers = {"first": self.first, "second": self.second}
         return joined({name: each.initial_state(batch, like) for name, each in layers.items()})
 

@@ -56,5 +56,5 @@ class NSNet2(Network):
         return self.decoder(remembered), state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Zeros."""
+        """Return zeros."""
         return silence(self.recurrent, batch, like)

@@ -1,4 +1,4 @@
-"""PHASEN: one stream for the amplitude, one for the phase, which inform each other; not causal.
+"""PHASEN: a stream for the amplitude and one for the phase, which exchange information; not causal.
 
 Paper: Yin, Luo, Xiong and Zeng, "PHASEN: a phase-and-harmonics-aware speech enhancement network", AAAI 2020,
 arXiv:1911.04697. The authors published no code.
@@ -35,7 +35,7 @@ class ConvBlock(nn.Sequential):
 
 
 class GlobalNorm(nn.Module):
-    """Zero mean and unit variance over channels, frames and bins, then a weight and a bias for each channel."""
+    """Normalise over channels, frames and bins to zero mean and unit variance; a weight and a bias per channel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class GlobalNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
 
     def forward(self, bins: Bins) -> Bins:
-        """In float32; the variance is the unbiased one."""
+        """Normalise in float32, with the unbiased variance."""
         bins = bins.float()
         variance, mean = torch.var_mean(bins, dim=(1, 2, 3), keepdim=True)
         return (bins - mean) * (variance + 1e-12).rsqrt() * self.weight + self.bias
@@ -53,9 +53,9 @@ class FrequencyTransform(nn.Module):
     """Gains of channels over time, and a matrix over all bins, which can follow harmonics.
 
     Args:
-        channels: in and out.
-        freq: bins.
-        narrow: channels from which the gains are made.
+        channels: input and output channels.
+        freq: number of bins.
+        narrow: channels that the gains are computed from.
     """
 
     def __init__(self, channels: int, freq: int, narrow: int = 5) -> None:
@@ -68,7 +68,7 @@ class FrequencyTransform(nn.Module):
         self.merge = ConvBlock(2 * channels, channels, (1, 1))
 
     def forward(self, bins: Bins) -> Bins:
-        """What is transformed, beside what comes in."""
+        """Concatenate the transformed input with the input, and reduce the channels."""
         gain = self.gain(rearrange(self.narrow(bins), "n c t f -> n (c f) t"))
         transformed = self.bins(rearrange(gain, "n c t -> n c t 1") * bins)
         return self.merge(torch.cat([transformed, bins], dim=1))
@@ -96,7 +96,7 @@ class Block(nn.Module):
         self.to_phase = nn.Conv2d(channels, phase_channels, 1)
 
     def forward(self, amplitude: Bins, phase: Mapped) -> tuple[Bins, Mapped]:
-        """Each stream times the tanh of the other."""
+        """Multiply each stream by the tanh of the other."""
         amplitude = self.behind(self.convs(self.before(amplitude)))
         phase = self.phase(phase)
         informed = amplitude * self.to_amplitude(phase).tanh()
@@ -109,11 +109,11 @@ class PHASEN(Network):
     Args:
         inputs: real parts of all bins, then imaginary parts (features: [complex]).
         outputs: the same (target: complex).
-        channels: of the amplitude stream.
-        phase_channels: of the phase stream.
-        blocks: of both streams.
-        narrow: channels that the GRU sees of a bin.
-        hidden: of the GRU, in each direction.
+        channels: channels of the amplitude stream.
+        phase_channels: channels of the phase stream.
+        blocks: number of blocks.
+        narrow: channels per bin that the GRU sees.
+        hidden: hidden size of the GRU in each direction.
         linear: width of the two layers after it.
     """
 
@@ -138,7 +138,7 @@ class PHASEN(Network):
         super().__init__()
         if inputs != outputs or outputs % 2:
             raise RasedError(
-                f"PHASEN maps a complex spectrum to another, and sees {inputs} numbers for {outputs}: choose "
+                f"PHASEN maps a complex spectrum to another, but got {inputs} inputs and {outputs} outputs: choose "
                 "features: {kinds: [complex]}, no context, and target: complex."
             )
         freq = outputs // 2
@@ -162,7 +162,7 @@ class PHASEN(Network):
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
-        """The spectrum; the state stays empty."""
+        """Return the spectrum; there is no state."""
         noisy = rearrange(frames, "n t (part f) -> n part t f", part=2)
         first, first_phase = self.amplitude(noisy), self.phase(noisy)
         amplitude, phase = first, first_phase

@@ -83,7 +83,7 @@ class GainNetwork(nn.Module):
         return self.linear(torch.cat(outputs, dim=-1)).sigmoid(), joined(after)
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Zeros."""
+        """Return zeros."""
         parts = {
             "convolutions": self.silence_before(batch, like),
             "recurrent": numbered(silence(layer, batch, like) for layer in self.recurrent),

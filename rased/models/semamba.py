@@ -2,12 +2,13 @@
 
 Paper: Chao, Cheng, La Quatra, Siniscalchi, Yang, Fu and Tsao, "An investigation of incorporating Mamba for speech
 enhancement", SLT 2024, arXiv:2405.06573.
-Here: as the authors' code (GitHub RoyChao19477/SEMamba), whose spectra it is held to with the reference scan of Mamba's
-authors in place of their CUDA kernels: `semamba` reads the frames both ways, with norms of the whole utterance. New
-here: `causal: true`, which reads them forwards, looks back alone and takes the norms from the past, and streams. Their
-transform mirrors the ends of a file, ours starts from silence. They train against a metric discriminator.
+Differences: follows the authors' code (GitHub RoyChao19477/SEMamba); tests compare the spectra, with the
+reference scan
+of Mamba's authors instead of their CUDA kernels: `semamba` reads the frames both ways, with norms of the whole
+utterance. `causal: true` is ours: it runs forwards only, with norms of the past, and streams. Their transform mirrors
+the ends of a file, ours starts from silence. They train against a metric discriminator.
 Parameters: 2.26 M at the paper's size (published 2.25 M), 0.28 M in semamba-causal, 6.7 and 5.7 K in semamba-small and
-semamba-causal-small. MACs: 41.8, 2.6, 0.053 and 0.046 G/s, without the scan, whose products are element by element.
+semamba-causal-small. MACs: 41.8, 2.6, 0.053 and 0.046 G/s, without the elementwise products of the scan.
 """
 
 from functools import partial
@@ -37,7 +38,7 @@ Tokens = Float[Tensor, "batch token channel"]
 
 
 class Path(nn.Module):
-    """Mamba over a sequence, forwards or both ways, a linear layer, added to what comes in."""
+    """Mamba over a sequence, forwards or both ways, and a linear layer, with a residual connection."""
 
     def __init__(
         self, channels: int, *, both: bool, expand: int, states: int, kernel_size: int
@@ -50,7 +51,7 @@ class Path(nn.Module):
         self.linear = nn.Linear((2 if both else 1) * channels, channels)
 
     def forward(self, tokens: Tokens, state: State) -> tuple[Tokens, State]:
-        """From `state` where it is read forwards alone."""
+        """Run the path; continue from `state` if it only runs forwards."""
         read, state = self.readers[0](tokens, state)
         if len(self.readers) == 2:
             back, _ = self.readers[1](tokens.flip(1), {})
@@ -59,7 +60,7 @@ class Path(nn.Module):
 
 
 class Block(nn.Module):
-    """One path along the frames of a band, one across the bands of a frame."""
+    """A path along the frames of each band, and one across the bands of each frame."""
 
     def __init__(self, channels: int, *, causal: bool, expand: int, states: int) -> None:
         super().__init__()
@@ -67,7 +68,7 @@ class Block(nn.Module):
         self.across = Path(channels, both=True, expand=expand, states=states, kernel_size=4)
 
     def forward(self, bands: Bands, state: State) -> tuple[Bands, State]:
-        """Time, then frequency."""
+        """Process time, then frequency."""
         batch, _, frames, _ = bands.shape
         tokens, state = self.along(rearrange(bands, "n c t b -> (n b) t c"), state)
         tokens, _ = self.across(rearrange(tokens, "(n b) t c -> (n t) b c", n=batch), {})
@@ -75,7 +76,7 @@ class Block(nn.Module):
 
 
 class MagnitudeDecoder(nn.Module):
-    """A dense block, twice the bins, and a gain between 0 and 2 for each."""
+    """A dense block, upsampling to twice the bins, and a gain between 0 and 2 for each."""
 
     def __init__(
         self, channels: int, dense: DilatedDense, up: UpConv, freq: int, scope: Scope
@@ -91,7 +92,7 @@ class MagnitudeDecoder(nn.Module):
     def forward(
         self, bands: Bands, state: State
     ) -> tuple[Float[Tensor, "batch frames freq"], State]:
-        """The gains."""
+        """Return the gains."""
         parts, after = parted(state), {}
         inner, after["dense"] = self.dense(bands, parts["dense"])
         bins, _ = self.up(inner, {})
@@ -110,13 +111,13 @@ class SEMamba(Network):
     Args:
         inputs: real parts of all bins, then imaginary parts (features: [complex]); an odd number of bins.
         outputs: the same, magnitudes to the power of `compression` (target: compressed_complex).
-        channels: of all layers.
+        channels: channels of all layers.
         blocks: pairs of paths.
         depth: convolutions in a dense block.
-        expand: inner channels of a Mamba layer, for each of its channels.
-        states: of each inner channel.
+        expand: inner channels of a Mamba layer per channel.
+        states: states per inner channel.
         compression: exponent of the magnitudes.
-        causal: whether frames are read forwards alone, with norms of the past.
+        causal: run along the frames forwards only, with norms of the past.
     """
 
     paper = (
@@ -141,9 +142,9 @@ class SEMamba(Network):
         self.freq, self.causal, self.compression = outputs // 2, causal, compression
         if inputs != outputs or self.freq % 2 != 1:
             raise RasedError(
-                f"SEMamba maps a complex spectrum with an odd number of bins to another, and sees {inputs} numbers "
-                f"for {outputs}: choose features: {{kinds: [complex]}}, no context, target: compressed_complex and an "
-                "n_fft that 4 divides."
+                f"SEMamba maps a complex spectrum with an odd number of bins to another, but got {inputs} "
+                f"inputs and {outputs} outputs: choose features: {{kinds: [complex]}}, no context, "
+                "target: compressed_complex and an n_fft that 4 divides."
             )
         scope: Literal["utterance", "past"] = "past" if causal else "utterance"
 
@@ -169,7 +170,7 @@ class SEMamba(Network):
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
-        """The compressed spectrum."""
+        """Return the compressed spectrum."""
         parts, after = parted(state), {}
         real, imaginary = frames.float().chunk(2, dim=-1)
         magnitude = (real.square() + imaginary.square()) ** (self.compression / 2)
@@ -186,7 +187,7 @@ class SEMamba(Network):
         return rearrange(enhanced, "n part t f -> n t (part f)"), joined(after)
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Silence, and nothing heard."""
+        """Return silence, and the initial states of the norms."""
         bands = self.encoder.size(self.freq)
         rows = batch * bands
         blocks = [block.along.readers[0].mamba.initial_state(rows, like) for block in self.blocks]  # type: ignore[union-attr,index]

@@ -27,7 +27,7 @@ def magnitude(spectrum: Spectrum) -> Bins:
 
 
 def power(spectrum: Spectrum) -> Bins:
-    """|X|^2."""
+    """Return |X|^2."""
     return spectrum.real.square() + spectrum.imag.square()
 
 

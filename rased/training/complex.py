@@ -17,5 +17,5 @@ class ComplexEnhancement(Enhancement):
     domains: ClassVar[tuple[Domain, ...]] = ("spectrum", "waveform", "output")
 
     def default_loss(self) -> Loss:
-        """Compressed complex and magnitude distance."""
+        """Return the compressed complex and magnitude distances."""
         return CompressedSpectrum()

@@ -70,7 +70,7 @@ class Constant(Schedule):
     """Keeps the learning rate constant."""
 
     def share(self, now: Budget) -> float:
-        """1."""
+        """Return 1."""
         return 1.0
 
 

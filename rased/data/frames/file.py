@@ -201,7 +201,7 @@ class FrameFile:
         ]
 
     def utterance(self, stream: str, number: int) -> Float[np.ndarray, "frames feature"]:
-        """All frames of one utterance.
+        """Return all frames of one utterance.
 
         Raises:
             RasedError: the file is damaged there.

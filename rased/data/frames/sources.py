@@ -192,7 +192,7 @@ class Mixtures(FrameSource):
             yield Group(items, batch["skipped"], (0, span.stop))
 
     def progress(self, position: Position) -> tuple[int, int]:
-        """Mixtures."""
+        """Return the number of mixtures."""
         return position[1], self.count
 
 

@@ -209,7 +209,7 @@ class _Writer:
             raise
 
     def __enter__(self) -> "_Writer":
-        """Ready."""
+        """Return this writer."""
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -387,7 +387,7 @@ def _check_testset(folder: Path) -> tuple[int, list[Problem]]:
 
 
 def _length(file: Path, sample_rate: int) -> float:
-    """Seconds that the header of a file promises; -1 where it is not audio of this rate."""
+    """Return the duration in seconds according to the header of a file; -1 if it is not audio of this rate."""
     try:
         info = soundfile.info(file)
     except soundfile.LibsndfileError:

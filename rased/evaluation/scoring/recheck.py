@@ -45,10 +45,10 @@ class Rechecked:
     why_not: str = ""
 
     def __str__(self) -> str:
-        """One line."""
+        """Return one line of text."""
         where = f"{self.system} on {self.testset}"
         if self.why_not:
-            return f"{where}: not computed again: {self.why_not}"
+            return f"{where}: not recomputed: {self.why_not}"
         off = f"{len(self.problems)} differ" if self.problems else "none differ"
         return (
             f"{where}: {self.scores} scores of {', '.join(self.ids)} computed again, {off} by more than "

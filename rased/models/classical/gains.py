@@ -93,7 +93,7 @@ def presence_probability(prior: Values, posterior: Values, absence: Values) -> V
 def subtraction_gain(
     ratio: Values, over: Float[np.ndarray, "*#shape"] | float, *, floor: float, exponent: float
 ) -> Values:
-    """Spectral subtraction with over-subtraction and a spectral floor, at most 1.
+    """Return gains of spectral subtraction with over-subtraction and a spectral floor, at most 1.
 
     Equations 5 and 6 of M. Berouti, R. Schwartz, J. Makhoul, "Enhancement of speech corrupted by
     acoustic noise", ICASSP 1979, 10.1109/ICASSP.1979.1170788. With exponent 1, over 1 and floor 0

@@ -33,7 +33,7 @@ def read_graph(path: Path, what: str) -> tuple[list[tuple[str, list[str]]], dict
 def parse_graph(
     content: bytes, path: Path, what: str
 ) -> tuple[list[tuple[str, list[str]]], dict[str, Tensor]]:
-    """The same of the bytes of a file; `path` and `what` are for the message.
+    """Parse the bytes of a file; `path` and `what` are for the error message.
 
     Raises:
         RasedError: no ONNX file.
@@ -66,7 +66,7 @@ _FLOAT = 1
 
 
 def torch_gates(gates: Tensor) -> Tensor:
-    """Gates of a GRU, update, reset, new in ONNX, in PyTorch's order: reset, update, new."""
+    """Reorder the gates of a GRU: from update, reset, new (ONNX) to reset, update, new (PyTorch)."""
     update, reset, new = gates.chunk(3)
     return torch.cat([reset, update, new])
 

@@ -62,4 +62,4 @@ def test_what_cannot_be_computed_again_is_said(scored, folder, change, why):
     change(row)
     (found,) = recheck([row], [read_testset(folder)], count=1, random=draw())
     assert why in found.why_not
-    assert "not computed again" in str(found)
+    assert "not recomputed" in str(found)
