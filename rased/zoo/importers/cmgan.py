@@ -4,13 +4,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from rased.building import build
 from rased.models.frequency import FrequencyDomainEnhancer
-from rased.zoo.importers.checkpoint import filled, numbered, read_weights
+from rased.zoo.importers.checkpoint import read_weights
+from rased.zoo.importers.spectra import enhancer_of
 
+_PARTS = {"conv": "conv", "norm": "norm", "prelu": "activation"}
+_ORDER = ["conv", "norm", "activation"]
 _NAMES: dict[str, Any] = {
     r"^dense_encoder\.": "encoder.",
     r"^mask_decoder\.": "mask.",
@@ -45,8 +46,6 @@ _NAMES: dict[str, Any] = {
     r"\.conv\.net\.7\.": ".convolution.reduce.",
     r"\.post_norm\.": ".norm.",
 }
-_PARTS = {"conv": "conv", "norm": "norm", "prelu": "activation"}
-_ORDER = ["conv", "norm", "activation"]
 
 
 def import_cmgan(path: Path) -> tuple[dict[str, Any], FrequencyDomainEnhancer]:
@@ -55,34 +54,13 @@ def import_cmgan(path: Path) -> tuple[dict[str, Any], FrequencyDomainEnhancer]:
     Raises:
         RasedError: the file is not such a checkpoint.
     """
-    weights = {f"network.{name}": value for name, value in convert(read_weights(path, "")).items()}
-    sizes = {
-        "channels": len(weights.get("network.encoder.first.conv.bias", ())),
-        "blocks": numbered(weights, r"network\.blocks\.(\d+)\."),
-        "heads": 4,
-        "depth": numbered(weights, r"network\.encoder\.dense\.blocks\.(\d+)\."),
-    }
-    spec = {
-        "class_path": "rased.models.frequency.FrequencyDomainEnhancer",
-        "init_args": {
-            "features": {"kinds": ["compressed_complex"]},
-            "inputs": {"normalisation": "none"},
-            "network": {"class_path": "rased.models.cmgan.CMGAN", "init_args": sizes},
-            "target": "compressed_complex",
-            "phase": {"source": "predicted"},
-            "level": {"kind": "rms", "target": 1.0, "running": False},
-            "stft": {
-                "n_fft": 400,
-                "hop_length": 100,
-                "win_length": 400,
-                "window": "hamming",
-                "pad_mode": "centred",
-            },
-        },
-    }
-    model = build(FrequencyDomainEnhancer, spec)
-    return spec, filled(
-        model, {**weights, "fitted": torch.tensor(True)}, path, "checkpoint of CMGAN"
+    return enhancer_of(
+        convert(read_weights(path, "")),
+        path,
+        class_path="rased.models.cmgan.CMGAN",
+        feature="compressed_complex",
+        window="hamming",
+        what="checkpoint of CMGAN",
     )
 
 
