@@ -298,7 +298,7 @@ def test_an_enrolment_that_was_changed_is_noticed(enrolled: Path, tmp_path: Path
 def test_a_speaker_with_one_utterance_is_refused_by_name(tmp_path: Path) -> None:
     write_corpus(tmp_path / "speech", "speech", [("test", "one", noise(9_000).numpy())])
     recipe = FrozenRecipe(1, 1, min_seconds=0.1, enrolment=1.0)
-    with pytest.raises(RasedError, match="'one' has 'speech_test_000' alone"):
+    with pytest.raises(RasedError, match="'one' has only 'speech_test_000'"):
         freeze(tmp_path / "speech", "bundle", None, tmp_path / "set", recipe=recipe)
     for wrong in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(RasedError, match="The enrolment is"):

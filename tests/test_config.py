@@ -136,7 +136,7 @@ def test_a_class_of_another_kind_is_refused() -> None:
 def test_a_wrong_value_is_named() -> None:
     with pytest.raises(RasedError, match=r"^hop_length is 'many'; it must be a whole number\.$"):
         build(STFT, {"class_path": STFT_PATH, "init_args": {"hop_length": "many"}})
-    with pytest.raises(RasedError, match=r"^stft\.window is 'flat', .* one of 'sqrt_hann', 'hann'"):
+    with pytest.raises(RasedError, match=r"^stft\.window is 'flat'; .* one of 'sqrt_hann', 'hann'"):
         build(Outer, outer(stft={"class_path": STFT_PATH, "init_args": {"window": "flat"}}))
 
 

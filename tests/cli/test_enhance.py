@@ -64,7 +64,7 @@ def test_a_file_on_stdin_is_refused_with_the_repair(content):
     )
     assert done.returncode == 2
     assert done.stdout == b""
-    assert b"it must be raw 16-bit mono PCM" in done.stderr
+    assert b"must contain raw 16-bit mono PCM" in done.stderr
     assert b"ffmpeg -i FILE -f s16le" in done.stderr
 
 
