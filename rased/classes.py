@@ -47,6 +47,7 @@ _TABLE = {
     "rased.models.mpsenet": ("MPSENet",),
     "rased.models.phasen": ("PHASEN",),
     "rased.models.rnnoise": ("RNNoise",),
+    "rased.models.rced": ("RCED",),
     "rased.models.segan": ("SEGAN",),
     "rased.models.semamba": ("SEMamba",),
     "rased.models.sepformer": ("SepFormer",),

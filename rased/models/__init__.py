@@ -41,6 +41,7 @@ _HOMES: Homes = {
     "mpsenet": ("MPSENet",),
     "phasen": ("PHASEN",),
     "rnnoise": ("RNNoise",),
+    "rced": ("RCED",),
     "segan": ("SEGAN",),
     "semamba": ("SEMamba",),
     "sepformer": ("SepFormer",),
