@@ -2,10 +2,9 @@
 
 Paper: Choi, Kim, Huh, Kim, Ha and Lee, "Phase-aware speech enhancement with deep complex U-Net", ICLR 2019,
 arXiv:1903.03107. The authors published no code.
-Differences: follows Asteroid's DCUNet (asteroid/models/dcunet.py, DCUNet-20 in dcunet), with separate norms of
-real and
-imaginary parts, and masks bounded by tanh; tests compare the masks. Frames are padded with zeros until the strides
-divide their number. The paper trains with a weighted SDR of speech and noise.
+Differences: follows Asteroid's DCUNet (asteroid/models/dcunet.py; dcunet is its DCUNet-20); tests compare the mask.
+Real and imaginary parts have separate norms, and tanh bounds the mask. Zeros are appended until the strides divide the
+number of frames. The paper trains with a weighted SDR of speech and noise.
 Parameters: 3.53 M for 20 layers (published 3.5 M), 65 K in dcunet-small; MACs: 16.1 and 0.052 G/s.
 """
 
