@@ -26,7 +26,7 @@ from rased.models.tfgridnet import TFGridNet
         (TFGridNet, (402, 201), {}, "maps a complex spectrum to another"),
         (TFGridNet, (402, 402), {"channels": 6}, "4 heads must divide the 6 channels"),
         (TFGridNet, (402, 402), {"hop": 5}, "hop 5 must be between 1 and the window of 4"),
-        (DPTFSNet, (402, 201), {}, "makes a complex mask"),
+        (DPTFSNet, (402, 201), {}, "complex mask"),
         (DPTFSNet, (402, 402), {"channels": 12}, "divide half of the 12 channels"),
         (PHASEN, (402, 201), {}, "maps a complex spectrum to another"),
         (DCUNet, (402, 402), {}, "an n_fft that 512 divides"),
@@ -35,7 +35,7 @@ from rased.models.tfgridnet import TFGridNet
             DCUNet,
             (1026, 1026),
             {"channels": (4,), "kernels": ((2, 3),), "strides": ((1, 1),)},
-            "odd sizes",
+            "must be odd",
         ),
     ],
 )
