@@ -13,6 +13,8 @@ from rased.fetch import without_credentials
 from rased.machine import user
 
 _PACKAGE = Path(__file__).parent
+KEEP = "keep_init_args"
+"""Key beside a class_path: the init_args of the class that it replaces stay."""
 _SPEC_KEYS = {"class_path", "init_args"}
 
 
@@ -99,17 +101,23 @@ def load_configs(names: Sequence[str]) -> dict[str, Any]:
 def merge(under: Spec, over: Spec) -> dict[str, Any]:
     """Merge `over` into `under`, mapping by mapping.
 
-    A new class_path drops the old init_args. Keys of init_args may be given directly, without `init_args`.
+    A new class_path drops the old init_args, unless `keep_init_args: true` stands beside it. Keys of init_args may be
+    given directly, without `init_args`.
 
     >>> merge({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}})
     {'a': {'b': 1, 'c': 3}}
     >>> merge({"class_path": "x.A", "init_args": {"b": 1}}, {"class_path": "x.C"})
     {'class_path': 'x.C'}
+    >>> merge({"class_path": "x.A", "init_args": {"b": 1}}, {"class_path": "x.C", "keep_init_args": True})
+    {'class_path': 'x.C', 'init_args': {'b': 1}}
     >>> merge({"class_path": "x.A", "init_args": {"b": 1}}, {"c": 2})
     {'class_path': 'x.A', 'init_args': {'b': 1, 'c': 2}}
     """
     if "class_path" in under and over and not _SPEC_KEYS & over.keys():
         over = {"init_args": over}
+    if "class_path" in under and over.get(KEEP) is True:
+        over = {key: value for key, value in over.items() if key != KEEP}
+        under = {**under, "class_path": over.get("class_path")}
     if "class_path" in over and over["class_path"] != under.get("class_path"):
         return dict(over)
     merged = dict(under)

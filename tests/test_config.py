@@ -11,6 +11,7 @@ import yaml
 
 from rased.building import build, check_arguments
 from rased.classes import STRANGERS
+from rased.cli import main
 from rased.config import config_folder, config_names, find_config, load_configs, merge, override
 from rased.errors import RasedError
 from rased.losses.base import Loss
@@ -262,3 +263,24 @@ def test_every_model_builds(path: Path) -> None:
     spec = yaml.safe_load(path.read_text())["model"]
     module = build(Enhancement, spec, classes=STRANGERS)
     assert isinstance(module.enhancer, Enhancer)
+
+
+WAYS = [name for name in config_names() if name.startswith("training/")]
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_way_of_training_keeps_the_network_of_the_model_before_it(name: str) -> None:
+    model = load_configs(["model/conv-tasnet-small"])["model"]
+    config = load_configs(["model/conv-tasnet-small", name])["model"]
+    assert config["class_path"] != model["class_path"]
+    for key, value in model["init_args"].items():
+        assert config["init_args"][key] == value
+    assert set(config) == {"class_path", "init_args"}
+    assert load_configs(["model/conv-tasnet-small", name, name])["model"] == config
+    module = build(Enhancement, config)
+    assert type(module.enhancer).__name__ == "ConvTasNet"
+
+
+def test_a_way_of_training_without_a_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "-c", WAYS[0], "-c", "data/bundle", "--print-config"]) == 2
+    assert "write -c model/NAME first" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rased import yaml_reader
 from rased.classes import packages
 from rased.cli.options import add_allow
-from rased.config import load_configs, load_yaml, merge, override, public
+from rased.config import KEEP, load_configs, load_yaml, merge, override, public
 from rased.errors import RasedError, nearest
 from rased.machine import cores
 
@@ -287,6 +287,11 @@ def _collect(
         if value is None:
             raise RasedError(f"--{key} needs a value: write --{key} VALUE.")
         config = override(config, key, yaml_reader.parse(value.encode(), of=f"--{key}", own=True))
+    if KEEP in (config.get("model") or {}):
+        raise RasedError(
+            "a way of training needs a model before it: write -c model/NAME first, such as "
+            "-c model/gtcrn -c training/adversarial."
+        )
     return config
 
 

@@ -3,6 +3,12 @@
 from rased.exports import Homes, lazily
 
 _HOMES: Homes = {
+    "adversarial": (
+        "Criterion",
+        "Hinge",
+        "LeastSquares",
+        "MetricRegression",
+    ),
     "base": (
         "Loss",
         "OnWaveforms",

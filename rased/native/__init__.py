@@ -13,9 +13,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.reduction import ForkingPickler
+from queue import SimpleQueue
 from typing import IO, Any, ParamSpec, TypeVar, cast
 
 from rased import machine
@@ -49,11 +51,64 @@ def call(function: Callable[Given, Result], *given: Given.args, **named: Given.k
     return answer
 
 
+class Children:
+    """Several child processes that work at the same time; they start when they are first needed, and stay.
+
+    Args:
+        count: number of processes.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._free: SimpleQueue[_Child | None] = SimpleQueue()
+        for _ in range(count):
+            self._free.put(None)
+
+    def each(
+        self, function: Callable[..., Result], given: Sequence[tuple[Any, ...]]
+    ) -> list[Result | DiedError]:
+        """Return function(*arguments) for each tuple of arguments, in their order; see `call`.
+
+        The result for arguments that end the child is the `DiedError`.
+
+        Raises:
+            Exception: an exception of the function.
+        """
+        with ThreadPoolExecutor(self.count) as threads:
+            return list(threads.map(lambda arguments: self._ask(function, arguments), given))
+
+    def end(self) -> None:
+        """End the processes that are free; the next use starts others."""
+        for _ in range(self._free.qsize()):
+            child = self._free.get()
+            if child is not None and child.alive:
+                child.leave()
+            self._free.put(None)
+
+    def __del__(self) -> None:
+        """End the processes."""
+        self.end()
+
+    def _ask(self, function: Callable[..., Result], given: tuple[Any, ...]) -> Result | DiedError:
+        child = self._free.get()
+        try:
+            if child is None or not child.alive:
+                child = _Child()
+            answer, failure = child.ask(function, given, {})
+        except DiedError as died:
+            return died
+        finally:
+            self._free.put(child)
+        if failure is not None:
+            raise failure
+        return cast(Result, answer)
+
+
 class _Child:
     """A child process that answers calls until its pipe is closed."""
 
     def __init__(self) -> None:
-        self.owner = os.getpid()
+        self.owner, self._open = os.getpid(), True
         path = os.pathsep.join(entry or "." for entry in sys.path)
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START],
@@ -63,6 +118,11 @@ class _Child:
         )
         self._calls = cast(IO[bytes], self._process.stdin)
         self._answers = cast(IO[bytes], self._process.stdout)
+
+    @property
+    def alive(self) -> bool:
+        """Return whether it can be asked; after a fork, an inherited child belongs to the parent."""
+        return self._open and self.owner == os.getpid()
 
     def ask(self, function: Any, given: Any, named: Any) -> tuple[Any, Exception | None]:
         """Return the answer to one call, or the exception that was raised."""
@@ -82,11 +142,10 @@ class _Child:
 
     def end(self) -> None:
         """Close the pipes: the child ends, and the next call starts another one."""
-        global _CHILD
+        self._open = False
         for pipe in (self._calls, self._answers):
             with suppress(OSError):  # unsent data in the buffer of a broken pipe
                 pipe.close()
-        _CHILD = None
 
     def leave(self) -> None:
         """End the child, and wait for it."""
@@ -103,9 +162,9 @@ _CHILD: _Child | None = None
 
 
 def _child() -> _Child:
-    """Return the child of this process; after a fork, an inherited child belongs to the parent."""
+    """Return the child of this process."""
     global _CHILD
-    if _CHILD is None or _CHILD.owner != os.getpid():
+    if _CHILD is None or not _CHILD.alive:
         _CHILD = _Child()
     return _CHILD
 
@@ -113,7 +172,7 @@ def _child() -> _Child:
 @atexit.register
 def _leave() -> None:
     """End the child of this process at exit."""
-    if _CHILD is not None and _CHILD.owner == os.getpid():
+    if _CHILD is not None and _CHILD.alive:
         _CHILD.leave()
 
 

@@ -158,13 +158,15 @@ class Enhancement(pl.LightningModule):
             batch: at least one row.
             player: name of the player to update.
         """
+        return self.terms_of(self.trained_prediction(batch), batch)
+
+    def trained_prediction(self, batch: Mixture) -> Prediction:
+        """Run the enhancer that is trained on a batch; a model that samples draws by (seed, rank, step)."""
         drawn = None
-        if (
-            self.enhancer.samples
-        ):  # seeded by (seed, rank, step), so a resumed run draws the same numbers
+        if self.enhancer.samples:  # so a resumed run draws the same numbers
             seeds = torch.randint(2**62, (self.rows(batch),)).tolist()
             drawn = [torch.Generator().manual_seed(seed) for seed in seeds]
-        return self.terms_of(self.predicted(self.enhancer, batch, drawn), batch)
+        return self.predicted(self.enhancer, batch, drawn)
 
     def predicted(self, enhancer: Enhancer, batch: Mixture, generator: Generators) -> Prediction:
         """Run an enhancer on a batch; pass the condition and the generators to models that declare them."""
