@@ -66,7 +66,11 @@ _TABLE = {
     "rased.signal.stft": ("STFT",),
     "rased.losses.adversarial": ("Hinge", "LeastSquares", "MetricRegression"),
     "rased.losses.base": ("OnWaveforms", "WeightedSum"),
+    "rased.losses.feature": ("FeatureDistance",),
+    "rased.losses.intelligibility": ("ESTOI", "STOI"),
     "rased.losses.mask": ("OutputMSE", "PhaseSensitiveApproximation"),
+    "rased.losses.phase": ("AntiWrapping", "Consistency"),
+    "rased.losses.quality": ("PMSQE",),
     "rased.losses.spectral": (
         "ComplexMSE",
         "CompressedSpectrum",

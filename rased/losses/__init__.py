@@ -14,10 +14,20 @@ _HOMES: Homes = {
         "OnWaveforms",
         "WeightedSum",
     ),
+    "feature": ("FeatureDistance",),
+    "intelligibility": (
+        "ESTOI",
+        "STOI",
+    ),
     "mask": (
         "OutputMSE",
         "PhaseSensitiveApproximation",
     ),
+    "phase": (
+        "AntiWrapping",
+        "Consistency",
+    ),
+    "quality": ("PMSQE",),
     "spectral": (
         "ComplexMSE",
         "CompressedSpectrum",

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -23,11 +24,23 @@ class Loss(Remembered, nn.Module):
         domain: what is compared. "waveform": (batch, time). "spectrum": complex
             (batch, freq, frames). "output": the output of the network itself (a mask, a
             log-power), real or complex.
-        optimises: names of metrics that equal this loss up to the sign; their scores are favourable by design.
+        optimises: names of metrics that this loss equals up to the sign, or stands in for; their scores are favourable
+            by design.
+        degree: multiplying both signals by g multiplies the loss by g ** degree, as long as neither is near
+            silence; 0: the level does not count. None: there is no such rule.
+        level_free: multiplying the estimate alone by a positive number does not change the loss.
     """
 
     domain: Domain = "waveform"
     optimises: tuple[str, ...] = ()
+    degree: float | None = None
+    level_free: bool = False
+
+    def __call__(self, *, estimate: Tensor, target: Tensor) -> Float[Tensor, ""]:
+        """Return the loss, computed in single precision at least, also within `torch.autocast`."""
+        with torch.autocast(target.device.type, enabled=False):
+            value: Tensor = super().__call__(estimate=_single(estimate), target=_single(target))
+            return value
 
     @property
     def domains(self) -> tuple[Domain, ...]:
@@ -128,6 +141,9 @@ class WeightedSum(Loss):
         self.weights = weights
         self.names = None if names is None else list(names)
         self.domain = self.domains[0]
+        degrees = {loss.degree for loss in losses}
+        self.degree = degrees.pop() if len(degrees) == 1 else None
+        self.level_free = all(loss.level_free for loss in losses)
 
     @property
     def domains(self) -> tuple[Domain, ...]:
@@ -169,6 +185,11 @@ def total(terms: Mapping[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
     """Add the terms of a loss."""
     first, *others = terms.values()
     return sum(others, first)
+
+
+def _single(signal: Tensor) -> Tensor:
+    """Convert a signal of half precision to single precision."""
+    return signal.float() if signal.dtype in (torch.bfloat16, torch.float16) else signal
 
 
 def _check_names(names: Sequence[str], count: int) -> None:

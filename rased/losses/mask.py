@@ -18,6 +18,7 @@ class OutputMSE(Loss):
     """
 
     domain = "output"
+    degree = 2.0
 
     def forward(self, *, estimate: Tensor, target: Tensor) -> Float[Tensor, ""]:
         """Return a value of at least 0."""
@@ -35,6 +36,8 @@ class PhaseSensitiveApproximation(SpectralLoss):
     (|E| - |S| cos(arg S - arg E))^2, where E has the phase of the noisy spectrum. Unlike in the paper,
     the target is limited to non-negative values, as its masks are.
     """
+
+    degree = 2.0
 
     def forward(self, *, estimate: Spectrum, target: Spectrum) -> Float[Tensor, ""]:
         """Return a value of at least 0."""

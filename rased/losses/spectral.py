@@ -14,6 +14,8 @@ from rased.signal.stft import STFT
 
 FLOOR = 1e-8
 """A bin with less power counts as silent."""
+SILENT = 1e-4
+"""A spectrum with less mean power counts as silent: with 512 points, a waveform below about -64 dB full scale."""
 
 
 class SpectralLoss(Loss):
@@ -25,6 +27,8 @@ class SpectralLoss(Loss):
 class Magnitude(SpectralLoss):
     """Mean squared difference of the magnitudes."""
 
+    degree = 2.0
+
     def forward(self, *, estimate: Spectrum, target: Spectrum) -> Float[Tensor, ""]:
         """Return a value of at least 0."""
         return (_magnitude(estimate) - _magnitude(target)).square().mean()
@@ -32,6 +36,8 @@ class Magnitude(SpectralLoss):
 
 class LogMagnitude(SpectralLoss):
     """Mean absolute difference of the natural logarithms of the magnitudes."""
+
+    degree = 0.0
 
     def forward(self, *, estimate: Spectrum, target: Spectrum) -> Float[Tensor, ""]:
         """Return a value of at least 0; power below `FLOOR` counts as `FLOOR`."""
@@ -41,6 +47,8 @@ class LogMagnitude(SpectralLoss):
 class LogPower(SpectralLoss):
     """Mean squared difference of log-powers (Xu, Du, Dai, Lee, IEEE SPL 2014): a log-spectral distance."""
 
+    degree = 0.0
+
     def forward(self, *, estimate: Spectrum, target: Spectrum) -> Float[Tensor, ""]:
         """Return a value of at least 0; power below `FLOOR` counts as `FLOOR`."""
         return (2 * (_magnitude(estimate).log() - _magnitude(target).log())).square().mean()
@@ -48,6 +56,8 @@ class LogPower(SpectralLoss):
 
 class ComplexMSE(SpectralLoss):
     """Mean squared distance in the complex plane."""
+
+    degree = 2.0
 
     def forward(self, *, estimate: Spectrum, target: Spectrum) -> Float[Tensor, ""]:
         """Return a value of at least 0."""
@@ -66,6 +76,8 @@ class CompressedSpectrum(SpectralLoss):
         exponent: c.
         complex_share: alpha.
         normalise: divide both by the rms of each target, so that quiet mixtures have the same weight as loud ones.
+            A target with a mean power below `SILENT` is compared as it is: for silence, an estimate costs as much as
+            it is loud.
         asymmetry: factor on the magnitude difference where the estimate is below the target. Above 1,
             removing speech costs more than leaving noise (Wang et al., "VoiceFilter-Lite",
             Interspeech 2020, arXiv 2009.04323, g_asym).
@@ -81,11 +93,13 @@ class CompressedSpectrum(SpectralLoss):
         super().__init__()
         self.exponent, self.complex_share, self.normalise = exponent, complex_share, normalise
         self.asymmetry = asymmetry
+        self.degree = 0.0 if normalise else 2 * exponent
 
     def forward(self, *, estimate: Spectrum, target: Spectrum) -> Float[Tensor, ""]:
         """Return a value of at least 0."""
         if self.normalise:
-            gain = power(target).mean((1, 2), keepdim=True).clamp(min=_QUIETEST).rsqrt()
+            level = power(target).mean((1, 2), keepdim=True)
+            gain = torch.where(level < SILENT, 1.0, level).rsqrt()
             estimate, target = estimate * gain, target * gain
         estimate_magnitude, target_magnitude = _magnitude(estimate), _magnitude(target)
         difference = estimate_magnitude**self.exponent - target_magnitude**self.exponent
@@ -111,6 +125,7 @@ class OnSTFT(Loss):
     def __init__(self, loss: SpectralLoss, stft: STFT = STFT()) -> None:  # noqa: B008 (frozen)
         super().__init__()
         self.loss, self.stft = loss, stft
+        self.degree, self.level_free = loss.degree, loss.level_free
 
     @property
     def label(self) -> str:
@@ -137,6 +152,8 @@ class MultiResolutionSTFT(Loss):
     Raises:
         RasedError: no resolution, or an invalid one.
     """
+
+    degree = 0.0
 
     def __init__(
         self,

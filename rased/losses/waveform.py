@@ -17,6 +17,8 @@ class SISDR(Loss):
     """
 
     optimises = ("si-sdr",)
+    degree = 0.0
+    level_free = True
 
     def __init__(self, threshold_db: float | None = None) -> None:
         super().__init__()
@@ -38,6 +40,7 @@ class SNR(Loss):
     """
 
     optimises = ("snr", "si-sdr")
+    degree = 0.0
 
     def __init__(self, threshold_db: float | None = 30.0) -> None:
         super().__init__()
@@ -51,6 +54,8 @@ class SNR(Loss):
 
 class L1(Loss):
     """Mean absolute difference of the samples."""
+
+    degree = 1.0
 
     def forward(self, *, estimate: Waveform, target: Waveform) -> Float[Tensor, ""]:
         """Return a value of at least 0, in units of full scale."""

@@ -58,6 +58,7 @@ _HOMES: Homes = {
         "gain_for_snr",
         "rms",
     ),
+    "resampling": ("resample",),
     "ratios": (
         "si_sdr",
         "snr",
