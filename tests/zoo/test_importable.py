@@ -626,7 +626,7 @@ def test_what_is_no_source_is_refused_where_the_entry_is_read(shelf, published, 
 @pytest.mark.slow
 def test_the_line_comes_before_the_first_byte(offered, shelf, tmp_path):
     """In a process of its own, as a user meets it."""
-    offered()
+    offered("gtcrn")
     done = subprocess.run(
         [sys.executable, "-m", "rased", "zoo", "pull", "far", "--out", str(tmp_path / "out")],
         capture_output=True,
