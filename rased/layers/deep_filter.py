@@ -32,7 +32,7 @@ def deep_filter(
         sum(real[..., at] * a - imaginary[..., at] * b for at, a, b in taps),
         sum(real[..., at] * b + imaginary[..., at] * a for at, a, b in taps),
     ]
-    return torch.complex(*parts)  # type: ignore[arg-type]
+    return torch.complex(*parts)
 
 
 def with_past(spectrum: Spectrum, state: State) -> tuple[Complex[Tensor, "batch freq more"], State]:

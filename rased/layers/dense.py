@@ -161,8 +161,8 @@ class DenseEncoder(nn.Module):
         first = DownConv(inputs, channels, (1, 1), stride=1)
         self.first = ConvBlock(first, ChannelNorm(channels, scope))
         self.dense = dense
+        self.around = around
         down = DownConv(channels, channels, (1, 3), padding=(around, around))
-        self.size = down.size
         self.down = ConvBlock(down, ChannelNorm(channels, scope))
 
     def forward(self, bins: Bins, state: State) -> tuple[Mapped, State]:
@@ -175,8 +175,12 @@ class DenseEncoder(nn.Module):
 
     def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
         """Return silence."""
-        parts = {"first": self.first, "dense": self.dense, "down": self.down}
+        parts: dict[str, Any] = {"first": self.first, "dense": self.dense, "down": self.down}
         return joined({name: part.initial_state(batch, freq, like) for name, part in parts.items()})
+
+    def size(self, freq: int) -> int:
+        """Return the number of bands for so many bins."""
+        return (freq + 2 * self.around - 3) // 2 + 1
 
 
 class SubPixelConv(DownConv):

@@ -235,10 +235,10 @@ class CMGAN(Network):
         self.mask = MaskDecoder(channels, depth, self.freq)
         self.residual = ResidualDecoder(channels, depth)
         with torch.no_grad():
-            self.mask.last.bias.fill_(1.0)
+            self.mask.last.bias.copy_(torch.ones(1))  # type: ignore[union-attr]
             self.mask.last.weight.mul_(0.1)
             self.residual.last.weight.mul_(0.1)
-            self.residual.last.bias.zero_()
+            self.residual.last.bias.copy_(torch.zeros(2))  # type: ignore[union-attr]
         paper_sizes = (self.freq, channels, blocks, depth, kernel_size) == (201, 64, 4, 4, 31)
         self.published_parameters = 1_830_000 if paper_sizes else None
 

@@ -9,7 +9,7 @@ Parameters: 3.53 M for 20 layers (published 3.5 M), 65 K in dcunet-small; MACs: 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -120,7 +120,7 @@ class DCUNet(Network):
 
 def _layer(
     channels: int, outputs: int, kernel: Pair, stride: Pair, *, up: bool, bias: bool = False
-) -> partial[nn.Module]:
+) -> Callable[[], nn.Module]:
     """Make one of the two real layers."""
     padding = (kernel[0] // 2, kernel[1] // 2)
     kind = nn.ConvTranspose2d if up else nn.Conv2d

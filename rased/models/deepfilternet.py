@@ -12,7 +12,7 @@ Parameters: 2.13 M at the authors' sizes, without those of the SNR (the paper do
 """
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from einops import rearrange
@@ -179,7 +179,8 @@ class GainDecoder(nn.Module):
         """Add a skip connection and upsample, from the innermost layer."""
         frames, state = self.recurrent(embedding, state)
         bands = rearrange(frames, "n t (b c) -> n c t b", b=skips[-1].shape[-1])
-        for beside, block, skip in zip(self.skips, self.up, reversed(skips), strict=True):
+        levels: Any = zip(self.skips, self.up, reversed(skips), strict=True)
+        for beside, block, skip in levels:
             bands = block.now(beside.now(skip) + bands)
         return bands[:, 0], state
 

@@ -118,7 +118,7 @@ class DPTFSNet(Network):
         self.last = nn.Conv2d(channels, 2, 1)
         with torch.no_grad():  # a fresh mask is near 1
             self.last.weight.mul_(0.1)
-            self.last.bias.copy_(torch.tensor([1.0, 0.0]))
+            self.last.bias.copy_(torch.tensor([1.0, 0.0]))  # type: ignore[union-attr]
         paper_sizes = (self.freq, channels, blocks, depth) == (256, 64, 4, 4)
         self.published_parameters = 880_000 if paper_sizes else None
 

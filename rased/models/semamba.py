@@ -7,8 +7,8 @@ reference scan
 of Mamba's authors instead of their CUDA kernels: `semamba` reads the frames both ways, with norms of the whole
 utterance. `causal: true` is ours: it runs forwards only, with norms of the past, and streams. Their transform mirrors
 the ends of a file, ours starts from silence. They train against a metric discriminator.
-Parameters: 2.26 M at the paper's size (published 2.25 M), 0.28 M in semamba-causal, 6.7 and 5.7 K in semamba-small and
-semamba-causal-small. MACs: 41.8, 2.6, 0.053 and 0.046 G/s, without the elementwise products of the scan.
+Parameters: 2.26 M at the paper's size (published 2.25 M), 0.28 M in semamba-causal, 5.9 and 5.1 K in semamba-small and
+semamba-causal-small. MACs: 41.8, 2.6, 0.047 and 0.042 G/s, without the elementwise products of the scan.
 """
 
 from functools import partial
