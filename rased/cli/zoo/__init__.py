@@ -32,30 +32,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     verbs = parser.add_subparsers(dest="sub_verb", required=True, metavar="VERB")
 
-    listing = verbs.add_parser(
-        "list", help="purpose, cost, latency, licence, scores", epilog=EXAMPLES
-    )
+    def add(name: str, summary: str) -> argparse.ArgumentParser:
+        description = f"{summary[0].upper()}{summary[1:]}."
+        return verbs.add_parser(name, help=summary, description=description, epilog=EXAMPLES)
+
+    listing = add("list", "list checkpoints with purpose, cost, latency, licence and scores")
     listing.add_argument("pattern", nargs="?", default="*", help='names to list, such as "*16k*"')
     form = listing.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="all fields as JSON")
     form.add_argument("--markdown", action="store_true", help="the tables of docs/zoo.md")
 
-    info = verbs.add_parser(
-        "info", help="purpose, scores, cost and licence of an entry", epilog=EXAMPLES
-    )
+    info = add("info", "show purpose, scores, cost and licence of an entry")
     info.add_argument("name", help="name, folder or card")
     info.add_argument("--json", action="store_true", help="the whole card as JSON")
 
-    verify = verbs.add_parser(
-        "verify", help="check hashes, golden output and stream", epilog=EXAMPLES
-    )
+    verify = add("verify", "check hashes, golden output and stream of entries")
     verify.add_argument("names", nargs="*", metavar="NAME", help="names or folders (default: all)")
     add_allow(verify)
     verify.add_argument("--json", action="store_true", help="print the checks as JSON")
 
-    pull = verbs.add_parser(
-        "pull", help="fetch third-party weights by name, or an entry by URL", epilog=EXAMPLES
-    )
+    pull = add("pull", "fetch third-party weights by name, or an entry by URL")
     pull.add_argument(
         "source",
         metavar="NAME|URL",
@@ -70,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     pull.add_argument("--out", type=Path, help="folder of entries (default: the user's cache)")
 
-    publish = verbs.add_parser("publish", help="publish a run as an entry", epilog=EXAMPLES)
+    publish = add("publish", "publish a run as an entry")
     publish.add_argument("run", type=Path, help="folder of a run, such as runs/mine")
     publish.add_argument("--name", required=True, help="name of the entry")
     publish.add_argument("--out", type=Path, default=Path("zoo"), help="folder of entries")
@@ -102,16 +98,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--replace", action="store_true", help="replace an existing entry of that name"
     )
 
-    push = verbs.add_parser(
-        "push", help="write a folder to upload to the Hugging Face Hub", epilog=EXAMPLES
-    )
+    push = add("push", "write a folder to upload to the Hugging Face Hub")
     push.add_argument("name", help="name or folder of a checkpoint")
     push.add_argument("--out", type=Path, required=True, help="the folder to write")
     push.add_argument("--replace", action="store_true", help="replace an existing folder")
 
-    importing = verbs.add_parser(
-        "import", help="import the weights of the authors", epilog=EXAMPLES
-    )
+    importing = add("import", "import weights from a file of an architecture's authors")
     importing.add_argument("architecture", help="name of the architecture, such as gtcrn")
     importing.add_argument("file", type=Path, help="the authors' file")
     importing.add_argument(

@@ -257,7 +257,7 @@ class TestMistakes:
             ),
             (["wsj0", "--download"], "WSJ0 cannot be downloaded: buy LDC93S6A"),
             (["librispeech", "--part", "train-clean-10"], "did you mean 'train-clean-100'"),
-            (["musan", "--role", "speech"], "MUSAN holds no speech"),
+            (["musan", "--role", "speech"], "MUSAN has no speech"),
             (["ears_wham"], "Unknown corpus 'ears_wham': did you mean 'ears-wham'"),
         ],
     )
