@@ -91,7 +91,7 @@ def test_what_cannot_be_saved_is_refused_before_the_first_step(tmp_path: Path) -
     with pytest.raises(RasedError, match="the argument function of Odd"):
         pl.Trainer(default_root_dir=tmp_path, **QUICK).fit(made, datamodule=Tones(batches=1))
     assert spec_of(TinyMask(hidden=3))["init_args"] == {"hidden": 3}
-    with pytest.raises(RasedError, match="the argument function of Odd cannot be written"):
+    with pytest.raises(RasedError, match="the argument function of Odd cannot be stored"):
         spec_of(Odd(functools.lru_cache))
 
 

@@ -117,7 +117,7 @@ def test_a_sum_over_all_domains_trains_and_its_terms_are_logged(tmp_path: Path) 
             "rows",
             r"losses\(\) returned \(2,\) as 'error' for the player 'enhancer': return a scalar tensor",
         ),
-        ("a number", r"losses\(\) gave float as 'error'"),
+        ("a number", r"losses\(\) returned float as 'error'"),
         ("no gradient", "does not depend on any parameter of TinyWaveform"),
         ("samples", r"validate\(\) returned the shape \(2, 4000\) for 'loss' in a batch of 2"),
     ],

@@ -199,11 +199,11 @@ def test_a_run_goes_on_without_what_it_started_from(made: Path, tmp_path: Path) 
         (["--from", "gru-mask-16k", "-c", "model/gtcrn"], "not the architecture of 'gru-mask-16k'"),
         (
             ["--from", "gru-mask-16k", "--model.enhancer.stft.hop_length", "128"],
-            "not the architecture of .*hop_length=128.* here and .*hop_length=256.* there",
+            "not the architecture of .*hop_length=128.* instead of .*hop_length=256",
         ),
         (
             ["--from", "gru-mask-16k", "--model.enhancer.network.hidden", "64"],
-            "not the architecture of .* 64 here and 256 there",
+            "not the architecture of .* 64 instead of 256",
         ),
         (["--from", "gru-mask-16k", "--freeze", "netwrok.*"], "'netwrok.*' matches no parameter"),
         (["--from", "gru-mask-16k", "--freeze", "*"], "no parameter to train"),

@@ -56,7 +56,7 @@ def change_class(card, path):
             "is '../up'; it must be a name of at most 200 letters",
         ),
         (lambda card: change_class(card, None), "needs a class_path"),
-        (lambda card: card["files"].pop("model.safetensors"), "lacks 'model.safetensors'"),
+        (lambda card: card["files"].pop("model.safetensors"), "'model.safetensors' is missing"),
         (lambda card: card["files"].update({"../x": "0" * 64}), "is '../x'; it must be a name"),
         (
             lambda card: card["files"].update({"x.bin": "123"}),
@@ -77,7 +77,7 @@ def test_a_wrong_card_is_one_sentence_that_names_the_field(entry, change, said):
         ("a: [1", "is not valid YAML"),
         ("just words", "is not a card"),
         ("!!python/object/apply:os.system ['true']", r"has a tag \(!\) in line 1"),
-        ("x" * (2 << 20), "at most 262144 are read"),
+        ("x" * (2 << 20), "is larger than 256 kB"),
     ],
 )
 def test_what_is_no_card_is_refused(entry, text, said):

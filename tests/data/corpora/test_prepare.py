@@ -268,7 +268,10 @@ class TestMistakes:
         assert not (tmp_path / "out").exists()
 
     def test_a_folder_that_holds_something_else(self, tmp_path):
-        with pytest.raises(RasedError, match=r"No WSJ0 in .* where wsj0/si_tr_s/011/011c0201.wav"):
+        with pytest.raises(
+            RasedError,
+            match=r"does not contain WSJ0, with files such as wsj0/si_tr_s/011/011c0201.wav",
+        ):
             prepare(CORPORA["wsj0"], replica("musan", tmp_path / "in"), tmp_path / "out")
 
     def test_a_speaker_in_two_splits(self, tmp_path):
@@ -276,7 +279,7 @@ class TestMistakes:
             file = tmp_path / "in/speech" / split / "anna/1.wav"
             file.parent.mkdir(parents=True)
             file.write_bytes(audio(".wav", split))
-        with pytest.raises(RasedError, match=r"The speaker 'anna' of .* is in test and in train"):
+        with pytest.raises(RasedError, match=r"The speaker 'anna' of .* is in both test and train"):
             prepare(CORPORA["folder"], tmp_path / "in", tmp_path / "out")
 
     def test_bad_files_are_named(self, tmp_path, capsys):

@@ -386,7 +386,7 @@ def test_an_empty_tar_is_damaged_and_one_that_no_index_names_is_not_read(copied,
     lost = int((columns["shard"] == columns["shard"][5]).sum())
     code, told = framed(copied, tmp_path / "out.h5", capsys, left=12 - lost)
     assert code == 1
-    assert told.out.count("is damaged (it is not there)") == lost
+    assert told.out.count("is damaged (it is missing)") == lost
 
 
 def test_more_than_a_share_of_a_shard_stops_the_run(copied, tmp_path, capsys, monkeypatch):
@@ -609,5 +609,5 @@ def test_an_unfinished_file_that_is_damaged_is_one_sentence(shards, tmp_path):
     (tmp_path / "out.h5.part.journal").write_text(
         f'{{"size": 9000, "pages": [], "sha256": "{digest}"}}\n'
     )
-    with pytest.raises(RasedError, match="of a run that was cut off, is damaged"):
+    with pytest.raises(RasedError, match="from an interrupted run, is damaged"):
         write_frames(Recordings([shards]), FRAMING, out)

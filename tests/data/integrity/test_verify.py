@@ -304,7 +304,7 @@ class TestDamage:
 
     def test_nothing_good_left_is_refused(self, tmp_path: Path):
         (tmp_path / "train-000000.tar").write_bytes(b"no tar at all" * 1000)
-        with pytest.raises(RasedError, match="not one good sample"):
+        with pytest.raises(RasedError, match="has no good samples"):
             repair(tmp_path)
         assert (tmp_path / "train-000000.tar").exists()
 

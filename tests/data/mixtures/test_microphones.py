@@ -121,7 +121,7 @@ def test_more_channels_than_a_codec_takes_are_bad_files(tmp_path):
         soundfile.write(tmp_path / "in" / f"{name}.wav", audio, RATE)
     packed = pack([tmp_path / "in"], tmp_path / "flac", role="rir", jobs=1)
     assert [entry.reason for entry in packed.skipped] == [
-        "has 9 channels; flac takes 8, pcm16 any number (--codec)"
+        "has 9 channels; flac allows 8, pcm16 any number (--codec)"
     ]
     assert not pack([tmp_path / "in"], tmp_path / "raw", role="rir", codec="pcm16", jobs=1).skipped
 

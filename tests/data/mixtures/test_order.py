@@ -119,7 +119,7 @@ def test_a_rest_of_fewer_samples_than_ranks_is_one_step_with_a_sample_for_every_
 def test_epochs_that_cannot_be_shared_are_named():
     with pytest.raises(RasedError, match="3 samples cannot be shared by 4 ranks"):
         order.steps(0, 3, batch_size=1, world_size=4)
-    with pytest.raises(RasedError, match=r"position 12 lies behind .* 10 samples"):
+    with pytest.raises(RasedError, match=r"position 12 is after .* 10 samples"):
         order.steps(12, 10, batch_size=1, world_size=1)
 
 

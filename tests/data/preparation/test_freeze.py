@@ -234,7 +234,7 @@ class TestFolder:
         words = [*self.words, "--out", str(small_disk / "set"), "--count", "30", "--seed", "1"]
         assert main(words) == 2
         assert (
-            "no space left on device. Nothing of the set is kept: make" in capsys.readouterr().err
+            "no space left on device. Nothing of the set is kept: free" in capsys.readouterr().err
         )
         assert list(small_disk.iterdir()) == []
 

@@ -477,9 +477,12 @@ class TestShards:
     @pytest.mark.parametrize(
         ("settings", "sentence"),
         [
-            ({"sample_rate": 44_100}, "Opus takes 8000, 12000, 16000, 24000, 48000 Hz, not 44100"),
-            ({"kbits": 500.0}, "Opus takes 6 to 256 kbit/s, not 500"),
-            ({"kbits": float("nan")}, "Opus takes 6 to 256 kbit/s, not nan"),
+            (
+                {"sample_rate": 44_100},
+                "Opus supports 8000, 12000, 16000, 24000, 48000 Hz, not 44100",
+            ),
+            ({"kbits": 500.0}, "Opus supports 6 to 256 kbit/s, not 500"),
+            ({"kbits": float("nan")}, "Opus supports 6 to 256 kbit/s, not nan"),
         ],
     )
     def test_what_opus_cannot_do_is_named(self, tmp_path: Path, settings, sentence: str):
