@@ -25,6 +25,8 @@ def linear_recurrence(
     before: Float[Tensor, "batch channel state"],
 ) -> Float[Tensor, "batch token channel state"]:
     """Return h with h[k] = decay[k] h[k - 1] + added[k], h[-1] = before; sequential: exact for any cut of a stream."""
+    if decay.is_meta:  # shapes alone, of which costs are counted
+        return torch.empty_like(added)
     states = []
     for one_decay, one_added in zip(decay.unbind(1), added.unbind(1), strict=True):
         before = torch.addcmul(one_added, one_decay, before)
