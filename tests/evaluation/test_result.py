@@ -58,8 +58,8 @@ def test_a_removed_hash_is_refused(path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"schema": 99}', "has schema 99 and this rased reads 3"),
-        ('{"schema": "3"}', "has schema '3' and this rased reads 3"),
+        ('{"schema": 99}', "has schema 99, but this version of rased reads 3"),
+        ('{"schema": "3"}', "has schema '3', but this version of rased reads 3"),
         ("[]", "has no schema"),
         ('{"schema": 1,', "is damaged: it is not JSON"),
         ('{"schema": 3, "a": NaN}', "NaN is not a finite number"),

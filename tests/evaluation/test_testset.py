@@ -92,7 +92,7 @@ def test_a_missing_file_and_a_newer_schema_are_refused(frozen):
         read_testset(frozen)
     content = json.loads((frozen / "testset.json").read_text())
     (frozen / "testset.json").write_text(json.dumps({**content, "schema": 2}))
-    with pytest.raises(RasedError, match="has schema 2 and this rased reads 1"):
+    with pytest.raises(RasedError, match="has schema 2, but this version of rased reads 1"):
         read_testset(frozen)
 
 

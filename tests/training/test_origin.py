@@ -195,7 +195,7 @@ def test_a_run_goes_on_without_what_it_started_from(made: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--from", "gru-msk"], "no checkpoint or run 'gru-msk'.*gru-mask-16k"),
+        (["--from", "gru-msk"], "no checkpoint or run is named 'gru-msk'.*gru-mask-16k"),
         (["--from", "gru-mask-16k", "-c", "model/gtcrn"], "not the architecture of 'gru-mask-16k'"),
         (
             ["--from", "gru-mask-16k", "--model.enhancer.stft.hop_length", "128"],

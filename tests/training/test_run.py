@@ -138,11 +138,11 @@ def test_a_rerun_of_a_finished_run_changes_nothing(run: Path) -> None:
     [
         ([], "nothing to train"),
         (["-c", "model/gru-msak"], "'model/gru-mask'"),
-        (["-c", "model/gru-mask"], "no data"),
-        (["-c", "data/bundle"], "no model"),
+        (["-c", "model/gru-mask"], "no section 'data'"),
+        (["-c", "data/bundle"], "no section 'model'"),
         (
             ["-c", "model/gru-mask", "-c", "data/bundle", "--modle.lr", "1"],
-            "no part 'modle'.*'model'",
+            "unknown section 'modle'.*'model'",
         ),
         (["-c", "model/gru-mask", "-c", "data/bundle", "--model.lrr", "1"], "'lrr'.*'lr'"),
         (
@@ -153,7 +153,7 @@ def test_a_rerun_of_a_finished_run_changes_nothing(run: Path) -> None:
         (["-c", "model/gru-mask", "-c", "data/bundle", "--run.patince={}"], "'patience'"),
         (
             ["-c", "model/gru-mask", "-c", "data/bundle", "--model.enhancer.target", "ratio"],
-            r"^model\.enhancer\.target is 'ratio', .* one of .*'ratio_mask'",
+            r"^model\.enhancer\.target is 'ratio'; .* one of .*'ratio_mask'",
         ),
         (
             ["-c", "model/gru-mask", "-c", "data/bundle", "--model.lr", "fast"],
@@ -161,7 +161,7 @@ def test_a_rerun_of_a_finished_run_changes_nothing(run: Path) -> None:
         ),
         (["-c", "model/gru-mask", "-c", "data/bundle", "--model.lr"], "needs a value"),
         (["-c", "model/gru-mask", "-c", "data/bundle", "epochs"], "unknown argument 'epochs'"),
-        (["--resume", "nowhere"], "no run 'nowhere'"),
+        (["--resume", "nowhere"], "the run 'nowhere' does not exist"),
     ],
 )
 def test_mistakes_are_one_sentence(words: list[str], message: str, tmp_path: Path) -> None:

@@ -252,7 +252,7 @@ def test_a_network_larger_than_its_weights_is_not_built(
 def test_sizes_beyond_any_enhancer_are_refused_before_a_window_is_made(
     bench: Bench, enhancer: dict[str, Any]
 ) -> None:
-    with pytest.raises(RasedError, match=r"is \d+, and may be 65536"):
+    with pytest.raises(RasedError, match=r"is \d+; the maximum is 65536"):
         card_with(bench, enhancer)
 
 
