@@ -14,7 +14,7 @@ from rased.machine import user
 
 _PACKAGE = Path(__file__).parent
 KEEP = "keep_init_args"
-"""Key beside a class_path: the init_args of the class that it replaces stay."""
+"""Key next to a class_path: keep the init_args of the class that it replaces."""
 _SPEC_KEYS = {"class_path", "init_args"}
 
 
@@ -101,7 +101,7 @@ def load_configs(names: Sequence[str]) -> dict[str, Any]:
 def merge(under: Spec, over: Spec) -> dict[str, Any]:
     """Merge `over` into `under`, mapping by mapping.
 
-    A new class_path drops the old init_args, unless `keep_init_args: true` stands beside it. Keys of init_args may be
+    A new class_path drops the old init_args, unless `keep_init_args: true` is next to it. Keys of init_args may be
     given directly, without `init_args`.
 
     >>> merge({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}})

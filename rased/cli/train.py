@@ -273,9 +273,8 @@ def _collect(
         config = load_configs(["trainer/default"])
     else:
         config = load_yaml(folder / "config.yaml")
-        if isinstance(
-            config.get("run"), dict
-        ):  # the stop of the previous launch does not apply to this one
+        if isinstance(config.get("run"), dict):
+            # The stop of the previous launch does not apply to this one.
             config["run"].pop("stop_after", None)
     config = merge(merge(config, start), load_configs(names))
     words = iter(overrides)

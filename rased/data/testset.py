@@ -92,7 +92,7 @@ class Frozen(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         """Check conditions that involve several fields."""
         if self.target == "early" and self.early_ms is None:
-            raise ValueError("Expected `early_ms` beside the target 'early'")
+            raise ValueError("Expected `early_ms` with the target 'early'")
         ids = [item.id for item in self.items]
         if len(set(ids)) != len(ids):
             twice = next(one for one in ids if ids.count(one) > 1)

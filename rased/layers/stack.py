@@ -1,4 +1,4 @@
-"""Layers with states, one behind the other."""
+"""A sequence of layers with states."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,7 +9,7 @@ from rased.signal.state import State, numbered, parted
 
 
 class Stack(nn.ModuleList):
-    """Layers that take (features, state) and give both; the state of the stack has a part for each, by its number."""
+    """Layers that map (features, state) to both; the state of the stack has a numbered part for each layer."""
 
     def forward(self, features: Tensor, state: State) -> tuple[Tensor, State]:
         """Run all modules in turn."""

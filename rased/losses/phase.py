@@ -21,7 +21,7 @@ class AntiWrapping(SpectralLoss):
     2305.13686): mean |w(e - s)| + mean |w(D_f e - D_f s)| + mean |w(D_t e - D_t s)|, with w(x) = x - 2 pi
     round(x / 2 pi). D_f and D_t are differences of neighbouring bins and frames; as in the authors' code, the first
     bin and the first frame stand for their own difference. Unlike there, bins in which the target is silent (power
-    below `FLOOR`) have no phase and count 0. Magnitudes do not count, so a magnitude loss belongs beside it.
+    below `FLOOR`) have no phase and count 0. Magnitudes do not count, so add a magnitude loss.
 
     Args:
         phase: weight of the instantaneous phase.

@@ -62,7 +62,7 @@ class Children:
         self.count = count
         self._free: SimpleQueue[_Child | None] = SimpleQueue()
         for _ in range(count):
-            self._free.put(None)
+            self._free.put(None)  # a place without a process yet
 
     def each(
         self, function: Callable[..., Result], given: Sequence[tuple[Any, ...]]
@@ -98,6 +98,7 @@ class Children:
         except DiedError as died:
             return died
         finally:
+            # Put back also a dead child: the next use of the place starts a new one.
             self._free.put(child)
         if failure is not None:
             raise failure
@@ -132,9 +133,8 @@ class _Child:
         except (EOFError, OSError):
             self.end()
             raise DiedError(_ending(self._process.wait())) from None
-        except (
-            BaseException
-        ):  # after an interrupt, the answer in the pipe would be taken for that of the next call
+        except BaseException:
+            # After an interrupt, the answer in the pipe would be taken for that of the next call.
             self._process.kill()
             self.end()
             raise

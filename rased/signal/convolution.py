@@ -37,10 +37,8 @@ def transform(waveform: Float[Tensor, " time"], length: int) -> Complex[Tensor, 
 
     On a CPU, the waveform is treated as a polynomial modulo x^length + 1. This polynomial is the product of
     `PARTS` factors x^(length / 2 PARTS) - c, |c| = 1, and their conjugates. A small matrix product reduces the
-    waveform
-    modulo each factor; a weighted cyclic FFT of each remainder follows (Nussbaumer, "Fast Fourier transform and
-    convolution algorithms", Springer 1982). Many short complex FFTs side by side are several times faster than
-    one long
+    waveform modulo each factor; a weighted cyclic FFT of each remainder follows (Nussbaumer, "Fast Fourier transform
+    and convolution algorithms", Springer 1982). Many short complex FFTs are several times faster than one long
     real FFT, which does not fit the cache. Rows are processed one at a time and copied to fresh memory, so that the
     result of a row has the same bits in any batch.
     """
@@ -52,8 +50,10 @@ def transform(waveform: Float[Tensor, " time"], length: int) -> Complex[Tensor, 
     laid_out[:time] = waveform
     laid_out[time:] = 0
     split, weights, _ = _factors(columns, waveform.dtype)
+    # Modulo x^columns - c, row r of the samples (a multiple of x^(r columns)) is weighted with c^r.
     residues = torch.mm(laid_out.view(rows, columns).T, split[:rows])
     folded = torch.view_as_complex(residues.view(columns, PARTS, 2))
+    # Weights c^(n / columns) make the remainder modulo x^columns - c cyclic, so that a plain FFT multiplies it.
     folded *= weights
     return torch.fft.fft(folded.T)
 
@@ -111,6 +111,7 @@ def _factors(
     """Return powers of the roots c, a row each (real and imaginary parts in turn), and the FFT weights both ways."""
     angle = torch.pi * (2 * torch.arange(PARTS, dtype=torch.float64) + 1) / (2 * PARTS)
     powers = torch.arange(2 * PARTS, dtype=torch.float64)[:, None] * angle
+    # Real and imaginary parts in turn: the product of real matrices can be viewed as complex numbers.
     split = torch.stack([powers.cos(), powers.sin()], dim=-1).view(2 * PARTS, 2 * PARTS)
     turn = torch.arange(columns, dtype=torch.float64)[:, None] * angle / columns
     weights = torch.polar(torch.ones_like(turn), turn)

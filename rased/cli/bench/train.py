@@ -1,4 +1,4 @@
-"""Measure the speed and memory of training, and what the trainer costs beside a bare PyTorch loop."""
+"""Measure the speed and memory of training, and the overhead of the trainer over a plain PyTorch loop."""
 
 import argparse
 import itertools

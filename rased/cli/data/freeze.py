@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--enrolment",
         type=float,
         metavar="S",
-        help="seconds of another utterance of the same speaker beside each mixture, for models with such a condition",
+        help="seconds of another utterance of the same speaker for each mixture, for models that need an enrolment",
     )
     add_value(parser, "--split", "NAME", "test", "split of the shards")
     parser.add_argument(

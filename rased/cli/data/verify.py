@@ -13,7 +13,7 @@ examples:
   rased data verify shards/speech --repair
 
 Every byte is hashed and every sample decoded. --repair rebuilds the index from the shards, and rewrites a
-damaged shard without its damaged samples. It changes no good sample, keeps the damaged file beside the
+damaged shard without its damaged samples. It changes no good sample, keeps the damaged file next to the
 new one, and lists what was dropped in DIR/dropped.json. If the labels in a shard and in the index differ, the shard
 is right if its SHA-256 is the one in the index. Streaming does not hash local shards: only this command notices
 a flipped byte in pcm16.

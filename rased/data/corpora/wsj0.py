@@ -29,6 +29,6 @@ CORPUS = PublicCorpus(
     splits="si_tr_s is train, si_dt_05 valid, si_et_05 test",
     layout="wsj0/si_tr_s/011/011c0201.wav",
     walk=walk,
-    by_hand="buy LDC93S6A and convert every .wv1 (compressed SPHERE) beside itself: "
+    by_hand="buy LDC93S6A and convert every .wv1 (compressed SPHERE) in its folder: "
     "sph2pipe -f wav NAME.wv1 NAME.wav",
 )

@@ -302,8 +302,8 @@ class FrameFile:
         schema = int(file.attrs["schema"])
         if schema > SCHEMA:
             raise RasedError(
-                f"'{self.path}' has schema {schema}, but this rased reads only up to {SCHEMA}: upgrade rased, or write "
-                "the file again."
+                f"'{self.path}' has schema {schema}, but this version of rased reads only up to "
+                f"{SCHEMA}: upgrade rased, or write the file again."
             )
         configuration = read_configuration(file.attrs["configuration"], self.path)
         self.framing = Framing.from_plain(configuration["framing"])

@@ -188,6 +188,8 @@ class Plan:
         )
         if shuffle == "blocks" or (shuffle == "auto" and speech.remote):
             blocks = speech.blocks()
+            # Fillers then share speaker and block, so that a mixture does not fetch blocks that are not in
+            # use.
             group = self._group * (int(blocks.max()) + 1) + blocks
             _, self._group = np.unique(group, return_inverse=True)
             in_order = partial(order.blockwise, seed, blocks=blocks, window=window)
@@ -207,6 +209,7 @@ class Plan:
                 microphones=scene.microphones,
             )
         by_group = np.argsort(self._group, kind="stable")
+        # Utterances by group: sort by group, and split where the group changes.
         _, starts = np.unique(self._group[by_group], return_index=True)
         self._fillers = np.split(by_group, starts[1:])
         self._nearby = {
@@ -237,6 +240,7 @@ class Plan:
         aside = enrolment.recording if enrolment else None
         speech, speed = self._speech(utterance, random, self.frames, aside), 1.0
         if scene.speed != (1, 1):
+            # A stream of its own: enabling the speed does not change the other draws of the mixture.
             voice = order.generator(self.seed, epoch, index, _SPEED)
             speed = float(np.exp(voice.uniform(*np.log(scene.speed))))
             speech = self._speech(utterance, voice, source_frames(self.frames, speed))
@@ -253,6 +257,7 @@ class Plan:
             distortions = scene.distortions.draw(order.generator(self.seed, epoch, index, 2))
         shaping: tuple[tuple[float, float, float, float], ...] = ()
         if scene.shaping_probability:
+            # Draw the filters in a separate stream as well.
             filters = order.generator(self.seed, epoch, index, 3)
             if filters.random() < scene.shaping_probability:
                 shaping = tuple(
@@ -318,6 +323,7 @@ class Plan:
             near = np.flatnonzero(self._speaker == self._speaker[utterance])
         recording = int(random.choice(near[near != utterance]))
         length, frames = int(self.speech.frames[recording]), self.enrolment_frames
+        # A short recording is repeated, so it may start anywhere; a long one must fit.
         start = int(random.integers(length if length < frames else length - frames + 1))
         return Piece(recording, start, frames, 0)
 

@@ -71,6 +71,7 @@ class Rows:
         self.shards: list[Shard] = []
         self.licences: list[str] = []
         self.frames = 0
+        # On disk: the index of a corpus of terabytes may not fit into memory while it is packed.
         self._table = temporary_table(self)
         names = ", ".join(f'"{name}"' for name in (*COLUMNS, CHANNELS))
         self._table.execute(f"CREATE TABLE samples ({names})")
@@ -117,11 +118,13 @@ class ShardWriter:
 
     def write(self, details: Details, codec: Codec, audio: bytes) -> int:
         """Append a sample and return the offset of its audio."""
+        # The audio follows its header, which is one block in USTAR.
         offset = self._tar.offset + _BLOCK
         for suffix, data in ((codec, audio), ("json", describe(details))):
             member = tarfile.TarInfo(f"{details['key']}.{suffix}")
             member.size, member.mode = len(data), 0o444
             self._tar.addfile(member, io.BytesIO(data))
+        # tarfile keeps a list of all members, which would grow with the shard.
         self._tar.getmembers().clear()
         return offset
 
@@ -129,6 +132,7 @@ class ShardWriter:
         """Complete the file, flush it to disk, and rename it."""
         self._tar.close()
         self._stream.flush()
+        # Before the rename: a shard with its final name is complete, even after a power failure.
         os.fsync(self._stream.fileno())
         self._stream.close()
         shard = Shard(self.path.name, self._part.stat().st_size, sha256(self._part))

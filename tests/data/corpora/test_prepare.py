@@ -229,7 +229,7 @@ class TestTestSet:
 
     def test_half_a_pair_is_no_test_set(self, root, tmp_path):
         (root / "clean_testset_wav/p257_434.wav").unlink()
-        with pytest.raises(RasedError, match=r"p257_434.wav' does not exist.* Fetch it again"):
+        with pytest.raises(RasedError, match=r"p257_434.wav' does not exist.* Get it again"):
             prepare(VOICEBANK, root, tmp_path / "out")
         assert not (tmp_path / "out/testset").exists()
 
