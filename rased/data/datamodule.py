@@ -13,6 +13,7 @@ from torch import Tensor
 from rased.data.mixtures import order
 from rased.data.mixtures.cache import Cache, complete, keep
 from rased.data.mixtures.corpus import Corpus, refuse_overlap
+from rased.data.mixtures.curriculum import Curriculum
 from rased.data.mixtures.loader import Loader
 from rased.data.mixtures.mixing import SPECTRA_MB, Mixer, Mixing
 from rased.data.mixtures.plan import ROOMS_MB, Plan, Scene, Shuffle
@@ -51,6 +52,7 @@ class MixtureDataModule(pl.LightningDataModule):
         cache_gb: float = 4.0,
         rooms_mb: float = ROOMS_MB,
         spectra_mb: float = SPECTRA_MB,
+        curriculum: Curriculum | None = None,
     ) -> None:
         """Set the sources; `setup` opens them.
 
@@ -81,6 +83,7 @@ class MixtureDataModule(pl.LightningDataModule):
             rooms_mb: megabytes of decoded impulse responses that each process caches (least recently used ones
             are dropped).
             spectra_mb: the same for their spectra, on each device.
+            curriculum: where the scene of the training mixtures begins; None: it is the same in all epochs.
 
         Raises:
             RasedError: a number is out of its range.
@@ -115,6 +118,7 @@ class MixtureDataModule(pl.LightningDataModule):
         self.shuffle, self.block_mb, self.window = shuffle, block_mb, window
         self.cache, self.cache_gb = cache, cache_gb
         self.rooms_mb, self.spectra_mb = rooms_mb, spectra_mb
+        self.curriculum = curriculum
         self.skipped: Counter[str] = Counter()
         self._seen = self._batches = self._rooms_bytes = 0
         self._plans: dict[str, Plan] = {}
@@ -148,6 +152,7 @@ class MixtureDataModule(pl.LightningDataModule):
                 shuffle=self.shuffle,
                 window=self.window,
                 rooms_mb=self.rooms_mb,
+                curriculum=self.curriculum if split == "train" else None,
             )
             if self._plans[split].sample_rate != self.mixing.sample_rate:
                 raise RasedError(

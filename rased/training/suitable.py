@@ -101,6 +101,19 @@ def check_channels(enhancer: Enhancer, data: Any) -> None:
             )
 
 
+def refuse_channels(enhancer: Enhancer, story: str) -> None:
+    """Refuse an enhancer of several microphones.
+
+    Raises:
+        RasedError: it has several.
+    """
+    if enhancer.channels != 1:
+        raise RasedError(
+            f"{story} trains enhancers of one channel, but {type(enhancer).__name__} takes {enhancer.channels}: choose "
+            "another model."
+        )
+
+
 def check_conditions(enhancer: Enhancer, data: Any) -> None:
     """Check that mixtures have the conditions of the enhancer, and no others.
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from rased.data.mixtures import order
 from rased.data.mixtures.corpus import Corpus
+from rased.data.mixtures.curriculum import Curriculum
 from rased.data.mixtures.distortions import Distortion
 from rased.data.mixtures.rooms import ROOMS_MB, Rooms
 from rased.data.mixtures.scene import Scene as Scene
@@ -143,6 +144,7 @@ class Plan:
         shuffle: Shuffle = "auto",
         window: int = 32,
         rooms_mb: float = ROOMS_MB,
+        curriculum: Curriculum | None = None,
     ) -> None:
         """Set the sources.
 
@@ -156,6 +158,7 @@ class Plan:
             shuffle: by `samples` or by `blocks`; `auto`: by blocks for remote corpora.
             window: blocks of a corpus that are in use at the same time; the cache must hold some more of each corpus.
             rooms_mb: megabytes of decoded impulse responses that each process caches.
+            curriculum: where the scene begins; None: it is the same in all epochs.
 
         Raises:
             RasedError: different sample rates, an invalid seed, a window without a block, or
@@ -166,7 +169,7 @@ class Plan:
         if window < 1:
             raise RasedError(f"window is {window}; it must be at least 1.")
         self.speech, self.noise, self.rir = speech, noise, rir
-        self.scene, self.seed = scene, seed
+        self.scene, self.seed, self.curriculum = scene, seed, curriculum
         self.count = len(speech) if count is None else count
         rates = {corpus.sample_rate for corpus in self.corpora}
         if len(rates) != 1:
@@ -234,7 +237,7 @@ class Plan:
     def draw(self, epoch: int, index: int) -> Drawn:
         """Draw mixture `index` of an epoch."""
         random = order.generator(self.seed, epoch, index)
-        scene = self.scene
+        scene = self._scene(epoch, index)
         utterance = self._utterance(epoch, index)
         enrolment = self._enrol(epoch, index, utterance) if self.enrolment_frames else None
         aside = enrolment.recording if enrolment else None
@@ -282,6 +285,12 @@ class Plan:
             noise_rir=self._elsewhere_in(rir, epoch, index) if moved and rir is not None else None,
             enrolment=enrolment,
         )
+
+    def _scene(self, epoch: int, index: int) -> Scene:
+        """Return the settings of a mixture."""
+        if self.curriculum is None:
+            return self.scene
+        return self.curriculum.scene(self.scene, epoch + index / self.count)
 
     def _channels_of_noise(self) -> int:
         """Return the number of microphones if the noise recordings have several channels, else 1.

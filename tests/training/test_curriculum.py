@@ -1,0 +1,21 @@
+"""A training with a curriculum continues where it stopped, and replays the mixtures of its steps."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.training.stories import continues, continues_and_replays
+
+NAME, ARGUMENTS = "waveform.WaveformEnhancement", {"warmup_steps": 0}
+CURRICULUM: dict[str, Any] = {"epochs": 1.5, "snr_db": [20, 30], "reverb_probability": 0.0}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.isinstance.treespec")
+def test_a_stopped_training_continues(tmp_path: Path) -> None:
+    continues(NAME, ARGUMENTS, tmp_path, curriculum=CURRICULUM)
+
+
+@pytest.mark.slow
+def test_a_run_continues_and_replays(tmp_path: Path) -> None:
+    continues_and_replays(NAME, ARGUMENTS, tmp_path, curriculum=CURRICULUM)
