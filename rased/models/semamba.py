@@ -2,9 +2,8 @@
 
 Paper: Chao, Cheng, La Quatra, Siniscalchi, Yang, Fu and Tsao, "An investigation of incorporating Mamba for speech
 enhancement", SLT 2024, arXiv:2405.06573.
-Differences: follows the authors' code (GitHub RoyChao19477/SEMamba); tests compare the spectra, with the
-reference scan
-of Mamba's authors instead of their CUDA kernels: `semamba` reads the frames both ways, with norms of the whole
+Differences: follows the authors' code (GitHub RoyChao19477/SEMamba); tests compare the spectra, with the reference scan
+of Mamba's authors instead of their CUDA kernels. `semamba` reads the frames both ways, with norms of the whole
 utterance. `causal: true` is ours: it runs forwards only, with norms of the past, and streams. Their transform mirrors
 the ends of a file, ours starts from silence. They train against a metric discriminator.
 Parameters: 2.26 M at the paper's size (published 2.25 M), 0.28 M in semamba-causal, 5.9 and 5.1 K in semamba-small and
