@@ -1,4 +1,4 @@
-"""A loss on what a network that is not trained makes of both waveforms."""
+"""A loss on the features that a frozen network computes from both waveforms."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

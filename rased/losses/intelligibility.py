@@ -34,11 +34,11 @@ class STOI(Loss):
     2018 (arXiv 1802.00604). The mean correlation of the envelopes in 15 third-octave bands of both signals, over
     segments of 384 ms, after the level of the estimate is fitted to that of the target and limited to 15 dB
     above it, at 10 kHz, without the frames in which the target is silent: everything as in the metric. The level
-    of the estimate is free: add a loss that holds it. An item with less than 0.4 s of speech, or a silent target, has
+    of the estimate is free: add a loss that fits it. An item with less than 0.4 s of speech, or a silent target, has
     no STOI and counts 0.
 
     Args:
-        sample_rate: of the waveforms, in Hz.
+        sample_rate: sample rate of the waveforms in Hz.
     """
 
     optimises: tuple[str, ...] = ("stoi", "estoi")

@@ -14,7 +14,7 @@ from rased.signal.stft import STFT
 
 
 class AntiWrapping(SpectralLoss):
-    """Distance of phases, to which a turn by 2 pi is nothing: of phase, group delay and angular frequency.
+    """Distance of phases modulo 2 pi: of phase, group delay and angular frequency.
 
     Y. Ai, Z.-H. Ling, "Neural speech phase prediction based on parallel estimation architecture and anti-wrapping
     losses", ICASSP 2023 (arXiv 2211.15974), as in MP-SENet (Y.-X. Lu, Y. Ai, Z.-H. Ling, Interspeech 2023, arXiv
@@ -56,8 +56,8 @@ class Consistency(SpectralLoss):
 
     S. Wisdom et al., "Differentiable consistency constraints for improved deep speech enhancement", ICASSP 2019 (arXiv
     1811.08521), as a loss as in MP-SENet (arXiv 2308.08926): mean |C(E) - C(STFT(iSTFT(E)))|^2, where C compresses
-    magnitudes. Frames whose window reaches beyond the first or the last sample are left out: what is there depends
-    on the length of the waveform, which a spectrum does not tell. A spectrum without other frames gives 0.
+    magnitudes. Frames whose window reaches beyond the first or the last sample are ignored: they depend
+    on the length of the waveform, which a spectrum does not contain. A spectrum without other frames gives 0.
 
     Args:
         stft: the transform of the model.
@@ -73,7 +73,7 @@ class Consistency(SpectralLoss):
         """Return a value of at least 0.
 
         Raises:
-            RasedError: the spectrum is not one of `stft`.
+            RasedError: the spectrum does not fit `stft`.
         """
         if estimate.shape[1] != self.stft.freq:
             raise RasedError(

@@ -176,7 +176,7 @@ def test_what_a_checkpoint_names_goes_before_the_last_manifest(run, tmp_path, sh
 
 def test_a_name_that_is_taken_is_replaced_only_when_asked(run, shelf):
     before = (publish(run, "mine", shelf, summary="first") / "card.yaml").read_bytes()
-    with pytest.raises(RasedError, match="exists; choose another name or add --replace"):
+    with pytest.raises(RasedError, match="exists; choose another name, or add --replace"):
         publish(run, "mine", shelf, summary="second")
     assert (shelf / "mine" / "card.yaml").read_bytes() == before
     publish(run, "mine", shelf, summary="second", replace=True)
@@ -184,7 +184,7 @@ def test_a_name_that_is_taken_is_replaced_only_when_asked(run, shelf):
 
 
 def test_what_does_not_verify_is_not_published(shelf, monkeypatch):
-    monkeypatch.setattr("rased.zoo.loading.streamed", lambda enhancer, noisy, condition: noisy + 1)
+    monkeypatch.setattr("rased.zoo.loading.streamed", lambda enhancer, noisy, condition, **_: noisy + 1)
     with pytest.raises(RasedError, match="was not published: stream equals file"):
         write_tiny(shelf / "broken")
     assert list(shelf.iterdir()) == []
