@@ -184,7 +184,9 @@ def test_a_name_that_is_taken_is_replaced_only_when_asked(run, shelf):
 
 
 def test_what_does_not_verify_is_not_published(shelf, monkeypatch):
-    monkeypatch.setattr("rased.zoo.loading.streamed", lambda enhancer, noisy, condition, **_: noisy + 1)
+    monkeypatch.setattr(
+        "rased.zoo.loading.streamed", lambda enhancer, noisy, condition, **_: noisy + 1
+    )
     with pytest.raises(RasedError, match="was not published: stream equals file"):
         write_tiny(shelf / "broken")
     assert list(shelf.iterdir()) == []
