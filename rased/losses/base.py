@@ -29,12 +29,14 @@ class Loss(Remembered, nn.Module):
         degree: multiplying both signals by g multiplies the loss by g ** degree, as long as neither is near
             silence; 0: the level does not count. None: there is no such rule.
         level_free: multiplying the estimate alone by a positive number does not change the loss.
+        sample_rate: of the waveforms, in Hz; None: any.
     """
 
     domain: Domain = "waveform"
     optimises: tuple[str, ...] = ()
     degree: float | None = None
     level_free: bool = False
+    sample_rate: int | None = None
 
     def __call__(self, *, estimate: Tensor, target: Tensor) -> Float[Tensor, ""]:
         """Return the loss, computed in single precision at least, also within `torch.autocast`."""

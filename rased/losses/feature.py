@@ -41,6 +41,8 @@ class FeatureDistance(Loss):
                 )
         self._held = [network.eval().requires_grad_(False)]
         self.layers = list(layers)
+        rates = [getattr(part, "sample_rate", None) for part in known.values()]
+        self.sample_rate = next((rate for rate in rates if isinstance(rate, int)), None)
 
     @property
     def network(self) -> nn.Module:

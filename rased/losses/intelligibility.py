@@ -47,11 +47,11 @@ class STOI(Loss):
 
     def __init__(self, sample_rate: int = 16_000) -> None:
         super().__init__()
-        self.sample_rate = sample_rate
+        self.sample_rate = self._rate = sample_rate
 
     def forward(self, *, estimate: Waveform, target: Waveform) -> Float[Tensor, ""]:
         """Return a value between 0 and 2."""
-        pair = [normalised(resample(one, self.sample_rate, _RATE)) for one in (estimate, target)]
+        pair = [normalised(resample(one, self._rate, _RATE)) for one in (estimate, target)]
         values = torch.stack([self._one(*item) for item in zip(*pair, strict=True)])
         return mean_of_sounding(values, target)
 

@@ -73,11 +73,11 @@ class PMSQE(Loss):
 
     def __init__(self, sample_rate: int = _RATE) -> None:
         super().__init__()
-        self.sample_rate = sample_rate
+        self.sample_rate = self._rate = sample_rate
 
     def forward(self, *, estimate: Waveform, target: Waveform) -> Float[Tensor, ""]:
         """Return a value between 0 and 5.9."""
-        made, wanted = (_bark(resample(one, self.sample_rate, _RATE)) for one in (estimate, target))
+        made, wanted = (_bark(resample(one, self._rate, _RATE)) for one in (estimate, target))
         threshold = _table(_thresholds(), made)
         made = made * _band_gain(made, wanted, threshold)
         audible = _audible(wanted, threshold)

@@ -27,11 +27,18 @@ def check_numbers(of: str, **given: tuple[Any, Any, Any]) -> None:
 
 
 def check_loss(loss: Loss, enhancer: Enhancer, domains: Sequence[str], story: str) -> None:
-    """Check that the domain of a loss is one that the training and the enhancer provide.
+    """Check that the training and the enhancer provide the domain of a loss, and that the sample rates agree.
 
     Raises:
-        RasedError: it is not.
+        RasedError: they do not.
     """
+    for part in loss.modules():
+        rate = part.sample_rate if isinstance(part, Loss) else None
+        if rate not in (None, enhancer.sample_rate):
+            raise RasedError(
+                f"the loss {type(part).__name__} is set to {rate} Hz, but {type(enhancer).__name__} works at "
+                f"{enhancer.sample_rate} Hz: set sample_rate of the loss, or choose another loss."
+            )
     name = type(loss).__name__
     for domain in loss.domains:
         if domain not in domains:
