@@ -249,7 +249,7 @@ def about(card: Row, folder: Path) -> dict[str, list[str]]:
     place = str(folder) if folder.name != card["name"] else card["name"]
     return {
         **_facts(card),
-        "training": [", ".join(_training(card["training"])) or "not told"],
+        "training": [", ".join(_training(card["training"])) or "not stated"],
         **_origin(card),
         "try": [f"rased enhance noisy.wav --model {place}"],
         "more": [f"rased zoo info {place} --json; files in {folder}"],
