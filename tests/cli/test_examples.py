@@ -77,22 +77,26 @@ def commands_of_help(words):
         patch.setattr(sys.stdout, "write", said.append)
         main([*words, "--help"])
     text = "".join(said)
-    examples = text.partition("examples:\n")[2]
+    examples = _joined(text.partition("examples:\n")[2])
     yield from (
         re.split(r"\s{2,}", line.strip())[0] for line in re.findall(r"^  rased .*", examples, re.M)
     )
-    below = re.search(r"^usage: rased .*?\{([\w,-]+)\} \.\.\.", text, re.S)
-    listed = re.search(r"^verbs:\n((?:  \w+ .*\n)+)", text, re.M)
-    names = (
-        below[1].split(",") if below else re.findall(r"^  (\w+)", listed[1], re.M) if listed else []
-    )
+    listed = re.search(
+        r"^(?:verbs:|  VERB)\n((?: +\S.*\n)+)", text, re.M
+    )  # a long name fills its line
+    names = re.findall(r"^ {2,4}(\w+)", listed[1], re.M) if listed else []
     for name in names:
         yield from commands_of_help([*words, name])
 
 
+def _joined(text):
+    """The text with lines that end in a backslash joined to the next."""
+    return re.sub(r"\\\n\s*", "", text)
+
+
 def commands_of_pages():
     for page in PAGES:
-        text = page.read_text(encoding="utf-8")
+        text = _joined(page.read_text(encoding="utf-8"))
         for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.S | re.M):
             if not language:
                 yield from (line for line in block.splitlines() if line.startswith("rased "))
@@ -220,9 +224,14 @@ def _copied(desk, tmp_path, monkeypatch):
 
 def test_the_commands_are_found():
     assert {command.split()[1] for command in ALL} >= set(VERBS)
-    assert {"rased data pack", "rased zoo info", "rased train -c"} <= {
-        " ".join(c.split()[:3]) for c in ALL
-    }
+    found = {" ".join(command.split()[:3]) for command in ALL}
+    assert {"rased data pack", "rased zoo info", "rased train -c", "rased data freeze"} <= found
+    assert {
+        "rased bench loader",
+        "rased bench train",
+        "rased data rooms",
+        "rased zoo pull",
+    } <= found
 
 
 @pytest.mark.parametrize("command", [one for one in ALL if why_not_run(one) is None])

@@ -31,6 +31,7 @@ def config(file: Path) -> dict[str, Any]:
         "trainer": {
             "accelerator": "cpu",
             "max_epochs": -1,
+            "max_steps": 100_000,  # it is killed long before
             "log_every_n_steps": 1,
             "use_distributed_sampler": False,
             "callbacks": [seen],

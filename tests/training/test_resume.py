@@ -199,4 +199,4 @@ def test_two_processes_train_together_and_stop_together(tmp_path: Path) -> None:
         [*words, "--resume", "pair", *more], cwd=ROOT, env=environment, check=True, timeout=600
     )
     assert sorted(curve(folder)["train/loss"]) == list(range(done + 3))
-    assert len(load(folder / "results" / "pair--bundle.json").utterances) == 30
+    assert len(load(folder / "results" / "pair--bundle.json").utterances) == 154
