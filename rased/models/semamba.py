@@ -17,6 +17,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from rased.errors import RasedError
 from rased.layers.dense import (
@@ -173,7 +174,10 @@ class SEMamba(Network):
         parts, after = parted(state), {}
         real, imaginary = frames.float().chunk(2, dim=-1)
         magnitude = (real.square() + imaginary.square()) ** (self.compression / 2)
-        seen = torch.stack([magnitude, torch.atan2(imaginary, real)], dim=1)
+        turned_by = functional.pad(
+            imaginary[..., 1:-1], (1, 1)
+        )  # the outermost bins are real: no sign of a rounded 0
+        seen = torch.stack([magnitude, torch.atan2(turned_by, real)], dim=1)
         bands, after["encoder"] = self.encoder(seen, parts["encoder"])
         states, remembered = parted(parts["blocks"]), []
         for index, block in enumerate(self.blocks):
