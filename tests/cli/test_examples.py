@@ -188,6 +188,7 @@ def _recordings(here):
         ".": ("noisy.wav", "in.wav", "a.wav", "b.flac", "noisy.mp3", "YOUR.wav", "x.wav"),
         "recordings": ("one.wav", "deep/two.flac"),
         "speech": ("anna/one.wav", "ben/two.wav"),
+        "corpus": ("drill/one.wav", "wind/two.wav"),
         "array-responses": ("hall/one.wav", "office/two.wav"),
         "my-speech": tuple(
             f"{who}/{index}.wav" for who in ("anna", "ben", "cem") for index in range(4)
@@ -201,6 +202,8 @@ def _recordings(here):
             tone = np.sin(2 * np.pi * 200 * time) * (np.sin(2 * np.pi * 3 * time) > 0)
             samples = 0.1 * tone + 0.01 * rng.standard_normal(len(time))
             soundfile.write(path, samples.astype(np.float32), 16_000)
+    rows = ["path,label", "drill/one.wav,drill", "wind/two.wav,wind"]
+    (here / "corpus" / "manifest.csv").write_text("\n".join(rows) + "\n")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ EXAMPLES = """\
 examples:
   rased data freeze --speech bundle --noise bundle --rir bundle --out testset --count 60 --seed 1
   rased data freeze --speech shards/speech --noise shards/noise --out testset --count 200 --seed 1 \\
-      --snr-db=-5:20 --seconds 6
+      --split valid --snr-db=-5:20 --seconds 6
   rased data freeze --speech bundle --noise bundle --out enrolled --count 60 --seed 1 --enrolment 3
 
 The same command writes the same files, hash for hash. list_sha256 in testset.json is their fingerprint.
