@@ -55,7 +55,7 @@ def erb_widths(bands: int, freq: int, sample_rate: int, *, least: int = 2) -> li
     Bins that a narrow band gets on top are taken from those above it.
 
     >>> erb_widths(16, 161, 16_000)
-    [2, 2, 2, 2, 2, 3, 4, 5, 6, 8, 10, 13, 16, 21, 28, 37]
+    [2, 2, 2, 2, 2, 3, 4, 6, 7, 8, 11, 14, 16, 22, 26, 34]
     """
     nyquist = sample_rate / 2
     last = hertz_to_scale(np.array(nyquist), "erb")

@@ -42,6 +42,7 @@ _HOMES: Homes = {
         "binary_mask",
         "complex_mask",
         "compress_mask",
+        "expand_mask_parts",
         "phase_sensitive_mask",
         "ratio_mask",
     ),

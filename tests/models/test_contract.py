@@ -14,6 +14,7 @@ from rased.models.attenuate import ATENNuate
 from rased.models.base import Enhancer
 from rased.models.classical import METHODS
 from rased.models.cost import count_parameters
+from rased.models.deepfilternet import DeepFilterNet3
 from rased.models.demucs import Demucs
 from rased.models.frequency import FrequencyDomainEnhancer
 from rased.models.fullsubnet import FullSubNet
@@ -148,7 +149,7 @@ def _faint(enhancer: Enhancer) -> int:
     """Samples at the start of a frame of which little is heard where the future changes gains alone: both windows."""
     if isinstance(enhancer, ATENNuate):
         return enhancer.factors[0] - 1
-    if _network(enhancer) not in (FullSubNet, RNNoise):
+    if _network(enhancer) not in (DeepFilterNet3, FullSubNet, RNNoise):
         return 0
     like = torch.zeros(1)
     return int((enhancer.stft._weights(like) * enhancer.stft._window(like) > 1e-2).int().argmax())

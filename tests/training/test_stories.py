@@ -9,6 +9,7 @@ import yaml
 
 from rased.config import config_folder
 from rased.errors import RasedError
+from rased.models.base import generators
 from rased.training.base import Enhancement
 from rased.training.checkpoint import build_module
 from rased.training.optimisation import Budget, update_average
@@ -171,7 +172,8 @@ def test_a_step_of_every_small_model(path: Path) -> None:
         batch[key][1] = 0.0  # type: ignore[literal-required]
     if module.enhancer.needs_statistics:
         module.enhancer.fit_statistics([(batch["noisy"], batch["target"])])
-    loss = module.loss_of(module.enhancer.predict(batch["noisy"]), batch)
+    drawn = generators(batch["key"]) if module.enhancer.samples else None
+    loss = module.loss_of(module.predicted(module.enhancer, batch, drawn), batch)
     loss.backward()
     assert loss.isfinite()
     gradients = [item.grad for item in module.enhancer.parameters() if item.grad is not None]

@@ -77,7 +77,7 @@ def test_a_wrong_card_is_one_sentence_that_names_the_field(entry, change, said):
         ("a: [1", "is not valid YAML"),
         ("just words", "is not a card"),
         ("!!python/object/apply:os.system ['true']", r"has a tag \(!\) in line 1"),
-        ("x" * (2 << 20), "is larger than 256 kB"),
+        ("x" * (2 << 20), "has 2097152 bytes; the maximum is 262144"),
     ],
 )
 def test_what_is_no_card_is_refused(entry, text, said):

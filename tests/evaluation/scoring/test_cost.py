@@ -53,7 +53,7 @@ def test_frames_gain_by_batches_and_samples_do_not(folder):
 def test_memory_is_that_of_loading_and_enhancing(monkeypatch, capfd):
     monkeypatch.setattr(System, "load", lambda system: Hungry(float(system.source)))
     words = [{"name": "x", "kind": "run", "source": source} for source in ("1", "201")]
-    memory.tell(json.dumps(words))
+    memory.tell(json.dumps([words, {}]))
     small, large = map(float, capfd.readouterr().out.splitlines())
     assert large - small == pytest.approx(200, rel=0.1)
 
