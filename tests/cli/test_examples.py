@@ -26,6 +26,7 @@ PARSED = {
     r"rased demo": "minutes of training: tests/cli/test_demo.py runs it",
     r"rased bench \w+": "measures for minutes: tests/cli/test_bench.py runs it",
     r"rased data prepare": "needs a corpus, or the network: tests/data/corpora runs it on replicas",
+    r"rased data frames .*--hours": "writes hours of mixtures: tests/data/frames runs it",
     r"rased data rooms": "simulates for minutes: tests/data/preparation/test_rooms.py runs it",
     r"rased .*(https?|s3)://": "needs the network: tests/data/shards/test_remote.py, tests/zoo/test_pull.py",
     r"rased zoo pull": "needs the network: tests/zoo/test_importable.py",
