@@ -117,13 +117,12 @@ def _train(out: Path, steps: int) -> int:
 
 
 def _evaluate(console: "Console", out: Path, steps: int) -> None:
-    """Evaluate noisy, a classical method, the zoo and the new run on the bundled test set."""
+    """Evaluate noisy, a classical method, the checkpoint that the run started from, and the run."""
     from rased.evaluation import evaluate, print_table, write_page
     from rased.evaluation.testset import BUNDLE
-    from rased.zoo import list_checkpoints
 
     results = out / "results"
-    systems = [*SYSTEMS, *list_checkpoints(), str(out / RUN)]
+    systems = [*SYSTEMS, START, str(out / RUN)]
     rows = evaluate(systems, BUNDLE, results, jobs=cores(), save_audio=True)
     console.rule("3. compare")
     print_table(rows)
