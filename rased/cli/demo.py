@@ -1,8 +1,8 @@
 """Run the whole workflow once on the bundled corpus, from audio files to a leaderboard page.
 
 The demo takes the bundled shards, trains a network of the zoo on them for some hundred more steps, and
-scores it on the bundled test set together with the noisy input, a classical method and the zoo. Then it writes
-a page. It keeps finished work, so an interrupted demo continues.
+scores it on the bundled test set together with the noisy input, a classical method and the network that it started
+from. Then it writes a page. It keeps finished work, so an interrupted demo continues.
 """
 
 import argparse
