@@ -2,7 +2,7 @@
 
 import difflib
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 _LONGEST_WORD = 64
@@ -20,6 +20,28 @@ class RasedError(ValueError):
 
 class ProblemsFound(RasedError):
     """The work ran but found problems in the data or the results. The command line exits with 1."""
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, then what caused it or was being handled when it was raised, and so on.
+
+    >>> [str(link) for link in causes(ValueError("no causes"))]
+    ['no causes']
+    """
+    link: BaseException | None = error
+    seen: set[int] = set()  # a chain may be a circle
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def worker_died(error: BaseException) -> bool:
+    """Return whether the death of a data loader process caused an error.
+
+    PyTorch raises it in a signal handler: in the middle of any statement, whose own error handling may wrap it.
+    """
+    return any("DataLoader worker" in str(link) for link in causes(error))
 
 
 def nearest(name: str, known: Iterable[str], *, count: int = 3) -> str:

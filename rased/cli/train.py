@@ -15,7 +15,7 @@ from rased import yaml_reader
 from rased.classes import packages
 from rased.cli.options import add_allow
 from rased.config import KEEP, load_configs, load_yaml, merge, override, public
-from rased.errors import RasedError, nearest
+from rased.errors import RasedError, nearest, worker_died
 from rased.machine import cores
 
 if TYPE_CHECKING:
@@ -208,8 +208,8 @@ def _fit(launch: "RunCLI") -> int | None:
     except SystemExit:  # how Lightning stops at a Ctrl-C that KeepLast did not handle
         print(f"interrupted; {hint}", file=sys.stderr)
         return 130
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except Exception as error:
+        if not worker_died(error):
             raise
         raise RasedError(
             "a data loader process died; nothing is lost. If memory was exhausted, lower "

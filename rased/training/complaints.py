@@ -2,7 +2,7 @@
 
 import re
 
-from rased.errors import RasedError
+from rased.errors import RasedError, causes
 
 
 def as_rased_error(error: Exception) -> RasedError:
@@ -10,11 +10,9 @@ def as_rased_error(error: Exception) -> RasedError:
 
     Values that its message repeats, and the types that it tried, are left out.
     """
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         if isinstance(cause, RasedError):
             return cause
-        cause = cause.__cause__ or cause.__context__
     return RasedError(_sentence(str(error)))
 
 

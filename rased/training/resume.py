@@ -10,7 +10,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Checkpoint
 
 from rased.disk import replacing
-from rased.errors import RasedError
+from rased.errors import RasedError, worker_died
 from rased.training.optimisation import is_finite
 from rased.training.stopping import Interrupted, Signals
 
@@ -33,9 +33,7 @@ class WholeCheckpoints(TorchCheckpointIO):
             with replacing(final) as part, part.open("wb") as file.stream:
                 torch.save(checkpoint, cast(Any, file))
         except (OSError, RuntimeError) as error:
-            if "DataLoader worker" in str(
-                error
-            ):  # torch raises this wherever the trainer is when a worker dies
+            if worker_died(error):
                 raise
             failure = file.failure or error
             reason = failure.strerror if isinstance(failure, OSError) else str(failure)

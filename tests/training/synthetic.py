@@ -243,19 +243,26 @@ class Heard(pl.Callback):
 
 
 class KilledWorker(pl.Callback):
-    """Kills a process that reads data, behind so many batches."""
+    """Kills a process that reads data, after so many batches.
 
-    def __init__(self, count: int):
-        self.left = count
+    PyTorch's signal handler raises an error in the middle of whatever runs then. If `wrapped`, that is code which
+    answers any error with one of its own, as a type checker does.
+    """
+
+    def __init__(self, count: int, wrapped: bool = False):
+        self.left, self.wrapped = count, wrapped
 
     def on_train_batch_end(self, *arguments: Any) -> None:
         self.left -= 1
         if self.left == 0:
             os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+            if self.wrapped:
+                death = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+                raise TypeError("not a waveform") from death
 
 
 class FullDisk(pl.Callback):
-    """Leaves no byte on a disk, behind so many batches."""
+    """Leaves no byte on a disk, after so many batches."""
 
     def __init__(self, disk: str, count: int):
         self.disk, self.left = Path(disk), count
