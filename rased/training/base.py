@@ -39,8 +39,8 @@ _SKIPPED, _TEAM = "skipped_steps", "players"
 class Enhancement(pl.LightningModule):
     """Trains an enhancer. Subclasses set the domains in which losses may compare, and a default loss.
 
-    Subclasses may override `losses` (what each player minimises), `validate` (the scores of a validation batch),
-    `players` (the modules that are optimised) and `default_loss`.
+    Subclasses may override `losses` (what each player minimises), `presented` (inputs and targets of the training),
+    `validate` (the scores of a validation batch), `players` (the modules that are optimised) and `default_loss`.
 
     A checkpoint holds only plain data and tensors: the configuration of the enhancer, its weights,
     and their moving average. Validation and everything after training use the average.
@@ -158,7 +158,12 @@ class Enhancement(pl.LightningModule):
             batch: at least one row.
             player: name of the player to update.
         """
-        return self.terms_of(self.trained_prediction(batch), batch)
+        shown = self.presented(batch)
+        return self.terms_of(self.trained_prediction(shown), shown)
+
+    def presented(self, batch: Mixture) -> Mixture:
+        """Return the inputs and targets of the training, also for input statistics; by default the batch itself."""
+        return batch
 
     def trained_prediction(self, batch: Mixture) -> Prediction:
         """Run the enhancer that is trained on a batch; a model that samples draws by (seed, rank, step)."""
@@ -243,8 +248,7 @@ class Enhancement(pl.LightningModule):
         """Score a batch with the averaged weights; return one number per batch or one per row, by name.
 
         By default: the loss and its terms, SI-SDR and its improvement over the noisy input. The log shows the
-        means over
-        all items as valid/NAME. Override this if `predict` is expensive, such as in a model that samples.
+        means over all items as valid/NAME. Override this if `predict` is expensive, such as in a model that samples.
         """
         drawn = generators(batch["key"]) if self.average.samples else None
         prediction = self.predicted(self.average, batch, drawn)
@@ -427,6 +431,7 @@ class Enhancement(pl.LightningModule):
         for batch in itertools.islice(iter(loader), self.statistics_batches):
             mixture = self.trainer.strategy.batch_to_device(batch)
             if len(mixture["noisy"]):
+                mixture = self.presented(mixture)
                 yield mixture["noisy"], mixture["target"]
 
     def _write_down(self) -> None:

@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rased.data.mixtures.sample import Mixture
+from rased.data.mixtures.sample import Mixture, further_noise
+from rased.errors import RasedError
 from rased.losses.base import Domain, Loss
 from rased.losses.waveform import SNR
 from rased.models.base import Enhancer
@@ -45,9 +46,16 @@ class MixIT(Enhancement):
             training: the other arguments of `Enhancement`; optimiser and schedule count for both networks.
 
         Raises:
-            RasedError: see `Enhancement`, or the enhancer has several channels.
+            RasedError: see `Enhancement`; one of the networks has several channels, or the second one needs statistics
+                or conditions, which it would not get.
         """
-        refuse_channels(enhancer, type(self).__name__)
+        for network in (enhancer, noise_model):
+            refuse_channels(network, type(self).__name__)
+        if noise_model.needs_statistics or noise_model.conditions:
+            raise RasedError(
+                f"{type(noise_model).__name__} cannot be the noise_model: it needs statistics or conditions of speech; "
+                "choose a model such as model/gtcrn."
+            )
         super().__init__(enhancer, loss, **training)
         self.noise_model = noise_model
 
@@ -60,10 +68,15 @@ class MixIT(Enhancement):
         settings = replace(self.optimisation, lr_factors={})
         return [*super().players(), Player("noise", self.noise_model, settings)]
 
+    def presented(self, batch: Mixture) -> Mixture:
+        """Return the sums of a recording and further noise, with the recordings as their targets."""
+        recording = batch["noisy"].float()
+        return {**batch, "noisy": recording + further_noise(batch).float(), "target": recording}
+
     def losses(self, batch: Mixture, player: str) -> dict[str, Float[Tensor, ""]]:
         """Compute the loss of the better assignment of each row; both networks minimise it."""
-        recording, further = batch["noisy"].float(), batch["noise"].float().roll(1, 0)
-        both: Mixture = {**batch, "noisy": recording + further}
+        both, further = self.presented(batch), further_noise(batch).float()
+        recording = both["target"]
         speech = self.trained_prediction(both).estimate.float()
         rest = both["noisy"] - speech
         one = self.noise_model(rest).float()

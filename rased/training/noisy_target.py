@@ -1,17 +1,16 @@
 """Train without clean speech: noisy recordings are the targets, and noisier ones the inputs.
 
 T. Fujimura, Y. Koizumi, K. Yatabe, R. Miyazaki, "Noisy-target training: a training strategy for DNN-based speech
-enhancement without clean speech", EUSIPCO 2021. The noise that is added comes from other mixtures of the batch; the
+enhancement without clean speech", EUSIPCO 2021. The noise that is added comes from another mixture of the batch; the
 clean target of a mixture is used for validation alone.
 """
 
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
-from rased.data.mixtures.sample import Mixture
+from rased.data.mixtures.sample import Mixture, further_noise
 from rased.errors import RasedError
 from rased.losses.base import Loss
 from rased.losses.waveform import SNR
@@ -54,15 +53,14 @@ class NoisyTarget(Enhancement):
         """Return the negative SNR."""
         return SNR()
 
-    def losses(self, batch: Mixture, player: str) -> dict[str, Float[Tensor, ""]]:
-        """Compute the loss between the estimate from the noisier recordings and the noisy ones."""
+    def presented(self, batch: Mixture) -> Mixture:
+        """Return the noisier recordings, with the noisy ones as their targets."""
         noisy = batch["noisy"]
-        noisier: Mixture = {**batch, "noisy": noisy + self.added(batch), "target": noisy}
-        return self.terms_of(self.trained_prediction(noisier), noisier)
+        return {**batch, "noisy": noisy + self.added(batch), "target": noisy}
 
     def added(self, batch: Mixture) -> Waveform:
-        """Return the noise of the next row of the batch, at a random level below or above the recording."""
-        noisy, noise = batch["noisy"], batch["noise"].roll(1, 0)
+        """Return further noise for each row, at a random level below or above the recording."""
+        noisy, noise = batch["noisy"], further_noise(batch)
         low, high = self.added_db
         ratio_db = low + (high - low) * torch.rand(len(noisy), 1).to(noisy)
         level = noisy.square().mean(-1, keepdim=True) / noise.square().mean(-1, keepdim=True).clamp(

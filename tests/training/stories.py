@@ -64,7 +64,9 @@ def config(
     }
 
 
-def continues(story: str, arguments: dict[str, Any], tmp_path: Path, **data: Any) -> Enhancement:
+def assert_continues(
+    story: str, arguments: dict[str, Any], tmp_path: Path, **data: Any
+) -> Enhancement:
     """Stop after two steps and continue; the weights of all players must be those of an uninterrupted training."""
     settings = config(story, arguments, **data)
     path = tmp_path / LAST
@@ -106,7 +108,7 @@ def continues(story: str, arguments: dict[str, Any], tmp_path: Path, **data: Any
     return whole
 
 
-def continues_and_replays(
+def assert_continues_and_replays(
     story: str, arguments: dict[str, Any], tmp_path: Path, **data: Any
 ) -> None:
     """Stop a run after two steps and continue it; compare with a run that nothing interrupted."""

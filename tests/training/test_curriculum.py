@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.training.stories import continues, continues_and_replays
+from tests.training.stories import assert_continues, assert_continues_and_replays
 
 NAME, ARGUMENTS = "waveform.WaveformEnhancement", {"warmup_steps": 0}
 CURRICULUM: dict[str, Any] = {"epochs": 1.5, "snr_db": [20, 30], "reverb_probability": 0.0}
@@ -13,9 +13,9 @@ CURRICULUM: dict[str, Any] = {"epochs": 1.5, "snr_db": [20, 30], "reverb_probabi
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.isinstance.treespec")
 def test_a_stopped_training_continues(tmp_path: Path) -> None:
-    continues(NAME, ARGUMENTS, tmp_path, curriculum=CURRICULUM)
+    assert_continues(NAME, ARGUMENTS, tmp_path, curriculum=CURRICULUM)
 
 
 @pytest.mark.slow
 def test_a_run_continues_and_replays(tmp_path: Path) -> None:
-    continues_and_replays(NAME, ARGUMENTS, tmp_path, curriculum=CURRICULUM)
+    assert_continues_and_replays(NAME, ARGUMENTS, tmp_path, curriculum=CURRICULUM)

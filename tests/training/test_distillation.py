@@ -13,7 +13,7 @@ from rased.losses.waveform import L1
 from rased.tensors import read_checkpoint
 from rased.training.distillation import Distillation
 from rased.zoo.frozen import Frozen
-from tests.training.stories import continues, continues_and_replays
+from tests.training.stories import assert_continues, assert_continues_and_replays
 from tests.training.synthetic import TinyMask, TinyWaveform, mixture
 
 
@@ -87,11 +87,11 @@ NAME = "distillation.Distillation"
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.isinstance.treespec")
 def test_a_stopped_training_continues(tmp_path: Path) -> None:
-    continues(NAME, ARGUMENTS, tmp_path)
+    assert_continues(NAME, ARGUMENTS, tmp_path)
 
 
 @pytest.mark.slow
 def test_a_run_continues_and_replays(tmp_path: Path) -> None:
-    continues_and_replays(NAME, ARGUMENTS, tmp_path)
+    assert_continues_and_replays(NAME, ARGUMENTS, tmp_path)
     keys = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["state_dict"]
     assert {key.partition(".")[0] for key in keys} == {"enhancer", "average"}

@@ -2,20 +2,22 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
-from rased.data.mixtures.sample import Mixture
+from rased.data.mixtures.sample import Mixture, further_noise
 from rased.errors import RasedError
 from rased.losses.waveform import L1
 from rased.signal.ratios import si_sdr
 from rased.training.base import Enhancement
 from rased.training.mixit import MixIT
 from rased.training.noisy_target import NoisyTarget
-from tests.training.stories import continues, continues_and_replays
-from tests.training.synthetic import TinyWaveform, mixture
+from tests.training.stories import assert_continues, assert_continues_and_replays
+from tests.training.synthetic import TinyWaveform, Tones, mixture
+from tests.training.test_by_hand import QUICK
 
 
 def banded(rows: int, time: int, seed: int) -> Mixture:
@@ -68,6 +70,38 @@ def test_the_added_noise_has_the_drawn_ratio() -> None:
         assert float(torch.corrcoef(pair)[0, 1]) == pytest.approx(1.0, abs=1e-4)
 
 
+def test_a_single_recording_gets_its_noise_from_another_time() -> None:
+    """The noise that it holds already, added once more, would teach nothing."""
+    batch = mixture(1, 2000, seed=0)
+    pair = torch.cat([batch["noise"], further_noise(batch)])
+    assert abs(float(torch.corrcoef(pair)[0, 1])) < 0.1
+    torch.testing.assert_close(*pair.square().sum(-1))
+
+
+class Counted(TinyWaveform):
+    """Keeps the batches of its statistics."""
+
+    needs_statistics = True
+    seen: ClassVar[list[tuple[torch.Tensor, torch.Tensor]]] = []
+
+    def fit_statistics(self, batches: Any) -> None:
+        self.seen[:] = batches
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.isinstance.treespec")
+@pytest.mark.parametrize("story", ["noisy", "mixit"])
+def test_input_statistics_are_those_of_what_is_trained_on(story: str) -> None:
+    """Neither of the clean targets, nor of recordings without the further noise."""
+    module: Enhancement = NoisyTarget(Counted())
+    if story == "mixit":
+        module = MixIT(Counted(), TinyWaveform())
+    data = Tones(batches=2, time=200)
+    pl.Trainer(**QUICK, max_steps=1, limit_val_batches=0).fit(module, datamodule=data)
+    for (noisy, target), batch in zip(Counted.seen, data.train_dataloader(), strict=True):
+        assert torch.equal(target, batch["noisy"])
+        assert float((noisy - target).abs().mean()) > 0.02
+
+
 def test_silence_is_added_to_as_little_as_it_is() -> None:
     module, batch = NoisyTarget(TinyWaveform()), mixture(2, 500, seed=0)
     batch["noise"] = torch.zeros_like(batch["noise"])
@@ -107,6 +141,10 @@ def test_what_does_not_fit_is_refused() -> None:
         NoisyTarget(several)
     with pytest.raises(RasedError, match="MixIT trains enhancers of one channel"):
         MixIT(several, TinyWaveform())
+    with pytest.raises(RasedError, match="MixIT trains enhancers of one channel"):
+        MixIT(TinyWaveform(), several)
+    with pytest.raises(RasedError, match="Counted cannot be the noise_model: it needs statistics"):
+        MixIT(TinyWaveform(), Counted())
     with pytest.raises(RasedError, match=r"model\.added_db is \[5\.0, -5\.0\]"):
         NoisyTarget(TinyWaveform(), added_db=(5.0, -5.0))
 
@@ -120,10 +158,10 @@ STORIES: dict[str, dict[str, Any]] = {
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.isinstance.treespec")
 @pytest.mark.parametrize("name", STORIES)
 def test_a_stopped_training_continues(name: str, tmp_path: Path) -> None:
-    continues(name, STORIES[name], tmp_path)
+    assert_continues(name, STORIES[name], tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STORIES)
 def test_a_run_continues_and_replays(name: str, tmp_path: Path) -> None:
-    continues_and_replays(name, STORIES[name], tmp_path)
+    assert_continues_and_replays(name, STORIES[name], tmp_path)

@@ -111,8 +111,7 @@ class Mixture(TypedDict):
         key: key of the speech; `noise_key` and `rir_key` as in Batch.
         distorted: names of the distortions of each mixture in order, joined by "+"; "" for none.
         condition: additional inputs of a model (`Enhancer.conditions`), by name, each (batch, ...):
-        "enrolment", another
-            utterance of the speaker, if the scene has enrolments.
+            "enrolment", another utterance of the speaker, if the scene has enrolments.
     """
 
     condition: NotRequired[dict[str, Tensor]]
@@ -132,6 +131,12 @@ class Mixture(TypedDict):
 def reference(noisy: Float[Tensor, "batch *channel time"]) -> Float[Tensor, "batch time"]:
     """Return channel 0 of mixtures of several microphones; others unchanged."""
     return noisy[:, 0] if noisy.ndim == 3 else noisy
+
+
+def further_noise(batch: Mixture) -> Float[Tensor, "batch time"]:
+    """Return the noise of another mixture for each row; for a single row its own, shifted by half of its length."""
+    noise = batch["noise"]
+    return noise.roll(1, 0) if len(noise) > 1 else noise.roll(noise.shape[-1] // 2, -1)
 
 
 class FrameBatch(TypedDict):
