@@ -39,7 +39,7 @@ class FeatureDistance(Loss):
                 raise RasedError(
                     f"{type(network).__name__} has no layer '{layer}'; {nearest(layer, [*filter(None, known)])}"
                 )
-        self._held = [network.eval().requires_grad_(False)]
+        self._held = [_frozen(network)]
         self.layers = list(layers)
         rates = [getattr(part, "sample_rate", None) for part in known.values()]
         self.sample_rate = next((rate for rate in rates if isinstance(rate, int)), None)
@@ -63,6 +63,19 @@ class FeatureDistance(Loss):
             output = self.network(waveform)
         found = heard if self.layers else [output]
         return [tensor for part in found for tensor in _tensors(part)]
+
+
+def _frozen(network: nn.Module) -> nn.Module:
+    """Set a network to eval mode, but its recurrent layers to training mode: else cuDNN gives no gradient.
+
+    Without dropout, which is set to 0, a recurrent layer computes the same in both modes.
+    """
+    network.eval().requires_grad_(False)
+    for part in network.modules():
+        if isinstance(part, nn.RNNBase):
+            part.dropout = 0.0
+            part.train()
+    return network
 
 
 @contextmanager

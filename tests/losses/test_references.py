@@ -243,6 +243,29 @@ def test_a_feature_network_is_neither_trained_nor_saved() -> None:
         FeatureDistance(Encoder(), ["frist"])
 
 
+def test_a_recurrent_feature_network_has_a_gradient_with_cudnn_and_no_dropout() -> None:
+    """The recurrent layers of cuDNN give a gradient in training mode alone."""
+
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.LSTM(8, 4, num_layers=2, dropout=0.5, batch_first=True)
+            self.drop = nn.Dropout(0.5)
+
+        def forward(self, waveform: Tensor) -> Tensor:
+            return self.drop(self.layer(waveform.unflatten(-1, (-1, 8)))[0])
+
+    network = seeded(Recurrent()).eval()
+    estimate, target = noise(0), noise(1)
+    with torch.no_grad():
+        made, wanted = network(estimate), network(target)
+    expected = (made - wanted).abs().mean((1, 2)) / wanted.abs().mean((1, 2))
+    loss = FeatureDistance(network)
+    torch.testing.assert_close(loss(estimate=estimate, target=target), expected.mean())
+    modes = [part.training for part in (loss.network, loss.network.layer, loss.network.drop)]
+    assert modes == [False, True, False]
+
+
 def test_a_checkpoint_of_the_zoo_gives_features() -> None:
     loss = FeatureDistance(Frozen("gru-mask-16k"), ["enhancer.network"])
     estimate = (noise(0) + 0.1 * noise(1)).requires_grad_(True)
