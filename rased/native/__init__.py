@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.reduction import ForkingPickler
-from queue import SimpleQueue
+from queue import LifoQueue
 from typing import IO, Any, ParamSpec, TypeVar, cast
 
 from rased import machine
@@ -55,12 +55,12 @@ class Children:
     """Several child processes that work at the same time; they start when they are first needed, and stay.
 
     Args:
-        count: number of processes.
+        count: largest number of processes; no more are started than there are calls at the same time.
     """
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._free: SimpleQueue[_Child | None] = SimpleQueue()
+        self._free: LifoQueue[_Child | None] = LifoQueue()  # running ones are on top
         for _ in range(count):
             self._free.put(None)  # a place without a process yet
 
@@ -79,10 +79,13 @@ class Children:
 
     def end(self) -> None:
         """End the processes that are free; the next use starts others."""
-        for _ in range(self._free.qsize()):
-            child = self._free.get()
-            if child is not None and child.alive:
-                child.leave()
+        places = [self._free.get() for _ in range(self._free.qsize())]
+        children = [child for child in places if child is not None and child.alive]
+        for child in children:
+            child.dismiss()
+        for child in children:
+            child.leave()
+        for _ in places:
             self._free.put(None)
 
     def __del__(self) -> None:
@@ -147,9 +150,16 @@ class _Child:
             with suppress(OSError):  # unsent data in the buffer of a broken pipe
                 pipe.close()
 
+    def dismiss(self) -> None:
+        """Ask the child to end. A closed pipe is not enough: processes that were forked since hold it open."""
+        if self._open:
+            with suppress(OSError):
+                _send(None, self._calls)
+        self.end()
+
     def leave(self) -> None:
         """End the child, and wait for it."""
-        self.end()
+        self.dismiss()
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -185,7 +195,7 @@ def _ending(code: int) -> str:
 
 
 def _serve() -> None:
-    """Run in the child: answer calls until the parent has closed the pipe. Interrupts are handled by the parent."""
+    """Run in the child: answer calls until the parent sends None or ends. Interrupts are handled by the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     calls, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -193,12 +203,15 @@ def _serve() -> None:
     machine.no_core_dumps()
     while True:
         try:
-            function, given, named = _receive(calls)
+            asked = _receive(calls)
         except EOFError:
             return
         except Exception as error:
             answer: tuple[Any, Exception | None] = None, error
         else:
+            if asked is None:
+                return
+            function, given, named = asked
             try:
                 answer = function(*given, **named), None
             except Exception as error:

@@ -66,6 +66,8 @@ def measure(
         return "PESQ finds no speech"
     except BufferTooShortError:
         return "too short for PESQ"
+    except ValueError:  # the package converts a level of NaN to an integer
+        return "PESQ has no value for audio that is silent or not finite"
 
 
 def utterances(target: Float[np.ndarray, " time"], mode: str) -> int:

@@ -82,6 +82,11 @@ class Adversarial(Enhancement):
         terms = self.terms_of(prediction, batch)
         return {**terms, "adversarial": self.adversarial_weight * pleasing}
 
+    def _skip(self, player: Player) -> None:
+        """Skip this step for a player; restored statistics make the graph of the estimates invalid."""
+        super()._skip(player)
+        self._made = None
+
     def judged(self, batch: Mixture, estimate: Waveform) -> dict[str, Float[Tensor, ""]]:
         """Return what the discriminator minimises for a batch and its estimates."""
         real = self.scored(batch, batch["target"].float())

@@ -45,7 +45,7 @@ class MetricAdversarial(Adversarial):
             loss: see `Enhancement`; None: L1 of the waveform.
             adversarial_weight: weight of the criterion beside the loss.
             discriminator_lr: learning rate of the discriminator; None: that of the enhancer.
-            jobs: processes that compute PESQ; None: one per core.
+            jobs: processes that compute PESQ, for each rank; None: the cores, divided among the ranks of the machine.
             training: the other arguments of `Enhancement`.
 
         Raises:
@@ -80,14 +80,20 @@ class MetricAdversarial(Adversarial):
         )
 
     def quality(self, *, estimate: Waveform, target: Waveform) -> Float[Tensor, " batch"]:
-        """Return the mapped PESQ of each row; NaN where PESQ has no value (no speech, too short, too long)."""
+        """Return the mapped PESQ of each row; NaN where PESQ has no value (such as no speech, or too short)."""
         if self._children is None:
-            self._children = Children(self.jobs or cores())
+            self._children = Children(self.processes)
         clean, made = (part.detach().cpu().numpy() for part in (target, estimate))
         rows = [(clean[row], made[row], "wb") for row in range(len(clean))]
         values = self._children.each(pesq.measure, rows)
         found = [value if isinstance(value, float) else float("nan") for value in values]
         return (torch.tensor(found, device=target.device) - _WORST) / _SPAN
+
+    @property
+    def processes(self) -> int:
+        """Return the largest number of processes that compute PESQ for this rank."""
+        ranks = 1 if self._trainer is None else self._trainer.num_devices
+        return self.jobs or max(1, cores() // ranks)
 
     def teardown(self, stage: str) -> None:
         """End the processes."""

@@ -1,7 +1,10 @@
 """Training against a discriminator: each side learns its own, and a run can be stopped, continued and replayed."""
 
+import os
 import signal
+from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from rased import audio
 from rased.data.shards.index import bundle
 from rased.errors import RasedError
 from rased.losses.adversarial import Hinge, LeastSquares, MetricRegression
+from rased.machine import cores
 from rased.native import Children, DiedError, pesq
 from rased.signal.stft import STFT
 from rased.training.adversarial import DISCRIMINATOR, Adversarial
@@ -23,8 +27,9 @@ from rased.training.discriminators import (
     MetricDiscriminator,
 )
 from rased.training.metric_adversarial import MetricAdversarial
-from tests.training.stories import continues, continues_and_replays
-from tests.training.synthetic import TinyMask, TinyWaveform, mixture
+from tests.training.stories import assert_continues, assert_continues_and_replays
+from tests.training.synthetic import TinyMask, TinyWaveform, Tones, mixture
+from tests.training.test_by_hand import QUICK
 
 SLOW = pytest.mark.slow
 SMALL = STFT(128, 64, 128)
@@ -120,6 +125,30 @@ def test_the_enhancer_runs_once_in_a_step() -> None:
     assert terms.keys() == {"l1", "adversarial"}
 
 
+class Normed(TinyWaveform):
+    """Its norm keeps running statistics, which a skipped step restores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network.insert(1, torch.nn.BatchNorm1d(8))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.isinstance.treespec")
+def test_a_step_without_finite_gradient_is_skipped_for_both(capsys: Any) -> None:
+    class Spoilt(Adversarial):
+        def losses(self, batch: Any, player: str) -> dict[str, Tensor]:
+            if self.global_step == 1:
+                batch = {**batch, "noisy": batch["noisy"] * float("nan")}
+            return super().losses(batch, player)
+
+    module = Spoilt(Normed(), small_conditional(), warmup_steps=0)
+    trainer = pl.Trainer(**QUICK, max_steps=3, limit_val_batches=0)
+    trainer.fit(module, datamodule=Tones(time=500))
+    assert module.skipping.total == 1
+    assert "step 2 is skipped" in capsys.readouterr().err
+    assert all(bool(value.isfinite().all()) for value in module.state_dict().values())
+
+
 @pytest.fixture(scope="module")
 def speech() -> Tensor:
     """Four excerpts of 1 s with speech, from the bundled test set."""
@@ -168,6 +197,8 @@ def test_quality_is_mapped_pesq_and_nan_where_there_is_none(speech: Tensor) -> N
     expected = (pesq.measure(speech[1].numpy(), speech[1].numpy(), "wb") - 1) / 3.5
     assert float(found[2]) == pytest.approx(expected, abs=1e-6)
     assert found.isnan().tolist() == [False, True, False]
+    spoilt = torch.stack([0 * speech[0], speech[0] * float("nan"), 1e-30 * speech[0]])
+    assert bool(module.quality(estimate=spoilt, target=speech[:3]).isnan().all())
     short = module.quality(estimate=target[:, :100], target=target[:, :100])
     assert bool(short.isnan().all())
     module.teardown("fit")
@@ -182,6 +213,37 @@ def test_a_child_that_dies_costs_one_result() -> None:
         assert children.each(divmod, [(7, 3), (9, 2)]) == [(2, 1), (4, 1)]
     finally:
         children.end()
+
+
+def test_no_more_children_run_than_calls_at_the_same_time() -> None:
+    children = Children(4)
+    try:
+        assert len({children.each(os.getpid, [()])[0] for _ in range(4)}) == 1
+    finally:
+        children.end()
+
+
+def test_children_end_although_a_fork_holds_their_pipes() -> None:
+    """As the workers of a data loader do: a child that waits for the end of its pipe would have to be killed."""
+    children = Children(2)
+    children.each(divmod, [(7, 3), (9, 2)])
+    processes = [place._process for place in children._free.queue if place is not None]
+    fork = get_context("fork").Process(target=signal.pause)
+    fork.start()
+    try:
+        children.end()
+        assert [process.returncode for process in processes] == [0] * len(processes)
+        assert processes
+    finally:
+        fork.kill()
+        fork.join()
+
+
+@pytest.mark.parametrize("ranks", [1, 10_000])
+def test_the_ranks_of_a_machine_share_its_cores(ranks: int) -> None:
+    module = MetricAdversarial(TinyWaveform(), small_metric())
+    module._trainer = SimpleNamespace(num_devices=ranks)  # type: ignore[assignment]
+    assert module.processes == (cores() if ranks == 1 else 1)
 
 
 def test_pesq_at_another_rate_is_refused() -> None:
@@ -219,13 +281,13 @@ STORIES: dict[str, dict[str, Any]] = {
     ["adversarial.Adversarial", pytest.param("metric_adversarial.MetricAdversarial", marks=SLOW)],
 )
 def test_a_stopped_training_continues(name: str, tmp_path: Path) -> None:
-    continues(name, STORIES[name], tmp_path)
+    assert_continues(name, STORIES[name], tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STORIES)
 def test_a_run_continues_and_replays(name: str, tmp_path: Path) -> None:
-    continues_and_replays(name, STORIES[name], tmp_path)
+    assert_continues_and_replays(name, STORIES[name], tmp_path)
 
 
 def test_the_discriminator_has_its_own_rate_and_no_factor_of_the_enhancer() -> None:
