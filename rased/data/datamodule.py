@@ -57,8 +57,8 @@ class MixtureDataModule(pl.LightningDataModule):
         """Set the sources; `setup` opens them.
 
         Args:
-            speech: shard folders or their URLs (https://, s3://, ...), or `bundle`; the splits train and valid
-            are used.
+            speech: shard folders or their URLs (https://, s3://, ...), or `bundle`; the splits train and valid are
+                used.
             noise: the same for noise.
             rir: the same for impulse responses; empty: no rooms.
             scene: how mixtures are drawn.
@@ -70,18 +70,17 @@ class MixtureDataModule(pl.LightningDataModule):
             validation_scene: how validation mixtures are drawn; None: as in `scene`.
             num_workers: reader processes; they do not affect the mixtures.
             seed: every draw is a function of (seed, epoch, index).
-            max_bad_share: share of unreadable samples above which the run stops, if there are more
-                than 10; with several ranks, that of all together, checked every 16 batches.
-            shuffle: `samples`, `blocks` or `auto`, which means blocks for remote shards;
-                see `Plan` for the difference.
+            max_bad_share: share of unreadable samples above which the run stops, if there are more than 10; with
+                several ranks, that of all together, checked every 16 batches.
+            shuffle: `samples`, `blocks` or `auto`, which means blocks for remote shards; see `Plan` for the
+                difference.
             block_mb: megabytes in a block, both of the shuffle and of remote transfers.
             window: blocks of a corpus that are in use at the same time.
-            cache: keep decoded recordings as 16-bit samples for later epochs:
-                in `ram`, shared by the workers, or on the `device` that mixes. The mixtures
-                are the same bit for bit.
+            cache: keep decoded recordings as 16-bit samples for later epochs: in `ram`, shared by the workers, or on
+                the `device` that mixes. The mixtures are the same bit for bit.
             cache_gb: gigabytes of the cache, on each device; recordings that do not fit are read in every epoch.
             rooms_mb: megabytes of decoded impulse responses that each process caches (least recently used ones
-            are dropped).
+                are dropped).
             spectra_mb: the same for their spectra, on each device.
             curriculum: where the scene of the training mixtures begins; None: it is the same in all epochs.
 
