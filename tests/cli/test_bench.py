@@ -1,9 +1,12 @@
 import json
+import sys
 
 import pytest
 
 from rased.cli import main
-from rased.cli.bench.train import figures
+from rased.cli.bench.train import _bare, _batch, figures
+from rased.models.registry import model_config
+from rased.training.checkpoint import build_module
 from tests.evaluation.conftest import write_set
 from tests.zoo.conftest import made, put, shelf  # noqa: F401
 
@@ -98,11 +101,30 @@ def test_a_training_is_measured_against_a_plain_loop():
     assert found["bare"] > 0
 
 
+def test_the_plain_loop_runs_where_the_batch_is():
+    """Lightning leaves a network on the CPU, also after a training on a GPU."""
+    module = build_module(model_config("fastenhancer-t"))
+    module.loss_of = lambda prediction, batch: prediction.estimate.sum()  # no autocast on "meta"
+    assert _bare(module, _batch(1, 4000, "meta"), 1, module.enhancer.predict) > 0
+    assert {str(item.device) for item in module.enhancer.parameters()} == {"meta"}
+
+
+def test_a_training_that_fails_is_shown_and_gives_exit_code_1(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "false")
+    assert main(["bench", "train", "--model", "gtcrn", "gru-mask", "--json"]) == 1
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["gru-mask"] == {"failed": "exit status 1"}
+    assert "2 of 2 measurements failed: gtcrn, gru-mask." in shown.err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--model", "nothing-like-it"], "no architecture matches nothing-like-it"),
+        (["--model", "nothing-like-it"], "no architecture matches 'nothing-like-it'"),
+        (["--model", "gtcrn", "gtcnr"], "no architecture matches 'gtcnr'"),
         (["--model", "gtcrn", "--rounds", "0"], "--rounds is 0: give 1 or more"),
+        (["--model", "gtcrn", "--seconds", "0"], "--seconds is 0: give more than 0"),
+        (["--model", "gtcrn", "--seconds", "nan"], "--seconds is nan: give more than 0"),
     ],
 )
 def test_a_training_that_cannot_be_measured_is_one_sentence(words, said, capsys):

@@ -12,6 +12,8 @@ from rased.cli.bench import loader as bench_loader
 from rased.cli.bench import memory as bench_memory
 from rased.cli.bench import resume as bench_resume
 from rased.cli.bench import train as bench_train
+from rased.cli.options import add_json
+from rased.errors import ProblemsFound
 
 EXAMPLES = """\
 examples:
@@ -47,19 +49,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, (module, summary) in VERBS.items():
         verb = verbs.add_parser(name, help=summary, description=module.__doc__)
         module.add_arguments(verb)
-        verb.add_argument("--json", action="store_true", help="print the figures as JSON")
+        add_json(verb, "the figures")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run one benchmark and print its figures."""
+    """Run one benchmark and print its figures.
+
+    Raises:
+        ProblemsFound: some measurements failed; the others are printed.
+    """
     figures = VERBS[arguments.sub_verb][0].measure(arguments)
     if arguments.json:
         print(json.dumps(figures, indent=1))
-        return 0
-    for job, values in figures.items():
-        if isinstance(values, dict):
-            values = "  ".join(f"{key} {_short(value)}" for key, value in values.items())
-        print(f"{job}: {_short(values)}")
+    else:
+        for job, values in figures.items():
+            if isinstance(values, dict):
+                values = "  ".join(f"{key} {_short(value)}" for key, value in values.items())
+            print(f"{job}: {_short(values)}")
+    failed = [
+        job for job, values in figures.items() if isinstance(values, dict) and "failed" in values
+    ]
+    if failed:
+        raise ProblemsFound(
+            f"{len(failed)} of {len(figures)} measurements failed: {', '.join(failed)}."
+        )
     return 0
 
 

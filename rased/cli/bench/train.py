@@ -3,16 +3,17 @@
 import argparse
 import itertools
 import json
+import math
 import statistics
 import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rased.cli.options import add_value
+from rased.cli.options import add_choice, add_value, given
 from rased.errors import RasedError
 
 if TYPE_CHECKING:
@@ -25,11 +26,17 @@ examples:
   rased bench train --model 'fastenhancer-*' --json   all that match a pattern
   rased bench train --model gtcrn --device cuda --batch-size 64 --compile
 
-Each architecture runs in its own process, on one batch that is repeated. `trainer` is a step of `rased train` without
-data loading, `bare` the same module, loss and tensors in a plain loop with AdamW: seconds of audio per second (of the
-processor on a CPU, of the clock on a GPU). `overhead` is what the trainer adds: the moving average of the weights, the
-check of the gradient, logging and Lightning. `peak_mb` is the memory of training without the imports; divided by the
-seconds of audio in a batch it is `mb_per_second`.
+Each architecture is measured in its own process, in float32, on one batch that is repeated. On a CPU, figures are
+seconds of audio per processor second on one thread; on a GPU, per second of the clock. The first step of each loop does
+not count.
+  trainer        a step of `rased train` with the settings of configs/trainer/default.yaml, without data loading,
+                 callbacks and log files
+  bare           the same network, loss, optimiser and batch in a plain PyTorch loop
+  overhead       the share of time that the trainer adds: Lightning, the moving average of the weights, check and
+                 clipping of the gradient, collecting the figures of the log
+  peak_mb        peak memory of both loops: on a CPU without the imports, on a GPU what PyTorch allocates
+  mb_per_second  peak_mb per second of audio in the batch
+  compiled       the plain loop with torch.compile (with --compile)
 """
 
 _CHILD = "import sys; from rased.cli.bench.train import tell; tell(sys.argv[1])"
@@ -45,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_value(parser, "--seconds", "S", 4.0, "length of a mixture in seconds")
     add_value(parser, "--steps", "N", 4, "steps in a round")
     add_value(parser, "--rounds", "N", 3, "rounds of each loop, in turn; the median counts")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+    add_choice(parser, "--device", ("cpu", "cuda"), "device of both loops")
     parser.add_argument(
         "--compile", action="store_true", help="measure the bare loop with torch.compile too"
     )
@@ -55,24 +62,39 @@ def measure(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Return the figures of each architecture.
 
     Raises:
-        RasedError: no architecture has such a name, or a number is too small.
+        RasedError: no architecture has such a name, a number is too small, or there is no GPU.
     """
-    from rased import list_models
+    import torch
 
     for name in ("batch_size", "steps", "rounds"):
         if getattr(arguments, name) < 1:
             raise RasedError(
                 f"--{name.replace('_', '-')} is {getattr(arguments, name)}: give 1 or more."
             )
-    patterns = arguments.model or ["*"]
-    names = [name for pattern in patterns for name in list_models(pattern)]
-    if not names:
-        raise RasedError(f"no architecture matches {' or '.join(patterns)}: see `rased models`.")
-    given = vars(arguments)
-    shared = {
-        key: given[key] for key in ("batch_size", "seconds", "steps", "rounds", "device", "compile")
-    }
-    return {name: _apart({"name": name, **shared}) for name in dict.fromkeys(names)}
+    if not 0 < arguments.seconds < math.inf:
+        raise RasedError(f"--seconds is {arguments.seconds:g}: give more than 0.")
+    names = _names(arguments.model or ["*"])
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        raise RasedError("--device cuda: PyTorch finds no GPU here; use --device cpu.")
+    shared = given(arguments, figures)
+    return {name: _apart({"name": name, **shared}) for name in names}
+
+
+def _names(patterns: Sequence[str]) -> list[str]:
+    """Return the architectures that match, each once.
+
+    Raises:
+        RasedError: a pattern matches none.
+    """
+    from rased import list_models
+
+    found: list[str] = []
+    for pattern in patterns:
+        names = list_models(pattern)
+        if not names:
+            raise RasedError(f"no architecture matches '{pattern}': see `rased models`.")
+        found += names
+    return list(dict.fromkeys(found))
 
 
 def _apart(words: dict[str, Any]) -> dict[str, Any]:
@@ -109,17 +131,17 @@ def figures(
     """Measure both loops in turn, so that what else the machine does strikes both."""
     import torch
 
-    from rased.config import config_folder, load_yaml
     from rased.machine import peak_memory
+    from rased.models.registry import model_config
     from rased.training.checkpoint import build_module
 
     torch.set_num_threads(1)
     before = peak_memory()
-    module = build_module(load_yaml(config_folder() / "model" / f"{name}.yaml")["model"])
+    module = build_module(model_config(name))
+    module.optimisation = replace(module.optimisation, lr=1e-6)
     batch = _batch(batch_size, round(seconds * module.enhancer.sample_rate), device)
     if module.enhancer.needs_statistics:
         module.enhancer.fit_statistics([(batch["noisy"].cpu(), batch["target"].cpu())])
-    module.to(device)
     bare, trained = [], []
     for _ in range(rounds):
         bare.append(_bare(module, batch, steps, module.enhancer.predict))
@@ -168,25 +190,24 @@ def _batch(size: int, samples: int, device: str) -> "Mixture":
 def _bare(
     module: "Enhancement", batch: "Mixture", steps: int, predict: Callable[..., Any]
 ) -> float:
-    """Return the seconds of a step of a plain loop."""
-    import torch
-
-    from rased.losses.base import total
-
-    optimizer = torch.optim.AdamW(module.enhancer.parameters(), lr=1e-6)
-    clock = _Clock(batch)
+    """Return the seconds of a step of a plain loop, with the optimiser of the training."""
+    module.to(batch["noisy"].device)  # Lightning moves it to the CPU at the end of a training
     module.enhancer.train()
+    optimizer = module.optimisation.build(module.enhancer)
+    clock = _Clock(batch)
     for _ in range(steps + 1):
         optimizer.zero_grad()
-        total(module.terms_of(predict(batch["noisy"]), batch)).backward()
+        module.loss_of(predict(batch["noisy"]), batch).backward()
         optimizer.step()
         clock.tick()
     return clock.per_step()
 
 
 def _trained(module: "Enhancement", batch: "Mixture", steps: int) -> float:
-    """Return the seconds of a step of the trainer."""
+    """Return the seconds of a step of the trainer, with the settings that `rased train` has by default."""
     import pytorch_lightning as pl
+
+    from rased.config import find_config, load_yaml
 
     clock = _Clock(batch)
 
@@ -198,8 +219,8 @@ def _trained(module: "Enhancement", batch: "Mixture", steps: int) -> float:
         def train_dataloader(self) -> Iterable["Mixture"]:
             return _Batches(batch, steps + 1)
 
-    module.optimisation = replace(module.optimisation, lr=1e-6)
     pl.Trainer(
+        **load_yaml(find_config("trainer/default"))["trainer"],
         max_steps=steps + 1,
         accelerator="gpu" if batch["noisy"].is_cuda else "cpu",
         devices=1,
