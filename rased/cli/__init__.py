@@ -49,7 +49,9 @@ VERBS = {
     "leaderboard": Verb("rased.cli.leaderboard", "compare results: table and HTML page"),
     "enhance": Verb("rased.cli.enhance", "enhance files, folders or a raw PCM stream"),
     "zoo": Verb("rased.cli.zoo", "list, verify, publish, pull and import checkpoints"),
-    "bench": Verb("rased.cli.bench", "measure loader, memory and inference on this machine"),
+    "bench": Verb(
+        "rased.cli.bench", "measure loading, training, memory and inference on this machine"
+    ),
 }
 
 _EXTRA_OF = {"train": "train", "replay": "train", "evaluate": "eval", "leaderboard": "eval"}

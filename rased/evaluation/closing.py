@@ -19,7 +19,7 @@ from rased.evaluation.testset import given, locate, read_testset
 from rased.models.base import Enhancer
 from rased.training.history import read_manifest
 from rased.training.tracking import log_files, log_table
-from rased.zoo.card import read_card
+from rased.zoo.card import CARD, read_card
 from rased.zoo.publish import publish
 from rased.zoo.runs import load_run
 
@@ -126,7 +126,7 @@ def close(
             for noisy, own in rows:
                 name = f"evaluation/{own.testset['name']}"
                 log_table(tracker, folder, name, _table(noisy, own), means(noisy, own))
-            if (entry / "card.yaml").is_file() and not obstacle:
+            if (entry / CARD).is_file() and not obstacle:
                 card = read_card(entry)
                 files = sorted(entry.iterdir())
                 log_files(tracker, folder, files, metadata=card)

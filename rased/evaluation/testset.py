@@ -98,9 +98,8 @@ def read_testset(folder: str | Path) -> EvaluationSet:
     """Read a frozen test set (testset.json), or any folder with noisy/ and target/ (or clean/).
 
     In a plain folder, files with equal names form a pair. manifest.csv may add facts: `id`, any of KNOWN, and
-    `text`, the transcript. Without target/, only metrics that need no reference have values. conditions/NAME/
-    holds one
-    file per utterance for the condition NAME: audio, such as an enrolment, or .npy.
+    `text`, the transcript. Without target/, only metrics that need no reference have values. conditions/NAME/ holds
+    one file per utterance for the condition NAME: audio, such as an enrolment, or .npy.
 
     Raises:
         RasedError: no such folder, no pairs, or a file is missing or differs from the frozen one.

@@ -70,9 +70,8 @@ def load(name: str | Path, *, allow: Sequence[str] = ()) -> "Enhancer":
     """Load and verify an enhancer; it is in eval mode.
 
     Args:
-        name: a name in the zoo (`rased.list_checkpoints()`), importable third-party weights, which are fetched
-        on first use
-            (`rased zoo list`), a classical method ("log-mmse"), the folder of an entry or of a run, a card.yaml, or
+        name: a name in the zoo (`rased.list_checkpoints()`), third-party weights (`rased zoo list`), which are
+            fetched on first use, a classical method ("log-mmse"), the folder of an entry or of a run, a card.yaml,
             its URL (https://, http://, file://), or a repository of the Hugging Face Hub (hf://ORG/NAME).
         allow: packages, besides rased, whose classes it may use, such as ["my_package"]. Building a class runs the
             code of its package, so allow only packages that you trust.

@@ -58,11 +58,10 @@ FIELDS: dict[str, Any] = {
 schema: version of this table. name: name of the folder. summary: one line. enhancer: class_path
 and init_args. sample_rate: Hz. latency: samples by which the output of a stream lags its
 input. algorithmic_latency: samples of window and look-ahead. buffering: samples of the hop; the sum of the last two is
-the latency of the DNS Challenge. All three are empty for a model that needs the whole utterance. parameters:
-number of trainable parameters. macs_per_second:
-multiply-accumulates for one second of audio; empty if not counted. files: name -> SHA-256 of each
-file of the entry except the card. licence: of code, weights and data. paper: of the architecture.
-training: how the weights were made. scores: test set -> metric -> value.
+the latency of the DNS Challenge. All three are empty for a model that needs the whole utterance. parameters: their
+number, frozen ones included. macs_per_second: multiply-accumulates for one second of audio; empty if not counted.
+files: name -> SHA-256 of each file of the entry except the card. licence: of code, weights and data. paper: of the
+architecture. training: how the weights were made. scores: test set -> metric -> value.
 """
 
 OPTIONAL: dict[str, Any] = {"purpose": Word}

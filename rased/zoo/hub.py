@@ -57,7 +57,8 @@ def write_repository(entry: Path, out: Path, *, replace: bool = False) -> Path:
     card = read_card(entry)
     failed = [check for check in verify(entry) if not check.passed]
     if failed:
-        raise RasedError(f"'{entry}' is not pushed: {failed[0].name}: {failed[0].detail}")
+        said = f"{failed[0].name}: {failed[0].detail.rstrip('.')}"
+        raise RasedError(f"'{entry}' is not pushed: {said}.")
     lacking = [
         name
         for name, there in (

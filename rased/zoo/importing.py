@@ -2,7 +2,7 @@
 
 import hashlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,10 @@ from rased import disk, fetch
 from rased.classes import STRANGERS
 from rased.errors import RasedError, nearest
 from rased.models.base import Enhancer
-from rased.models.cost import count_parameters
 from rased.zoo.assembly import assemble
 from rased.zoo.card import CARD, read_card
 from rased.zoo.importable import Importable, read_importable
-from rased.zoo.loading import TOLERANCE, golden_excerpt
+from rased.zoo.loading import TOLERANCE, facts_of, golden_excerpt
 from rased.zoo.publish import write_entry
 from rased.zoo.registry import cache
 from rased.zoo.sources import Progress, obtain, shown, take
@@ -112,7 +111,7 @@ def pull_importable(
 
 def announcement(entry: Importable) -> str:
     """Return one line on what is about to be fetched."""
-    data = entry.licence.data or "not told"
+    data = entry.licence.data or "not stated"
     return (
         f"rased: fetching {entry.name}: {entry.bytes / 1e6:.1f} MB from {shown(entry.files[0].sources[0])} "
         f"(licence of the weights: {entry.licence.weights}; of their training data: {data})."
@@ -168,15 +167,7 @@ def _written(entry: Importable, files: Sequence[Path], place: Path) -> Path:
 
 
 def _check_facts(entry: Importable, enhancer: Enhancer) -> None:
-    found: Mapping[str, Any] = {
-        "sample_rate": enhancer.sample_rate,
-        "latency": enhancer.latency,
-        "algorithmic_latency": enhancer.algorithmic_latency,
-        "buffering": enhancer.buffering,
-        "causal": enhancer.causal,
-        "parameters": count_parameters(enhancer),
-    }
-    for field, fact in found.items():
+    for field, fact in facts_of(enhancer).items():
         told = getattr(entry, field)
         if told != fact and not (field == "parameters" and told is None):
             raise RasedError(

@@ -36,9 +36,8 @@ _AGAIN = "Get the checkpoint again."
 def load_folder(folder: Path, *, allow: Sequence[str] = ()) -> Enhancer:
     """Read the card, verify the hash of every file, build the class, and load the weights strictly.
 
-    Nothing is built and no weight is parsed before all hashes have been verified, including that of the
-    manifest that the
-    weights refer to. The enhancer is in eval mode, with the card as its `card`.
+    Nothing is built and no weight is parsed before all hashes have been verified, including that of the manifest that
+    the weights refer to. The enhancer is in eval mode, with the card as its `card`.
 
     Args:
         folder: folder of the entry.
@@ -247,8 +246,9 @@ def _compared(name: str, found: Tensor, wanted: Tensor) -> Check:
     return Check(name, difference <= TOLERANCE, f"largest difference {difference:.1e}")
 
 
-def _check_facts(enhancer: Enhancer, card: Mapping[str, Any], folder: Path) -> None:
-    facts = {
+def facts_of(enhancer: Enhancer) -> dict[str, int | bool | None]:
+    """Return the fields of a card that follow from the enhancer alone."""
+    return {
         "sample_rate": enhancer.sample_rate,
         "latency": enhancer.latency,
         "algorithmic_latency": enhancer.algorithmic_latency,
@@ -256,7 +256,10 @@ def _check_facts(enhancer: Enhancer, card: Mapping[str, Any], folder: Path) -> N
         "causal": enhancer.causal,
         "parameters": count_parameters(enhancer),
     }
-    for field, fact in facts.items():
+
+
+def _check_facts(enhancer: Enhancer, card: Mapping[str, Any], folder: Path) -> None:
+    for field, fact in facts_of(enhancer).items():
         if card[field] != fact:
             raise RasedError(
                 f"the card in '{folder}' says {field} {card[field]}, but the model has {fact}: the "

@@ -23,11 +23,11 @@ from rased.documents import Count
 from rased.errors import RasedError
 from rased.machine import checkout
 from rased.models.base import Enhancer
-from rased.models.cost import count_parameters, macs_per_second
+from rased.models.cost import macs_per_second
 from rased.models.frequency import FrequencyDomainEnhancer
 from rased.tensors import read_checkpoint
 from rased.zoo.card import CONDITION, GOLDEN, MANIFEST, MANIFEST_SHA256, SCHEMA, WEIGHTS, write_card
-from rased.zoo.loading import golden_excerpt, summed_up, verify
+from rased.zoo.loading import facts_of, golden_excerpt, summed_up, verify
 from rased.zoo.recipe import Recipe, recipe
 from rased.zoo.runs import checkpoint_path, enhancer_of, spec_of
 
@@ -56,13 +56,12 @@ def publish(
 ) -> Path:
     """Write OUT/NAME from the best checkpoint of a run, with its averaged weights; return its folder.
 
-    Besides card, weights and golden output, the entry holds: manifest.json (keys, content hashes, speakers,
-    noise types and
-    rooms of the training and validation data, for the overlap check of the leaderboard; the weights refer to it by
-    SHA-256), training.yaml (the configuration of the launch that made the checkpoint; training-1.yaml and
-    so on of earlier launches), launches.yaml (all launches, if there were several) and
-    ATTRIBUTIONS.md (required by the licences of the data). The card lists the commands that reproduce the
-    weights from these files and the same data, or says why they cannot be reproduced.
+    Besides card, weights and golden output, the entry holds: manifest.json (keys, content hashes, speakers, noise
+    types and rooms of the training and validation data, for the overlap check of the leaderboard; the weights refer to
+    it by SHA-256), training.yaml (the configuration of the launch that made the checkpoint; training-1.yaml and so on
+    of earlier launches), launches.yaml (all launches, if there were several) and ATTRIBUTIONS.md (required by the
+    licences of the data). The card lists the commands that reproduce the weights from these files and the same data,
+    or says why they cannot be reproduced.
 
     Args:
         run: folder of a run.
@@ -86,7 +85,7 @@ def publish(
     path = checkpoint_path(run)
     names.plain(name, what="the name of the entry")
     from rased.data.datamodule import MixtureDataModule
-    from rased.training.history import LAUNCHES, as_json, manifest_of, read_launches
+    from rased.training.history import as_json, manifest_of, read_launches
     from rased.training.origin import read_origin
 
     checkpoint = read_checkpoint(path)
@@ -109,15 +108,6 @@ def publish(
             f"the weights of '{run}' cannot be reproduced: {again.obstacle}. Train again without that, or "
             "publish with --not-repeatable; the card then says so."
         )
-    files = {MANIFEST: kept}
-    for file, leg in again.configs.items():
-        files[file] = yaml_reader.dump(portable(leg)).encode()
-    if len(launches) > 1:
-        entries = [portable(asdict(launch)) for launch in launches]
-        files[LAUNCHES] = yaml_reader.dump(entries).encode()
-    attributions = _attributions([launch.config for launch in launches] or [config])
-    if attributions:
-        files[ATTRIBUTIONS] = attributions.encode()
     training = {
         **_told(again, name, attenuation_limit_db),
         "steps": steps,
@@ -133,12 +123,6 @@ def publish(
         training["from"] = origin.facts
     if unknown(manifest):
         training["data_unknown_of"] = unknown(manifest)
-    licences = {
-        licence
-        for split in splits(manifest).values()
-        for part in split.values()
-        for licence in part["licences"]
-    }
     return write_entry(
         Path(out) / name,
         enhancer=enhancer,
@@ -146,10 +130,10 @@ def publish(
         summary=summary or f"{type(enhancer).__name__} trained with rased",
         purpose=purpose,
         paper=enhancer.paper,
-        licence={"code": CODE_LICENCE, "weights": licence, "data": sorted(licences)},
+        licence={"code": CODE_LICENCE, "weights": licence, "data": _licences(manifest)},
         training=training,
         scores=scores,
-        files=files,
+        files={MANIFEST: kept, **_records(again, launches, config)},
         replace=replace,
         allow=allow,
         condition=golden,
@@ -214,12 +198,7 @@ def write_entry(
         "summary": summary,
         **({"purpose": purpose} if purpose else {}),
         "enhancer": _plain(spec),
-        "sample_rate": enhancer.sample_rate,
-        "latency": enhancer.latency,
-        "algorithmic_latency": enhancer.algorithmic_latency,
-        "buffering": enhancer.buffering,
-        "causal": enhancer.causal,
-        "parameters": count_parameters(enhancer),
+        **facts_of(enhancer),
         "macs_per_second": round(macs_per_second(enhancer, condition=condition)),
         "files": {key: hashlib.sha256(content).hexdigest() for key, content in contents.items()},
         "licence": _plain(licence),
@@ -256,6 +235,30 @@ def _limited(
     limited = build(Enhancer, spec, classes=allowing(allow))
     limited.load_state_dict(enhancer.state_dict())
     return limited.eval(), spec
+
+
+def _records(
+    again: Recipe, launches: "Sequence[Launch]", config: Mapping[str, Any]
+) -> dict[str, bytes]:
+    """Return the files that record a training: configurations, launches, attributions of the data."""
+    from rased.training.history import LAUNCHES
+
+    records = {
+        file: yaml_reader.dump(portable(leg)).encode() for file, leg in again.configs.items()
+    }
+    if len(launches) > 1:
+        entries = [portable(asdict(launch)) for launch in launches]
+        records[LAUNCHES] = yaml_reader.dump(entries).encode()
+    attributions = _attributions([launch.config for launch in launches] or [config])
+    if attributions:
+        records[ATTRIBUTIONS] = attributions.encode()
+    return records
+
+
+def _licences(manifest: Mapping[str, Any]) -> list[str]:
+    """Return the licences of the training and validation data."""
+    parts = [part for roles in splits(manifest).values() for part in roles.values()]
+    return sorted({licence for part in parts for licence in part["licences"]})
 
 
 def _attributions(configs: Sequence[Mapping[str, Any]]) -> str:

@@ -2,7 +2,6 @@
 
 import hashlib
 import urllib.parse
-from collections.abc import Callable
 from pathlib import Path
 
 from rased import disk, fetch
@@ -10,15 +9,13 @@ from rased.errors import RasedError, cut
 from rased.zoo.card import CARD, parse_card
 from rased.zoo.importable import importable
 from rased.zoo.registry import cache
+from rased.zoo.sources import Progress, download
 
 SOURCE = "source.txt"
 """File in a pulled entry: the URL of its card, without credentials."""
 _LARGEST_CARD = 1 << 20
 _LARGEST_FILE = 4 << 30
 _LARGEST_SOURCE = 1 << 14
-
-Progress = Callable[[str, int], None]
-"""Called with the name of a file and its bytes received so far."""
 
 
 def pull(url: str, *, folder: Path | None = None, progress: Progress | None = None) -> Path:
@@ -126,11 +123,7 @@ def _refuse_other(place: Path, address: str, pin: str) -> None:
 
 
 def _download(url: str, path: Path, wanted: str, progress: Progress | None) -> None:
-    def told(done: int, total: int) -> None:
-        if progress is not None:
-            progress(path.name, done)
-
-    fetch.download(url, path, largest=_LARGEST_FILE, progress=told)
+    download(url, path, largest=_LARGEST_FILE, progress=progress)
     if disk.sha256(path) != wanted:
         raise RasedError(
             f"'{cut(fetch.without_credentials(url))}' does not have the SHA-256 in its card: it was "

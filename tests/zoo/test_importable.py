@@ -113,7 +113,7 @@ def test_an_entry_says_where_it_comes_from_and_what_may_be_done_with_it(project,
         assert max(map(abs, entry.golden.values())) > 0.01
         assert len(entry.golden.values()) == 500
     unverified = [file for file in entry.files if file.sha256 is None]
-    assert bool(unverified) == ("nobody has verified this file yet" in entry.refusal())
+    assert bool(unverified) == ("nobody has verified its file" in entry.refusal())
 
 
 @pytest.mark.parametrize("name", BUILT)
@@ -361,7 +361,7 @@ def test_other_bytes_than_those_of_the_entry_are_not_opened(offered, site, monke
         case "unverified":
             entry["files"][0] |= {"sha256": None, "bytes": None}
             write(Path(importable()["far"]).parent.parent, entry)
-            said = "'far' cannot be pulled: nobody has verified this file yet"
+            said = "'far' cannot be pulled: nobody has verified its file"
         case "offline":
             monkeypatch.setenv("RASED_OFFLINE", "1")
             said = "RASED_OFFLINE is set"
@@ -526,6 +526,16 @@ def test_the_nearest_name_is_offered_and_a_folder_of_another_is_not_taken(offere
     put(cache() / "elsewhere" / "far")
     with pytest.raises(RasedError, match="came from elsewhere"):
         pull_importable("far", folder=cache() / "elsewhere")
+
+
+def test_the_verbs_of_the_zoo_know_both_kinds_of_names(offered, entry, capsys):
+    from rased.cli import main
+
+    offered()
+    assert main(["zoo", "info", "fra"]) == 2
+    assert "did you mean 'far'?" in capsys.readouterr().err
+    assert main(["zoo", "pull", "tiny"]) == 2
+    assert "'tiny' is a checkpoint that is here already" in capsys.readouterr().err
 
 
 # Wheels of PyPI, from an index that is a folder here.

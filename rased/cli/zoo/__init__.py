@@ -5,13 +5,13 @@ import json
 import sys
 from pathlib import Path
 
-from rased.cli.options import add_allow, add_condition
+from rased.cli.options import add_allow, add_condition, add_json
 from rased.cli.zoo.listing import show_info, show_list
 from rased.errors import ProblemsFound, RasedError
 
 EXAMPLES = """\
 examples:
-  rased zoo list                                    list checkpoints, also importable third-party weights
+  rased zoo list                                    list our checkpoints and third-party weights
   rased zoo list --markdown                         print the tables of docs/zoo.md
   rased zoo info NAME                               show purpose, scores, cost and licence
   rased zoo verify                                  check hashes, golden output and stream of every entry
@@ -39,34 +39,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = add("list", "list checkpoints with purpose, cost, latency, licence and scores")
     listing.add_argument("pattern", nargs="?", default="*", help='names to list, such as "*16k*"')
     form = listing.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="all fields as JSON")
-    form.add_argument("--markdown", action="store_true", help="the tables of docs/zoo.md")
+    form.add_argument("--json", action="store_true", help="print all fields as JSON")
+    form.add_argument("--markdown", action="store_true", help="print the tables of docs/zoo.md")
 
     info = add("info", "show purpose, scores, cost and licence of an entry")
     info.add_argument("name", help="name, folder or card")
-    info.add_argument("--json", action="store_true", help="the whole card as JSON")
+    add_json(info, "the whole card")
 
     verify = add("verify", "check hashes, golden output and stream of entries")
     verify.add_argument("names", nargs="*", metavar="NAME", help="names or folders (default: all)")
     add_allow(verify)
-    verify.add_argument("--json", action="store_true", help="print the checks as JSON")
+    add_json(verify, "the checks")
 
     pull = add("pull", "fetch third-party weights by name, or an entry by URL")
     pull.add_argument(
         "source",
         metavar="NAME|URL",
-        help="importable name (`rased zoo list`), hf://ORG/NAME, or http or https URL of a card; #sha256=... pins it",
+        help="name of third-party weights (`rased zoo list`), hf://ORG/NAME, or http(s) URL of a card; append "
+        "#sha256=... to accept only a card with that hash",
     )
     pull.add_argument(
         "--from",
         dest="given",
         type=Path,
         metavar="PATH",
-        help="the authors' file, or a folder with their files, instead of downloading",
+        help="import the authors' file, or a folder with their files, instead of downloading",
     )
-    pull.add_argument("--out", type=Path, help="folder of entries (default: the user's cache)")
+    pull.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of entries (default: the user's cache)"
+    )
 
-    publish = add("publish", "publish a run as an entry")
+    _add_publish_arguments(add("publish", "publish a run as an entry"))
+
+    push = add("push", "write a folder to upload to the Hugging Face Hub")
+    push.add_argument("name", help="name or folder of a checkpoint")
+    push.add_argument("--out", type=Path, required=True, help="the folder to write")
+    push.add_argument("--replace", action="store_true", help="replace an existing folder")
+
+    importing = add("import", "import weights from a file of an architecture's authors")
+    importing.add_argument("architecture", help="name of the architecture, such as gtcrn")
+    importing.add_argument("file", type=Path, help="the authors' file")
+    importing.add_argument(
+        "--out", type=Path, required=True, help="folder of the entry, such as zoo/gtcrn"
+    )
+    importing.add_argument("--replace", action="store_true", help="replace an existing entry")
+
+
+def _add_publish_arguments(publish: argparse.ArgumentParser) -> None:
     publish.add_argument("run", type=Path, help="folder of a run, such as runs/mine")
     publish.add_argument("--name", required=True, help="name of the entry")
     publish.add_argument("--out", type=Path, default=Path("zoo"), help="folder of entries")
@@ -98,19 +117,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--replace", action="store_true", help="replace an existing entry of that name"
     )
 
-    push = add("push", "write a folder to upload to the Hugging Face Hub")
-    push.add_argument("name", help="name or folder of a checkpoint")
-    push.add_argument("--out", type=Path, required=True, help="the folder to write")
-    push.add_argument("--replace", action="store_true", help="replace an existing folder")
-
-    importing = add("import", "import weights from a file of an architecture's authors")
-    importing.add_argument("architecture", help="name of the architecture, such as gtcrn")
-    importing.add_argument("file", type=Path, help="the authors' file")
-    importing.add_argument(
-        "--out", type=Path, required=True, help="folder of the entry, such as zoo/gtcrn"
-    )
-    importing.add_argument("--replace", action="store_true", help="replace an existing entry")
-
 
 def run(arguments: argparse.Namespace) -> int:
     """Dispatch."""
@@ -130,8 +136,9 @@ def _verify(arguments: argparse.Namespace) -> int:
     from rased.zoo import find, list_checkpoints, list_importable
     from rased.zoo.loading import verify
 
-    names = arguments.names or list_checkpoints()
-    away = [name for name in names if name in list_importable() and name not in list_checkpoints()]
+    here, importable = list_checkpoints(), list_importable()
+    names = arguments.names or here
+    away = [name for name in names if name in importable and name not in here]
     if away:
         raise RasedError(
             f"'{away[0]}' has not been fetched yet: run `rased zoo pull {away[0]}`, which also verifies it."
@@ -158,8 +165,11 @@ def _pull(arguments: argparse.Namespace) -> int:
     from rased.zoo.importable import importable
     from rased.zoo.importing import pull_importable
     from rased.zoo.pull import pull
+    from rased.zoo.registry import entries
 
     source, given = arguments.source, arguments.given
+    if source in entries() and source not in importable():
+        raise RasedError(f"'{source}' is a checkpoint that is here already: use it by its name.")
     named = source in importable() or "://" not in source
     if given is not None and not named:
         raise RasedError("--from needs an importable name, not a URL.")

@@ -11,6 +11,8 @@ from rased.errors import RasedError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from rased.models.cost import Latency
+
 HEADLINE = ("pesq-wb", "stoi", "estoi", "si-sdr", "dnsmos-ovrl")
 """Metrics on the page of the zoo; the card has all measured metrics."""
 SHORT = {"pesq-wb": "PESQ", "estoi": "ESTOI", "si-sdr": "SI-SDR", "dnsmos-ovrl": "OVRL"}
@@ -73,7 +75,7 @@ def found(pattern: str = "*", *, cached: bool = True) -> list[Row]:
 
 
 def importable_row(name: str) -> Row:
-    """Return an importable entry as a row: its fields, where it comes from, and why it is refused, if it is."""
+    """Return an importable entry as a row: its fields, bytes to fetch, and why it is refused ("" if it is not)."""
     import msgspec
 
     from rased.zoo.importable import read_importable
@@ -82,7 +84,8 @@ def importable_row(name: str) -> Row:
     refusal = entry.refusal()
     plain = msgspec.to_builtins(entry)
     plain.pop("golden")
-    return {**plain, "from": REFUSED if refusal else IMPORTABLE, "refusal": refusal}
+    origin = REFUSED if refusal else IMPORTABLE
+    return {**plain, "bytes": entry.bytes, "from": origin, "refusal": refusal}
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -175,10 +178,8 @@ def _table(rows: list[Row], *, scores: bool) -> "Table":
 
 
 def _milliseconds(row: Row) -> str:
-    if row["algorithmic_latency"] is None:
-        return "all"
-    samples = row["algorithmic_latency"] + row["buffering"]
-    return f"{1000 * samples / row['sample_rate']:.0f}"
+    total = _latency(row).total_ms
+    return "all" if total is None else f"{total:.0f}"
 
 
 def _scores(means: dict[str, float | None]) -> str:
@@ -199,10 +200,13 @@ def thousands(count: int | None) -> str:
 
 def latency(row: Row) -> str:
     """Format the latency in milliseconds, as in the DNS Challenge."""
+    return _latency(row).shown("whole file")
+
+
+def _latency(row: Row) -> "Latency":
     from rased.models.cost import Latency
 
-    given = Latency(row["algorithmic_latency"], row["buffering"], row["sample_rate"])
-    return given.shown("whole file")
+    return Latency(row["algorithmic_latency"], row["buffering"], row["sample_rate"])
 
 
 def listed(value: Any) -> str:
@@ -230,7 +234,7 @@ def show_info(arguments: argparse.Namespace) -> int:
         from rased.zoo.card import read_card
         from rased.zoo.registry import find
 
-        folder = find(name)
+        folder = find(name, others=list(importable()))
         row = read_card(folder)
     if arguments.json:
         print(json.dumps(row, indent=1))
@@ -258,9 +262,8 @@ def about(card: Row, folder: Path) -> dict[str, list[str]]:
 
 def about_importable(row: Row) -> dict[str, list[str]]:
     """Return the details of third-party weights before they are fetched."""
-    size = sum(file["sources"][0]["bytes"] or file["bytes"] or 0 for file in row["files"])
     sources = list(dict.fromkeys(p["url"] for file in row["files"] for p in file["sources"]))
-    told = f", {size / 1e6:.1f} MB to fetch" if size else ""
+    told = f", {row['bytes'] / 1e6:.1f} MB to fetch" if row["bytes"] else ""
     refused = [f"refused: {row['refusal']}"] if row["refusal"] else []
     return {
         **_facts(row),
@@ -273,11 +276,13 @@ def about_importable(row: Row) -> dict[str, list[str]]:
 
 
 def _facts(row: Row) -> dict[str, list[str]]:
-    kind = "streams and files" if row["causal"] else "whole files only"
-    behind = latency(row) + (" ms: window and look-ahead + hop" if row["causal"] else "")
+    kind, late = "whole files only", _latency(row)
+    if row["causal"]:
+        parts = f"{late.parts}: window and look-ahead + hop"
+        kind = f"streams and files; latency {late.total_ms:.3g} ms ({parts})"
     purpose = f"{row['purpose']}; " if row.get("purpose") else ""
     return {
-        "for": [f"{purpose}{row['sample_rate']} Hz; {kind}; latency {behind}"],
+        "for": [f"{purpose}{row['sample_rate']} Hz; {kind}"],
         "size": [
             f"{thousands(row['parameters'])} parameters, {thousands(row['macs_per_second'])} "
             "multiply-accumulates per second of audio"

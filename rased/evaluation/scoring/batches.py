@@ -22,7 +22,7 @@ SHARE = 4
 """A batch is at most this share of the remaining work: the last batches are short, so no process waits long."""
 
 Company = Literal["similar", "equal", "none"]
-"""Which lengths a batch may combine: "any" for causal systems, whose output does not depend on padding at the end."""
+"""Lengths that a batch combines: "similar" for causal systems, whose output does not depend on padding at the end."""
 
 
 def company(*, causal: bool | None, gain: float | None) -> Company:

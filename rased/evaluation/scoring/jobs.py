@@ -99,11 +99,9 @@ def together(
 ) -> list[Waveform]:
     """Enhance waveforms in one pass, with the result of each waveform alone (within float precision).
 
-    Shorter waveforms are padded with zeros. The output of a causal enhancer before the padding does not depend
-    on it; other
-    enhancers need equal lengths. An enhancer that mirrors the ends of a file gets waveforms of different
-    lengths one by
-    one, and so do utterances whose conditions have different shapes. An enhancer that samples draws from a generator
+    Shorter waveforms are padded with zeros. The output of a causal enhancer before the padding does not depend on it;
+    other enhancers need equal lengths. Waveforms are enhanced one by one if the enhancer mirrors the ends of a file and
+    their lengths differ, or if the shapes of their conditions differ. An enhancer that samples draws from a generator
     seeded with the key of the utterance.
     """
     rows_of = conditions or [{}] * len(waveforms)
@@ -111,7 +109,7 @@ def together(
     mirrored = enhancer.mirrors and len({waveform.shape[-1] for waveform in waveforms}) > 1
     if condition is None or mirrored:
         each = zip(waveforms, keys, rows_of, strict=True)
-        return [together(enhancer, [one], [key], [given])[0] for one, key, given in each]
+        return [together(enhancer, [one], [key], [row])[0] for one, key, row in each]
     rows = [torch.from_numpy(np.ascontiguousarray(waveform.T)) for waveform in waveforms]
     noisy = pad_sequence(rows, batch_first=True)
     if noisy.ndim == 3:
