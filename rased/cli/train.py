@@ -97,6 +97,12 @@ def main(argv: list[str]) -> int:
         metavar="GLOB",
         help="patterns of parameter names of the enhancer to keep fixed",
     )
+    parser.add_argument(
+        "--change",
+        nargs="+",
+        metavar="SETTING",
+        help="settings of the checkpoint's architecture that you change on purpose, such as stft",
+    )
     add_allow(parser)
     parser.add_argument(
         "--print-config", action="store_true", help="print the merged YAML and exit"
@@ -110,8 +116,9 @@ def main(argv: list[str]) -> int:
         raise RasedError("--resume uses the weights of the run: remove --from.")
     folder = find_run(words.resume, words.runs) if words.resume else None
     start = _start(words.source, words.runs, words.allow)
-    if words.freeze:
-        start = merge(start, {"run": {"freeze": words.freeze}})
+    for name in ("freeze", "change"):
+        if getattr(words, name):
+            start = merge(start, {"run": {name: getattr(words, name)}})
     config = _collect(words.config, overrides, folder, start)
     if words.print_config:
         print(yaml_reader.dump(public(config)), end="")

@@ -67,6 +67,7 @@ class RunOptions:
         start_from: checkpoint whose weights the run starts from: name in the zoo, or folder of a run (`--from`).
         stop_after: steps after which this launch stops and saves, as after a signal; the schedule follows the budget.
         freeze: patterns of parameter names of the enhancer that are kept fixed (`--freeze`).
+        change: settings of the checkpoint's architecture that are changed on purpose, such as `stft` (`--change`).
     """
 
     monitor: str = "valid/loss"
@@ -79,6 +80,7 @@ class RunOptions:
     metrics: Sequence[str] = ("quick",)
     start_from: str | None = None
     freeze: Sequence[str] = ()
+    change: Sequence[str] = ()
     stop_after: int | None = None
 
     def __post_init__(self) -> None:
@@ -166,7 +168,7 @@ class RunCLI(LightningCLI):
         except MisconfigurationException as error:
             raise refused_by_lightning(error) from error
         if origin is not None:
-            start(self.model, origin)
+            start(self.model, origin, self.options.change)
         freeze(self.model, self.options.freeze)
         Team(self.model.players()).build()  # raises if a player cannot be trained
 

@@ -111,20 +111,29 @@ def read_origin(run: Path) -> Origin | None:
         ) from None
 
 
-def start(module: Enhancement, origin: Origin) -> None:
+def start(module: Enhancement, origin: Origin, changed: Sequence[str] = ()) -> None:
     """Load the weights and statistics of a checkpoint into the network and its average.
 
+    Args:
+        module: the training; its enhancer gets the weights.
+        origin: the checkpoint.
+        changed: names of settings that may differ from those of the checkpoint, such as `stft`.
+
     Raises:
-        RasedError: the enhancer of the module has another architecture.
+        RasedError: the enhancer of the module has another architecture, or no setting has such a name.
     """
     hint = "Leave -c MODEL out to train the model of the checkpoint."
     ours = settings_of(module.enhancer)
-    for name in [*origin.settings, *ours]:
+    names = [*dict.fromkeys([*origin.settings, *ours])]
+    for name in changed:
+        if name not in names:
+            raise RasedError(f"--change {name}: no setting has this name; {nearest(name, names)}")
+    for name in names:
         here, there = ours.get(name, "missing"), origin.settings.get(name, "missing")
-        if here != there:
+        if here != there and name not in changed:
             raise RasedError(
                 f"model.enhancer is not the architecture of '{origin.name}': {name} is {here} instead of {there}. "
-                f"{hint}"
+                f"{hint} If the weights fit nevertheless, and you want this change: --change {name}."
             )
     for network in (module.enhancer, module.average):
         try:

@@ -116,6 +116,15 @@ def test_padding_is_no_part_of_the_architecture(made: Path, tmp_path: Path, pad_
     assert load_run(run).stft.pad_mode == pad_mode
 
 
+def test_a_setting_that_is_named_may_change(made: Path, tmp_path: Path) -> None:
+    words = ["-c", str(made / "first.yaml"), "--model.enhancer.stft.hop_length", "64"]
+    words += ["--change", "stft", "inputs.decay", "--model.lr", "0"]
+    run = started(made, tmp_path, str(made / "zoo" / "old"), *words)
+    expected = frozen_weights(made / "runs" / "first")
+    assert all(torch.equal(value, expected[name]) for name, value in frozen_weights(run).items())
+    assert load_run(run).stft.hop_length == 64 != load_run(made / "runs" / "first").stft.hop_length
+
+
 def test_it_learns_from_there(made: Path, tmp_path: Path) -> None:
     run = started(made, tmp_path, str(made / "zoo" / "old"), "--model.lr", "0.01")
     before, after = frozen_weights(made / "runs" / "first"), frozen_weights(run)
@@ -199,11 +208,16 @@ def test_a_run_goes_on_without_what_it_started_from(made: Path, tmp_path: Path) 
         (["--from", "gru-mask-16k", "-c", "model/gtcrn"], "not the architecture of 'gru-mask-16k'"),
         (
             ["--from", "gru-mask-16k", "--model.enhancer.stft.hop_length", "128"],
-            "not the architecture of .*hop_length=128.* instead of .*hop_length=256",
+            "not the architecture of .*hop_length=128.* instead of .*hop_length=256.*--change stft",
         ),
         (
             ["--from", "gru-mask-16k", "--model.enhancer.network.hidden", "64"],
             "not the architecture of .* 64 instead of 256",
+        ),
+        (["--from", "gru-mask-16k", "--change", "stff"], "--change stff: no setting .*'stft'"),
+        (
+            ["--from", "gru-mask-16k", "--model.enhancer.stft.n_fft", "256", "--change", "stft"],
+            "do not fit|instead of",
         ),
         (["--from", "gru-mask-16k", "--freeze", "netwrok.*"], "'netwrok.*' matches no parameter"),
         (["--from", "gru-mask-16k", "--freeze", "*"], "no parameter to train"),
