@@ -85,6 +85,13 @@ class RatioMask(RealMask):
 
 
 @dataclass(frozen=True)
+class WienerMask(RealMask):
+    """The speech's share of the power."""
+
+    formula = staticmethod(masks.wiener_mask)
+
+
+@dataclass(frozen=True)
 class AmplitudeMask(RealMask):
     """Amplitude of speech divided by that of the input."""
 
@@ -189,6 +196,7 @@ class CompressedComplex(_Parts):
 TARGETS: dict[str, type[Target]] = {
     "binary_mask": BinaryMask,
     "ratio_mask": RatioMask,
+    "wiener_mask": WienerMask,
     "amplitude_mask": AmplitudeMask,
     "phase_sensitive_mask": PhaseSensitiveMask,
     "complex_mask": ComplexMask,

@@ -358,6 +358,11 @@ def _refuse_nonsense(
             f"inputs: noise 'dynamic' tracks a floor in the log domain, but features are {kinds}; "
             f"choose noise: static, or features among {logarithmic}."
         )
+    if inputs.normalisation == "running_unit" and any(part.logarithmic for part in features.parts):
+        raise RasedError(
+            f"inputs: normalisation 'running_unit' divides by a level, but in the log domain a level is a sum "
+            f"(features: {kinds}); choose normalisation: running_mean."
+        )
     if inputs.normalisation == "running_unit" and len(features.kinds) > 1:
         raise RasedError(
             f"inputs: normalisation 'running_unit' needs exactly one kind of feature, but features are {kinds}; choose "

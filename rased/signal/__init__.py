@@ -45,6 +45,7 @@ _HOMES: Homes = {
         "expand_mask_parts",
         "phase_sensitive_mask",
         "ratio_mask",
+        "wiener_mask",
     ),
     "phase": (
         "griffin_lim",

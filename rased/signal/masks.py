@@ -6,6 +6,7 @@ A mask is the factor that brings the noisy spectrum X close to the target S (N =
 |---|---|---|---|
 | binary_mask | 1 where abs(S) > abs(N), else 0 | 0, 1 | Wang 2005 |
 | ratio_mask | sqrt(abs(S)^2 / (abs(S)^2 + abs(N)^2)) | 0 to 1 | Narayanan 2013; Wang 2014 |
+| wiener_mask | abs(S)^2 / (abs(S)^2 + abs(N)^2) | 0 to 1 | the ratio mask squared (Erdogan 2015) |
 | amplitude_mask | abs(S) / abs(X), clipped | 0 to 2 | Wang 2014 (FFT mask) |
 | phase_sensitive_mask | Re(S / X), clipped | 0 to 1 | Erdogan 2015 |
 | complex_mask | S / X | complex | Williamson 2016 |
@@ -37,6 +38,12 @@ def ratio_mask(*, target: Spectrum, noisy: Spectrum) -> Bins:
     """Return the square root of the speech's share of the power."""
     speech, rest = power(target), power(noisy - target)
     return (speech / (speech + rest + FLOOR)).sqrt()
+
+
+def wiener_mask(*, target: Spectrum, noisy: Spectrum) -> Bins:
+    """Return the speech's share of the power: the best real mask where only both powers are known."""
+    speech, rest = power(target), power(noisy - target)
+    return speech / (speech + rest + FLOOR)
 
 
 def amplitude_mask(*, target: Spectrum, noisy: Spectrum) -> Bins:

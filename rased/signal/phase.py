@@ -24,9 +24,9 @@ def inconsistency(spectrum: Spectrum, stft: STFT, length: int) -> Float[Tensor, 
 
 
 def unit_phase(spectrum: Spectrum) -> Spectrum:
-    """Return X / |X|; zero where X is zero, so that silence stays silent."""
+    """Return X / |X|, and X itself where it is below 1e-15, so that silence stays silent and every gradient finite."""
     magnitude = spectrum.abs()
-    return spectrum / torch.where(magnitude > 0, magnitude, 1.0)
+    return spectrum / torch.where(magnitude > _NOTHING, magnitude, 1.0)
 
 
 def griffin_lim(
@@ -42,3 +42,7 @@ def griffin_lim(
     for _ in range(iterations):
         estimate = magnitude * unit_phase(project_consistent(estimate, stft, length))
     return estimate
+
+
+_NOTHING = 1e-15
+"""Magnitude (-300 dB) that has no phase; the square of smaller ones vanishes in float32."""

@@ -11,7 +11,14 @@ from rased.signal.ratios import si_sdr
 from rased.signal.stft import STFT
 
 STFT_USED = STFT()
-KINDS = ("binary_mask", "ratio_mask", "amplitude_mask", "phase_sensitive_mask", "complex_mask")
+KINDS = (
+    "binary_mask",
+    "ratio_mask",
+    "wiener_mask",
+    "amplitude_mask",
+    "phase_sensitive_mask",
+    "complex_mask",
+)
 
 
 def scene(seed=0, time=16_000):
@@ -39,7 +46,7 @@ def test_an_oracle_mask_improves_si_sdr(kind):
 
 def test_the_complex_mask_is_exact_and_the_phase_sensitive_one_the_best_real_one():
     assert enhanced("complex_mask") > 60
-    others = [enhanced(kind) for kind in KINDS[:3]]
+    others = [enhanced(kind) for kind in KINDS[:4]]
     assert enhanced("phase_sensitive_mask") > max(others)
 
 
@@ -49,6 +56,7 @@ def test_masks_are_what_their_formulas_say():
     expected = {
         "binary_mask": (target.abs() > rest.abs()).float(),
         "ratio_mask": (target.abs() ** 2 / (target.abs() ** 2 + rest.abs() ** 2)).sqrt(),
+        "wiener_mask": target.abs() ** 2 / (target.abs() ** 2 + rest.abs() ** 2),
         "amplitude_mask": (target.abs() / noisy.abs()).clamp(max=2),
         "phase_sensitive_mask": (
             target.abs() / noisy.abs() * torch.cos(target.angle() - noisy.angle())
@@ -123,3 +131,17 @@ def test_griffin_lim_leaves_a_consistent_spectrum_alone_and_silence_silent():
     torch.testing.assert_close(again, clean, rtol=0, atol=1e-3)
     silence = torch.zeros_like(clean)
     assert phase.griffin_lim(clean.abs(), silence, STFT_USED, 8_000, 3).abs().max() == 0
+
+
+def test_the_unit_phase_of_any_magnitude_is_finite_and_so_is_its_gradient():
+    """Down to numbers whose square, or inverse, float32 does not have."""
+    magnitudes = 10.0 ** torch.arange(-45, 39, dtype=torch.float64)
+    turns = torch.exp(1j * torch.arange(7, dtype=torch.float64))
+    spectrum = (magnitudes[:, None] * turns).to(torch.complex64)[None].requires_grad_()
+    found = phase.unit_phase(spectrum)
+    (found.real + found.imag).sum().backward()
+    assert torch.view_as_real(found).isfinite().all()
+    assert torch.view_as_real(spectrum.grad).isfinite().all()
+    loud = found[0, magnitudes > 1e-14]
+    torch.testing.assert_close(loud, turns.to(loud).expand_as(loud), rtol=0, atol=1e-6)
+    assert phase.unit_phase(torch.zeros(1, 2, 3, dtype=torch.complex64)).abs().max() == 0
