@@ -128,13 +128,18 @@ def start(module: Enhancement, origin: Origin, changed: Sequence[str] = ()) -> N
     for name in changed:
         if name not in names:
             raise RasedError(f"--change {name}: no setting has this name; {nearest(name, names)}")
-    for name in names:
-        here, there = ours.get(name, "missing"), origin.settings.get(name, "missing")
-        if here != there and name not in changed:
-            raise RasedError(
-                f"model.enhancer is not the architecture of '{origin.name}': {name} is {here} instead of {there}. "
-                f"{hint} If the weights fit nevertheless, and you want this change: --change {name}."
-            )
+    differing = [
+        name
+        for name in names
+        if ours.get(name) != origin.settings.get(name) and name not in changed
+    ]
+    if differing:
+        name, wanted = differing[0], " ".join([*changed, *differing])
+        here, there = (known.get(name, "missing") for known in (ours, origin.settings))
+        raise RasedError(
+            f"model.enhancer is not the architecture of '{origin.name}': {name} is {here} instead of {there}. "
+            f"{hint} If the weights fit nevertheless, and you want this change: --change {wanted}."
+        )
     for network in (module.enhancer, module.average):
         try:
             network.load_state_dict(origin.weights)

@@ -118,7 +118,7 @@ def test_padding_is_no_part_of_the_architecture(made: Path, tmp_path: Path, pad_
 
 def test_a_setting_that_is_named_may_change(made: Path, tmp_path: Path) -> None:
     words = ["-c", str(made / "first.yaml"), "--model.enhancer.stft.hop_length", "64"]
-    words += ["--change", "stft", "inputs.decay", "--model.lr", "0"]
+    words += ["--change", "stft", "inputs.decay", "inputs.rise", "--model.lr", "0"]
     run = started(made, tmp_path, str(made / "zoo" / "old"), *words)
     expected = frozen_weights(made / "runs" / "first")
     assert all(torch.equal(value, expected[name]) for name, value in frozen_weights(run).items())
