@@ -115,9 +115,9 @@ class StateSpace(nn.Module):
 def _convolved(
     frames: Float[Tensor, "batch row frames"], kernel: Float[Tensor, "row frames"]
 ) -> Float[Tensor, "batch row frames"]:
-    """Convolve each row with its kernel, after silence."""
-    length = 2 * frames.shape[-1]
-    spectra = torch.fft.rfft(frames, length) * torch.fft.rfft(kernel, length)
+    """Convolve each row with its kernel, after silence; in float32 at least, because FFTs know no bfloat16."""
+    length, wide = 2 * frames.shape[-1], torch.promote_types(frames.dtype, torch.float32)
+    spectra = torch.fft.rfft(frames.to(wide), length) * torch.fft.rfft(kernel.to(wide), length)
     return torch.fft.irfft(spectra, length)[..., : frames.shape[-1]]
 
 

@@ -247,7 +247,8 @@ class CMGAN(Network):
         """Return the compressed spectrum; the state does not change."""
         parts = parted(state)
         noisy = rearrange(frames.float(), "n t (part f) -> n part t f", part=2)
-        magnitude = noisy.square().sum(1, keepdim=True).sqrt()
+        # The floor is far below any sound; a root has no finite gradient at 0.
+        magnitude = noisy.square().sum(1, keepdim=True).clamp_min(1e-30).sqrt()
         bands, _ = self.encoder(torch.cat([magnitude, noisy], dim=1), parts["encoder"])
         for block in self.blocks:
             bands = block(bands)

@@ -175,5 +175,6 @@ class PHASEN(Network):
         gain = self.gain(remembered)[:, None].float()
         point = self.last(phase).float()
         length = point.square().sum(1, keepdim=True).clamp_min(1e-16).sqrt() + 1e-8
-        magnitude = noisy.float().square().sum(1, keepdim=True).sqrt()
+        # The floor is far below any sound; a root has no finite gradient at 0.
+        magnitude = noisy.float().square().sum(1, keepdim=True).clamp_min(1e-30).sqrt()
         return rearrange(magnitude * gain * point / length, "n part t f -> n t (part f)"), state

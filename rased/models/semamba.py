@@ -11,7 +11,6 @@ semamba-causal-small. MACs: 41.8, 2.6, 0.047 and 0.042 G/s, without the elementw
 """
 
 from functools import partial
-from typing import Literal
 
 import torch
 from einops import rearrange
@@ -146,7 +145,7 @@ class SEMamba(Network):
                 f"inputs and {outputs} outputs: choose features: {{kinds: [complex]}}, no context, "
                 "target: compressed_complex and an n_fft that 4 divides."
             )
-        scope: Literal["utterance", "past"] = "past" if causal else "utterance"
+        scope: Scope = "past" if causal else "utterance"
 
         def dense() -> DilatedDense:
             norm = partial(ChannelNorm, channels, scope)
@@ -173,11 +172,8 @@ class SEMamba(Network):
         """Return the compressed spectrum."""
         parts, after = parted(state), {}
         real, imaginary = frames.float().chunk(2, dim=-1)
-        magnitude = (real.square() + imaginary.square()) ** (self.compression / 2)
-        turned_by = functional.pad(
-            imaginary[..., 1:-1], (1, 1)
-        )  # the outermost bins are real: no sign of a rounded 0
-        seen = torch.stack([magnitude, torch.atan2(turned_by, real)], dim=1)
+        magnitude, phase = _polar(real, imaginary, self.compression)
+        seen = torch.stack([magnitude, phase], dim=1)
         bands, after["encoder"] = self.encoder(seen, parts["encoder"])
         states, remembered = parted(parts["blocks"]), []
         for index, block in enumerate(self.blocks):
@@ -185,8 +181,8 @@ class SEMamba(Network):
             remembered.append(of_block)
         after["blocks"] = numbered(remembered)
         gain, after["magnitude"] = self.magnitude(bands, parts["magnitude"])
-        turned, after["phase"] = self.phase(bands, parts["phase"])
-        enhanced = (magnitude * gain)[:, None] * turned
+        direction, after["phase"] = self.phase(bands, parts["phase"])
+        enhanced = (magnitude * gain)[:, None] * direction
         return rearrange(enhanced, "n part t f -> n t (part f)"), joined(after)
 
     def initial_state(self, batch: int, like: Tensor) -> State:
@@ -202,3 +198,24 @@ class SEMamba(Network):
                 "phase": self.phase.initial_state(batch, bands, like),
             }
         )
+
+
+def _polar(
+    real: Float[Tensor, "batch frames freq"],
+    imaginary: Float[Tensor, "batch frames freq"],
+    exponent: float,
+) -> tuple[Float[Tensor, "batch frames freq"], Float[Tensor, "batch frames freq"]]:
+    """Return magnitudes to the power of `exponent`, and phases; 0 for silence, with finite gradients.
+
+    Where the imaginary part is 0, the phase is 0 or pi, whatever the sign of that zero.
+    """
+    # The lowest and the highest bin are real. Transforms disagree on the sign of their zeros, and so does ONNX: it
+    # has no atan2, and the exporter builds one that gives -pi for negative numbers.
+    imaginary = functional.pad(imaginary[..., 1:-1], (1, 1))
+    power = real.square() + imaginary.square()
+    heard = power > 0
+    # Harmless values where the result is not used: the gradients of a root and of atan2 are infinite at 0.
+    magnitude = torch.where(heard, power, 1.0) ** (exponent / 2) * heard
+    flat = (imaginary == 0) | ~heard
+    angle = torch.atan2(imaginary, torch.where(flat, 1.0, real))
+    return magnitude, torch.where(flat, torch.pi * (real < 0), angle)

@@ -101,9 +101,12 @@ def test_gradients_on_silence_are_finite(name):
     enhancer = make(name)
     target = audio(2_000, batch=1)
     enhancer.zero_grad()
-    (enhancer(torch.zeros(1, 2_000)) - target).square().mean().backward()
+    silence = torch.zeros(1, 2_000, requires_grad=True)  # as the output of an earlier stage may be
+    (enhancer(silence) - target).square().mean().backward()
     gradients = [item.grad for item in enhancer.parameters() if item.grad is not None]
     assert gradients
+    assert silence.grad is not None
+    gradients.append(silence.grad)
     assert all(gradient.isfinite().all() for gradient in gradients)
     enhancer.zero_grad()
 
