@@ -56,7 +56,7 @@ def stream(enhancer, noisy):
 
 
 @torch.no_grad()
-def check(enhancer):
+def assert_enhances(enhancer):
     noisy = audio(1_500, seed=2)
     estimate = enhancer(noisy)
     assert estimate.shape == noisy.shape
@@ -68,14 +68,16 @@ def check(enhancer):
 @pytest.mark.parametrize("feature", FEATURES)
 @pytest.mark.parametrize("target", TARGETS)
 def test_any_feature_with_any_target(feature, target):
-    check(make(features=Features(kinds=(feature,), bands=12, coefficients=6), target=target))
+    assert_enhances(
+        make(features=Features(kinds=(feature,), bands=12, coefficients=6), target=target)
+    )
 
 
 @pytest.mark.parametrize("kinds", [("complex",), ("compressed_complex",), ("magnitude",)])
 @pytest.mark.parametrize("future", [0, 2])
 def test_a_running_level_of_one_streams(kinds, future):
     inputs = Inputs(normalisation="running_unit", future_frames=future)
-    check(make(inputs=inputs, features=Features(kinds)))
+    assert_enhances(make(inputs=inputs, features=Features(kinds)))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,7 @@ def test_any_input_with_any_context(normalisation, noise, past, future):
         normalisation=normalisation, noise=noise, past_frames=past, future_frames=future
     )
     enhancer = make(inputs=inputs, target="log_power", features=Features(("log_power", "log_mel")))
-    check(enhancer)
+    assert_enhances(enhancer)
     if normalisation == "utterance":
         assert enhancer.latency is None
     else:
@@ -116,14 +118,14 @@ def test_each_frame_of_context_ahead_is_heard_and_none_more(future):
     ],
 )
 def test_any_network(network):
-    check(make(network, inputs=Inputs(past_frames=1)))
+    assert_enhances(make(network, inputs=Inputs(past_frames=1)))
 
 
 def test_gcrn_maps_complex_to_complex_and_says_so_otherwise():
     gcrn = partial(GCRN, channels=(2, 4, 4))
     complex_features = Features(("complex",))
-    check(make(gcrn, features=complex_features, target="complex"))
-    check(make(gcrn, features=complex_features, target="complex_mask"))
+    assert_enhances(make(gcrn, features=complex_features, target="complex"))
+    assert_enhances(make(gcrn, features=complex_features, target="complex_mask"))
     with pytest.raises(RasedError, match="GCRN maps complex spectra to complex spectra"):
         make(gcrn)
     with pytest.raises(RasedError, match="too many for 65 bins"):
@@ -292,5 +294,5 @@ def test_every_part_is_one_line_of_a_configuration():
     }
     enhancer = build(Enhancer, spec, classes=STRANGERS).eval()
     assert enhancer.inputs.outputs == 36 * 4 - 36 + 36
-    check(enhancer)
+    assert_enhances(enhancer)
     assert "Erdogan" in enhancer.paper

@@ -305,12 +305,12 @@ class TestDownload:
         handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
         with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
             Thread(target=server.serve_forever, daemon=True).start()
-            self.prepared(
+            self.assert_prepares(
                 f"http://127.0.0.1:{server.server_port}/Audio.zip", data, digest, tmp_path
             )
             server.shutdown()
 
-    def prepared(self, url, data, digest, tmp_path):
+    def assert_prepares(self, url, data, digest, tmp_path):
         given = Archive("all", "Audio.zip", (url,), holds="Audio", checksum=f"sha256:{digest}")
         corpus = replace(CORPORA["mit-ir"], archives=(given,))
         done = prepare(corpus, tmp_path / "root", tmp_path / "out", download=True)

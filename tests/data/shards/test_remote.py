@@ -166,7 +166,7 @@ def _batches(plan, epoch=0, **options):
     return list(loader)
 
 
-def _same(first, second):
+def assert_same(first, second):
     assert len(first) == len(second)
     for one, other in zip(first, second, strict=True):
         assert one["key"] == other["key"]
@@ -214,13 +214,13 @@ class TestHttp:
     def test_same_batches_through_drops_and_busy_answers(self, server, folder):
         server.drops, server.busy = 0.5, 0.2
         plan = _plan(server.url)
-        _same(_batches(plan), _batches(_plan(folder, "blocks")))
+        assert_same(_batches(plan), _batches(_plan(folder, "blocks")))
         assert sum(count == 0 for _, _, count in server.asked) > 3
 
     @pytest.mark.filterwarnings("ignore:This DataLoader will create")
     def test_workers_share_the_cache_and_each_block_comes_once(self, server, folder):
         batches = _batches(_plan(server.url), num_workers=3)
-        _same(batches, _batches(_plan(folder, "blocks")))
+        assert_same(batches, _batches(_plan(folder, "blocks")))
         starts = [asked[:2] for asked in server.asked if asked[0].endswith(".tar")]
         assert len(starts) == len(set(starts)) > 20
 
@@ -239,13 +239,13 @@ class TestHttp:
 
     def test_a_server_without_ranges_sends_each_shard_once(self, server, folder):
         server.ranges = False
-        _same(_batches(_plan(server.url)), _batches(_plan(folder, "blocks")))
+        assert_same(_batches(_plan(server.url)), _batches(_plan(folder, "blocks")))
         tars = [path for path, _, _ in server.asked if path.endswith(".tar")]
         assert sorted(tars) == sorted(f"/{role}/train-000000.tar" for role in ROLES)
 
     def test_a_server_without_ranges_that_drops(self, server, folder):
         server.ranges, server.drops = False, 0.5
-        _same(_batches(_plan(server.url)), _batches(_plan(folder, "blocks")))
+        assert_same(_batches(_plan(server.url)), _batches(_plan(folder, "blocks")))
 
     def test_an_epoch_asks_for_the_corpus_once_and_the_next_for_nothing(self, server, folder):
         plan = _plan(server.url)
@@ -563,12 +563,12 @@ class TestS3:
     def test_same_batches_as_from_the_folder(self, bucket, folder):
         plan = _plan(bucket[0])
         local = _batches(_plan(folder, "blocks"))
-        _same(_batches(plan), local)
-        _same(_batches(plan), local)
+        assert_same(_batches(plan), local)
+        assert_same(_batches(plan), local)
 
     @pytest.mark.filterwarnings("ignore:This DataLoader will create")
     def test_same_batches_with_workers(self, bucket, folder):
-        _same(_batches(_plan(bucket[0]), num_workers=2), _batches(_plan(folder, "blocks")))
+        assert_same(_batches(_plan(bucket[0]), num_workers=2), _batches(_plan(folder, "blocks")))
 
     def test_what_is_missing_or_changed_is_named(self, bucket):
         with pytest.raises(RemoteError, match=r"s3://bucket/nothing/index\.json.*404 not found"):
