@@ -226,10 +226,8 @@ def describe_mixtures(plan: Plan, mixing: Mixing) -> dict[str, Any]:
     """Return everything that the mixtures of a plan depend on, as plain data."""
     corpora = {"speech": plan.speech, "noise": plan.noise, "rir": plan.rir}
     scene = asdict(plan.scene)
-    for name in (
-        "microphones",
-        "enrolment",
-    ):  # a new setting at its default must not change the description
+    for name in ("microphones", "enrolment", "t60"):
+        # A new setting at its default must not change the description, which identifies a file.
         if scene[name] == getattr(Scene, name):
             del scene[name]
     described = {

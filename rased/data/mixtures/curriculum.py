@@ -22,6 +22,7 @@ class Curriculum:
         level_dbfs: range of the level of the mixture at the beginning.
         reverb_probability: share of mixtures in a room at the beginning.
         noise_probability: share of mixtures with noise at the beginning.
+        t60: range of the reverberation time of the rooms at the beginning, in seconds; the scene needs one, too.
     """
 
     epochs: float = 10.0
@@ -29,6 +30,7 @@ class Curriculum:
     level_dbfs: tuple[float, float] | None = None
     reverb_probability: float | None = None
     noise_probability: float | None = None
+    t60: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         """Check the settings.
@@ -42,6 +44,18 @@ class Curriculum:
             names = ", ".join(field.name for field in fields(self) if field.name != "epochs")
             raise RasedError(f"the curriculum changes nothing: set one of {names}.")
         replace(Scene(), **self._beginning)
+
+    def check(self, scene: Scene) -> None:
+        """Check that each setting that moves has an end.
+
+        Raises:
+            RasedError: the scene has no range of reverberation times.
+        """
+        if self.t60 is not None and scene.t60 is None:
+            raise RasedError(
+                f"curriculum.t60 begins at {list(self.t60)} s, but the scene has no range to end with: set scene.t60, "
+                "such as [0.2, 1.0]."
+            )
 
     def scene(self, scene: Scene, progress: float) -> Scene:
         """Return the scene at a position.

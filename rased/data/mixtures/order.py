@@ -8,6 +8,7 @@ fewer samples than ranks, see `batches`), and the batch of a rank does not depen
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any, cast
 
 import numpy as np
@@ -17,6 +18,25 @@ from rased.errors import RasedError
 SEEDS = 1 << 63
 EPOCHS = 1 << 19
 """Number of different seeds and epochs for `generator`."""
+
+
+class Stream(IntEnum):
+    """Streams of a sample's generator: a property with a stream of its own leaves the other draws as they are."""
+
+    MIXTURE = 0
+    FURTHER = 1
+    """Noises after the first."""
+    DISTORTIONS = 2
+    SHAPING = 3
+    ELSEWHERE = 4
+    """Another place instead of a silent noise; the number of the noise is added."""
+    SPEED = (1 << 16) + 1
+    """From here on, out of reach of any number of noises."""
+    BABBLE = (1 << 16) + 2
+    SPEECH = (1 << 16) + 3
+    NOISE_ROOM = (1 << 16) + 4
+    ENROLMENT = (1 << 16) + 5
+    T60 = (1 << 16) + 6
 
 
 @dataclass(frozen=True)

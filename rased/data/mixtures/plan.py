@@ -1,8 +1,6 @@
 """Draw all random properties of a mixture, before anything is read."""
 
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -12,104 +10,26 @@ from jaxtyping import Float
 from rased.data.mixtures import order
 from rased.data.mixtures.corpus import Corpus
 from rased.data.mixtures.curriculum import Curriculum
+from rased.data.mixtures.decays import Decays
 from rased.data.mixtures.distortions import Distortion
+from rased.data.mixtures.drawn import Drawn as Drawn
+from rased.data.mixtures.drawn import Piece as Piece
+from rased.data.mixtures.order import Stream
 from rased.data.mixtures.rooms import ROOMS_MB, Rooms
 from rased.data.mixtures.scene import Scene as Scene
 from rased.data.mixtures.speed import source_frames
-from rased.data.schemas import Role
+from rased.data.mixtures.turns import Nearby, Turns
+from rased.data.mixtures.voices import Voices
 from rased.data.shards.remote import BlockCache
 from rased.errors import RasedError
 from rased.signal import levels, room
 
 Samples = Float[np.ndarray, " samples"]
 Shuffle = Literal["auto", "samples", "blocks"]
-_SPEED, _BABBLE, _SPEECH = (1 << 16) + 1, (1 << 16) + 2, (1 << 16) + 3
-_NOISE_ROOM, _ENROLMENT = (1 << 16) + 4, (1 << 16) + 5
-"""Streams of a sample's generator; those of its noises follow from 4."""
-_STREAMS: dict[Role, int] = {"speech": 0, "noise": 1, "rir": 2}
-"""Streams of the generators of orders."""
-
 _OTHERS = 16
 """Recordings that are tried instead of a silent one before a mixture is given up."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Samples [start, start + frames) of a recording, placed at `at` in the segment."""
-
-    recording: int
-    start: int
-    frames: int
-    at: int
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """All random properties of one mixture: a pure function of (seed, epoch, index); nothing has been read yet.
-
-    `noise_db` is the level of each noise relative to the first; `shaping` holds the coefficients
-    for speech and noise, or nothing. If the first noise is babble, `babble` holds its voices, and `noise` the
-    other noises. If not `speaking`, the speech is silent. `noise_rir` is the response for the
-    noise with several microphones, `enrolment` a crop of another utterance of the speaker.
-    """
-
-    epoch: int
-    index: int
-    speech: tuple[Piece, ...]
-    noise: tuple[Piece, ...]
-    noise_db: tuple[float, ...]
-    rir: int | None
-    snr_db: float
-    level_dbfs: float
-    shaping: tuple[tuple[float, float, float, float], ...]
-    distortions: tuple[Distortion, ...]
-    speed: float = 1.0
-    babble: tuple[tuple[Piece, ...], ...] = ()
-    speaking: bool = True
-    noise_rir: int | None = None
-    enrolment: Piece | None = None
-
-
-class Turns:
-    """The orders of a corpus, pass after pass; the last two are cached."""
-
-    def __init__(self, order: Callable[[int, int], np.ndarray], length: int) -> None:
-        """Store an order, a function of (epoch, pass), and its length."""
-        self.order, self.length = order, length
-        self._kept: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
-
-    def __call__(self, epoch: int, index: int) -> int:
-        """Return the recording at a position that counts through all passes of an epoch."""
-        turn, place = divmod(index, self.length)
-        found = self._kept.get((epoch, turn))
-        if found is None:
-            found = self._kept[epoch, turn] = self.order(epoch, turn)
-            if len(self._kept) > 2:
-                self._kept.popitem(last=False)
-        return int(found[place])
-
-
-class Nearby:
-    """Draws recordings from a neighbourhood of blocks that moves over the whole corpus with the index.
-
-    It moves by one recording per `uses` samples. This is fast enough to read the whole corpus at most once
-    while all speech is read, and slow enough not to read more bytes than a segment per sample needs.
-    """
-
-    def __init__(self, corpus: Corpus, *, seed: int, window: int, uses: int) -> None:
-        blocks = corpus.blocks()
-        self.length, self.uses = uses * len(corpus), uses
-        self.reach = min(self.length, -(-self.length * window // (int(blocks.max()) + 1)))
-        self._order = Turns(
-            partial(
-                order.blockwise, seed, blocks=np.repeat(blocks, uses), stream=_STREAMS[corpus.role]
-            ),
-            self.length,
-        )
-
-    def __call__(self, epoch: int, index: int, random: np.random.Generator) -> int:
-        """Draw a recording near a sample."""
-        return self._order(epoch, index + int(random.integers(self.reach))) // self.uses
+_TRIES = 64
+"""Rooms of a neighbourhood among which one within a range of reverberation times is chosen."""
 
 
 class Plan:
@@ -127,8 +47,8 @@ class Plan:
         scene: how to draw.
         seed: the seed.
         count: samples in an epoch; every utterance is used once before any is used again.
-        frames: samples of a mixture; `speech_frames`: samples of its speech before the change of speed;
-            `enrolment_frames`: samples of an enrolment, 0 for none.
+        frames: samples of a mixture; `speech_frames`: samples of its speech before the change of speed.
+        voices: the speech by speaker.
         noise_channels: channels of the noise when it is read: 1, or one per microphone.
     """
 
@@ -162,12 +82,15 @@ class Plan:
 
         Raises:
             RasedError: different sample rates, an invalid seed, a window without a block, or
-                one larger than the cache; recordings with too few channels, or a speaker without an enrolment.
+                one larger than the cache; recordings with too few channels, a speaker without an enrolment, or no
+                room in the range of reverberation times.
         """
         if not 0 <= seed < order.SEEDS:
             raise RasedError(f"The seed is {seed}; it must be between 0 and {order.SEEDS - 1}.")
         if window < 1:
             raise RasedError(f"window is {window}; it must be at least 1.")
+        if curriculum is not None:
+            curriculum.check(scene)
         self.speech, self.noise, self.rir = speech, noise, rir
         self.scene, self.seed, self.curriculum = scene, seed, curriculum
         self.count = len(speech) if count is None else count
@@ -182,52 +105,72 @@ class Plan:
         if scene.speed != (1, 1):
             self.speech_frames = source_frames(self.frames, scene.speed[1])
         self.noise_channels = self._channels_of_noise()
-        self.enrolment_frames = round((scene.enrolment or 0) * self.sample_rate)
-        _, self._group = np.unique(speech.label.encoded, return_inverse=True)
-        self._speaker = self._group
-        self._check_speakers()
+        self._set_orders(shuffle, window)
+        self._set_rooms(rooms_mb)
+
+    def _set_rooms(self, rooms_mb: float) -> None:
+        """Set how impulse responses are cut and cached, and their reverberation times if the scene needs them.
+
+        Raises:
+            RasedError: no room has a reverberation time in the range.
+        """
+        scene, curriculum = self.scene, self.curriculum
+        self.tail = round(scene.rir_seconds * self.sample_rate)
+        self.taps = round(room.BEFORE_MS * self.sample_rate / 1000) + self.tail
+        self.rooms = self.decays = None
+        if self.rir is None:
+            return
+        self.rooms = Rooms(
+            self.rir,
+            self.taps,
+            self.tail,
+            limit=round(rooms_mb * 1e6),
+            microphones=scene.microphones,
+        )
+        if scene.t60 is not None:
+            self.decays = Decays(self.rir)
+            self.decays.check(scene.t60, "scene.t60")
+            if curriculum is not None and curriculum.t60 is not None:
+                self.decays.check(curriculum.t60, "curriculum.t60")
+
+    def _set_orders(self, shuffle: Shuffle, window: int) -> None:
+        """Set how utterances, noises and rooms follow each other.
+
+        Raises:
+            RasedError: a window larger than the cache, or a speaker without an enrolment.
+        """
+        speech, seed = self.speech, self.seed
         in_order: Callable[[int, int], np.ndarray] = partial(
             order.permutation, seed, count=len(speech)
         )
+        blocks = None
         if shuffle == "blocks" or (shuffle == "auto" and speech.remote):
             blocks = speech.blocks()
-            # Fillers then share speaker and block, so that a mixture does not fetch blocks that are not in
-            # use.
-            group = self._group * (int(blocks.max()) + 1) + blocks
-            _, self._group = np.unique(group, return_inverse=True)
             in_order = partial(order.blockwise, seed, blocks=blocks, window=window)
         if shuffle != "samples":
             elsewhere = [corpus for corpus in self.corpora if corpus.remote]
             BlockCache().hold(sum(corpus.in_use(window) for corpus in elsewhere))
+        self.voices = Voices(speech, self.scene, seed=seed, near=blocks)
         self._utterance = Turns(in_order, len(speech))
-        self.tail = round(scene.rir_seconds * self.sample_rate)
-        self.taps = round(room.BEFORE_MS * self.sample_rate / 1000) + self.tail
-        self.rooms = None
-        if rir is not None:
-            self.rooms = Rooms(
-                rir,
-                self.taps,
-                self.tail,
-                limit=round(rooms_mb * 1e6),
-                microphones=scene.microphones,
-            )
-        by_group = np.argsort(self._group, kind="stable")
-        # Utterances by group: sort by group, and split where the group changes.
-        _, starts = np.unique(self._group[by_group], return_index=True)
-        self._fillers = np.split(by_group, starts[1:])
         self._nearby = {
             corpus.role: Nearby(
                 corpus,
                 seed=seed,
                 window=window,
+                # At least one pass while all speech is read, and one segment's worth of each recording per use.
                 uses=max(
                     -(-len(speech) // len(corpus)),
-                    round(corpus.seconds / len(corpus) / scene.segment),
+                    round(corpus.seconds / len(corpus) / self.scene.segment),
                 ),
             )
-            for corpus in (noise, rir)
+            for corpus in (self.noise, self.rir)
             if corpus is not None and (shuffle == "blocks" or (shuffle == "auto" and corpus.remote))
         }
+
+    @property
+    def enrolment_frames(self) -> int:
+        """Return the samples of an enrolment, 0 for none."""
+        return self.voices.enrolment_frames
 
     @property
     def corpora(self) -> tuple[Corpus, ...]:
@@ -239,34 +182,23 @@ class Plan:
         random = order.generator(self.seed, epoch, index)
         scene = self._scene(epoch, index)
         utterance = self._utterance(epoch, index)
-        enrolment = self._enrol(epoch, index, utterance) if self.enrolment_frames else None
+        enrolment = self.voices.enrol(epoch, index, utterance) if self.enrolment_frames else None
+        # Each draw from `random` moves all later ones: a new property needs a stream of its own.
         aside = enrolment.recording if enrolment else None
-        speech, speed = self._speech(utterance, random, self.frames, aside), 1.0
+        speech, speed = self.voices.say(utterance, random, self.frames, aside), 1.0
         if scene.speed != (1, 1):
-            # A stream of its own: enabling the speed does not change the other draws of the mixture.
-            voice = order.generator(self.seed, epoch, index, _SPEED)
+            voice = order.generator(self.seed, epoch, index, Stream.SPEED)
             speed = float(np.exp(voice.uniform(*np.log(scene.speed))))
-            speech = self._speech(utterance, voice, source_frames(self.frames, speed))
+            speech = self.voices.say(utterance, voice, source_frames(self.frames, speed))
         in_room = self.rir is not None and random.random() < scene.reverb_probability
         noisy = random.random() < scene.noise_probability
         noises = [(self._noise(epoch, index, random), 0.0)]
         if scene.noises[0] < 1:
             noises += self._further(epoch, index)
-        babble = self._babble(epoch, index, utterance) if noisy else ()
+        babble = self.voices.babble(epoch, index, utterance, self.frames) if noisy else ()
         if babble:
             noises = noises[1:]
-        distortions: tuple[Distortion, ...] = ()
-        if scene.distortions.any:
-            distortions = scene.distortions.draw(order.generator(self.seed, epoch, index, 2))
-        shaping: tuple[tuple[float, float, float, float], ...] = ()
-        if scene.shaping_probability:
-            # Draw the filters in a separate stream as well.
-            filters = order.generator(self.seed, epoch, index, 3)
-            if filters.random() < scene.shaping_probability:
-                shaping = tuple(
-                    tuple(map(float, filters.uniform(-0.375, 0.375, 4))) for _ in range(2)
-                )
-        rir = self._any(self.rir, epoch, index, random) if self.rir and in_room else None
+        rir = self._room(scene, epoch, index, random) if in_room else None
         moved = noisy and scene.microphones > 1 and self.noise_channels == 1
         return Drawn(
             epoch=epoch,
@@ -277,14 +209,34 @@ class Plan:
             rir=rir,
             snr_db=float(random.uniform(*scene.snr_db)) if noisy else float("inf"),
             level_dbfs=float(random.uniform(*scene.level_dbfs)),
-            shaping=shaping,
-            distortions=distortions,
+            shaping=self._shaping(epoch, index),
+            distortions=self._distortions(epoch, index),
             speed=speed,
             babble=babble,
-            speaking=not noisy or self._is_speaking(epoch, index),
-            noise_rir=self._elsewhere_in(rir, epoch, index) if moved and rir is not None else None,
+            speaking=not noisy or self.voices.speaking(epoch, index),
+            noise_rir=self._elsewhere_in(rir, scene, epoch, index)
+            if moved and rir is not None
+            else None,
             enrolment=enrolment,
         )
+
+    def _distortions(self, epoch: int, index: int) -> tuple[Distortion, ...]:
+        """Draw the distortions of a mixture."""
+        if not self.scene.distortions.any:
+            return ()
+        random = order.generator(self.seed, epoch, index, Stream.DISTORTIONS)
+        return self.scene.distortions.draw(random)
+
+    def _shaping(self, epoch: int, index: int) -> tuple[tuple[float, float, float, float], ...]:
+        """Draw the filters of speech and noise; nothing for a mixture without."""
+        share = self.scene.shaping_probability
+        if not share:
+            return ()
+        random = order.generator(self.seed, epoch, index, Stream.SHAPING)
+        if random.random() >= share:
+            return ()
+        # Within 3/8 all poles stay below 0.83, so that the filters are stable.
+        return tuple(tuple(map(float, random.uniform(-0.375, 0.375, 4))) for _ in range(2))
 
     def _scene(self, epoch: int, index: int) -> Scene:
         """Return the settings of a mixture."""
@@ -313,58 +265,43 @@ class Plan:
             )
         return microphones
 
-    def _check_speakers(self) -> None:
-        """Check that each speaker has another utterance for the enrolment."""
-        alone = np.flatnonzero(np.bincount(self._speaker)[self._speaker] == 1)
-        if self.enrolment_frames and len(alone):
-            first = int(alone[0])
-            raise RasedError(
-                f"enrolment needs another utterance of the same speaker, but {len(alone)} speakers of the split "
-                f"'{self.speech.split}' have only one, such as '{self.speech.label[first]}' with "
-                f"'{self.speech.key[first]}': remove them from the shards, or set scene.enrolment to null."
-            )
+    def _room(self, scene: Scene, epoch: int, index: int, random: np.random.Generator) -> int:
+        """Draw the room of the speech, within the range of reverberation times if there is one."""
+        assert self.rir is not None
+        room = self._any(self.rir, epoch, index, random)
+        if scene.t60 is None:
+            return room
+        # The draw above stays, so that a range of T60 leaves SNR and level of the mixture as they are.
+        return self._within(scene.t60, epoch, index, Stream.T60)
 
-    def _enrol(self, epoch: int, index: int, utterance: int) -> Piece:
-        """Draw a crop of another utterance of the speaker, near this one if possible."""
-        random = order.generator(self.seed, epoch, index, _ENROLMENT)
-        near = self._fillers[self._group[utterance]]
-        if len(near) == 1:
-            near = np.flatnonzero(self._speaker == self._speaker[utterance])
-        recording = int(random.choice(near[near != utterance]))
-        length, frames = int(self.speech.frames[recording]), self.enrolment_frames
-        # A short recording is repeated, so it may start anywhere; a long one must fit.
-        start = int(random.integers(length if length < frames else length - frames + 1))
-        return Piece(recording, start, frames, 0)
-
-    def _elsewhere_in(self, rir: int, epoch: int, index: int) -> int:
+    def _elsewhere_in(self, rir: int, scene: Scene, epoch: int, index: int) -> int:
         """Draw the position of the noise: another response of the same room, else any other response."""
         assert self.rir is not None
-        random = order.generator(self.seed, epoch, index, _NOISE_ROOM)
+        random = order.generator(self.seed, epoch, index, Stream.NOISE_ROOM)
         beside = self.rir.beside(rir)
         if len(beside):
             return int(random.choice(beside))
+        if scene.t60 is not None:
+            return self._within(scene.t60, epoch, index, Stream.NOISE_ROOM, other_than=rir)
         drawn = self._any(self.rir, epoch, index, random)
         return drawn if drawn != rir else (drawn + 1) % len(self.rir)
 
-    def _is_speaking(self, epoch: int, index: int) -> bool:
-        """Draw whether a noisy mixture has speech."""
-        share = self.scene.speech_probability
-        return share == 1 or order.generator(self.seed, epoch, index, _SPEECH).random() < share
-
-    def _babble(self, epoch: int, index: int, utterance: int) -> tuple[tuple[Piece, ...], ...]:
-        """Draw the voices of a babble; none if the first noise is not babble."""
-        share = self.scene.babble_probability
-        if not share:
-            return ()
-        random = order.generator(self.seed, epoch, index, _BABBLE)
-        others = [group for group in range(len(self._fillers)) if group != self._group[utterance]]
-        if random.random() >= share or not others:
-            return ()
-        low, high = self.scene.babble_voices
-        count = int(random.integers(low, high + 1))
-        groups = random.choice(others, count, replace=count > len(others))
-        leads = [int(random.choice(self._fillers[group])) for group in groups]
-        return tuple(self._speech(lead, random, self.frames) for lead in leads)
+    def _within(
+        self,
+        t60: tuple[float, float],
+        epoch: int,
+        index: int,
+        stream: Stream,
+        other_than: int | None = None,
+    ) -> int:
+        """Draw a room within a range of reverberation times, in the neighbourhood if rooms come by blocks."""
+        assert self.decays is not None
+        random = order.generator(self.seed, epoch, index, stream)
+        nearby = self._nearby.get("rir")
+        if nearby is None:
+            return self.decays.draw(t60, random, other_than=other_than)
+        near = (nearby(epoch, index, random) for _ in range(_TRIES))
+        return self.decays.closest(near, t60, other_than=other_than)
 
     def _any(self, corpus: Corpus, epoch: int, index: int, random: np.random.Generator) -> int:
         """Draw a recording: near the sample, or from the whole corpus."""
@@ -387,7 +324,7 @@ class Plan:
         Raises:
             RasedError: a recording cannot be read.
         """
-        random = order.generator(self.seed, drawn.epoch, drawn.index, 4 + number)
+        random = order.generator(self.seed, drawn.epoch, drawn.index, Stream.ELSEWHERE + number)
         recording = drawn.noise[number].recording
         for _ in range(1 + _OTHERS):
             audible = _audible(self.noise.read(recording), self.frames)
@@ -399,32 +336,12 @@ class Plan:
 
     def _further(self, epoch: int, index: int) -> list[tuple[Piece, float]]:
         """Draw the noises after the first, and their levels."""
-        random = order.generator(self.seed, epoch, index, 1)
+        random = order.generator(self.seed, epoch, index, Stream.FURTHER)
         count = int(np.searchsorted(np.cumsum(self.scene.noises[:-1]), random.random(), "right"))
         return [
             (self._noise(epoch, index, random), float(random.uniform(*self.scene.noise_level_db)))
             for _ in range(count)
         ]
-
-    def _speech(
-        self, utterance: int, random: np.random.Generator, reach: int, aside: int | None = None
-    ) -> tuple[Piece, ...]:
-        """Return a crop of `reach` samples, or the whole utterance, with more of the same speaker after pauses.
-
-        The recording `aside` is not used.
-        """
-        pieces: list[Piece] = []
-        fillers = self._fillers[self._group[utterance]]
-        if aside is not None:
-            fillers = fillers[fillers != aside]
-        at = 0
-        while at < reach:
-            length, left = int(self.speech.frames[utterance]), reach - at
-            start = int(random.integers(length - left + 1)) if length > left and not pieces else 0
-            pieces.append(Piece(utterance, start, min(length, left), at))
-            at += length + round(random.uniform(*self.scene.pause) * self.sample_rate)
-            utterance = int(fillers[random.integers(len(fillers))])
-        return tuple(pieces)
 
 
 def _audible(waveform: Samples, frames: int) -> np.ndarray:

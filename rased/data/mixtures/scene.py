@@ -30,14 +30,12 @@ class Scene:
         shaping_probability: share of mixtures whose speech and noise are filtered by random second-order filters
             before mixing, (1 + a z^-1 + b z^-2) / (1 + c z^-1 + d z^-2) with all four uniform in [-3/8, 3/8]. This
             imitates more voices, microphones and noises than were recorded (Valin, "A hybrid DSP/deep learning
-            approach
-            to real-time full-band speech enhancement", MMSP 2018).
-        speed: range of the speed of the speech, drawn on a logarithmic scale. The speech is resampled, so that
-        pitch and
-            formants change, too, like other speakers (Ko et al., "Audio augmentation for
-            speech recognition", Interspeech 2015). (1, 1): no change.
-        babble_probability: share of the noisy mixtures whose first noise is speech of other speakers from the
-        same split.
+            approach to real-time full-band speech enhancement", MMSP 2018).
+        speed: range of the speed of the speech, drawn on a logarithmic scale. The speech is resampled, so that pitch
+            and formants change, too, like other speakers (Ko et al., "Audio augmentation for speech recognition",
+            Interspeech 2015). (1, 1): no change.
+        babble_probability: share of the noisy mixtures whose first noise is speech of other speakers from the same
+            split.
         babble_voices: range of their number.
         speech_probability: share of the noisy mixtures with speech; in the others, the target is silent.
         distortions: distortions after the microphone, and their frequency.
@@ -46,6 +44,9 @@ class Scene:
             the room has no other response). Without a room, speech and such noise are the same at all microphones.
         enrolment: seconds of another utterance of the same speaker, dry and as recorded, for models
             with the condition "enrolment"; a shorter utterance is repeated. None: no enrolment.
+        t60: range of the reverberation time of the rooms in seconds, as measured from their responses; None: all rooms.
+            Each room within the range is as frequent as the others. With a shuffle by blocks, a room of the
+            neighbourhood is chosen that is within the range or, if there is none, closest to it.
     """
 
     segment: float = 4.0
@@ -65,6 +66,7 @@ class Scene:
     distortions: Distortions = Distortions()  # noqa: RUF009 - a frozen value
     microphones: int = 1
     enrolment: float | None = None
+    t60: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -74,6 +76,10 @@ class Scene:
                 raise RasedError(
                     f"{name} is [{low}, {high}]; the lower end must come first, and both must be finite."
                 )
+        if self.t60 is not None and not 0 <= self.t60[0] <= self.t60[1] < math.inf:
+            raise RasedError(
+                f"t60 is {list(self.t60)}; give seconds of 0 or more, the lower end first, such as [0.2, 1.0]."
+            )
         if self.pause[0] < 0:
             raise RasedError(f"pause is {list(self.pause)}; it must be 0 s or more.")
         shares = ("reverb", "noise", "shaping", "babble", "speech")
