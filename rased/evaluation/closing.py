@@ -19,9 +19,9 @@ from rased.evaluation.testset import given, locate, read_testset
 from rased.models.base import Enhancer
 from rased.training.history import read_manifest
 from rased.training.tracking import log_files, log_table
-from rased.zoo.card import CARD, read_card
+from rased.zoo.card import read_card
 from rased.zoo.publish import publish
-from rased.zoo.runs import load_run
+from rased.zoo.runs import CHECKPOINTS, load_run
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 RESULTS = "results"
 ZOO = "zoo"
 BASELINE = "noisy"
+_BEST = "best.ckpt"
 
 
 def check(testsets: Sequence[str], metrics: Sequence[str], enhancer: Enhancer) -> None:
@@ -75,66 +76,110 @@ def close(
     Raises:
         ProblemsFound: some parts failed; the message has the commands to run them again. The other parts are done.
     """
-    trusted = packages(load_yaml(folder / "config.yaml").get("model"))
-    best = folder / "checkpoints" / "best.ckpt"
-    if not best.is_file():
-        print(f"no validation has saved a best.ckpt in '{folder}': not evaluated.", file=sys.stderr)
+    if not (folder / CHECKPOINTS / _BEST).is_file():
+        print(f"no validation has saved a {_BEST} in '{folder}': not evaluated.", file=sys.stderr)
         return
-    failures: list[tuple[str, Exception]] = []
-    rows: list[tuple[Result, Result]] = []
-    where = shlex.quote(str(folder))
+    end = _End(folder, packages(load_yaml(folder / "config.yaml").get("model")))
     for name in testsets:
+        end.score(name, metrics, jobs)
+    end.publish(testsets)
+    if tracker is not None:
+        end.upload(tracker)
+    if end.failures:
+        listed = " ".join(sentence for sentence, _ in end.failures)
+        raise ProblemsFound(f"'{folder}' is trained and kept, but {listed}") from end.failures[0][1]
+
+
+class _End:
+    """The end of one run, part by part; a part that fails is recorded, and the others are still done.
+
+    Attributes:
+        failures: a sentence for each part that failed, and its exception.
+    """
+
+    def __init__(self, folder: Path, trusted: Sequence[str]) -> None:
+        self.failures: list[tuple[str, Exception]] = []
+        self._folder = folder
+        self._trusted = trusted
+        self._where = shlex.quote(str(folder))
+        self._rows: list[tuple[Result, Result]] = []
+        self._entry: Path | None = None
+
+    def score(self, testset: str, metrics: Sequence[str], jobs: int) -> None:
+        """Score the run and the noisy input on a test set, and print both."""
+        results = self._folder / RESULTS
         again = (
-            f"rased evaluate {BASELINE} {where} --on {shlex.quote(name)} --out {where}/{RESULTS} "
+            f"rased evaluate {BASELINE} {self._where} --on {shlex.quote(testset)} --out {self._where}/{RESULTS} "
             f"--metrics {' '.join(metrics)}"
         )
-        with _survived(failures, f"the evaluation on '{name}'", again):
-            systems = [BASELINE, str(folder)]
+        with self._survived(f"the evaluation on '{testset}'", again):
             noisy, own = evaluate(
-                systems, locate(name), folder / RESULTS, metrics=metrics, jobs=jobs, allow=trusted
+                [BASELINE, str(self._folder)],
+                locate(testset),
+                results,
+                metrics=metrics,
+                jobs=jobs,
+                allow=self._trusted,
             )
             print_table([noisy, own])
-            rows.append((noisy, own))
-    entry = folder / ZOO / plain_name(folder.resolve().name)
-    condition = _condition(load_run(folder, allow=trusted), testsets)
-    obstacle = _obstacle(folder, condition)
-    if obstacle:
-        print(f"'{folder}' does not become a zoo entry: {obstacle}", file=sys.stderr)
-    else:
-        results = [file_name(own.name, own.testset["name"]) for _, own in rows]
-        again = f"rased zoo publish {where} --name {shlex.quote(entry.name)} --out {where}/{ZOO} --replace"
-        with _survived(failures, "the zoo entry", again):
-            paths = tuple(folder / RESULTS / name for name in results)
+            self._rows.append((noisy, own))
+
+    def publish(self, testsets: Sequence[str]) -> None:
+        """Make a zoo entry of the run, or explain why that is not possible."""
+        folder = self._folder
+        entry = folder / ZOO / plain_name(folder.resolve().name)
+        again = f"rased zoo publish {self._where} --name {shlex.quote(entry.name)} --out {self._where}/{ZOO} --replace"
+        with self._survived("the zoo entry", again):
+            condition = _condition(load_run(folder, allow=self._trusted), testsets)
+            obstacle = _obstacle(folder, condition)
+            if obstacle:
+                print(f"'{folder}' does not become a zoo entry: {obstacle}", file=sys.stderr)
+                return
+            names = [file_name(own.name, own.testset["name"]) for _, own in self._rows]
             publish(
                 folder,
                 entry.name,
                 entry.parent,
-                scores=mean_scores(paths),
+                scores=mean_scores([folder / RESULTS / name for name in names]),
                 replace=True,
-                allow=trusted,
+                allow=self._trusted,
                 condition=condition,
             )
+            self._entry = entry
             reason = read_card(entry)["training"].get("not_repeatable")
             if reason:
                 print(
                     f"the training of '{folder}' cannot be reproduced by a command: {reason}.",
                     file=sys.stderr,
                 )
-    if tracker is not None:
-        again = f"rased train --resume {where}"
-        with _survived(failures, "the upload to Weights & Biases", again):
-            for noisy, own in rows:
+
+    def upload(self, tracker: "Run") -> None:
+        """Send tables, means and the zoo entry to Weights & Biases; without an entry, the checkpoint."""
+        folder = self._folder
+        with self._survived(
+            "the upload to Weights & Biases", f"rased train --resume {self._where}"
+        ):
+            for noisy, own in self._rows:
                 name = f"evaluation/{own.testset['name']}"
                 log_table(tracker, folder, name, _table(noisy, own), means(noisy, own))
-            if (entry / CARD).is_file() and not obstacle:
-                card = read_card(entry)
-                files = sorted(entry.iterdir())
-                log_files(tracker, folder, files, metadata=card)
+            # Not "if the folder of the entry exists": it may be that of an earlier end of this run, with old weights.
+            if self._entry is not None:
+                files = sorted(self._entry.iterdir())
+                log_files(tracker, folder, files, metadata=read_card(self._entry))
             else:
-                log_files(tracker, folder, [best, folder / "config.yaml"], metadata={})
-    if failures:
-        listed = " ".join(sentence for sentence, _ in failures)
-        raise ProblemsFound(f"'{folder}' is trained and kept, but {listed}") from failures[0][1]
+                files = [folder / CHECKPOINTS / _BEST, folder / "config.yaml"]
+                log_files(tracker, folder, files, metadata={})
+
+    @contextmanager
+    def _survived(self, what: str, again: str) -> Iterator[None]:
+        """Record a failure and the command that repeats this part, and continue."""
+        try:
+            yield
+        except Exception as error:
+            told = isinstance(error, RasedError)
+            said = str(error) if told else f"{type(error).__name__}: {error}"
+            sentence = f"{what} failed: {said.rstrip('.')}. By hand: {again}."
+            self.failures.append((sentence, error))
 
 
 def plain_name(name: str) -> str:
@@ -199,13 +244,3 @@ def _obstacle(folder: Path, condition: Condition | None) -> str:
             "--condition NAME=FILE."
         )
     return ""
-
-
-@contextmanager
-def _survived(failures: list[tuple[str, Exception]], what: str, again: str) -> Iterator[None]:
-    """Record a failure and the command that repeats this part, and continue."""
-    try:
-        yield
-    except Exception as error:
-        said = str(error) if isinstance(error, RasedError) else f"{type(error).__name__}: {error}"
-        failures.append((f"{what} failed: {said.rstrip('.')}. By hand: {again}.", error))

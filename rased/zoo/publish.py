@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ from rased.zoo.runs import checkpoint_path, enhancer_of, spec_of
 
 if TYPE_CHECKING:
     from rased.training.history import Launch
+    from rased.training.origin import Origin
 
 ATTRIBUTIONS = "ATTRIBUTIONS.md"
 CODE_LICENCE = "Apache-2.0"
@@ -82,47 +83,18 @@ def publish(
             that fails its verification.
     """
     run = Path(run)
-    path = checkpoint_path(run)
     names.plain(name, what="the name of the entry")
-    from rased.data.datamodule import MixtureDataModule
-    from rased.training.history import as_json, manifest_of, read_launches
-    from rased.training.origin import read_origin
-
-    checkpoint = read_checkpoint(path)
-    enhancer = enhancer_of(checkpoint, path, allow=allow)
+    best = _Best.read(run, allow)
+    enhancer, spec = best.enhancer, best.spec
     golden = enhancer.given(condition)
-    spec = _plain(spec_of(checkpoint, path))
     if attenuation_limit_db is not None:
         enhancer, spec = _limited(enhancer, spec, attenuation_limit_db, allow)
-    steps = documents.fit(checkpoint.get("global_step"), Count, of=path, repair="Copy it again.")
-    launches = [launch for launch in read_launches(run) if launch.step < steps]
-    config = launches[-1].config if launches else load_yaml(run / "config.yaml", own=False)
-    kept = manifest_of(run, checkpoint)
-    if kept is None:
-        data = build(MixtureDataModule, config["data"], classes=allowing(allow), where="data")
-        kept = as_json(data.manifest()).encode()
-    manifest = read_manifest(kept, of=run / MANIFEST)
-    again = recipe(launches, steps, name, config)
+    again = recipe(best.launches, best.steps, name, best.config)
     if repeatable_only and again.obstacle:
         raise RasedError(
             f"the weights of '{run}' cannot be reproduced: {again.obstacle}. Train again without that, or "
             "publish with --not-repeatable; the card then says so."
         )
-    training = {
-        **_told(again, name, attenuation_limit_db),
-        "steps": steps,
-        "epochs": documents.fit(checkpoint.get("epoch"), Count, of=path, repair="Copy it again."),
-        "audio_hours": _audio_hours(launches, steps),
-        "data": summed_up(manifest),
-        "manifest": MANIFEST,
-        "versions": {package: version(package) for package in ("torch", "pytorch-lightning")},
-        "git": _commit(),
-    }
-    origin = read_origin(run)
-    if origin is not None:
-        training["from"] = origin.facts
-    if unknown(manifest):
-        training["data_unknown_of"] = unknown(manifest)
     return write_entry(
         Path(out) / name,
         enhancer=enhancer,
@@ -130,14 +102,91 @@ def publish(
         summary=summary or f"{type(enhancer).__name__} trained with rased",
         purpose=purpose,
         paper=enhancer.paper,
-        licence={"code": CODE_LICENCE, "weights": licence, "data": _licences(manifest)},
-        training=training,
+        licence={"code": CODE_LICENCE, "weights": licence, "data": _licences(best.manifest)},
+        training={**_told(again, name, attenuation_limit_db), **best.facts()},
         scores=scores,
-        files={MANIFEST: kept, **_records(again, launches, config)},
+        files={MANIFEST: best.stored, **_records(again, best.launches, best.config)},
         replace=replace,
         allow=allow,
         condition=golden,
     )
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The best checkpoint of a run, and how it was made.
+
+    Attributes:
+        enhancer: with the averaged weights.
+        spec: class_path and init_args that build it.
+        steps: training steps of the weights.
+        epochs: finished epochs.
+        launches: launches of the run that contributed to the weights; empty if they were not recorded.
+        config: configuration of the last of them.
+        manifest: what it was trained on.
+        stored: the same as bytes, as the checkpoint refers to it.
+        origin: the checkpoint that the run started from; None if it started from random weights.
+    """
+
+    enhancer: Enhancer
+    spec: dict[str, Any]
+    steps: int
+    epochs: int
+    launches: "Sequence[Launch]"
+    config: dict[str, Any]
+    manifest: Mapping[str, Any]
+    stored: bytes
+    origin: "Origin | None"
+
+    @classmethod
+    def read(cls, run: Path, allow: Sequence[str]) -> "_Best":
+        """Read it from the folder of a run."""
+        from rased.data.datamodule import MixtureDataModule
+        from rased.training.history import as_json, manifest_of, read_launches
+        from rased.training.origin import read_origin
+
+        path = checkpoint_path(run)
+        checkpoint = read_checkpoint(path)
+        enhancer = enhancer_of(checkpoint, path, allow=allow)
+        steps, epochs = (
+            documents.fit(checkpoint.get(field), Count, of=path, repair="Copy it again.")
+            for field in ("global_step", "epoch")
+        )
+        # A launch after the best checkpoint changed nothing in these weights.
+        launches = [launch for launch in read_launches(run) if launch.step < steps]
+        config = launches[-1].config if launches else load_yaml(run / "config.yaml", own=False)
+        stored = manifest_of(run, checkpoint)
+        if stored is None:
+            data = build(MixtureDataModule, config["data"], classes=allowing(allow), where="data")
+            stored = as_json(data.manifest()).encode()
+        return cls(
+            enhancer=enhancer,
+            spec=_plain(spec_of(checkpoint, path)),
+            steps=steps,
+            epochs=epochs,
+            launches=launches,
+            config=config,
+            manifest=read_manifest(stored, of=run / MANIFEST),
+            stored=stored,
+            origin=read_origin(run),
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Return the fields of a card on the training."""
+        facts: dict[str, Any] = {
+            "steps": self.steps,
+            "epochs": self.epochs,
+            "audio_hours": _audio_hours(self.launches, self.steps),
+            "data": summed_up(self.manifest),
+            "manifest": MANIFEST,
+            "versions": {package: version(package) for package in ("torch", "pytorch-lightning")},
+            "git": _commit(),
+        }
+        if self.origin is not None:
+            facts["from"] = self.origin.facts
+        if unknown(self.manifest):
+            facts["data_unknown_of"] = unknown(self.manifest)
+        return facts
 
 
 def write_entry(
@@ -178,20 +227,7 @@ def write_entry(
     """
     if folder.exists() and not replace:
         raise RasedError(f"'{folder}' exists; choose another name, or add --replace.")
-    noisy = golden_excerpt(enhancer.sample_rate, enhancer.channels)
-    with torch.inference_mode():
-        estimate = enhancer.eval()(noisy, condition=condition)
-    given = {f"{CONDITION}{name}": one.contiguous() for name, one in (condition or {}).items()}
-    weights = {key: value.contiguous() for key, value in enhancer.state_dict().items()}
-    manifest = (files or {}).get(MANIFEST)
-    named = {} if manifest is None else {MANIFEST_SHA256: hashlib.sha256(manifest).hexdigest()}
-    contents = {
-        WEIGHTS: safetensors.torch.save(weights, metadata=named),
-        GOLDEN: safetensors.torch.save(
-            {"noisy": noisy, "estimate": estimate.contiguous(), **given}
-        ),
-        **(files or {}),
-    }
+    contents = {**_weights(enhancer, condition, files or {}), **(files or {})}
     card = {
         "schema": SCHEMA,
         "name": folder.name,
@@ -219,8 +255,27 @@ def write_entry(
     except FileExistsError:
         raise RasedError(f"'{folder}' exists; choose another name, or add --replace.") from None
     except OSError as error:
-        raise RasedError(f"cannot write '{folder}': {error.strerror}.") from None
+        raise RasedError(f"cannot write '{folder}': {error.strerror or error}.") from None
     return folder
+
+
+def _weights(
+    enhancer: Enhancer, condition: Condition | None, files: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    """Return the weights, with the SHA-256 of the manifest in `files`, and the golden output."""
+    noisy = golden_excerpt(enhancer.sample_rate, enhancer.channels)
+    with torch.inference_mode():
+        estimate = enhancer.eval()(noisy, condition=condition)
+    given = {f"{CONDITION}{name}": one.contiguous() for name, one in (condition or {}).items()}
+    golden = {"noisy": noisy, "estimate": estimate.contiguous(), **given}
+    weights = {key: value.contiguous() for key, value in enhancer.state_dict().items()}
+    manifest = files.get(MANIFEST)
+    # The hash in the weights binds them to their training data: a manifest cannot be exchanged unnoticed.
+    named = {} if manifest is None else {MANIFEST_SHA256: hashlib.sha256(manifest).hexdigest()}
+    return {
+        WEIGHTS: safetensors.torch.save(weights, metadata=named),
+        GOLDEN: safetensors.torch.save(golden),
+    }
 
 
 def _limited(

@@ -1,9 +1,11 @@
+import argparse
 import json
 import sys
 
 import pytest
 
 from rased.cli import main
+from rased.cli.bench import VERBS
 from rased.cli.bench.train import _bare, _batch, figures
 from rased.models.registry import model_config
 from rased.training.checkpoint import build_module
@@ -122,11 +124,31 @@ def test_a_training_that_fails_is_shown_and_gives_exit_code_1(capsys, monkeypatc
     [
         (["--model", "nothing-like-it"], "no architecture matches 'nothing-like-it'"),
         (["--model", "gtcrn", "gtcnr"], "no architecture matches 'gtcnr'"),
-        (["--model", "gtcrn", "--rounds", "0"], "--rounds is 0: give 1 or more"),
-        (["--model", "gtcrn", "--seconds", "0"], "--seconds is 0: give more than 0"),
-        (["--model", "gtcrn", "--seconds", "nan"], "--seconds is nan: give more than 0"),
     ],
 )
 def test_a_training_that_cannot_be_measured_is_one_sentence(words, said, capsys):
     assert main(["bench", "train", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def _numbers():
+    """Every numeric option of every benchmark, with its type."""
+    for name, (module, _) in VERBS.items():
+        parser = argparse.ArgumentParser()
+        module.add_arguments(parser)
+        for action in parser._actions:
+            if action.type in (int, float):
+                yield name, action.option_strings[0], action.type
+
+
+@pytest.mark.parametrize(("benchmark", "option", "kind"), [*_numbers()])
+def test_a_number_that_is_not_positive_is_one_sentence(benchmark, option, kind, capsys):
+    for value in ("0", "-1") if kind is int else ("0", "-1", "nan", "inf"):
+        assert main(["bench", benchmark, f"{option}={value}"]) == 2
+        said = f"{option} is {value}: give {'1 or more' if kind is int else 'more than 0'}."
+        assert said in capsys.readouterr().err
+
+
+def test_a_position_after_the_epoch_is_one_sentence(capsys):
+    assert main(["bench", "resume", "--at", "1"]) == 2
+    assert "--at is 1: give a share below 1" in capsys.readouterr().err

@@ -257,6 +257,28 @@ def test_what_fails_at_the_end_says_how_to_do_it_by_hand_and_the_rest_is_done(
     assert (len(result.utterances), result.metrics) == (3, ["si-sdr"])
 
 
+def test_an_entry_of_an_earlier_end_is_not_uploaded_as_the_weights_of_this_one(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[list[str]] = []
+
+    def logged(tracker: Any, folder: Path, files: Any, *, metadata: Any) -> None:
+        sent.append([path.name for path in files])
+
+    def broken(*words: Any, **more: Any) -> None:
+        raise OSError("no space left")
+
+    tracker: Any = "a run of Weights & Biases"
+    monkeypatch.setattr(closing, "log_files", logged)
+    closing.close(copy, testsets=[], metrics=[], jobs=1, tracker=tracker)
+    for part in ("publish", "load_run"):
+        monkeypatch.setattr(closing, part, broken)
+        with pytest.raises(ProblemsFound, match="but the zoo entry failed: OSError: no space"):
+            closing.close(copy, testsets=[], metrics=[], jobs=1, tracker=tracker)
+    assert "card.yaml" in sent[0]
+    assert sent[1:] == [["best.ckpt", "config.yaml"]] * 2
+
+
 def test_an_end_that_cannot_be_is_said_before_the_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

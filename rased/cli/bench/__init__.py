@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from types import ModuleType
 from typing import Any
 
@@ -13,7 +14,7 @@ from rased.cli.bench import memory as bench_memory
 from rased.cli.bench import resume as bench_resume
 from rased.cli.bench import train as bench_train
 from rased.cli.options import add_json
-from rased.errors import ProblemsFound
+from rased.errors import ProblemsFound, RasedError
 
 EXAMPLES = """\
 examples:
@@ -57,7 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises:
         ProblemsFound: some measurements failed; the others are printed.
+        RasedError: a number is not positive.
     """
+    _check_numbers(arguments)
     figures = VERBS[arguments.sub_verb][0].measure(arguments)
     if arguments.json:
         print(json.dumps(figures, indent=1))
@@ -74,6 +77,15 @@ def run(arguments: argparse.Namespace) -> int:
             f"{len(failed)} of {len(figures)} measurements failed: {', '.join(failed)}."
         )
     return 0
+
+
+def _check_numbers(arguments: argparse.Namespace) -> None:
+    """Check that all numbers are positive: each is a size, a length or a count of what is measured."""
+    for name, value in vars(arguments).items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number and not 0 < value < math.inf:
+            least = "1 or more" if isinstance(value, int) else "more than 0"
+            raise RasedError(f"--{name.replace('_', '-')} is {value:g}: give {least}.")
 
 
 def _short(value: Any) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rased.cli.options import add_value
+from rased.errors import ProblemsFound
 from rased.machine import children_seconds
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
     testset = read_testset(BUNDLE if arguments.on == "bundle" else arguments.on)
     systems = [resolve(word, testset) for word in arguments.system]
-    rounds = range(max(1, arguments.rounds))
+    rounds = range(arguments.rounds)
     figures: dict[str, Any] = {"processes": _processes(arguments, rounds)}
     with one_thread():
         for system in systems:
@@ -93,7 +94,7 @@ def _evaluation(arguments: argparse.Namespace, jobs: int) -> tuple[float, float]
             [sys.executable, "-c", _RASED, *words], capture_output=True, text=True, check=False
         )
     if done.returncode:
-        raise RuntimeError(f"the measured evaluation failed: {done.stderr.strip()[-500:]}")
+        raise ProblemsFound(f"the measured evaluation failed: {done.stderr.strip()[-500:]}")
     seconds = time.perf_counter() - started
     return seconds, children_seconds() - before
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rased.cli.options import add_value
-from rased.errors import RasedError
 
 if TYPE_CHECKING:
     from rased.data.mixtures.plan import Plan
@@ -65,13 +64,11 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
     """Return audio seconds per CPU second of each way of loading.
 
     Raises:
-        RasedError: an option is below 1, or the folder lacks speech, noise or rir.
+        RasedError: the folder lacks speech, noise or rir.
     """
     import torch
 
     items, rounds = arguments.items, arguments.rounds
-    if min(items, rounds, arguments.batch_size) < 1:
-        raise RasedError("--items, --rounds and --batch-size must be 1 or more.")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

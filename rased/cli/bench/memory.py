@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rased.cli.options import add_value
+from rased.errors import ProblemsFound
 
 EXAMPLES = """\
 examples:
@@ -114,7 +115,7 @@ def _run(child: str, *words: str, of: Path) -> Figures:
         [sys.executable, "-c", _HEAD + child, *words], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise RuntimeError(f"the measured process failed: {done.stderr.strip()[-500:]}")
+        raise ProblemsFound(f"the measured process failed: {done.stderr.strip()[-500:]}")
     files = of.iterdir() if of.is_dir() else [of]
     size = sum(path.stat().st_size for path in files) / 1e6
     return {"input_mb": size, **json.loads(done.stdout.splitlines()[-1])}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rased.cli.options import add_value
+from rased.errors import RasedError
 
 if TYPE_CHECKING:
     from rased.data.mixtures.plan import Plan, Shuffle
@@ -35,10 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return CPU seconds to the first batch for each way to shuffle, at both positions (medians of several epochs)."""
+    """Return CPU seconds to the first batch for each way to shuffle, at both positions (medians of several epochs).
+
+    Raises:
+        RasedError: the position is outside the epoch.
+    """
     from rased.data.mixtures.corpus import Corpus
     from rased.data.mixtures.plan import Plan, Scene
 
+    if arguments.at >= 1:
+        raise RasedError(f"--at is {arguments.at:g}: give a share below 1.")
     position = round(arguments.at * arguments.samples)
     figures: dict[str, Any] = {"samples": arguments.samples, "position": position}
     with tempfile.TemporaryDirectory(prefix="rased-bench-") as folder:

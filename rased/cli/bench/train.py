@@ -3,7 +3,6 @@
 import argparse
 import itertools
 import json
-import math
 import statistics
 import subprocess
 import sys
@@ -62,17 +61,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Return the figures of each architecture.
 
     Raises:
-        RasedError: no architecture has such a name, a number is too small, or there is no GPU.
+        RasedError: no architecture has such a name, or there is no GPU.
     """
     import torch
 
-    for name in ("batch_size", "steps", "rounds"):
-        if getattr(arguments, name) < 1:
-            raise RasedError(
-                f"--{name.replace('_', '-')} is {getattr(arguments, name)}: give 1 or more."
-            )
-    if not 0 < arguments.seconds < math.inf:
-        raise RasedError(f"--seconds is {arguments.seconds:g}: give more than 0.")
     names = _names(arguments.model or ["*"])
     if arguments.device == "cuda" and not torch.cuda.is_available():
         raise RasedError("--device cuda: PyTorch finds no GPU here; use --device cpu.")

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from rased.cli.options import add_allow, add_condition, add_json
@@ -31,68 +32,62 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verbs of `rased zoo`."""
     parser.epilog = EXAMPLES
     verbs = parser.add_subparsers(dest="sub_verb", required=True, metavar="VERB")
-
-    def add(name: str, summary: str) -> argparse.ArgumentParser:
+    for name, (summary, add, _) in VERBS.items():
         description = f"{summary[0].upper()}{summary[1:]}."
-        return verbs.add_parser(name, help=summary, description=description, epilog=EXAMPLES)
+        add(verbs.add_parser(name, help=summary, description=description, epilog=EXAMPLES))
 
-    listing = add("list", "list checkpoints with purpose, cost, latency, licence and scores")
-    listing.add_argument("pattern", nargs="?", default="*", help='names to list, such as "*16k*"')
-    form = listing.add_mutually_exclusive_group()
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run one verb and return its exit code."""
+    _, _, verb = VERBS[arguments.sub_verb]
+    return verb(arguments)
+
+
+def _add_list(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pattern", nargs="?", default="*", help='names to list, such as "*16k*"')
+    form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print all fields as JSON")
     form.add_argument("--markdown", action="store_true", help="print the tables of docs/zoo.md")
 
-    info = add("info", "show purpose, scores, cost and licence of an entry")
-    info.add_argument("name", help="name, folder or card")
-    add_json(info, "the whole card")
 
-    verify = add("verify", "check hashes, golden output and stream of entries")
-    verify.add_argument("names", nargs="*", metavar="NAME", help="names or folders (default: all)")
-    add_allow(verify)
-    add_json(verify, "the checks")
+def _add_info(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="name, folder or card")
+    add_json(parser, "the whole card")
 
-    pull = add("pull", "fetch third-party weights by name, or an entry by URL")
-    pull.add_argument(
+
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME", help="names or folders (default: all)")
+    add_allow(parser)
+    add_json(parser, "the checks")
+
+
+def _add_pull(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "source",
         metavar="NAME|URL",
         help="name of third-party weights (`rased zoo list`), hf://ORG/NAME, or http(s) URL of a card; append "
         "#sha256=... to accept only a card with that hash",
     )
-    pull.add_argument(
+    parser.add_argument(
         "--from",
         dest="given",
         type=Path,
         metavar="PATH",
         help="import the authors' file, or a folder with their files, instead of downloading",
     )
-    pull.add_argument(
+    parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder of entries (default: the user's cache)"
     )
 
-    _add_publish_arguments(add("publish", "publish a run as an entry"))
 
-    push = add("push", "write a folder to upload to the Hugging Face Hub")
-    push.add_argument("name", help="name or folder of a checkpoint")
-    push.add_argument("--out", type=Path, required=True, help="the folder to write")
-    push.add_argument("--replace", action="store_true", help="replace an existing folder")
-
-    importing = add("import", "import weights from a file of an architecture's authors")
-    importing.add_argument("architecture", help="name of the architecture, such as gtcrn")
-    importing.add_argument("file", type=Path, help="the authors' file")
-    importing.add_argument(
-        "--out", type=Path, required=True, help="folder of the entry, such as zoo/gtcrn"
-    )
-    importing.add_argument("--replace", action="store_true", help="replace an existing entry")
-
-
-def _add_publish_arguments(publish: argparse.ArgumentParser) -> None:
-    publish.add_argument("run", type=Path, help="folder of a run, such as runs/mine")
-    publish.add_argument("--name", required=True, help="name of the entry")
-    publish.add_argument("--out", type=Path, default=Path("zoo"), help="folder of entries")
-    publish.add_argument("--summary", default="", help="one line for the card")
-    publish.add_argument("--purpose", default="", help='what it removes, such as "noise"')
-    publish.add_argument("--licence", default="Apache-2.0", help="licence of the weights")
-    publish.add_argument(
+def _add_publish(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="folder of a run, such as runs/mine")
+    parser.add_argument("--name", required=True, help="name of the entry")
+    parser.add_argument("--out", type=Path, default=Path("zoo"), help="folder of entries")
+    parser.add_argument("--summary", default="", help="one line for the card")
+    parser.add_argument("--purpose", default="", help='what it removes, such as "noise"')
+    parser.add_argument("--licence", default="Apache-2.0", help="licence of the weights")
+    parser.add_argument(
         "--results",
         type=Path,
         nargs="*",
@@ -100,36 +95,37 @@ def _add_publish_arguments(publish: argparse.ArgumentParser) -> None:
         metavar="JSON",
         help="results of `rased evaluate`; their means are written to the card",
     )
-    publish.add_argument(
+    parser.add_argument(
         "--attenuation-limit-db",
         type=float,
         metavar="DB",
         help="largest attenuation by the entry (default: that of the run)",
     )
-    add_condition(publish)
-    add_allow(publish)
-    publish.add_argument(
+    add_condition(parser)
+    add_allow(parser)
+    parser.add_argument(
         "--not-repeatable",
         action="store_true",
         help="publish a run whose weights cannot be reproduced by commands; the card says why",
     )
-    publish.add_argument(
+    parser.add_argument(
         "--replace", action="store_true", help="replace an existing entry of that name"
     )
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Dispatch."""
-    verbs = {
-        "list": show_list,
-        "info": show_info,
-        "verify": _verify,
-        "pull": _pull,
-        "publish": _publish,
-        "push": _push,
-        "import": _import,
-    }
-    return verbs[arguments.sub_verb](arguments)
+def _add_push(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="name or folder of a checkpoint")
+    parser.add_argument("--out", type=Path, required=True, help="the folder to write")
+    parser.add_argument("--replace", action="store_true", help="replace an existing folder")
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("architecture", help="name of the architecture, such as gtcrn")
+    parser.add_argument("file", type=Path, help="the authors' file")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the entry, such as zoo/gtcrn"
+    )
+    parser.add_argument("--replace", action="store_true", help="replace an existing entry")
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -238,3 +234,26 @@ def _import(arguments: argparse.Namespace) -> int:
         )
     )
     return 0
+
+
+VERBS: dict[
+    str,
+    tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]],
+] = {
+    "list": (
+        "list checkpoints with purpose, cost, latency, licence and scores",
+        _add_list,
+        show_list,
+    ),
+    "info": ("show purpose, scores, cost and licence of an entry", _add_info, show_info),
+    "verify": ("check hashes, golden output and stream of entries", _add_verify, _verify),
+    "pull": ("fetch third-party weights by name, or an entry by URL", _add_pull, _pull),
+    "publish": ("publish a run as an entry", _add_publish, _publish),
+    "push": ("write a folder to upload to the Hugging Face Hub", _add_push, _push),
+    "import": (
+        "import weights from a file of an architecture's authors",
+        _add_import,
+        _import,
+    ),
+}
+"""Each verb: its summary, its arguments, and what runs it."""

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from rased.evaluation.comparison.board import ALPHA, BASELINE, Board, boards, showing
+from rased.evaluation.comparison.board import BASELINE, Board, boards, showing
+from rased.evaluation.comparison.rows import ALPHA
 from rased.evaluation.report.terminal import (
     LEGEND,
     VERDICTS,

@@ -10,18 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rased.evaluation.comparison.board import (
-    ALPHA,
-    BASELINE,
-    WITHOUT_ENHANCER,
-    Board,
-    Row,
-    boards,
-    showing,
-)
+from rased.evaluation.comparison.board import BASELINE, Board, boards, showing
 from rased.evaluation.comparison.conditions import by_condition, described, worst
 from rased.evaluation.comparison.marks import STATED
 from rased.evaluation.comparison.published import NOTICE, Published, published_beside
+from rased.evaluation.comparison.rows import ALPHA, WITHOUT_ENHANCER, Row
 from rased.evaluation.comparison.statistics import Interval
 from rased.evaluation.result import Result
 from rased.metrics import METRICS

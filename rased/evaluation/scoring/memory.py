@@ -1,6 +1,7 @@
 """Measure the peak memory of systems in separate processes, in parallel with an evaluation."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -69,6 +70,9 @@ class MemoryOf:
 @torch.inference_mode()
 def _growth(system: System, given: Mapping[str, str], pipe: Connection) -> None:
     """Return the megabytes that loading and enhancing add to this process; None if unknown."""
+    # Standard output has one figure per line, and the models are other people's code: what they print goes to stderr.
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
     torch.set_num_threads(1)
     before = peak_memory()
     enhancer = system.load()

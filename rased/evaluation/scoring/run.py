@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from rased.config import config_names, find_config, load_yaml
 from rased.errors import RasedError, nearest
 from rased.evaluation import result as results
 from rased.evaluation.result import Result, Utterance
-from rased.evaluation.scoring.batches import company, plan
+from rased.evaluation.scoring.batches import Company, company, plan
 from rased.evaluation.scoring.cost import UNKNOWN, measure
 from rased.evaluation.scoring.jobs import DELAY_LIMIT, SCORING_RATE, Job, Outcome, loaded
 from rased.evaluation.scoring.memory import MemoryOf
@@ -34,6 +34,16 @@ from rased.metrics import METRICS
 from rased.terminal import PlainColumn, open_console
 
 _SAVE_EVERY = 15.0
+"""Seconds between two writes of the results while scores arrive."""
+_SAME = (
+    ("system", "sha256"),
+    ("testset", "list_sha256"),
+    ("protocol", "sample_rate"),
+    ("protocol", "resampler"),
+    ("protocol", "alignment"),
+    ("protocol", "length"),
+)
+"""Fields in which an earlier result must agree to be continued."""
 
 
 def metric_names(words: Sequence[str]) -> tuple[str, ...]:
@@ -96,21 +106,12 @@ def evaluate(
     if jobs < 1:
         raise RasedError(f"--jobs is {jobs}; give 1 or more.")
     given = read_testset(testset)
-    found = [resolve(word, given, allow=allow) for word in dict.fromkeys(systems)]
-    names = [system.name for system in found]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise RasedError(f"two systems have the name '{twice}': rename one of the folders.")
+    found = _resolved(systems, given, allow)
 
     folder = Path(out)
     loaded.cache_clear()  # a run may have been trained further since the last call
     rows = [_begin(system, given, folder, wanted, align) for system in found]
-    for row in rows:
-        for sentence in (row.training or {}).get("overlap", ()):
-            print(
-                f"rased: warning: {row.name} was trained on data of this test set: {sentence}.",
-                file=sys.stderr,
-            )
+    _warn_of_overlap(rows)
     todo = [
         job
         for system, row in zip(found, rows, strict=True)
@@ -118,38 +119,91 @@ def evaluate(
     ]
     by_name = {row.name: row for row in rows}
     with one_thread(), _Writer(rows, given, folder) as writer, _progress(len(todo)) as advance:
-        for system, row in zip(found, rows, strict=True):
-            enhancer = loaded(system) if row.cost["real_time_factor"] is None else None
-            if enhancer is not None:
-                row.cost |= measure(enhancer, given)
-                writer.tick(row.name)
-        companies = {
-            row.name: company(causal=row.system["causal"], gain=row.cost["batch_gain"])
-            for row in rows
-        }
-        batches = plan(todo, companies)
+        # Before the workers start: they would compete for the processor, and batch_gain decides how they batch.
+        _measure_cost(found, by_name, given, writer)
+        batches = plan(todo, _batching(rows))
         unweighed = [system for system in found if _unweighed(by_name[system.name])]
         with MemoryOf(unweighed, given.items[0].conditions) as memory:
             for job, outcome in work(batches, jobs, own_among(wanted)):
                 _enter(by_name[job.system.name], job.item, outcome)
                 writer.tick(job.system.name)
                 advance(job.system.name)
-            for name, megabytes in memory.megabytes().items():
-                if megabytes is None:
-                    print(
-                        f"rased: warning: the memory of {name} is unknown: its process died.",
-                        file=sys.stderr,
-                    )
-                by_name[name].cost["peak_memory_mb"] = megabytes
-                writer.tick(name)
+            _enter_memory(memory.megabytes(), by_name, writer)
     return rows
+
+
+def _resolved(systems: Sequence[str], testset: EvaluationSet, allow: Sequence[str]) -> list[System]:
+    """Return the systems; names must differ, because they are the names of the result files."""
+    found = [resolve(word, testset, allow=allow) for word in dict.fromkeys(systems)]
+    names = [system.name for system in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise RasedError(f"two systems have the name '{twice}': rename one of the folders.")
+    return found
+
+
+def _warn_of_overlap(rows: Sequence[Result]) -> None:
+    for row in rows:
+        for sentence in (row.training or {}).get("overlap", ()):
+            print(
+                f"rased: warning: {row.name} was trained on data of this test set: {sentence}.",
+                file=sys.stderr,
+            )
+
+
+def _measure_cost(
+    systems: Sequence[System], rows: Mapping[str, Result], testset: EvaluationSet, writer: "_Writer"
+) -> None:
+    """Measure the real-time factor of systems whose row has none yet; folders of files have no cost."""
+    for system in systems:
+        row = rows[system.name]
+        enhancer = loaded(system) if row.cost["real_time_factor"] is None else None
+        if enhancer is not None:
+            row.cost |= measure(enhancer, testset)
+            writer.tick(row.name)
+
+
+def _batching(rows: Sequence[Result]) -> dict[str, Company]:
+    return {
+        row.name: company(causal=row.system["causal"], gain=row.cost["batch_gain"]) for row in rows
+    }
+
+
+def _enter_memory(
+    found: Mapping[str, float | None], rows: Mapping[str, Result], writer: "_Writer"
+) -> None:
+    for name, megabytes in found.items():
+        if megabytes is None:
+            print(
+                f"rased: warning: the memory of {name} is unknown: its process died.",
+                file=sys.stderr,
+            )
+        rows[name].cost["peak_memory_mb"] = megabytes
+        writer.tick(name)
 
 
 def _begin(
     system: System, testset: EvaluationSet, folder: Path, metrics: tuple[str, ...], align: bool
 ) -> Result:
     """Return the result to continue: that of an earlier call, as far as it is still valid."""
-    fresh = Result(
+    fresh = _fresh(system, testset, metrics, align)
+    path = folder / results.file_name(system.name, testset.name)
+    if not path.is_file():
+        return fresh
+    try:
+        earlier = results.load(path)
+    except RasedError as error:
+        print(f"rased: {error} Starting over.", file=sys.stderr)
+        return fresh
+    agree = all(
+        getattr(earlier, part).get(key) == getattr(fresh, part).get(key) for part, key in _SAME
+    )
+    return _continued(fresh, earlier, testset) if agree else fresh
+
+
+def _fresh(system: System, testset: EvaluationSet, metrics: tuple[str, ...], align: bool) -> Result:
+    """Return a result without scores."""
+    return Result(
         system=describe(system, testset),
         testset={
             "name": testset.name,
@@ -171,27 +225,10 @@ def _begin(
         created=machine.now(),
         utterances=[],
     )
-    path = folder / results.file_name(system.name, testset.name)
-    if not path.is_file():
-        return fresh
-    try:
-        earlier = results.load(path)
-    except RasedError as error:
-        print(f"rased: {error} Starting over.", file=sys.stderr)
-        return fresh
-    agree = all(
-        getattr(earlier, part).get(key) == getattr(fresh, part).get(key)
-        for part, key in (
-            ("system", "sha256"),
-            ("testset", "list_sha256"),
-            ("protocol", "sample_rate"),
-            ("protocol", "resampler"),
-            ("protocol", "alignment"),
-            ("protocol", "length"),
-        )
-    )
-    if not agree:
-        return fresh
+
+
+def _continued(fresh: Result, earlier: Result, testset: EvaluationSet) -> Result:
+    """Return `fresh` with the scores of an earlier call that the same metric would give again."""
     for name, declared in earlier.protocol["metrics"].items():
         if name in METRICS and declared["version"] == METRICS[name].version:
             fresh.protocol["metrics"].setdefault(name, declared)
@@ -202,6 +239,7 @@ def _begin(
         kept = {
             name: score
             for name, score in utterance.scores.items()
+            # A package that was missing then may be installed now.
             if not score.status.startswith("unavailable")
             and name in fresh.protocol["metrics"]
             and earlier.protocol["metrics"][name] == fresh.protocol["metrics"][name]

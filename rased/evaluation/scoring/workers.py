@@ -48,9 +48,8 @@ def one_thread() -> Iterator[None]:
     os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
     torch.set_num_threads(1)
     try:
-        with threadpool_limits(
-            1, user_api="blas"
-        ):  # numpy reads these variables when it is imported
+        # numpy has read the variables at its import; only this limits its threads in the running process.
+        with threadpool_limits(1, user_api="blas"):
             yield
     finally:
         torch.set_num_threads(threads)
@@ -75,16 +74,17 @@ class _Helpers:
                 target=_help, args=(batches, self._taken, theirs, own), daemon=True
             )
             process.start()
-            theirs.close()
+            theirs.close()  # otherwise its end of the pipe stays open here, and a death is never noticed
             self._processes[ours] = process
 
     def __enter__(self) -> "_Helpers":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self._processes.values():
+        for pipe, process in self._processes.items():
             process.terminate()
             process.join()
+            pipe.close()
 
     @property
     def busy(self) -> bool:
@@ -115,6 +115,7 @@ class _Helpers:
     def _leave(self, pipe: Connection) -> None:
         process = self._processes.pop(pipe)
         process.join()
+        pipe.close()
         if process.exitcode:
             raise RasedError(
                 "a process of the evaluation died (out of memory?): finished scores are kept; run "

@@ -34,6 +34,7 @@ class Hungry(Enhancer):
 
     def __init__(self, megabytes):
         super().__init__()
+        print("a model may print")
         self.weights = torch.nn.Parameter(torch.ones(round(megabytes * 250_000)))
 
     def predict(self, noisy):

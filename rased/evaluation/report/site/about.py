@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from rased.evaluation import result as results
-from rased.evaluation.comparison.board import Row
+from rased.evaluation.comparison.rows import Row
 from rased.evaluation.result import Result
 from rased.metrics import METRICS
 

@@ -1,7 +1,8 @@
 """Warnings about rows, short enough for a label next to the name."""
 
-from rased.evaluation.comparison.board import Board, Row
+from rased.evaluation.comparison.board import Board
 from rased.evaluation.comparison.marks import Mark
+from rased.evaluation.comparison.rows import Row
 
 
 def chips(row: Row) -> list[Mark]:

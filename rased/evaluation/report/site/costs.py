@@ -3,7 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from rased.evaluation.comparison.board import Board, Row
+from rased.evaluation.comparison.board import Board
+from rased.evaluation.comparison.rows import Row
 from rased.evaluation.report.terminal import compact, latency_of
 
 

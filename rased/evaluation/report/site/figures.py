@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rased.evaluation.comparison.board import Board, Row
+from rased.evaluation.comparison.board import Board
 from rased.evaluation.comparison.conditions import grouped
 from rased.evaluation.comparison.published import Published
+from rased.evaluation.comparison.rows import Row
 from rased.evaluation.report.site.chips import chips
 from rased.evaluation.report.site.costs import axes, costs_of
 from rased.evaluation.report.terminal import decimals

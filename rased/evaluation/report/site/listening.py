@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rased.evaluation.comparison.board import Board, Row
+from rased.evaluation.comparison.board import Board
 from rased.evaluation.comparison.conditions import worst
+from rased.evaluation.comparison.rows import Row
 from rased.evaluation.report.site.pictures import draw, level_db
 from rased.evaluation.report.terminal import decimals
 from rased.evaluation.result import Utterance

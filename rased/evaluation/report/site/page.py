@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from rased.errors import RasedError
-from rased.evaluation.comparison.board import ALPHA, BASELINE, Board, boards
+from rased.evaluation.comparison.board import BASELINE, Board, boards
 from rased.evaluation.comparison.conditions import Bad, worst
 from rased.evaluation.comparison.published import NOTICE, TAGS, Published, published_beside
+from rased.evaluation.comparison.rows import ALPHA
 from rased.evaluation.report.site.about import copy_results, sections
 from rased.evaluation.report.site.bars import chart
 from rased.evaluation.report.site.chips import chips, notes

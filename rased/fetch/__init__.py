@@ -4,26 +4,41 @@ Interrupted downloads are resumed. An address is checked before it is requested,
 of a server. The announced size is compared with the received bytes.
 """
 
-import base64
 import http.client
-import netrc
 import os
 import re
-import socket
 import ssl
-import threading
 import time
 import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from http.client import HTTPMessage
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from rased.errors import RasedError, cut
+from rased.fetch.addresses import (
+    FetchError,
+    RefusedError,
+    checked_url,
+    is_url,
+    named,
+    without_credentials,
+)
+from rased.fetch.opener import OPENER, request_for
+
+__all__ = [
+    "Answer",
+    "FetchError",
+    "RefusedError",
+    "ask",
+    "checked_url",
+    "download",
+    "is_url",
+    "read",
+    "refuse_offline",
+    "without_credentials",
+]
 
 SILENCE = 30.0
 """Seconds without a byte after which a connection is closed."""
@@ -34,28 +49,6 @@ _LATER = (408, 425, 429)
 """Status codes below 500 for which another attempt may succeed."""
 _WINDOW = 60.0
 """Seconds within which a server must send `_WINDOW * slowest` bytes."""
-_SECRETS = (
-    "access_?token|api_?key|auth|awsaccesskeyid|key|password|pwd|secret|sig|signature|token|"
-    "x-amz-(?:credential|security-token|signature)|x-goog-(?:credential|signature)"
-)
-_USER = re.compile(r"(?<![\w+.-])([A-Za-z][A-Za-z0-9+.-]{0,31}://)[^/?#\s'\"]*@")
-_PARAMETER = re.compile(rf"([?&])(?:{_SECRETS})=[^&#\s'\"]*(&?)", re.IGNORECASE)
-
-
-class FetchError(RasedError):
-    """A file that cannot be fetched now.
-
-    Attributes:
-        reason: why, in a few words.
-    """
-
-    def __init__(self, message: str, reason: str = "") -> None:
-        super().__init__(message)
-        self.reason = reason or message
-
-
-class RefusedError(FetchError):
-    """The server answers that the file does not exist, or that access is denied; trying again does not help."""
 
 
 @dataclass(frozen=True)
@@ -75,24 +68,6 @@ class Answer:
     pieces: Iterator[bytes]
 
 
-def without_credentials(text: str) -> str:
-    """Remove user names, passwords and signatures from all URLs in a text.
-
-    >>> without_credentials("https://me:secret@host/a?token=abc&v=1")
-    'https://host/a?v=1'
-    """
-    text = _USER.sub(r"\1", text)
-    before = ""
-    while before != text:
-        before, text = text, _PARAMETER.sub(_left_out, text)
-    return text
-
-
-def _left_out(found: re.Match[str]) -> str:
-    """Return the replacement for a parameter: the mark before it, if another parameter follows a `?`."""
-    return "?" if found[1] == "?" and found[2] else found[2]
-
-
 def refuse_offline(what: str) -> None:
     """Raise if RASED_OFFLINE is set.
 
@@ -101,39 +76,8 @@ def refuse_offline(what: str) -> None:
     """
     if os.environ.get("RASED_OFFLINE", "0") not in ("", "0"):
         raise RefusedError(
-            f"'{_named(what)}' is not fetched: RASED_OFFLINE is set; unset it to use the network."
+            f"'{named(what)}' is not fetched: RASED_OFFLINE is set; unset it to use the network."
         )
-
-
-def is_url(word: str) -> bool:
-    """Return whether a name is an http or https address."""
-    return word.lower().startswith(("http://", "https://"))
-
-
-def checked_url(url: str) -> str:
-    """Return an http or https URL in the form for a request: ASCII, with a host, without a fragment.
-
-    Raises:
-        RefusedError: not a valid URL.
-    """
-    try:
-        parts = urllib.parse.urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-        if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\x00-\x1f]", url):
-            raise ValueError("not http or https, no host, or with spaces")
-        if ":" not in host:
-            host = host.encode("idna").decode("ascii")
-    except (ValueError, UnicodeError) as error:
-        raise RefusedError(
-            f"'{cut(without_credentials(url))}' is not a valid address "
-            f"({cut(str(error), 80)}): write http://HOST/PATH or https://HOST/PATH."
-        ) from None
-    place = f"[{host}]" if ":" in host else host
-    user = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
-    place = f"{user}{place}" + (f":{port}" if port is not None else "")
-    path = urllib.parse.quote(parts.path, safe="/%:@!$&'(),;=*+~-._")
-    query = urllib.parse.quote(parts.query, safe="/%:@!$&'(),;=*+~-._?")
-    return urllib.parse.urlunsplit((parts.scheme, place, path, query, ""))
 
 
 def read(url: str, *, largest: int, seconds: float = 60.0, silence: float = SILENCE) -> bytes:
@@ -188,7 +132,7 @@ def download(
         try:
             if _append(url, part, before, largest, slowest, silence, progress):
                 return
-            reason: FetchError = FetchError(f"'{_named(url)}': the connection broke.")
+            reason: FetchError = FetchError(f"'{named(url)}': the connection broke.")
         except RefusedError:
             raise
         except FetchError as error:
@@ -228,9 +172,9 @@ def ask(
         FetchError: another attempt may succeed.
     """
     refuse_offline(url)
-    request = _request(checked_url(url), start, stop, known)
+    request = request_for(checked_url(url), start, stop, known)
     try:
-        reply = _OPENER.open(request, timeout=_left(silence, deadline, url))
+        reply = OPENER.open(request, timeout=_left(silence, deadline, url))
     except urllib.error.HTTPError as error:
         with closing(error):
             yield _answered(url, error, start)
@@ -243,7 +187,7 @@ def ask(
         span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", reply.headers.get("Content-Range", ""))
         if span and int(span[1]) != start:
             raise RefusedError(
-                f"'{_named(url)}': the server sent another part than that from byte {start}."
+                f"'{named(url)}': the server sent another part than that from byte {start}."
             )
         length = span[2] if span else reply.headers.get("Content-Length", "*")
         yield Answer(
@@ -252,115 +196,6 @@ def ask(
             start=start if span else 0,
             pieces=_pieces(url, reply, silence, deadline),
         )
-
-
-def _request(url: str, start: int, stop: int | None, known: str) -> urllib.request.Request:
-    """Return a request with user name and password in a header instead of the address."""
-    parts = urllib.parse.urlsplit(url)
-    user, _, place = parts.netloc.rpartition("@")
-    headers = {"User-Agent": "rased", "Accept-Encoding": "identity"}
-    request = urllib.request.Request(
-        urllib.parse.urlunsplit(parts._replace(netloc=place)), headers=headers
-    )
-    name, _, password = (urllib.parse.unquote(word) for word in user.partition(":"))
-    if not user:
-        name, password = _netrc(parts.hostname or "")
-    if name or password:
-        token = base64.b64encode(f"{name}:{password}".encode()).decode()
-        request.add_unredirected_header("Authorization", f"Basic {token}")
-    if start or stop is not None:
-        request.add_header("Range", f"bytes={start}-{'' if stop is None else stop - 1}")
-    if known:
-        quoted = known.startswith(('"', "W/"))
-        request.add_header("If-None-Match" if quoted else "If-Modified-Since", known)
-    return request
-
-
-def _netrc(host: str) -> tuple[str, str]:
-    try:
-        found = netrc.netrc().authenticators(host)
-    except (OSError, netrc.NetrcParseError, RuntimeError, ValueError):
-        return "", ""
-    return ("", "") if found is None else (found[0] or "", found[2] or "")
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to http and https only, never from https to http; a password is sent to its host only."""
-
-    max_redirections = 5
-
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: Any,
-        code: int,
-        msg: str,
-        headers: HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        """Check the target of a redirect."""
-        try:
-            newurl = checked_url(newurl)
-        except RefusedError:
-            fp.close()
-            raise
-        old, new = urllib.parse.urlsplit(req.full_url), urllib.parse.urlsplit(newurl)
-        if (old.scheme, new.scheme) == ("https", "http") or "@" in new.netloc:
-            fp.close()
-            raise RefusedError(
-                f"'{_named(req.full_url)}' redirects to '{_named(newurl)}', without encryption or with a "
-                "password in it: not followed."
-            )
-        request = super().redirect_request(req, fp, code, msg, headers, newurl)
-        password = req.unredirected_hdrs.get("Authorization")
-        if request and password and (old.scheme, old.netloc) == (new.scheme, new.netloc):
-            request.add_unredirected_header("Authorization", password)
-        return request
-
-
-class _Headers:
-    """Limits the time for the headers of a response, even if they arrive byte by byte."""
-
-    def getresponse(self) -> http.client.HTTPResponse:
-        """Wait for the headers, with the same time limit as for the body."""
-        connection = cast(Any, self)
-        timer = threading.Timer(connection.timeout, connection.sock.shutdown, (socket.SHUT_RDWR,))
-        timer.daemon = True
-        timer.start()
-        try:
-            return cast(http.client.HTTPResponse, super().getresponse())
-        finally:
-            timer.cancel()
-
-
-class _Connection(_Headers, http.client.HTTPConnection):
-    pass
-
-
-class _SecureConnection(_Headers, http.client.HTTPSConnection):
-    pass
-
-
-class _Http(urllib.request.HTTPHandler):
-    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_Connection, req)
-
-
-class _Https(urllib.request.HTTPSHandler):
-    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_SecureConnection, req)
-
-
-_OPENER = urllib.request.OpenerDirector()
-for _handler in (
-    urllib.request.ProxyHandler(),
-    _Http(),
-    _Https(),
-    urllib.request.HTTPDefaultErrorHandler(),
-    urllib.request.HTTPErrorProcessor(),
-    _Redirects(),
-):
-    _OPENER.add_handler(_handler)
 
 
 def _answered(url: str, error: urllib.error.HTTPError, start: int) -> Answer | None:
@@ -374,7 +209,7 @@ def _answered(url: str, error: urllib.error.HTTPError, start: int) -> Answer | N
     reason = f"{error.code} {cut(str(error.reason), 80)}"
     login = " (a name and a password go into ~/.netrc)" if error.code == 401 else ""
     raise kind(
-        f"'{_named(url)}' cannot be fetched: the server answers {reason}{login}.", reason.lower()
+        f"'{named(url)}' cannot be fetched: the server answers {reason}{login}.", reason.lower()
     ) from None
 
 
@@ -387,7 +222,7 @@ def _pieces(url: str, reply: Any, silence: float, deadline: float | None) -> Ite
             piece = reply.read1(_BLOCK)
         except http.client.IncompleteRead:
             raise FetchError(
-                f"'{_named(url)}' is incomplete: the connection broke; try again."
+                f"'{named(url)}' is incomplete: the connection broke; try again."
             ) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise _failed(url, error) from None
@@ -406,7 +241,7 @@ def _left(silence: float, deadline: float | None, url: str) -> float:
         return silence
     left = deadline - time.monotonic()
     if left <= 0:
-        raise RefusedError(f"'{_named(url)}' cannot be fetched: the server sends too slowly.")
+        raise RefusedError(f"'{named(url)}' cannot be fetched: the server sends too slowly.")
     return min(silence, left)
 
 
@@ -422,7 +257,7 @@ def _bounded(url: str, answer: Answer, largest: int | None) -> Iterator[bytes]:
         yield piece
     if answer.total is not None and done != answer.total:
         raise FetchError(
-            f"'{_named(url)}' is incomplete: {done} of {answer.total} bytes arrived; try again."
+            f"'{named(url)}' is incomplete: {done} of {answer.total} bytes arrived; try again."
         )
 
 
@@ -450,7 +285,7 @@ def _append(
                 if now - since >= _WINDOW:
                     if file.tell() - marked < slowest * (now - since):
                         raise RefusedError(
-                            f"'{_named(url)}' sends too slowly: {file.tell() - answer.start} bytes in "
+                            f"'{named(url)}' sends too slowly: {file.tell() - answer.start} bytes in "
                             f"{now - begun:.0f} seconds; the received part is kept."
                         )
                     since, marked = now, file.tell()
@@ -463,13 +298,9 @@ def _failed(url: str, error: Exception) -> FetchError:
     lasting = isinstance(inner, ssl.SSLCertVerificationError | ValueError)
     kind = RefusedError if lasting else FetchError
     reason = cut(without_credentials(reason), 120)
-    return kind(f"'{_named(url)}' cannot be fetched: {reason}.", reason)
+    return kind(f"'{named(url)}' cannot be fetched: {reason}.", reason)
 
 
 def _too_large(url: str, largest: int) -> FetchError:
     size = f"{largest >> 20} MB" if largest >= 1 << 20 else f"{largest} bytes"
-    return RefusedError(f"'{_named(url)}' is larger than {size}, so it was not fetched.")
-
-
-def _named(url: str) -> str:
-    return cut(without_credentials(url))
+    return RefusedError(f"'{named(url)}' is larger than {size}, so it was not fetched.")
