@@ -39,16 +39,14 @@ class FourAtOnce(FourChannels):
     chunk_length = None
 
 
-class Conditional(Enhancer):
-    """A gain that an embedding of the speaker chooses; causal: the stream carries it in its state."""
+class _GainByCondition(Enhancer):
+    """Base class: a gain that the condition determines; causal: the stream carries it in its state."""
 
-    conditions = ("speaker",)
     latency = 0
     chunk_length = 100
 
-    def __init__(self, size: int = 3) -> None:
-        super().__init__()
-        self.gain = nn.Linear(size, 1)
+    def of(self, condition: Condition) -> Float[Tensor, "batch 1"]:
+        raise NotImplementedError
 
     def predict(
         self,
@@ -58,16 +56,29 @@ class Conditional(Enhancer):
         generator: Generators | None = None,
     ) -> Prediction:
         assert condition is not None
-        return Prediction(self.gain(condition["speaker"]).sigmoid() * noisy)
+        return Prediction(self.of(condition) * noisy)
 
     def initial_state(self, batch: int = 1, *, condition: Condition | None = None) -> State:
         assert condition is not None
-        return {"gain": self.gain(condition["speaker"]).sigmoid()}
+        return {"gain": self.of(condition)}
 
     def step(
         self, chunk: Float[Tensor, "batch chunk"], state: State
     ) -> tuple[Float[Tensor, "batch chunk"], State]:
         return state["gain"] * chunk, {"gain": state["gain"].clone()}
+
+
+class Conditional(_GainByCondition):
+    """A gain that an embedding of the speaker chooses."""
+
+    conditions = ("speaker",)
+
+    def __init__(self, size: int = 3) -> None:
+        super().__init__()
+        self.gain = nn.Linear(size, 1)
+
+    def of(self, condition: Condition) -> Float[Tensor, "batch 1"]:
+        return self.gain(condition["speaker"]).sigmoid()
 
 
 class Sampler(Enhancer):
@@ -94,12 +105,10 @@ def drawn(time: int, generator: Sequence[torch.Generator]) -> Float[Tensor, "bat
     return torch.stack([torch.randn(time, generator=of_row) for of_row in generator])
 
 
-class Enrolled(Enhancer):
-    """A gain that hangs on the level of an enrolment; causal: the stream carries it in its state."""
+class Enrolled(_GainByCondition):
+    """A gain that depends on the level of an enrolment."""
 
     conditions = ("enrolment",)
-    latency = 0
-    chunk_length = 100
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,24 +116,5 @@ class Enrolled(Enhancer):
         nn.init.constant_(self.gain.weight, 3.0)
         nn.init.constant_(self.gain.bias, 0.2)
 
-    def of(self, enrolment: Float[Tensor, "batch enrolment_time"]) -> Float[Tensor, "batch 1"]:
-        return self.gain(enrolment.square().mean(-1, keepdim=True).sqrt())
-
-    def predict(
-        self,
-        noisy: Float[Tensor, "batch time"],
-        *,
-        condition: Condition | None = None,
-        generator: Generators | None = None,
-    ) -> Prediction:
-        assert condition is not None
-        return Prediction(self.of(condition["enrolment"]) * noisy)
-
-    def initial_state(self, batch: int = 1, *, condition: Condition | None = None) -> State:
-        assert condition is not None
-        return {"gain": self.of(condition["enrolment"])}
-
-    def step(
-        self, chunk: Float[Tensor, "batch chunk"], state: State
-    ) -> tuple[Float[Tensor, "batch chunk"], State]:
-        return state["gain"] * chunk, {"gain": state["gain"].clone()}
+    def of(self, condition: Condition) -> Float[Tensor, "batch 1"]:
+        return self.gain(condition["enrolment"].square().mean(-1, keepdim=True).sqrt())

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -48,6 +48,13 @@ def numbered(weights: Mapping[str, Tensor], pattern: str) -> int:
     if len(found) > _MOST:
         raise RasedError(f"{len(found)} parts of a kind are more than a network has.")
     return len(found)
+
+
+def renamed(name: str, patterns: Mapping[str, Any]) -> str:
+    """Return a name after all substitutions (regular expression to replacement or function), in their order."""
+    for old, new in patterns.items():
+        name = re.sub(old, new, name)
+    return name
 
 
 def filled(model: Model, weights: Mapping[str, Tensor], path: Path, what: str) -> Model:

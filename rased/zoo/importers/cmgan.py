@@ -1,13 +1,12 @@
 """Weights of CMGAN's generator as its authors publish them (GitHub ruizhecao96/CMGAN, src/best_ckpt/ckpt)."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from rased.models.frequency import FrequencyDomainEnhancer
-from rased.zoo.importers.checkpoint import read_weights
+from rased.zoo.importers.checkpoint import read_weights, renamed
 from rased.zoo.importers.spectra import enhancer_of
 
 _PARTS = {"conv": "conv", "norm": "norm", "prelu": "activation"}
@@ -66,9 +65,4 @@ def import_cmgan(path: Path) -> tuple[dict[str, Any], FrequencyDomainEnhancer]:
 
 def convert(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights of the network with our names; the layouts are the same."""
-    ours = {}
-    for name, tensor in theirs.items():
-        for old, new in _NAMES.items():
-            name = re.sub(old, new, name)
-        ours[name] = tensor
-    return ours
+    return {renamed(name, _NAMES): tensor for name, tensor in theirs.items()}

@@ -1,13 +1,12 @@
 """Weights of MP-SENet as its authors publish them (GitHub yxlu-0102/MP-SENet, best_ckpt/g_best_vb and g_best_dns)."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from rased.models.frequency import FrequencyDomainEnhancer
-from rased.zoo.importers.checkpoint import read_weights
+from rased.zoo.importers.checkpoint import read_weights, renamed
 from rased.zoo.importers.spectra import enhancer_of
 
 _NAMES = {
@@ -61,7 +60,6 @@ def convert(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights of the network with our names; the layouts are the same."""
     ours = {}
     for name, tensor in theirs.items():
-        for old, new in _NAMES.items():
-            name = re.sub(old, new, name)
+        name = renamed(name, _NAMES)
         ours[name] = tensor.flatten() if name.endswith("slope") else tensor
     return ours

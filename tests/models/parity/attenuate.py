@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rased.models.attenuate import ATENNuate
+from rased.zoo.importers.checkpoint import renamed
 from tests.models.parity.theirs import Recorded, Shapes, load, seeded_state
 from tests.models.parity.weights import fill, sound
 
@@ -41,8 +42,7 @@ def state(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     """State of Brainchip-Inc/aTENNuate as ours."""
     ours = {}
     for name, tensor in theirs.items():
-        for old, new in _BLOCKS.items():
-            name = re.sub(old, new, name)
+        name = renamed(name, _BLOCKS)
         if match := re.fullmatch(r"((?:down|middle|up|last)\.\d)\.\d\.(.+)", name):
             name = f"{match[1]}.{_PARTS[match[2]]}"
         ours[name] = tensor.transpose(0, 1) if name.startswith("joining") else tensor

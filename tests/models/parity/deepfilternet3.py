@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from rased.models.registry import create_model
 from rased.signal.state import parted
+from rased.zoo.importers.checkpoint import renamed
 from tests.models.parity.theirs import Recorded, Shapes, load, packages, seeded_state
 from tests.models.parity.weights import fill, sound
 
@@ -43,8 +44,7 @@ def _deepfilternet3_state(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     """State of Rikorose/DeepFilterNet as ours: a block has one or two convolutions and a norm, in this order."""
     ours: dict[str, Tensor] = {}
     for name, tensor in theirs.items():
-        for old, new in _NAMES.items():
-            name = re.sub(old, new, name)
+        name = renamed(name, _NAMES)
         if match := re.fullmatch(r"(.+)\.\d\.(\w+)", name):
             block, kind = match.groups()
             if tensor.ndim == 1:

@@ -1,7 +1,6 @@
 """DPT-FSNet: names of its authors' weights, our run and theirs."""
 
 import importlib
-import re
 import sys
 import types
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from einops import rearrange
 from torch import Tensor
 
 from rased.models.registry import create_model
+from rased.zoo.importers.checkpoint import renamed
 from tests.models.parity.theirs import Recorded, Shapes, load, seeded_state
 from tests.models.parity.weights import fill, sound
 
@@ -45,12 +45,7 @@ _PARTS = {"conv": "conv", "norm": "norm", "prelu": "activation"}
 
 def state(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     """State of dangf15/DPT-FSNet as ours."""
-    ours = {}
-    for name, tensor in theirs.items():
-        for old, new in _NAMES.items():
-            name = re.sub(old, new, name)
-        ours[name] = tensor
-    return ours
+    return {renamed(name, _NAMES): tensor for name, tensor in theirs.items()}
 
 
 def our_dpt_fsnet(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:

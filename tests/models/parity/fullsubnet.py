@@ -1,7 +1,6 @@
 """FullSubNet: names of its authors' weights, our run and theirs."""
 
 import importlib
-import re
 import sys
 import types
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from einops import rearrange
 from torch import Tensor
 
 from rased.models.registry import create_model
+from rased.zoo.importers.checkpoint import renamed
 from tests.models.parity.theirs import Recorded, Shapes, load, seeded_state
 from tests.models.parity.weights import fill, sound
 
@@ -29,12 +29,7 @@ _NAMES = {
 
 def state(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     """State of Audio-WestlakeU/FullSubNet as ours."""
-    ours = {}
-    for name, tensor in theirs.items():
-        for old, new in _NAMES.items():
-            name = re.sub(old, new, name)
-        ours[name] = tensor
-    return ours
+    return {renamed(name, _NAMES): tensor for name, tensor in theirs.items()}
 
 
 def our_fullsubnet(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:

@@ -1,7 +1,6 @@
 """PHASEN: names of the weights of huyanxin/phasen, our run and theirs."""
 
 import importlib
-import re
 import sys
 import types
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from rased.models.registry import create_model
+from rased.zoo.importers.checkpoint import renamed
 from tests.models.parity.theirs import Recorded, Shapes, load, packages, seeded_state
 from tests.models.parity.weights import fill, sound
 
@@ -46,8 +46,7 @@ def state(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     ours = {}
     for name, tensor in theirs.items():
         affine = name.endswith((".beta", ".gamma"))
-        for old, new in _NAMES.items():
-            name = re.sub(old, new, name)
+        name = renamed(name, _NAMES)
         ours[name] = tensor[0] if affine else tensor.transpose(2, 3) if tensor.ndim == 4 else tensor
     return ours
 

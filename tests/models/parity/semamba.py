@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from rased.models.registry import create_model
+from rased.zoo.importers.checkpoint import renamed
 from tests.models.parity.theirs import Recorded, Shapes, load, packages, seeded_state
 from tests.models.parity.weights import fill, sound
 
@@ -57,8 +58,7 @@ def state(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     ours = {}
     for name, tensor in theirs.items():
         turned = re.search(r"\.[tf]linear\.weight$", name)
-        for old, new in _NAMES.items():
-            name = re.sub(old, new, name)
+        name = renamed(name, _NAMES)
         if turned:
             tensor = tensor[..., 0].T
         ours[name] = tensor.flatten() if name.endswith("slope") else tensor

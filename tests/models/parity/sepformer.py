@@ -1,7 +1,6 @@
 """SepFormer: names of its authors' weights, our run and theirs."""
 
 import importlib
-import re
 import sys
 import types
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from einops import rearrange
 from torch import Tensor
 
 from rased.models.sepformer import SepFormer
+from rased.zoo.importers.checkpoint import renamed
 from tests.models.parity.theirs import Recorded, Shapes, load, packages, seeded_state
 from tests.models.parity.weights import fill, sound
 
@@ -40,8 +40,7 @@ def state(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     """State of SpeechBrain's SepFormer as ours."""
     ours = {}
     for name, tensor in theirs.items():
-        for old, new in _NAMES.items():
-            name = re.sub(old, new, name)
+        name = renamed(name, _NAMES)
         ours[name] = tensor.flatten(1) if name == "joined.1.weight" else tensor
     return ours
 

@@ -1,7 +1,6 @@
 """TF-GridNet: names of ESPnet's weights, our run and theirs."""
 
 import importlib
-import re
 import sys
 import types
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from rased.models.registry import create_model
+from rased.zoo.importers.checkpoint import renamed
 from tests.models.parity.theirs import Recorded, Shapes, load, packages, seeded_state
 from tests.models.parity.weights import fill, sound
 
@@ -48,8 +48,7 @@ def state(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     ours = {}
     for name, tensor in theirs.items():
         affine = name.endswith((".gamma", ".beta"))
-        for old, new in _NAMES.items():
-            name = re.sub(old, new, name)
+        name = renamed(name, _NAMES)
         ours[name] = tensor.flatten(0, -3) if affine else tensor
     return ours
 

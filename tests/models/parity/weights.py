@@ -2,13 +2,13 @@
 
 import re
 import zlib
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
+
+from rased.zoo.importers.checkpoint import renamed
 
 
 def seeded(name: str, shape: tuple[int, ...]) -> Tensor:
@@ -231,7 +231,7 @@ def dccrn(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     """State of huyanxin/DeepComplexCRN as ours, whose kernels are frames by bins."""
     ours = {}
     for name, tensor in theirs.items():
-        name = _renamed(name, _DCCRN)
+        name = renamed(name, _DCCRN)
         ours[name] = tensor.transpose(2, 3) if tensor.ndim == 4 else tensor
     return ours
 
@@ -248,14 +248,7 @@ _DEMUCS = {
 
 def demucs(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     """State of facebookresearch/denoiser as ours."""
-    return {_renamed(name, _DEMUCS): tensor for name, tensor in theirs.items()}
-
-
-def _renamed(name: str, patterns: Mapping[str, Any]) -> str:
-    """A name after all substitutions, in their order."""
-    for old, new in patterns.items():
-        name = re.sub(old, new, name)
-    return name
+    return {renamed(name, _DEMUCS): tensor for name, tensor in theirs.items()}
 
 
 _DPRNN = {
@@ -276,7 +269,7 @@ _DPRNN = {
 
 def dprnn(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     """State of Asteroid's DPRNNTasNet as ours."""
-    ours = {_renamed(name, _DPRNN): tensor for name, tensor in theirs.items()}
+    ours = {renamed(name, _DPRNN): tensor for name, tensor in theirs.items()}
     return {**ours, "joined.1.weight": ours["joined.1.weight"].flatten(1)}
 
 
@@ -291,7 +284,7 @@ _DUAL_PATH = {
 
 def dual_path(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     """State of the DPRNN in yluo42/TAC as ours."""
-    ours = {_renamed(name, _DUAL_PATH): tensor for name, tensor in theirs.items()}
+    ours = {renamed(name, _DUAL_PATH): tensor for name, tensor in theirs.items()}
     return {**ours, "joined.1.weight": ours["joined.1.weight"].flatten(1)}
 
 
@@ -316,7 +309,7 @@ _SEGAN = {
 
 def segan(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     """State of the generator of santi-pdp/segan_pytorch as ours."""
-    ours = {_renamed(name, _SEGAN): tensor for name, tensor in theirs.items()}
+    ours = {renamed(name, _SEGAN): tensor for name, tensor in theirs.items()}
     return {name: t.flatten() if name.startswith("skips") else t for name, t in ours.items()}
 
 
@@ -340,7 +333,7 @@ def _at_level(number: str, up: str | None, end: str = "") -> str:
 
 def tcnn(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     """State of LXP-Never/TCNN as ours."""
-    return {_renamed(name, _TCNN): tensor for name, tensor in theirs.items()}
+    return {renamed(name, _TCNN): tensor for name, tensor in theirs.items()}
 
 
 _LISENNET = {
@@ -373,7 +366,7 @@ def lisennet(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     ours = {}
     for name, tensor in theirs.items():
         norm = name.endswith((".gamma", ".beta"))
-        name = _renamed(name, _LISENNET)
+        name = renamed(name, _LISENNET)
         ours[name] = tensor[0] if norm else tensor.flatten() if name == "slope" else tensor
     return ours
 
