@@ -5,7 +5,7 @@ time domain", ICASSP 2020, for the blocks; Lu et al., "MP-SENet", Interspeech 20
 Tensors are (batch, channel, frames, freq).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -14,8 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rased.layers.conv import CausalConv2d, CentredConv2d
+from rased.layers.stack import Stack
 from rased.layers.unet import DownConv, UpConv
-from rased.signal.state import State, joined, numbered, parted
+from rased.signal.state import State, joined, parted
 
 Scope = Literal["utterance", "past"]
 """The frames that the mean and variance of a norm are computed from; "past" can stream."""
@@ -125,7 +126,7 @@ class DilatedDense(nn.Module):
     ) -> None:
         super().__init__()
         conv = CentredConv2d if centred else CausalConv2d
-        self.blocks = nn.ModuleList(
+        self.blocks = Stack(
             ConvBlock(conv(channels * (i + 1), channels, (kernel_frames, 3), dilation=2**i), norm())
             for i in range(depth)
         )
@@ -140,7 +141,7 @@ class DilatedDense(nn.Module):
 
     def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
         """Return silence."""
-        return _initial(self.blocks, batch, freq, like)
+        return self.blocks.initial_state(batch, freq, like)
 
 
 class DenseEncoder(nn.Module):
@@ -254,7 +255,3 @@ class LearnedSigmoid(nn.Module):
     ) -> Float[Tensor, "batch frames freq"]:
         """Apply the sigmoid of each bin."""
         return self.limit * (self.slope * bins).sigmoid()
-
-
-def _initial(blocks: Iterable[Any], batch: int, freq: int, like: Tensor) -> State:
-    return numbered(block.initial_state(batch, freq, like) for block in blocks)

@@ -1,5 +1,8 @@
 """Base class of networks inside a frequency-domain enhancer: frames in, frames out, with state."""
 
+from collections.abc import Sequence
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -30,3 +33,14 @@ class Network(nn.Module):
     def initial_state(self, batch: int, like: Tensor) -> State:
         """Return the state before the first frame, on the device and with the type of `like`; empty without memory."""
         return {}
+
+
+@torch.no_grad()
+def start_near(layer: nn.Conv2d | nn.ConvTranspose2d, values: Sequence[float]) -> None:
+    """Make the output channels of a new layer almost constant, by small weights and these values as biases.
+
+    A mask that starts near 1 lets the noisy speech through; training from there is faster than from noise.
+    """
+    assert layer.bias is not None
+    layer.weight.mul_(0.1)
+    layer.bias.copy_(torch.tensor(values))

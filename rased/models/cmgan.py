@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from rased.errors import RasedError
 from rased.layers.dense import ChannelNorm, DenseEncoder, DilatedDense, SubPixelConv
-from rased.layers.network import Network
+from rased.layers.network import Network, start_near
 from rased.signal.state import State, joined, parted
 
 Tokens = Float[Tensor, "batch token channel"]
@@ -233,11 +233,8 @@ class CMGAN(Network):
         )
         self.mask = MaskDecoder(channels, depth, self.freq)
         self.residual = ResidualDecoder(channels, depth)
-        with torch.no_grad():
-            self.mask.last.bias.copy_(torch.ones(1))  # type: ignore[union-attr]
-            self.mask.last.weight.mul_(0.1)
-            self.residual.last.weight.mul_(0.1)
-            self.residual.last.bias.copy_(torch.zeros(2))  # type: ignore[union-attr]
+        start_near(self.mask.last, [1.0])
+        start_near(self.residual.last, [0.0, 0.0])
         paper_sizes = (self.freq, channels, blocks, depth, kernel_size) == (201, 64, 4, 4, 31)
         self.published_parameters = 1_830_000 if paper_sizes else None
 

@@ -10,8 +10,6 @@ network also gives masks. Transform and level in configs/model/crn.yaml are thos
 Parameters: 17.6 M at the paper's sizes; MACs: 2.15 G/s at 100 frames a second.
 """
 
-from collections.abc import Sequence
-
 import torch
 from einops import rearrange
 from jaxtyping import Float
@@ -21,8 +19,9 @@ from torch.nn import functional
 from rased.errors import RasedError
 from rased.layers.network import Network, State
 from rased.layers.recurrent import recur, silence
+from rased.layers.stack import Stack
 from rased.layers.unet import DownConv, UpConv
-from rased.signal.state import joined, numbered, parted
+from rased.signal.state import joined, parted
 
 KERNEL = (2, 3)
 
@@ -62,13 +61,11 @@ class CRN(Network):
                 f"CRN: {len(channels)} layers of channels are too many for {outputs} bins."
             )
         wide = [1, *channels]
-        self.down = nn.ModuleList(
-            DownConv(*pair, KERNEL) for pair in zip(wide, channels, strict=False)
-        )
+        self.down = Stack(DownConv(*pair, KERNEL) for pair in zip(wide, channels, strict=False))
         self.down_norms = nn.ModuleList(nn.BatchNorm2d(outside) for outside in channels)
         size = channels[-1] * self.sizes[-1]
         self.recurrent = nn.LSTM(size, size, 2, batch_first=True)
-        self.up = nn.ModuleList(
+        self.up = Stack(
             UpConv(2 * inside, outside, KERNEL, crop=(0, 2 * small + 1 - big))
             for inside, outside, small, big in zip(
                 channels[::-1], wide[-2::-1], self.sizes[:0:-1], self.sizes[-2::-1], strict=True
@@ -92,9 +89,9 @@ class CRN(Network):
         """Return silence for the convolutions, and zeros for the LSTMs."""
         return joined(
             {
-                "down": _silence(self.down, batch, self.sizes[:-1], like),
+                "down": self.down.initial_states(batch, self.sizes[:-1], like),
                 "recurrent": silence(self.recurrent, batch, like),
-                "up": _silence(self.up, batch, self.sizes[:0:-1], like),
+                "up": self.up.initial_states(batch, self.sizes[:0:-1], like),
             }
         )
 
@@ -124,10 +121,3 @@ class CRN(Network):
             if i + 1 < len(skips):
                 bins = functional.elu(torch.cat([bins, skips[-2 - i]], dim=1))
         return bins[:, 0], joined(after)
-
-
-def _silence(layers: nn.ModuleList, batch: int, sizes: Sequence[int], like: Tensor) -> State:
-    return numbered(
-        layer.initial_state(batch, size, like)  # type: ignore[operator]
-        for layer, size in zip(layers, sizes, strict=True)
-    )

@@ -10,10 +10,8 @@ inverse transform weights the lowest and highest bin differently (a pseudo-inver
 Parameters: 3.67 M at the paper's sizes (published 3.7 M); MACs: 8.5 G/s at 160 frames a second.
 """
 
-from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import torch
 from einops import rearrange
@@ -23,9 +21,10 @@ from torch.nn import functional
 
 from rased.errors import RasedError
 from rased.layers.complex import ComplexConv, ComplexLSTM
-from rased.layers.network import Network
+from rased.layers.network import Network, start_near
+from rased.layers.stack import Stack
 from rased.layers.unet import DownConv, UpConv
-from rased.signal.state import State, joined, numbered, parted
+from rased.signal.state import State, joined, parted
 
 KERNEL = (2, 5)
 _TINY = 1e-8
@@ -48,6 +47,10 @@ class Down(nn.Module):
         """Process frames, continuing from `state`."""
         bins, state = self.conv(bins, state)
         return self.activation(self.norm(bins)), state
+
+    def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
+        """Return silence."""
+        return self.conv.initial_state(batch, freq, like)
 
 
 class Up(nn.Module):
@@ -81,6 +84,10 @@ class Up(nn.Module):
         ahead = int(self.lookahead)  # zero frames after the end
         bins, state = self.conv(functional.pad(bins, (0, 0, 0, ahead)), state)
         return self.after(bins[:, :, ahead:]), state
+
+    def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
+        """Return silence."""
+        return self.conv.initial_state(batch, freq, like)
 
 
 class DCCRN(Network):
@@ -124,21 +131,21 @@ class DCCRN(Network):
             )
         self.causal = not lookahead
         self.sizes = [bins // 2**i for i in range(len(channels) + 1)]
-        self.down = nn.ModuleList(Down(*pair) for pair in pairwise((2, *channels)))
+        self.down = Stack(Down(*pair) for pair in pairwise((2, *channels)))
         size = channels[-1] // 2 * self.sizes[-1]
         widths = [size] + [hidden // 2] * layers
-        self.recurrent = nn.ModuleList(ComplexLSTM(*pair) for pair in pairwise(widths))
+        self.recurrent = Stack(ComplexLSTM(*pair) for pair in pairwise(widths))
         self.real_linear = nn.Linear(hidden // 2, size)
         self.imaginary_linear = nn.Linear(hidden // 2, size)
-        self.up = nn.ModuleList(
+        ups = [
             Up(2 * inside, outside, lookahead=lookahead, last=i + 1 == len(channels))
             for i, (inside, outside) in enumerate(pairwise((*channels[::-1], 2)))
-        )
-        with torch.no_grad():  # start with a mask close to 1
-            last = _any(self.up[-1]).conv
-            for part, bias in ((last.real, 1.0), (last.imaginary, -1.0)):
-                part.weight.mul_(0.1)
-                part.bias.fill_(bias)
+        ]
+        self.up = Stack(ups)
+        # Each of the two convolutions sees both parts: real gives 1 - (-1) = 2, imaginary 1 + (-1) = 0, and tanh(2) is
+        # close to 1.
+        start_near(ups[-1].conv.real, [1.0])
+        start_near(ups[-1].conv.imaginary, [-1.0])
         paper_sizes = (tuple(channels), hidden, layers) == ((32, 64, 128, 256, 256, 256), 256, 2)
         self.published_parameters = 3_700_000 if paper_sizes and bins == 256 else None
 
@@ -148,61 +155,33 @@ class DCCRN(Network):
         """Process frames, continuing from `state`."""
         parts, after = parted(state), {}
         bins = rearrange(frames, "n t (part f) -> n part t f", part=2)[..., 1:]
-        bins, skips, after["down"] = self._encode(bins, parts["down"])
-        bins, after["recurrent"] = self._remember(bins, parts["recurrent"])
-        bins, after["up"] = self._decode(bins, skips, parts["up"])
+        skips, after["down"] = self.down.encode(bins, parts["down"])
+        bins, after["recurrent"] = self._remember(skips[-1], parts["recurrent"])
+        bins, after["up"] = self.up.decode(bins, skips, parts["up"])
         mask = rearrange(_bounded(bins.float()), "n part t f -> n t part f")
         output = rearrange(functional.pad(mask, (1, 0)), "n t part f -> n t (part f)")
         return output, joined(after)
 
     def initial_state(self, batch: int, like: Tensor) -> State:
         """Return silence."""
-        recurrent = numbered(_any(layer).initial_state(batch, like) for layer in self.recurrent)
         return joined(
             {
-                "down": _silence(self.down, batch, self.sizes[:-1], like),
-                "recurrent": recurrent,
-                "up": _silence(self.up, batch, self.sizes[:0:-1], like),
+                "down": self.down.initial_states(batch, self.sizes[:-1], like),
+                "recurrent": self.recurrent.initial_state(batch, like),
+                "up": self.up.initial_states(batch, self.sizes[:0:-1], like),
             }
         )
-
-    def _encode(
-        self, bins: Float[Tensor, "batch 2 frames freq"], state: State
-    ) -> tuple[Float[Tensor, "batch channel frames low_freq"], list[Tensor], State]:
-        """Return the innermost features, and the outputs of all layers."""
-        skips, parts, after = [], parted(state), []
-        for index, layer in enumerate(self.down):
-            bins, memory = layer(bins, parts[str(index)])
-            skips.append(bins)
-            after.append(memory)
-        return bins, skips, numbered(after)
-
-    def _decode(
-        self,
-        bins: Float[Tensor, "batch channel frames low_freq"],
-        skips: list[Tensor],
-        state: State,
-    ) -> tuple[Float[Tensor, "batch 2 frames freq"], State]:
-        """Decode with one layer per skip connection, innermost first."""
-        parts, after = parted(state), []
-        for index, (layer, skip) in enumerate(zip(self.up, reversed(skips), strict=True)):
-            bins, memory = layer(bins, skip, parts[str(index)])
-            after.append(memory)
-        return bins, numbered(after)
 
     def _remember(
         self, bins: Float[Tensor, "batch channel frames freq"], state: State
     ) -> tuple[Float[Tensor, "batch channel frames freq"], State]:
         """Apply the complex LSTMs over the frames."""
         batch = rearrange(bins, "n (part c) t f -> (part n) t (c f)", part=2)
-        parts, after = parted(state), []
-        for index, layer in enumerate(self.recurrent):
-            batch, memory = layer(batch, parts[str(index)])
-            after.append(memory)
+        batch, state = self.recurrent(batch, state)
         real, imaginary = batch.chunk(2)
         both = [self.real_linear(real), self.imaginary_linear(imaginary)]
         bins = rearrange(both, "part n t (c f) -> n (part c) t f", f=self.sizes[-1])
-        return bins, numbered(after)
+        return bins, state
 
 
 def _bounded(
@@ -211,14 +190,3 @@ def _bounded(
     """Replace magnitudes by their tanh."""
     magnitude = (mask.square().sum(1, keepdim=True) + _TINY**2).sqrt()
     return mask * (magnitude.tanh() / magnitude)
-
-
-def _silence(layers: Iterable[Any], batch: int, sizes: Sequence[int], like: Tensor) -> State:
-    return numbered(
-        layer.conv.initial_state(batch, size, like)
-        for layer, size in zip(layers, sizes, strict=True)
-    )
-
-
-def _any(layer: nn.Module) -> Any:
-    return layer

@@ -10,9 +10,7 @@ Parameters: 0.81 M at the authors' sizes (published 0.8 M), including the second
 not have; MACs: 3.0 G/s at 80 frames a second.
 """
 
-from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from einops import rearrange
@@ -21,9 +19,10 @@ from torch import Tensor, nn
 
 from rased.errors import RasedError
 from rased.layers.dual_path import FrameNormedPath
-from rased.layers.network import Network, State
+from rased.layers.network import Network, start_near
+from rased.layers.stack import Stack
 from rased.layers.unet import DownConv, UpConv
-from rased.signal.state import joined, numbered, parted
+from rased.signal.state import State, joined, parted
 
 _SHAPES = [(5, 2, (0, 2)), (3, 2, (0, 1)), (3, 1, (1, 1)), (3, 1, (1, 1)), (3, 1, (1, 1))]
 """Kernel bins, stride, and zero bins below and above, for each encoder layer; the decoder crops the same number."""
@@ -54,6 +53,19 @@ class ConvBlock(nn.Module):
     def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
         """Return silence."""
         return self.conv.initial_state(batch, freq, like)
+
+
+class UpBlock(ConvBlock):
+    """The same on the skip connection and the output of the previous layer."""
+
+    def forward(  # type: ignore[override]
+        self,
+        bins: Float[Tensor, "batch channel frames freq"],
+        skip: Float[Tensor, "batch channel frames freq"],
+        state: State,
+    ) -> tuple[Float[Tensor, "batch outputs frames other_freq"], State]:
+        """Process frames, continuing from `state`."""
+        return super().forward(torch.cat([skip, bins], dim=1), state)
 
 
 class DPCRN(Network):
@@ -97,9 +109,9 @@ class DPCRN(Network):
         self.sizes = [freq]
         for conv in downs:
             self.sizes.append(conv.size(self.sizes[-1]))
-        self.down = nn.ModuleList(ConvBlock(conv) for conv in downs)
+        self.down = Stack(ConvBlock(conv) for conv in downs)
         wide, bands = channels[-1], self.sizes[-1]
-        self.dual_path = nn.ModuleList(
+        self.dual_path = Stack(
             FrameNormedPath(
                 wide,
                 wide // 2 if across else wide,
@@ -111,17 +123,14 @@ class DPCRN(Network):
             for _ in range(blocks)
             for across in (True, False)
         )
-        ups = zip(pairwise((*channels[::-1], 2)), reversed(_SHAPES), strict=True)
-        self.up = nn.ModuleList(
-            ConvBlock(
-                UpConv(2 * inside, outside, (2, bins), stride=stride, crop=around), last=i == 4
+        ups = [
+            UpConv(2 * inside, outside, (2, bins), stride=stride, crop=around)
+            for (inside, outside), (bins, stride, around) in zip(
+                pairwise((*channels[::-1], 2)), reversed(_SHAPES), strict=True
             )
-            for i, ((inside, outside), (bins, stride, around)) in enumerate(ups)
-        )
-        with torch.no_grad():  # start with a mask close to 1
-            last = _any(self.up[-1]).conv
-            last.weight.mul_(0.1)
-            last.bias.copy_(torch.tensor([1.0, 0.0]))
+        ]
+        self.up = Stack(UpBlock(conv, last=conv is ups[-1]) for conv in ups)
+        start_near(ups[-1], [1.0, 0.0])
         paper_sizes = (freq, tuple(channels), blocks) == (201, (32, 32, 32, 64, 128), 2)
         self.published_parameters = 800_000 if paper_sizes else None
 
@@ -132,58 +141,19 @@ class DPCRN(Network):
         parts, after = parted(state), {}
         normal = self.norm(rearrange(frames, "n t (part f) -> n t f part", part=2))
         bins = rearrange(normal, "n t f part -> n part t f")
-        bins, skips, after["down"] = self._encode(bins, parts["down"])
-        bands = rearrange(bins, "n c t b -> b n t c")
-        bands, after["dual_path"] = self._recur(bands, parts["dual_path"])
+        skips, after["down"] = self.down.encode(bins, parts["down"])
+        bands = rearrange(skips[-1], "n c t b -> b n t c")
+        bands, after["dual_path"] = self.dual_path(bands, parts["dual_path"])
         bins = rearrange(bands, "b n t c -> n c t b")
-        bins, after["up"] = self._decode(bins, skips, parts["up"])
+        bins, after["up"] = self.up.decode(bins, skips, parts["up"])
         return rearrange(bins, "n part t f -> n t (part f)"), joined(after)
 
     def initial_state(self, batch: int, like: Tensor) -> State:
         """Return silence."""
-        bands = [self.sizes[-1]] * len(self.dual_path)
         return joined(
             {
-                "down": _silence(self.down, batch, self.sizes[:-1], like),
-                "dual_path": _silence(self.dual_path, batch, bands, like),
-                "up": _silence(self.up, batch, self.sizes[:0:-1], like),
+                "down": self.down.initial_states(batch, self.sizes[:-1], like),
+                "dual_path": self.dual_path.initial_state(batch, self.sizes[-1], like),
+                "up": self.up.initial_states(batch, self.sizes[:0:-1], like),
             }
         )
-
-    def _encode(
-        self, bins: Float[Tensor, "batch 2 frames freq"], state: State
-    ) -> tuple[Float[Tensor, "batch channel frames band"], list[Tensor], State]:
-        """Return the innermost features, and the outputs of all layers."""
-        skips, parts, after = [], parted(state), {}
-        for index, block in enumerate(self.down):
-            bins, after[str(index)] = block(bins, parts[str(index)])
-            skips.append(bins)
-        return bins, skips, joined(after)
-
-    def _recur(
-        self, bands: Float[Tensor, "band batch frames channel"], state: State
-    ) -> tuple[Float[Tensor, "band batch frames channel"], State]:
-        """Apply the LSTMs across and along in turn."""
-        parts, after = parted(state), {}
-        for index, path in enumerate(self.dual_path):
-            bands, after[str(index)] = path(bands, parts[str(index)])
-        return bands, joined(after)
-
-    def _decode(
-        self, bins: Float[Tensor, "batch channel frames band"], skips: list[Tensor], state: State
-    ) -> tuple[Float[Tensor, "batch 2 frames freq"], State]:
-        """Decode with one layer per skip connection, innermost first."""
-        parts, after = parted(state), {}
-        for index, (block, skip) in enumerate(zip(self.up, reversed(skips), strict=True)):
-            bins, after[str(index)] = block(torch.cat([skip, bins], dim=1), parts[str(index)])
-        return bins, joined(after)
-
-
-def _silence(layers: Iterable[Any], batch: int, sizes: Sequence[int], like: Tensor) -> State:
-    return numbered(
-        layer.initial_state(batch, size, like) for layer, size in zip(layers, sizes, strict=True)
-    )
-
-
-def _any(module: nn.Module) -> Any:
-    return module

@@ -10,7 +10,6 @@ of 1 to 3 s, more for longer ones, because attention covers all frames.
 
 from functools import partial
 
-import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -19,7 +18,7 @@ from torch.nn import functional
 from rased.errors import RasedError
 from rased.layers.attention import SelfAttention
 from rased.layers.dense import BinNorm, ConvBlock, DilatedDense
-from rased.layers.network import Network
+from rased.layers.network import Network, start_near
 from rased.layers.recurrent import recur
 from rased.layers.unet import DownConv
 from rased.signal.state import State, joined, parted
@@ -116,9 +115,7 @@ class DPTFSNet(Network):
         self.gate = nn.Conv2d(channels, channels, 1)
         self.decoder = dense()
         self.last = nn.Conv2d(channels, 2, 1)
-        with torch.no_grad():  # a fresh mask is near 1
-            self.last.weight.mul_(0.1)
-            self.last.bias.copy_(torch.tensor([1.0, 0.0]))  # type: ignore[union-attr]
+        start_near(self.last, [1.0, 0.0])
         paper_sizes = (self.freq, channels, blocks, depth) == (256, 64, 4, 4)
         self.published_parameters = 880_000 if paper_sizes else None
 

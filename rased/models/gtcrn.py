@@ -9,9 +9,6 @@ Parameters: 48.2 K with the 24.6 K of the fixed ERB bands, 23.7 K without (publi
 MACs: 26 M/s in products and convolutions (published 33.0, norms, activations and gates included).
 """
 
-from collections.abc import Iterable
-from typing import Any
-
 import torch
 from einops import rearrange
 from jaxtyping import Float
@@ -22,10 +19,11 @@ from rased.layers.attention import TemporalAttention
 from rased.layers.conv import CausalConv2d
 from rased.layers.dual_path import GroupedDualPath
 from rased.layers.erb import ErbBands
+from rased.layers.stack import Stack
 from rased.models.base import Prediction, SpectralEnhancer, State
 from rased.signal.domains import Spectrum
 from rased.signal.masks import apply_mask
-from rased.signal.state import joined, numbered, parted
+from rased.signal.state import joined, parted
 from rased.signal.stft import STFT
 
 
@@ -101,6 +99,19 @@ class TemporalBlock(nn.Module):
         return joined({"depthwise": depthwise, "attention": attention})
 
 
+class DecoderBlock(TemporalBlock):
+    """The same on the sum of a skip connection and the output of the previous block."""
+
+    def forward(  # type: ignore[override]
+        self,
+        bands: Float[Tensor, "batch channel frames band"],
+        skip: Float[Tensor, "batch channel frames band"],
+        state: State,
+    ) -> tuple[Float[Tensor, "batch channel frames band"], State]:
+        """Process the first half of the channels, keep the second."""
+        return super().forward(bands + skip, state)
+
+
 class GTCRN(SpectralEnhancer):
     """ERB bands, encoder, two dual-path blocks, mirrored decoder, complex ratio mask; causal.
 
@@ -133,11 +144,9 @@ class GTCRN(SpectralEnhancer):
         self.erb = ErbBands(kept_bins, erb_bands, stft.freq, sample_rate)
         self.subbands = SubbandFeatures()
         self.down = nn.ModuleList([ConvBlock(9, channels), ConvBlock(channels, channels, groups=2)])
-        self.encoder = nn.ModuleList(TemporalBlock(channels, dilation=d) for d in (1, 2, 5))
-        self.dual_path = nn.ModuleList(
-            GroupedDualPath(channels, self.inner_bands) for _ in range(2)
-        )
-        self.decoder = nn.ModuleList(TemporalBlock(channels, dilation=d) for d in (5, 2, 1))
+        self.encoder = Stack(TemporalBlock(channels, dilation=d) for d in (1, 2, 5))
+        self.dual_path = Stack(GroupedDualPath(channels, self.inner_bands) for _ in range(2))
+        self.decoder = Stack(DecoderBlock(channels, dilation=d) for d in (5, 2, 1))
         self.up = nn.ModuleList(
             [
                 ConvBlock(channels, channels, groups=2, up=True),
@@ -149,9 +158,12 @@ class GTCRN(SpectralEnhancer):
         """Apply bands, encoder with skip connections, dual-path blocks, decoder and mask."""
         bands = self.subbands(self.erb.compress(self._channels(spectrum)))
         states = parted(state)
-        bands, skips, encoder = self._encode(bands, states["encoder"])
-        bands, dual_path = self._recur(bands, states["dual_path"])
-        bands, decoder = self._decode(bands, skips, states["decoder"])
+        skips = self._halve(bands)
+        inner, encoder = self.encoder.encode(skips[-1], states["encoder"])
+        bands, dual_path = self.dual_path(inner[-1], states["dual_path"])
+        bands, decoder = self.decoder.decode(bands, inner, states["decoder"])
+        for block, skip in zip(self.up, reversed(skips), strict=True):
+            bands = block(bands + skip)
         parts = rearrange(self.erb.expand(bands).float(), "n part t f -> n f t part").contiguous()
         mask = torch.view_as_complex(parts)
         after = joined({"encoder": encoder, "dual_path": dual_path, "decoder": decoder})
@@ -163,41 +175,21 @@ class GTCRN(SpectralEnhancer):
         parts = {"encoder": self.encoder, "dual_path": self.dual_path, "decoder": self.decoder}
         return joined(
             {
-                name: _initial_states(blocks, batch, self.inner_bands, like)
+                name: blocks.initial_state(batch, self.inner_bands, like)
                 for name, blocks in parts.items()
             }
         )
 
-    def _encode(self, bands: Tensor, state: State) -> tuple[Tensor, list[Tensor], State]:
-        skips, states, after = [], parted(state), {}
+    def _halve(self, bands: Float[Tensor, "batch feature frames band"]) -> list[Tensor]:
+        """Return the outputs of the convolutions that halve the bands."""
+        outputs = []
         for block in self.down:
             bands = block(bands)
-            skips.append(bands)
-        for index, block in enumerate(self.encoder):
-            bands, after[str(index)] = block(bands, states[str(index)])
-            skips.append(bands)
-        return bands, skips, joined(after)
-
-    def _recur(self, bands: Tensor, state: State) -> tuple[Tensor, State]:
-        states, after = parted(state), {}
-        for index, block in enumerate(self.dual_path):
-            bands, after[str(index)] = block(bands, states[str(index)])
-        return bands, joined(after)
-
-    def _decode(self, bands: Tensor, skips: list[Tensor], state: State) -> tuple[Tensor, State]:
-        states, after = parted(state), {}
-        for index, block in enumerate(self.decoder):
-            bands, after[str(index)] = block(bands + skips.pop(), states[str(index)])
-        for block in self.up:
-            bands = block(bands + skips.pop())
-        return bands, joined(after)
+            outputs.append(bands)
+        return outputs
 
     def _channels(self, spectrum: Spectrum) -> Float[Tensor, "batch 3 frames freq"]:
         """Return magnitude (with a floor that keeps its gradient finite), real and imaginary part."""
         real, imag = spectrum.real, spectrum.imag
         magnitude = (real.square() + imag.square() + 1e-12).sqrt()
         return rearrange([magnitude, real, imag], "part n f t -> n part t f")
-
-
-def _initial_states(blocks: Iterable[Any], batch: int, bands: int, like: Tensor) -> State:
-    return numbered(block.initial_state(batch, bands, like) for block in blocks)

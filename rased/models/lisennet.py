@@ -22,9 +22,10 @@ from rased.layers.conv import CausalConv2d
 from rased.layers.dual_path import FrameNormedPath
 from rased.layers.network import Network
 from rased.layers.norm import FrameNorm
+from rased.layers.stack import Stack
 from rased.layers.unet import DownConv
 from rased.signal.features import power_law
-from rased.signal.state import State, joined, numbered, parted
+from rased.signal.state import State, joined, parted
 
 Bins = Float[Tensor, "batch channel frames freq"]
 Resized = Float[Tensor, "batch outputs frames other_freq"]
@@ -166,8 +167,8 @@ class LiSenNet(Network):
         self.first = nn.Sequential(
             nn.Conv2d(3, widths[0], 1), FrameNorm(1, freq), nn.PReLU(widths[0])
         )
-        self.down = nn.ModuleList(Down(widths[i], widths[i + 1], sizes[i]) for i in range(3))
-        self.blocks = nn.ModuleList(Block(channels, sizes[3], dropout) for _ in range(blocks))
+        self.down = Stack(Down(widths[i], widths[i + 1], sizes[i]) for i in range(3))
+        self.blocks = Stack(Block(channels, sizes[3], dropout) for _ in range(blocks))
         self.up = nn.ModuleList(Up(2 * widths[3 - i], widths[2 - i]) for i in range(3))
         self.last = DownConv(widths[0], 2, (2, 2), stride=1, padding=(1, 1))
         self.gain = nn.Sequential(FrameNorm(1, freq), nn.PReLU(2), nn.Conv2d(2, 2, 1))
@@ -183,12 +184,8 @@ class LiSenNet(Network):
         parts, after = parted(state), {}
         spectrum = torch.complex(*noisy.chunk(2, dim=-1))
         features, phase = self._features(spectrum, state["phase"])
-        bins, skips, after["down"] = self._encode(self.first(features), parts["down"])
-        before, steps = parted(parts["blocks"]), []
-        for index, block in enumerate(self.blocks):
-            bins, memory = block(bins, before[str(index)])
-            steps.append(memory)
-        after["blocks"] = numbered(steps)
+        skips, after["down"] = self.down.encode(self.first(features), parts["down"])
+        bins, after["blocks"] = self.blocks(skips[-1], parts["blocks"])
         for layer, skip in zip(self.up, reversed(skips), strict=True):
             bins = layer(torch.cat([bins, skip], dim=1))
         bins, after["last"] = self.last(bins, parts["last"])
@@ -198,11 +195,8 @@ class LiSenNet(Network):
 
     def initial_state(self, batch: int, like: Tensor) -> State:
         """Return silence."""
-        down = numbered(
-            layer.initial_state(batch, size, like)  # type: ignore[operator]
-            for layer, size in zip(self.down, self.sizes, strict=False)
-        )
-        blocks = numbered(block.initial_state(batch, like) for block in self.blocks)  # type: ignore[operator]
+        down = self.down.initial_states(batch, self.sizes[:-1], like)
+        blocks = self.blocks.initial_state(batch, like)
         last = self.last.initial_state(batch, self.freq - 1, like)
         phase = like.new_zeros(batch, 1, self.freq)
         return {**joined({"down": down, "blocks": blocks, "last": last}), "phase": phase}
@@ -223,15 +217,6 @@ class LiSenNet(Network):
         magnitude = power_law(spectrum, self.compression).abs()
         wrapped = [_wrapped(difference) / math.pi for difference in (below, since)]
         return torch.stack([magnitude, *wrapped], dim=1), phase[:, -1:]
-
-    def _encode(self, bins: Bins, state: State) -> tuple[Resized, list[Tensor], State]:
-        """Return the innermost features, and the outputs of all layers."""
-        skips, parts, after = [], parted(state), []
-        for index, layer in enumerate(self.down):
-            bins, memory = layer(bins, parts[str(index)])
-            skips.append(bins)
-            after.append(memory)
-        return bins, skips, numbered(after)
 
 
 def _wrapped(phase: Float[Tensor, "batch frames freq"]) -> Float[Tensor, "batch frames freq"]:

@@ -11,8 +11,7 @@ Parameters: 5.05 M (published: 5.10 M).
 MACs: 0.90 G/s.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from einops import rearrange
@@ -108,7 +107,7 @@ class TCNN(Enhancer):
         paddings = [2, 2, *[1] * len(channels)][: len(channels)]
         strides = [1, *[2] * (len(channels) - 1)]
         pairs = list(zip([1, *channels[:-1]], channels, strict=True))
-        self.down = nn.ModuleList(
+        self.down = Stack(
             DownConv(size, wider, (2, 5), stride=stride, padding=(padding, padding))
             for (size, wider), stride, padding in zip(pairs, strides, paddings, strict=True)
         )
@@ -117,7 +116,7 @@ class TCNN(Enhancer):
         for layer in self.down:
             assert isinstance(layer, DownConv)
             self.sizes.append(layer.size(self.sizes[-1]))
-        self.up = nn.ModuleList(
+        self.up = Stack(
             UpConv(
                 2 * wider,
                 size,
@@ -163,17 +162,10 @@ class TCNN(Enhancer):
     def initial_state(self, batch: int = 1, *, condition: Condition | None = None) -> State:
         """Return silence before each layer."""
         like = next(self.parameters())
-        down, up = _any(self.down), _any(self.up)
         layers = {
-            "down": numbered(
-                layer.initial_state(batch, size, like)
-                for layer, size in zip(down, self.sizes[:-1], strict=True)
-            ),
+            "down": self.down.initial_states(batch, self.sizes[:-1], like),
             "blocks": self.blocks.initial_state(batch, like),
-            "up": numbered(
-                layer.initial_state(batch, size, like)
-                for layer, size in zip(up, self.sizes[:0:-1], strict=True)
-            ),
+            "up": self.up.initial_states(batch, self.sizes[:0:-1], like),
         }
         half = like.new_zeros(batch, self.hop)
         return {"heard": half, "overlap": half.clone(), **joined(layers)}
@@ -219,7 +211,3 @@ class TCNN(Enhancer):
             memories.append(memory)
         after["up"] = numbered(memories)
         return bins[:, 0], joined(after)
-
-
-def _any(layers: Iterable[Any]) -> Iterable[Any]:
-    return layers
