@@ -1,4 +1,4 @@
-"""Causal convolutions, with the past input that they need as state."""
+"""Convolutions over frames: causal, with the past input that they need as state, or centred."""
 
 import torch
 from jaxtyping import Float
@@ -7,10 +7,19 @@ from torch import Tensor, nn
 from rased.signal.state import State
 
 
-class CausalConv1d(nn.Conv1d):
+class FrameConv1d(nn.Conv1d):
     """Convolution over (batch, channel, frames) whose last tap is the current frame.
 
     Its state is `memory`, the (kernel_size - 1) * dilation frames before the first one; zeros at the start.
+
+    Args:
+        channels: input channels.
+        outputs: output channels.
+        kernel_size: frames; an odd number if `centred`.
+        dilation: distance between taps in frames.
+        groups: number of independent groups of channels.
+        bias: add a bias.
+        centred: cover past and future frames alike: not causal, without state.
     """
 
     def __init__(
@@ -22,11 +31,18 @@ class CausalConv1d(nn.Conv1d):
         dilation: int = 1,
         groups: int = 1,
         bias: bool = True,
+        centred: bool = False,
     ) -> None:
         super().__init__(
-            channels, outputs, kernel_size, dilation=dilation, groups=groups, bias=bias
+            channels,
+            outputs,
+            kernel_size,
+            padding="same" if centred else 0,
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
         )
-        self.memory = (kernel_size - 1) * dilation
+        self.memory = 0 if centred else (kernel_size - 1) * dilation
 
     def forward(  # type: ignore[override]
         self, frames: Float[Tensor, "batch channel frames"], state: State
@@ -40,44 +56,18 @@ class CausalConv1d(nn.Conv1d):
         return silent(like.new_zeros(batch, self.in_channels, self.memory))
 
 
-class CentredConv1d(nn.Conv1d):
-    """Convolution centred on the current frame: not causal, without state; kernel_size is odd."""
-
-    def __init__(
-        self,
-        channels: int,
-        outputs: int,
-        kernel_size: int,
-        *,
-        dilation: int = 1,
-        groups: int = 1,
-        bias: bool = True,
-    ) -> None:
-        super().__init__(
-            channels,
-            outputs,
-            kernel_size,
-            padding="same",
-            dilation=dilation,
-            groups=groups,
-            bias=bias,
-        )
-
-    def forward(  # type: ignore[override]
-        self, frames: Float[Tensor, "batch channel frames"], state: State
-    ) -> tuple[Float[Tensor, "batch outputs frames"], State]:
-        """Convolve; return the state unchanged."""
-        return super().forward(frames), state
-
-    def initial_state(self, batch: int, like: Tensor) -> State:
-        """Return the empty state."""
-        return {}
-
-
-class CausalConv2d(nn.Conv2d):
-    """Convolution over (batch, channel, frames, freq): causal in frames, centred in frequency.
+class FrameConv2d(nn.Conv2d):
+    """Convolution over (batch, channel, frames, freq), centred in frequency; see `FrameConv1d`.
 
     Its state is `memory`, the (kernel_size[0] - 1) * dilation frames before the first one.
+
+    Args:
+        channels: input channels.
+        outputs: output channels.
+        kernel_size: frames and bins; odd numbers if `centred`.
+        dilation: distance between taps in frames.
+        groups: number of independent groups of channels.
+        centred: cover past and future frames alike: not causal, without state.
     """
 
     def __init__(
@@ -88,16 +78,17 @@ class CausalConv2d(nn.Conv2d):
         *,
         dilation: int = 1,
         groups: int = 1,
+        centred: bool = False,
     ) -> None:
         super().__init__(
             channels,
             outputs,
             kernel_size,
-            padding=(0, kernel_size[1] // 2),
+            padding="same" if centred else (0, kernel_size[1] // 2),
             dilation=(dilation, 1),
             groups=groups,
         )
-        self.memory = (kernel_size[0] - 1) * dilation
+        self.memory = 0 if centred else (kernel_size[0] - 1) * dilation
 
     def forward(  # type: ignore[override]
         self, frames: Float[Tensor, "batch channel frames freq"], state: State
@@ -109,38 +100,6 @@ class CausalConv2d(nn.Conv2d):
     def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
         """Return silence."""
         return silent(like.new_zeros(batch, self.in_channels, self.memory, freq))
-
-
-class CentredConv2d(nn.Conv2d):
-    """The same over past and future alike: not causal, without state; kernel sizes are odd."""
-
-    def __init__(
-        self,
-        channels: int,
-        outputs: int,
-        kernel_size: tuple[int, int],
-        *,
-        dilation: int = 1,
-        groups: int = 1,
-    ) -> None:
-        super().__init__(
-            channels,
-            outputs,
-            kernel_size,
-            padding="same",
-            dilation=(dilation, 1),
-            groups=groups,
-        )
-
-    def forward(  # type: ignore[override]
-        self, frames: Float[Tensor, "batch channel frames freq"], state: State
-    ) -> tuple[Float[Tensor, "batch outputs frames freq"], State]:
-        """Convolve; the state passes through."""
-        return super().forward(frames), state
-
-    def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
-        """Return the empty state."""
-        return {}
 
 
 def remembered(

@@ -6,6 +6,7 @@ Tensors are (batch, channel, frames, freq).
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -13,7 +14,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rased.layers.conv import CausalConv2d, CentredConv2d
+from rased.layers.conv import FrameConv2d
 from rased.layers.stack import Stack
 from rased.layers.unet import DownConv, UpConv
 from rased.signal.state import State, joined, parted
@@ -84,7 +85,7 @@ class ConvBlock(nn.Module):
 
     def __init__(
         self,
-        conv: DownConv | UpConv | CausalConv2d | CentredConv2d,
+        conv: DownConv | UpConv | FrameConv2d,
         norm: ChannelNorm | BinNorm,
     ) -> None:
         super().__init__()
@@ -125,9 +126,17 @@ class DilatedDense(nn.Module):
         centred: bool = False,
     ) -> None:
         super().__init__()
-        conv = CentredConv2d if centred else CausalConv2d
         self.blocks = Stack(
-            ConvBlock(conv(channels * (i + 1), channels, (kernel_frames, 3), dilation=2**i), norm())
+            ConvBlock(
+                FrameConv2d(
+                    channels * (i + 1),
+                    channels,
+                    (kernel_frames, 3),
+                    dilation=2**i,
+                    centred=centred,
+                ),
+                norm(),
+            )
             for i in range(depth)
         )
 
@@ -142,6 +151,21 @@ class DilatedDense(nn.Module):
     def initial_state(self, batch: int, freq: int, like: Tensor) -> State:
         """Return silence."""
         return self.blocks.initial_state(batch, freq, like)
+
+
+def channel_normed(
+    channels: int,
+    depth: int,
+    *,
+    kernel_frames: int = 2,
+    scope: Scope = "utterance",
+    centred: bool = False,
+) -> DilatedDense:
+    """Return a dense block with a `ChannelNorm` after each convolution."""
+    norm = partial(ChannelNorm, channels, scope)
+    return DilatedDense(
+        channels, depth=depth, kernel_frames=kernel_frames, norm=norm, centred=centred
+    )
 
 
 class DenseEncoder(nn.Module):
@@ -194,6 +218,52 @@ class SubPixelConv(DownConv):
         """Convolve; there is no state."""
         twice, state = super().forward(frames, state)
         return rearrange(twice, "n (bin c) t f -> n c t (f bin)", bin=2), state
+
+
+class MaskDecoder(nn.Module):
+    """A dense block, upsampling to twice the bins, one channel, and a gain for each bin.
+
+    Args:
+        channels: channels of the bands.
+        dense: the dense block.
+        up: layer that doubles the bins.
+        width: bins of the kernel that reduces the channels to one.
+        gain: maps numbers of any size to gains, with a parameter for each bin.
+        scope: scope of the norm.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        dense: DilatedDense,
+        up: SubPixelConv | UpConv,
+        *,
+        width: int,
+        gain: nn.Module,
+        scope: Scope,
+    ) -> None:
+        super().__init__()
+        self.dense, self.up = dense, up
+        self.narrow = nn.Conv2d(channels, 1, (1, width))
+        self.norm = ChannelNorm(1, scope)
+        self.activation = nn.PReLU(1)
+        self.last = nn.Conv2d(1, 1, 1)
+        self.gain = gain
+
+    def forward(
+        self, bands: Float[Tensor, "batch channel frames band"], state: State
+    ) -> tuple[Float[Tensor, "batch frames freq"], State]:
+        """Return the gains."""
+        parts, after = parted(state), {}
+        inner, after["dense"] = self.dense(bands, parts["dense"])
+        bins, _ = self.up(inner, {})
+        bins, after["norm"] = self.norm(self.narrow(bins), parts["norm"])
+        return self.gain(self.last(self.activation(bins))[:, 0].float()), joined(after)
+
+    def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
+        """Return silence."""
+        norm = self.norm.initial_state(batch, like)
+        return joined({"dense": self.dense.initial_state(batch, bands, like), "norm": norm})
 
 
 class PhaseDecoder(nn.Module):

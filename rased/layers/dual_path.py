@@ -149,6 +149,35 @@ class FrameNormedPath(_Path):
         return self.silence(batch, bands, like)
 
 
+class DualPath(nn.Module):
+    """A layer along the frames of each band, then one across the bands of each frame.
+
+    Tensors are (batch, channel, frames, band) here; both layers map (batch, token, channel) and a state to both.
+
+    Args:
+        along: the layer over frames; its state continues from chunk to chunk.
+        across: the layer over bands, which starts without a state in each frame.
+    """
+
+    def __init__(self, along: nn.Module, across: nn.Module) -> None:
+        super().__init__()
+        self.along, self.across = along, across
+
+    def forward(
+        self, bands: Float[Tensor, "batch channel frames band"], state: State
+    ) -> tuple[Float[Tensor, "batch channel frames band"], State]:
+        """Process time, then frequency."""
+        batch, _, frames, _ = bands.shape
+        tokens, state = self.along(rearrange(bands, "n c t b -> (n b) t c"), state)
+        tokens, _ = self.across(rearrange(tokens, "(n b) t c -> (n t) b c", n=batch), {})
+        return rearrange(tokens, "(n t) b c -> n c t b", t=frames), state
+
+    def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
+        """Return the state of the layer over frames, for every band."""
+        state: State = self.along.initial_state(batch * bands, like)  # type: ignore[operator]
+        return state
+
+
 class GroupedDualPath(nn.Module):
     """Grouped GRUs: bidirectional over the bands of a frame, then forwards over the frames of a band.
 

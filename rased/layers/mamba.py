@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rased.layers.conv import CausalConv1d
+from rased.layers.conv import FrameConv1d
 from rased.signal.state import State, joined, parted
 
 Tokens = Float[Tensor, "batch token channel"]
@@ -80,7 +80,7 @@ class Mamba(nn.Module):
         inner, rank = expand * channels, math.ceil(channels / 16)
         self.sizes = [rank, states, states]
         self.expand = nn.Linear(channels, 2 * inner, bias=False)
-        self.conv = CausalConv1d(inner, inner, kernel_size, groups=inner)
+        self.conv = FrameConv1d(inner, inner, kernel_size, groups=inner)
         self.select = nn.Linear(inner, rank + 2 * states, bias=False)
         self.step = nn.Linear(rank, inner)
         self.log_rate = nn.Parameter(torch.arange(1.0, states + 1).log().repeat(inner, 1))
@@ -122,3 +122,7 @@ class ResidualMamba(nn.Module):
         """Run the layer; see `Mamba`."""
         added, state = self.mamba(self.norm(tokens), state)
         return tokens + added, state
+
+    def initial_state(self, batch: int, like: Tensor) -> State:
+        """Return silence."""
+        return self.mamba.initial_state(batch, like)

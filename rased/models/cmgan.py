@@ -18,18 +18,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rased.errors import RasedError
-from rased.layers.dense import ChannelNorm, DenseEncoder, DilatedDense, SubPixelConv
+from rased.layers.dense import (
+    ChannelNorm,
+    DenseEncoder,
+    MaskDecoder,
+    SubPixelConv,
+    channel_normed,
+)
+from rased.layers.dual_path import DualPath
 from rased.layers.network import Network, start_near
+from rased.layers.stack import Stack
 from rased.signal.state import State, joined, parted
 
 Tokens = Float[Tensor, "batch token channel"]
 Bands = Float[Tensor, "batch channel frames band"]
-
-
-def dense(channels: int, depth: int) -> DilatedDense:
-    """Return a dense block whose kernels cover the current frame and earlier ones."""
-    norm = partial(ChannelNorm, channels, "utterance")
-    return DilatedDense(channels, depth=depth, kernel_frames=2, norm=norm)
 
 
 class RelativeAttention(nn.Module):
@@ -120,51 +122,27 @@ class Conformer(nn.Module):
         self.second = FeedForward(channels, dropout)
         self.norm = nn.LayerNorm(channels)
 
-    def forward(self, tokens: Tokens) -> Tokens:
-        """Run all parts, each with a residual connection, and one around the whole."""
+    def forward(self, tokens: Tokens, state: State) -> tuple[Tokens, State]:
+        """Run all parts, each with a residual connection, and one around the whole; there is no state."""
         inner = tokens + 0.5 * self.first(tokens)
         inner = inner + self.dropout(self.attention(self.attention_norm(inner)))
         inner = inner + self.convolution(inner)
         inner = inner + 0.5 * self.second(inner)
-        return tokens + self.norm(inner)
+        return tokens + self.norm(inner), state
+
+    def initial_state(self, batch: int, like: Tensor) -> State:
+        """Return the empty state."""
+        return {}
 
 
-class Block(nn.Module):
-    """A conformer along the frames of each band, and one across the bands of each frame."""
+class BinPReLU(nn.PReLU):
+    """PReLU with a learned negative slope for each bin."""
 
-    def __init__(self, channels: int, heads: int, kernel_size: int, dropout: float) -> None:
-        super().__init__()
-        self.along = Conformer(channels, heads, kernel_size, dropout)
-        self.across = Conformer(channels, heads, kernel_size, dropout)
-
-    def forward(self, bands: Bands) -> Bands:
-        """Process time, then frequency."""
-        batch, _, frames, _ = bands.shape
-        tokens = self.along(rearrange(bands, "n c t b -> (n b) t c"))
-        tokens = self.across(rearrange(tokens, "(n b) t c -> (n t) b c", n=batch))
-        return rearrange(tokens, "(n t) b c -> n c t b", t=frames)
-
-
-class MaskDecoder(nn.Module):
-    """A dense block, upsampling to twice the bins, one gain per bin with a learned negative slope."""
-
-    def __init__(self, channels: int, depth: int, freq: int) -> None:
-        super().__init__()
-        self.dense = dense(channels, depth)
-        self.up = SubPixelConv(channels)
-        self.narrow = nn.Conv2d(channels, 1, (1, 2))
-        self.norm = ChannelNorm(1, "utterance")
-        self.activation = nn.PReLU(1)
-        self.last = nn.Conv2d(1, 1, 1)
-        self.gain = nn.PReLU(freq, init=-0.25)
-
-    def forward(self, bands: Bands, state: State) -> Float[Tensor, "batch frames freq"]:
-        """Return unbounded gains."""
-        inner, _ = self.dense(bands, state)
-        bins = self.narrow(self.up(inner, {})[0])
-        bins = self.last(self.activation(self.norm(bins, {})[0]))
-        gain = self.gain(rearrange(bins.float(), "n 1 t f -> n f t"))
-        return rearrange(gain, "n f t -> n t f")
+    def forward(
+        self, bins: Float[Tensor, "batch frames freq"]
+    ) -> Float[Tensor, "batch frames freq"]:
+        """Apply the slope of each bin."""
+        return super().forward(bins.mT).mT
 
 
 class ResidualDecoder(nn.Module):
@@ -172,7 +150,7 @@ class ResidualDecoder(nn.Module):
 
     def __init__(self, channels: int, depth: int) -> None:
         super().__init__()
-        self.dense = dense(channels, depth)
+        self.dense = channel_normed(channels, depth)
         self.up = SubPixelConv(channels)
         self.norm = ChannelNorm(channels, "utterance")
         self.activation = nn.PReLU(channels)
@@ -226,12 +204,18 @@ class CMGAN(Network):
                 f"compressed_complex, an n_fft that 4 divides, heads that divide the {channels} channels and an odd "
                 "kernel_size."
             )
-        block = dense(channels, depth)
-        self.encoder = DenseEncoder(3, channels, block, around=1, scope="utterance")
-        self.blocks = nn.ModuleList(
-            Block(channels, heads, kernel_size, dropout) for _ in range(blocks)
+        dense = channel_normed(channels, depth)
+        self.encoder = DenseEncoder(3, channels, dense, around=1, scope="utterance")
+        conformer = partial(Conformer, channels, heads, kernel_size, dropout)
+        self.blocks = Stack(DualPath(conformer(), conformer()) for _ in range(blocks))
+        self.mask = MaskDecoder(
+            channels,
+            channel_normed(channels, depth),
+            SubPixelConv(channels),
+            width=2,
+            gain=BinPReLU(self.freq, init=-0.25),
+            scope="utterance",
         )
-        self.mask = MaskDecoder(channels, depth, self.freq)
         self.residual = ResidualDecoder(channels, depth)
         start_near(self.mask.last, [1.0])
         start_near(self.residual.last, [0.0, 0.0])
@@ -247,10 +231,9 @@ class CMGAN(Network):
         # The floor is far below any sound; a root has no finite gradient at 0.
         magnitude = noisy.square().sum(1, keepdim=True).clamp_min(1e-30).sqrt()
         bands, _ = self.encoder(torch.cat([magnitude, noisy], dim=1), parts["encoder"])
-        for block in self.blocks:
-            bands = block(bands)
-        mask = self.mask(bands, parts["mask"])[:, None]
-        enhanced = mask * noisy + self.residual(bands, parts["residual"])
+        bands, _ = self.blocks(bands, {})
+        mask, _ = self.mask(bands, parts["mask"])
+        enhanced = mask[:, None] * noisy + self.residual(bands, parts["residual"])
         return rearrange(enhanced, "n part t f -> n t (part f)"), state
 
     def initial_state(self, batch: int, like: Tensor) -> State:
@@ -259,7 +242,7 @@ class CMGAN(Network):
         return joined(
             {
                 "encoder": self.encoder.initial_state(batch, self.freq, like),
-                "mask": self.mask.dense.initial_state(batch, bands, like),
+                "mask": self.mask.initial_state(batch, bands, like),
                 "residual": self.residual.dense.initial_state(batch, bands, like),
             }
         )

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rased.errors import RasedError
-from rased.layers.conv import CausalConv1d, CentredConv1d
+from rased.layers.conv import FrameConv1d
 from rased.layers.norm import CumulativeLayerNorm, GlobalLayerNorm
 from rased.models.base import Condition, Enhancer, Generators, Prediction, State
 from rased.signal.domains import Waveform
@@ -40,11 +40,12 @@ class Block(nn.Module):
         causal: bool,
     ) -> None:
         super().__init__()
-        conv = CausalConv1d if causal else CentredConv1d
         norm = CumulativeLayerNorm if causal else GlobalLayerNorm
         self.expand = nn.Sequential(nn.Conv1d(bottleneck, hidden, 1), nn.PReLU())
         self.expand_norm = norm(hidden)
-        self.depthwise = conv(hidden, hidden, kernel_size, dilation=dilation, groups=hidden)
+        self.depthwise = FrameConv1d(
+            hidden, hidden, kernel_size, dilation=dilation, groups=hidden, centred=not causal
+        )
         self.activation = nn.PReLU()
         self.depthwise_norm = norm(hidden)
         self.residual = nn.Conv1d(hidden, bottleneck, 1)

@@ -10,13 +10,15 @@ Parameters: 0.301 M (not published).
 MACs: 4.8 G/s.
 """
 
+from functools import partial
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rased.errors import RasedError
-from rased.layers.conv import CausalConv1d, CentredConv1d
+from rased.layers.conv import FrameConv1d
 from rased.layers.level import Level
 from rased.layers.stack import Stack
 from rased.models.base import Condition, Enhancer, Generators, Prediction, State
@@ -47,7 +49,7 @@ class InstanceNorm(nn.Module):
 class Layer(nn.Module):
     """A convolution, and the modules after it."""
 
-    def __init__(self, conv: CausalConv1d | CentredConv1d, *behind: nn.Module) -> None:
+    def __init__(self, conv: FrameConv1d, *behind: nn.Module) -> None:
         super().__init__()
         self.conv = conv
         self.behind = nn.Sequential(*behind)
@@ -109,13 +111,13 @@ class FCN(Enhancer):
         self.sample_rate, self.level = sample_rate, level
         if causal:
             self.latency, self.chunk_length = 0, 1 if level is None else chunk_length
-        conv = CausalConv1d if causal else CentredConv1d
+        conv = partial(FrameConv1d, kernel_size=kernel_size, centred=not causal)
         norm = nn.BatchNorm1d if causal else InstanceNorm
         self.layers = Stack(
-            Layer(conv(size, filters, kernel_size), norm(filters), nn.LeakyReLU(_SLOPE))
+            Layer(conv(size, filters), norm(filters), nn.LeakyReLU(_SLOPE))
             for size in [1, *[filters] * (layers - 2)]
         )
-        self.layers.append(Layer(conv(filters, 1, kernel_size), nn.Tanh()))
+        self.layers.append(Layer(conv(filters, 1), nn.Tanh()))
 
     def predict(
         self, noisy: Waveform, *, condition: Condition | None = None, generator: Generators = None

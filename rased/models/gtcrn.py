@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rased.layers.attention import TemporalAttention
-from rased.layers.conv import CausalConv2d
+from rased.layers.conv import FrameConv2d
 from rased.layers.dual_path import GroupedDualPath
 from rased.layers.erb import ErbBands
 from rased.layers.stack import Stack
@@ -70,9 +70,7 @@ class TemporalBlock(nn.Module):
         self.expand = nn.Sequential(
             nn.Conv2d(3 * half, channels, 1), nn.BatchNorm2d(channels), nn.PReLU()
         )
-        self.depthwise = CausalConv2d(
-            channels, channels, (3, 3), dilation=dilation, groups=channels
-        )
+        self.depthwise = FrameConv2d(channels, channels, (3, 3), dilation=dilation, groups=channels)
         self.activation = nn.Sequential(nn.BatchNorm2d(channels), nn.PReLU())
         self.reduce = nn.Sequential(nn.Conv2d(channels, half, 1), nn.BatchNorm2d(half))
         self.attention = TemporalAttention(half)

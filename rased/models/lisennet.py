@@ -18,7 +18,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from rased.errors import RasedError
-from rased.layers.conv import CausalConv2d
+from rased.layers.conv import FrameConv2d
 from rased.layers.dual_path import FrameNormedPath
 from rased.layers.network import Network
 from rased.layers.norm import FrameNorm
@@ -79,7 +79,7 @@ class GatedConv(nn.Module):
         hidden = 2 * channels
         self.norm = FrameNorm(channels, freq)
         self.expand = nn.Conv2d(channels, 2 * hidden, 1)
-        self.depthwise = CausalConv2d(hidden, hidden, (3, 3), groups=hidden)
+        self.depthwise = FrameConv2d(hidden, hidden, (3, 3), groups=hidden)
         self.activation = nn.Mish()
         self.dropout = nn.Dropout(dropout)
         self.reduce = nn.Conv2d(hidden, channels, 1)

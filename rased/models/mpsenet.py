@@ -12,8 +12,6 @@ Parameters: 2.26 M at the paper's size (published 2.26 M), 5.2 K in mp-senet-sma
 of 1 to 3 s, more for longer ones, because attention covers all frames.
 """
 
-from functools import partial
-
 import torch
 from einops import rearrange
 from jaxtyping import Float
@@ -25,10 +23,10 @@ from rased.layers.attention import SelfAttention
 from rased.layers.dense import (
     ChannelNorm,
     DenseEncoder,
-    DilatedDense,
     LearnedSigmoid,
     PhaseDecoder,
     SubPixelConv,
+    channel_normed,
 )
 from rased.layers.network import Network
 from rased.layers.recurrent import recur
@@ -36,12 +34,6 @@ from rased.signal.state import State, joined, parted
 
 Tokens = Float[Tensor, "batch token channel"]
 Bands = Float[Tensor, "batch channel frames band"]
-
-
-def dense(channels: int, depth: int) -> DilatedDense:
-    """Return a dense block whose kernels cover the current frame and the one before it."""
-    norm = partial(ChannelNorm, channels, "utterance")
-    return DilatedDense(channels, depth=depth, kernel_frames=2, norm=norm)
 
 
 class Transformer(nn.Module):
@@ -99,7 +91,7 @@ class MagnitudeDecoder(nn.Module):
 
     def __init__(self, channels: int, depth: int, freq: int) -> None:
         super().__init__()
-        self.dense = dense(channels, depth)
+        self.dense = channel_normed(channels, depth)
         self.up = SubPixelConv(channels)
         self.norm = ChannelNorm(channels, "utterance")
         self.activation = nn.PReLU(channels)
@@ -159,14 +151,18 @@ class MPSENet(Network):
                 f"n_fft that 4 divides, and heads that divide the {channels} channels."
             )
         self.compression, self.freq = compression, freq
-        block = dense(channels, depth)
+        block = channel_normed(channels, depth)
         self.encoder = DenseEncoder(2, channels, block, around=1, scope="utterance")
         self.blocks = nn.ModuleList(
             Block(channels, heads, frames_first=frames_first) for _ in range(blocks)
         )
         self.magnitude = MagnitudeDecoder(channels, depth, freq)
         self.phase = PhaseDecoder(
-            channels, dense(channels, depth), SubPixelConv(channels), width=2, scope="utterance"
+            channels,
+            channel_normed(channels, depth),
+            SubPixelConv(channels),
+            width=2,
+            scope="utterance",
         )
         paper_sizes = (freq, channels, blocks, depth) == (201, 64, 4, 4)
         self.published_parameters = 2_260_000 if paper_sizes else None

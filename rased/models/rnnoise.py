@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rased.errors import RasedError
-from rased.layers.conv import CausalConv1d
+from rased.layers.conv import FrameConv1d
 from rased.layers.deep_filter import initial_past, with_past
 from rased.layers.recurrent import recur, silence
 from rased.models.base import Prediction, SpectralEnhancer, State
@@ -52,8 +52,8 @@ class GainNetwork(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, *, channels: int, hidden: int) -> None:
         super().__init__()
-        self.first = CausalConv1d(inputs, channels, 3)
-        self.second = CausalConv1d(channels, hidden, 3)
+        self.first = FrameConv1d(inputs, channels, 3)
+        self.second = FrameConv1d(channels, hidden, 3)
         self.recurrent = nn.ModuleList(nn.GRU(hidden, hidden, batch_first=True) for _ in range(3))
         self.linear = nn.Linear(4 * hidden, outputs)
         for layer in self.recurrent:

@@ -10,8 +10,6 @@ Parameters: 2.26 M at the paper's size (published 2.25 M), 0.28 M in semamba-cau
 semamba-causal-small. MACs: 41.8, 2.6, 0.047 and 0.042 G/s, without the elementwise products of the scan.
 """
 
-from functools import partial
-
 import torch
 from einops import rearrange
 from jaxtyping import Float
@@ -20,19 +18,21 @@ from torch.nn import functional
 
 from rased.errors import RasedError
 from rased.layers.dense import (
-    ChannelNorm,
     DenseEncoder,
     DilatedDense,
     LearnedSigmoid,
+    MaskDecoder,
     PhaseDecoder,
     Scope,
+    channel_normed,
 )
+from rased.layers.dual_path import DualPath
 from rased.layers.mamba import ResidualMamba
 from rased.layers.network import Network
+from rased.layers.stack import Stack
 from rased.layers.unet import UpConv
-from rased.signal.state import State, joined, numbered, parted
+from rased.signal.state import State, joined, parted
 
-Bands = Float[Tensor, "batch channel frames band"]
 Tokens = Float[Tensor, "batch token channel"]
 
 
@@ -57,51 +57,11 @@ class Path(nn.Module):
             read, state = torch.cat([read, back.flip(1)], dim=-1), {}
         return tokens + self.linear(read), state
 
-
-class Block(nn.Module):
-    """A path along the frames of each band, and one across the bands of each frame."""
-
-    def __init__(self, channels: int, *, causal: bool, expand: int, states: int) -> None:
-        super().__init__()
-        self.along = Path(channels, both=not causal, expand=expand, states=states, kernel_size=4)
-        self.across = Path(channels, both=True, expand=expand, states=states, kernel_size=4)
-
-    def forward(self, bands: Bands, state: State) -> tuple[Bands, State]:
-        """Process time, then frequency."""
-        batch, _, frames, _ = bands.shape
-        tokens, state = self.along(rearrange(bands, "n c t b -> (n b) t c"), state)
-        tokens, _ = self.across(rearrange(tokens, "(n b) t c -> (n t) b c", n=batch), {})
-        return rearrange(tokens, "(n t) b c -> n c t b", t=frames), state
-
-
-class MagnitudeDecoder(nn.Module):
-    """A dense block, upsampling to twice the bins, and a gain between 0 and 2 for each."""
-
-    def __init__(
-        self, channels: int, dense: DilatedDense, up: UpConv, freq: int, scope: Scope
-    ) -> None:
-        super().__init__()
-        self.dense, self.up = dense, up
-        self.narrow = nn.Conv2d(channels, 1, 1)
-        self.norm = ChannelNorm(1, scope)
-        self.activation = nn.PReLU(1)
-        self.last = nn.Conv2d(1, 1, 1)
-        self.gain = LearnedSigmoid(freq, 2.0)
-
-    def forward(
-        self, bands: Bands, state: State
-    ) -> tuple[Float[Tensor, "batch frames freq"], State]:
-        """Return the gains."""
-        parts, after = parted(state), {}
-        inner, after["dense"] = self.dense(bands, parts["dense"])
-        bins, _ = self.up(inner, {})
-        bins, after["norm"] = self.norm(self.narrow(bins), parts["norm"])
-        return self.gain(self.last(self.activation(bins))[:, 0].float()), joined(after)
-
-    def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
-        """Return silence."""
-        norm = self.norm.initial_state(batch, like)
-        return joined({"dense": self.dense.initial_state(batch, bands, like), "norm": norm})
+    def initial_state(self, batch: int, like: Tensor) -> State:
+        """Return silence for one direction; both directions need the whole sequence, and start without a state."""
+        if len(self.readers) == 2:
+            return {}
+        return self.readers[0].initial_state(batch, like)  # type: ignore[operator,no-any-return]
 
 
 class SEMamba(Network):
@@ -148,19 +108,18 @@ class SEMamba(Network):
         scope: Scope = "past" if causal else "utterance"
 
         def dense() -> DilatedDense:
-            norm = partial(ChannelNorm, channels, scope)
-            return DilatedDense(
-                channels, depth=depth, kernel_frames=3, norm=norm, centred=not causal
-            )
+            return channel_normed(channels, depth, kernel_frames=3, scope=scope, centred=not causal)
 
         def up() -> UpConv:
             return UpConv(channels, channels, (1, 3))
 
+        def path(*, both: bool) -> Path:
+            return Path(channels, both=both, expand=expand, states=states, kernel_size=4)
+
         self.encoder = DenseEncoder(2, channels, dense(), around=0, scope=scope)
-        self.blocks = nn.ModuleList(
-            Block(channels, causal=causal, expand=expand, states=states) for _ in range(blocks)
-        )
-        self.magnitude = MagnitudeDecoder(channels, dense(), up(), self.freq, scope)
+        self.blocks = Stack(DualPath(path(both=not causal), path(both=True)) for _ in range(blocks))
+        gain = LearnedSigmoid(self.freq, 2.0)
+        self.magnitude = MaskDecoder(channels, dense(), up(), width=1, gain=gain, scope=scope)
         self.phase = PhaseDecoder(channels, dense(), up(), width=1, scope=scope)
         paper_sizes = (self.freq, channels, blocks, depth, expand, states, causal)
         paper = paper_sizes == (201, 64, 4, 4, 4, 16, False)
@@ -175,11 +134,7 @@ class SEMamba(Network):
         magnitude, phase = _polar(real, imaginary, self.compression)
         seen = torch.stack([magnitude, phase], dim=1)
         bands, after["encoder"] = self.encoder(seen, parts["encoder"])
-        states, remembered = parted(parts["blocks"]), []
-        for index, block in enumerate(self.blocks):
-            bands, of_block = block(bands, states[str(index)])
-            remembered.append(of_block)
-        after["blocks"] = numbered(remembered)
+        bands, after["blocks"] = self.blocks(bands, parts["blocks"])
         gain, after["magnitude"] = self.magnitude(bands, parts["magnitude"])
         direction, after["phase"] = self.phase(bands, parts["phase"])
         enhanced = (magnitude * gain)[:, None] * direction
@@ -188,12 +143,10 @@ class SEMamba(Network):
     def initial_state(self, batch: int, like: Tensor) -> State:
         """Return silence, and the initial states of the norms."""
         bands = self.encoder.size(self.freq)
-        rows = batch * bands
-        blocks = [block.along.readers[0].mamba.initial_state(rows, like) for block in self.blocks]  # type: ignore[union-attr,index]
         return joined(
             {
                 "encoder": self.encoder.initial_state(batch, self.freq, like),
-                "blocks": numbered(blocks if self.causal else []),
+                "blocks": self.blocks.initial_state(batch, bands, like),
                 "magnitude": self.magnitude.initial_state(batch, bands, like),
                 "phase": self.phase.initial_state(batch, bands, like),
             }

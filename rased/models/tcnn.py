@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rased.errors import RasedError
-from rased.layers.conv import CausalConv1d
+from rased.layers.conv import FrameConv1d
 from rased.layers.stack import Stack
 from rased.layers.unet import DownConv, UpConv
 from rased.models.base import Condition, Enhancer, Generators, Prediction, State
@@ -39,7 +39,7 @@ class Block(nn.Module):
         self.expand = nn.Sequential(
             nn.Conv1d(channels, hidden, 1), nn.PReLU(), nn.BatchNorm1d(hidden)
         )
-        self.depthwise = CausalConv1d(hidden, hidden, 3, dilation=dilation, groups=hidden)
+        self.depthwise = FrameConv1d(hidden, hidden, 3, dilation=dilation, groups=hidden)
         self.reduce = nn.Sequential(
             nn.PReLU(), nn.BatchNorm1d(hidden), nn.Conv1d(hidden, channels, 1)
         )

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rased.errors import RasedError
-from rased.layers.conv import CausalConv1d, CausalConv2d, CentredConv1d
+from rased.layers.conv import FrameConv1d, FrameConv2d
 from rased.layers.frontend import Inputs
 from rased.layers.level import Level
 from rased.layers.norm import CumulativeLayerNorm, GlobalLayerNorm
@@ -34,7 +34,7 @@ def in_pieces(layer, frames, state, *, dim, sizes):
 @torch.no_grad()
 @pytest.mark.parametrize("dilation", [1, 4])
 def test_causal_conv_is_a_convolution_behind_zeros(dilation):
-    layer, frames = CausalConv1d(4, 6, 3, dilation=dilation, groups=2), torch.randn(2, 4, 30)
+    layer, frames = FrameConv1d(4, 6, 3, dilation=dilation, groups=2), torch.randn(2, 4, 30)
     state = layer.initial_state(2, frames)
     whole, after = layer(frames, state)
     padded = nn.functional.pad(frames, (2 * dilation, 0))
@@ -47,7 +47,7 @@ def test_causal_conv_is_a_convolution_behind_zeros(dilation):
 
 @torch.no_grad()
 def test_causal_conv_over_frames_and_frequencies_is_causal_in_frames_and_centred_in_freq():
-    layer, frames = CausalConv2d(4, 4, (3, 3), dilation=2, groups=4), torch.randn(2, 4, 20, 9)
+    layer, frames = FrameConv2d(4, 4, (3, 3), dilation=2, groups=4), torch.randn(2, 4, 20, 9)
     state = layer.initial_state(2, 9, frames)
     whole, _ = layer(frames, state)
     padded = nn.functional.pad(frames, (1, 1, 4, 0))
@@ -59,7 +59,7 @@ def test_causal_conv_over_frames_and_frequencies_is_causal_in_frames_and_centred
 
 @torch.no_grad()
 def test_centred_conv_sees_as_much_future_as_past():
-    layer, frames = CentredConv1d(1, 1, 3, dilation=2), torch.zeros(1, 1, 11)
+    layer, frames = FrameConv1d(1, 1, 3, dilation=2, centred=True), torch.zeros(1, 1, 11)
     frames[..., 5] = 1
     output, _ = layer(frames, {})
     reached = (output - layer.bias).abs()[0, 0] > 0
