@@ -18,6 +18,7 @@ _HOMES: Homes = {
     ),
     "attenuate": ("ATENNuate",),
     "bsrnn": ("BSRNN",),
+    "cascade": ("Cascade",),
     "cmgan": ("CMGAN",),
     "conv_tasnet": ("ConvTasNet",),
     "crn": ("CRN",),

@@ -166,12 +166,15 @@ class Enhancement(pl.LightningModule):
         return batch
 
     def trained_prediction(self, batch: Mixture) -> Prediction:
-        """Run the enhancer that is trained on a batch; a model that samples draws by (seed, rank, step)."""
-        drawn = None
-        if self.enhancer.samples:  # so a resumed run draws the same numbers
-            seeds = torch.randint(2**62, (self.rows(batch),)).tolist()
-            drawn = [torch.Generator().manual_seed(seed) for seed in seeds]
-        return self.predicted(self.enhancer, batch, drawn)
+        """Run the enhancer that is trained on a batch."""
+        return self.predicted(self.enhancer, batch, self.drawn(batch))
+
+    def drawn(self, batch: Mixture) -> Generators:
+        """Return a generator per row for a model that samples, from (seed, rank, step); None for any other model."""
+        if not self.enhancer.samples:
+            return None
+        seeds = torch.randint(2**62, (self.rows(batch),)).tolist()
+        return [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def predicted(self, enhancer: Enhancer, batch: Mixture, generator: Generators) -> Prediction:
         """Run an enhancer on a batch; pass the condition and the generators to models that declare them."""

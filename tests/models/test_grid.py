@@ -4,7 +4,7 @@ import itertools
 import random
 import re
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from rased.losses.base import Loss, WeightedSum
 from rased.losses.mask import OutputMSE
 from rased.losses.spectral import CompressedSpectrum
 from rased.losses.waveform import SNR
-from rased.models.dnn import DNN
 from rased.models.frequency import (
     Features,
     FrequencyDomainEnhancer,
@@ -28,6 +27,7 @@ from rased.models.frequency import (
     Phase,
     PostProcessing,
 )
+from rased.models.lstm import LSTM
 from rased.signal.stft import STFT
 from rased.training.base import Enhancement
 from tests.training.synthetic import mixture
@@ -39,8 +39,7 @@ AXES: dict[str, tuple[Any, ...]] = {
     "normalisation": NORMALISATIONS,
     "target": tuple(TARGETS),
     "source": ("noisy", "predicted"),
-    "iterations": (0, 2),
-    "consistent": (False, True),
+    "refined": ("no", "Griffin-Lim", "consistent"),
     "noise": ("none", "static", "dynamic"),
     "context": ((0, 0), (2, 1)),
     "limit_db": (None, 12.0),
@@ -48,7 +47,7 @@ AXES: dict[str, tuple[Any, ...]] = {
     "loss": ("target", "signal", "waveform", "all"),
 }
 """The choices of every part, and where the loss compares."""
-MAIN = ("kinds", "normalisation", "target", "source", "iterations", "consistent")
+MAIN = ("kinds", "normalisation", "target", "source", "refined")
 Choice = dict[str, Any]
 
 
@@ -73,13 +72,17 @@ def reason(choice: Choice) -> str:
 def made(choice: Choice) -> FrequencyDomainEnhancer:
     past, future = choice["context"]
     return FrequencyDomainEnhancer(
-        partial(DNN, hidden=3, layers=1, dropout=0.0),
+        partial(LSTM, hidden=3, layers=1),
         features=Features(choice["kinds"], bands=6, coefficients=4),
         inputs=Inputs(
             choice["normalisation"], past_frames=past, future_frames=future, noise=choice["noise"]
         ),
         target=choice["target"],
-        phase=Phase(choice["source"], choice["iterations"], choice["consistent"]),
+        phase=Phase(
+            choice["source"],
+            griffin_lim_iterations=2 if choice["refined"] == "Griffin-Lim" else 0,
+            consistent=choice["refined"] == "consistent",
+        ),
         post_processing=PostProcessing(choice["limit_db"]),
         level=choice["level"],
         stft=SMALL,
@@ -92,27 +95,37 @@ LOSSES: dict[str, Loss] = {
     "waveform": SNR(),
     "all": WeightedSum([OutputMSE(), CompressedSpectrum(), SNR()], [1.0, 1.0, 0.1]),
 }
+
+
+@cache
+def trained_by(loss: str) -> Enhancement:
+    """A training with a loss; its enhancer is replaced."""
+    usual = {axis: choices[0] for axis, choices in AXES.items()}
+    return Enhancement(made(usual), LOSSES[loss])
+
+
 BATCH = mixture(2, 400, seed=0)
 BATCH["noisy"][1, 200:] = BATCH["target"][1, 200:] = 0.0
 
 
 def train_one_step(choice: Choice) -> None:
-    """All gradients are finite, for half a row of silence too, and every layer of the network moves."""
+    """All gradients are finite, for half a row of silence too, and every layer of the network gets one."""
     torch.manual_seed(0)
     enhancer = made(choice)
     if enhancer.needs_statistics:
         enhancer.fit_statistics([(BATCH["noisy"], BATCH["target"])])
-    module = Enhancement(enhancer, LOSSES[choice["loss"]])
+    module = trained_by(choice["loss"])
+    module.enhancer = enhancer
     optimizer = torch.optim.SGD(enhancer.parameters(), lr=1e-3)
     loss = sum(module.losses(BATCH, "enhancer").values())
     assert isinstance(loss, Tensor)
     loss.backward()
-    before = [item.detach().clone() for item in enhancer.parameters()]
     optimizer.step()
     assert loss.isfinite()
-    for item, was in zip(enhancer.parameters(), before, strict=True):
+    for item in enhancer.parameters():
+        assert item.grad is not None
+        assert item.grad.any()
         assert item.isfinite().all()
-        assert not torch.equal(item, was)
 
 
 def pairwise(seed: int = 0) -> Iterator[Choice]:
@@ -197,8 +210,8 @@ def test_every_combination_of_features_normalisation_target_and_phase() -> None:
         else:
             train_one_step(row)
             trained += 1
-    assert trained > 2000
-    assert refused_ones > 2000
+    assert trained > 1000
+    assert refused_ones > 1000
 
 
 def test_the_page_names_every_choice() -> None:
