@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rased.errors import RasedError
-from rased.machine import READ, WRITE, hold_lock, open_folder, take_lock
+from rased.machine import READ, WRITE, exchange, hold_lock, open_folder, take_lock
 
 PART = ".part"
 """Suffix of the name of an unfinished file."""
@@ -95,13 +95,8 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     part, lock = _begin(path, folder=True)
     try:
         yield part
-        if replace and path.exists():
-            # A folder cannot be replaced in one step. Between the two renames neither exists; a kill there
-            # leaves both under hidden names.
-            old = path.with_name(unfinished_name(path.name))
-            path.rename(old)
-            part.rename(path)
-            shutil.rmtree(old, ignore_errors=True)
+        if replace:
+            _replace(part, path)
         else:
             _take_name(part, path)
     finally:
@@ -205,6 +200,33 @@ def _begin(path: Path, *, folder: bool = False) -> tuple[Path, int | None]:
         if part.exists():  # still there: nobody removed it as abandoned before we locked it
             return part, lock
         _close(lock)
+
+
+def _replace(part: Path, path: Path) -> None:
+    """Give a folder the name of another one; the other one then has the unfinished name, or is gone."""
+    while True:
+        # Both can fail in a race: another writer creates or removes `path` between the two.
+        with suppress(FileExistsError):
+            return _take_name(part, path)
+        try:
+            if not exchange(part, path):
+                _replace_in_two_steps(part, path)
+            return None
+        except FileNotFoundError:
+            if not part.exists():
+                raise
+
+
+def _replace_in_two_steps(part: Path, path: Path) -> None:
+    """Replace a folder where two names cannot be exchanged: a kill between the renames leaves hidden names only."""
+    old = path.with_name(unfinished_name(path.name))
+    path.rename(old)
+    try:
+        part.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _take_name(part: Path, path: Path) -> None:

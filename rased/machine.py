@@ -4,6 +4,8 @@ The rest of the project runs wherever Python and PyTorch run. Only this module u
 or Linux alone, and provides a substitute for other systems.
 """
 
+import ctypes
+import errno
 import os
 import platform
 import subprocess
@@ -20,6 +22,9 @@ READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 WRITE = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 """Flags of `os.open` for reading and writing bytes; the file is created if it is missing."""
+
+_HERE, _EXCHANGE = -100, 2
+"""AT_FDCWD and RENAME_EXCHANGE of Linux."""
 
 
 def cores() -> int:
@@ -108,6 +113,25 @@ def write_at(file: int, content: bytes | bytearray | memoryview, place: int) -> 
         return os.pwrite(file, content, place)
     os.lseek(file, place, os.SEEK_SET)
     return os.write(file, content)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Exchange the names of two folders in one step; return False if system or file system cannot (Linux can).
+
+    Raises:
+        OSError: as raised by the file system.
+    """
+    try:
+        # Python has no function for it, and os.replace cannot replace a folder that is not empty.
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    if not renameat2(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE):
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+        return False
+    raise OSError(code, os.strerror(code), str(other))
 
 
 def in_forked_children(function: Callable[[], object]) -> None:

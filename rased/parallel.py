@@ -34,6 +34,7 @@ def in_order(
         RasedError: a worker process was killed.
     """
     jobs, items = jobs or cores(), iter(items)
+    # A spawned process costs seconds of imports, which one worker does not win back.
     if jobs == 1 and engine == "processes":
         yield from map(function, items)
         return
@@ -51,6 +52,7 @@ def in_order(
                 "command again, with fewer --jobs."
             ) from error
         finally:
+            # Also when the caller stops iterating early: the generator is closed, and pending work must not go on.
             pool.shutdown(wait=True, cancel_futures=True)
 
 

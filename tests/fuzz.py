@@ -181,8 +181,8 @@ def _alike(value: Any, random: np.random.Generator) -> Any:
     return value
 
 
-def is_clean(use: Callable[[], object], root: Path) -> bool:
-    """Whether a document is accepted (True), or refused by one sentence (False), and nothing is written elsewhere.
+def assert_clean(use: Callable[[], object], root: Path) -> bool:
+    """Assert that a document is accepted (True), or refused by one sentence (False), and nothing is written elsewhere.
 
     Raises:
         AssertionError: it says more than one line, or a file appeared outside the folder `root`.

@@ -142,14 +142,14 @@ def test_shards(shards, name):
             fuzz.dumped(fuzz.mutated_json(content, random)),
         ):
             shards.put(name, damaged)
-            fuzz.is_clean(shards.use, shards.folder)
+            fuzz.assert_clean(shards.use, shards.folder)
 
 
 def test_each_place_of_an_index(shards):
     content = json.loads(shards.kept["index.json"])
     for damaged in _each_place(content):
         shards.put("index.json", fuzz.dumped(damaged))
-        fuzz.is_clean(shards.use, shards.folder)
+        fuzz.assert_clean(shards.use, shards.folder)
 
 
 def test_tars(shards):
@@ -164,7 +164,7 @@ def test_tars(shards):
             bytes(data[:place]) + header[:512].ljust(512, b"\0") + bytes(data[place + 512 :]),
         ):
             shards.put("train-000000.tar", damaged)
-            fuzz.is_clean(shards.use, shards.folder)
+            fuzz.assert_clean(shards.use, shards.folder)
 
 
 def test_each_place_of_the_json_of_a_sample(shards):
@@ -183,7 +183,7 @@ def test_each_place_of_the_json_of_a_sample(shards):
                 data[: start - 512] + bytes(header) + text.ljust(512, b"\0") + data[start + 512 :]
             )
             shards.put("train-000000.tar", whole)
-            fuzz.is_clean(shards.use, shards.folder)
+            fuzz.assert_clean(shards.use, shards.folder)
 
 
 @pytest.fixture(scope="module")
@@ -268,10 +268,10 @@ def test_frozen_sets(testset):
                 fuzz.dumped(fuzz.mutated_json(content, random)),
             ):
                 path.write_bytes(damaged)
-                fuzz.is_clean(lambda: _use_set(folder), folder)
+                fuzz.assert_clean(lambda: _use_set(folder), folder)
         for plain in _each_place(content):
             path.write_bytes(fuzz.dumped(plain))
-            fuzz.is_clean(lambda: _use_set(folder), folder)
+            fuzz.assert_clean(lambda: _use_set(folder), folder)
     finally:
         path.write_bytes(data)
 
@@ -282,7 +282,7 @@ def test_manifests_of_test_sets(testset):
     try:
         for number in range(COUNT):
             path.write_bytes(fuzz.mutated_bytes(data, _random(4, number)))
-            fuzz.is_clean(lambda: read_testset(folder), folder)
+            fuzz.assert_clean(lambda: read_testset(folder), folder)
     finally:
         path.write_bytes(data)
 
@@ -320,10 +320,10 @@ def test_results(testset, tmp_path_factory):
             _rehashed(fuzz.mutated_json(content, random)),
         ):
             path.write_bytes(damaged)
-            fuzz.is_clean(use, out)
+            fuzz.assert_clean(use, out)
     for plain in _each_place(content):
         path.write_bytes(_rehashed(plain))
-        fuzz.is_clean(use, out)
+        fuzz.assert_clean(use, out)
 
 
 @pytest.fixture(scope="module")
@@ -352,7 +352,7 @@ def test_frame_files(frames):
         random = _random(6, number)
         end = 4096 if number % 2 else len(data)
         frames.write_bytes(fuzz.mutated_bytes(data[:end], random) + data[end:])
-        fuzz.is_clean(lambda: _use_frames(frames), frames.parent)
+        fuzz.assert_clean(lambda: _use_frames(frames), frames.parent)
     frames.write_bytes(data)
 
 
@@ -370,5 +370,5 @@ def test_each_place_of_the_json_in_a_frame_file(frames):
             frames.write_bytes(data)
             with h5py.File(frames, "r+") as file:
                 file.attrs[name] = json.dumps(damaged)[:60_000]
-            fuzz.is_clean(lambda: _use_frames(frames), frames.parent)
+            fuzz.assert_clean(lambda: _use_frames(frames), frames.parent)
     frames.write_bytes(data)

@@ -115,3 +115,49 @@ def test_an_empty_folder_counts_as_there(tmp_path: Path) -> None:
     path.mkdir()
     with pytest.raises(FileExistsError), new_folder(path):
         pass
+
+
+def write_numbered(path: Path, number: int) -> None:
+    with new_folder(path, replace=True) as part:
+        (part / "x").write_text(str(number))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux exchanges two names in one step")
+def test_a_reader_always_finds_the_old_folder_or_the_new_one(tmp_path: Path) -> None:
+    """Also writers at once: the last one wins, and nothing is left of the others."""
+    path = tmp_path / "entry"
+    write_numbered(path, 0)
+    writers = [
+        threading.Thread(target=lambda: [write_numbered(path, n) for n in range(20)])
+        for _ in range(3)
+    ]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        assert path.is_dir()
+    for writer in writers:
+        writer.join()
+    assert (path / "x").read_text() == "19"
+    assert listed(tmp_path) == ["entry"]
+
+
+def test_without_an_exchange_a_failure_keeps_the_old_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "entry"
+    monkeypatch.setattr("rased.disk.exchange", lambda one, other: False)
+    for number in range(2):
+        write_numbered(path, number)
+    assert (path / "x").read_text() == "1"
+    whole = Path.rename
+
+    def broken(self: Path, target: Path) -> Path:
+        if self.name.endswith(PART) and (self / "x").read_text() == "2":
+            raise OSError(28, "No space left on device")
+        return whole(self, target)
+
+    monkeypatch.setattr(Path, "rename", broken)
+    with pytest.raises(OSError, match="No space"):
+        write_numbered(path, 2)
+    assert (path / "x").read_text() == "1"
+    assert listed(tmp_path) == ["entry"]

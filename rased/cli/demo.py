@@ -98,12 +98,18 @@ def _header(console: "Console", steps: int) -> None:
 
 def _train(out: Path, steps: int) -> int:
     """Run `rased train` in OUT/this-run, unless the run has these steps already."""
+    from rased import documents
     from rased.cli import train
+    from rased.documents import Count
     from rased.tensors import read_checkpoint
 
     folder = out / RUN
     last = folder / "checkpoints" / "last.ckpt"
-    done = int(read_checkpoint(last)["global_step"]) if last.is_file() else 0
+    # A demo that was interrupted continues; one that has finished trains no more.
+    done = 0
+    if last.is_file():
+        saved = read_checkpoint(last).get("global_step")
+        done = documents.fit(saved, Count, of=last, repair="Remove the folder, and start again.")
     if done >= steps:
         print(f"{folder} is trained already: {done} steps.")
         return 0

@@ -136,6 +136,7 @@ def _enhance_all(
     said: set[str] = set()
     with _progress() as bar:
         terminal = bar.console.is_terminal
+        # Only for the bar: opening all files first takes time that nobody sees without a terminal.
         total = _seconds([source for source, _ in pairs]) if terminal else None
         task = bar.add_task("enhancing", total=total)
         for source, target in pairs:
@@ -216,8 +217,10 @@ def _raw(source: BufferedReader, count: int) -> Iterator[bytes]:
     Raises:
         RasedError: the stream is a file with a header, not raw samples.
     """
+    # Twelve bytes show the type of a file; as raw samples they are less than a millisecond.
     first = source.read(12)
     kind = next((kind for magic, kind in _MAGIC.items() if first.startswith(magic)), None)
+    # MPEG-4 files begin with a length; their type follows.
     if first[4:8] == b"ftyp":
         kind = "MPEG-4"
     if kind is not None:
@@ -252,6 +255,7 @@ def _stream(arguments: argparse.Namespace) -> int:
     left = b""
     for part in _raw(source, 1 << 16):
         content = left + part
+        # A pipe may cut between the two bytes of a sample: the odd one waits for the next part.
         whole = len(content) // 2 * 2
         left = content[whole:]
         samples = np.frombuffer(content[:whole], dtype="<i2").astype(np.float32) / 32768

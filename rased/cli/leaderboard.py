@@ -124,6 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
     if refused and not rows:
         raise refused[0]
     folders = [place if place.is_dir() else place.parent for place in places]
+    # `rased evaluate --save-audio` writes audio/ beside the results.
     sounds = next((f / "audio" for f in folders if (f / "audio").is_dir()), None)
     baseline = arguments.baseline
     if arguments.json:
@@ -194,6 +195,7 @@ def _recheck(rows: "list[Result]", on: list[str], count: int) -> None:
     if count < 0:
         raise RasedError(f"--recheck is {count}; give 1 or more.")
     testsets = [read_testset(BUNDLE if word == "bundle" else word) for word in on]
+    # Unseeded on purpose: a submitter must not know which utterances will be computed again.
     found = recheck(rows, testsets, count=count, random=np.random.default_rng())
     for one in found:
         print(f"recheck: {one}.", file=sys.stderr)

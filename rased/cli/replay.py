@@ -82,6 +82,7 @@ def replay(folder: Path, step: int, out: Path, *, allow: Sequence[str] = ()) -> 
     launches = read_launches(folder)
     if not launches:
         raise RasedError(f"'{folder}' has not started to train: launches.yaml is missing.")
+    # Metrics are logged every few steps and checkpoints are rarer, so each source may lag behind the others.
     reached = max(_logged(folder), *(max(one.step, one.broke or 0) for one in launches))
     if not 1 <= step <= reached:
         raise RasedError(f"--step is {step}; '{folder}' has the steps 1 to {reached}.")
@@ -92,6 +93,7 @@ def replay(folder: Path, step: int, out: Path, *, allow: Sequence[str] = ()) -> 
     samples: list[dict[str, Any]] = []
     skipped: list[str] = []
     out.mkdir(parents=True, exist_ok=True)
+    # All ranks of the launch, one after the other: each drew its own share of the epoch.
     for rank in range(launch.world_size):
         loader = Loader(
             plan,
@@ -129,6 +131,8 @@ def replay(folder: Path, step: int, out: Path, *, allow: Sequence[str] = ()) -> 
 
 def _logged(folder: Path) -> int:
     """Return the last step found in the metrics or in the last checkpoint."""
+    from rased import documents
+    from rased.documents import Count
     from rased.tensors import read_checkpoint
     from rased.training.metrics import NAME, read_metrics
 
@@ -136,8 +140,8 @@ def _logged(folder: Path) -> int:
     steps = max((row.step + 1 for row in rows), default=0)
     last = folder / "checkpoints" / "last.ckpt"
     if last.is_file():
-        saved = read_checkpoint(last)["global_step"]
-        steps = max(steps, int(saved))
+        saved = read_checkpoint(last).get("global_step")
+        steps = max(steps, documents.fit(saved, Count, of=last, repair="Copy it again."))
     return steps
 
 

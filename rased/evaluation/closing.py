@@ -128,6 +128,7 @@ class _End:
         """Make a zoo entry of the run, or explain why that is not possible."""
         folder = self._folder
         entry = folder / ZOO / plain_name(folder.resolve().name)
+        # --replace, because the failed attempt may have been the second end of a resumed run.
         again = f"rased zoo publish {self._where} --name {shlex.quote(entry.name)} --out {self._where}/{ZOO} --replace"
         with self._survived("the zoo entry", again):
             condition = _condition(load_run(folder, allow=self._trusted), testsets)

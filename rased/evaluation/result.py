@@ -129,8 +129,10 @@ def save(result: Result, path: Path) -> str:
     for utterance in content["utterances"]:
         for score in utterance["scores"].values():
             if score["value"] is not None:
+                # Before hashing, so that a result that is loaded and saved again keeps its hash.
                 score["value"] = round(score["value"], _DIGITS)
     digest = content[_HASH] = _digest(content)
+    # One line per utterance: results are kept in git, and a diff then shows which scores changed.
     rows = ",\n  ".join(json.dumps(row) for row in content.pop("utterances"))
     head = json.dumps(content, indent=1).removesuffix("\n}")
     text = f'{head},\n "utterances": [\n  {rows}\n ]\n}}\n'
@@ -201,6 +203,7 @@ def mean_scores(paths: Iterable[Path]) -> dict[str, dict[str, float]]:
 
 
 def _digest(content: dict[str, Any]) -> str:
+    # One spelling for equal content: sorted keys, no spaces, ASCII.
     plain = json.dumps(
         content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
     )

@@ -67,6 +67,7 @@ def read_stated(folder: Path) -> dict[str, Any] | None:
         RasedError: the file cannot be read, a key is unknown, or a value is not possible.
     """
     path = folder / SIDECAR
+    # A dangling link is not "no file": reading it below gives an error, instead of silently no statement.
     if not path.exists() and not path.is_symlink():
         return None
     content = documents.read_bytes(path, repair=_REPAIR, largest=_LARGEST)

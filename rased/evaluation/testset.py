@@ -165,6 +165,7 @@ def given(enhancer: Enhancer, item: Item) -> dict[str, Tensor]:
 def _frozen(folder: Path) -> EvaluationSet:
     frozen = read_frozen(folder)
     rows = [msgspec.structs.asdict(item) for item in frozen.items]
+    # The list is hashed apart from the audio: swapping two targets changes no file, but the list.
     if list_sha256(rows) != frozen.list_sha256:
         raise RasedError(
             f"the list in '{folder / TESTSET}' was changed after freezing: its SHA-256 differs."
@@ -222,6 +223,7 @@ def _plain(folder: Path) -> EvaluationSet:
         given = {condition: files[name] for condition, files in conditions.items()}
         item = Item(name, file, target.get(name), facts.get(name, {}), said.get(name), given)
         items.append(item)
+        # Targets are part of the fingerprint: scores against other targets are not comparable.
         digest = "" if item.target is None else sha256(item.target)
         row: dict[str, Any] = {"id": name, "sha256_noisy": sha256(file), "sha256_target": digest}
         rows.append(row | {"sha256_conditions": {one: sha256(given[one]) for one in given}})
@@ -311,6 +313,7 @@ def _sources(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], frozens
 def _made_of(row: Mapping[str, Any], role: Role) -> tuple[set[str], set[str]]:
     """Return keys and labels of one utterance's recordings; several are written as "A + B"."""
     given = str(row.get(role) or "").strip()
+    # Keys may contain a plus sign themselves, so paths are split only where the next path of the role begins.
     names = re.split(rf"\s*\+\s*(?={role}/)" if "/" in given else r"\s*\+\s*", given)
     paths = [name for name in names if "/" in name]
     keys = {key_of(path, role) for path in paths} | {n for n in names if n and "/" not in n}

@@ -138,6 +138,7 @@ def download(
         except FetchError as error:
             reason = error
         after = part.stat().st_size if part.is_file() else 0
+        # A server that cuts every connection still gets the file across, as long as each attempt brings some bytes.
         failures = 0 if after > before else failures + 1
         if failures == ATTEMPTS:
             raise reason
@@ -177,6 +178,7 @@ def ask(
         reply = OPENER.open(request, timeout=_left(silence, deadline, url))
     except urllib.error.HTTPError as error:
         with closing(error):
+            # urllib raises 304 and 416 as errors, but here they are answers: nothing new, and nothing left to send.
             yield _answered(url, error, start)
         return
     except RasedError:
@@ -185,6 +187,7 @@ def ask(
         raise _failed(url, error) from None
     with closing(reply):
         span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", reply.headers.get("Content-Range", ""))
+        # Appending another part than the requested one would corrupt the file without an error.
         if span and int(span[1]) != start:
             raise RefusedError(
                 f"'{named(url)}': the server sent another part than that from byte {start}."
@@ -216,9 +219,12 @@ def _answered(url: str, error: urllib.error.HTTPError, start: int) -> Answer | N
 def _pieces(url: str, reply: Any, silence: float, deadline: float | None) -> Iterator[bytes]:
     while True:
         try:
+            # http.client has no public way to change the timeout of a response; without the attribute, that of the
+            # request applies.
             sock = getattr(getattr(reply.fp, "raw", None), "_sock", None)
             if sock is not None:
                 sock.settimeout(_left(silence, deadline, url))
+            # read1 returns what has arrived, read would wait for a whole block: then progress and limits would lag.
             piece = reply.read1(_BLOCK)
         except http.client.IncompleteRead:
             raise FetchError(
@@ -277,11 +283,13 @@ def _append(
             part.unlink()  # the existing bytes belong to another file
             return False
         begun, since, marked = time.monotonic(), time.monotonic(), answer.start
+        # Without range requests the server starts again at byte 0, so the old bytes must go.
         with part.open("ab" if answer.start else "wb") as file:
             for piece in _bounded(url, answer, largest):
                 file.write(piece)
                 progress(file.tell(), answer.total or 0)
                 now = time.monotonic()
+                # Over a window, not over the whole download: a server that stalls after a fast start is noticed, too.
                 if now - since >= _WINDOW:
                     if file.tell() - marked < slowest * (now - since):
                         raise RefusedError(
@@ -295,6 +303,7 @@ def _append(
 def _failed(url: str, error: Exception) -> FetchError:
     inner = error.reason if isinstance(error, urllib.error.URLError) else error
     reason = str(inner) or type(inner).__name__
+    # A wrong certificate or address stays wrong, so another attempt would only cost time.
     lasting = isinstance(inner, ssl.SSLCertVerificationError | ValueError)
     kind = RefusedError if lasting else FetchError
     reason = cut(without_credentials(reason), 120)

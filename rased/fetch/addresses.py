@@ -70,6 +70,7 @@ def checked_url(url: str) -> str:
         if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\x00-\x1f]", url):
             raise ValueError("not http or https, no host, or with spaces")
         if ":" not in host:
+            # IPv6 addresses contain colons and are not names, so they must not go through IDNA.
             host = host.encode("idna").decode("ascii")
     except (ValueError, UnicodeError) as error:
         raise RefusedError(

@@ -27,10 +27,12 @@ def request_for(url: str, start: int, stop: int | None, known: str) -> urllib.re
         name, password = _netrc(parts.hostname or "")
     if name or password:
         token = base64.b64encode(f"{name}:{password}".encode()).decode()
+        # urllib copies ordinary headers to the target of a redirect, which may be another host.
         request.add_unredirected_header("Authorization", f"Basic {token}")
     if start or stop is not None:
         request.add_header("Range", f"bytes={start}-{'' if stop is None else stop - 1}")
     if known:
+        # An ETag is quoted; otherwise the known version is a date of Last-Modified.
         quoted = known.startswith(('"', "W/"))
         request.add_header("If-None-Match" if quoted else "If-Modified-Since", known)
     return request

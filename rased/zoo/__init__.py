@@ -112,15 +112,18 @@ def resolve(name: str | Path, *, others: Sequence[str] = ()) -> Source:
         raise RasedError(
             f"'{cut(word)}' is not a supported address: use https://, hf:// or file://."
         )
+    # Methods win over folders of the same name; a folder is then written ./NAME.
     if word in METHODS:
         return Source("classical", word)
     path, known = _path(word), entries()
     if path is not None and (path.name == CARD or (path / CARD).is_file() or is_run(path)):
         return _of_path(path, word)
+    # An import in the cache is checked against its entry again; a copy on another shelf is used as it is.
     if word in importable() and known.get(word, cache()).is_relative_to(cache()):
         return Source("importable", word)
     if word in known:
         return Source("zoo", str(known[word]))
+    # Only now: a word without a slash that is no file was meant as a name.
     if path is not None and (path.exists() or len(path.parts) > 1):
         return _of_path(path, word)
     names = [*others, *METHODS, *known, *importable()]

@@ -50,6 +50,8 @@ def assemble(
         if not is_plain(tensor):
             raise RasedError(f"{where}: '{cut(str(name))}' is not a plain tensor.")
     _check_numbers(spec, where)
+    # Classes of rased can be built on "meta", which costs nothing, so that a huge network is refused before it takes
+    # memory. Code of the user may need real tensors in its constructor.
     cls = classes.find(spec.get("class_path"), where=f"{where}: enhancer")
     if classes.knows(cls):
         with _bounded(weights, where), torch.device("meta"):
@@ -116,6 +118,7 @@ _BOUNDS = _Bounds()
 def _count(module: nn.Module, name: str, part: Any) -> None:
     if _BOUNDS.left is None:
         return
+    # PyTorch calls this for each parameter, buffer and module at the moment it is registered.
     _BOUNDS.left[0] -= part.numel() if isinstance(part, Tensor) else 0
     _BOUNDS.left[1] -= 1
     if min(_BOUNDS.left) < 0:
@@ -142,6 +145,7 @@ def _bounded(weights: Mapping[str, Tensor], where: str) -> Iterator[None]:
     """
     with _HOOKING:
         _watch_registrations()
+    # By address: a tensor that is listed under many names counts once, so names cannot raise the limit.
     stored = {tensor.data_ptr(): tensor.numel() for tensor in weights.values()}
     numbers = 4 * sum(stored.values()) + _SPARE_NUMBERS
     _BOUNDS.left = [numbers, 50 * len(weights) + _SPARE_PARTS]

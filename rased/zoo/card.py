@@ -120,6 +120,7 @@ def check_card(card: Any, *, where: str) -> None:
     if not isinstance(card, dict) or "schema" not in card:
         raise RasedError(f"{where} is not a card: the field 'schema' is missing.")
     schema = card["schema"]
+    # Not isinstance: True is an int for Python.
     if type(schema) is not int or schema < 1:
         raise RasedError(f"{where} has schema {shown(schema)}; it must be a number, 1 or more.")
     if schema > SCHEMA:
@@ -139,6 +140,7 @@ def check_card(card: Any, *, where: str) -> None:
     names.plain(card["name"], what=f"the name in {where}")
     if not isinstance(card["enhancer"].get("class_path"), str):
         raise RasedError(f"{where}: field 'enhancer' needs a class_path and init_args.")
+    # A stream has all three latencies and a whole-file model has none: anything between is a mistake.
     times = {name: card[name] for name in ("latency", "algorithmic_latency", "buffering")}
     if len({value is None for value in times.values()} | {not card["causal"]}) > 1:
         raise RasedError(

@@ -55,6 +55,7 @@ def write_repository(entry: Path, out: Path, *, replace: bool = False) -> Path:
         RasedError: the entry fails its verification, or its card lacks licences, scores or training data.
     """
     card = read_card(entry)
+    # What is uploaded is loaded by strangers: it must pass the same checks as at its publication.
     failed = [check for check in verify(entry) if not check.passed]
     if failed:
         said = f"{failed[0].name}: {failed[0].detail.rstrip('.')}"

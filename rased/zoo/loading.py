@@ -75,6 +75,7 @@ def verified_files(folder: Path, card: Mapping[str, Any]) -> dict[str, bytes]:
                 f"'{path}' is not the file that its card describes (SHA-256 {found[:12]}..., not "
                 f"{wanted[:12]}...): it was changed or truncated; get the checkpoint again."
             )
+        # The bytes that were hashed are the bytes that are used: a file changed in between is not read again.
         contents[name] = content
     return contents
 

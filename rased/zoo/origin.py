@@ -39,6 +39,7 @@ def find(source: str, runs: Path = Path("runs")) -> Path:
         return path
     known = entries()
     run = runs / source
+    # `rased train --from NAME` must not depend on the order of look-ups, so an ambiguous name is an error.
     if source in known and (run / "checkpoints").is_dir():
         raise RasedError(
             f"'{source}' is both a checkpoint of the zoo and a run: write {run} or {known[source]}."
@@ -89,6 +90,7 @@ def _of_entry(folder: Path, allow: Sequence[str]) -> tuple[Origin, dict[str, Any
         earlier=training.get("from"),
     )
     model = _recipe(folder, card["enhancer"], allow)
+    # No recipe that may be used, as for imported weights: train with a loss on waveforms, which suits any enhancer.
     if model is None:
         model = {"class_path": _ANY_ENHANCER, "init_args": {"enhancer": card["enhancer"]}}
     return origin, model
@@ -126,6 +128,7 @@ def _of_run(folder: Path, allow: Sequence[str]) -> tuple[Origin, dict[str, Any]]
         earlier=None if earlier is None else earlier.facts,
     )
     arguments = dict(content["hyper_parameters"])
+    # LightningCLI adds this key to the hyperparameters of a checkpoint.
     arguments.pop("_instantiator", None)
     model = {"class_path": arguments.pop("_class_path", None), "init_args": arguments}
     verify(Enhancement, model, classes=allowing(allow), where=f"'{path}': model")

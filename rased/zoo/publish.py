@@ -87,6 +87,7 @@ def publish(
     best = _Best.read(run, allow)
     enhancer, spec = best.enhancer, best.spec
     golden = enhancer.given(condition)
+    # The limit belongs to the entry: golden output and cost below are those of the limited enhancer.
     if attenuation_limit_db is not None:
         enhancer, spec = _limited(enhancer, spec, attenuation_limit_db, allow)
     again = recipe(best.launches, best.steps, name, best.config)
@@ -156,6 +157,7 @@ class _Best:
         launches = [launch for launch in read_launches(run) if launch.step < steps]
         config = launches[-1].config if launches else load_yaml(run / "config.yaml", own=False)
         stored = manifest_of(run, checkpoint)
+        # Runs of earlier versions have no manifest: it follows from the data of the configuration.
         if stored is None:
             data = build(MixtureDataModule, config["data"], classes=allowing(allow), where="data")
             stored = as_json(data.manifest()).encode()
@@ -243,6 +245,7 @@ def write_entry(
         "scores": _plain(scores or {}),
     }
     try:
+        # Verified under its hidden name: an entry that fails never appears in the zoo.
         with disk.new_folder(folder, replace=replace) as part:
             for key, content in contents.items():
                 (part / key).write_bytes(content)
@@ -331,6 +334,7 @@ def _licence_texts(names: Sequence[str], role: Role) -> Iterator[str]:
         folder = locate(name, role)
         mend = f"Repair it with `rased data verify {folder} --repair`."
         attribution = read_index_head(folder / INDEX, repair=mend).attribution
+        # Roles of one corpus share the file, one folder above.
         for place in (folder, folder.parent) if attribution else ():
             path = place / str(attribution)
             if path.is_file():
@@ -349,6 +353,7 @@ def _told(again: Recipe, name: str, limit_db: float | None) -> dict[str, Any]:
 
 def _audio_hours(launches: "Sequence[Launch]", steps: int) -> float | None:
     """Return the hours of training audio (steps x batches x samples x ranks x segment); None if partly unknown."""
+    # A launch that did not start at step 0 continued something that is not recorded.
     if not launches or launches[0].step:
         return None
     hours = 0.0

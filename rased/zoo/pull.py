@@ -48,6 +48,7 @@ def pull(url: str, *, folder: Path | None = None, progress: Progress | None = No
     if pin and hashlib.sha256(content).hexdigest() != pin:
         raise RasedError(f"the card at '{shown}' does not have the requested SHA-256.")
     card = parse_card(content, where=f"the card at '{shown}'")
+    # Otherwise a stranger's card could take the name of well-known weights in the cache.
     if card["name"] in importable():
         raise RasedError(
             f"the card at '{shown}' has the name '{card['name']}', which is reserved for weights that `rased zoo pull "
@@ -62,6 +63,7 @@ def pull(url: str, *, folder: Path | None = None, progress: Progress | None = No
                 _download(urllib.parse.urljoin(address, name), part / name, wanted, progress)
             (part / SOURCE).write_text(fetch.without_credentials(address), encoding="utf-8")
     except FileExistsError:
+        # Another process was faster: its entry is as good if it came from the same address.
         _refuse_other(place, address, pin)
     except OSError as error:
         raise RasedError(f"cannot write '{place}': {error.strerror or error}.") from None

@@ -49,6 +49,8 @@ def recipe(launches: Sequence["Launch"], steps: int, name: str, config: dict[str
     for number, ((leg, launch), file) in enumerate(zip(legs, names, strict=True)):
         last = number + 1 == len(legs)
         words = f"--resume runs/{name} -c {file}" if number else f"-c {file} --name {name}"
+        # The best checkpoint may be older than the end of its launch, and a launch that was killed ended where the next
+        # one resumed.
         stop = steps if last else legs[number + 1][1].step
         if not (last and stop == _total(leg, launch)):
             words += f" --run.stop_after {stop}"
@@ -65,6 +67,7 @@ def _legs(launches: Sequence["Launch"]) -> list[tuple[dict[str, Any], "Launch"]]
         config = copy.deepcopy(launch.config)
         if isinstance(config.get("run"), dict):
             config["run"].pop("stop_after", None)
+        # Resuming with nothing changed continues exactly, so one command gives the same weights as both launches.
         same = legs and legs[-1][0] == config and legs[-1][1].world_size == launch.world_size
         if not same:
             legs.append((config, launch))
@@ -77,6 +80,7 @@ def _total(config: Mapping[str, Any], launch: "Launch") -> int:
     found = []
     if (trainer.get("max_steps") or -1) > 0:
         found.append(trainer["max_steps"])
+    # Epochs are counted from the start of the run, so they say nothing about a launch that resumed.
     if (trainer.get("max_epochs") or -1) > 0 and not launch.step:
         every = launch.accumulate_grad_batches
         found.append(math.ceil(launch.batches_per_epoch / every) * trainer["max_epochs"])

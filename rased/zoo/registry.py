@@ -23,6 +23,7 @@ def shelves() -> list[Path]:
     They are $RASED_ZOO (one folder or several, as in PATH), zoo/ of a checkout, the zoo inside an installed
     package, and the cache of pulled checkpoints.
     """
+    # The cache comes last, so that what others publish never hides a checkpoint of the user or the project.
     return [*given_shelves(), cache()]
 
 

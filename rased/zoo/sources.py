@@ -119,6 +119,7 @@ def _wheel(requirement: str, place: Place, folder: Path) -> Path:
     fetch.refuse_offline(f"{PYPI}{requirement}")
     wanted = folder / "wanted.txt"
     wanted.write_text(f"{requirement} --hash=sha256:{place.sha256}\n", encoding="utf-8")
+    # -P keeps the working directory out of sys.path: a file pip.py there would run instead of pip.
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += [
         "--require-hashes",
@@ -150,6 +151,7 @@ def _member(archive: Path, member: str, size: int) -> bytes:
     """
     try:
         with zipfile.ZipFile(archive) as opened, opened.open(opened.getinfo(member)) as stream:
+            # One byte more than expected: enough to notice a zip bomb without unpacking it.
             content = stream.read(size + 1)
     except (*_BAD_ZIP, OSError) as error:
         raise RasedError(f"'{cut(member)}' cannot be read from its archive: {error}.") from None

@@ -86,6 +86,7 @@ def _processes(arguments: argparse.Namespace, rounds: range) -> dict[str, float]
 
 def _evaluation(arguments: argparse.Namespace, jobs: int) -> tuple[float, float]:
     """Return wall-clock and processor seconds of one `rased evaluate`."""
+    # Processor seconds of children are added when they end, so the difference is this evaluation's.
     before, started = children_seconds(), time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="rased-bench-") as out:
         words = ["evaluate", *arguments.system, "--on", arguments.on, "--out", out]

@@ -59,6 +59,7 @@ def _factor(work: Any, seconds: float) -> float:
 
     times = []
     with torch.inference_mode():
+        # The first run warms up caches and memory, and does not count.
         for _ in range(4):
             started = time.perf_counter()
             work()

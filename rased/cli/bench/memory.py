@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Return peak and slope of each job."""
     jobs = [job for job in JOBS if job in (arguments.job or JOBS)]
+    # Two sizes: their difference cancels imports and everything else that does not grow.
     part, whole = (
         _measured(jobs, hours, arguments) for hours in (arguments.hours / SHARE, arguments.hours)
     )

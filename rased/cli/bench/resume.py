@@ -99,6 +99,7 @@ def _first(plan: "Plan", epoch: int, position: int, batch_size: int) -> float:
     from rased.data.mixtures.stream import stream
 
     begun = time.process_time()
+    # Both positions get epochs of their own, so that neither finds the other's order in a cache.
     epoch = 2 * epoch + (position > 0)
     next(iter(stream(plan, epoch=epoch, position=position, batch_size=batch_size)))
     return time.process_time() - begun

@@ -130,6 +130,7 @@ def figures(
     torch.set_num_threads(1)
     before = peak_memory()
     module = build_module(model_config(name))
+    # So small that the weights, and with them the cost of a step, stay the same over all rounds.
     module.optimisation = replace(module.optimisation, lr=1e-6)
     batch = _batch(batch_size, round(seconds * module.enhancer.sample_rate), device)
     if module.enhancer.needs_statistics:

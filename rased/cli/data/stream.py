@@ -98,6 +98,7 @@ def _rows(
     plan = data.plan(arguments.split)
     if end > plan.count:
         raise RasedError(f"--samples ends at {end}, but an epoch has {plan.count} samples.")
+    # The loader stops at the end of an epoch, so a shorter epoch ends where the range ends.
     plan.count = end
     for rank in range(arguments.world_size):
         loader = Loader(

@@ -134,6 +134,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     here, importable = list_checkpoints(), list_importable()
     names = arguments.names or here
+    # Verifying must not download anything by itself.
     away = [name for name in names if name in importable and name not in here]
     if away:
         raise RasedError(

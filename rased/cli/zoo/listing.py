@@ -64,6 +64,7 @@ def found(pattern: str = "*", *, cached: bool = True) -> list[Row]:
             print(f"rased: skipped: {error}", file=sys.stderr)
             continue
         rows.append({**card, "from": IMPORTED if card["training"].get("imported") else OWN})
+    # Third-party weights that were fetched have a card with the same name, which says more.
     here = {row["name"] for row in rows}
     for name in list_importable(pattern):
         if name not in here:
@@ -141,6 +142,7 @@ def _print_table(rows: list[Row]) -> None:
     if not console.is_terminal:
         console = open_console(width=_PIPE_WIDTH)
     table = _table(rows, scores=True)
+    # The terminal may be too narrow for the scores: then they are left out, instead of wrapping every line.
     whole = console.measure(table, options=console.options.update(max_width=_ENDLESS)).minimum
     if whole > console.width:
         table = _table(rows, scores=False)

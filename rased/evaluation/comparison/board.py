@@ -152,6 +152,7 @@ def _with_best(rows: Sequence[Row], norm: Norm) -> list[Row]:
         if not values:
             continue
         sign = 1 if METRICS[metric].direction == "higher" else -1
+        # Ties with the best are found by paired differences, not by overlapping intervals, which is far too lenient.
         top = max(values, key=lambda place: sign * _mean_of(rows[place], metric))
         speakers = {u.id: u.facts.get("speaker") for u in rows[top].result.utterances}
         for place, own in values.items():
@@ -180,6 +181,7 @@ def _ranked(rows: Sequence[Row], metrics: Sequence[str]) -> list[Row]:
         if row.result.system["kind"] != "target"
     }
     voters = [own for own in fair.values() if own]
+    # A metric that few rows have would leave most rows without a rank.
     common = [m for m in metrics if 2 * sum(m in own for own in voters) > len(voters)]
     lacking = {number: [m for m in common if m not in own] for number, own in fair.items()}
     places = {

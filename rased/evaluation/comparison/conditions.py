@@ -139,6 +139,7 @@ def _badness(bad: Bad, sign: int, alone: bool) -> tuple[int, float, str]:
     if bad.value is None:
         return 0, 0.0, bad.utterance.id
     if bad.baseline is None:
+        # Without a baseline at all, the value itself is the loss; with one, an unknown loss comes last.
         return 1 if alone else 2, sign * bad.value, bad.utterance.id
     return 1, sign * (bad.value - bad.baseline), bad.utterance.id
 

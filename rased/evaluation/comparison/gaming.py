@@ -41,6 +41,7 @@ def behind(risen: str, gains: Mapping[str, float], noisy: Mapping[str, float]) -
     for metric, least in LEAST.items():
         if metric in gains:
             decibels = METRICS[metric].unit == "dB"
+            # dB have no upper limit, so their gain is not a share of a range.
             way = 1.0 if decibels else METRICS[metric].range[1] - noisy[metric]
             if gains[metric] < least * share * way:
                 found.append(metric)
@@ -83,6 +84,7 @@ def at_odds(gains: Mapping[str, Interval], noisy: Mapping[str, float]) -> list[M
     marks = []
     for risen in PESQ:
         if risen in gains and gains[risen].low > 0:
+            # In favour of the system: the others at the upper ends of their intervals, PESQ at its mean.
             most = {m: gain.high for m, gain in gains.items()} | {risen: gains[risen].mean}
             late = behind(risen, most, noisy)
             fallen = [m for m in LEAST if m in gains and gains[m].high < 0]

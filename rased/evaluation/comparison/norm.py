@@ -31,6 +31,7 @@ def norm_of(rows: Sequence[Result], metrics: Iterable[str]) -> Norm:
     If no protocol has a majority, that of the noisy input is used. A row without a value for one of
     these utterances is not comparable in that metric: failing on difficult utterances must not be an advantage.
     """
+    # The noisy input first: `_most` prefers earlier rows, so it decides where no protocol has a majority.
     ordered = sorted(rows, key=lambda row: (row.system["kind"] != "noisy", row.name))
     usual = _most([_spelt(row) for row in ordered])
     alike = [row for row in ordered if _spelt(row) == usual]
@@ -48,6 +49,7 @@ def norm_of(rows: Sequence[Result], metrics: Iterable[str]) -> Norm:
         utterances[metric] = frozenset(
             name
             for name in set[str]().union(*voters)
+            # One failing system must not remove an utterance for all, and one lucky system must not add one.
             if 2 * sum(name in names for names in voters) >= len(voters)
         )
     return Norm(conduct(alike[0]), versions, utterances)

@@ -133,6 +133,7 @@ def _gaming(row: Result, noisy: Result | None, norm: Norm) -> list[Mark]:
             found += gaming.unchecked(gains)
     if plain_name(str(row.testset["name"])) == gaming.VOICEBANK_DEMAND:
         means = {metric: float(np.mean([*row.values(metric).values()])) for metric in fair}
+        # A grave mark from paired gains is better evidence than these limits, and one is enough.
         found += [] if any(mark.grave for mark in found) else gaming.too_low(means)
     return found
 
@@ -148,11 +149,13 @@ def _cell(
     mean = interval(list(values.values()), [speakers[n] for n in values]) if values else None
     change, p = None, None
     if comparable and held is not None and held is not row and _can_be_held(held, metric, norm):
+        # Signed so that a positive change is better, also for metrics where lower is better.
         sign = 1 if METRICS[metric].direction == "higher" else -1
         ours = {name: sign * value for name, value in values.items()}
         theirs = {name: sign * value for name, value in held.values(metric).items()}
         change = paired(ours, theirs, speakers)
         both = [name for name in ours if name in theirs]
+        # The target is no system: testing it would cost the others power in Holm's correction.
         if both and row.system["kind"] != "target":
             p = significance([ours[n] - theirs[n] for n in both], [speakers[n] for n in both])
     each = [[v for name, v in seed.values(metric).items() if name in values] for seed in seeds]

@@ -38,6 +38,7 @@ def mean_of(seeds: Sequence[Result]) -> Result:
         for metric in utterance.scores:
             each = [of.get(utterance.id, {}).get(metric) for of in scores]
             values = [s.value for s in each if s is not None and s.value is not None]
+            # A mean over fewer seeds would compare different sets of runs from utterance to utterance.
             if len(values) == len(seeds):
                 own[metric] = Score(float(np.mean(values)))
             elif all(s is not None for s in each):

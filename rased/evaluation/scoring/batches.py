@@ -42,6 +42,7 @@ def plan(jobs: Sequence[Job], companies: Mapping[str, Company]) -> list[JobBatch
     left = sum(job.seconds for job in jobs)
     batches: list[JobBatch] = []
     for system, own in groupby(jobs, key=lambda job: job.system):
+        # Long ones first: a long batch at the end would keep one process busy while the others wait.
         ordered = sorted(own, key=lambda job: -job.seconds)
         while ordered:
             count = _count(ordered, companies[system.name], min(SECONDS, left / SHARE))

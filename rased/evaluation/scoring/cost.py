@@ -48,6 +48,7 @@ def measure(enhancer: Enhancer, testset: EvaluationSet) -> dict[str, Any]:
             repeat(each, "batch time -> batch channel time", channel=enhancer.channels)
             for each in (rows, whole)
         )
+    # Once without a clock: the first pass allocates memory and chooses kernels.
     enhancer(rows[:1], condition=condition)
     alone = _processor_seconds(lambda: enhancer(whole, condition=condition))
     together = _processor_seconds(lambda: enhancer(rows, condition=condition))
@@ -72,6 +73,7 @@ def _processor_seconds(work: Callable[[], object]) -> float:
     """Return the minimum of several runs, or of one if that takes long enough."""
     found: list[float] = []
     while not found or (sum(found) < _ENOUGH and len(found) < 3):
+        # Processor time of this thread: waiting for other processes does not count.
         started = time.thread_time()
         work()
         found.append(time.thread_time() - started)

@@ -106,6 +106,7 @@ def together(
     """
     rows_of = conditions or [{}] * len(waveforms)
     condition = stacked(rows_of)
+    # Mirroring would reflect the padding instead of the end of the shorter waveform.
     mirrored = enhancer.mirrors and len({waveform.shape[-1] for waveform in waveforms}) > 1
     if condition is None or mirrored:
         each = zip(waveforms, keys, rows_of, strict=True)
@@ -114,6 +115,7 @@ def together(
     noisy = pad_sequence(rows, batch_first=True)
     if noisy.ndim == 3:
         noisy = rearrange(noisy, "batch time channel -> batch channel time")
+    # One generator per utterance, seeded by its name: a sampling model gives the same output in any batch.
     estimate = enhancer(noisy, condition=condition, generator=generators(keys)).numpy()
     return [row[: own.shape[-1]] for row, own in zip(estimate, waveforms, strict=True)]
 
@@ -151,6 +153,7 @@ def _outcome_of_file(job: Job) -> Outcome:
 def _outcome(job: Job, estimate: Waveform, target: Waveform | None) -> Outcome:
     """Save an estimate, and measure it."""
     if target is not None:
+        # Before saving, so that the saved files are the ones that were scored.
         estimate = _fit(estimate, target, job)
     if job.save is not None:
         audio.write(job.save, rearrange(estimate, "time -> 1 time"), SCORING_RATE)
@@ -170,6 +173,7 @@ def _measured(
     """Return `Utterance.measured`, and the delay in samples."""
     noisy = torch.from_numpy(read_noisy(job.item.noisy, sample_rate=SCORING_RATE))
     length = min(len(noisy), len(estimate))
+    # Against the target if there is one: noise in the input would blur the maximum of the correlation.
     reference = noisy[:length] if target is None else target[:length]
     limit = round(DELAY_LIMIT * SCORING_RATE)
     late = delay(estimate=estimate[:length], reference=reference, limit=limit)

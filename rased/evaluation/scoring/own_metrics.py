@@ -89,6 +89,7 @@ def register(source: OwnMetric, *, taken: tuple[str, ...] = ()) -> str:
     metric = _instance(source, _class_of(source))
     name = metric.name
     earlier = _REGISTERED.get(name)
+    # The same class of the same file with other code: the file was edited, which is no clash of names.
     renewed = earlier is not None and replace(earlier, code=source.code) == source
     if (name in METRICS and not renewed) or name in taken:
         raise RasedError(

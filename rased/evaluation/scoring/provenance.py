@@ -90,6 +90,7 @@ def overlap(manifest: Mapping[str, Any], testset: EvaluationSet) -> list[str]:
             part = roles.get(role, {})
             shared = set(part.get(column, ())) & testset.sources.get((role, column), frozenset())
             if column == "keys":
+                # Keys follow from file names, which a copy of a corpus may change; contents do not.
                 heard = testset.contents.get(role, {})
                 shared |= {heard[digits] for digits in heard.keys() & set(part.get("contents", ()))}
             if shared:
@@ -167,6 +168,7 @@ def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
     plain = {name: config[name] for name in _PARTS if name in config}
     run = _mapping(config.get("run"))
     plain |= {name: run[name] for name in ("start_from", "freeze") if run.get(name)}
+    # A deep copy as plain JSON types, so that tuples and lists hash alike.
     seedless = json.loads(json.dumps(plain))
     data = _mapping(_mapping(seedless.get("data")).get("init_args"))
     seeds = (config.get("seed_everything"), data.pop("seed", None))

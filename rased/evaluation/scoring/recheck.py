@@ -92,6 +92,7 @@ def _recheck(
         here = describe(resolve(word, testset), testset)
     except RasedError as error:
         return Rechecked(row.name, name, why_not=str(error).rstrip("."))
+    # A name proves nothing: only the same weights, settings and code can be expected to give the same scores.
     if here["sha256"] != row.system["sha256"]:
         why = "the system of that name here has other weights, settings or code"
         return Rechecked(row.name, name, why_not=why)
@@ -108,6 +109,7 @@ def _recheck(
         )
     drawn = random.choice(len(told), size=min(count, len(told)), replace=False)
     ids = {told[place] for place in drawn}
+    # An ordinary evaluation of a smaller test set, so that rechecking has no scoring code of its own.
     with tempfile.TemporaryDirectory() as place:
         some = _part(testset, ids, Path(place) / name)
         align = row.protocol["alignment"] != "none"
@@ -171,6 +173,7 @@ def _compared(row: Result, again: Result, metrics: Sequence[str]) -> Rechecked:
 def _difference(told: Score, found: Score) -> float:
     """Return the difference of two scores; infinite if only one of them has a value."""
     if told.value is None or found.value is None:
+        # Both None: no value in either, which agrees.
         return 0.0 if told.value is found.value else float("inf")
     return abs(told.value - found.value)
 

@@ -263,6 +263,8 @@ def _open_jobs(
         save = None
         if folder is not None:
             save = folder / "audio" / testset.name / system.name / f"{item.id}.wav"
+            # Audio of an earlier call is kept only together with its scores: otherwise it may be that of an older
+            # system.
             save = None if save.is_file() and item.id in done else save
         if missing or save is not None:
             seconds = audio.inspect(item.noisy).seconds or 0.0

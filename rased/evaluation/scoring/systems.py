@@ -71,6 +71,7 @@ def resolve(word: str, testset: EvaluationSet, *, allow: Sequence[str] = ()) -> 
     path = Path(word)
     if "://" not in word and word not in METHODS and path.is_dir() and not _holds_model(path):
         known = [*zoo.list_checkpoints(), *zoo.list_importable()]
+        # An empty folder that happens to have the name of a checkpoint does not hide the checkpoint.
         if word not in known or audio_files(path):
             return _files(path, testset)
     source = zoo.resolve(word, others=("noisy", "target")).here()
@@ -150,6 +151,7 @@ def fingerprint(enhancer: Enhancer) -> str:
     parts = [part for part in enhancer.modules() if isinstance(part, Enhancer)]
     versions = sorted({f"{type(part).__qualname__} {part.version}" for part in parts})
     digest.update("\n".join([settings, *versions, ""]).encode())
+    # Names and shapes go into the hash as well: bytes alone do not say where one tensor ends.
     for name, tensor in sorted(enhancer.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -64,6 +64,7 @@ class _Helpers:
     """Other processes that work on the same batches; a shared counter gives each free process the next batch."""
 
     def __init__(self, batches: Sequence[JobBatch], count: int, own: Sequence[OwnMetric]) -> None:
+        # Forking a process with PyTorch threads can deadlock in the child.
         context = get_context("spawn")
         self._batches = batches
         self._taken = context.Value("q", 0)
@@ -107,6 +108,7 @@ class _Helpers:
                     continue
                 if isinstance(said, RasedError):
                     raise said
+                # Only numbers and outcomes are sent: this process has the jobs already.
                 batch, place, outcome = said
                 yield self._batches[batch][place], outcome
             if timeout is None:
@@ -139,6 +141,7 @@ def _help(
     batches: Sequence[JobBatch], taken: Any, pipe: Connection, own: Sequence[OwnMetric]
 ) -> None:
     """Run in a new process: one thread, and Ctrl-C is handled by the parent."""
+    # The terminal sends Ctrl-C to all processes; only the parent saves and reports.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     try:

@@ -64,6 +64,7 @@ def filled(model: Model, weights: Mapping[str, Tensor], path: Path, what: str) -
         RasedError: a tensor is missing, unexpected, or of another shape.
     """
     wanted = model.state_dict()
+    # They count training batches and have no effect in evaluation mode; some authors strip them.
     counts = {name: wanted[name] for name in wanted if name.endswith("num_batches_tracked")}
     given = {**counts, **weights}
     for name in sorted(given.keys() ^ wanted.keys()):

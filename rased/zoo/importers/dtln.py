@@ -11,6 +11,7 @@ from torch import Tensor
 from rased.building import build
 from rased.errors import RasedError
 from rased.models.dtln import DTLN
+from rased.zoo.importers.checkpoint import filled
 from rased.zoo.importers.hdf5 import read_tables
 from rased.zoo.importers.onnx import read_graph
 
@@ -44,14 +45,7 @@ def import_dtln(path: Path) -> tuple[dict[str, Any], DTLN]:
         },
     }
     model = build(DTLN, spec)
-    for name, tensor in model.state_dict().items():
-        found = tuple(weights[name].shape)
-        if found != tensor.shape:
-            raise RasedError(
-                f"'{path}' is not a DTLN of its authors: {name} is {found}, not {tuple(tensor.shape)}."
-            )
-    model.load_state_dict(weights)
-    return spec, model.eval()
+    return spec, filled(model, weights, path, "DTLN of its authors")
 
 
 def convert(tables: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -71,6 +65,7 @@ def convert(tables: Mapping[str, Tensor]) -> dict[str, Tensor]:
         "encoder.weight": encoder["kernel:0"][0].T.contiguous(),
         "decoder.weight": decoder["kernel:0"][0].T.contiguous(),
     }
+    # Without input normalisation there is only the second norm.
     names = ("norm", "encoded_norm")[-len(norms) :]
     for name, norm in zip(names, norms, strict=True):
         ours |= {f"{name}.weight": norm["gamma:0"], f"{name}.bias": norm["beta:0"]}

@@ -11,7 +11,7 @@ from torch import Tensor
 from rased.building import build
 from rased.errors import RasedError
 from rased.models.fastenhancer import FastEnhancer
-from rased.zoo.importers.checkpoint import read_weights
+from rased.zoo.importers.checkpoint import filled, read_weights
 
 HOPS = {24: 256, 48: 256, 64: 256, 96: 160, 128: 100}
 """Channels -> hop of the published sizes at 16 kHz, which the weights do not contain; twice as much at 48 kHz."""
@@ -65,16 +65,7 @@ def import_fastenhancer(path: Path) -> tuple[dict[str, Any], FastEnhancer]:
     except (RasedError, KeyError, ValueError, RuntimeError) as error:
         raise RasedError(f"'{path}' is not a checkpoint of FastEnhancer: {error}") from error
     model = build(FastEnhancer, spec)
-    wanted = model.state_dict()
-    for name in sorted(weights.keys() | wanted.keys()):
-        found, needed = (part.get(name) for part in (weights, wanted))
-        if found is None or needed is None or found.shape != needed.shape:
-            shapes = [None if part is None else tuple(part.shape) for part in (found, needed)]
-            raise RasedError(
-                f"'{path}' is not a checkpoint of FastEnhancer: {name} is {shapes[0]}, not {shapes[1]}."
-            )
-    model.load_state_dict(weights)
-    return spec, model.eval()
+    return spec, filled(model, weights, path, "checkpoint of FastEnhancer")
 
 
 def _spec(weights: dict[str, Tensor]) -> dict[str, Any]:
@@ -103,6 +94,7 @@ def _spec(weights: dict[str, Tensor]) -> dict[str, Any]:
             "sample_rate": sample_rate,
         },
     }
+    # The file does not say whether its bands were trained: compare them with those of a new network.
     fixed = build(FastEnhancer, spec).compress.weights
     same = fixed.shape == weights["compress.weights"].shape and torch.allclose(
         fixed, weights["compress.weights"], atol=1e-6

@@ -70,10 +70,12 @@ def read_graph_weights(path: Path) -> dict[str, Tensor]:
     }
     for (block, conv, norm, _), (weight, bias) in zip(_ENCODER, of("Conv"), strict=True):
         theirs |= {f"{block}.{conv}.weight": weight, f"{block}.{conv}.bias": bias}
+        # The exporter has folded these norms into the convolutions, so ours must do nothing.
         theirs |= _identity(f"{block}.{norm}", len(bias))
     for name, (slope,) in zip(_SLOPES, of("PRelu"), strict=True):
         theirs[f"{name}.weight"] = slope.reshape(1)
     for name, parts in zip(_RECURRENT, of("GRU"), strict=True):
+        # Matrices before biases; what follows the first three inputs, an initial state, is not a weight.
         theirs |= dict(_recurrent(name, sorted(parts[:3], key=lambda part: -part.ndim)))
     for name, (matrix,) in zip(_LINEAR, of("MatMul"), strict=True):
         theirs[f"{name}.weight"] = matrix.T.contiguous()
@@ -86,6 +88,7 @@ def _identity(norm: str, channels: int) -> dict[str, Tensor]:
         f"{norm}.weight": torch.ones(channels),
         f"{norm}.bias": torch.zeros(channels),
         f"{norm}.running_mean": torch.zeros(channels),
+        # A norm divides by sqrt(variance + eps): this makes the divisor exactly 1.
         f"{norm}.running_var": torch.full((channels,), 1 - _NORM_EPS),
     }
 

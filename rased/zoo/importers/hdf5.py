@@ -84,6 +84,8 @@ class _File:
         place, length = struct.unpack_from("<QQ", layout, 2)
         if length != 4 * int(np.prod(shape, dtype=object)):
             raise ValueError(f"'{name}' has {length} bytes for the shape {shape}")
+        # Tensors of a valid file do not overlap, so together they are smaller than the file; damage could make them
+        # huge.
         self.left -= length
         if self.left < 0:
             raise ValueError("its tensors overlap")
@@ -100,6 +102,7 @@ class _File:
             while place < end and count:
                 kind, size = struct.unpack("<HH", self._piece(place, 4))
                 body = self._piece(place + 8, size)
+                # A header that has grown continues elsewhere in the file.
                 if kind == _CONTINUED:
                     pieces.append(struct.unpack_from("<QQ", body))
                 yield kind, body
@@ -112,6 +115,7 @@ class _File:
         while waiting:
             node = waiting.pop()
             signature = self._piece(node, 4)
+            # TREE: addresses of further nodes. SNOD: entries of 40 bytes, each with the places of a name and an object.
             if signature == b"TREE":
                 entries = struct.unpack("<H", self._piece(node + 6, 2))[0]
                 waiting += [self._number(node + 32 + 16 * entry) for entry in range(entries)]

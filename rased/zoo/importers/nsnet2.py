@@ -68,6 +68,7 @@ def convert(
         for kind, names in operators
         if kind in ("MatMul", "GRU", "Add")
     ]
+    # The graph has no names for its weights, only an order, so any other order is another network.
     if [kind for kind, _ in read] != ["MatMul", "Add", "GRU", "GRU", *["MatMul", "Add"] * 3]:
         raise RasedError(f"'{path}' is not the released NSNet2: its operators differ.")
     ours: dict[str, Tensor] = {}

@@ -36,7 +36,7 @@ def parse_graph(
     """Parse the bytes of a file; `path` and `what` are for the error message.
 
     Raises:
-        RasedError: no ONNX file.
+        RasedError: not an ONNX file.
     """
     operators: list[tuple[str, list[str]]] = []
     tensors: dict[str, Tensor] = {}
@@ -72,7 +72,7 @@ def torch_gates(gates: Tensor) -> Tensor:
 
 
 def _constants(node: memoryview) -> Iterator[tuple[str, Tensor]]:
-    """Name and value of a node of the kind Constant, if it is a tensor of float32."""
+    """Yield name and value of a node of the kind Constant, if it is a tensor of float32."""
     for attribute in _all(node, _ATTRIBUTE):
         for tensor in _all(attribute, _VALUE):
             if _FLOAT in _all(tensor, _TYPE):
@@ -81,6 +81,7 @@ def _constants(node: memoryview) -> Iterator[tuple[str, Tensor]]:
 
 def _tensor(content: memoryview) -> Tensor:
     shape = [int(size) for size in _all(content, _DIMS)]
+    # Exporters store floats either as raw bytes or as a packed list; both are little-endian float32.
     raw = b"".join(_all(content, _RAW)) or b"".join(_all(content, _FLOATS))
     values = np.frombuffer(raw, dtype="<f4")
     return torch.from_numpy(values.reshape(shape).copy())
@@ -121,6 +122,7 @@ def _integer(content: memoryview, place: int) -> tuple[int, int]:
     while shift < 64:
         byte = content[place]
         place += 1
+        # Protocol buffers store integers in groups of 7 bits, lowest first; the top bit says that more follow.
         value |= (byte & 127) << shift
         shift += 7
         if byte < 128:

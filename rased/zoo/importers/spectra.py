@@ -1,4 +1,4 @@
-"""What MP-SENet and CMGAN have in common: a network on compressed spectra at 16 kHz, whose sizes its tensors say."""
+"""Shared by MP-SENet and CMGAN: a network on compressed spectra at 16 kHz; its sizes follow from its tensors."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,15 +21,17 @@ def enhancer_of(
     window: str,
     what: str,
 ) -> tuple[dict[str, Any], FrequencyDomainEnhancer]:
-    """Spec of the enhancer around a network, and it with the weights, in eval mode; the ends of a file are mirrored.
+    """Return the spec of an enhancer with this network, and the enhancer with its weights, in evaluation mode.
+
+    The ends of a file are mirrored, as in the authors' code.
 
     Args:
-        network: its weights by our names.
-        path: of their file, for messages.
-        class_path: of the network.
-        feature: what it is given.
-        window: of the transform.
-        what: names it in messages.
+        network: weights of the network, with our names.
+        path: the authors' file, for error messages.
+        class_path: class of the network.
+        feature: kind of its input features.
+        window: window of the transform.
+        what: description of the file for error messages.
 
     Raises:
         RasedError: the weights are not those of such a network.

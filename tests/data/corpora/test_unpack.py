@@ -180,5 +180,5 @@ def test_whatever_is_damaged_is_one_sentence(tmp_path, kind):
             ]
         else:
             parts = [put(tmp_path, damaged)]
-        fuzz.is_clean(lambda: unpack(parts, tmp_path / "out"), tmp_path)  # noqa: B023
+        fuzz.assert_clean(lambda: unpack(parts, tmp_path / "out"), tmp_path)  # noqa: B023
         assert {p.name for p in tmp_path.iterdir()} <= {"in", "out"}

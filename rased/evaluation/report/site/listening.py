@@ -72,6 +72,7 @@ def listen_to(board: Board, source: Path, folder: Path, count: int) -> list[Exam
     heard = [row for row in sorted(board.rows, key=_listening_order) if sounds[row.name]]
     if not heard or not board.metrics:
         return []
+    # An utterance is offered only if every system can be heard: comparing is the point of the page.
     common = set.intersection(*(set(sounds[row.name]) for row in heard))
     hardest = next((r for r in heard if r.result.system["kind"] == "noisy"), heard[0]).result
     known = {utterance.id: utterance for utterance in hardest.utterances}
@@ -123,6 +124,7 @@ def _tracks(
     name: str, versions: Sequence[tuple[Row, Path]], board: Board, folder: Path
 ) -> list[Track]:
     levels = [level_db(path) for _, path in versions]
+    # One reference level for all tracks, so that spectrograms of one utterance have comparable colours.
     top = max(float(level.max()) for level in levels)
     tracks = []
     for (row, path), level in zip(versions, levels, strict=True):

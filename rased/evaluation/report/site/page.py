@@ -111,6 +111,7 @@ def write_page(
             shutil.copyfile(asset, folder / asset.name)
         (folder / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
         (folder / "data.js").write_text(f"const DATA = {json.dumps(data, allow_nan=False)};\n")
+        # Last, so that a full disk does not leave a page without its data.
         (folder / PAGE).write_text(text, encoding="utf-8")
     except OSError as error:
         raise RasedError(f"cannot write the page to '{folder}': {error.strerror}.") from None
