@@ -6,7 +6,7 @@ Differences: follows the authors' code (GitHub Brainchip-Inc/aTENNuate). Its sho
 each rate, and skip connections are delayed to match: a stream is delayed by 63 ms. Their code stops at the end of a
 recording; here silence follows, because a stream cannot know its end: the output equals theirs for a recording that is
 padded with silence at the end.
-Parameters: 0.84 M (published: 0.84 M).
+Parameters: 844,864 at the size of the authors, as their code has.
 MACs: 0.30 G/s without the products of the Fourier transforms (published: 0.33 G/s).
 """
 
@@ -107,7 +107,7 @@ class ATENNuate(Enhancer):
                 f"ATENNuate: coefficients {coefficients} and repeat {repeat} must be at least 1."
             )
         if (tuple(channels), tuple(factors), coefficients, repeat) == _PAPER:
-            self.published_parameters = 840_000
+            self.published_parameters = 844_864  # counted in the authors' code
         self.sample_rate, self.factors = sample_rate, tuple(factors)
         sizes, space = [1, *channels], (coefficients, repeat)
         pairs = list(zip(sizes[:-1], channels, factors, strict=True))

@@ -5,8 +5,8 @@ arXiv:2203.15149; Abdulatif, Cao and Yang, IEEE/ACM TASLP 32, 2024, arXiv:2209.1
 Differences: follows the authors' code (GitHub ruizhecao96/CMGAN); tests compare the spectra. Their transform
 mirrors the ends of a file, ours starts from silence; they append the first samples after the last, and cut files longer
 than 16 s into pieces. They train against a metric discriminator. A fresh mask is near 1 here and the residual near 0.
-Parameters: 1.83 M at the paper's size (published 1.83 M), 11 K in cmgan-small; MACs: 43.5 and 0.12 G/s for files of
-1 to 3 s, more for longer ones, because attention covers all frames.
+Parameters: 1.83 M at the paper's size (1.83 M in the table of MP-SENet's authors), 11 K in cmgan-small; MACs: 43.5 and
+0.12 G/s for files of 1 to 3 s, more for longer ones, because attention covers all frames.
 """
 
 from functools import partial

@@ -87,10 +87,14 @@ def macs_per_second(enhancer: Enhancer, *, condition: Condition | None = None) -
     that effects of the edges cancel. Attention over time, whose cost grows with the length, is counted at these
     lengths.
 
-    Counted: linear layers, (transposed) convolutions, gates of recurrent layers, matrix products, attention.
-    Not counted: norms, activations, biases, element-wise products and the Fourier transform. Other tools count some of
-    these: GTCRN has 26.3 M here, 27.8 and 32.0 M by two methods of ptflops 0.7.5, 33.0 M in its authors'
-    README and 39.6 M in their paper.
+    Counted:
+    - linear layers and convolutions: each weight once per output position; the zeros that pad a convolution count.
+    - transposed convolutions: each weight once per input position, without the zeros between them.
+    - recurrent layers: the products of input and state with their weights, for each layer and direction.
+    - matrix products, such as fixed filterbanks and both products of attention.
+
+    Not counted: norms, activations, biases, element-wise products (gates, masks, the recurrences of state spaces),
+    and Fourier transforms. Other tools count some of these; see `rased/models/gtcrn.py` for an example.
 
     Args:
         enhancer: any enhancer.

@@ -7,7 +7,7 @@ Differences: the paper's DCCRN-CL with its mask E (the tanh of the magnitude, an
 total; ours do not, so that the network streams. `lookahead` restores theirs, for whole utterances; tests compare it
 with their output. As in their code, batch norms are real, and the lowest bin is left out and zero in the mask. Their
 inverse transform weights the lowest and highest bin differently (a pseudo-inverse). A new mask is close to 1.
-Parameters: 3.67 M at the paper's sizes (published 3.7 M); MACs: 8.5 G/s at 160 frames a second.
+Parameters: 3.67 M at the paper's sizes (abstract: 3.7 M); MACs: 8.5 G/s at 160 frames a second.
 """
 
 from functools import partial

@@ -4,8 +4,8 @@ Paper: Dang, Chen and Zhang, "DPT-FSNet: dual-path transformer based full-band a
 enhancement", ICASSP 2022, arXiv:2104.13002.
 Differences: follows the authors' code (GitHub dangf15/DPT-FSNet) with its complex mask; tests compare the spectra. The
 mask of the lowest bin is 0. Their transform is a convolution with whole windows; ours starts from silence.
-Parameters: 0.88 M at the paper's size (published 0.88 M), 4.3 K in dpt-fsnet-small; MACs: 15.9 and 0.10 G/s for files
-of 1 to 3 s, more for longer ones, because attention covers all frames.
+Parameters: 0.88 M at the paper's size (0.88 M in the table of MP-SENet's authors), 4.3 K in dpt-fsnet-small; MACs: 15.9
+and 0.10 G/s for files of 1 to 3 s, more for longer ones, because attention covers all frames.
 """
 
 from functools import partial

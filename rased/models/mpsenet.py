@@ -8,8 +8,9 @@ code treats the first axis of its attention and GRUs as time: with one utterance
 transformer of a block runs across the bins and the second along the frames, and so they do here. `frames_first: true`
 is the order of the paper. Their transform mirrors the ends of a file, ours starts from silence. They train against a
 metric discriminator.
-Parameters: 2.26 M at the paper's size (published 2.26 M), 5.2 K in mp-senet-small; MACs: 46.3 and 0.08 G/s for files
-of 1 to 3 s, more for longer ones, because attention covers all frames.
+Parameters: 2.26 M at the paper's size (published 2.26 M, in the table of the authors' repository), 5.2 K in
+mp-senet-small; MACs: 46.3 and 0.08 G/s for files of 1 to 3 s, more for longer ones, because attention covers all
+frames.
 """
 
 import torch

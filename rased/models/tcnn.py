@@ -3,11 +3,10 @@
 Paper: Pandey and Wang, "TCNN: temporal convolutional neural network for real-time speech enhancement in the time
 domain", ICASSP 2019, doi:10.1109/ICASSP.2019.8683634.
 Differences: follows table 1 of the paper (frames of 20 ms every 10 ms, no window); the authors publish no code. Tests
-compare it with TCNN_model_paper.py of GitHub LXP-Never/TCNN, which zeroes the first frame of each layer of the
-decoder,
+compare it with TCNN_model_paper.py of GitHub LXP-Never/TCNN, which zeroes the first frame of each layer of the decoder,
 where here silence precedes it, and has no biases in the last two convolutions of a block. The last norm starts at the
 level of speech instead of full scale, so that a network learns within minutes.
-Parameters: 5.05 M (published: 5.10 M).
+Parameters: 5.05 M.
 MACs: 0.90 G/s.
 """
 
@@ -26,9 +25,6 @@ from rased.layers.unet import DownConv, UpConv
 from rased.models.base import Condition, Enhancer, Generators, Prediction, State
 from rased.signal.domains import Waveform
 from rased.signal.state import joined, numbered, parted
-
-_PAPER = (320, (16, 16, 16, 32, 32, 64, 64), 512, (1, 2, 4, 8, 16, 32), 3)
-"""frame_length, channels, hidden, dilations, repeats."""
 
 
 class Block(nn.Module):
@@ -100,8 +96,6 @@ class TCNN(Enhancer):
                 f"TCNN: channels {list(channels)}, hidden {hidden}, dilations {list(dilations)} and repeats {repeats} "
                 "must be at least 1."
             )
-        sizes = (frame_length, tuple(channels), hidden, tuple(dilations), repeats)
-        self.published_parameters = 5_100_000 if sizes == _PAPER else None
         self.sample_rate, self.hop = sample_rate, frame_length // 2
         self.latency = self.chunk_length = self.hop
         paddings = [2, 2, *[1] * len(channels)][: len(channels)]

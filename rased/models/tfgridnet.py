@@ -6,9 +6,9 @@ Differences: follows ESPnet's TFGridNetV2 by the same authors (espnet2/enh/separ
 microphone and one source; tests compare the spectra. If its windows of neighbours do not overlap (window = hop),
 ESPnet's last layer has a bias for each neighbour, ours one for each channel. The waveform is divided by its standard
 deviation.
-Parameters: 14.5 M at the paper's size with its 129 bins (published 14.4 M), 14.7 M with the 257 of tf-gridnet, 26 K in
-tf-gridnet-small; MACs: 472 and 0.11 G/s for files of 1 to 3 s, more for longer ones, because attention covers all
-frames.
+Parameters: 14.5 M at the paper's size with its 129 bins (14.4 M in the table of TF-MossFormer,
+doi:10.21437/Interspeech.2026-218), 14.7 M with the 257 of tf-gridnet, 26 K in tf-gridnet-small; MACs: 472 and 0.11 G/s
+for files of 1 to 3 s, more for longer ones, because attention covers all frames.
 """
 
 import math
