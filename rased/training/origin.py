@@ -45,6 +45,7 @@ class Origin:
         manifest: their training data (see `rased.data.manifest`); None if unknown.
         settings: settings of the architecture; see `settings_of`.
         earlier: what the checkpoint itself started from, in the form of `facts`; None if nothing.
+        licence: licences of its card; None for a run, and if unknown.
     """
 
     name: str
@@ -55,12 +56,15 @@ class Origin:
     manifest: Mapping[str, Any] | None
     settings: dict[str, str]
     earlier: dict[str, Any] | None = None
+    licence: dict[str, Any] | None = None
 
     @property
     def facts(self) -> dict[str, Any]:
         """Return the facts for a card."""
-        told = {"name": self.name, "kind": self.kind, "sha256": self.sha256, "steps": self.steps}
-        return {**told, "from": self.earlier} if self.earlier else told
+        told: dict[str, Any] = {"name": self.name, "kind": self.kind, "sha256": self.sha256}
+        told["steps"] = self.steps
+        more = {"licence": self.licence, "from": self.earlier}
+        return {**told, **{name: value for name, value in more.items() if value}}
 
     @property
     def heard(self) -> dict[str, Any]:
@@ -104,6 +108,7 @@ def read_origin(run: Path) -> Origin | None:
             manifest=json.loads(manifest.read_bytes()) if manifest.is_file() else None,
             settings=dict(facts["settings"]),
             earlier=facts.get("from"),
+            licence=facts.get("licence"),
         )
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise RasedError(

@@ -1,7 +1,8 @@
 """The Hugging Face Hub: find the card of a repository, and write a folder that can be uploaded as one.
 
-A repository holds the files of an entry and a README.md, whose front matter gives licence, purpose and scores in the
-format of the Hub. Its files have plain URLs, so loading needs no package of the Hub.
+A repository holds the files of an entry, a README.md, whose front matter gives licence, purpose and scores in the
+format of the Hub, and the scores once more in `.eval_results`, which leaderboards of the Hub read. Its files have plain
+URLs, so loading needs no package of the Hub.
 """
 
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rased import disk, yaml_reader
-from rased.errors import RasedError, cut
+from rased.errors import RasedError, cut, nearest
 from rased.terminal import markdown_cell
 from rased.zoo.card import CARD, read_card
 from rased.zoo.loading import verify
@@ -22,6 +23,10 @@ _HUB = "https://huggingface.co"
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _ADDRESS = re.compile(rf"hf://({_PART}/{_PART})(?:@([A-Za-z0-9][A-Za-z0-9._/-]{{0,95}}))?/?")
 _README = "README.md"
+ORG = "ORG"
+"""Stands for the user or organisation until it is known."""
+RESULTS = ".eval_results"
+"""Folder of scores in a repository; see https://huggingface.co/docs/hub/eval-results."""
 _TASK = {"type": "audio-to-audio", "name": "Speech Enhancement"}
 
 
@@ -43,18 +48,29 @@ def card_url(address: str) -> str:
     return f"{hub.rstrip('/')}/{found[1]}/resolve/{found[2] or 'main'}/{CARD}"
 
 
-def write_repository(entry: Path, out: Path, *, replace: bool = False) -> Path:
+def write_repository(
+    entry: Path,
+    out: Path,
+    *,
+    org: str = ORG,
+    datasets: Mapping[str, str] | None = None,
+    replace: bool = False,
+) -> Path:
     """Write a folder that can be uploaded to the Hub, so that `rased.load` can load it from there; return it.
 
     Args:
         entry: folder of a checkpoint.
         out: the folder to write.
+        org: user or organisation of the repository.
+        datasets: test set -> dataset on the Hub that contains it; others are named ORG/TESTSET.
         replace: replace an existing folder.
 
     Raises:
-        RasedError: the entry fails its verification, or its card lacks licences, scores or training data.
+        RasedError: the entry fails its verification, its card lacks licences, scores or training data, or a name
+            is not one of the Hub.
     """
     card = read_card(entry)
+    results = _eval_results(card, org, datasets or {})
     # What is uploaded is loaded by strangers: it must pass the same checks as at its publication.
     failed = [check for check in verify(entry) if not check.passed]
     if failed:
@@ -75,7 +91,10 @@ def write_repository(entry: Path, out: Path, *, replace: bool = False) -> Path:
         with disk.new_folder(out, replace=replace) as part:
             for name in (CARD, *card["files"]):
                 shutil.copyfile(entry / name, part / name)
-            (part / _README).write_text(readme(card), encoding="utf-8")
+            (part / _README).write_text(readme(card, org), encoding="utf-8")
+            (part / RESULTS).mkdir()
+            for name, rows in results.items():
+                (part / RESULTS / name).write_text(yaml_reader.dump(rows), encoding="utf-8")
     except FileExistsError:
         raise RasedError(f"'{out}' exists; choose another name or add --replace.") from None
     except OSError as error:
@@ -83,7 +102,7 @@ def write_repository(entry: Path, out: Path, *, replace: bool = False) -> Path:
     return out
 
 
-def readme(card: Mapping[str, Any]) -> str:
+def readme(card: Mapping[str, Any], org: str = ORG) -> str:
     """Return the README.md of a repository: front matter for the Hub, a few lines for readers."""
     weights = card["licence"]["weights"]
     front = {
@@ -110,8 +129,8 @@ def readme(card: Mapping[str, Any]) -> str:
 ```python
 import rased
 
-enhancer = rased.load("hf://ORG/{card["name"]}")
-rased.enhance("noisy.wav", "enhanced.wav", model="hf://ORG/{card["name"]}")
+enhancer = rased.load("hf://{org}/{card["name"]}")
+rased.enhance("noisy.wav", "enhanced.wav", model="hf://{org}/{card["name"]}")
 ```
 
 `{CARD}` says what it was trained on, its latency and its licences. Paper: {paper}
@@ -136,3 +155,42 @@ def _results(card: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         for testset, means in card["scores"].items()
     ]
+
+
+def _eval_results(
+    card: Mapping[str, Any], org: str, datasets: Mapping[str, str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the files of `.eval_results`: one for each test set, with an item for each metric.
+
+    A leaderboard of the Hub belongs to a dataset. Its tasks are named by the dataset's eval.yaml; here each metric is
+    a task. The Hub ignores results of datasets that are not registered as benchmarks.
+
+    Raises:
+        RasedError: a test set that the card does not have, or a name that is not one of the Hub.
+    """
+    for testset in datasets:
+        if testset not in card["scores"]:
+            known = nearest(testset, card["scores"])
+            raise RasedError(f"the card has no scores on '{cut(testset)}'; {known}")
+    found = {}
+    for testset, means in card["scores"].items():
+        dataset = datasets.get(testset, f"{org}/{_hub_name(testset)}")
+        if not re.fullmatch(rf"{_PART}/{_PART}", dataset):
+            raise RasedError(
+                f"'{cut(dataset)}' is not a dataset of the Hub: write --dataset {cut(testset)}=ORG/NAME."
+            )
+        found[f"{_hub_name(testset)}.yaml"] = [
+            {
+                "dataset": {"id": dataset, "task_id": metric},
+                "value": mean,
+                "source": {"url": f"{_HUB}/{org}/{card['name']}", "name": "rased evaluate"},
+            }
+            for metric, mean in means.items()
+            if mean is not None
+        ]
+    return found
+
+
+def _hub_name(testset: str) -> str:
+    """Return the name of a test set with the characters that the Hub allows."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", testset).strip("._-") or "testset"

@@ -88,6 +88,7 @@ def _of_entry(folder: Path, allow: Sequence[str]) -> tuple[Origin, dict[str, Any
         else None,
         settings=settings_of(enhancer),
         earlier=training.get("from"),
+        licence=dict(card["licence"]),
     )
     model = _recipe(folder, card["enhancer"], allow)
     # No recipe that may be used, as for imported weights: train with a loss on waveforms, which suits any enhancer.

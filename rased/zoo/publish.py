@@ -47,7 +47,7 @@ def publish(
     *,
     summary: str = "",
     purpose: str = "",
-    licence: str = CODE_LICENCE,
+    licence: str | None = None,
     scores: Mapping[str, Mapping[str, float]] | None = None,
     attenuation_limit_db: float | None = None,
     replace: bool = False,
@@ -70,7 +70,8 @@ def publish(
         out: folder of entries.
         summary: one line for the card; "": derived from the architecture.
         purpose: what the checkpoint removes, in a few words.
-        licence: licence of the weights.
+        licence: licence of the weights; None: that of the checkpoint that the run started from, else Apache-2.0.
+            Another licence is listed beside that of the earlier checkpoint, which still applies.
         scores: test set -> metric -> mean, for the card.
         attenuation_limit_db: post-processing of the entry, if it differs from the run's.
         replace: replace an existing entry of that name.
@@ -103,7 +104,7 @@ def publish(
         summary=summary or f"{type(enhancer).__name__} trained with rased",
         purpose=purpose,
         paper=enhancer.paper,
-        licence={"code": CODE_LICENCE, "weights": licence, "data": _licences(best.manifest)},
+        licence=_licence(best, licence),
         training={**_told(again, name, attenuation_limit_db), **best.facts()},
         scores=scores,
         files={MANIFEST: best.stored, **_records(again, best.launches, best.config)},
@@ -313,10 +314,30 @@ def _records(
     return records
 
 
-def _licences(manifest: Mapping[str, Any]) -> list[str]:
-    """Return the licences of the training and validation data."""
-    parts = [part for roles in splits(manifest).values() for part in roles.values()]
-    return sorted({licence for part in parts for licence in part["licences"]})
+def _licence(best: _Best, given: str | None) -> dict[str, Any]:
+    """Return the licences of an entry: those of the run, and those of the checkpoints that it started from."""
+    parts = [part for roles in splits(best.manifest).values() for part in roles.values()]
+    data = {licence for part in parts for licence in part["licences"]}
+    weights = [given] if given else []
+    facts = None if best.origin is None else best.origin.facts
+    while facts:
+        # Weights that were trained further are derived from the earlier ones, whose licence still binds everybody.
+        earlier = facts.get("licence") or {}
+        if facts["kind"] == "zoo":
+            weights += _lines(earlier.get("weights")) or [f"unknown (weights of {facts['name']})"]
+            data |= set(_lines(earlier.get("data")))
+            break  # its card has the licences of everything before it
+        facts = facts.get("from")
+    names = list(dict.fromkeys(weights)) or [CODE_LICENCE]
+    return {
+        "code": CODE_LICENCE,
+        "weights": names[0] if len(names) == 1 else names,
+        "data": sorted(data),
+    }
+
+
+def _lines(value: str | list[str] | None) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or ())
 
 
 def _attributions(configs: Sequence[Mapping[str, Any]]) -> str:

@@ -184,8 +184,25 @@ def test_weights_of_unknown_data_stay_unknown(made: Path, tmp_path: Path) -> Non
     told = training_of(System("third", "run", str(third)), read_testset(BUNDLE))
     assert told is not None
     assert any("'foreign'" in sentence for sentence in told["unchecked"])
-    facts = read_card(publish(third, "third", tmp_path / "zoo"))["training"]["from"]
+    assert card["licence"]["weights"] == "MIT"
+    assert card["licence"]["data"][-1] == "see there"
+    later = read_card(publish(third, "third", tmp_path / "zoo", licence="CC-BY-4.0"))
+    facts = later["training"]["from"]
     assert (facts["name"], facts["from"]["name"]) == ("second", "foreign")
+    assert later["licence"]["weights"] == ["CC-BY-4.0", "MIT"]
+    assert later["licence"]["data"] == card["licence"]["data"]
+
+
+def test_weights_without_a_known_licence_say_so_in_every_later_card(
+    made: Path, tmp_path: Path
+) -> None:
+    """As in runs whose origin was stored before licences were."""
+    run = started(made, tmp_path / "a", str(made / "zoo" / "foreign"))
+    facts = yaml.safe_load((run / "origin" / "origin.yaml").read_text())
+    assert facts.pop("licence")["weights"] == "MIT"
+    (run / "origin" / "origin.yaml").write_text(yaml.safe_dump(facts))
+    card = read_card(publish(run, "second", tmp_path / "zoo", licence="MIT"))
+    assert card["licence"]["weights"] == ["MIT", "unknown (weights of foreign)"]
 
 
 def test_a_run_goes_on_without_what_it_started_from(made: Path, tmp_path: Path) -> None:

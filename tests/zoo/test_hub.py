@@ -7,6 +7,7 @@ import torch
 import yaml
 
 import rased
+from rased import fetch
 from rased.cli import main
 from rased.errors import RasedError
 from rased.zoo.card import CARD
@@ -59,9 +60,57 @@ def test_the_readme_says_licence_and_scores_as_the_hub_reads_them(pushable, tmp_
     assert result["metrics"] == [{"type": "pesq-wb", "name": "pesq-wb", "value": 1.5}]
     assert "frozen: pesq-wb 1.50" in text
     names = {path.name for path in out.iterdir()}
-    assert names == {"README.md", CARD, "model.safetensors", "golden.safetensors"}
+    files = {"README.md", CARD, "model.safetensors", "golden.safetensors"}
+    assert names == files | {".eval_results"}
     with pytest.raises(RasedError, match="exists; choose another name or add --replace"):
         write_repository(pushable, tmp_path / "out")
+
+
+def test_the_scores_are_written_as_leaderboards_of_the_hub_read_them(pushable, site, capsys):  # noqa: F811
+    """One file for each test set, of a list of results; read back from a replica of the Hub."""
+    scores = {
+        "frozen": {"pesq-wb": 1.5, "stoi": None, "si-sdr": -3.25},
+        "VoiceBank+DEMAND": {"pesq-wb": 2},
+    }
+    changed(pushable, scores=scores)
+    out = site.folder / "people" / "tiny"
+    words = ["zoo", "push", "tiny", "--out", str(out), "--org", "people"]
+    assert main([*words, "--dataset", "VoiceBank+DEMAND=others/VoiceBank"]) == 0
+    assert "hf upload people/tiny" in capsys.readouterr().err
+    assert 'rased.load("hf://people/tiny")' in (out / "README.md").read_text()
+    served = f"{site.serve()}/people/tiny/.eval_results"
+    read = {
+        name: yaml.safe_load(fetch.read(f"{served}/{name}.yaml", largest=1 << 16))
+        for name in ("frozen", "VoiceBank-DEMAND")
+    }
+    for rows in read.values():
+        assert all(row.keys() == {"dataset", "value", "source"} for row in rows)
+        assert {row["source"]["url"] for row in rows} == {"https://huggingface.co/people/tiny"}
+    said = {
+        name: [(*r["dataset"].values(), r["value"]) for r in rows] for name, rows in read.items()
+    }
+    assert said == {
+        "frozen": [("people/frozen", "pesq-wb", 1.5), ("people/frozen", "si-sdr", -3.25)],
+        "VoiceBank-DEMAND": [("others/VoiceBank", "pesq-wb", 2)],
+    }
+    assert [*read["frozen"][0]["dataset"]] == ["id", "task_id"]
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("frozen=x", "'x' is not a dataset of the Hub: write --dataset frozen=ORG/NAME"),
+        ("frozen", "write TESTSET=ORG/NAME"),
+        ("frosen=a/b", "no scores on 'frosen'; did you mean 'frozen'"),
+    ],
+)
+def test_a_dataset_that_is_not_one_of_the_hub_is_one_sentence(
+    pushable, tmp_path, capsys, word, said
+):
+    words = ["zoo", "push", "tiny", "--out", str(tmp_path / "out"), "--dataset", word]
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,11 @@ def _add_publish(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("zoo"), help="folder of entries")
     parser.add_argument("--summary", default="", help="one line for the card")
     parser.add_argument("--purpose", default="", help='what it removes, such as "noise"')
-    parser.add_argument("--licence", default="Apache-2.0", help="licence of the weights")
+    parser.add_argument(
+        "--licence",
+        metavar="NAME",
+        help="licence of the weights (default: that of the checkpoint that the run started from, else Apache-2.0)",
+    )
     parser.add_argument(
         "--results",
         type=Path,
@@ -116,6 +120,20 @@ def _add_publish(parser: argparse.ArgumentParser) -> None:
 def _add_push(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="name or folder of a checkpoint")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
+    parser.add_argument(
+        "--org",
+        default="ORG",
+        metavar="NAME",
+        help="user or organisation of the repository on the Hub",
+    )
+    parser.add_argument(
+        "--dataset",
+        action="append",
+        default=[],
+        metavar="TESTSET=ORG/NAME",
+        help="dataset of the Hub that contains a test set, for .eval_results (default: the organisation's dataset of "
+        "that name); repeat the option for several",
+    )
     parser.add_argument("--replace", action="store_true", help="replace an existing folder")
 
 
@@ -217,13 +235,27 @@ def _push(arguments: argparse.Namespace) -> int:
     from rased.zoo import find
     from rased.zoo.hub import write_repository
 
-    folder = write_repository(find(arguments.name), arguments.out, replace=arguments.replace)
+    org = arguments.org
+    folder = write_repository(
+        find(arguments.name),
+        arguments.out,
+        org=org,
+        datasets=dict(_pair(word) for word in arguments.dataset),
+        replace=arguments.replace,
+    )
     print(folder)
     print(
-        f"upload it: hf upload ORG/{folder.name} {folder}; then: rased.load('hf://ORG/{folder.name}')",
+        f"upload it: hf upload {org}/{folder.name} {folder}; then: rased.load('hf://{org}/{folder.name}')",
         file=sys.stderr,
     )
     return 0
+
+
+def _pair(word: str) -> tuple[str, str]:
+    testset, equals, dataset = word.partition("=")
+    if not equals:
+        raise RasedError(f"--dataset '{word}' names no test set: write TESTSET=ORG/NAME.")
+    return testset, dataset
 
 
 def _import(arguments: argparse.Namespace) -> int:
