@@ -103,14 +103,24 @@ class Cascade(Enhancer):
         condition: Condition | None = None,
         generator: Generators = None,
         count: int | None = None,
+        fixed: int = 0,
     ) -> list[Prediction]:
-        """Return the predictions of the first `count` stages (None: all), as long as the input, without masks."""
+        """Return the predictions of the first stages, as long as the input, without masks.
+
+        Args:
+            noisy: see `predict`.
+            condition: see `predict`.
+            generator: see `predict`.
+            count: number of stages; None: all.
+            fixed: number of stages at the beginning that get no gradient.
+        """
         time, found = noisy.shape[-1], []
         heard = functional.pad(noisy, (0, self._tail))
-        for stage in self.parts[:count]:
+        for index, stage in enumerate(self.parts[:count]):
             own, drawn = _own(stage, condition), generator if stage.samples else None
             options = stage.options(len(noisy), condition=own, generator=drawn)
-            heard = stage.predict(heard, **options).estimate
+            with torch.set_grad_enabled(torch.is_grad_enabled() and index >= fixed):
+                heard = stage.predict(heard, **options).estimate
             estimate = heard[:, :time]
             spectrum = None if stage.transform is None else stage.transform.analysis(estimate)
             found.append(Prediction(estimate, spectrum))

@@ -133,10 +133,14 @@ def reference(noisy: Float[Tensor, "batch *channel time"]) -> Float[Tensor, "bat
     return noisy[:, 0] if noisy.ndim == 3 else noisy
 
 
+def unpaired(signal: Float[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:
+    """Return the signal of another mixture for each row; for a single row its own, shifted by half of its length."""
+    return signal.roll(1, 0) if len(signal) > 1 else signal.roll(signal.shape[-1] // 2, -1)
+
+
 def further_noise(batch: Mixture) -> Float[Tensor, "batch time"]:
-    """Return the noise of another mixture for each row; for a single row its own, shifted by half of its length."""
-    noise = batch["noise"]
-    return noise.roll(1, 0) if len(noise) > 1 else noise.roll(noise.shape[-1] // 2, -1)
+    """Return the noise of another mixture for each row; see `unpaired`."""
+    return unpaired(batch["noise"])
 
 
 class FrameBatch(TypedDict):
