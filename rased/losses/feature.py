@@ -59,7 +59,7 @@ class FeatureDistance(Loss):
         return torch.stack(terms).mean()
 
     def _features(self, waveform: Waveform) -> list[Tensor]:
-        with _listening(self.network, self.layers) as heard:
+        with listening(self.network, self.layers) as heard:
             output = self.network(waveform)
         found = heard if self.layers else [output]
         return [tensor for part in found for tensor in _tensors(part)]
@@ -79,7 +79,7 @@ def _frozen(network: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def _listening(network: nn.Module, layers: Sequence[str]) -> Iterator[list[Any]]:
+def listening(network: nn.Module, layers: Sequence[str]) -> Iterator[list[Any]]:
     """Collect what the layers return."""
     heard: list[Any] = []
     hooks = [

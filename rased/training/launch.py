@@ -1,5 +1,6 @@
 """Build a trainer from a merged config: LightningCLI builds the parts, and a run folder stores the results."""
 
+import copy
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -178,7 +179,8 @@ class RunCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse the config alone; the command line has been merged into it."""
-        self.config = parser.parse_object(args)
+        # A copy, because the parser replaces mappings of specs in place.
+        self.config = parser.parse_object(copy.deepcopy(args))
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build the trainer, with the loggers and callbacks of every run."""
