@@ -7,7 +7,9 @@ import pytest
 import torch
 import yaml
 
-from rased.config import config_folder
+from rased.building import verify
+from rased.classes import OWN
+from rased.config import config_folder, load_configs
 from rased.errors import RasedError
 from rased.models.base import generators
 from rased.training.base import Enhancement
@@ -187,3 +189,18 @@ def test_waveform_models_run_without_a_spectrum() -> None:
     module = build_module(STORIES["waveform"])
     assert isinstance(module.enhancer, TinyWaveform)
     assert module.enhancer(mixture(1, 500, seed=0)["noisy"]).shape == (1, 500)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((config_folder() / "training").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_every_way_of_training_goes_with_any_model(path: Path) -> None:
+    """The file keeps the network, and names arguments that its class has; docs/train.md describes it."""
+    config = load_configs(["model/gtcrn", f"training/{path.stem}"])["model"]
+    verify(Enhancement, config, classes=OWN, where="model")
+    assert (
+        config["init_args"]["enhancer"]
+        == load_configs(["model/gtcrn"])["model"]["init_args"]["enhancer"]
+    )
+    page = (config_folder().parent / "docs" / "train.md").read_text()
+    assert f"`training/{path.stem}`" in page
