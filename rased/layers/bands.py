@@ -105,6 +105,7 @@ class _Bands(nn.Module):
         super().__init__()
         self.count, self.widest, self.parts = len(widths), parts * max(widths), parts
         numbers = [parts * width for width in widths]
+        # Band i begins at row i * widest of the padded weights.
         place = [i * self.widest + j for i, number in enumerate(numbers) for j in range(number)]
         self.register_buffer("place", torch.tensor(place), persistent=False)
         self.register_buffer("numbers", torch.tensor(numbers).float(), persistent=False)

@@ -5,6 +5,7 @@ IEEE SPL 27, 2020, doi:10.1109/LSP.2019.2955818; Schröter et al., "DeepFilterNe
 """
 
 import torch
+from einops import rearrange
 from jaxtyping import Complex, Float
 from torch import Tensor
 
@@ -24,9 +25,7 @@ def deep_filter(
     """
     frames, order = weights.shape[1], weights.shape[3]
     real, imaginary = spectrum.real, spectrum.imag
-    by_real, by_imaginary = weights.permute(
-        4, 3, 0, 2, 1
-    ).contiguous()  # order, batch, freq, frames
+    by_real, by_imaginary = rearrange(weights, "n t f order part -> part order n f t").contiguous()
     taps = [(slice(tap, tap + frames), by_real[tap], by_imaginary[tap]) for tap in range(order)]
     parts = [
         sum(real[..., at] * a - imaginary[..., at] * b for at, a, b in taps),

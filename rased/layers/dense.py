@@ -48,12 +48,14 @@ class ChannelNorm(nn.Module):
             return (bins - mean) * (variance + self.epsilon).rsqrt() * weight + bias, {}
         sums = bins.sum(-1)
         new = [sums, bins.square().sum(-1), torch.full_like(sums, bins.shape[-1])]
+        # In double precision: the variance is a difference of large sums that grow with the stream.
         moments = torch.stack(new, dim=-1).double().cumsum(2) + state["moments"][:, :, None]
         total, squares, number = moments.unbind(-1)
         mean = total / number
         scale = (squares / number - mean.square()).clamp(min=0.0).add(self.epsilon).rsqrt()
         shift = (-mean * scale).to(bins)[..., None]
         normal = torch.addcmul(shift, bins, scale.to(bins)[..., None])
+        # A copy: a view would keep the sums of all frames alive.
         return normal * weight + bias, {"moments": moments[:, :, -1].clone()}
 
     def initial_state(self, batch: int, like: Tensor) -> State:
@@ -145,6 +147,7 @@ class DilatedDense(nn.Module):
         seen, parts, after = bins, parted(state), {}
         for index, block in enumerate(self.blocks):
             bins, after[str(index)] = block(seen, parts[str(index)])
+            # Newest first, the order of the authors' weights.
             seen = torch.cat([bins, seen], dim=1)
         return bins, joined(after)
 
@@ -303,6 +306,7 @@ class PhaseDecoder(nn.Module):
         bins, after["norm"] = self.norm(bins, parts["norm"])
         bins = self.activation(bins)
         point = torch.cat([self.real(bins), self.imaginary(bins)], dim=1).float()
+        # The floor keeps the gradient finite where the number is 0 and has no direction.
         length = point.square().sum(1, keepdim=True).clamp_min(1e-20)
         return point * length.rsqrt(), joined(after)
 

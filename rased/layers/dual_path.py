@@ -39,6 +39,7 @@ class _Path(nn.Module):
     ) -> None:
         super().__init__()
         self.across = across
+        # Only a forward layer over frames continues in the next chunk.
         self.goes_on = not across and not bidirectional
         layer = {"gru": nn.GRU, "lstm": nn.LSTM}[kind]
         self.recurrent = layer(

@@ -264,8 +264,7 @@ class InputStage(nn.Module):
 class Moments:
     """Mean and variance of features over any number of batches, in float64.
 
-    Batches are merged by the deviations within each of them (Chan, Golub and LeVeque, "Updating formulae and a
-    pairwise
+    Batches are merged by the deviations within each of them (Chan, Golub and LeVeque, "Updating formulae and a pairwise
     algorithm for computing sample variances", 1979). This avoids the difference of large sums if the mean is large.
 
     Args:

@@ -65,8 +65,10 @@ class Level:
         decay = 1.0 - hop_length / (self.seconds * sample_rate)
         means, last = exponential_average(_moments(chunks), averages[:, :3], max(decay, 0.0))
         first, second, weight = means.unbind(1)
+        # The running average of the constant one is less than 1 at first; dividing by it removes the bias to zero.
         unbiased = torch.stack([first / weight, second / weight], dim=1)
         gains = self._gain(self._measure(unbiased, peaks[:, 1:]))
+        # Each chunk starts at the previous gain, unless its own is lower: then it is lower from its first sample.
         start = torch.cat([before[:, None], gains[:, :-1]], dim=-1).minimum(gains)
         share = torch.arange(1, hop_length + 1, device=gains.device) / hop_length
         each = start[..., None] + (gains - start)[..., None] * share
@@ -87,6 +89,7 @@ class Level:
         """Return the state before the first chunk."""
         return {
             "averages": like.new_zeros(batch, 4),
+            # No previous gain: the first chunk starts at its own.
             "gain": like.new_full((batch,), torch.inf),
         }
 

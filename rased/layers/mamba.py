@@ -52,6 +52,7 @@ def selective_scan(
         out: weights from the states to the output.
         before: states before the first token.
     """
+    # In pieces, because decay and input have a number for every token, channel and state.
     read, piece = [], max(1, min(64, LARGEST // before.numel()))
     for start in range(0, tokens.shape[1], piece):
         at = slice(start, start + piece)
@@ -83,12 +84,14 @@ class Mamba(nn.Module):
         self.conv = FrameConv1d(inner, inner, kernel_size, groups=inner)
         self.select = nn.Linear(inner, rank + 2 * states, bias=False)
         self.step = nn.Linear(rank, inner)
+        # Rates of 1 to `states`: each channel remembers at several time scales.
         self.log_rate = nn.Parameter(torch.arange(1.0, states + 1).log().repeat(inner, 1))
         self.direct = nn.Parameter(torch.ones(inner))
         self.reduce = nn.Linear(inner, channels, bias=False)
         nn.init.uniform_(self.step.weight, -(rank**-0.5), rank**-0.5)
         with torch.no_grad():  # steps between 0.001 and 0.1
             steps = torch.exp(torch.rand(inner) * math.log(100.0) + math.log(1e-3))
+            # The inverse of the softplus that is applied to it.
             self.step.bias.copy_(steps + torch.log(-torch.expm1(-steps)))
 
     def forward(self, tokens: Tokens, state: State) -> tuple[Tokens, State]:

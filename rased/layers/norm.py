@@ -53,6 +53,7 @@ class CumulativeLayerNorm(_Affine):
         total, squares, number = sums.unbind(1)
         mean = total / number
         scale = (squares / number - mean.square()).clamp(min=0.0).add(self.epsilon).rsqrt()
+        # Rounded to the type of the frames only now, after the difference of large sums.
         shift = (-mean * scale)[:, None].to(frames)
         normal = torch.addcmul(shift, frames, scale[:, None].to(frames))
         outputs = torch.addcmul(self.bias[:, None], normal, self.weight[:, None])

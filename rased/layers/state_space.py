@@ -50,6 +50,7 @@ class StateSpace(nn.Module):
         count, step = frames.shape[-1], self.log_step.exp()
         powers = self._powers(step, count + 1)
         before = state["real"], state["imaginary"]
+        # For one channel, the responses of all coefficients add up to one kernel.
         respond = self._alone if frames.shape[1] == 1 else self._together
         outputs, new = respond(frames, before, self.inputs * step[:, None], powers)
         real, imaginary = (part[:, -1] for part in powers)
@@ -93,6 +94,7 @@ class StateSpace(nn.Module):
 
     def _powers(self, step: Float[Tensor, " coefficient"], count: int) -> Pair:
         """Return the real and imaginary parts of powers 0, 1, ... of the factor of each coefficient per frame."""
+        # The angle grows with the frame; in float32 it would lose its digits. MPS has no float64.
         wide = step if step.device.type == "mps" else step.double()
         decay = -wide * functional.softplus(self.rates[:, 0].to(wide))
         angle = wide * self.rates[:, 1].to(wide)
@@ -116,6 +118,7 @@ def _convolved(
     frames: Float[Tensor, "batch row frames"], kernel: Float[Tensor, "row frames"]
 ) -> Float[Tensor, "batch row frames"]:
     """Convolve each row with its kernel, after silence; in float32 at least, because FFTs know no bfloat16."""
+    # Twice as long, so that the circular convolution does not wrap around.
     length, wide = 2 * frames.shape[-1], torch.promote_types(frames.dtype, torch.float32)
     spectra = torch.fft.rfft(frames.to(wide), length) * torch.fft.rfft(kernel.to(wide), length)
     return torch.fft.irfft(spectra, length)[..., : frames.shape[-1]]

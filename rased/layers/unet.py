@@ -78,6 +78,7 @@ class UpConv(nn.ConvTranspose2d):
         groups: int = 1,
         bias: bool = True,
     ) -> None:
+        # In time, torch's padding drops the outputs for remembered frames, and the tail after the last frame.
         memory, more = kernel_size[0] - 1, max(0, -crop[1])
         super().__init__(
             channels,

@@ -52,9 +52,8 @@ class WeightNormGRU(nn.GRU):
             self.bias_ih_l0,
             self.bias_hh_l0,
         ]
-        flat = torch.cat(
-            [part.flatten() for part in parts]
-        )  # cuDNN expects all weights in one block of memory
+        # cuDNN expects all weights in one block of memory.
+        flat = torch.cat([part.flatten() for part in parts])
         pieces = flat.split([part.numel() for part in parts])
         weights = [piece.view_as(part) for piece, part in zip(pieces, parts, strict=True)]
         gru: Callable[..., tuple[Tensor, Tensor]] = torch.gru

@@ -56,6 +56,7 @@ class Block(nn.Module):
         parts, after = parted(state), {}
         if self.conv is not None:
             extended, after["conv"] = remembered(frames, parts["conv"], 2)
+            # The bias makes sound of the zeros before the recording, so they are masked after every layer.
             frames = self.conv(extended) * begun
         frames, after["space"] = self.space(frames, parts["space"])
         if self.norm is not None:
@@ -128,6 +129,7 @@ class ATENNuate(Enhancer):
         """Compute the delay of each rate, down and up, so that skip connections add frames of the same time."""
         late, rates = [0], [1]
         for factor, size in zip(self.factors, self.down, strict=True):
+            # Frames of the lower rate begin at multiples of the factor, so the delay is rounded up to whole ones.
             late.append(-(-(late[-1] + _ahead(size)) // factor))
             rates.append(rates[-1] * factor)
         self.rates = rates
@@ -141,6 +143,7 @@ class ATENNuate(Enhancer):
             )
         ]
         """Frames that wait after each block, down."""
+        # On the way up, delays grow with the rate; skip connections wait for the difference to those on the way down.
         now, self.late_up = late[-1] + sum(_ahead(block) for block in self.middle), []
         for factor, block in zip(self.factors[::-1], self.up, strict=True):
             self.late_up.append(now * factor)
@@ -160,6 +163,7 @@ class ATENNuate(Enhancer):
         (batch, time), late, chunk = noisy.shape, self.latency, self.chunk_length
         padded = functional.pad(noisy, (0, late + -(time + late) % chunk))
         state, ready = self.initial_state(batch), []
+        # Piece by piece, because the state spaces keep all frames of a chunk in memory at once.
         for part in padded.split(max(_BLOCK // chunk, 1) * chunk, dim=-1):
             estimate, state = self.step(part, state)
             ready.append(estimate)
@@ -217,6 +221,7 @@ class ATENNuate(Enhancer):
             through("up", self.up, index, self.late_up[index], self.rates[-2 - index])
         for index in range(len(self.last)):
             through("last", self.last, index, self.latency or 0, 1)
+        # It only tells when delayed layers reach the recording; without a limit, float32 would stop counting one day.
         count = (state["count"] + chunk.shape[-1] // self.chunk_length).clamp(max=1e6)
         states = {name: numbered(memories) for name, memories in after.items()}
         return frames[:, 0], {"count": count, **joined(states)}

@@ -25,6 +25,7 @@ Generators = Sequence[torch.Generator] | None
 
 def generators(keys: Iterable[str]) -> list[torch.Generator]:
     """Return one generator for each key; equal keys give equal numbers on every machine."""
+    # Seven bytes always fit the signed 64-bit seed of torch.
     seeds = (int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big") for key in keys)
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
@@ -44,9 +45,8 @@ class Enhancer(Remembered, nn.Module):
         paper: authors, title, venue, DOI or arXiv; "" for none.
         published_parameters: number of parameters in the paper for these sizes; None if not given.
         card: zoo card of the weights; None for a new model.
-        version: version of the computation. Increase it when the same settings and weights give another output,
-        so that
-            old and new results can be distinguished.
+        version: version of the computation. Increase it when the same settings and weights give another output, so
+            that old and new results can be distinguished.
     """
 
     version: ClassVar[int] = 1
@@ -325,6 +325,7 @@ class SpectralEnhancer(Enhancer):
 
     def predict_spectrum(self, spectrum: Spectrum) -> Prediction:
         """Run `process` on the frames of a whole file, and remove the delay of its output."""
+        # Frames of silence after the end, so that the last real ones leave the delay.
         padded = functional.pad(spectrum, (0, self.lookahead)) if self.lookahead else spectrum
         prediction, _ = self.process(padded, self.initial_process_state(len(spectrum)))
         return prediction.from_frame(self.lookahead)

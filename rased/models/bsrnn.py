@@ -103,9 +103,8 @@ class BSRNN(Network):
         )
         heads = 2 if residual else 1
         self.merge = BandMerge(self.widths, channels, 4 * channels, heads=heads, scope=norm)
-        with (
-            torch.no_grad()
-        ):  # with gates at one half, the mask starts near 1 and the residual at 0
+        # With gates at one half, the mask starts near 1 and the residual at 0.
+        with torch.no_grad():
             self.merge.bias[::2, 0, 0] = 2.0
             self.merge.weight[:, 1:, 0] = 0.0
 

@@ -68,6 +68,7 @@ class RelativeAttention(nn.Module):
         """Return the product of each query with the vector of its distance to each token."""
         count = query.shape[2]
         reach = min(self.reach, count - 1)
+        # Only the distances that occur in this sequence.
         vectors = self.distance.weight[self.reach - reach : self.reach + reach + 1]
         products = query @ vectors.T
         place = torch.arange(count, device=query.device)

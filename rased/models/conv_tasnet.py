@@ -105,6 +105,7 @@ class Separator(nn.Module):
             for _ in range(repeats)
             for index in range(blocks)
         )
+        # Nothing reads the residual output of the last block; its weights are kept for files of the authors.
         self.blocks[-1].residual.requires_grad_(False)
         self.mask = nn.Sequential(nn.PReLU(), nn.Conv1d(skip, filters * sources, 1), nn.Sigmoid())
 
@@ -235,6 +236,7 @@ class ConvTasNet(Enhancer):
             return super().step(chunk, state)
         extended = torch.cat([state["heard"], chunk], dim=-1)
         decoded, separator = self._frames(extended, parted(state)["separator"])
+        # The first half frame completes the last one of the previous chunk, the last half waits for the next chunk.
         first, rest = decoded[:, 0].tensor_split([self.hop], dim=-1)
         estimate = torch.cat([first + state["overlap"], rest], dim=-1)
         ready, overlap = estimate.split([chunk.shape[-1], self.hop], dim=-1)

@@ -111,6 +111,7 @@ def _macs(shadow: Enhancer, seconds: float, condition: Condition) -> float:
     noisy = torch.zeros(*shape, int(seconds * shadow.sample_rate), device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         shadow(noisy, condition=condition)
+    # The counter takes a multiplication and an addition as two operations.
     return counter.get_total_flops() / 2
 
 
@@ -140,4 +141,5 @@ def _products(
 def _replace_recurrent(module: nn.Module) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.RNNBase):
+            # The counter does not see into recurrent kernels.
             layer.forward = partial(_products, layer)

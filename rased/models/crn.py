@@ -66,6 +66,7 @@ class CRN(Network):
         size = channels[-1] * self.sizes[-1]
         self.recurrent = nn.LSTM(size, size, 2, batch_first=True)
         self.up = Stack(
+            # It makes 2 * small + 1 bins; drop one, or add one (a negative crop), to match the encoder.
             UpConv(2 * inside, outside, KERNEL, crop=(0, 2 * small + 1 - big))
             for inside, outside, small, big in zip(
                 channels[::-1], wide[-2::-1], self.sizes[:0:-1], self.sizes[-2::-1], strict=True
@@ -119,5 +120,6 @@ class CRN(Network):
             bins, after[str(i)] = conv(bins, parts[str(i)])
             bins = norm(bins)
             if i + 1 < len(skips):
+                # Skip connections pass the ELU a second time, as in the authors' code.
                 bins = functional.elu(torch.cat([bins, skips[-2 - i]], dim=1))
         return bins[:, 0], joined(after)

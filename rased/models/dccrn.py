@@ -79,6 +79,7 @@ class Up(nn.Module):
         state: State,
     ) -> tuple[Float[Tensor, "batch outputs frames twice_freq"], State]:
         """Concatenate input and skip connection (real with real parts), and process, continuing from `state`."""
+        # The complex convolution takes the first half of the channels as real parts: sort both inputs into the halves.
         pairs = zip(bins.chunk(2, dim=1), skip.chunk(2, dim=1), strict=True)
         bins = torch.cat([part for pair in pairs for part in pair], dim=1)
         ahead = int(self.lookahead)  # zero frames after the end
@@ -154,6 +155,7 @@ class DCCRN(Network):
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
         """Process frames, continuing from `state`."""
         parts, after = parted(state), {}
+        # Without the lowest bin there are 2^n of them, which every layer can halve.
         bins = rearrange(frames, "n t (part f) -> n part t f", part=2)[..., 1:]
         skips, after["down"] = self.down.encode(bins, parts["down"])
         bins, after["recurrent"] = self._remember(skips[-1], parts["recurrent"])

@@ -104,6 +104,7 @@ class DCUNet(Network):
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
         """Return the mask; there is no state."""
         count = frames.shape[1]
+        # For n * self.frames + 1 frames, each layer up gives exactly the frames of its skip connection.
         padded = functional.pad(frames, (0, 0, 0, (1 - count) % self.frames))
         bins, skips = rearrange(padded, "n t (part f) -> n part t f", part=2), []
         for block in self.down:
@@ -113,6 +114,7 @@ class DCUNet(Network):
         for block in self.up:
             bins = _beside(block(bins), skips.pop())
         mask = self.last(bins).float()[:, :, :count]
+        # The floor keeps the gradient finite where the mask is 0.
         length = mask.square().sum(1, keepdim=True).clamp_min(1e-16).sqrt()
         bounded = mask * (length.tanh() / length)
         return rearrange(bounded, "n part t f -> n t (part f)"), state

@@ -86,6 +86,7 @@ class ConvBlock(nn.Module):
                 groups=groups,
                 bias=False,
             )
+        # Only a grouped kernel needs a second convolution that mixes its groups.
         mixes = groups > 1 and max(kernel_size) > 1
         self.mix = nn.Conv2d(outputs, outputs, 1, bias=False) if mixes else nn.Identity()
         self.norm = nn.BatchNorm2d(outputs)
@@ -263,7 +264,9 @@ class DeepFilterNet3(SpectralEnhancer):
         super().__init__(stft=stft, sample_rate=sample_rate, lookahead=lookahead)
         _check(channels, hidden, bands, filtered_bins, order, lookahead, stft.freq)
         self.bins, self.past = filtered_bins, order - 1
+        # The scale of the authors' transform, which their initial levels assume.
         self.scale = 2 * stft.hop_length / stft.win_length**2
+        # Rounded to three digits as in libDF, with which the released weights were trained.
         self.decay = round(math.exp(-stft.hop_length / sample_rate / seconds), 3)
         wide = channels * bands // 4
         self.encoder = Encoder(channels, bands, filtered_bins, hidden)
@@ -286,6 +289,7 @@ class DeepFilterNet3(SpectralEnhancer):
         bands, bins, after["norms"] = self.features(spectrum, parts["norms"])
         gains, weights, after["network"] = self.decide(bands, bins, parts["network"])
         extended, after["past"] = with_past(spectrum, parts["past"])
+        # The frame that is enhanced is `lookahead` before the newest one.
         first = self.past - self.lookahead
         noisy = extended[..., first : first + spectrum.shape[-1]]
         of_bins = gains.float()[..., self.place[self.bins :]]
@@ -296,12 +300,11 @@ class DeepFilterNet3(SpectralEnhancer):
     def features(self, spectrum: Spectrum, state: State) -> tuple[Bands, LowBins, State]:
         """Return band powers in dB minus their running mean, and the lowest bins divided by the root of theirs."""
         spectrum = spectrum * self.scale
-        powers = torch.einsum(
-            "nft,fb->nbt", power(spectrum), self.share
-        )  # batch, freq, frames, band
+        powers = torch.einsum("nft,fb->nbt", power(spectrum), self.share)  # n batch, band, t frames
         decibels = 10 * (powers + 1e-10).log10()
         means, mean = exponential_average(decibels, state["mean"], self.decay)
         low = spectrum[:, : self.bins]
+        # As in libDF: divided by the root of a mean magnitude, not by a magnitude.
         levels, level = exponential_average(low.abs(), state["level"], self.decay)
         parts = (
             torch.stack([low.real, low.imag], dim=1)

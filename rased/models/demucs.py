@@ -3,8 +3,7 @@
 Paper: Défossez, Synnaeve and Adi, "Real time speech enhancement in the waveform domain", Interspeech 2020,
 doi:10.21437/Interspeech.2020-2409, arXiv:2006.12847.
 Differences: follows the authors' code (GitHub facebookresearch/denoiser), whose forward pass begins and ends with the
-recording. A stream cannot know where it ends, so the causal network assumes silence before and after the
-recording: its
+recording. A stream cannot know where it ends, so the causal network assumes silence before and after the recording: its
 output equals the authors' for a recording padded with silence, and its step equals its forward pass. Their streamer
 differs from their forward pass, because it truncates the sinc filters of the resampling; here they are complete, which
 takes 6 ms more (47.8 ms of window and look-ahead instead of 41.3 ms). The level is that of all models here (`Level`);
@@ -62,6 +61,7 @@ class Upsample(nn.Module):
         """Interleave the samples with the interpolated ones."""
         time, before = samples.shape[-1], _ZEROS - 1
         if state:
+            # The filter needs 56 samples after each point: with a state, the output waits for them.
             extended, state = remembered(samples, state, before + _ZEROS)
         else:
             extended = functional.pad(samples, (before, _ZEROS))
@@ -84,6 +84,7 @@ class Downsample(nn.Module):
 
     def __init__(self, late: int) -> None:
         super().__init__()
+        # At the high rate: the taps before an output sample, and the samples that it waits for.
         self.memory = 2 * (late + _ZEROS)
         self.register_buffer("kernel", _sinc(), persistent=False)
 
@@ -214,6 +215,7 @@ class Demucs(Enhancer):
         sizes = [1] + [channels * 2**index for index in range(layers)]
         reaches = [1]
         for _ in range(layers):
+            # Samples that one frame of the innermost layer covers, from layer to layer.
             reaches.append((reaches[-1] - 1) * stride + kernel_size)
         _check(channels, layers, kernel_size, stride, resample, reaches[-1])
         if (layers, kernel_size, recurrent_layers) == (5, 8, 2):
@@ -240,6 +242,7 @@ class Demucs(Enhancer):
         _rescale(self)
         if causal and (level is None or level.running):
             self.chunk_length = stride**layers // resample
+            # Samples of the input that the sinc filters, up and down, look ahead together.
             ahead = {1: 0, 2: 2 * _ZEROS - 1, 4: 3 * _ZEROS - 1}[resample]
             self.latency = self.reach // resample - self.chunk_length + ahead
 
@@ -261,6 +264,7 @@ class Demucs(Enhancer):
         """Apply the layers to an unpadded recording; they begin with it, and end with the last whole frame."""
         time, hop = noisy.shape[-1], self.stride**self.layers
         more = max(0, self.resample * time - self.reach)
+        # Whole frames of the innermost layer: the decoder cannot make samples after the last one.
         length = (self.reach + math.ceil(more / hop) * hop) // self.resample
         estimate, _ = self._run(functional.pad(noisy, (0, length - time))[:, None], {})
         return estimate[:, 0, :time]
@@ -284,6 +288,7 @@ class Demucs(Enhancer):
             return estimate[:, 0], joined({"layers": layers})
         gains, level = self.level.past(chunk, parts["level"], **self._rates)
         estimate, layers = self._run((chunk * gains)[:, None], parts["layers"])
+        # The output is late: divide it by the gains of its own time, not by those of the newest samples.
         late = torch.cat([state["gains"], gains], dim=-1)
         now, after = late.tensor_split([chunk.shape[-1]], dim=-1)
         return estimate[:, 0] / now, {"gains": after, **joined({"level": level, "layers": layers})}

@@ -40,7 +40,9 @@ class ConvBlock(nn.Module):
         if not last:
             outputs = conv.out_channels
             self.after = nn.Sequential(
-                nn.BatchNorm2d(outputs, eps=EPSILON), nn.PReLU(outputs, init=0.0)
+                # Keras starts a PReLU as a ReLU.
+                nn.BatchNorm2d(outputs, eps=EPSILON),
+                nn.PReLU(outputs, init=0.0),
             )
 
     def forward(
@@ -139,6 +141,7 @@ class DPCRN(Network):
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
         """Process frames, continuing from `state`."""
         parts, after = parted(state), {}
+        # Keras has the parts last, and normalises over bins and parts of a frame.
         normal = self.norm(rearrange(frames, "n t (part f) -> n t f part", part=2))
         bins = rearrange(normal, "n t f part -> n part t f")
         skips, after["down"] = self.down.encode(bins, parts["down"])

@@ -2,8 +2,7 @@
 
 Paper: Luo, Chen and Yoshioka, "Dual-path RNN: efficient long sequence modeling for time-domain single-channel speech
 separation", ICASSP 2020, doi:10.1109/ICASSP40776.2020.9054266, arXiv:1910.06379.
-Differences: follows Asteroid 0.7 (GitHub asteroid-team/asteroid; the authors publish no TasNet with it), with
-the paths
+Differences: follows Asteroid 0.7 (GitHub asteroid-team/asteroid; the authors publish no TasNet with it), with the paths
 of the first author's code (GitHub yluo42/TAC); one source, so that separation becomes enhancement. The last samples,
 which Asteroid drops if they do not fill a frame, are enhanced as well. `causal` is ours: LSTMs across the segments run
 forwards only, norms use the past, and the output is delayed by a segment.
@@ -113,6 +112,7 @@ class DPRNN(Enhancer):
         hops = -(-max(0, time - 2 * self.hop) // self.hop) + 2
         encoded = self.encoder(functional.pad(noisy, (0, hops * self.hop - time))[:, None])
         reduced, _ = self._reduced(encoded, {})
+        # A segment of silence on both sides, so that every frame is in two segments.
         padded = functional.pad(reduced, (self.segment, self.segment))
         masks, _ = self._masks(padded, self._silence(noisy.shape[0]))
         masks = masks[..., self.segment :][..., : encoded.shape[-1]]
@@ -144,8 +144,10 @@ class DPRNN(Enhancer):
         reduced, norm = self._reduced(encoded, parts["norm"])
         frames = torch.cat([state["segment"], reduced], dim=-1)
         masks, memory = self._masks(frames, parts["masks"])
+        # Masks are complete half a segment late, so the encoded frames wait for them.
         waiting = torch.cat([state["waiting"], encoded], dim=-1)
         decoded = self.decoder(masks * waiting[..., : -self.stride])[:, 0]
+        # The first half frame completes the last one of the previous chunk, the last half waits for the next chunk.
         first, rest = decoded.tensor_split([self.hop], dim=-1)
         estimate = torch.cat([first + state["decoded"], rest], dim=-1)
         ready, overlap = estimate.split([chunk.shape[-1], self.hop], dim=-1)

@@ -124,6 +124,7 @@ class DPTFSNet(Network):
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
         """Return the mask; the state does not change."""
         parts = parted(state)
+        # Without the lowest bin, as in the authors' code; its mask is 0.
         noisy = rearrange(frames, "n t (part f) -> n part t f", part=2)[..., 1:]
         bins, _ = self.encoder(self.first(noisy, {})[0], parts["encoder"])
         bins = self.narrow(bins)

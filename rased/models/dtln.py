@@ -120,6 +120,7 @@ class DTLN(SpectralEnhancer):
         features = self.encoder(frames)
         mask, second = self.second(self.encoded_norm(features), states["second"])
         decoded = self.decoder(features * mask).float()
+        # The authors add frames as they are; the synthesis divides by the number that overlap.
         heard = torch.fft.rfft(self.overlap * decoded)
         estimate = rearrange(heard, "batch frames freq -> batch freq frames")
         return Prediction.of_spectrum(estimate), joined({"first": first, "second": second})

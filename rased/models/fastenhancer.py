@@ -225,6 +225,7 @@ class FastEnhancer(SpectralEnhancer):
         self.down = ConvBlock(2, channels, self.kernel_size, stride=self.stride)
         self.encoder = nn.ModuleList(ConvBlock(channels, channels, 3) for _ in range(layers))
         to_bands = _triangles(bins, bands)
+        # Back to bins: each is a weighted mean of the bands around it.
         to_bins = functional.normalize(to_bands.T, p=1.0, dim=1)
         self.compress = Bands(to_bands, learned=learned_bands, channels=channels, outputs=hidden)
         self.blocks = nn.ModuleList(
@@ -237,6 +238,7 @@ class FastEnhancer(SpectralEnhancer):
 
     def process(self, spectrum: Spectrum, state: State) -> tuple[Prediction, State]:
         """Compress, mask, expand; the highest bin is left out and stays silent."""
+        # Without the highest bin, the stride of the first convolution divides the number of bins.
         compressed = power_law(spectrum[:, :-1], self.compression, self.floor)
         bins = rearrange(torch.view_as_real(compressed), "n f t part -> n part t f")
         parts, state = self.mask(bins, state)
@@ -270,6 +272,7 @@ class FastEnhancer(SpectralEnhancer):
     def _recur(
         self, bands: Float[Tensor, "batch frames band channel"], state: State
     ) -> tuple[Float[Tensor, "batch frames band channel"], State]:
+        # Frames first: the layout of cuDNN's recurrent layers, without a copy in each block.
         tokens, after = rearrange(bands, "n t b c -> t n b c").contiguous(), {}
         for index, block in enumerate(self.blocks):
             tokens, after[f"hidden.{index}"] = block(tokens, state[f"hidden.{index}"])

@@ -110,6 +110,7 @@ class FCN(Enhancer):
             )
         self.sample_rate, self.level = sample_rate, level
         if causal:
+            # Filters of the past need no chunks; a running level has one gain for each.
             self.latency, self.chunk_length = 0, 1 if level is None else chunk_length
         conv = partial(FrameConv1d, kernel_size=kernel_size, centred=not causal)
         norm = nn.BatchNorm1d if causal else InstanceNorm

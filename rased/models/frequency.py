@@ -113,6 +113,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
             )
         super().__init__(stft=stft, sample_rate=sample_rate, lookahead=inputs.future_frames)
         self.features = features
+        # Real and imaginary part of a bin must be scaled by one factor, or its phase changes.
         parts = 2 if all(part.signed for part in features.parts) else 1
         self.inputs = InputStage(
             inputs, features.size(stft.freq), sample_rate / stft.hop_length, parts=parts
@@ -129,6 +130,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         if meaning.standardised:
             self.register_buffer("target_mean", torch.zeros(stft.freq))
             self.register_buffer("target_std", torch.ones(stft.freq))
+        # Each of these needs the whole file.
         whole = inputs.normalisation == "utterance" or phase.griffin_lim_iterations > 0
         whole = whole or (level is not None and not level.running)
         if whole or not self.network.causal:
@@ -176,6 +178,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         estimate = self.stft.synthesis(spectrum, time)
         if gains is not None:
             estimate = estimate / gains
+            # Losses compare with the spectrum of the target, which is at the level of the input.
             noisy_spectrum, spectrum = self.stft.analysis(noisy), self.stft.analysis(estimate)
         elif self.phase.consistent:
             spectrum = project_consistent(spectrum, self.stft, time)
@@ -202,6 +205,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
             return super().step(chunk, state)
         gains, level = self._running_gains(chunk, parted(state)["level"])
         estimate, after = super().step(chunk * gains, state)
+        # The output is late: divide it by the gains of its own time, not by those of the newest samples.
         late = torch.cat([state["gains"], gains], dim=-1)
         time = chunk.shape[-1]
         after |= {**joined({"level": level}), "gains": late[:, time:]}
@@ -289,6 +293,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         iterations = self.phase.griffin_lim_iterations
         if not iterations:
             return spectrum
+        # The longest waveform that has this number of frames.
         length = spectrum.shape[-1] * self.stft.hop_length - self.stft.latency
         return griffin_lim(spectrum.abs(), spectrum, self.stft, length, iterations)
 

@@ -42,6 +42,7 @@ class MeanNorm(nn.Module):
         if self.scope == "utterance":
             mean = values.mean(tuple(range(1, values.ndim)), keepdim=True)
             return values / (mean + _TINY["utterance"]), {}
+        # In double precision, because the sums grow with the stream.
         totals = state["sum"][..., None] + values.sum(-1).double().cumsum(-1)
         added = values.shape[-1] * torch.arange(1, values.shape[-2] + 1, device=values.device)
         counts = state["count"][..., None] + added
@@ -118,6 +119,7 @@ class FullSubNet(Network):
         normal, after["full_norm"] = self.full_norm(magnitude, parts["full_norm"])
         found, after["full"] = recur(self.full, normal, parts["full"])
         found = self.full_linear(found).relu()
+        # The outermost bins see mirrored neighbours, as in the authors' code.
         around = functional.pad(magnitude, (self.neighbours, self.neighbours), mode="reflect")
         seen = around.unfold(-1, 2 * self.neighbours + 1, 1)
         bins = rearrange(

@@ -67,6 +67,7 @@ class GroupedLSTM(nn.Module):
     ) -> tuple[Float[Tensor, "batch frames size"], State]:
         """Apply the first layer, interleave, apply the second layer."""
         states = parted(state)
+        # Between the layers the groups are interleaved, so that each group of the second one hears all of the first.
         frames, first = self.first(frames, states["first"])
         frames = rearrange(
             frames, "batch frames (group size) -> batch frames (size group)", group=self.groups
@@ -103,6 +104,7 @@ class Decoder(nn.Module):
         *outer, innermost = skips
         bins = torch.cat([bins, innermost], dim=1)
         for layer, skip in zip(self.layers, reversed(outer), strict=False):
+            # Skip connections pass the ELU a second time, as in the authors' code.
             bins = functional.elu(torch.cat([layer(bins), skip], dim=1))
         return self.linear(functional.elu(self.layers[-1](bins))[:, 0])
 

@@ -88,6 +88,7 @@ class TemporalBlock(nn.Module):
         worked, depthwise = self.depthwise(worked, states["depthwise"])
         worked = self.reduce(self.activation(worked))
         worked, attention = self.attention(worked, states["attention"])
+        # Interleaved, the half that was kept is among those that the next block processes.
         shuffled = rearrange(
             [worked, kept], "half batch channel frames band -> batch (channel half) frames band"
         )
@@ -165,6 +166,7 @@ class GTCRN(SpectralEnhancer):
         bands, decoder = self.decoder.decode(bands, inner, states["decoder"])
         for block, skip in zip(self.up, reversed(skips), strict=True):
             bands = block(bands + skip)
+        # A complex view needs real and imaginary part side by side in memory.
         parts = rearrange(self.erb.expand(bands).float(), "n part t f -> n f t part").contiguous()
         mask = torch.view_as_complex(parts)
         after = joined({"encoder": encoder, "dual_path": dual_path, "decoder": decoder})

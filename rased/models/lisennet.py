@@ -190,6 +190,7 @@ class LiSenNet(Network):
             bins = layer(torch.cat([bins, skip], dim=1))
         bins, after["last"] = self.last(bins, parts["last"])
         shares = (self.slope * self.gain(bins).float()).sigmoid() + 1e-8
+        # The sum of two sigmoids: the gain of a compressed magnitude, which may exceed 1.
         gain = shares.sum(1) ** (1.0 / self.compression)
         return torch.cat([gain, gain], dim=-1) * noisy, {**joined(after), "phase": phase}
 
@@ -207,9 +208,8 @@ class LiSenNet(Network):
         before: Float[Tensor, "batch 1 freq"],
     ) -> tuple[Float[Tensor, "batch 3 frames freq"], Float[Tensor, "batch 1 freq"]]:
         """Return compressed magnitude, phase difference to the bin below, and phase advance beyond the expected one."""
-        phase = (
-            spectrum + 0.0
-        ).angle()  # adding 0.0 turns -0.0 into 0.0, so that silence has phase 0
+        # Adding 0.0 turns -0.0 into 0.0, so that silence has phase 0.
+        phase = (spectrum + 0.0).angle()
         phase = _wrapped(phase)  # pi becomes -pi, as in the authors' code after compression
         below = phase.diff(dim=2, prepend=torch.zeros_like(phase[..., :1]))
         bins = torch.arange(self.freq, device=phase.device)

@@ -129,9 +129,11 @@ class RNNoise(SpectralEnhancer):
         corners = _corners(stft.freq, sample_rate)
         bands = len(corners) - 2
         weights, spread = _triangles(corners, stft.freq)
+        # The authors scale the DCT by sqrt(2 / 22) for any number of bands.
         basis = dct_basis(bands, bands).T * np.float32(math.sqrt(bands / 22))
         for name, value in {"weights": weights, "spread": spread, "basis": basis}.items():
             self.register_buffer(name, torch.from_numpy(value.copy()), persistent=False)
+        # They count samples in 16-bit units, and divide the transform by its length.
         self.scale = 32_768 / stft.n_fft
         self.network = GainNetwork(bands, bands, channels=channels, hidden=hidden)
 
@@ -148,9 +150,11 @@ class RNNoise(SpectralEnhancer):
         """Return the DCT of the log energies; each is limited from below by its lower neighbours and the loudest."""
         energies = rearrange(power(self.scale * spectrum), "n f t -> n t f") @ self.weights
         logs = (energies + 1e-2).log10()
+        # With the slope added, "at most 1.5 below the lower neighbour" is a running maximum.
         slope = 1.5 * torch.arange(logs.shape[-1], device=logs.device)
         followed = running_maximum(logs + slope) - slope
         cepstrum = torch.maximum(followed, running_maximum(logs) - 7) @ self.basis
+        # The first two coefficients are brought near zero by constants of the authors.
         offset = torch.zeros_like(slope)
         offset[0], offset[1] = 12, 4
         return cepstrum - offset
@@ -182,8 +186,10 @@ def _triangles(corners: list[int], freq: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the share of each bin in the energy of each band, and of each band in the gain of each bin."""
     bins, rows = np.arange(freq), np.eye(len(corners))
     shares = np.stack([np.interp(bins, corners, row) for row in rows])
+    # np.interp would keep the last value above the last corner.
     shares[:, corners[-1] :] = 0
     inner = shares[1:-1].copy()
+    # The half triangles at both ends join their neighbours, at two thirds, as in the authors' code.
     inner[0] = (shares[0] + shares[1]) * 2 / 3
     inner[-1] = (shares[-2] + shares[-1]) * 2 / 3
     spread = np.stack([np.interp(bins, corners[1:-1], row) for row in np.eye(len(corners) - 2)])

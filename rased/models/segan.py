@@ -32,6 +32,7 @@ class Down(nn.Module):
 
     def __init__(self, channels: int, outputs: int, kernel_size: int, stride: int) -> None:
         super().__init__()
+        # One frame less before a strided layer gives exactly 1 / stride of the frames.
         self.around = (kernel_size // 2 - (stride > 1), kernel_size // 2)
         self.conv = nn.Conv1d(channels, outputs, kernel_size, stride)
         self.activation = nn.PReLU(outputs, init=0.0)
@@ -60,6 +61,7 @@ class Up(nn.Module):
         self, frames: Float[Tensor, "batch channel frames"]
     ) -> Float[Tensor, "batch outputs more"]:
         """Return frames at a rate multiplied by the stride."""
+        # An odd kernel with an even stride gives one frame too many.
         return self.activation(self.conv(frames)[..., : frames.shape[-1] * self.stride])
 
 

@@ -187,6 +187,7 @@ class SepFormer(Enhancer):
     ) -> Float[Tensor, "batch_source channel frames"]:
         """Return a mask for every frame and source."""
         count, half = encoded.shape[-1], self.segment // 2
+        # Half a segment of silence before and at least as much after: every frame is in two segments.
         behind = self.segment - (half + count) % self.segment + half
         frames = self.bottleneck(self.norm(encoded, {})[0])
         segments = segmented(functional.pad(frames, (half, behind)), self.segment)

@@ -11,6 +11,7 @@ MACs: 0.90 G/s.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from einops import rearrange
@@ -98,42 +99,19 @@ class TCNN(Enhancer):
             )
         self.sample_rate, self.hop = sample_rate, frame_length // 2
         self.latency = self.chunk_length = self.hop
-        paddings = [2, 2, *[1] * len(channels)][: len(channels)]
-        strides = [1, *[2] * (len(channels) - 1)]
-        pairs = list(zip([1, *channels[:-1]], channels, strict=True))
-        self.down = Stack(
-            DownConv(size, wider, (2, 5), stride=stride, padding=(padding, padding))
-            for (size, wider), stride, padding in zip(pairs, strides, paddings, strict=True)
-        )
+        down = _encoder(channels)
+        self.down = Stack(down)
         self.sizes = [frame_length]
         """Numbers in a frame before each layer of the encoder, and after the last."""
-        for layer in self.down:
-            assert isinstance(layer, DownConv)
+        for layer in down:
             self.sizes.append(layer.size(self.sizes[-1]))
-        self.up = Stack(
-            UpConv(
-                2 * wider,
-                size,
-                (2, 5),
-                stride=stride,
-                crop=(padding, (low - 1) * stride + 5 - padding - high),
-            )
-            for (size, wider), stride, padding, low, high in zip(
-                pairs[::-1],
-                strides[::-1],
-                paddings[::-1],
-                self.sizes[:0:-1],
-                self.sizes[-2::-1],
-                strict=True,
-            )
-        )
+        up = _decoder(down, self.sizes)
+        self.up = Stack(up)
         self.down_norms, self.up_norms = (
             nn.ModuleList(
-                nn.Sequential(nn.BatchNorm2d(layer.out_channels), nn.PReLU())
-                for layer in layers
-                if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+                nn.Sequential(nn.BatchNorm2d(layer.out_channels), nn.PReLU()) for layer in layers
             )
-            for layers in (self.down, self.up)
+            for layers in (down, up)
         )
         self.blocks = Stack(
             Block(channels[-1] * self.sizes[-1], hidden, dilation)
@@ -141,6 +119,7 @@ class TCNN(Enhancer):
             for dilation in dilations
         )
         self.dropout = nn.Dropout(dropout)
+        # The last norm sets the level of the output; at 1, a new network would be far louder than speech.
         loudness = self.up_norms[-1].get_parameter("0.weight")
         nn.init.constant_(loudness, 0.05)
 
@@ -174,6 +153,7 @@ class TCNN(Enhancer):
         enhanced, layers = self.enhance_frames(frames, state)
         first, second = enhanced.chunk(2, dim=-1)
         before = torch.cat([state["overlap"][:, None], second], dim=1)
+        # Frames overlap by half without a window, so each sample is the mean of two.
         ready = (first + before[:, :-1]) / 2
         after = {"heard": extended[:, -self.hop :], "overlap": before[:, -1].clone(), **layers}
         return rearrange(ready, "batch frames half -> batch (frames half)"), after
@@ -205,3 +185,26 @@ class TCNN(Enhancer):
             memories.append(memory)
         after["up"] = numbered(memories)
         return bins[:, 0], joined(after)
+
+
+def _encoder(channels: Sequence[int]) -> list[DownConv]:
+    """Return the layers of table 1 of the paper: the first keeps the numbers of a frame, the others halve them."""
+    paddings = [2, 2, *[1] * len(channels)]
+    strides = [1, *[2] * (len(channels) - 1)]
+    pairs = pairwise([1, *channels])
+    return [
+        DownConv(size, wider, (2, 5), stride=stride, padding=(padding, padding))
+        for (size, wider), stride, padding in zip(pairs, strides, paddings, strict=False)
+    ]
+
+
+def _decoder(down: Sequence[DownConv], sizes: Sequence[int]) -> list[UpConv]:
+    """Return the mirrored layers, with skip connections as additional inputs."""
+    up = []
+    for layer, low, high in zip(reversed(down), sizes[:0:-1], sizes[-2::-1], strict=True):
+        padding, stride = layer.around[0], layer.stride[1]
+        # Of (low - 1) * stride + 5 numbers, keep as many as the mirrored layer of the encoder had.
+        crop = (padding, (low - 1) * stride + 5 - padding - high)
+        inputs = 2 * layer.out_channels
+        up.append(UpConv(inputs, layer.in_channels, (2, 5), stride=stride, crop=crop))
+    return up

@@ -122,6 +122,7 @@ class Block(nn.Module):
     def forward(self, bins: Bins) -> Bins:
         """Run the block on bins and frames padded with zeros, so that whole windows cover all of them."""
         batch, _, frames, freq = bins.shape
+        # With this many zeros around, the outermost tokens are in as many windows as all others.
         margin = self.window - self.hop
         padded = functional.pad(bins, (*self._around(freq), *self._around(frames)))
         tokens = self.across(rearrange(padded, "n c t f -> (n t) f c"))

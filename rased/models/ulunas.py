@@ -112,6 +112,7 @@ class Block(nn.Module):
         self.before = None if alone else Pointwise(channels, outputs, bands, groups)
         sizes = {"kernel_size": kernel_size, "stride": stride}
         around = (kernel_size[1] // 2, kernel_size[1] // 2)
+        # In a block of several convolutions, this one filters every channel alone.
         inputs, own = (channels, groups) if alone else (outputs, outputs)
         self.conv: DownConv | UpConv
         if up:
@@ -126,6 +127,7 @@ class Block(nn.Module):
             self.after = nn.Sequential(mixing, nn.BatchNorm2d(outputs))
         self.attention = TimeFrequencyAttention(outputs)
         self.residual = twice and (channels, bands) == (outputs, high)
+        # A separable block interleaves its groups before the convolution; the last block has one channel.
         self.groups = 1 if last or kind == "separable" else groups
 
     def forward(

@@ -85,6 +85,7 @@ class WaveUNet(Enhancer):
         features, skips = waveform, []
         for layer in self.down[:-1]:
             skips.append(functional.leaky_relu(layer(features), _SLOPE))
+            # Every second value, without a low-pass filter, as in the paper.
             features = skips[-1][..., ::2]
         features = functional.leaky_relu(self.down[-1](features), _SLOPE)
         for layer in self.up:

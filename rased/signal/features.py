@@ -243,6 +243,7 @@ def running_maximum(values: Float[Tensor, "*batch frames"]) -> Float[Tensor, "*b
     """Return the largest value so far, like `torch.cummax`, with operations that ONNX supports."""
     reach = 1
     while reach < values.shape[-1]:
+        # Each step doubles how far a value has looked back.
         larger = torch.maximum(values[..., reach:], values[..., :-reach])
         values = torch.cat([values[..., :reach], larger], dim=-1)
         reach *= 2
@@ -282,6 +283,7 @@ def rising_minimum(
     the first frame.
     """
     slope = rise * torch.arange(1, values.shape[-1] + 1, device=values.device)
+    # Minus the allowed rise, the recursion is a running minimum.
     least = -running_maximum(slope - values)
     floor = torch.minimum(least, previous[..., None]) + slope
     return floor, floor[..., -1]

@@ -45,5 +45,6 @@ def _power(signal: Float[Tensor, "*batch time"]) -> Float[Tensor, "*batch"]:
 def _bounded_db(
     signal: Float[Tensor, "*batch"], noise: Float[Tensor, "*batch"]
 ) -> Float[Tensor, "*batch"]:
+    # A share of both in numerator and denominator bounds the ratio without a kink: gradients stay finite.
     share = _SHARE * (signal + noise)
     return 10 * ((signal + share + _TINY) / (noise + share + _TINY / _SHARE)).log10()

@@ -37,6 +37,7 @@ def resample(waveform: Waveform, from_rate: int, to_rate: int) -> Float[Tensor, 
 def _lowpass(up: int, down: int) -> np.ndarray:
     """Return a symmetric filter with a sum of 1, at `up` times the old rate."""
     cutoff = 1 / (2 * max(up, down))
+    # Kaiser's formulas for length and shape of the window; the transition is a tenth of the cutoff.
     half = math.ceil((_REJECTION_DB - 8) / (28.714 * cutoff / 10))
     place = np.arange(-half, half + 1)
     taps = np.kaiser(2 * half + 1, 0.1102 * (_REJECTION_DB - 8.7)) * np.sinc(2 * cutoff * place)

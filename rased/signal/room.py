@@ -9,8 +9,7 @@ DIRECT_MS = 2.5
 """Half the width in milliseconds of the window around the peak that counts as the direct path.
 
 As in Zahorik, "Direct-to-reverberant energy ratio sensitivity", JASA 112, 2002, and Bryan, "Impulse response data
-augmentation and deep neural networks for blind room acoustic parameter estimation", ICASSP 2020. Others use 8
-ms, which
+augmentation and deep neural networks for blind room acoustic parameter estimation", ICASSP 2020. Others use 8 ms, which
 gives ratios 2 to 4 dB higher: compare only ratios with the same window.
 """
 

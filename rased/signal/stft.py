@@ -224,6 +224,7 @@ class STFT:
         return self._raw_inverse(spectrum) * (self._weights(spectrum) / sums[: self._span])
 
     def _overlap_add(self, frames: Float[Tensor, "batch frames span"]) -> Waveform:
+        # One call adds all frames, with a gradient; a loop over frames would be slow.
         added = functional.fold(
             rearrange(frames, "batch frames span -> batch span frames"),
             output_size=(1, (frames.shape[1] - 1) * self.hop_length + self._span),

@@ -57,6 +57,7 @@ class FrameGain(SpectralEnhancer):
         gains = np.empty(power.shape, dtype=np.float32)
         for index, frame in enumerate(power.cpu().numpy()):
             gains[index], after = self.frame_gain(frame, known)
+            # Digital silence would pull the noise estimate to zero; the noise after it would pass.
             sounds = frame.mean(-1, keepdims=True) > TINY
             if not sounds.all():
                 after = {name: np.where(sounds, new, known[name]) for name, new in after.items()}
