@@ -108,6 +108,15 @@ class LogErb(_LogBands):
 
 
 @dataclass(frozen=True)
+class LogGammatone(_LogBands):
+    """Logarithm of the power behind gammatone filters."""
+
+    def __call__(self, spectrum: Spectrum, sample_rate: int) -> Features:
+        """See `features.log_gammatone_power`."""
+        return feature.log_gammatone_power(spectrum, bands=self.bands, sample_rate=sample_rate)
+
+
+@dataclass(frozen=True)
 class Mfcc(Feature):
     """Mel-frequency cepstral coefficients."""
 
@@ -164,6 +173,7 @@ FEATURES: dict[str, type[Feature]] = {
     "log_power": LogPower,
     "log_mel": LogMel,
     "log_erb": LogErb,
+    "log_gammatone": LogGammatone,
     "mfcc": Mfcc,
     "complex": ComplexParts,
     "compressed_complex": CompressedComplex,

@@ -26,7 +26,7 @@ class Features:
     Attributes:
         kinds: one or more features, concatenated (multi-objective input, Xu 2017): names of
             `features.FEATURES`, or your own features.
-        bands: number of bands of log_mel, log_erb and mfcc (before its DCT).
+        bands: number of bands of log_mel, log_erb, log_gammatone and mfcc (before its DCT).
         coefficients: number of coefficients of mfcc.
         floor: lower bound of the power in log_power.
         exponent: exponent of the magnitudes in compressed_complex.

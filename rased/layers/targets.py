@@ -18,9 +18,12 @@ from rased.layers.prediction import Prediction
 from rased.signal import features as feature
 from rased.signal import masks
 from rased.signal.domains import Bins, Features, Spectrum
+from rased.signal.gains import log_mmse_gain
 from rased.signal.phase import unit_phase
 
 Output = Float[Tensor, "batch out frames"]
+PRIOR_LIMIT_DB = 60.0
+"""Largest prior SNR, and, with a minus sign, smallest one."""
 LOG_POWER_LIMIT = 20.0
 """Upper limit of a predicted log-power: 40 dB above a full-scale sine in a 512-point window."""
 
@@ -133,6 +136,31 @@ class ComplexMask(_Parts):
 
 
 @dataclass(frozen=True)
+class PriorSNR(Target):
+    """Prior SNR in dB; the gain that minimises the error of the log amplitude does the rest.
+
+    A. Nicolson, K. K. Paliwal, "Deep learning for minimum mean-square error approaches to speech enhancement", Speech
+    Communication 111, 2019 (Deep Xi); Q. Zhang et al., "DeepMMSE", IEEE/ACM TASLP 28, 2020. There, the network predicts
+    the normal distribution function of the normalised SNR, here the normalised SNR itself. The posterior SNR is
+    prior + 1.
+    """
+
+    standardised = True
+
+    def interpret(self, output: Output, noisy: Spectrum) -> Prediction:
+        """Compute the gain from the SNR, and apply it."""
+        prior = 10 ** (output.clamp(-PRIOR_LIMIT_DB, PRIOR_LIMIT_DB) / 10)
+        mask = log_mmse_gain(prior, prior + 1)
+        return Prediction.of_spectrum(masks.apply_mask(mask, noisy), mask=mask, output=output)
+
+    def ideal(self, *, noisy: Spectrum, target: Spectrum) -> Bins:
+        """Return the ratio of the powers of speech and rest in dB, limited; two silent bins have the lowest ratio."""
+        speech, rest = (feature.power(part).double() for part in (target, noisy - target))
+        ratio = 10 * ((speech + 1e-20) / (rest + 1e-14)).log10()
+        return ratio.clamp(-PRIOR_LIMIT_DB, PRIOR_LIMIT_DB).float()
+
+
+@dataclass(frozen=True)
 class Magnitude(Target):
     """Magnitude of speech."""
 
@@ -200,6 +228,7 @@ TARGETS: dict[str, type[Target]] = {
     "amplitude_mask": AmplitudeMask,
     "phase_sensitive_mask": PhaseSensitiveMask,
     "complex_mask": ComplexMask,
+    "prior_snr": PriorSNR,
     "magnitude": Magnitude,
     "log_power": LogPower,
     "complex": ComplexSpectrum,

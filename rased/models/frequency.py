@@ -19,7 +19,7 @@ from rased.layers.features import FEATURES
 from rased.layers.frontend import Features, Inputs, InputStage, Moments
 from rased.layers.level import Level
 from rased.layers.network import Network
-from rased.layers.targets import TARGETS, Target, TargetName
+from rased.layers.targets import TARGETS, LogPower, Target, TargetName
 from rased.models.base import Condition, Generators, Prediction, SpectralEnhancer, State
 from rased.signal import features as feature
 from rased.signal.domains import Domain, Spectrum, Waveform
@@ -107,7 +107,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         meaning = TARGETS[target]() if isinstance(target, str) else target
         name = target if isinstance(target, str) else type(target).__name__
         _refuse_nonsense(features, inputs, name, meaning, phase)
-        if residual and not meaning.standardised:
+        if residual and not isinstance(meaning, LogPower):
             raise RasedError(
                 f"residual needs the target log_power, but target is '{name}': write residual: false."
             )
@@ -326,7 +326,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
 
     @torch.no_grad()
     def set_statistics(self, *, of_features: Moments, of_targets: Moments) -> None:
-        """Set mean and standard deviation of features and target log-powers."""
+        """Set mean and standard deviation of features and targets."""
         if self.inputs.settings.normalisation == "global":
             self.inputs.mean.copy_(of_features.mean)
             self.inputs.std.copy_(of_features.std)

@@ -63,27 +63,35 @@ def from_complex_parts(parts: Float[Tensor, "batch twice_freq frames"]) -> Spect
 
 
 def band_power(
-    spectrum: Spectrum, *, scale: Scale, bands: int, sample_rate: int
+    spectrum: Spectrum, weights: np.ndarray | Float[Tensor, "band freq"]
 ) -> Float[Tensor, "batch band frames"]:
-    """Return the power in triangular bands (see `filterbank`)."""
-    weights = torch.from_numpy(filterbank(scale, bands, spectrum.shape[1], sample_rate)).to(
-        spectrum.device
-    )
-    return torch.einsum("bf,nft->nbt", weights, power(spectrum))  # band, freq, n batch, t frames
+    """Return the power in bands, given the weight of each bin in each of them."""
+    rows = torch.as_tensor(weights, device=spectrum.device)
+    return torch.einsum("bf,nft->nbt", rows, power(spectrum))  # band, freq, n batch, t frames
 
 
 def log_mel_power(
     spectrum: Spectrum, *, bands: int, sample_rate: int
 ) -> Float[Tensor, "batch band frames"]:
     """Return the logarithm of the power in mel bands (Lu 2013)."""
-    return (band_power(spectrum, scale="mel", bands=bands, sample_rate=sample_rate) + FLOOR).log()
+    weights = filterbank("mel", bands, spectrum.shape[1], sample_rate)
+    return (band_power(spectrum, weights) + FLOOR).log()
 
 
 def log_erb_power(
     spectrum: Spectrum, *, bands: int, sample_rate: int
 ) -> Float[Tensor, "batch band frames"]:
     """Return the logarithm of the power in bands of equal width on the ERB-rate scale."""
-    return (band_power(spectrum, scale="erb", bands=bands, sample_rate=sample_rate) + FLOOR).log()
+    weights = filterbank("erb", bands, spectrum.shape[1], sample_rate)
+    return (band_power(spectrum, weights) + FLOOR).log()
+
+
+def log_gammatone_power(
+    spectrum: Spectrum, *, bands: int, sample_rate: int
+) -> Float[Tensor, "batch band frames"]:
+    """Return the logarithm of the power behind gammatone filters (see `gammatone_filterbank`)."""
+    weights = gammatone_filterbank(bands, spectrum.shape[1], sample_rate)
+    return (band_power(spectrum, weights) + FLOOR).log()
 
 
 def mfcc(
@@ -130,6 +138,22 @@ def filterbank(scale: Scale, bands: int, freq: int, sample_rate: int) -> np.ndar
         right - centre < 1.0, 1.0 - (bins - centre), (right - bins) / (right - centre)
     )
     return np.clip(np.minimum(rising, falling), 0.0, None).astype(np.float32)
+
+
+@lru_cache
+def gammatone_filterbank(bands: int, freq: int, sample_rate: int) -> np.ndarray:
+    """Return the power responses of gammatone filters of order 4, with peak 1: (band, freq) in float32.
+
+    R. Patterson, J. Holdsworth, "A functional model of neural activity patterns and auditory images", 1996:
+    |H(f)|^2 = (1 + ((f - c) / b)^2)^-4 with b = 1.019 ERB(c). The centres c are equally spaced on the ERB-rate scale
+    between 0 and half the sample rate. A filter is as wide as a bin at least.
+    """
+    nyquist = sample_rate / 2
+    edges = np.linspace(0.0, hertz_to_scale(np.array(nyquist), "erb"), bands + 2)
+    centre = scale_to_hertz(edges[1:-1], "erb")[:, None]
+    width = np.maximum(1.019 * 24.7 * (0.00437 * centre + 1.0), nyquist / (freq - 1))
+    distance = (np.linspace(0.0, nyquist, freq)[None, :] - centre) / width
+    return ((1.0 + distance**2) ** -4.0).astype(np.float32)
 
 
 @lru_cache

@@ -168,7 +168,7 @@ def test_the_output_of_a_prediction_is_comparable_with_the_ideal_one(target):
     assert prediction.output.shape == ideal.shape
     assert prediction.output.dtype == ideal.dtype
     assert prediction.spectrum.shape == prediction.noisy_spectrum.shape
-    assert (prediction.mask is not None) == target.endswith("mask")
+    assert (prediction.mask is not None) == (target.endswith("mask") or target == "prior_snr")
 
 
 @pytest.mark.parametrize("target", ["log_power", "complex", "compressed_complex"])
@@ -296,3 +296,10 @@ def test_every_part_is_one_line_of_a_configuration():
     assert enhancer.inputs.outputs == 36 * 4 - 36 + 36
     assert_enhances(enhancer)
     assert "Erdogan" in enhancer.paper
+
+
+def test_only_a_log_power_can_be_a_residual():
+    for target in TARGETS:
+        if target != "log_power":
+            with pytest.raises(RasedError, match="residual needs the target log_power"):
+                make(target=target, residual=True)

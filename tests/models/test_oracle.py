@@ -91,3 +91,11 @@ def test_a_mapping_that_keeps_the_noisy_phase_is_an_unlimited_amplitude_mask(
 @pytest.mark.parametrize("name", ["complex", "compressed_complex"])
 def test_a_complex_mapping_is_exact(name: str, scores: dict[str, Tensor]) -> None:
     assert float(scores[name].min()) > 40
+
+
+def test_the_prior_snr_is_enough_for_the_mmse_estimator(scores: dict[str, Tensor]) -> None:
+    """Its gain is above that of the Wiener mask and below that of the ratio mask, and so is its SI-SDR between."""
+    found = scores["prior_snr"]
+    assert bool((found > scores["noisy"] + 2).all())
+    assert bool((found > scores["ratio_mask"]).all())
+    assert bool((found < scores["wiener_mask"]).all())

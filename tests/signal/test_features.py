@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.fft
+import scipy.signal
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -96,7 +97,7 @@ def test_mfcc_is_the_cosine_transform_of_the_log_mel_power():
 
 def test_white_noise_fills_bands_in_proportion_to_their_width():
     some = STFT().analysis(noise(1, 160_000))
-    power = features.band_power(some, scale="erb", bands=16, sample_rate=16_000).mean((0, 2))
+    power = features.band_power(some, features.filterbank("erb", 16, 257, 16_000)).mean((0, 2))
     width = torch.from_numpy(features.filterbank("erb", 16, 257, 16_000)).sum(1)
     torch.testing.assert_close(power / power.sum(), width / width.sum(), rtol=0.1, atol=1e-3)
 
@@ -244,3 +245,31 @@ def test_gradients_on_silence_are_finite(function):
     silence = torch.zeros(1, 4, 3, dtype=torch.complex64, requires_grad=True)
     function(silence).sum().backward()
     assert silence.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(("bands", "rate"), [(24, 16_000), (64, 48_000)])
+def test_gammatone_filters_are_those_of_scipy(bands, rate):
+    """Where scipy's filters, which meet their mirror images at 0 Hz and at half the rate, are far from both."""
+    freq = 1_025
+    weights = features.gammatone_filterbank(bands, freq, rate)
+    hertz = np.linspace(0, rate / 2, freq)
+    centres = hertz[weights.argmax(1)]
+    for row in np.flatnonzero((centres > 500) & (centres < rate / 4)):
+        edges = np.linspace(0.0, features.hertz_to_scale(np.array(rate / 2), "erb"), bands + 2)
+        centre = features.scale_to_hertz(edges[row + 1 : row + 2], "erb")[0]
+        taps = scipy.signal.gammatone(centre, "fir", order=4, numtaps=4_096, fs=rate)[0]
+        places = np.append(hertz, centre)
+        power = np.abs(scipy.signal.freqz(taps, worN=places, fs=rate)[1]) ** 2
+        np.testing.assert_allclose(weights[row], power[:-1] / power[-1], rtol=0, atol=0.02)
+
+
+def test_every_bin_is_heard_and_a_tone_in_its_band():
+    weights = features.gammatone_filterbank(40, 257, 16_000)
+    assert (weights.sum(0) > 0.1).all()
+    clock = torch.arange(8_000) / 16_000
+    tone = STFT().analysis(0.1 * torch.sin(2 * torch.pi * 1_000 * clock)[None])
+    logs = features.log_gammatone_power(tone, bands=40, sample_rate=16_000)
+    centre = features.scale_to_hertz(
+        np.linspace(0.0, features.hertz_to_scale(np.array(8_000.0), "erb"), 42)[1:-1], "erb"
+    )
+    assert abs(centre[int(logs[0, :, 10].argmax())] - 1_000) < 80

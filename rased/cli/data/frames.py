@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     amount.add_argument("--hours", type=float, metavar="H", help="hours of mixtures (with -c)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file")
     add_value(parser, "--features", "LIST", "log_power", "features, such as log_power,mfcc")
-    add_value(parser, "--bands", "N", 40, "bands of log_mel, log_erb and mfcc")
+    add_value(parser, "--bands", "N", 40, "bands of log_mel, log_erb, log_gammatone and mfcc")
     add_value(parser, "--coefficients", "N", 20, "coefficients of mfcc")
     add_value(parser, "--n-fft", "N", 512, "FFT size in samples")
     add_value(parser, "--hop-length", "N", 256, "hop in samples")

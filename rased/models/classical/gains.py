@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32
 
+from rased.signal.gains import E1_LOWER, E1_SERIES, E1_UPPER
+
 TINY = 1e-12
 """Power of a bin (far below one 16-bit step) that counts as silent."""
 
@@ -66,14 +68,15 @@ def log_mmse_gain(prior: Values, posterior: Values) -> Values:
 def exponential_integral(value: Values) -> Values:
     """Return E1(v), the integral of exp(-t) / t from v > 0 to infinity, with an error below 5e-5.
 
-    Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 5.1.53 and 5.1.54.
+    Source: see `rased.signal.gains`, which has the coefficients.
     """
     small = np.clip(value, 1e-10, 1.0)
-    series = np.float32(0.00107857)
-    for coefficient in (-0.00976004, 0.05519968, -0.24991055, 0.99999193, -0.57721566):
+    series = np.float32(E1_SERIES[0])
+    for coefficient in E1_SERIES[1:]:
         series = series * small + np.float32(coefficient)
     large = np.clip(value, 1.0, 80.0)
-    fraction = (large * (large + 2.334733) + 0.250621) / (large * (large + 3.330657) + 1.681534)
+    upper = large * (large + E1_UPPER[0]) + E1_UPPER[1]
+    fraction = upper / (large * (large + E1_LOWER[0]) + E1_LOWER[1])
     return np.where(value <= 1.0, series - np.log(small), fraction * np.exp(-large) / large)
 
 

@@ -1,0 +1,34 @@
+"""Gains of statistical enhancement for tensors, with gradients; those of `models.classical` are for single frames."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Values = Float[Tensor, "*shape"]
+
+E1_SERIES = (0.00107857, -0.00976004, 0.05519968, -0.24991055, 0.99999193, -0.57721566)
+E1_UPPER, E1_LOWER = (2.334733, 0.250621), (3.330657, 1.681534)
+"""Coefficients of the exponential integral: Abramowitz, Stegun, Handbook of Mathematical Functions, 5.1.53, 5.1.54."""
+
+
+def log_mmse_gain(prior: Values, posterior: Values) -> Values:
+    """Return the gain that minimises the squared error of the log amplitude: equation 20 of Ephraim and Malah 1985.
+
+    Args:
+        prior: prior SNR, above 0.
+        posterior: posterior SNR, above 0; prior + 1 is what is expected of it.
+    """
+    wiener = prior / (1 + prior)
+    return wiener * (0.5 * exponential_integral(wiener * posterior)).exp()
+
+
+def exponential_integral(value: Values) -> Values:
+    """Return E1(v), the integral of exp(-t) / t from v > 0 to infinity, with an error below 5e-5."""
+    small = value.clamp(1e-10, 1.0)
+    series = torch.full_like(small, E1_SERIES[0])
+    for coefficient in E1_SERIES[1:]:
+        series = series * small + coefficient
+    large = value.clamp(1.0, 80.0)
+    upper = large * (large + E1_UPPER[0]) + E1_UPPER[1]
+    lower = large * (large + E1_LOWER[0]) + E1_LOWER[1]
+    return torch.where(value <= 1.0, series - small.log(), upper / lower * (-large).exp() / large)
