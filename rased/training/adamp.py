@@ -74,6 +74,7 @@ class AdamP(torch.optim.Optimizer):
         state, gradient = self.state[weight], weight.grad
         assert gradient is not None
         if not state:
+            # A tensor, as in torch's optimisers, so that it is saved and loaded with the rest.
             state["step"] = torch.zeros((), dtype=torch.float32)
             state["exp_avg"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
             state["exp_avg_sq"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
@@ -82,6 +83,7 @@ class AdamP(torch.optim.Optimizer):
         mean = state["exp_avg"].lerp_(gradient, 1 - first)
         square = state["exp_avg_sq"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
         root = (square.sqrt() / math.sqrt(1 - second**steps)).add_(group["eps"])
+        # Nesterov: the mean as the next step will see it.
         ahead = first * mean + (1 - first) * gradient if group["nesterov"] else mean
         update, decay = ahead / root, group["weight_decay"]
         if weight.ndim > 1:
@@ -95,12 +97,14 @@ def _projected(
     weight: Tensor, gradient: Tensor, update: Tensor, delta: float, eps: float
 ) -> tuple[Tensor, bool]:
     """Return the update without its component along a scale-invariant weight, and whether the weight is one."""
+    # Channel by channel first, then the layer as one vector, as in the authors' code.
     for pattern in ("out ... -> out (...)", "out ... -> 1 (out ...)"):
         rows, slopes = rearrange(weight, pattern), rearrange(gradient, pattern)
         cosine = torch.nn.functional.cosine_similarity(slopes, rows, dim=1, eps=eps).abs().max()
         if float(cosine) < delta / math.sqrt(rows.shape[1]):
             unit = rows / (rows.norm(dim=1, keepdim=True) + eps)
             flat = rearrange(update, pattern)
+            # The projection of the paper: remove the radial component.
             flat = flat - unit * (unit * flat).sum(dim=1, keepdim=True)
             return flat.reshape(update.shape), True
     return update, False

@@ -58,6 +58,7 @@ class Adversarial(Enhancement):
         self.criterion = LeastSquares() if criterion is None else criterion
         self.adversarial_weight = adversarial_weight
         lr = self.optimisation.lr if discriminator_lr is None else discriminator_lr
+        # The patterns of lr_factors name parameters of the enhancer.
         self._discriminating = replace(self.optimisation, lr=lr, lr_factors={})
         self._made: Prediction | None = None
 
@@ -75,9 +76,11 @@ class Adversarial(Enhancement):
         The enhancer runs once in a step: its own turn uses the estimates that the discriminator has judged.
         """
         if player == DISCRIMINATOR:
+            # With its graph, which the turn of the enhancer differentiates.
             self._made = self.trained_prediction(batch)
             return self.judged(batch, self._made.estimate.detach().float())
         prediction, self._made = self._made or self.trained_prediction(batch), None
+        # The discriminator gets a gradient here, too; Lightning clears it before the next backward pass.
         pleasing = self.criterion.please(self.scored(batch, prediction.estimate.float()))
         terms = self.terms_of(prediction, batch)
         return {**terms, "adversarial": self.adversarial_weight * pleasing}

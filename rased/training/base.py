@@ -99,6 +99,7 @@ class Enhancement(pl.LightningModule):
         """
         super().__init__()
         with warnings.catch_warnings():
+            # Lightning advises against modules in hyperparameters; `_write_down` replaces them by their configuration.
             warnings.filterwarnings("ignore", message="Attribute '\\w+' is an instance of")
             self.save_hyperparameters(
                 logger=False
@@ -128,6 +129,7 @@ class Enhancement(pl.LightningModule):
         else:
             self.loss = loss if isinstance(loss, Loss) else OnWaveforms(loss)
         self.ema_decay, self.statistics_batches = ema_decay, statistics_batches
+        # A submodule, so that Lightning moves it to the device and stores it in every checkpoint.
         self.average = copy.deepcopy(enhancer).requires_grad_(False)
         self.means = Means()
         self.manifest_sha256: str | None = None
@@ -173,6 +175,7 @@ class Enhancement(pl.LightningModule):
         """Return a generator per row for a model that samples, from (seed, rank, step); None for any other model."""
         if not self.enhancer.samples:
             return None
+        # The global generator was seeded for this step in `on_train_batch_start`.
         seeds = torch.randint(2**62, (self.rows(batch),)).tolist()
         return [torch.Generator().manual_seed(seed) for seed in seeds]
 
@@ -185,6 +188,7 @@ class Enhancement(pl.LightningModule):
     def terms_of(self, prediction: Prediction, batch: Mixture) -> dict[str, Float[Tensor, ""]]:
         """Compute the terms of `loss` for a prediction, in the domains of each term, always in float32."""
         noisy, target = batch["noisy"].float(), batch["target"].float()
+        # Sums over thousands of bins and logarithms of small powers are too coarse in half precision.
         with torch.autocast(target.device.type, enabled=False):
             pairs = {
                 domain: (
@@ -218,11 +222,13 @@ class Enhancement(pl.LightningModule):
         self._notes[f"{word}/loss"] = loss.detach()
         if len(terms) > 1:
             self._notes.update({f"{word}/loss/{name}": one.detach() for name, one in terms.items()})
+        # DistributedDataParallel waits for a gradient of every parameter, also of those of the players that rest.
         waited_for = len(cast(Team, self.team)) > 1 and torch.distributed.is_initialized()
         return loss + self._nothing() if waited_for else loss
 
     def _nothing(self) -> Float[Tensor, ""]:
         """Return zero, connected to every trained parameter."""
+        # The sum of an empty slice is 0 even for a weight that is not finite, unlike 0 * weight.
         return torch.stack(
             [item.flatten()[:0].sum() for item in self.parameters() if item.requires_grad]
         ).sum()
@@ -253,6 +259,7 @@ class Enhancement(pl.LightningModule):
         By default: the loss and its terms, SI-SDR and its improvement over the noisy input. The log shows the
         means over all items as valid/NAME. Override this if `predict` is expensive, such as in a model that samples.
         """
+        # Seeded by the key of each item, so that every validation of a model that samples draws the same.
         drawn = generators(batch["key"]) if self.average.samples else None
         prediction = self.predicted(self.average, batch, drawn)
         noisy, target = batch["noisy"].float(), batch["target"].float()
@@ -312,8 +319,10 @@ class Enhancement(pl.LightningModule):
         if not self.enhancer.needs_statistics:
             return
         self.fit_statistics()
+        # Every rank has heard other mixtures; all use the statistics of the first one.
         for buffer in self.enhancer.buffers():
             buffer.copy_(self.trainer.strategy.broadcast(buffer))
+        # Without decay: a copy.
         update_average(self.average, self.enhancer, 0.0)
 
     def fit_statistics(self) -> None:
@@ -328,10 +337,13 @@ class Enhancement(pl.LightningModule):
         """Keep running statistics of frozen parts fixed; apply the optimiser options of this launch."""
         for part in self.fixed:
             part.eval()
+        # Only now: Lightning restores the state of the optimisers, with their old options, before this hook.
         cast(Team, self.team).restore_options()
 
     def on_train_batch_start(self, batch: Mixture, batch_idx: int) -> None:
         """Set the learning rates, and seed the random numbers of this step (dropout and so on)."""
+        # A function of the position alone, so that a resumed run draws the same without a saved generator.
+        # Random(str) hashes the text by SHA-512, the same in every process.
         seed = f"{os.environ.get('PL_GLOBAL_SEED', '0')}/{self.global_rank}"
         address = random.Random(f"{seed}/{self.global_step}/{batch_idx}")
         torch.manual_seed(address.getrandbits(63))
@@ -366,6 +378,7 @@ class Enhancement(pl.LightningModule):
     ) -> None:
         """Clip like Lightning, but allow fused optimisers, which it rejects even without a gradient scaler."""
         plugin = self.trainer.precision_plugin
+        # Calls the method of the base class, which MixedPrecision overrides with the refusal.
         if isinstance(plugin, MixedPrecision) and plugin.scaler is None and gradient_clip_val:
             algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
             Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
@@ -385,6 +398,8 @@ class Enhancement(pl.LightningModule):
         if len(team) == 1:
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         else:
+            # `training_step` reads `_turn`. The closure clears the gradients of all players before each backward pass,
+            # so what the loss of one player leaves in the others is never used.
             for self._turn in team.players:
                 own = team.optimizers[self._turn.name]
                 self.trainer.strategy.optimizer_step(own, optimizer_closure, model=self)
@@ -394,12 +409,14 @@ class Enhancement(pl.LightningModule):
         for name, value in self._notes.items():  # here, since training_step runs once per player
             self.log(name, value, prog_bar=name == "train/loss")
         if not self.skipping.holds(self.enhancer):
+            # The ramp of TensorFlow's ExponentialMovingAverage: random initial weights are soon forgotten.
             decay = min(self.ema_decay, (1 + self.global_step) / (10 + self.global_step))
             update_average(self.average, self.enhancer, decay)
 
     def _skip(self, player: Player) -> None:
         """Skip this step for a player."""
         first = self.skipping.skip(player.module)
+        # The average copied the buffers after the last good step; the forward pass of this one may have spoilt them.
         undo_buffers(self.enhancer, self.average.buffers())
         if first:
             run = str(self.trainer.default_root_dir)
@@ -412,6 +429,7 @@ class Enhancement(pl.LightningModule):
             RasedError: the module was built in Python, from parts whose arguments cannot be stored.
         """
         suitable.check_plain(checkpoint.get("hyper_parameters"), type(self).__name__)
+        # Checkpoints are passed on: no passwords or tokens of URLs in them.
         for part in ("hyper_parameters", "datamodule_hyper_parameters"):
             if part in checkpoint:
                 checkpoint[part] = public(checkpoint[part])
@@ -446,6 +464,7 @@ class Enhancement(pl.LightningModule):
                 error  # raised later, when training starts: using the module without saving is fine
             )
             return
+        # The form in which LightningCLI stores a configuration, which `load_module` reads.
         path = f"{type(self).__module__}.{type(self).__qualname__}"
         self.save_hyperparameters({"_class_path": path, **given}, logger=False)
 

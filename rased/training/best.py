@@ -61,6 +61,7 @@ class KeepBest(Checkpoint):
             return
         content = read_checkpoint(self.path)
         weights = content["state_dict"]
+        # Such a model cannot be compared: the next one that is finite replaces it.
         if not all(bool(item.isfinite().all()) for item in weights.values()):
             return
         scores = content.get(SCORES) or {}
@@ -95,12 +96,14 @@ class KeepBest(Checkpoint):
             _say(
                 f"{self.monitor} is {score} after step {trainer.global_step}: {NAME} is not replaced."
             )
+        # All ranks must agree, because saving is collective.
         if not trainer.strategy.broadcast(keep):
             return
         if self._unlike and trainer.is_global_zero:
             self._set_aside()
         module.scores = {_MEASURE: self._measure, **scores}
         try:
+            # `Enhancement.on_save_checkpoint` stores `scores`, in this file alone. No state of the optimisers.
             trainer.save_checkpoint(self.path, weights_only=True)
         finally:
             module.scores = None
@@ -110,11 +113,13 @@ class KeepBest(Checkpoint):
         self, trainer: pl.Trainer, module: Enhancement, weights: Mapping[str, Tensor]
     ) -> dict[str, float]:
         """Validate other weights with the settings of this launch; return no scores if it has no validation."""
+        # There is one number for each validation loader, or none.
         loader, limit = trainer.val_dataloaders, [*trainer.num_val_batches, 0][0]
         if not limit or not isinstance(loader, Iterable):
             return {}
         if trainer.is_global_zero:
             _say(f"{self.path} is validated again with the loss and the data of this launch.")
+        # `state_dict` returns the tensors themselves, which loading overwrites.
         own = {name: value.clone() for name, value in module.average.state_dict().items()}
         other = {
             name.removeprefix(_AVERAGE): value
@@ -164,6 +169,7 @@ def measure(config: Mapping[str, Any], data: Any) -> str:
     }
     if isinstance(data, MixtureDataModule):
         told["corpora"] = {one.role: one.digest() for one in data.plan("valid").corpora}
+    # Sorted keys: a reordered configuration is the same measure.
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 

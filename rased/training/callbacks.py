@@ -37,6 +37,7 @@ class LoaderClock(Profiler):
 
     def stop(self, action_name: str) -> None:
         """Stop the clock."""
+        # Lightning calls it "[_TrainingEpochLoop].train_dataloader_next".
         if action_name.endswith("train_dataloader_next"):
             self.waited += time.perf_counter() - self._begun
 
@@ -69,6 +70,7 @@ class Throughput(Callback):
         """Count the audio; log when the trainer logs."""
         self._audio += cast(Enhancement, pl_module).seconds(batch) * trainer.world_size
         if trainer.global_step % cast(Any, trainer).log_every_n_steps == 0:
+            # The floor avoids a division by zero on a coarse clock.
             elapsed = max(time.perf_counter() - self._begun, 1e-9)
             pl_module.log("speed/audio_seconds_per_second", self._audio / elapsed)
             clock = cast(Any, trainer).profiler
@@ -98,6 +100,7 @@ class Caches(Callback):
         data = cast(Any, trainer).datamodule
         due = trainer.global_step % cast(Any, trainer).log_every_n_steps == 0
         if due and isinstance(data, MixtureDataModule):
+            # Every rank has its own caches, and all of them must take part in the reduction.
             for name, size in data.kept_bytes().items():
                 pl_module.log(f"data/{name}_mb", size / 1e6, sync_dist=True, reduce_fx="sum")
 
@@ -198,6 +201,7 @@ class Examples(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Store the first items; they are the same in every epoch."""
+        # A batch is empty if none of its items could be read.
         met = self._noisy is not None or not len(batch["noisy"])
         if self.count and not met and trainer.is_global_zero:
             self._noisy = batch["noisy"][: self.count].detach()
@@ -222,6 +226,7 @@ class Examples(Callback):
         if self._noisy is None or self._target is None or self._written == epoch:
             return
         self._written = epoch
+        # Without dropout, and with the running statistics of norms.
         was_training = module.average.training
         average = module.average.eval()
         estimates = average(self._noisy, condition=self._condition).float().cpu()
@@ -268,6 +273,7 @@ class Lines(Logger):
         words = [f"{name} {value:.4g}" for name, value in told.items()]
         epoch = f"epoch {int(metrics.get('epoch', 0))}"
         clock = time.strftime("%H:%M:%S")
+        # Lightning numbers steps from 0; the line counts the steps that are done.
         print(f"{clock} step {(step or 0) + 1}  {epoch}  {'  '.join(words)}", file=sys.stderr)
 
 
@@ -285,6 +291,7 @@ def save_spectrograms(
 
     stft = STFT(n_fft=512, hop_length=128, win_length=512, window="hann")
     powers = {name: _power(stft, sound) for name, sound in sounds.items()}
+    # The floor avoids a division by zero for silence.
     top = max(float(power.max()) for power in powers.values()) + 1e-12
     figure = Figure(figsize=(9, 2.2 * len(sounds)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -292,9 +299,11 @@ def save_spectrograms(
         axes = figure.add_subplot(len(powers), 1, row + 1)
         seconds = len(sounds[name]) / sample_rate
         image = axes.imshow(
+            # -80 dB, below the lower end of the colours.
             10 * np.log10(power / top + 1e-8),
             origin="lower",
             aspect="auto",
+            # Up to half the sample rate, in kHz.
             extent=(0.0, seconds, 0.0, sample_rate / 2000),
             vmin=-70.0,
             vmax=0.0,
@@ -318,6 +327,7 @@ def _log_to_wandb(logger: WandbLogger, item: int, sound: Path, figure: Path, ste
         {
             f"examples/{item}/estimate": wandb.Audio(str(sound)),
             f"examples/{item}/spectrograms": wandb.Image(str(figure)),
+            # The axis of all metrics of WandbLogger.
             "trainer/global_step": step,
         }
     )

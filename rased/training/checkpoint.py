@@ -23,6 +23,7 @@ def build_module(spec: Mapping[str, Any], *, classes: Classes = OWN) -> Enhancem
         RasedError: see `rased.building.build`.
     """
     arguments = {"_class_path": spec["class_path"], **spec.get("init_args", {})}
+    # Private: as in LightningCLI, `save_hyperparameters` stores this configuration instead of the built objects.
     with _given_hyperparameters_context(copy.deepcopy(arguments), _INSTANTIATOR):
         return build(Enhancement, spec, classes=classes)
 

@@ -12,6 +12,7 @@ from rased.tensors import read_checkpoint
 
 _PRECISIONS = (None, 16, 32, "16", "32", "16-mixed", "bf16", "bf16-mixed", "32-true")
 _LEAST = {
+    # -1: no limit; for the sanity check: all batches.
     "max_epochs": -1,
     "max_steps": -1,
     "min_epochs": 0,
@@ -55,6 +56,7 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
         )
     for key, least in _LEAST.items():
         value = trainer.get(key)
+        # "not >=" refuses NaN, too.
         if isinstance(value, int | float) and not (value >= least and math.isfinite(value)):
             raise RasedError(f"trainer.{key} is {shown(value)}; give {least} or more.")
     precision = trainer.get("precision")
@@ -85,6 +87,7 @@ def check_progress(last: Path, trainer: Mapping[str, Any], stop_after: int | Non
     run = last.parent.parent
     for key, done in (("max_steps", steps), ("max_epochs", epochs)):
         allowed = trainer.get(key)
+        # -1 means no limit.
         if isinstance(allowed, int) and 0 <= allowed < done:
             raise RasedError(
                 f"trainer.{key} is {allowed}, but '{run}' has already done {done}: give {done} or more."

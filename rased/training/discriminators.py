@@ -62,6 +62,7 @@ class ConditionalDiscriminator(Discriminator):
         for given, made in pairwise((2, *channels)):
             layers += [
                 nn.Conv1d(given, made, kernel_size, stride, padding=kernel_size // 2, bias=False),
+                # One group: layer normalisation over channels and time.
                 nn.GroupNorm(1, made),
                 nn.LeakyReLU(0.3),
             ]
@@ -95,6 +96,7 @@ class MetricDiscriminator(Discriminator):
         self.stft, self.exponent = stft, exponent
         layers: list[nn.Module] = []
         for given, made in pairwise((2, *(channels * 2**depth for depth in range(_HALVINGS)))):
+            # Halves both axes.
             conv = nn.Conv2d(given, made, 4, 2, padding=1, bias=False)
             layers += [spectral_norm(conv), nn.InstanceNorm2d(made, affine=True), nn.PReLU(made)]
         self.layers = nn.Sequential(
@@ -106,6 +108,7 @@ class MetricDiscriminator(Discriminator):
             nn.PReLU(4 * channels),
             spectral_norm(nn.Linear(4 * channels, 1)),
         )
+        # The learnable sigmoid of CMGAN.
         self.slope = nn.Parameter(torch.ones(1))
 
     def forward(
@@ -118,6 +121,7 @@ class MetricDiscriminator(Discriminator):
 
     def _magnitudes(self, waveform: Waveform) -> Float[Tensor, "batch freq frames"]:
         found = compressed_magnitude(self.stft.analysis(waveform), self.exponent)
+        # A short excerpt still needs one frame after the last halving.
         return functional.pad(found, (0, max(0, 2**_HALVINGS - found.shape[-1])))
 
 

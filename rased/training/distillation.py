@@ -49,6 +49,7 @@ class Distillation(Enhancement):
         check_numbers("model", teacher_weight=(teacher_weight, 0, 1))
         _check_rate(enhancer, teacher)
         self.teacher_weight = teacher_weight
+        # In a list, where nn.Module does not look for submodules.
         self._held = [teacher.eval().requires_grad_(False)]
 
     @property
@@ -73,6 +74,7 @@ class Distillation(Enhancement):
         """Return the teacher's estimates, computed in float32."""
         noisy = batch["noisy"].float()
         with torch.no_grad(), torch.autocast(noisy.device.type, enabled=False):
+            # Lightning does not know the teacher, so it does not move it; after the first batch this costs nothing.
             return self.teacher.to(noisy.device)(noisy)
 
 

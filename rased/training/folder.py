@@ -41,6 +41,7 @@ def hold(folder: Path) -> Iterator[None]:
     lock = _lock(folder)
     if lock is None:
         raise _busy(folder)
+    # The lock has just been made; anything else belongs to somebody.
     fresh = {path.name for path in folder.iterdir()} <= {_LOCK}
     with _released(folder, lock, fresh=fresh):
         yield
@@ -74,6 +75,7 @@ def is_held(folder: Path) -> bool:
     except OSError:
         return False
     try:
+        # A shared lock: two observers do not take each other for a training.
         return not take_lock(lock, shared=True)
     finally:
         os.close(lock)
@@ -99,6 +101,7 @@ def _released(folder: Path, lock: int, *, fresh: bool) -> Iterator[None]:
     try:
         yield
     except BaseException:
+        # The lock is still held, so nobody else has started here.
         if fresh and not (folder / LAUNCHES).exists():
             shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -125,6 +128,7 @@ def _lock(folder: Path) -> int | None:
         os.close(lock)
     _held.add(lock)
     with suppress(OSError):
+        # Who holds it, for the message of `_busy`.
         os.ftruncate(lock, 0)
         write_at(lock, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
     return lock

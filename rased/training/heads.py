@@ -105,9 +105,11 @@ class ActivityHead(Head):
     def wanted(self, batch: Mixture) -> Wanted:
         """Return 1 for frames with speech, else 0; all of a silent target is 0."""
         target = batch["target"].float()
+        # Fills the last frame.
         missing = -target.shape[-1] % self.frame_length
         frames = functional.pad(target, (0, missing)).unflatten(-1, (-1, self.frame_length))
         level = frames.square().mean(-1, keepdim=True).sqrt()
+        # Relative to the loudest frame of the row, but never below the level of silence.
         least = level.amax(1, keepdim=True) * 10 ** (-self.margin_db / 20)
         return (level >= least.clamp_min(SILENT)).float()
 
@@ -162,6 +164,7 @@ class LogMelHead(Head):
     def wanted(self, batch: Mixture) -> Wanted:
         """Return the logarithms to the base 10."""
         spectrum = self.stft.analysis(batch["target"].float())
+        # Natural logarithms.
         logs = features.log_mel_power(spectrum, bands=self.bands, sample_rate=self.sample_rate)
         return logs.mT / math.log(10)
 

@@ -118,9 +118,11 @@ def _calls(enhancer: Enhancer, time: int) -> dict[str, list[tuple[int, ...]]]:
     shape = (2, time) if enhancer.channels == 1 else (2, enhancer.channels, time)
     # A generator of its own: which layer is found must not move the random numbers of the training.
     noise = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device) - 0.5
+    # Any sound does for an enrolment: only shapes count.
     condition = {ENROLMENT: noise.reshape(2, -1)} if ENROLMENT in enhancer.conditions else None
     try:
         enhancer.eval()
+        # Uniform noise of about -30 dB rms.
         enhancer.predict(0.1 * noise, **enhancer.options(2, condition=condition))
     finally:
         for part, mode in modes:
@@ -138,8 +140,10 @@ def _suitable(name: str, short: list[tuple[int, ...]], long: list[tuple[int, ...
     grown = [
         axis for axis, sizes in enumerate(zip(before, after, strict=True)) if sizes[0] < sizes[1]
     ]
+    # 2: the rows of `_calls`.
     if before[0] != 2 or len(grown) != 1 or grown[0] == 0:
         return None
+    # The features must not depend on the length.
     rest = [size for axis, size in enumerate(after) if axis not in (0, grown[0])]
     if rest != [size for axis, size in enumerate(before) if axis not in (0, grown[0])]:
         return None

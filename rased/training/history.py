@@ -78,9 +78,13 @@ class Launch:
             The epoch, the position in it, and the number of batches that every rank takes from there.
         """
         every = self.accumulate_grad_batches
+        # Lightning steps at the end of an epoch, too, when the last window of accumulated batches is incomplete.
         steps_per_epoch = -(-self.batches_per_epoch // every)
+        # Windows since the beginning of the epoch in which the launch started.
         window = self.batch // every + step - self.step - 1
         epochs, window = divmod(window, steps_per_epoch)
+        # Later epochs begin at their first sample; in the first one, an earlier launch may have used some,
+        # in batches of another size.
         begun, position = (0, 0) if epochs else (self.batch, self.position)
         first = max(window * every, begun)
         last = min(window * every + every, self.batches_per_epoch)
@@ -163,6 +167,7 @@ class History(Callback):
     ) -> None:
         """Record the step in which the launch failed, so that this step can be replayed too."""
         launches = self._before()
+        # Otherwise the last entry is that of another launch, and this one failed before it was recorded.
         if launches and launches[-1].step <= trainer.global_step:
             broken = replace(launches[-1], broke=trainer.global_step + 1)
             with contextlib.suppress(
@@ -188,6 +193,7 @@ class History(Callback):
         """Write the manifest: data of this launch, merged with those of earlier launches and starting weights."""
         path = self.folder / MANIFEST
         kept = read_manifest(self.folder)
+        # A manifest that exists has been merged with that of the origin already.
         origin = read_origin(self.folder) if kept is None else None
         heard = kept or (origin.heard if origin else {})
         manifest: dict[str, Any] = dict(data.manifest(splits(heard)))

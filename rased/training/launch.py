@@ -159,9 +159,12 @@ class RunCLI(LightningCLI):
                 subclass_mode_data=True,
                 save_config_callback=None,
                 seed_everything_default=0,
+                # Errors are raised, not printed with a usage text.
                 parser_kwargs={"exit_on_error": False},
                 args=config,
+                # No subcommands: the caller runs `fit`.
                 run=False,
+                # Otherwise LightningCLI replaces `configure_optimizers`.
                 auto_configure_optimizers=False,
             )
         except (ArgumentError, ValueError) as error:
@@ -184,6 +187,7 @@ class RunCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build the trainer, with the loggers and callbacks of every run."""
+        # Private: fills `config_dump`, unless building the model has done so.
         self._dump_config()
         self.config_dump = public(self.config_dump)
         trainer = self.config_init.trainer
@@ -204,6 +208,7 @@ class RunCLI(LightningCLI):
             default_root_dir=str(self.folder),
             logger=[logger for logger in loggers if logger is not None],
             plugins=[*_listed(trainer.plugins), WholeCheckpoints()],
+            # A profiler, because no hook of a callback surrounds the wait for a batch.
             profiler=trainer.profiler or LoaderClock(),
             enable_progress_bar=terminal,
             enable_model_summary=bool(trainer.enable_model_summary),
@@ -251,6 +256,7 @@ class RunCLI(LightningCLI):
 
     def close(self) -> None:
         """Flush Weights & Biases."""
+        # With WANDB_MODE=disabled, it was never imported.
         if "wandb" in sys.modules:
             sys.modules["wandb"].finish()
 
@@ -259,6 +265,7 @@ class RunCLI(LightningCLI):
         """Print a table of the last metrics, and the path of the best checkpoint."""
         table = Table("metric", "last value", title=str(self.folder))
         for name, value in sorted(self.trainer.callback_metrics.items()):
+            # Means over the last few steps, which say nothing about the run.
             if not name.startswith("speed/") and not name.endswith("_mb"):
                 table.add_row(name, f"{float(value):.4g}")
         table.add_row("steps", str(self.trainer.global_step))

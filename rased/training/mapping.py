@@ -55,6 +55,7 @@ class MappingEnhancement(Enhancement):
             super().fit_statistics()
             return
         noisy, target = (data.frames.statistics[name] for name in ("noisy", "target"))
+        # The file may hold further features; the network estimates the log-power alone.
         columns = self._mapping.features.columns("log_power", self._mapping.stft.freq)
         self._mapping.set_statistics(
             of_features=noisy,
@@ -68,6 +69,7 @@ class MappingEnhancement(Enhancement):
         frames = cast(FrameBatch, batch)
         output = self._mapping.predict_windows(frames["windows"], frames["noise"])
         target = self._mapping.log_power_of(frames["target"])
+        # The enhancer expects (batch, freq, frames): every frame is an item with one frame.
         ideal = self._mapping.standardised(target[..., None])
         return self.loss.terms({"output": (output, ideal)})
 
@@ -110,6 +112,7 @@ class MappingEnhancement(Enhancement):
         if (
             inputs.normalisation != "global"
             or inputs.noise == "dynamic"
+            # Frames in random order have no state of the frame before, and none to look ahead to.
             or network.initial_state(1, like)
             or not network.causal
         ):

@@ -29,12 +29,14 @@ class Means:
                 )
             if name not in self._metrics:
                 self._metrics[name] = MeanMetric(nan_strategy="disable").to(value.device)
+            # A mean over the batch stands for all its items.
             self._metrics[name].update(value, weight=1.0 if value.ndim else rows)
 
     def compute(self, *, world_size: int, device: torch.device) -> dict[str, float]:
         """Return the means over all ranks, in the order in which the names first appeared, and reset them."""
         names = [*self._metrics]
         if world_size > 1:
+            # A rank without readable items has seen no name.
             found: list[list[str]] = [[]] * world_size
             torch.distributed.all_gather_object(found, names)
             names = [*dict.fromkeys(name for one in found for name in one)]
@@ -43,6 +45,7 @@ class Means:
                 name not in self._metrics
             ):  # every rank must take part in the reduction of every mean
                 self._metrics[name] = MeanMetric(nan_strategy="disable").to(device)
+                # A weight of 0 leaves the mean unchanged.
                 self._metrics[name].update(0.0, weight=0.0)
         means = {name: float(self._metrics[name].compute()) for name in names}
         self._metrics = {}

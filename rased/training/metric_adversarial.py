@@ -21,6 +21,7 @@ from rased.training.adversarial import Adversarial
 from rased.training.discriminators import Discriminator, MetricDiscriminator
 from rased.training.suitable import check_numbers
 
+# MOS-LQO of P.862.2: (PESQ - 1) / 3.5, as in CMGAN.
 _WORST, _SPAN = 1.0, 3.5
 
 
@@ -92,6 +93,7 @@ class MetricAdversarial(Adversarial):
     @property
     def processes(self) -> int:
         """Return the largest number of processes that compute PESQ for this rank."""
+        # Private, because `trainer` raises without one. num_devices: ranks on this machine.
         ranks = 1 if self._trainer is None else self._trainer.num_devices
         return self.jobs or max(1, cores() // ranks)
 

@@ -44,6 +44,7 @@ def read_metrics(path: Path) -> tuple[list[Row], list[str]]:
     lines = text.splitlines(keepends=True)
     columns = next(csv.reader(lines[:1]), [])
     if not {*KEYS} <= {*columns}:
+        # A crash of the machine may leave only zero bytes; that needs no report.
         if text.strip("\0\r\n "):
             _say(path, "its first line does not hold the column names, so none of its rows is used")
         return [], [*KEYS]

@@ -70,6 +70,7 @@ class MixIT(Enhancement):
 
     def presented(self, batch: Mixture) -> Mixture:
         """Return the sums of a recording and further noise, with the recordings as their targets."""
+        # Both are mixed at the levels of the data, without rescaling.
         recording = batch["noisy"].float()
         return {**batch, "noisy": recording + further_noise(batch).float(), "target": recording}
 
@@ -79,9 +80,11 @@ class MixIT(Enhancement):
         recording = both["target"]
         speech = self.trained_prediction(both).estimate.float()
         rest = both["noisy"] - speech
+        # What the enhancer leaves is parted, so that the three estimates add up to the input.
         one = self.noise_model(rest).float()
         with torch.autocast(rest.device.type, enabled=False):
             costs = self.costs(speech, (one, rest - one), recording, further)
+        # The minimum over the assignments, row by row.
         return {"mixit": costs.amin(dim=1).mean()}
 
     def costs(
@@ -103,5 +106,6 @@ class MixIT(Enhancement):
 
     def _rows(self, estimate: Waveform, target: Waveform) -> Float[Tensor, " batch"]:
         """Return the loss of each row."""
+        # A loss returns the mean over a batch, but each row chooses its own assignment.
         pairs = zip(estimate.split(1), target.split(1), strict=True)
         return torch.stack([self.loss(estimate=one, target=other) for one, other in pairs])

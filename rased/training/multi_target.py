@@ -71,6 +71,7 @@ class MultiTarget(Enhancement):
 
     def players(self) -> list[Player]:
         """Return the enhancer, then the heads."""
+        # The patterns name parameters of the enhancer; without a match in the heads they would be an error.
         settings = replace(self.optimisation, lr_factors={})
         return [*super().players(), Player(HEADS, self.heads, settings)]
 
@@ -85,8 +86,10 @@ class MultiTarget(Enhancement):
         with self._listening(self.enhancer) as heard:
             prediction = self.trained_prediction(batch)
         hidden = self.layer.hidden(heard[0])
+        # The enhancer has not run in this step.
         if player == HEADS:
             return self.distances(hidden.detach(), batch)
+        # Detached: the turn of the heads must not need the graph of the enhancer, which backward has freed.
         self._hidden = hidden.detach()
         distances = self.distances(hidden, batch)
         weighted = {

@@ -94,6 +94,7 @@ class NoiseAdversarial(Enhancement):
         """
         kinds = self.kinds(batch)
         if player == CLASSIFIER or self._made is None:
+            # With its graph, which the turn of the enhancer differentiates.
             self._made = self.trained_prediction(batch)
         if player == CLASSIFIER:
             return {"noise": self.surprise(self._pooled.detach(), kinds)}
@@ -107,6 +108,7 @@ class NoiseAdversarial(Enhancement):
         with listening(enhancer, self.layer, outputs):
             prediction = super().predicted(enhancer, batch, generator)
         if self.layer is None:
+            # Frequency is axis 1 of (batch, freq, frames).
             spectrum = self._transform.analysis(prediction.estimate.float())
             self._pooled = pooled(log_power(spectrum), 1, "the estimate")
         else:
@@ -191,6 +193,7 @@ def pooled(output: Tensor | None, axis: int, layer: str) -> Pooled:
             "model.axis."
         )
     features = output.movedim(axis, 1).flatten(2) if output.ndim > 2 else output[..., None]
+    # The gradient of a root is infinite at 0, where a feature is constant.
     spread = (features.var(-1, correction=0) + 1e-5).sqrt()
     return torch.cat([features.mean(-1), spread], dim=1)
 
@@ -201,10 +204,12 @@ class _Reversal(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, factor: float) -> Tensor:
         ctx.factor = factor
+        # A view, because autograd ignores a function that returns its input as it is.
         return values.view_as(values)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        # None: the factor has no gradient.
         return -ctx.factor * gradients[0], None
 
 

@@ -62,7 +62,9 @@ class NoisyTarget(Enhancement):
         """Return further noise for each row, at a random level below or above the recording."""
         noisy, noise = batch["noisy"], further_noise(batch)
         low, high = self.added_db
+        # Drawn on the CPU, so that every device gets the same.
         ratio_db = low + (high - low) * torch.rand(len(noisy), 1).to(noisy)
+        # Ratio of powers.
         level = noisy.square().mean(-1, keepdim=True) / noise.square().mean(-1, keepdim=True).clamp(
             min=_SILENT
         )

@@ -43,8 +43,10 @@ def budget(trainer: pl.Trainer) -> Budget:
     if trainer.max_steps > 0:
         found.append(Budget(step, trainer.max_steps, step, epoch))
     batches = trainer.num_training_batches
+    # num_training_batches is infinite for a loader without length.
     if trainer.max_epochs is not None and trainer.max_epochs > 0 and math.isfinite(batches):
         every = trainer.accumulate_grad_batches
+        # Lightning steps after the last batch of an epoch, too, with what has been accumulated.
         per_epoch = math.ceil(batches / every)
         progress = cast(Any, trainer.fit_loop.epoch_loop).batch_progress.current
         done = epoch * per_epoch + progress.processed // every
@@ -58,6 +60,7 @@ def budget(trainer: pl.Trainer) -> Budget:
                 else " or trainer.max_epochs (trainer.max_time only stops early)."
             )
         )
+    # The one with the fewest steps left.
     return min(found, key=lambda one: one.total - one.done)
 
 
@@ -84,5 +87,6 @@ def undo_buffers(model: nn.Module, before: Iterable[Tensor]) -> None:
 def is_finite(module: nn.Module) -> bool:
     """Return whether all weights and statistics of a module are finite."""
     tensors = [item for item in module.state_dict().values() if isinstance(item, Tensor)]
+    # Collected on the device and read once: each `bool` would wait for the GPU.
     flags = [item.isfinite().all() for item in tensors if item.is_floating_point()]
     return not flags or bool(torch.stack(flags).all())

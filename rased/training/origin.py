@@ -78,12 +78,14 @@ class Origin:
         partial.mkdir(parents=True)
         facts = {**self.facts, "settings": self.settings}
         (partial / _FACTS).write_text(yaml_reader.dump(facts), encoding="utf-8")
+        # safetensors refuses views.
         weights = {name: value.contiguous() for name, value in self.weights.items()}
         safetensors.torch.save_file(weights, partial / _WEIGHTS)
         if self.manifest is not None:
             text = json.dumps(self.manifest, separators=(",", ":"))
             (partial / _MANIFEST).write_text(text, encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
+        # Atomic: a reader sees all of RUN/origin or none of it.
         partial.rename(folder)
 
 
@@ -179,6 +181,7 @@ def freeze(module: Enhancement, globs: Sequence[str]) -> None:
 def _is_fixed_norm(part: nn.Module) -> bool:
     parameters = list(part.parameters())
     trained = any(item.requires_grad for item in parameters)
+    # torch's private base class of all norms with running statistics (batch and instance norms).
     return isinstance(part, _NormBase) and bool(parameters) and not trained
 
 
@@ -196,9 +199,11 @@ def settings_of(enhancer: Enhancer) -> dict[str, str]:
                 isinstance(value, STFT) and value.win_length == value.n_fft
             ):  # the phases of the spectrum would differ as well
                 value = dataclasses.replace(value, pad_mode="constant")
+            # Underscored attributes are internals of torch, such as hooks.
             kept = isinstance(value, _PLAIN) or dataclasses.is_dataclass(value)
             if kept and key not in _FREE and not key.startswith("_"):
                 found[f"{name}.{key}".removeprefix(".")] = repr(value)
     for name, value in enhancer.state_dict().items():
+        # Settings of parts that are not plain (a list of layers, say) show in the shapes.
         found[f"the shape of {name}"] = str(tuple(value.shape))
     return found

@@ -90,6 +90,7 @@ class Optimisation:
         found: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, item in module.named_parameters():
             if item.requires_grad:
+                # Biases and the gains of norms have one axis; matrices and kernels have more, and alone decay.
                 found.setdefault((factors.get(name, 1.0), item.ndim > 1), []).append(item)
         groups = []
         for factor in dict.fromkeys(factor for factor, _ in found):
@@ -141,6 +142,7 @@ class Team:
     def __init__(self, players: Sequence[Player]) -> None:
         _check(players)
         self.players = list(players)
+        # Players may have been given one schedule object, but each needs a state of its own (`Plateau`).
         self.schedules = {
             player.name: copy.deepcopy(player.optimisation.schedule or Cosine())
             for player in players
@@ -220,6 +222,7 @@ class Team:
                     str(_sizes(player)),
                 )
             schedule = self.schedules[name]
+            # Another kind of schedule was chosen for this launch: it starts afresh.
             if before["schedule"].keys() == schedule.state_dict().keys():
                 schedule.load_state_dict(before["schedule"])
 
@@ -237,6 +240,7 @@ class Together(torch.optim.Optimizer):
         groups = [
             {"params": group["params"]} for part in parts.values() for group in part.param_groups
         ]
+        # For Lightning, which counts, moves and saves optimisers; `_gather` then shares the groups of the parts.
         super().__init__(groups, {})
         self.parts = dict(parts)
         self._gather()
@@ -259,6 +263,7 @@ class Together(torch.optim.Optimizer):
         self._gather()
 
     def _gather(self) -> None:
+        # The same dictionaries, so that a changed learning rate shows in both. A part makes new ones when it loads.
         self.param_groups = [group for part in self.parts.values() for group in part.param_groups]
 
 

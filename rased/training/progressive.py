@@ -75,5 +75,6 @@ class Progressive(Enhancement):
         target = batch["target"].float()
         rest = reference(batch["noisy"]).float() - target
         count = len(cast(Cascade, self.enhancer).parts)
+        # dB of an amplitude.
         quieter = [10 ** (-number * self.step_db / 20) for number in range(1, count)]
         return [*(target + gain * rest for gain in quieter), target]

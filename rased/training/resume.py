@@ -33,6 +33,7 @@ class WholeCheckpoints(TorchCheckpointIO):
             with replacing(final) as part, part.open("wb") as file.stream:
                 torch.save(checkpoint, cast(Any, file))
         except (OSError, RuntimeError) as error:
+            # Not a fault of the disk: torch raises it from a signal handler, here by chance.
             if worker_died(error):
                 raise
             failure = file.failure or error
@@ -97,6 +98,7 @@ class KeepLast(Checkpoint):
         def counts() -> tuple[int, int]:
             return loop.batch_progress.total.ready, loop.val_loop.batch_progress.total.ready
 
+        # With several ranks, all must save together; while gradients accumulate, there is a part of one to lose.
         def at_once() -> bool:
             return trainer.world_size == 1 and not loop._should_accumulate()
 
@@ -130,6 +132,7 @@ class KeepLast(Checkpoint):
         due = asked or time.monotonic() - self._saved > 60 * self.minutes
         if trainer.world_size > 1:
             due = trainer.strategy.reduce_boolean_decision(due, all=False)
+        # Lightning's own questions, so that it does the rest first: a save here would repeat or lose that work.
         work_left = (
             loop._should_accumulate()
             or loop._num_ready_batches_reached()
@@ -141,6 +144,7 @@ class KeepLast(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save after the validation; stop if the budget ended in this epoch."""
         batches = cast(Any, trainer.fit_loop.epoch_loop).batch_progress.current.processed
+        # An epoch that max_steps cut short is not done: more steps would continue within it.
         self._save(trainer, epoch_done=batches >= trainer.num_training_batches)
         if self._stop:
             raise self._stop
@@ -164,12 +168,14 @@ class KeepLast(Checkpoint):
         fit = checkpoint["loops"]["fit_loop"]
         epochs = trainer.current_epoch + self._epoch_done
         batches = fit["epoch_loop.batch_progress"]
+        # An epoch that is under way counts as begun but not as completed, which makes Lightning continue it.
         done = 0 if self._epoch_done else batches["current"]["processed"]
         total = batches["total"]["processed"]
         begun = epochs if self._epoch_done else epochs + 1
         for part in ("total", "current"):
             fit["epoch_progress"][part] = _counts(begun, epochs)
         batches["total"], batches["current"] = _counts(total, total), _counts(done, done)
+        # Or Lightning would end the epoch at once.
         batches["is_last_batch"] = False
         for part in ("total", "current"):
             fit["epoch_loop.val_loop.batch_progress"][part] = _counts(0, 0)
@@ -192,8 +198,10 @@ class KeepLast(Checkpoint):
         self._saved = time.monotonic()
         number = (self._signals.number if self._signals else None) or 0
         planned = self.stop_after is not None and trainer.global_step >= self.stop_after
+        # The end of the budget is no interruption.
         planned = planned and not trainer.fit_loop.done
         if trainer.world_size > 1:
+            # Perhaps the signal reached one rank only; all have to stop.
             highest = trainer.strategy.reduce(torch.tensor(number), reduce_op="max")
             number = int(highest)
         if number or planned:

@@ -68,14 +68,17 @@ def read_run(folder: Path) -> Run:
         raise RasedError(f"'{folder / CONFIG}' is not the configuration of a run: it has no model.")
     enhancer = _below(model, "enhancer")
     network = _below(enhancer, "init_args", "network")
+    # The network says more than the enhancer that wraps it.
     kind = network.get("class_path") or enhancer.get("class_path", "")
     return Run(
         folder=folder,
         model=str(kind).rpartition(".")[2],
         loss=" + ".join(_losses(model.get("loss"))) or "its own",
+        # Steps are numbered from 0.
         steps=max((steps[-1] + 1 for steps, _ in curves.values()), default=0),
         seconds=math.fsum(gap for a, b in pairwise(times) if (gap := b - a) < _PAUSE_SECONDS),
         best={
+            # Only losses are better when lower; names may have several parts (valid/loss/NAME).
             name: min(finite) if "loss" in name.split("/") else max(finite)
             for name, (_, values) in curves.items()
             if name.startswith("valid/") and (finite := [*filter(math.isfinite, values)])

@@ -62,6 +62,7 @@ class Cosine(Schedule):
 
     def share(self, now: Budget) -> float:
         """Return a share between `final` and 1."""
+        # A run may exceed the budget of a changed batch size, where the cosine would rise again.
         share = min(1.0, now.done / max(1, now.total))
         return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * share))
 
@@ -190,4 +191,5 @@ def warm_up(now: Budget, steps: int) -> float:
     1.0
     """
     warmup = max(1, min(steps, int(_MOST_WARMUP * now.total)))
+    # + 1: the first step has a rate above 0, too.
     return min(1.0, (now.done + 1) / warmup)

@@ -48,7 +48,9 @@ class Skipping:
     def skip(self, module: nn.Module) -> bool:
         """Clear the gradients of a module, so that it is not updated; return whether it is the first in this step."""
         for item in module.parameters():
+            # Optimisers leave parameters without a gradient alone; a gradient of 0 would still decay and move them.
             item.grad = None
+        # The forward pass may have spoilt running statistics.
         for other, buffers in self._kept:
             undo_buffers(other, buffers)
         self._held.append(module)
@@ -91,4 +93,5 @@ def gradient_norm(module: nn.Module) -> Tensor:
         raise RasedError(
             f"the loss does not depend on any parameter of {type(module).__name__}: check what losses() returns for it."
         )
+    # The norm of the norms is the norm of all; _foreach avoids a kernel for each parameter.
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))

@@ -32,6 +32,7 @@ class Interrupted(BaseException):
             f"stopped by {signal.Signals(number).name}" if number else "stopped by run.stop_after"
         )
         super().__init__(reason)
+        # The convention of shells.
         self.code = 128 + number if number else 0
         self.between = between
 
@@ -42,8 +43,10 @@ def wait_of(frame: FrameType | None) -> Wait | None:
     It is None, too, if C code called the frame to read a file: C code would drop the exception and read wrong data.
     """
     found: Wait | None = None
+    # From the innermost frame outwards.
     while frame is not None:
         module = str(frame.f_globals.get("__name__"))
+        # The callbacks through which libsndfile reads a file object.
         if module == "soundfile" and frame.f_code.co_name.startswith("vio_"):
             return None
         if module == "pytorch_lightning.loops.fetchers" and frame.f_code.co_name == "__next__":
@@ -91,6 +94,7 @@ class Signals:
         self._handlers = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        # `_look_again` has sent it, not the user.
         ours, self._ours = self._ours, False
         if self.number is not None and not ours:
             raise KeyboardInterrupt
@@ -99,6 +103,7 @@ class Signals:
         if wait == "training" and self.at_once():
             raise Interrupted(self.number, between=True)
         seen = (wait, self.counts())
+        # Nothing has moved for GRACE_SECONDS. The state may be that of half a step: it is not saved.
         if wait and seen == self._seen:
             raise Interrupted(self.number)
         self._seen = seen
@@ -110,4 +115,5 @@ class Signals:
         """Check again after some time: if the main thread is still in the same wait, the wait will not end."""
         if self._handlers and self.number is not None:
             self._ours = True
+            # From the thread of the timer: Python runs the handler in the main thread, which sees its own frame.
             os.kill(os.getpid(), self.number)

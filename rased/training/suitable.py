@@ -21,6 +21,7 @@ def check_numbers(of: str, **given: tuple[Any, Any, Any]) -> None:
     for name, (value, least, most) in given.items():
         if value is None:
             continue
+        # A chain of comparisons is false for NaN.
         if not (least <= value < float("inf") and (most is None or value <= most)):
             allowed = f"{least} or more" if most is None else f"a number from {least} to {most}"
             raise RasedError(f"{of}.{name} is {value}; give {allowed}.")

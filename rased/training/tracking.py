@@ -46,6 +46,7 @@ class MetricsCSV(Logger):
         super().__init__()
         self.path = Path(folder) / NAME
         rows, self.columns = read_metrics(self.path)
+        # Lightning numbers steps from 0: a run with N steps has rows 0 to N - 1.
         self.rows: list[dict[str, Any]] = [dict(row.text) for row in rows if row.step < steps]
         if self.path.is_file():
             self._rewrite()
@@ -72,6 +73,7 @@ class MetricsCSV(Logger):
         self.rows.append(row)
         new = [name for name in row if name not in self.columns]
         self.columns += new
+        # A new metric changes the first line, so the whole file is written again.
         if new or not self.path.is_file():
             self._rewrite()
             return
@@ -101,6 +103,7 @@ def wandb_logger(folder: Path, config: dict[str, Any]) -> WandbLogger | None:
     says so.
     """
     mode = os.environ.get("WANDB_MODE", "online" if os.environ.get("WANDB_API_KEY") else "offline")
+    # Lightning sets this rank; other ranks log nothing.
     if mode == "disabled" or vars(rank_zero_only).get("rank", 0):
         return None
     os.environ.setdefault("WANDB_SILENT", "true")
@@ -128,6 +131,7 @@ def _begin(folder: Path, config: dict[str, Any], mode: Any) -> "Run":
     identity = folder / "wandb" / "id"
     if not identity.is_file():
         identity.write_text(uuid.uuid4().hex[:12], encoding="utf-8")
+    # No capture of the terminal, no upload of the source code.
     settings = wandb.Settings(
         silent=True,
         console="off",
@@ -202,6 +206,7 @@ def log_files(
     artifact = wandb.Artifact(name, type="model", metadata=dict(metadata))
     with _staged_inside(folder):
         for path in files:
+            # Or wandb keeps another copy in the home folder.
             artifact.add_file(str(path), skip_cache=True)
         run.log_artifact(artifact)
 

@@ -81,9 +81,11 @@ class TwoStage(Enhancement):
         options = self.enhancer.options(
             len(noisy), condition=batch.get("condition"), generator=self.drawn(batch)
         )
+        # `fixed`: how many of the first stages run without a gradient.
         predictions = self.stages.predictions(
             noisy, count=1 if first else 2, fixed=int(phase == "dereverberate"), **options
         )
+        # early + late: speech with all its reverberation, without noise.
         target = batch["early"] + batch["late"] if first else batch["target"]
         pair = (predictions[-1].estimate.float(), target.float())
         terms = self.loss.terms({"waveform": pair})
@@ -100,6 +102,7 @@ class TwoStage(Enhancement):
         """Keep running statistics and dropout of a frozen denoiser as in an evaluation."""
         super().on_train_batch_start(batch, batch_idx)
         self.stages.parts[0].train(self.phase != "dereverberate")
+        # `train` has set them, too.
         for part in self.fixed:
             part.eval()
 
@@ -108,5 +111,6 @@ class TwoStage(Enhancement):
         resting = {"denoise": 1, "dereverberate": 0}.get(self.phase)
         if resting is not None:
             for item in self.stages.parts[resting].parameters():
+                # The optimiser leaves parameters without a gradient alone.
                 item.grad = None
         super().on_before_optimizer_step(optimizer)
