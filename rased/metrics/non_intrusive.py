@@ -38,10 +38,8 @@ class DNSMOS(Metric):
 
     family = "dnsmos"
     unit = "MOS"
-    range = (
-        -1.0,
-        6.0,
-    )  # polynomials fitted to 1 .. 5 can exceed these limits: the worst clips score below 1
+    # Polynomials fitted to 1 .. 5 can exceed these limits: the worst clips score below 1.
+    range = (-1.0, 6.0)
     sample_rate = RATE
     needs_reference = False
     packages = ("speechmos", "onnxruntime")

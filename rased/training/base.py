@@ -101,9 +101,8 @@ class Enhancement(pl.LightningModule):
         with warnings.catch_warnings():
             # Lightning advises against modules in hyperparameters; `_write_down` replaces them by their configuration.
             warnings.filterwarnings("ignore", message="Attribute '\\w+' is an instance of")
-            self.save_hyperparameters(
-                logger=False
-            )  # the configuration, if this module was built from one
+            # The configuration, if this module was built from one.
+            self.save_hyperparameters(logger=False)
         self._unwritten: RasedError | None = None
         if not suitable.is_plain(dict(self.hparams)):
             self._write_down()
@@ -460,9 +459,8 @@ class Enhancement(pl.LightningModule):
         try:
             given = suitable.written(dict(self.hparams))
         except RasedError as error:
-            self._unwritten = (
-                error  # raised later, when training starts: using the module without saving is fine
-            )
+            # Raised later, when training starts: using the module without saving is fine.
+            self._unwritten = error
             return
         # The form in which LightningCLI stores a configuration, which `load_module` reads.
         path = f"{type(self).__module__}.{type(self).__qualname__}"

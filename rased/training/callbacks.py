@@ -156,9 +156,8 @@ class BadSamples(Callback):
         """Name the sample that stopped the run."""
         data = cast(Any, trainer).datamodule
         if isinstance(data, MixtureDataModule):
-            with contextlib.suppress(
-                OSError
-            ):  # if the disk is full, report the original error instead
+            # If the disk is full, report the original error instead.
+            with contextlib.suppress(OSError):
                 self._name(data)
 
     def _name(self, data: MixtureDataModule) -> None:

@@ -170,9 +170,8 @@ class History(Callback):
         # Otherwise the last entry is that of another launch, and this one failed before it was recorded.
         if launches and launches[-1].step <= trainer.global_step:
             broken = replace(launches[-1], broke=trainer.global_step + 1)
-            with contextlib.suppress(
-                OSError, RasedError
-            ):  # if the disk is full, report the original error instead
+            # If the disk is full, report the original error instead.
+            with contextlib.suppress(OSError, RasedError):
                 self._write([*launches[:-1], broken])
 
     def _before(self) -> list[Launch]:

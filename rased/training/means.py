@@ -41,9 +41,8 @@ class Means:
             torch.distributed.all_gather_object(found, names)
             names = [*dict.fromkeys(name for one in found for name in one)]
         for name in names:
-            if (
-                name not in self._metrics
-            ):  # every rank must take part in the reduction of every mean
+            # Every rank must take part in the reduction of every mean.
+            if name not in self._metrics:
                 self._metrics[name] = MeanMetric(nan_strategy="disable").to(device)
                 # A weight of 0 leaves the mean unchanged.
                 self._metrics[name].update(0.0, weight=0.0)

@@ -50,9 +50,8 @@ def read_metrics(path: Path) -> tuple[list[Row], list[str]]:
         return [], [*KEYS]
     rows, torn = [], 0
     for line in lines[1:]:
-        row = (
-            _row(line, columns) if line.endswith("\n") else None
-        )  # an incomplete row has no line end
+        # An incomplete row has no line end.
+        row = _row(line, columns) if line.endswith("\n") else None
         if row is not None:
             rows.append(row)
         elif line.strip():

@@ -195,9 +195,8 @@ def settings_of(enhancer: Enhancer) -> dict[str, str]:
     for name, part in enhancer.named_modules():
         found[name or "its class"] = type(part).__name__
         for key, value in sorted(vars(part).items()):
-            if (
-                isinstance(value, STFT) and value.win_length == value.n_fft
-            ):  # the phases of the spectrum would differ as well
+            # With a shorter window, the phases of the spectrum would differ as well.
+            if isinstance(value, STFT) and value.win_length == value.n_fft:
                 value = dataclasses.replace(value, pad_mode="constant")
             # Underscored attributes are internals of torch, such as hooks.
             kept = isinstance(value, _PLAIN) or dataclasses.is_dataclass(value)

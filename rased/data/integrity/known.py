@@ -54,9 +54,8 @@ class Known(Mapping[str, dict[str, Any]]):
         self._keys = np.empty(0, np.bytes_) if stored is None else stored.columns["key"]
         self._order = np.argsort(self._keys, kind="stable")
         self._last = np.ones(len(self._keys), np.bool_)
-        for start in range(
-            0, len(self._keys), _PIECE
-        ):  # piece by piece, to avoid a second copy of all keys
+        # Piece by piece, to avoid a second copy of all keys.
+        for start in range(0, len(self._keys), _PIECE):
             some = self._keys[self._order[start : start + _PIECE + 1]]
             self._last[start : start + len(some) - 1] = some[1:] != some[:-1]
 
@@ -71,9 +70,8 @@ class Known(Mapping[str, dict[str, Any]]):
     def __getitem__(self, key: str) -> dict[str, Any]:
         """Return the row of a key, as plain values."""
         wanted = np.array([key.encode()])
-        if (
-            wanted.itemsize > self._keys.itemsize
-        ):  # a longer key cannot match, and numpy would widen all keys
+        # A longer key cannot match, and numpy would widen all keys.
+        if wanted.itemsize > self._keys.itemsize:
             raise KeyError(key)
         wanted = wanted.astype(self._keys.dtype)
         place = int(np.searchsorted(self._keys, wanted, side="right", sorter=self._order)[0]) - 1

@@ -206,9 +206,8 @@ class OnDevice:
             if kept.takes(number) and (role, number) not in self._fresh:
                 whole = corpus.whole(number)
                 if role == "noise" and whole is not None and self._has_silence(whole):
-                    kept.leave(
-                        number
-                    )  # a recording with silent parts has to be checked in each draw
+                    # A recording with silent parts has to be checked in each draw.
+                    kept.leave(number)
                     whole = None
                 samples = None if whole is None else kept.exact(number, whole)
                 if samples is not None:

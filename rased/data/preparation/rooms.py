@@ -295,9 +295,8 @@ def _array(
 def responses(room: Room, *, seed: int, sample_rate: int) -> list[Response]:
     """Simulate a room; return one response for each microphone."""
     acoustics = _pyroomacoustics()
-    acoustics.constants.set(
-        "num_threads", 1
-    )  # with more threads, sums are computed in random order
+    # With more threads, sums are computed in random order.
+    acoustics.constants.set("num_threads", 1)
     acoustics.random.seed(seed)
     names = ("west", "east", "south", "north", "floor", "ceiling")
     walls = {
