@@ -70,6 +70,7 @@ class AcrossAttention(nn.Module):
         batch, count = bands.shape[0], bands.shape[-1]
         energy = functional.pad(bands.square().mean(1), (0, -count % self.together))
         groups = rearrange(energy, "n t (group size) -> (n t) group size", size=self.together)
+        # Each frame is a sequence of its own here, so that there is no state to keep.
         remembered, _ = recur(self.recurrent, groups, {})
         gains = rearrange(
             self.gain(remembered).sigmoid(), "(n t) group size -> n 1 t (group size)", n=batch

@@ -46,6 +46,7 @@ def standardisation(
     """
     together = (0, 3) if joint else (3,)
     sums, squares = bands.sum(together), bands.square().sum(together)
+    # Values per frame that are summed together: with `joint` those of all bands, else the channels of one.
     count = bands.new_full((), bands[:, 0, 0].numel() if joint else bands.shape[3])
     if numbers is not None:
         count = numbers.sum() if joint else numbers[:, None, None]
@@ -55,9 +56,11 @@ def standardisation(
         moments = moments.sum(-2, keepdim=True)
     elif scope == "past":
         moments = state["moments"][..., None, :] + moments.cumsum(-2)
+        # A view would keep the moments of all frames of the chunk in memory.
         state = {"moments": moments[..., -1, :].clone()}
     total, square, number = moments.unbind(-1)
     mean = total / number
+    # By rounding, the difference can be below 0.
     scale = (square / number - mean.square()).clamp(min=0.0).add(EPSILON).rsqrt()
     shift = (-mean * scale).to(bands)[..., None]
     scale = scale.to(bands)[..., None]
@@ -112,6 +115,7 @@ class _Bands(nn.Module):
 
     def pad(self, rows: Float[Tensor, "number ..."]) -> Float[Tensor, "band widest ..."]:
         """Arrange the rows of all numbers by band, padded with zeros."""
+        # `place` is the row of each number in the padded array, band by band; all other rows stay zero.
         padded = rows.new_zeros(self.count * self.widest, *rows.shape[1:])
         return padded.index_copy(0, self.place, rows).unflatten(0, (self.count, self.widest))
 
@@ -134,6 +138,7 @@ class BandSplit(_Bands):
         size = parts * sum(widths)
         self.norm_weight = nn.Parameter(torch.ones(size))
         self.norm_bias = nn.Parameter(torch.zeros(size))
+        # As in `nn.Linear`, weights start within 1 / sqrt(inputs), which differs from band to band.
         reach = torch.cat(
             [torch.full((parts * width, 1), (parts * width) ** -0.5) for width in widths]
         )
@@ -146,10 +151,13 @@ class BandSplit(_Bands):
         """Pad, normalise and map; the scale of the norm is folded into the weights."""
         numbers = rearrange(bins, "n t f part -> (f part) n t")  # batch, t frames, freq
         bands = rearrange(self.pad(numbers), "b i n t -> b n t i")  # band, number i
+        # Padded zeros add nothing to the sums, and `numbers` counts the real values alone.
         scale, shift, state = standardisation(
             bands, state, scope=self.scope, joint=False, numbers=self.numbers
         )
+        # The shift makes the padding nonzero again, but its weights are zero.
         normal = rearrange(torch.addcmul(shift, bands, scale), "b n t i -> b (n t) i")
+        # W (gamma x + beta) + b = (W gamma) x + (W beta + b)
         weight = self.pad(self.norm_weight[:, None] * self.weight)
         bias = self.bias + self.pad(self.norm_bias[:, None] * self.weight).sum(1)
         split = torch.baddbmm(bias[:, None], normal, weight)
@@ -200,16 +208,19 @@ class BandMerge(_Bands):
         """Normalise once, then compute all heads and bands in two products; the norms are folded into the weights."""
         batch, frames = bands.shape[1:3]
         scale, shift, state = standardisation(bands, state, scope=self.scope, joint=False)
+        # From here on, batch and frames are one axis (nt), and each band is one matrix product.
         normal = rearrange(torch.addcmul(shift, bands, scale), "b n t c -> b (n t) c")
         weight = self.norm_weight[..., None] * self.hidden_weight
         bias = self.hidden_bias + (self.norm_bias[..., None] * self.hidden_weight).sum(2)
         bias = rearrange(bias, "head b hidden -> b 1 (head hidden)")
         hidden = torch.baddbmm(bias, normal, rearrange(weight, "head b c i -> b c (head i)")).tanh()
         hidden = rearrange(hidden, "b nt (head i) -> (b head) nt i", head=self.heads)
+        # `glu` multiplies the first half of the last axis by the sigmoid of the second: the gate.
         weight = rearrange(self.pad(self.weight), "b o head gate i -> (b head) i (gate o)")
         bias = rearrange(self.pad(self.bias), "b o head gate -> (b head) 1 (gate o)")
         padded = functional.glu(torch.baddbmm(bias, hidden, weight), dim=-1)
         padded = rearrange(padded, "(b head) nt o -> head nt (b o)", head=self.heads)
+        # Leave out the padding: `place` lists the real numbers in the order of the spectrum.
         numbers = padded.index_select(-1, self.place).unflatten(1, (batch, frames))
         return rearrange(numbers, "head n t (f part) -> head n t f part", part=self.parts), state
 

@@ -23,6 +23,7 @@ def multiplied(real: Tensor, imaginary: Tensor) -> tuple[Tensor, Tensor]:
         real: output of the real weights; the batch holds their products with the real, then with the imaginary parts.
         imaginary: the same for the imaginary weights.
     """
+    # (a + ib)(A + iB) = aA - bB + i(bA + aB), where A + iB are the weights
     by_real, of_imaginary = real.chunk(2)
     turned, back = imaginary.chunk(2)
     return by_real - back, turned + of_imaginary
@@ -64,6 +65,7 @@ class ComplexConv(nn.Module):
         """Convolve, continuing from `state`; return the past frames that the next call needs."""
         parts = rearrange(frames, "n (part c) t f -> (part n) c t f", part=2)
         real, after = self.real(parts, state)
+        # Its memory is that of the inputs, the same for both.
         imaginary, _ = self.imaginary(parts, state)
         return torch.cat(multiplied(real, imaginary), dim=1), after
 

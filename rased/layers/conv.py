@@ -37,6 +37,7 @@ class FrameConv1d(nn.Conv1d):
             channels,
             outputs,
             kernel_size,
+            # "same" adds zeros at both ends. If causal, the memory stands in front of the frames instead.
             padding="same" if centred else 0,
             dilation=dilation,
             groups=groups,
@@ -109,6 +110,7 @@ def remembered(
     if not memory:
         return frames, {}
     extended = torch.cat([state["memory"], frames], dim=2)
+    # The new frames alone would not do: a chunk may be shorter than the memory.
     return extended, {"memory": extended[:, :, extended.shape[2] - memory :]}
 
 

@@ -27,6 +27,7 @@ def deep_filter(
     real, imaginary = spectrum.real, spectrum.imag
     by_real, by_imaginary = rearrange(weights, "n t f order part -> part order n f t").contiguous()
     taps = [(slice(tap, tap + frames), by_real[tap], by_imaginary[tap]) for tap in range(order)]
+    # The complex product (r + is)(a + ib) in real numbers: the weights are real tensors.
     parts = [
         sum(real[..., at] * a - imaginary[..., at] * b for at, a, b in taps),
         sum(real[..., at] * b + imaginary[..., at] * a for at, a, b in taps),
@@ -37,6 +38,7 @@ def deep_filter(
 def with_past(spectrum: Spectrum, state: State) -> tuple[Complex[Tensor, "batch freq more"], State]:
     """Return the frames after those of `memory` (batch, freq, past, 2), and the new memory."""
     past = state["memory"].shape[2]
+    # A state holds only real tensors.
     extended = torch.cat([torch.view_as_complex(state["memory"]), spectrum], dim=-1)
     after = torch.view_as_real(extended[..., extended.shape[-1] - past :])
     return extended, {"memory": after.contiguous()}

@@ -41,11 +41,13 @@ class ChannelNorm(nn.Module):
 
     def forward(self, bins: Bins, state: State) -> tuple[Bins, State]:
         """Normalise with `moments` (batch, channel, 3): sum, sum of squares and number of the values so far."""
+        # Half precision is too coarse for the sums.
         bins = bins.float()
         weight, bias = self.weight[:, None, None], self.bias[:, None, None]
         if self.scope == "utterance":
             variance, mean = torch.var_mean(bins, dim=(2, 3), correction=0, keepdim=True)
             return (bins - mean) * (variance + self.epsilon).rsqrt() * weight + bias, {}
+        # Sums over the bins of each frame; `cumsum` then runs over frames, so that a frame counts itself and its past.
         sums = bins.sum(-1)
         new = [sums, bins.square().sum(-1), torch.full_like(sums, bins.shape[-1])]
         # In double precision: the variance is a difference of large sums that grow with the stream.
@@ -208,7 +210,7 @@ class DenseEncoder(nn.Module):
 
     def size(self, freq: int) -> int:
         """Return the number of bands for so many bins."""
-        return (freq + 2 * self.around - 3) // 2 + 1
+        return (freq + 2 * self.around - 3) // 2 + 1  # as `DownConv.size` with 3 bins and stride 2
 
 
 class SubPixelConv(DownConv):

@@ -42,6 +42,7 @@ class _Path(nn.Module):
         # Only a forward layer over frames continues in the next chunk.
         self.goes_on = not across and not bidirectional
         layer = {"gru": nn.GRU, "lstm": nn.LSTM}[kind]
+        # Across bands, the sequence is the first axis, (band, batch * frames, channel), which needs no copy.
         self.recurrent = layer(
             channels, hidden, batch_first=not across, bidirectional=bidirectional
         )
@@ -170,6 +171,7 @@ class DualPath(nn.Module):
         """Process time, then frequency."""
         batch, _, frames, _ = bands.shape
         tokens, state = self.along(rearrange(bands, "n c t b -> (n b) t c"), state)
+        # Each frame is a sequence of its own here, so that there is no state to keep.
         tokens, _ = self.across(rearrange(tokens, "(n b) t c -> (n t) b c", n=batch), {})
         return rearrange(tokens, "(n t) b c -> n c t b", t=frames), state
 

@@ -40,11 +40,12 @@ def _erb_triangles(kept: int, bands: int, freq: int, sample_rate: int) -> np.nda
     Centres are whole bins, rounded as in the authors' code.
     """
     nyquist = sample_rate / 2
-    lowest = kept / (freq - 1) * nyquist
+    lowest = kept / (freq - 1) * nyquist  # Hz of the first bin that is not kept
     first, last = hertz_to_scale(np.array([lowest, nyquist]), "erb")
     hertz = scale_to_hertz(np.linspace(first, last, bands), "erb")
     centres = np.round(hertz / nyquist * (freq - 1))
     bins = np.arange(kept, freq)
+    # Interpolating a unit vector between the centres gives one triangle; at each bin, they sum to 1.
     triangles = [np.interp(bins, centres, row) for row in np.eye(bands)]
     return np.stack(triangles).astype(np.float32)
 
@@ -66,5 +67,6 @@ def erb_widths(bands: int, freq: int, sample_rate: int, *, least: int = 2) -> li
         taken = max(0, least - width)
         widths.append(max(width, least))
         before = int(edge)
+    # Edges end at bin freq - 1, so that the bin of the Nyquist frequency is still missing.
     widths[-1] += freq - sum(widths)
     return widths

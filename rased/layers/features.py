@@ -180,6 +180,7 @@ FEATURES: dict[str, type[Feature]] = {
 }
 """Features by name. Settings of `frontend.Features` with the name of a field (such as bands) are passed to it."""
 
+# mypy accepts only a Literal that is written out; YAML files are checked against this one.
 if TYPE_CHECKING:
     FeatureKind = str
 else:

@@ -164,6 +164,7 @@ class InputStage(nn.Module):
         self.future_frames = inputs.future_frames
         self.context = inputs.past_frames + 1 + inputs.future_frames
         self.size = size
+        # Weight of the past in an exponential average, per frame.
         self.decay = 1.0 - 1.0 / (inputs.seconds * frames_per_second)
         self.rise = inputs.noise_rise / frames_per_second
         if inputs.normalisation == "global":
@@ -183,6 +184,7 @@ class InputStage(nn.Module):
         noise, floor = self.estimate_noise(values, state)
         memory = state.get("memory", values[..., :0])
         spliced, memory = feature.splice(values, memory, self.context)
+        # A state holds no empty tensors.
         after = {**statistics, **floor, **({"memory": memory} if memory.numel() else {})}
         inputs = rearrange(
             torch.cat([spliced, noise], dim=1), "batch inputs frames -> batch frames inputs"
@@ -199,6 +201,7 @@ class InputStage(nn.Module):
         The result equals that of `forward` on the whole utterance, which has the mean before its first frame
         and silence after its last. For normalisation "none" (zeros before the first frame) and "global".
         """
+        # In the order of `forward`: context, then noise. The mean of normalised frames is the normalised mean.
         if self.settings.noise != "none":
             windows = torch.cat([windows, noise[:, None]], dim=1)
         values = rearrange(windows, "batch context feature -> batch feature context")
@@ -246,6 +249,7 @@ class InputStage(nn.Module):
         """Return the state before the first frame: no statistics, no noise, silence as context."""
         state: State = {}
         moments = {
+            # Columns: means, mean squares if the normalisation has any, and the weight of the average.
             "running": 2 * self.size + 1,
             "running_mean": self.size + 1,
             "running_unit": self.size // self.parts + 1,
@@ -255,6 +259,7 @@ class InputStage(nn.Module):
         if self.settings.noise == "static":
             state["noise"], state["count"] = like.new_zeros(batch, self.size), like.new_zeros(())
         elif self.settings.noise == "dynamic":
+            # The first frame becomes the floor.
             state["floor"] = like.new_full((batch, self.size), torch.inf)
         if self.context > 1:
             state["memory"] = like.new_zeros(batch, self.size, self.context - 1)
@@ -289,6 +294,7 @@ class Moments:
         shift = mean - self.mean
         self.count += len(precise)
         share = len(precise) / self.count
+        # The variance between the two groups: their means differ by `shift`.
         between = share * (1 - share) * shift.square()
         self.mean = self.mean + share * shift
         self.variance = torch.lerp(self.variance, variance, share) + between

@@ -61,8 +61,10 @@ class Level:
         """
         averages, before = state["averages"], state["gain"]
         chunks = rearrange(waveform, "batch (chunk hop) -> batch chunk hop", hop=hop_length)
+        # Columns of `averages`: mean, mean square, weight of the average, largest amplitude.
         peaks = running_maximum(torch.cat([averages[:, 3:], chunks.abs().amax(-1)], dim=-1))
         decay = 1.0 - hop_length / (self.seconds * sample_rate)
+        # The decay is below 0 if a chunk is longer than `seconds`.
         means, last = exponential_average(_moments(chunks), averages[:, :3], max(decay, 0.0))
         first, second, weight = means.unbind(1)
         # The running average of the constant one is less than 1 at first; dividing by it removes the bias to zero.
@@ -88,6 +90,7 @@ class Level:
     def initial_state(self, batch: int, like: Tensor) -> State:
         """Return the state before the first chunk."""
         return {
+            # Columns as in `past`.
             "averages": like.new_zeros(batch, 4),
             # No previous gain: the first chunk starts at its own.
             "gain": like.new_full((batch,), torch.inf),
@@ -101,7 +104,7 @@ class Level:
         mean, power = means[:, 0], means[:, 1]
         if self.kind == "std":
             power = power - mean.square()
-        return power.clamp_min(FLOOR**2).sqrt()
+        return power.clamp_min(FLOOR**2).sqrt()  # by rounding, a variance can be below 0
 
     def _gain(self, level: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         return self.target / level.clamp_min(FLOOR)

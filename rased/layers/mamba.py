@@ -56,6 +56,7 @@ def selective_scan(
     read, piece = [], max(1, min(64, LARGEST // before.numel()))
     for start in range(0, tokens.shape[1], piece):
         at = slice(start, start + piece)
+        # Zero-order hold for the decay, a step of Euler for the input, as in the authors' code.
         decay = (step[:, at, :, None] * rate).exp()
         added = (step[:, at] * tokens[:, at])[..., None] * into[:, at, None]
         states = linear_recurrence(decay, added, before)
@@ -78,6 +79,7 @@ class Mamba(nn.Module):
         self, channels: int, *, expand: int = 2, states: int = 16, kernel_size: int = 4
     ) -> None:
         super().__init__()
+        # This rank of the step is "auto" in the authors' code.
         inner, rank = expand * channels, math.ceil(channels / 16)
         self.sizes = [rank, states, states]
         self.expand = nn.Linear(channels, 2 * inner, bias=False)
@@ -102,7 +104,8 @@ class Mamba(nn.Module):
         inner = functional.silu(rearrange(inner, "n c t -> n t c"))
         step, into, out = self.select(inner).float().split(self.sizes, dim=-1)
         step = functional.softplus(self.step(step)).float()
-        rate = -self.log_rate.float().exp()
+        rate = -self.log_rate.float().exp()  # always below 0, so that all states decay
+        # A product of many decays needs float32, also under autocast.
         read, last = selective_scan(inner.float(), step, rate, into, out, parts["scan"]["states"])
         read = (read + inner * self.direct) * functional.silu(gate)
         return self.reduce(read), joined({"conv": conv, "scan": {"states": last}})

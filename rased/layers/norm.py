@@ -29,6 +29,7 @@ class GlobalLayerNorm(_Affine):
         self, frames: Float[Tensor, "batch channel frames"], state: State
     ) -> tuple[Float[Tensor, "batch channel frames"], State]:
         """Normalise; return the state unchanged."""
+        # One group: the norm covers all channels and frames.
         one_group = functional.group_norm(frames, 1, self.weight, self.bias, self.epsilon)
         return one_group, state
 

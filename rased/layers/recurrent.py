@@ -83,6 +83,7 @@ def recur(
     with full_precision(sequence):
         sequence = sequence.float() if sequence.is_cuda else sequence
         if not state:
+            # Nothing to go on from: a sequence within a frame, or a whole utterance.
             return layer(sequence)[0], {}
         if "cell" in state:
             outputs, (hidden, cell) = layer(sequence, (state["hidden"], state["cell"]))

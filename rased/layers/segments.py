@@ -26,4 +26,5 @@ def overlap_added(
     half = overlap.shape[-1]
     first, second = rearrange(segments, "(two half) n many c -> two n c (many half)", two=2)
     overlapping = torch.cat([overlap, second], dim=-1)
+    # The second half of each segment meets the first half of the next one.
     return first + overlapping[..., :-half], overlapping[..., -half:]

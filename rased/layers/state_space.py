@@ -33,6 +33,7 @@ class StateSpace(nn.Module):
     def __init__(self, channels: int, *, coefficients: int, repeat: int) -> None:
         super().__init__()
         decay = math.log(math.expm1(0.5))  # softplus gives 0.5
+        # S4D-Lin of the paper: eigenvalues -1/2 + i pi n. softplus keeps their real parts below 0.
         rates = torch.stack(
             [torch.full((coefficients,), decay), math.pi * torch.arange(coefficients)], dim=-1
         )
@@ -48,6 +49,7 @@ class StateSpace(nn.Module):
     ) -> tuple[Float[Tensor, "batch channel frames"], State]:
         """Update `real` and `imaginary` (batch, coefficient), the coefficients after the last frame."""
         count, step = frames.shape[-1], self.log_step.exp()
+        # Powers 0 to count - 1 are the impulse response; the last one carries the state across the chunk.
         powers = self._powers(step, count + 1)
         before = state["real"], state["imaginary"]
         # For one channel, the responses of all coefficients add up to one kernel.
@@ -70,9 +72,12 @@ class StateSpace(nn.Module):
         """Return the outputs, and what the frames add to the state, with one kernel per coefficient."""
         (real, imaginary), count = powers, frames.shape[-1]
         driven = inputs @ frames
+        # Outputs read only the real parts. The inputs are real, so that the real part of the kernel is enough.
         states = _convolved(driven, real[:, :count])
+        # Real part of power * state.
         for part, size in ((real, before[0]), (-imaginary, before[1])):
             states = states + part[:, 1:] * size[..., None]
+        # Power 0 for the last frame, 1 for the one before it.
         backwards = real[:, :count].flip(1), imaginary[:, :count].flip(1)
         return self.outputs @ states, _pair((driven * part).sum(-1) for part in backwards)
 
@@ -99,11 +104,13 @@ class StateSpace(nn.Module):
         decay = -wide * functional.softplus(self.rates[:, 0].to(wide))
         angle = wide * self.rates[:, 1].to(wide)
         parts = []
+        # power[128 i + j] = coarse[i] * fine[j]
         for number, stride in ((-(-count // _FINE), _FINE), (min(count, _FINE), 1)):
             place = stride * torch.arange(number, device=step.device).to(wide)
             size = (decay[:, None] * place).exp()
             turn = angle[:, None] * place
             parts.append(((size * turn.cos()).to(step), (size * turn.sin()).to(step)))
+        # Complex products of a column of coarse powers and a row of fine ones.
         (a, b), (c, d) = ((x[..., None], y[..., None]) for x, y in parts)
         c, d = c.mT, d.mT
         real, imaginary = (a * c - b * d).flatten(1), (a * d + b * c).flatten(1)

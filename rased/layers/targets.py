@@ -182,7 +182,7 @@ class LogPower(Target):
 
     def interpret(self, output: Output, noisy: Spectrum) -> Prediction:
         """Limit the log-power, and convert it to magnitudes."""
-        magnitude = (output.clamp(max=LOG_POWER_LIMIT) / 2).exp()
+        magnitude = (output.clamp(max=LOG_POWER_LIMIT) / 2).exp()  # half: from power to magnitude
         return Prediction.of_spectrum(magnitude * unit_phase(noisy), output=output)
 
     def ideal(self, *, noisy: Spectrum, target: Spectrum) -> Bins:
@@ -236,6 +236,7 @@ TARGETS: dict[str, type[Target]] = {
 }
 """Targets by name, with their default settings."""
 
+# mypy accepts only a Literal that is written out; YAML files are checked against this one.
 if TYPE_CHECKING:
     TargetName = str
 else:

@@ -85,6 +85,7 @@ class UpConv(nn.ConvTranspose2d):
             outputs,
             kernel_size,
             (1, stride),
+            # Removes `memory` frames at both ends: those of past input alone, and those that miss future input.
             padding=(memory, 0),
             output_padding=(0, more),
             groups=groups,
@@ -101,6 +102,7 @@ class UpConv(nn.ConvTranspose2d):
         extended, state = remembered(frames, state, self.memory)
         bins = super().forward(extended)
         low, high = self.crop
+        # Not `-high`: it may be 0.
         cropped = bins[..., low : bins.shape[-1] - high]
         return cropped, state
 

@@ -40,6 +40,7 @@ class WeightNormGRU(nn.GRU):
         self.scale_ih = nn.Parameter(_lengths(self.weight_ih_l0))
         self.scale_hh = nn.Parameter(_lengths(self.weight_hh_l0))
 
+    # `nn.GRU.forward` would read the unscaled parameters.
     def forward(  # type: ignore[override]
         self,
         sequence: Float[Tensor, "frames batch inputs"],
@@ -59,6 +60,7 @@ class WeightNormGRU(nn.GRU):
         gru: Callable[..., tuple[Tensor, Tensor]] = torch.gru
         with full_precision(sequence):
             sequence = sequence.float() if sequence.is_cuda else sequence
+            # has_biases, num_layers, dropout, train, bidirectional, batch_first
             return gru(sequence, state, weights, True, 1, 0.0, self.training, False, False)
 
 

@@ -55,6 +55,7 @@ class Block(nn.Module):
         """Run the block with a delay of `ahead` frames; `begun` is 1 for output frames of the recording."""
         parts, after = parted(state), {}
         if self.conv is not None:
+            # Memory of two frames: the middle tap is one frame back.
             extended, after["conv"] = remembered(frames, parts["conv"], 2)
             # The bias makes sound of the zeros before the recording, so they are masked after every layer.
             frames = self.conv(extended) * begun
@@ -161,6 +162,7 @@ class ATENNuate(Enhancer):
         assert self.latency is not None
         assert self.chunk_length is not None
         (batch, time), late, chunk = noisy.shape, self.latency, self.chunk_length
+        # Whole chunks, long enough for the delayed end to come out.
         padded = functional.pad(noisy, (0, late + -(time + late) % chunk))
         state, ready = self.initial_state(batch), []
         # Piece by piece, because the state spaces keep all frames of a chunk in memory at once.
@@ -232,6 +234,7 @@ class ATENNuate(Enhancer):
         """Return 1 for frames of the recording, 0 for frames before it."""
         assert self.chunk_length is not None
         place = torch.arange(frames.shape[-1], device=frames.device) - late
+        # -0.5: between whole numbers, which floats may miss slightly
         return (count * (self.chunk_length // rate) + place > -0.5).to(frames)
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
+# Renamed to itself: the models import it from here.
 from rased.conditions import Condition as Condition
 from rased.conditions import Given, as_tensors
 from rased.construction import Remembered
@@ -334,6 +335,7 @@ class SpectralEnhancer(Enhancer):
         """Return silent buffers of the transform, and the initial state of `process`."""
         if not self.causal:
             return super().initial_state(batch)
+        # A model without parameters follows its buffers, if any.
         like = next(self.parameters(), next(self.buffers(), None))
         process = self.initial_process_state(batch)
         return {**self.stft.initial_state(batch, like), **joined({"process": process})}

@@ -43,6 +43,7 @@ def band_widths(freq: int, sample_rate: int) -> list[int]:
     [7, 6, 7, 6, 7, 6, 6, 7, 6, 7, 6, 6, 7, 6, 7, 6, 6, 7, 6, 7, 16, 16, 16, 16, 16, 16, 32]
     """
     nyquist = sample_rate / 2
+    # The bin of the edge belongs to the band below it.
     inner = [int(edge * (freq - 1) / nyquist) + 1 for edge in _EDGES if edge < nyquist]
     return [upper - lower for lower, upper in pairwise([0, *inner, freq]) if upper > lower]
 
@@ -112,6 +113,7 @@ class BSRNN(Network):
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
         """Process frames, continuing from `state`."""
+        # Real parts of all bins, then imaginary parts.
         numbers = rearrange(frames.float(), "n t (part f) -> n t f part", part=2)
         noisy = torch.view_as_complex(numbers.contiguous())
         seen = noisy if self.compression == 1.0 else power_law(noisy, self.compression)
@@ -122,6 +124,7 @@ class BSRNN(Network):
         )
         heads, after["merge"] = self.merge(bands, parts["merge"])
         mask, *residual = map(torch.view_as_complex, heads.float().contiguous())
+        # The start of the sum is the masked spectrum; without a residual, the sum is empty.
         spectrum = sum(residual, mask * noisy)
         output = torch.cat([spectrum.real, spectrum.imag], dim=-1)
         return output, joined(after)

@@ -50,6 +50,7 @@ class Cascade(Enhancer):
         """Find a chunk that suits all stages, and delay each estimate to a whole number of chunks."""
         chunk = math.lcm(*(one.chunk_length or 1 for one in stages))
         self._waits = [-(-(one.latency or 0) // chunk) for one in stages[:-1]]
+        # Each later stage needs the samples that its delay pushes beyond the end.
         self._tail = sum((one.latency or 0) + chunk for one in stages[1:])
         self.chunk_length = chunk
         self.latency = sum(self._waits) * chunk + (stages[-1].latency or 0)
@@ -122,6 +123,7 @@ class Cascade(Enhancer):
             with torch.set_grad_enabled(torch.is_grad_enabled() and index >= fixed):
                 heard = stage.predict(heard, **options).estimate
             estimate = heard[:, :time]
+            # Computed anew: that of the stage also covers the tail.
             spectrum = None if stage.transform is None else stage.transform.analysis(estimate)
             found.append(Prediction(estimate, spectrum))
         return found
@@ -136,6 +138,7 @@ class Cascade(Enhancer):
             own = _own(stage, condition)
             states.append(stage.initial_state(batch, **({"condition": own} if own else {})))
             if index < len(self._waits):
+                # What its latency lacks to whole chunks.
                 late = self._waits[index] * chunk - (stage.latency or 0)
                 if late:
                     lines[str(index)] = like.new_zeros(batch, late)
@@ -148,6 +151,7 @@ class Cascade(Enhancer):
         if not self.causal:
             return super().step(chunk, state)
         size = self.chunk_length or 1
+        # A single chunk is right in either case, so that the count need not be read from the device.
         alone = 1
         if chunk.shape[-1] > size:
             alone = max(0, sum(self._waits) - int(state["chunks"]))
@@ -180,6 +184,7 @@ class Cascade(Enhancer):
                 if late is not None:
                     line, size = torch.cat([late, heard], dim=-1), heard.shape[-1]
                     heard, lines[str(index)] = line[:, :size], line[:, size:]
+        # Only compared with `due`, and must not overflow.
         chunks = (done + heard.shape[-1] // (self.chunk_length or 1)).clamp(max=due)
         return heard, {**numbered(states), **joined({"delay": lines}), "chunks": chunks}
 

@@ -58,6 +58,7 @@ class RelativeAttention(nn.Module):
             rearrange(part, split, head=self.heads)
             for part in self.key_value(tokens).chunk(2, dim=-1)
         )
+        # The mask is added to scores that are already scaled by this factor.
         scores = self._by_distance(query) * query.shape[-1] ** -0.5
         attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=scores)
         return self.linear(rearrange(attended, "n head t c -> n t (head c)"))
@@ -72,6 +73,7 @@ class RelativeAttention(nn.Module):
         vectors = self.distance.weight[self.reach - reach : self.reach + reach + 1]
         products = query @ vectors.T
         place = torch.arange(count, device=query.device)
+        # Row of each distance in `vectors`.
         distance = (place[:, None] - place).clamp(-reach, reach) + reach
         return products.gather(-1, distance.expand(*query.shape[:2], -1, -1))
 
@@ -143,7 +145,7 @@ class BinPReLU(nn.PReLU):
         self, bins: Float[Tensor, "batch frames freq"]
     ) -> Float[Tensor, "batch frames freq"]:
         """Apply the slope of each bin."""
-        return super().forward(bins.mT).mT
+        return super().forward(bins.mT).mT  # the slopes belong to the second axis
 
 
 class ResidualDecoder(nn.Module):
@@ -155,6 +157,7 @@ class ResidualDecoder(nn.Module):
         self.up = SubPixelConv(channels)
         self.norm = ChannelNorm(channels, "utterance")
         self.activation = nn.PReLU(channels)
+        # `up` gives one bin more than the spectrum has; the kernel of 2 removes it.
         self.last = nn.Conv2d(channels, 2, (1, 2))
 
     def forward(self, bands: Bands, state: State) -> Float[Tensor, "batch 2 frames freq"]:
@@ -214,6 +217,7 @@ class CMGAN(Network):
             channel_normed(channels, depth),
             SubPixelConv(channels),
             width=2,
+            # This slope is the authors': it makes negative numbers positive gains.
             gain=BinPReLU(self.freq, init=-0.25),
             scope="utterance",
         )

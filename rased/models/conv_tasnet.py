@@ -211,6 +211,7 @@ class ConvTasNet(Enhancer):
         """
         batch, time = noisy.shape
         length = 2 * self.hop
+        # Whole filters, and half of one more, as in the authors' code.
         behind = length - (self.hop + time) % length + self.hop
         padded = functional.pad(noisy, (self.hop, behind))
         state = self.separator.initial_state(batch, self.encoder.weight)

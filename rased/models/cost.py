@@ -100,7 +100,8 @@ def macs_per_second(enhancer: Enhancer, *, condition: Condition | None = None) -
         enhancer: any enhancer.
         condition: additional inputs of the model, one row.
     """
-    shadow = copy.deepcopy(enhancer).to("meta").eval()
+    shadow = copy.deepcopy(enhancer).to("meta").eval()  # shapes alone: nothing is computed
+    # PyTorch counts no flops of recurrent layers.
     _replace_recurrent(shadow)
     given = {name: tensor.to("meta") for name, tensor in (condition or {}).items()}
     return (_macs(shadow, 3.0, given) - _macs(shadow, 1.0, given)) / 2.0
@@ -122,6 +123,7 @@ def _products(
 
     Products of input and hidden state with their weights, for each layer and direction; and the projection of an LSTM.
     """
+    # One entry for each layer and direction: weights of input and state, biases, and the projection last.
     weights, directions = layer.all_weights, 2 if layer.bidirectional else 1
     for index in range(0, len(weights), directions):
         outputs = []

@@ -55,6 +55,7 @@ class CRN(Network):
             )
         self.sizes = [outputs]
         for _ in channels:
+            # As `DownConv.size` with 3 bins and stride 2.
             self.sizes.append((self.sizes[-1] - 1) // 2)
         if self.sizes[-1] < 1:
             raise RasedError(

@@ -37,6 +37,7 @@ class Down(nn.Module):
     def __init__(self, channels: int, outputs: int) -> None:
         super().__init__()
         halves = (channels // 2, outputs // 2)
+        # Two bins on both sides: half as many come out, rounded up.
         self.conv = ComplexConv(partial(DownConv, *halves, KERNEL, padding=(2, 2)))
         self.norm = nn.BatchNorm2d(outputs)
         self.activation = nn.PReLU()
@@ -67,6 +68,7 @@ class Up(nn.Module):
         super().__init__()
         halves = (channels // 2, outputs // 2)
         self.lookahead = lookahead
+        # The transposed convolution gives 2 freq + 3 bins; 2 freq of them remain.
         self.conv = ComplexConv(partial(UpConv, *halves, KERNEL, crop=(2, 1)))
         self.after = nn.Sequential()
         if not last:

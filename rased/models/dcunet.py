@@ -110,7 +110,7 @@ class DCUNet(Network):
         for block in self.down:
             bins = block(bins)
             skips.append(bins)
-        skips.pop()
+        skips.pop()  # the innermost output is the input of the decoder
         for block in self.up:
             bins = _beside(block(bins), skips.pop())
         mask = self.last(bins).float()[:, :, :count]

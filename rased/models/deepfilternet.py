@@ -63,7 +63,7 @@ class ConvBlock(nn.Module):
         last: bool = False,
     ) -> None:
         super().__init__()
-        groups, side = math.gcd(channels, outputs), kernel_size[1] // 2
+        groups, side = math.gcd(channels, outputs), kernel_size[1] // 2  # as in the authors' code
         self.conv: DownConv | UpConv
         if up:
             self.conv = UpConv(
@@ -71,7 +71,7 @@ class ConvBlock(nn.Module):
                 outputs,
                 kernel_size,
                 stride=stride,
-                crop=(1, 0),
+                crop=(1, 0),  # 2 n + 1 bins come out; 2 n remain
                 groups=groups,
                 bias=False,
             )
@@ -148,6 +148,7 @@ class Encoder(nn.Module):
         """Return the outputs of the convolutions over bands, of the first over bins, the embedding and the state."""
         parts, after, skips = parted(state), {}, []
         for index, block in enumerate(self.bands):
+            # The other kernels cover one frame.
             bands, remembered = block(bands, parts["bands"] if index == 0 else {})
             if index == 0:
                 after["bands"] = remembered
@@ -275,6 +276,7 @@ class DeepFilterNet3(SpectralEnhancer):
         with torch.no_grad():  # a fresh filter keeps the current frame
             self.filters.linear.weight.mul_(0.1)
             self.filters.pathway.norm.weight.fill_(0.1)
+            # Taps begin with the oldest frame, and end `lookahead` after the current one. Even numbers are real.
             self.filters.pathway.norm.bias[2 * (order - 1 - lookahead)] = 1.0
         widths = erb_widths(bands, stft.freq, sample_rate)
         self.bands = bands
@@ -308,9 +310,10 @@ class DeepFilterNet3(SpectralEnhancer):
         levels, level = exponential_average(low.abs(), state["level"], self.decay)
         parts = (
             torch.stack([low.real, low.imag], dim=1)
+            # The root of the level, not the level: as in libDF.
             * levels[:, None].clamp_min(self.quietest).rsqrt()
         )
-        bands = rearrange((decibels - means) / 40, "n b t -> n 1 t b")
+        bands = rearrange((decibels - means) / 40, "n b t -> n 1 t b")  # as in libDF
         bins = rearrange(parts, "n part f t -> n part t f")
         return bands, bins, {"mean": mean, "level": level}
 
@@ -326,7 +329,7 @@ class DeepFilterNet3(SpectralEnhancer):
         """Return the authors' initial levels, and silence."""
         like = next(self.parameters())
         norms = {
-            "mean": torch.linspace(-60.0, -90.0, self.bands).to(like).repeat(batch, 1),
+            "mean": torch.linspace(-60.0, -90.0, self.bands).to(like).repeat(batch, 1),  # dB
             "level": torch.linspace(1e-3, 1e-4, self.bins).to(like).repeat(batch, 1),
         }
         encoder, filters = self.encoder, self.filters

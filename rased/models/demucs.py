@@ -111,6 +111,7 @@ class Downsample(nn.Module):
 
 def _sinc() -> Float[Tensor, "1 1 taps"]:
     """Return a sinc at the points halfway between samples, with a Hann window."""
+    # The window too is taken halfway between samples.
     window = torch.hann_window(4 * _ZEROS + 1, periodic=False)[1::2]
     points = math.pi * (torch.arange(2 * _ZEROS) - _ZEROS + 0.5)
     return (points.sin() / points * window)[None, None]
@@ -238,6 +239,7 @@ class Demucs(Enhancer):
             Decode(size, narrower, kernel_size, stride, last=narrower == 1)
             for size, narrower in zip(sizes[:0:-1], sizes[-2::-1], strict=True)
         )
+        # The delays at the double rate, two of 56, are 56 whole samples of the input; only the last one may be 55.
         self.downsample = Stack(Downsample(_ZEROS - (index == len(stages) - 1)) for index in stages)
         _rescale(self)
         if causal and (level is None or level.running):
@@ -370,6 +372,7 @@ def _rescale(model: nn.Module, reference: float = 0.1) -> None:
     """Scale the initial weights of each convolution towards a standard deviation (Défossez 2019, arXiv:1911.13254)."""
     for layer in model.modules():
         if isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
+            # The new deviation is the geometric mean of both.
             scale = (layer.weight.detach().std() / reference).sqrt()
             for parameter in layer.parameters():
                 parameter.data /= scale

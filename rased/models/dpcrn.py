@@ -132,7 +132,7 @@ class DPCRN(Network):
             )
         ]
         self.up = Stack(UpBlock(conv, last=conv is ups[-1]) for conv in ups)
-        start_near(ups[-1], [1.0, 0.0])
+        start_near(ups[-1], [1.0, 0.0])  # real and imaginary part
         paper_sizes = (freq, tuple(channels), blocks) == (201, (32, 32, 32, 64, 128), 2)
         self.published_parameters = 800_000 if paper_sizes else None
 

@@ -78,7 +78,7 @@ class DPRNN(Enhancer):
         self.hop, self.stride = filter_length // 2, segment // 2
         if causal:
             self.chunk_length = self.stride * self.hop
-            self.latency = self.chunk_length + self.hop
+            self.latency = self.chunk_length + self.hop  # half a segment, and half a filter
         self.encoder = nn.Conv1d(1, filters, filter_length, self.hop, bias=False)
         self.norm = (CumulativeLayerNorm if causal else GlobalLayerNorm)(filters)
         self.bottleneck = nn.Conv1d(filters, channels, 1)
@@ -109,6 +109,7 @@ class DPRNN(Enhancer):
             padded = functional.pad(noisy, (0, late + -(time + late) % self.chunk_length))
             estimate, _ = self.step(padded, self.initial_state(noisy.shape[0]))
             return Prediction(estimate=estimate[:, late : late + time])
+        # Whole frames, one at least.
         hops = -(-max(0, time - 2 * self.hop) // self.hop) + 2
         encoded = self.encoder(functional.pad(noisy, (0, hops * self.hop - time))[:, None])
         reduced, _ = self._reduced(encoded, {})

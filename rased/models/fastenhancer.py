@@ -44,7 +44,7 @@ class ConvBlock(nn.Sequential):
     """Convolution over neighbouring bins, batch normalisation, SiLU."""
 
     def __init__(self, channels: int, outputs: int, kernel_size: int, *, stride: int = 1) -> None:
-        padding = (kernel_size - stride) // 2
+        padding = (kernel_size - stride) // 2  # so that bins / stride bins come out
         super().__init__(
             nn.Conv2d(channels, outputs, (1, kernel_size), (1, stride), (0, padding), bias=False),
             nn.BatchNorm2d(outputs),
@@ -91,6 +91,7 @@ class Upsample(nn.ConvTranspose2d):
         self, bins: Float[Tensor, "batch channel frames low_freq"]
     ) -> Float[Tensor, "batch 2 frames freq"]:
         """Return real and imaginary part."""
+        # Over all axes: one length for the whole tensor.
         weight = functional.normalize(self.weight, dim=(0, 1, 2, 3)) * self.scale  # type: ignore[arg-type]
         stride, padding = (1, self.stride[1]), (0, int(self.padding[1]))
         return functional.conv_transpose2d(bins, weight, self.bias, stride, padding)
@@ -131,6 +132,7 @@ class RNNFormerBlock(nn.Module):
         self, tokens: Tokens, state: Float[Tensor, "batch band channel"]
     ) -> tuple[Tokens, Float[Tensor, "batch band channel"]]:
         """Apply the GRU, then the attention."""
+        # Every band is an example of the batch.
         remembered, after = self.recurrent(tokens.flatten(1, 2), state.flatten(0, 1)[None])
         linear = self.recurrent_linear(remembered.view_as(tokens))
         tokens = tokens + self.recurrent_norm(linear)

@@ -61,6 +61,7 @@ class PostProcessing:
         """Return the spectrum of the output."""
         if self.attenuation_limit_db is None:
             return estimate
+        # dB to a factor of the amplitude
         return torch.lerp(estimate, noisy, 10.0 ** (-self.attenuation_limit_db / 20.0))
 
 
@@ -194,6 +195,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         return {
             **state,
             **joined({"level": level}),
+            # Silence until the first output, whatever the gain.
             "gains": like.new_ones(batch, self.latency or 0),
         }
 
@@ -252,6 +254,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         output, _ = self.network(self.inputs.windows(windows, noise), {})
         output = rearrange(output.float(), "batch frames out -> batch out frames")
         if self.residual:
+            # The current frame among its context.
             now = windows[:, self.inputs.settings.past_frames]
             output = output + self.standardised(self.log_power_of(now)[..., None])
         return output

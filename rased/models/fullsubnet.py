@@ -25,6 +25,7 @@ from rased.signal.state import State, joined, parted
 
 _PAPER = (257, 512, 384, 15)
 """Bins, full_hidden, sub_hidden, neighbours."""
+# Epsilons of the authors' code.
 _TINY = {"utterance": 1e-5, "past": torch.finfo(torch.float32).eps}
 
 
@@ -44,6 +45,7 @@ class MeanNorm(nn.Module):
             return values / (mean + _TINY["utterance"]), {}
         # In double precision, because the sums grow with the stream.
         totals = state["sum"][..., None] + values.sum(-1).double().cumsum(-1)
+        # Number of values in the frames so far.
         added = values.shape[-1] * torch.arange(1, values.shape[-2] + 1, device=values.device)
         counts = state["count"][..., None] + added
         mean = (totals / counts).to(values)[..., None]
@@ -108,6 +110,7 @@ class FullSubNet(Network):
         self.full_norm, self.sub_norm = MeanNorm(norm), MeanNorm(norm)
         self.full = nn.LSTM(freq, full_hidden, layers, batch_first=True)
         self.full_linear = nn.Linear(full_hidden, freq)
+        # Neighbours on both sides, the bin itself, and the output of `full`.
         self.sub = nn.LSTM(2 * neighbours + 2, sub_hidden, layers, batch_first=True)
         self.sub_linear = nn.Linear(sub_hidden, 2)
 
@@ -115,6 +118,7 @@ class FullSubNet(Network):
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
         """All bins, then each bin with its neighbours and what was found of all."""
+        # The context ends with the newest frame.
         magnitude, parts, after = frames[..., -self.freq :], parted(state), {}
         normal, after["full_norm"] = self.full_norm(magnitude, parts["full_norm"])
         found, after["full"] = recur(self.full, normal, parts["full"])
@@ -126,6 +130,7 @@ class FullSubNet(Network):
             torch.cat([seen, found[..., None]], dim=-1), "n t f number -> n f t number"
         )
         normal, after["sub_norm"] = self.sub_norm(bins, parts["sub_norm"])
+        # All bins share one LSTM: to it, they are examples of a batch.
         sequences = rearrange(normal, "n f t number -> (n f) t number")
         heard, after["sub"] = recur(self.sub, sequences, parts["sub"])
         compressed = rearrange(

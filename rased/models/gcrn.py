@@ -88,6 +88,7 @@ class Decoder(nn.Module):
         super().__init__()
         wide = list(channels[::-1])
         narrow = [*wide[1:], 1]
+        # A transposed convolution of n bands gives 2 n + 1 bins; one more if the encoder had an even number.
         extra = [
             big - (2 * small + 1) for small, big in zip(sizes[:0:-1], sizes[-2::-1], strict=True)
         ]
@@ -103,6 +104,7 @@ class Decoder(nn.Module):
         """Decode with one layer per skip connection, innermost first."""
         *outer, innermost = skips
         bins = torch.cat([bins, innermost], dim=1)
+        # Without the last layer, which has no skip.
         for layer, skip in zip(self.layers, reversed(outer), strict=False):
             # Skip connections pass the ELU a second time, as in the authors' code.
             bins = functional.elu(torch.cat([layer(bins), skip], dim=1))
@@ -142,7 +144,7 @@ class GCRN(Network):
             )
         sizes = [freq]
         for _ in channels:
-            sizes.append((sizes[-1] - 1) // 2)
+            sizes.append((sizes[-1] - 1) // 2)  # as `DownConv.size` with 3 bins and stride 2
         if sizes[-1] < 1:
             raise RasedError(
                 f"GCRN: {len(channels)} layers of channels are too many for {freq} bins."

@@ -142,9 +142,10 @@ class GTCRN(SpectralEnhancer):
         super().__init__(stft=stft, sample_rate=sample_rate)
         paper_sizes = (channels, stft.freq, kept_bins, erb_bands) == (16, 257, 65, 64)
         self.published_parameters = 48_200 if paper_sizes else None
-        self.inner_bands = (kept_bins + erb_bands - 1) // 4 + 1
+        self.inner_bands = (kept_bins + erb_bands - 1) // 4 + 1  # after two strides of 2
         self.erb = ErbBands(kept_bins, erb_bands, stft.freq, sample_rate)
         self.subbands = SubbandFeatures()
+        # 9: three channels, each with two neighbours
         self.down = nn.ModuleList([ConvBlock(9, channels), ConvBlock(channels, channels, groups=2)])
         self.encoder = Stack(TemporalBlock(channels, dilation=d) for d in (1, 2, 5))
         self.dual_path = Stack(GroupedDualPath(channels, self.inner_bands) for _ in range(2))

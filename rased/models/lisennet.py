@@ -96,7 +96,7 @@ class Block(nn.Module):
 
     def __init__(self, channels: int, bands: int, dropout: float) -> None:
         super().__init__()
-        hidden, self.bands = channels // 2 * 3, bands
+        hidden, self.bands = channels // 2 * 3, bands  # 1.5 times the channels
         self.across = FrameNormedPath(
             channels, hidden // 2, bands, across=True, bidirectional=True, kind="gru", before=True
         )
@@ -170,6 +170,7 @@ class LiSenNet(Network):
         self.down = Stack(Down(widths[i], widths[i + 1], sizes[i]) for i in range(3))
         self.blocks = Stack(Block(channels, sizes[3], dropout) for _ in range(blocks))
         self.up = nn.ModuleList(Up(2 * widths[3 - i], widths[2 - i]) for i in range(3))
+        # (1, 1) around a kernel of 2 adds the bin that `down` lost
         self.last = DownConv(widths[0], 2, (2, 2), stride=1, padding=(1, 1))
         self.gain = nn.Sequential(FrameNorm(1, freq), nn.PReLU(2), nn.Conv2d(2, 2, 1))
         self.slope = nn.Parameter(torch.ones(freq))
@@ -213,6 +214,7 @@ class LiSenNet(Network):
         phase = _wrapped(phase)  # pi becomes -pi, as in the authors' code after compression
         below = phase.diff(dim=2, prepend=torch.zeros_like(phase[..., :1]))
         bins = torch.arange(self.freq, device=phase.device)
+        # A sine at the centre of bin k turns by 2 pi k hop / n_fft from frame to frame.
         since = phase.diff(dim=1, prepend=before) - 2 * math.pi * self.hop_share * bins
         magnitude = power_law(spectrum, self.compression).abs()
         wrapped = [_wrapped(difference) / math.pi for difference in (below, since)]

@@ -96,6 +96,7 @@ class MagnitudeDecoder(nn.Module):
         self.up = SubPixelConv(channels)
         self.norm = ChannelNorm(channels, "utterance")
         self.activation = nn.PReLU(channels)
+        # `up` gives one bin more than the spectrum has; the kernel of 2 removes it.
         self.last = nn.Conv2d(channels, 1, (1, 2))
         self.gain = LearnedSigmoid(freq, 2.0)
 

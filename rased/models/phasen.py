@@ -168,6 +168,7 @@ class PHASEN(Network):
         amplitude, phase = first, first_phase
         for index, block in enumerate(self.blocks):
             if index:
+                # Skip connection from the first layers.
                 amplitude, phase = amplitude + first, phase + first_phase
             amplitude, phase = block(amplitude, phase)
         seen = rearrange(self.narrow(amplitude), "n c t f -> n t (f c)")

@@ -52,6 +52,7 @@ def create_model(name: str, **overrides: Any) -> Enhancer:
     """
     spec = model_config(name)["init_args"]["enhancer"]
     for key, value in overrides.items():
+        # The specification is that of a YAML, which holds mappings.
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             value = dataclasses.asdict(value)
         spec = _laid_over(spec, key, value)

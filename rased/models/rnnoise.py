@@ -141,6 +141,7 @@ class RNNoise(SpectralEnhancer):
         """Compute gains from the newest frame, and apply them to the previous one."""
         parts, after = parted(state), {}
         gains, after["network"] = self.network(self.cepstrum(spectrum), parts["network"])
+        # The past frame is the one to enhance: `extended` begins with it.
         extended, after["past"] = with_past(spectrum, parts["past"])
         mask = rearrange(gains.float() @ self.spread, "n t f -> n f t")
         masked = apply_mask(mask, extended[..., : spectrum.shape[-1]])

@@ -154,7 +154,7 @@ class SEGAN(Enhancer):
         frames, skips = emphasised[:, None], []
         for layer in self.down:
             linear, frames = layer(frames)
-            skips.append(linear)
+            skips.append(linear)  # before the activation, as in the authors' code
         frames = torch.cat([drawn, frames], dim=1)
         for layer, skip, gain in zip(
             self.up, [None, *skips[-2::-1]], [None, *reversed(self.skips)], strict=True
@@ -170,6 +170,7 @@ class SEGAN(Enhancer):
         """Draw standard normal noise for each row from its generator."""
         if not self.noise:
             return like.new_zeros(like.shape[0], 0, frames)
+        # Drawn on the CPU, row by row: neither the batch nor the device changes a row.
         rows = [torch.randn(self.noise, frames, generator=one) for one in generator]
         return torch.stack(rows).to(like)
 
@@ -179,7 +180,7 @@ def _deemphasised(
 ) -> Float[Tensor, "batch time"]:
     """Invert the pre-emphasis: 1 / (1 - a z) as the product of 1 + a z, 1 + a^2 z^2, 1 + a^4 z^4, ..."""
     late, share = 1, emphasis
-    while late < waveform.shape[-1] and share > 1e-9:
+    while late < waveform.shape[-1] and share > 1e-9:  # later factors are below rounding
         waveform = waveform + share * functional.pad(waveform[:, :-late], (late, 0))
         late, share = 2 * late, share**2
     return waveform

@@ -116,6 +116,7 @@ class SEMamba(Network):
         def path(*, both: bool) -> Path:
             return Path(channels, both=both, expand=expand, states=states, kernel_size=4)
 
+        # Without padding, 2 n + 1 bins become n bands, and `up` makes 2 n + 1 of them again.
         self.encoder = DenseEncoder(2, channels, dense(), around=0, scope=scope)
         self.blocks = Stack(DualPath(path(both=not causal), path(both=True)) for _ in range(blocks))
         gain = LearnedSigmoid(self.freq, 2.0)

@@ -174,6 +174,7 @@ class SepFormer(Enhancer):
     def separate(self, noisy: Float[Tensor, "batch time"]) -> Float[Tensor, "batch source time"]:
         """Return all sources; the input is padded with silence at the end."""
         batch, time = noisy.shape
+        # Whole frames, one at least.
         hops = -(-max(0, time - 2 * self.hop) // self.hop) + 2
         padded = functional.pad(noisy, (0, hops * self.hop - time))
         encoded = self.encoder(padded[:, None]).relu()

@@ -149,12 +149,14 @@ class TCNN(Enhancer):
         """Process one frame per half frame of input; see `Enhancer.step`."""
         extended = torch.cat([state["heard"], chunk], dim=-1)
         halves = rearrange(extended, "batch (frames half) -> batch frames half", half=self.hop)
+        # Frames of two halves: each half belongs to two frames.
         frames = torch.cat([halves[:, :-1], halves[:, 1:]], dim=-1)
         enhanced, layers = self.enhance_frames(frames, state)
         first, second = enhanced.chunk(2, dim=-1)
         before = torch.cat([state["overlap"][:, None], second], dim=1)
         # Frames overlap by half without a window, so each sample is the mean of two.
         ready = (first + before[:, :-1]) / 2
+        # A view would keep all frames in memory.
         after = {"heard": extended[:, -self.hop :], "overlap": before[:, -1].clone(), **layers}
         return rearrange(ready, "batch frames half -> batch (frames half)"), after
 

@@ -49,6 +49,7 @@ class NeighbourLSTM(nn.Module):
         self, tokens: Float[Tensor, "batch token channel"]
     ) -> Float[Tensor, "batch token channel"]:
         """Run the layer; the tokens must fill whole windows."""
+        # Windows on the second axis, their tokens on the last.
         windows = self.norm(tokens).unfold(1, self.window, self.hop)
         remembered, _ = recur(self.recurrent, rearrange(windows, "n t c i -> n t (c i)"), {})
         back = self.back(rearrange(remembered, "n t h -> n h t"))
@@ -70,6 +71,7 @@ class HeadNorm(nn.Module):
         """Return the features of each frame for each head."""
         parts = rearrange(self.conv(bins), "n (head c) t f -> n head c t f", head=self.heads)
         parts = self.activation(parts).float()
+        # Over channels and bins, separately for each head.
         variance, mean = torch.var_mean(parts, dim=(2, 4), correction=0, keepdim=True)
         normal = (parts - mean) * (variance + 1e-5).rsqrt()
         weight, bias = (
@@ -133,6 +135,7 @@ class Block(nn.Module):
     def _around(self, size: int) -> tuple[int, int]:
         """Return the number of zeros before and after."""
         margin = self.window - self.hop
+        # Windows needed to cover all.
         hops = math.ceil((size + 2 * margin - self.window) / self.hop)
         return margin, hops * self.hop + self.window - size - margin
 

@@ -271,7 +271,7 @@ def _widths(bands: int, strides: Sequence[int]) -> tuple[int, ...]:
     """Return the number of bands before the first block and after each."""
     widths = [bands]
     for stride in strides:
-        widths.append((widths[-1] - 1) // max(1, stride) + 1)
+        widths.append((widths[-1] - 1) // max(1, stride) + 1)  # rounded up
     return tuple(widths)
 
 

@@ -62,6 +62,7 @@ class WaveUNet(Enhancer):
                 f"WaveUNet: kernel_size is {kernel_size} and up_kernel_size {up_kernel_size}; both must be odd."
             )
         self.sample_rate = sample_rate
+        # One layer more: in the middle, at the lowest rate.
         sizes = [1, *[filters * (index + 1) for index in range(layers + 1)]]
         self.down = nn.ModuleList(
             nn.Conv1d(size, wider, kernel_size, padding="same") for size, wider in pairwise(sizes)
@@ -70,7 +71,7 @@ class WaveUNet(Enhancer):
             nn.Conv1d(wider + size, size, up_kernel_size, padding="same")
             for size, wider in list(pairwise(sizes[1:]))[::-1]
         )
-        self.output = nn.Conv1d(1 + filters, sources, 1)
+        self.output = nn.Conv1d(1 + filters, sources, 1)  # with the waveform itself as a channel
 
     def predict(
         self, noisy: Waveform, *, condition: Condition | None = None, generator: Generators = None

@@ -97,6 +97,7 @@ class DecisionDirected(FrameGain):
             n_fft=n_fft, hop_length=hop_length, noise_start=noise_start, sample_rate=sample_rate
         )
         self.smoothing = smoothing
+        # A ratio of powers; the floor below is one of amplitudes.
         self.prior_floor = 10 ** (prior_floor_db / 10)
         self.gain_floor = 10 ** (gain_floor_db / 20)
         self.tracker = MMSETracker(self.frame_rate, self.start, noise_smoothing)
@@ -119,6 +120,7 @@ class DecisionDirected(FrameGain):
             frame, tracked.noise, clean, smoothing=self.smoothing, floor=self.prior_floor
         )
         gain = np.minimum(self.gain(prior, posterior), 1)
+        # Without the floor of the gain, which passes noise, not speech.
         after = {"clean": gain * gain * frame, **tracked._asdict()}
         return np.maximum(gain, self.gain_floor), after
 

@@ -38,7 +38,7 @@ def decision_directed(
         floor: smallest prior SNR.
     """
     noise = np.maximum(noise, TINY)
-    posterior = np.clip(frame / noise, 1e-3, 1e4)
+    posterior = np.clip(frame / noise, 1e-3, 1e4)  # -30 to 40 dB
     prior = smoothing * clean / noise + (1 - smoothing) * np.maximum(posterior - 1, 0)
     return np.clip(prior, floor, 1e4), posterior
 
@@ -54,6 +54,7 @@ def mmse_stsa_gain(prior: Values, posterior: Values) -> Values:
     The Bessel functions are scaled by exp(-v / 2) to avoid overflow.
     """
     v = wiener_gain(prior) * posterior
+    # i0e and i1e include the exp(-v / 2) of the equation.
     bessel_0 = torch.special.i0e(torch.from_numpy(v / 2)).numpy()
     bessel_1 = torch.special.i1e(torch.from_numpy(v / 2)).numpy()
     return np.sqrt(np.pi * v) / (2 * posterior) * ((1 + v) * bessel_0 + v * bessel_1)
@@ -70,6 +71,7 @@ def exponential_integral(value: Values) -> Values:
 
     Source: see `rased.signal.gains`, which has the coefficients.
     """
+    # `np.where` computes both branches: the argument of each is kept within its range.
     small = np.clip(value, 1e-10, 1.0)
     series = np.float32(E1_SERIES[0])
     for coefficient in E1_SERIES[1:]:
@@ -88,7 +90,7 @@ def presence_probability(prior: Values, posterior: Values, absence: Values) -> V
         posterior: posterior SNR.
         absence: prior probability that speech is absent, in [0, 1].
     """
-    v = np.minimum(wiener_gain(prior) * posterior, 80.0)
+    v = np.minimum(wiener_gain(prior) * posterior, 80.0)  # exp(-80) is a normal float32
     odds = absence / np.maximum(1 - absence, 1e-6)
     return 1 / (1 + odds * (1 + prior) * np.exp(-v))
 
@@ -109,6 +111,6 @@ def subtraction_gain(
         floor: share of the noise that remains, applied to `ratio` to the power of `exponent / 2`.
         exponent: 1: subtract magnitudes; 2: subtract powers.
     """
-    noise = ratio ** (exponent / 2)
+    noise = ratio ** (exponent / 2)  # from a ratio of powers to one in the domain of `exponent`
     rest = np.maximum(1 - over * noise, floor * noise)
     return np.minimum(rest, 1.0) ** (1 / exponent)

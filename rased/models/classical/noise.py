@@ -30,9 +30,9 @@ def smoothing_matrix(freq: int, reach: int) -> Float32[np.ndarray, "freq freq"]:
 
     At the first and the last bins, only existing bins are averaged.
     """
-    window = np.hanning(2 * reach + 3)[1:-1]
+    window = np.hanning(2 * reach + 3)[1:-1]  # without the zeros at its ends
     rows = np.array([np.convolve(row, window, mode="same") for row in np.eye(freq)])
-    return (rows / rows.sum(0)).astype(np.float32)
+    return (rows / rows.sum(0)).astype(np.float32)  # each column sums to 1
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Start:
 
     def mean(self, frame: Row, mean: Row, heard: Column) -> Row:
         """Return the running mean including the next frame."""
+        # Until the first whole frame the divisor is 1, so that each frame replaces the mean.
         return mean + (frame - mean) / np.maximum(heard + 1, 1)
 
     def going_on(self, heard: Column) -> Bool[np.ndarray, "batch 1"]:
@@ -99,13 +100,13 @@ class MMSETracker:
         noise, presence, heard = state
         posterior = np.minimum(frame / np.maximum(noise, TINY), 60.0)
         likelihood = (1 + EXPECTED) * np.exp(-posterior * (EXPECTED / (1 + EXPECTED)))
-        probability = 1 / (1 + likelihood)
+        probability = 1 / (1 + likelihood)  # equation 18
         share = decay(self.presence_smoothing, self.frame_rate)
         presence = share * presence + (1 - share) * probability
-        probability = np.where(presence > 0.99, np.minimum(probability, 0.99), probability)
-        guess = probability * noise + (1 - probability) * frame
+        probability = np.where(presence > 0.99, np.minimum(probability, 0.99), probability)  # 23
+        guess = probability * noise + (1 - probability) * frame  # 22
         share = decay(self.smoothing, self.frame_rate)
-        tracked = share * noise + (1 - share) * guess
+        tracked = share * noise + (1 - share) * guess  # 8
         starting = self.start.going_on(heard)
         if starting.any():
             tracked = np.where(starting, self.start.mean(frame, noise, heard), tracked)
@@ -185,6 +186,7 @@ class IMCRA:
         floor = self.minimum_bias * np.minimum(state.minimum[0], first)
         quiet = (frame < self.frame_limit * floor) & (first < self.smooth_limit * floor)  # 18, 21
         weight = quiet @ smooth
+        # Without a quiet bin nearby, the last value stays.
         calm = np.where(
             weight > 0, (quiet * frame) @ smooth / np.maximum(weight, TINY), state.smoothed[1]
         )
@@ -216,7 +218,7 @@ class IMCRA:
             moved = np.concatenate([blocks[1:], newest[None]])
             blocks = np.where(full, moved, blocks)
             minimum = np.where(full, moved.min(0), minimum)
-            newest = np.where(full, smoothed, newest)
+            newest = np.where(full, smoothed, newest)  # the next block begins with this frame
             filled = np.where(full, np.float32(0), filled)
         return state._replace(
             smoothed=smoothed, minimum=minimum, newest=newest, blocks=blocks, filled=filled
@@ -229,6 +231,7 @@ class IMCRA:
             return tracked
         mean = self.noise(frame, before)
         smooth = mean @ smoothing_matrix(frame.shape[-1], self.reach)
+        # Until the mean is complete, it fills the whole window of minima.
         return IMCRAState(
             noise=np.where(starting, mean, tracked.noise),
             smoothed=np.where(starting, smooth, tracked.smoothed),

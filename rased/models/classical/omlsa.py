@@ -130,13 +130,13 @@ class OMLSA(FrameGain):
         (P_frame): if the mean SNR rises, or falls but is still close to its last peak.
         """
         freq, low = ratio.shape[-1], 10 ** (RATIO[0] / 10)
-        near = _likelihood(ratio @ smoothing_matrix(freq, self.local))
-        around = _likelihood(ratio @ smoothing_matrix(freq, self.around))
+        near = _likelihood(ratio @ smoothing_matrix(freq, self.local))  # P_local(k, l)
+        around = _likelihood(ratio @ smoothing_matrix(freq, self.around))  # P_global(k, l)
         before, mean = mean, ratio.mean(-1, keepdims=True)
         rising = mean > before
         bounds = 10 ** (PEAK[0] / 10), 10 ** (PEAK[1] / 10)
         peak = np.where(rising & (mean > low), np.clip(mean, *bounds), peak)
-        frame = np.where(rising, np.float32(1), _likelihood(mean / peak))
+        frame = np.where(rising, np.float32(1), _likelihood(mean / peak))  # P_frame(l)
         frame = np.where(mean > low, frame, np.float32(0))
         return np.minimum(1 - near * around * frame, MOST_ABSENT), mean, peak
 

@@ -78,6 +78,7 @@ class SpectralSubtraction(FrameGain):
         snr = 10 * np.log10(
             np.maximum(frame.sum(-1, keepdims=True), TINY) / np.maximum(total, TINY)
         )
+        # The range of figure 3; at least plain subtraction.
         over = np.maximum(self.over - SLOPE * np.clip(snr, -5, 20), 1)
         ratio = tracked.noise / np.maximum(power, TINY)
         gain = subtraction_gain(ratio, over, floor=self.floor, exponent=self.exponent)

@@ -58,6 +58,7 @@ class WPE(SpectralEnhancer):
 
         if spectrum.shape[-1] <= self.taps + self.delay:
             return Prediction.of_spectrum(spectrum), {}
+        # The linear equations of a silent bin are singular.
         heard = spectrum.abs().square().sum(-1) > 0
         observed = rearrange(
             spectrum.to(torch.complex128), "batch freq frames -> batch freq 1 frames"
