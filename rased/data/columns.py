@@ -177,6 +177,7 @@ def _head(stream: IO[bytes]) -> tuple[bytes, bytes]:
     """Return the text before the columns, and the text that was read after it."""
     text = stream.read(_PIECE)
     seen = 0
+    # The mark may straddle two reads, so the search begins before the new text.
     while (place := text.find(_BEGIN, max(0, seen - len(_BEGIN)))) < 0:
         seen = len(text)
         more = stream.read(_PIECE)
@@ -196,6 +197,7 @@ def _in_pieces(
     head, text = _head(stream)
     columns: dict[str, NDArray[Any]] = {}
     while True:
+        # Enough for the name of the next column.
         text += stream.read(256 if len(text) < 256 else 0)
         found = _NAME.match(text)
         name = found[1].decode() if found else ""
@@ -221,6 +223,7 @@ def _array(stream: IO[bytes], text: bytes, kind: Kind) -> tuple[list[NDArray[Any
     while True:
         end, closed = _cut(text)
         if end:
+            # The values up to the last complete one, as an array of their own.
             values = msgspec.json.decode(b"[%b]" % text[:end], type=_TYPES[kind])
             if values:
                 parts.append(_small(values, kind))
@@ -228,6 +231,7 @@ def _array(stream: IO[bytes], text: bytes, kind: Kind) -> tuple[list[NDArray[Any
                 raise ValueError("a comma is not followed by a value")
         if closed:
             return parts, text[end + 1 :]
+        # Without the comma; `end` is 0 if no value was complete.
         text = text[end + bool(end) :]
         more = stream.read(_PIECE)
         if not more:
@@ -245,6 +249,7 @@ def _cut(text: bytes) -> tuple[int, bool]:
     """
     plain = text.replace(rb"\\", b"__").replace(rb"\"", b"__")
     letters = np.frombuffer(plain, dtype=np.uint8)
+    # True where the number of quotes so far is even.
     outside = ~np.logical_xor.accumulate(letters == ord('"'))
     brackets = np.flatnonzero((letters == ord("]")) & outside)
     if len(brackets):
@@ -259,16 +264,20 @@ def _small(values: Sequence[Any], kind: Kind) -> NDArray[Any]:
         return np.array(values, dtype=np.int64)
     if kind == "small":
         numbers = np.array(values, dtype=np.int64)
+        # Parts of a column may get different types; `np.concatenate` widens them.
         return numbers.astype(np.min_scalar_type(numbers.max(initial=0)))
     if kind == "length":
+        # Only its length counts.
         return np.empty(len(values), dtype=np.bool_)
     if kind == "hash":
         digits = "".join(values)
+        # All digits are checked at once; only in a bad column is the wrong value looked for.
         if any(len(value) != _HEX for value in values) or not re.fullmatch("[0-9a-f]*", digits):
             wrong = next(v for v in values if not re.fullmatch(f"[0-9a-f]{{{_HEX}}}", v))
             raise ValueError(f"{shown(wrong)} is not a SHA-256 of {_HEX} hexadecimal digits")
         return np.frombuffer(bytes.fromhex(digits), dtype=f"S{_HEX // 2}")
     allowed, words = _STRINGS[kind]
+    # Splits and labels repeat, so few values are checked.
     for value in set(values):
         if not allowed.match(value):
             raise ValueError(f"{shown(value)} is not {words}")
@@ -277,5 +286,6 @@ def _small(values: Sequence[Any], kind: Kind) -> NDArray[Any]:
 
 def hexadecimal(hashes: NDArray[Any]) -> Iterator[str]:
     """Yield the hexadecimal digits of 32-byte hashes."""
+    # As void: numpy drops the trailing zero bytes of "S32".
     for digest in hashes.view(f"V{_HEX // 2}"):
         yield digest.tobytes().hex()

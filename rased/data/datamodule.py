@@ -23,6 +23,7 @@ from rased.data.shards.remote import BLOCK_MB
 from rased.errors import RasedError
 from rased.signal import convolution
 
+# No epoch of a training has this number, so validation draws are its own.
 VALIDATION_EPOCH = -1
 TOGETHER = 16
 """Number of batches after which several ranks add up their unreadable samples."""
@@ -135,6 +136,7 @@ class MixtureDataModule(pl.LightningDataModule):
             for split in ("train", "valid")
             if names
         }
+        # Recordings of both splits would be trained on and validated.
         for role in {role for role, _ in corpora}:
             refuse_overlap(corpora[role, "train"], corpora[role, "valid"])
         for split, scene, count in (
@@ -198,6 +200,7 @@ class MixtureDataModule(pl.LightningDataModule):
         moved: dict[str, Any] = dict(batch)
         holders = [moved]
         if "stored" in moved:
+            # A copy, because the loader may keep the batch.
             moved["stored"] = dict(moved["stored"])
             holders.append(moved["stored"])
         for holder in holders:
@@ -282,6 +285,7 @@ class MixtureDataModule(pl.LightningDataModule):
         self._batches += 1
         bad, seen = self.skipped.total(), self._seen
         if self.trainer is not None and self.trainer.world_size > 1:
+            # A reduction in every batch would make the ranks wait for each other.
             if self._batches % TOGETHER:
                 return
             strategy = self.trainer.strategy
@@ -314,6 +318,7 @@ class MixtureDataModule(pl.LightningDataModule):
         length = convolution.grid_length(plan.frames + plan.taps)
         several = plan.scene.microphones
         rir = torch.zeros(plan.taps) if several == 1 else torch.zeros(several, plan.taps)
+        # One response shows the size of all.
         spectra = self.mixing.responses(rir, 0, length)
         told, count = [], len(plan.rir)
         for what, name, limit, size in (
@@ -345,6 +350,7 @@ class MixtureDataModule(pl.LightningDataModule):
         had made the earlier batches, too.
         """
         if self.trainer is None:
+            # `state_dict` continues from the next epoch if this one ends, and from `_plain_batches` within it.
             loader.epoch, loader.position = self._resume
             self._resume, self._plain_batches = (loader.epoch + 1, 0), 0
             return

@@ -47,6 +47,7 @@ def read(content: bytes, *, of: Path) -> dict[str, Any]:
     """
     manifest = documents.plain(content, of=of, repair=_REPAIR)
     documents.fit(manifest, dict[str, Any], of=of, repair=_REPAIR)
+    # Two schemas, because a typed dictionary cannot have one value of another type.
     parts = {name: roles for name, roles in manifest.items() if name != UNKNOWN}
     documents.fit(parts, _SPLITS, of=of, repair=_REPAIR)
     documents.fit({UNKNOWN: manifest.get(UNKNOWN, [])}, _UNKNOWN, of=of, repair=_REPAIR)

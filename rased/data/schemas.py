@@ -105,6 +105,7 @@ def read_index_parts(
     every = {**kinds, CHANNELS: "small"}
     stored, columns = read_columns(path, every, optional=(CHANNELS,), repair=repair)
     head = _head(stored, path, repair)
+    # A view of a single 1: an index without the column takes no memory for it.
     columns.setdefault(CHANNELS, np.broadcast_to(np.uint8(1), head.samples))
     wrong = _contradiction(head, columns, kinds)
     if wrong:
@@ -134,17 +135,22 @@ def _contradiction(
         last = int(columns[name].max(initial=0))
         if head.samples and last >= len(known):
             return f"the column '{name}' contains {last}, but there are only {len(known)} {name}s"
+    # [0] for an index without shards, so that the array has a type.
     ends = np.array([shard.bytes for shard in head.shards] or [0])
+    # Piece by piece: the comparisons need 64 bits, the columns often only 8 or 16.
     for start in range(0, head.samples, _PIECE):
         rows = {name: column[start : start + _PIECE] for name, column in columns.items()}
         size, frames, channels = (
             rows[name].astype(np.int64) for name in ("bytes", "frames", CHANNELS)
         )
+        # Otherwise a small index could announce a recording that fills the memory.
         fits = frames <= DENSEST * size
         if head.codec == "pcm16":
+            # Two bytes for each sample.
             fits = 2 * frames * channels == size
         fits &= channels >= 1
         if not fits.all():
+            # argmin of booleans: the first False.
             row = int(np.argmin(fits))
             several = f" of {channels[row]} channels" if channels[row] != 1 else ""
             return f"row {start + row} has {frames[row]} samples{several} in {size[row]} bytes of {head.codec}"

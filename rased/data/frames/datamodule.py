@@ -58,7 +58,9 @@ class FramePlan:
         """Return the numbers (in the file) of the frames [start, stop) of an epoch."""
         found = []
         while start < stop:
+            # An epoch longer than the file takes several turns through it, each in another order.
             turn, place = divmod(start, self.frames)
+            # The last pool is longer: it takes what is left.
             pool = min(place // (self._pool_pieces * CHUNK), self._pools - 1)
             place -= pool * self._pool_pieces * CHUNK
             part = self._pool(epoch, turn, pool)[place : place + stop - start]
@@ -82,6 +84,7 @@ class FramePlan:
     def _pool(self, epoch: int, turn: int, pool: int) -> NDArray[np.int64]:
         """Return the frames of a pool in their order."""
         if self._kept is None or self._kept[0] != (epoch, turn, pool):
+            # Numbers of the draws of a turn: the order of the pieces, then the order within each pool.
             draw = turn * (self._pools + 1)
             pieces = order.permutation(self.seed, epoch, draw, self._pieces)
             begin = pool * self._pool_pieces

@@ -119,6 +119,7 @@ class Framing:
 
     def plain(self) -> dict[str, Any]:
         """Return the definition in the form of the JSON."""
+        # Through JSON, so that tuples become lists and the definition equals a stored one.
         return json.loads(json.dumps(asdict(self)))
 
     @classmethod
@@ -239,6 +240,7 @@ class FrameFile:
         """
         first = self.offset[self._utterances(numbers)]
         opening = self._padded(stream, numbers, first[:, None] + np.arange(count))
+        # Frames that the stage has heard by then, at most `count`; they have equal weights.
         seen = np.minimum(numbers - first + future + 1, count)
         weights = (np.arange(count) < seen[:, None]) / seen[:, None]
         return np.einsum("bc,bcf->bf", weights.astype(np.float32), opening)
@@ -250,6 +252,7 @@ class FrameFile:
         self._file = None
 
     def _utterances(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        # "right": the first frame of an utterance belongs to it, not to the one before.
         return np.searchsorted(self.offset, numbers, side="right") - 1
 
     def _padded(
@@ -262,12 +265,14 @@ class FrameFile:
         inside = ~(before | behind)
         result = np.empty((*rows.shape, self.framing.size), np.float32)
         result[inside] = self._gather(stream, rows[inside])
+        # The same padding as the states of an InputStage at the beginning and end of a file.
         result[before] = self.statistics[stream].mean.numpy()
         result[behind] = self._silence
         return result
 
     def _gather(self, stream: str, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return any rows of the file, chunk by chunk."""
+        # `order` lists the places in `rows` by chunk; `starts` are the first ones of each chunk in it.
         order = np.argsort(rows)
         chunks, starts = np.unique(rows[order] // CHUNK, return_index=True)
         result = np.empty((len(rows), self.framing.size), np.float32)
@@ -277,6 +282,7 @@ class FrameFile:
 
     def _chunk(self, stream: str, number: int) -> NDArray[Any]:
         """Return one chunk; it is decompressed once while it is in use."""
+        # Popped and put back at the end: the order of the dictionary is that of the last use.
         chunk = self._kept.pop((stream, number), None)
         if chunk is None:
             chunk = self._read(stream, number * CHUNK, (number + 1) * CHUNK)
@@ -290,6 +296,7 @@ class FrameFile:
             return self._opened()["frames"][stream][start:stop]
 
     def _opened(self) -> h5py.File:
+        # A file that HDF5 opened before a fork cannot be used in the child.
         if self._file is None or self._process != os.getpid():
             self._file, self._process = self._open(), os.getpid()
         return self._file
@@ -322,6 +329,7 @@ class FrameFile:
         )
         self.splits = {name: (first, last) for name, first, last in splits}
         self.skipped = tuple(sentence.decode() for sentence in file["skipped"][:])
+        # `searchsorted` and the reads rely on it.
         ends = np.cumsum(self.frames)
         if (self.frames < 0).any() or (self.offset != ends - self.frames).any():
             raise ValueError("its utterances are not contiguous")

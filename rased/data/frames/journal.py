@@ -94,6 +94,7 @@ class JournalledFile(io.RawIOBase):
         start, stop = self._position, self._position + len(view)
         data = read_at(self._file, len(view), start)
         view[: len(data)] = data
+        # HDF5 also reads space that it has allocated but not written.
         view[len(data) :] = bytes(len(view) - len(data))
         for page in self._pages.keys() & set(range(start // PAGE, -(-stop // PAGE))):
             begin, end = max(start, page * PAGE), min(stop, (page + 1) * PAGE)
@@ -137,6 +138,7 @@ class JournalledFile(io.RawIOBase):
         Raises:
             OSError: the disk is full; the file keeps its last commit.
         """
+        # Not below the committed end: until the rename, the old content must be complete.
         os.ftruncate(self._file, max(self._size, self._committed))
         os.fsync(self._file)
         pages = b"".join(self._pages.values())
@@ -145,6 +147,7 @@ class JournalledFile(io.RawIOBase):
             "pages": list(self._pages),
             "sha256": hashlib.sha256(pages).hexdigest(),
         }
+        # Everything after the committed end is on the disk now; the journal holds the rest.
         part = self.journal.with_name(self.journal.name + ".part")
         with part.open("wb") as file:
             file.write(json.dumps(head).encode() + b"\n" + pages)
@@ -182,6 +185,7 @@ class JournalledFile(io.RawIOBase):
         """Write the pages of a commit; if that fails, the next opening repeats it from the journal."""
         self._size = self._committed = size
         for page, content in pages.items():
+            # No fsync: the journal stays and repeats these writes.
             write_at(self._file, content, page * PAGE)
         os.ftruncate(self._file, size)
         self._pages = {}

@@ -39,6 +39,7 @@ def check(path: Path) -> None:
     if not path.is_file():
         raise RasedError("it is not a file")
     words = [sys.executable, "-m", __name__, str(path)]
+    # Threads would need address space, which is limited.
     alone = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=alone)
     if done.returncode:
@@ -65,11 +66,13 @@ def _look(path: Path) -> None:
     """
     size = path.stat().st_size
     with h5py.File(path, "r", locking=False) as file:
+        # Reading is the check.
         for value in file.attrs.values():
             assert isinstance(value, object)
         for name in ("utterances", "skipped"):
             table = file[name]
             row = max(table.dtype.itemsize, 8)
+            # A damaged header may announce any number of rows, which h5py would allocate.
             if table.ndim != 1 or len(table) * row > size:
                 raise ValueError(f"'{name}' announces {table.shape} rows in {size} bytes")
             for start in range(0, len(table), _ROWS):
@@ -101,6 +104,7 @@ def _look_at_frames(frames: h5py.Dataset, size: int, name: str) -> None:
     def note(chunk: h5py.h5d.StoreInfo) -> None:
         nonlocal seen
         seen += 1
+        # gzip adds a little to data that it cannot compress.
         if chunk.size > raw + 1024 or chunk.byte_offset + chunk.size > size:
             raise ValueError(f"'{name}' has a chunk of an impossible size, {chunk.size} bytes")
 

@@ -105,6 +105,7 @@ class Recordings(FrameSource):
             for place, head in enumerate(heads)
             for shard in head.shards
         ]
+        # All tar files of a split follow each other (SPLIT-NUMBER.tar), also those of several folders.
         named.sort(key=lambda entry: entry[:3])
         self._shards = [(self._folders[place], shard) for _, place, _, shard in named]
         for folder, shard in self._shards:
@@ -218,6 +219,7 @@ class MixtureRecipe:
             rir=Corpus(self.rir, role="rir", split="train") if self.rir else None,
             scene=self.scene,
             seed=self.seed,
+            # The order must not depend on where the shards are.
             shuffle="samples",
         )
 
@@ -236,6 +238,7 @@ def describe_mixtures(plan: Plan, mixing: Mixing) -> dict[str, Any]:
         "mixing": asdict(mixing),
         **{role: corpus and corpus.digest() for role, corpus in corpora.items()},
     }
+    # As it will be read from the file, for a comparison.
     return json.loads(json.dumps(described))
 
 
@@ -251,6 +254,7 @@ def _is_whole(path: Path, shard: Shard) -> bool:
 def _damaged(folder: Path, shard: Shard, part: int, done: int) -> Iterator[Group]:
     """Yield the recordings of a tar file that agree with the index, after the first `done`; the others are bad."""
     path = folder / shard.name
+    # `resized`: the tar file may have another size than the index says.
     index = read_index(folder, resized=True)
     of_shard = np.flatnonzero(index.columns["shard"] == index.shards.index(shard))
     rows = {index.columns["key"][row]: row for row in of_shard}

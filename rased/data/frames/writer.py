@@ -97,6 +97,7 @@ def write_frames(
     if out.exists():
         file = FrameFile(out)
         _refuse_other(out, {"framing": file.framing.plain(), "source": file.source}, configuration)
+        # A run that was killed right after it named the file has left its journal.
         part.with_name(part.name + SUFFIX).unlink(missing_ok=True)
         return _written(out, resumed=file.count)
     journal: JournalledFile | None = None
@@ -127,10 +128,12 @@ def frames_of(
 ) -> Float[torch.Tensor, "frames feature"]:
     """Compute frames [first, last) of a recording as stored; read only the samples that they need."""
     stft = framing.stft
+    # Frame n ends with sample (n + 1) * hop_length; the first frames begin before the recording, in silence.
     start, stop = (first + 1) * stft.hop_length - stft.win_length, last * stft.hop_length
     begin, end = max(start, 0), min(stop, length)
     waveform = torch.zeros(1, stop - start)
     waveform[0, begin - start : end - start] = torch.from_numpy(samples(begin, end - begin))
+    # The first `latency` samples are the state that a stream would have kept.
     spectrum, _ = stft.analysis_step(waveform[:, stft.latency :], waveform[:, : stft.latency])
     values = framing.features(spectrum, framing.sample_rate).to(framing.dtype)
     return rearrange(values, "1 feature frames -> frames feature").contiguous()
@@ -231,8 +234,10 @@ class _Writer:
             RasedError: it cannot be read; nothing of it is kept.
         """
         frames = self._framing.stft.frames(item.length)
+        # Copies, which replace the old ones only if all of the utterance can be read.
         moments = {name: Moments(m.count, m.mean, m.variance) for name, m in self._moments.items()}
         for name, dataset in self._frames.items():
+            # An utterance that fails leaves its frames behind; the next one overwrites them.
             dataset.resize(self.length + frames, axis=0)
             for first in range(0, frames, BLOCK):
                 last = min(first + BLOCK, frames)
@@ -285,6 +290,7 @@ class _Writer:
         utterances = self._file["utterances"].fields("split")
         for start in range(0, self.utterances, BLOCK):
             for number, name in enumerate(utterances[start : start + BLOCK], start):
+                # A source yields split by split.
                 if not splits or splits[-1][0] != name.decode():
                     splits.append((name.decode(), number, number))
                 splits[-1] = (*splits[-1][:2], number + 1)

@@ -86,8 +86,10 @@ def _frames(stored: StoredSample) -> tuple[int | float, int]:
     """Return the actual samples and channels, decoded in pieces: a header may announce any number."""
     if stored.codec == "pcm16":
         channels = stored.details.get("channels", 1)
+        # Not an integer if a sample is cut in the middle, which then differs from the promised number.
         return len(stored.audio) / 2 / channels, channels
     with soundfile.SoundFile(io.BytesIO(stored.audio)) as file:
+        # Impossible for so few bytes: do not decode.
         if file.frames > DENSEST * len(stored.audio):
             return file.frames, file.channels
         blocks = file.blocks(_BLOCK, dtype="int16")

@@ -57,6 +57,7 @@ class Known(Mapping[str, dict[str, Any]]):
         # Piece by piece, to avoid a second copy of all keys.
         for start in range(0, len(self._keys), _PIECE):
             some = self._keys[self._order[start : start + _PIECE + 1]]
+            # The last one of a run of equal keys is followed by another key; pieces overlap by one.
             self._last[start : start + len(some) - 1] = some[1:] != some[:-1]
 
     def __len__(self) -> int:
@@ -74,6 +75,7 @@ class Known(Mapping[str, dict[str, Any]]):
         if wanted.itemsize > self._keys.itemsize:
             raise KeyError(key)
         wanted = wanted.astype(self._keys.dtype)
+        # The last of equal keys, thanks to the stable sort.
         place = int(np.searchsorted(self._keys, wanted, side="right", sorter=self._order)[0]) - 1
         if place < 0 or self._keys[self._order[place]] != wanted[0]:
             raise KeyError(key)
@@ -123,6 +125,7 @@ class Seen:
         marks = ", ".join("?" * len(folders))
         rows = self._table.execute(
             f"SELECT kind, value, json_group_array(DISTINCT split) FROM places WHERE folder IN ({marks}) "
+            # min < max: at least two different splits.
             "GROUP BY kind, value HAVING min(split) < max(split)",
             [str(folder) for folder in folders],
         )

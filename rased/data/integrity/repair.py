@@ -47,6 +47,7 @@ def _repair(folder: Path) -> list[str]:
     looked_at = {}
     for path in sorted(folder.glob("*.tar")):
         whole = path.name in listed and is_whole(path, listed[path.name])
+        # A shard that is as it was packed needs no comparison: if the index differs, the index is wrong.
         looked_at[path] = _inspect(path, {} if whole else known, head)
     kinds = {kind for look in looked_at.values() for kind in look.kinds}
     if not kinds:
@@ -73,6 +74,7 @@ def _repair(folder: Path) -> list[str]:
             )
         if path.exists():
             _add(path, rows)
+    # What the index lists, but no shard holds.
     for key in known.keys() - keys - {entry["key"] for entry in dropped}:
         shard = known[key]["shard"]
         reason = "it is not there" if folder / shard in looked_at else "its shard is missing"
@@ -154,6 +156,7 @@ def _rewrite(
         for stored in read_shard(path, damaged=lambda key, reason: None):
             key, digest = stored.details["key"], hashlib.sha256(stored.audio).hexdigest()
             details, reason = judge(stored, digest, known.get(key), head)
+            # `left`: only the first of equal keys is kept.
             if key in left and not reason:
                 writer.write(details, stored.codec, stored.audio)
                 left.remove(key)
@@ -164,6 +167,7 @@ def _rewrite(
             path.replace(aside)
             return aside
         try:
+            # The old file has both names until `finish` replaces the first one: at no moment is there none.
             _keep(path, aside)
             writer.finish()
         except BaseException:

@@ -290,6 +290,7 @@ def _check_shard(
         seen.remember(checked.folder, "recording", digest, split)
         for origin in _origins(details):
             seen.remember(checked.folder, "source recording", origin, split)
+    # No sample explains the different hash.
     if listed is not None and not whole and len(checked.problems) == before:
         checked.complain(
             f"{path.name} has another sha256 than the index says, although all its samples are good: "
@@ -327,6 +328,7 @@ def _origins(details: Mapping[str, Any]) -> set[str]:
     numbers = re.findall(r"freesound\.org/(?:s|people/[^/\s]+/sounds)/(\d+)", text)
     note = str(details.get("note", ""))
     quoted = re.findall(rf'"([^"]+{_SUFFIX})"', note)
+    # Quoted names may contain spaces; the rest of the note is searched for plain ones.
     files = quoted + re.findall(rf"[\w./-]+{_SUFFIX}", re.sub('"[^"]*"', " ", note))
     return {f"freesound {number}" for number in numbers} | {
         f"{details.get('source', '')}: {file}" for file in files

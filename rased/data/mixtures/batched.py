@@ -38,6 +38,7 @@ def aligned(
 ) -> Float[Tensor, "rows *channel {length}"]:
     """Place responses on a circular grid of `length` samples, with the direct path of each row at time 0."""
     padded = functional.pad(rir, (0, length - rir.shape[-1]))
+    # Sample n of the result is sample n + direct of the response.
     place = (torch.arange(length, device=rir.device) + direct[:, None]) % length
     places = place if rir.ndim == 2 else place[:, None].expand_as(padded)
     return padded.gather(-1, places)
@@ -66,6 +67,7 @@ def speak(
     turned = aligned(rir, direct, length)
     place = torch.arange(length, device=rir.device)
     before = place >= length - direct[:, None]
+    # What arrives before the direct path belongs to every part that starts there.
     parts = [turned * (before | (place < end)) for end in ends]
     responses = torch.stack([*parts, turned - parts[0]])
     spectra = torch.fft.rfft(responses) * torch.fft.rfft(clean, n=length)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Cache = Literal["ram", "device"]
 FULL_SCALE = 2**15
+# States of a recording: 0 is not stored yet, _READY stored, _LEFT never to be stored.
 _READY = 1
 _LEFT = 2
 
@@ -47,12 +48,14 @@ class Kept:
             device: store them on the device.
         """
         ends = np.cumsum(frames)
+        # Two bytes for each sample.
         count = int(np.searchsorted(ends, limit // 2, side="right"))
         self.device = device
         self.ends, self.frames = ends[:count], frames[:count]
         self.bytes = 2 * int(ends[count - 1]) if count else 0
         # Anonymous memory: freed with the last process that has it, and shared with workers however they are started.
         self.state = RawArray("b", count)
+        # Without a lock: `state` says what may be read, and two processes that store one recording write the same.
         self.samples = RawArray("h", 0 if device else self.bytes // 2)
         self.store: Tensor | None = None
 
@@ -167,6 +170,7 @@ def complete(batch: Batch, corpora: Sequence["Corpus"]) -> Batch:
     stored = batch["stored"]
     kept = {corpus.role: corpus.kept for corpus in corpora if corpus.split == stored["split"]}
     at = 0
+    # First the new recordings: crops of the same batch may come from them.
     for fresh, number in stored["fresh"]:
         holder = kept[fresh]
         assert holder is not None
@@ -175,6 +179,7 @@ def complete(batch: Batch, corpora: Sequence["Corpus"]) -> Batch:
         at += frames
     rows = len(batch["key"])
     for part in ("clean", "noise"):
+        # All of this part is stored, so the loader has sent none of it.
         if not batch[part].shape[-1]:
             batch[part] = batch["snr_db"].new_zeros(rows, stored["frames"][part])
     for role, part in _PARTS:
@@ -205,6 +210,7 @@ def crop_at_once(kept: Kept, places: Sequence[Place], out: Float[Tensor, "batch 
     lengths = kept.frames[numbers]
     columns = {
         "first": np.cumsum(frames) - frames,  # start of each crop in the concatenation of all crops
+        # Start of each recording in the store.
         "source": kept.ends[numbers] - lengths,
         "start": np.array([place.start for place in places]),
         "length": lengths,

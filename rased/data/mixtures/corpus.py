@@ -105,6 +105,7 @@ class Corpus:
     ) -> NDArray[np.float32]:
         """Return the samples [start, start + frames) of a recording, from the cache if possible; see `Reader.read`."""
         kept = self.kept
+        # What is cached on the device is cropped there (see `cache.complete`).
         if kept is not None and not kept.device and kept.takes(number):
             if not kept.has(number):
                 whole = self.whole(number)
@@ -148,6 +149,7 @@ class Corpus:
         """Return the folder of a recording, and its row there."""
         place = int(np.searchsorted(self._ends, number, side="right"))
         reader = self._readers[place]
+        # _ends[place] - len(index) is the number of the first recording of the folder.
         return reader, int(number - self._ends[place]) + len(reader.index)
 
     def whole(self, number: int) -> NDArray[np.float32] | None:
@@ -155,6 +157,7 @@ class Corpus:
         try:
             reader, row = self._find(number)
             return reader.read(row)
+        # Not one recording but all of them cannot be read.
         except (remote.RemoteError, ShardError):
             raise
         except RasedError:
@@ -166,6 +169,7 @@ class Corpus:
         offsets = np.concatenate([reader.index.columns["offset"] for reader in self._readers])
         hashes = hexadecimal(self.sha256)
         for column in (self.key, self.label, hashes, self.frames, offsets):
+            # A zero byte ends each column.
             digest.update("\n".join(map(str, column)).encode() + b"\0")
         if self.remote:  # by default, remote corpora are shuffled by blocks
             digest.update(str(self._block_mb).encode())
@@ -182,6 +186,7 @@ class Corpus:
 
     def in_use(self, window: int) -> int:
         """Return the bytes of the blocks that a shuffle uses at the same time, about `window` blocks."""
+        # The recordings of a block are spread over the places of `window` others, so a few more are partly in use.
         return round(min(window + 2, int(self.blocks().max()) + 1) * self._block_mb * 1e6)
 
     def manifest(self, kept: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -202,6 +207,7 @@ class Corpus:
         added = [
             digits
             for digits, fresh in zip(contents, new, strict=True)
+            # A known key with another content is a changed recording: both contents stay in the list.
             if fresh or digits not in known
         ]
         contents = sorted([*before, *added])
@@ -210,6 +216,7 @@ class Corpus:
         hashes = hexadecimal(np.sort(self.sha256))
         digest = hashlib.sha256("\n".join(hashes).encode()).hexdigest()
         if kept:
+            # Chained, because the contents of the earlier recordings are known only by their first digits.
             digest = hashlib.sha256(f"{kept['sha256']}\n{digest}".encode()).hexdigest()
         hours = float(self.frames[new].sum()) / self.sample_rate / 3600
         return {

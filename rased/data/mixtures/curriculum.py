@@ -43,6 +43,7 @@ class Curriculum:
         if not self._beginning:
             names = ", ".join(field.name for field in fields(self) if field.name != "epochs")
             raise RasedError(f"the curriculum changes nothing: set one of {names}.")
+        # Runs the checks of Scene on the beginning.
         replace(Scene(), **self._beginning)
 
     def check(self, scene: Scene) -> None:

@@ -31,6 +31,7 @@ class Decays:
         self.split = rir.split
         self.t60 = _measured(rir)
         known = np.flatnonzero(np.isfinite(self.t60))
+        # Sorted by time, so that a range is a slice.
         self._rooms = known[np.argsort(self.t60[known], kind="stable")]
         self._times = self.t60[self._rooms]
 
@@ -78,6 +79,7 @@ class Decays:
         def distance(number: int) -> tuple[bool, float]:
             time = self.t60[number]
             off = max(ends[0] - time, time - ends[1], 0.0) if np.isfinite(time) else np.inf
+            # False sorts first: the avoided room is the last resort.
             return number == other_than, off
 
         return min(rooms, key=distance)

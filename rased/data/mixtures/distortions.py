@@ -49,6 +49,7 @@ class Wind(NamedTuple):
         time = waveform.shape[-1]
         random = _generator(self.seed)
         length = fft_length(time)
+        # The spectrum of the gusts falls off above 1 Hz; a standard deviation of their level is 13 dB (e^1.5).
         hertz = np.fft.rfftfreq(length, 1 / sample_rate)
         gusts = np.exp(1.5 * _shaped(random, np.exp(-0.5 * np.square(hertz)), length)[:time])
         rumble = _shaped(random, 1 / (1 + np.square(hertz / self.corner_hz)), length)[:time]
@@ -90,7 +91,9 @@ class Clipping(NamedTuple):
         """Clip."""
         last = waveform.shape[-1] - 1
         floor, ceiling = (
-            waveform.kthvalue(1 + round(share * last)).values for share in (self.low, self.high)
+            # A quantile without interpolation: an amplitude that occurs.
+            waveform.kthvalue(1 + round(share * last)).values
+            for share in (self.low, self.high)
         )
         return waveform.clamp(floor, ceiling)
 
@@ -132,6 +135,7 @@ class Codec(NamedTuple):
             file, audio, sample_rate, format=container, subtype=subtype, compression_level=level
         )
         file.seek(0)
+        # Codecs work in blocks and may return a few samples more or less.
         decoded = soundfile.read(file, dtype="float32")[0][: len(audio)]
         heard = np.zeros_like(audio)
         heard[: len(decoded)] = decoded
@@ -160,6 +164,8 @@ class PacketLoss(NamedTuple):
 
     def losses(self, packets: int) -> NDArray[np.bool_]:
         """Return which packets of a sequence are lost."""
+        # Gilbert's model: an arrived packet follows a lost one with probability `leave` (mean burst 1 / leave), and a
+        # lost one an arrived one with probability `enter`; the share of lost packets is enter / (enter + leave).
         chances = _generator(self.seed).random(packets)
         leave = 1 / self.burst
         enter = min(1.0, self.lost * leave / (1 - self.lost))
@@ -174,6 +180,7 @@ class PacketLoss(NamedTuple):
 
 Distortion = Wind | Microphone | Clipping | BandLimit | Codec | PacketLoss
 _CODECS = {
+    # libsndfile's own range is 0 to 1; these ends give the bit rates of `Codec`.
     "mp3": ("MP3", "MPEG_LAYER_III", 0.0, 0.9),
     "vorbis": ("OGG", "VORBIS", 0.0, 1.0),
     "opus": ("OGG", "OPUS", 0.9, 1.0),
@@ -265,6 +272,7 @@ class Distortions:
 
     def draw(self, random: np.random.Generator) -> tuple[Distortion, ...]:
         """Draw the distortions of one mixture, in order. The share of one kind does not affect the draws of another."""
+        # All numbers of all kinds are drawn, whether they are used or not.
         chances = random.random((len(TABLE), 1 + _CHANCES))
         seeds = random.integers(1 << 62, size=len(TABLE)).tolist()
         return tuple(
@@ -384,6 +392,7 @@ def _band_limits(waveforms: Waveforms, many: Sequence[BandLimit], sample_rate: i
         hertz = torch.linspace(
             0, sample_rate / 2, delay.shape[-1], dtype=waveforms.dtype, device=waveforms.device
         )
+        # 0 at the beginning of the transition band, 1 at the cutoff.
         place = (hertz / cutoff_hz - 1 + width) / width
         return 0.5 + 0.5 * (math.pi * place.clamp(0, 1)).cos()
 

@@ -3,6 +3,7 @@
 import ctypes
 from functools import cache
 
+# M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _LARGEST_BLOCK = 32 << 20
 """Size in bytes up to which glibc allocates a block from its heap (mallopt(3), M_MMAP_THRESHOLD)."""

@@ -66,11 +66,14 @@ class Loader:
         pinned = torch.cuda.is_available()
         loader: DataLoader[Batch] = DataLoader(
             self.dataset(),
+            # The dataset yields whole batches; torch then gives each of them to `collate_fn` as it is.
             batch_size=None,
             num_workers=self.num_workers,
+            # With workers, the receiver copies to page-locked memory itself.
             pin_memory=pinned and not self.num_workers,
             prefetch_factor=_PREFETCHED if self.num_workers else None,
             worker_init_fn=_start_worker,
+            # One slot more than batches ahead: the one that is copied out now.
             collate_fn=Sender(_PREFETCHED + 1),
         )
         receive = Receiver(pin_memory=pinned)

@@ -30,6 +30,7 @@ def noise_everywhere(batch: Batch, *, by_rows: bool) -> Float[Tensor, "batch *ch
     noise, rir = batch["noise"], batch["rir"]
     if rir.ndim == 2 or noise.ndim == 3:
         return noise
+    # A copy: the channels of an expanded tensor share memory, and rows in rooms are overwritten.
     everywhere = noise[:, None].expand(-1, rir.shape[1], -1).contiguous()
     rows = [row for row, key in enumerate(batch.get("noise_rir_key", [])) if key]
     if not rows:

@@ -125,6 +125,7 @@ class Mixer:
         early, late, target, others = self._by_rows(batch) if by_rows else self._at_once(batch)
         everywhere = microphones.noise_everywhere(batch, by_rows=by_rows)
         heard = everywhere if others is None else everywhere[:, 0]
+        # One tensor with two names: `speech` is needed only until the noise is added.
         noisy = speech = early + late
         if self.mixing.snr_of == "target" and self.mixing.target != "reverberant":
             speech = early if target is None else target
@@ -142,6 +143,7 @@ class Mixer:
             target.mul_(gain)
         else:
             target = early.clone() if self.mixing.target == "early" else early + late
+        # Summed again from the scaled parts: a scaled sum would differ from them in the last bits.
         torch.add(early, late, out=noisy).add_(noise)
         if others is not None:
             noisy = torch.cat([noisy[:, None], others * gain[:, None]], dim=1)
@@ -153,6 +155,7 @@ class Mixer:
                 peak=PEAK,
                 by_rows=by_rows,
             )
+            # The attenuation before the converter applies to all parts; what distortions do later only to `noisy`.
             for part in (early, late, noise, target):
                 part.mul_(_column(lowered))
         mixture = Mixture(
@@ -235,6 +238,7 @@ class Mixer:
                 channel.copy_(clean)
             return
         length = convolution.grid_length(clean.shape[-1] + batch["rir"].shape[-1])
+        # One transform of the speech serves all parts and channels.
         responses, amplitude = self._responses(batch, row, length)
         parts = [early, late]
         if target is not None and self.mixing.target == "direct":
@@ -248,6 +252,7 @@ class Mixer:
         """Return the transfer functions of a room, and the amplitude of its direct path."""
         rir = batch["rir"][row]
         key = (batch["rir_key"][row], length, rir.device)
+        # Popped and put back at the end: the order of the dictionary is that of the last use.
         found = self._kept.pop(key, None)
         if found is None:
             direct = int(batch["direct_path"][row])
@@ -310,6 +315,7 @@ def _gain(
 ) -> Float[Tensor, " batch"]:
     level = levels.rms(noisy)
     wanted = levels.amplitude(level_dbfs) / level.clamp_min(levels.FLOOR)
+    # Without a temporary tensor for the absolute values.
     peak = torch.maximum(noisy.amax(-1), -noisy.amin(-1))
     if others is not None:
         peak = torch.maximum(peak, others.abs().amax((1, 2)))

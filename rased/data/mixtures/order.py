@@ -57,6 +57,7 @@ def generator(seed: int, epoch: int, index: int, stream: int = 0) -> np.random.G
     # pass) becomes a large one, which no sample has.
     name = np.array([seed, epoch << 44 | index & (1 << 44) - 1], dtype=np.int64)
     key = cast(np.random.SeedSequence, _Key(name.view(np.uint64)))
+    # The counter has 256 bits: each stream has 2^128 blocks of random numbers to itself.
     return np.random.Generator(np.random.Philox(key, counter=stream << 128))
 
 
@@ -148,6 +149,7 @@ def batches(
         stop = count if step == total - 1 else start + batch_size * world_size
         share, rest = divmod(stop - start, world_size)
         if share:
+            # The first `rest` ranks get one sample more.
             first = start + rank * share + min(rank, rest)
             yield Span(step, first, first + share + (1 if rank < rest else 0))
         else:

@@ -103,6 +103,7 @@ class Plan:
         scene.distortions.check(self.sample_rate)
         self.frames = self.speech_frames = round(scene.segment * self.sample_rate)
         if scene.speed != (1, 1):
+            # Enough for the fastest speed; a slower one needs less.
             self.speech_frames = source_frames(self.frames, scene.speed[1])
         self.noise_channels = self._channels_of_noise()
         self._set_orders(shuffle, window)
@@ -149,6 +150,7 @@ class Plan:
             in_order = partial(order.blockwise, seed, blocks=blocks, window=window)
         if shuffle != "samples":
             elsewhere = [corpus for corpus in self.corpora if corpus.remote]
+            # Raises if the blocks of a window do not fit the cache: they would be fetched again and again.
             BlockCache().hold(sum(corpus.in_use(window) for corpus in elsewhere))
         self.voices = Voices(speech, self.scene, seed=seed, near=blocks)
         self._utterance = Turns(in_order, len(speech))
@@ -188,9 +190,12 @@ class Plan:
         speech, speed = self.voices.say(utterance, random, self.frames, aside), 1.0
         if scene.speed != (1, 1):
             voice = order.generator(self.seed, epoch, index, Stream.SPEED)
+            # Uniform on a logarithmic scale: twice as fast is as frequent as half as fast.
             speed = float(np.exp(voice.uniform(*np.log(scene.speed))))
+            # Again, for the length at this speed, from the other stream; the draw above keeps the later ones in place.
             speech = self.voices.say(utterance, voice, source_frames(self.frames, speed))
         in_room = self.rir is not None and random.random() < scene.reverb_probability
+        # The noise is drawn also if it is not used, so that the share does not move the other draws.
         noisy = random.random() < scene.noise_probability
         noises = [(self._noise(epoch, index, random), 0.0)]
         if scene.noises[0] < 1:
@@ -284,6 +289,7 @@ class Plan:
         if scene.t60 is not None:
             return self._within(scene.t60, epoch, index, Stream.NOISE_ROOM, other_than=rir)
         drawn = self._any(self.rir, epoch, index, random)
+        # With a single response, this is the same one again.
         return drawn if drawn != rir else (drawn + 1) % len(self.rir)
 
     def _within(
@@ -337,6 +343,7 @@ class Plan:
     def _further(self, epoch: int, index: int) -> list[tuple[Piece, float]]:
         """Draw the noises after the first, and their levels."""
         random = order.generator(self.seed, epoch, index, Stream.FURTHER)
+        # How many of the thresholds are passed: the number of noises after the first.
         count = int(np.searchsorted(np.cumsum(self.scene.noises[:-1]), random.random(), "right"))
         return [
             (self._noise(epoch, index, random), float(random.uniform(*self.scene.noise_level_db)))
@@ -346,7 +353,9 @@ class Plan:
 
 def _audible(waveform: Samples, frames: int) -> np.ndarray:
     """Return the starts of all segments of a recording that are not silent; a shorter recording wraps around."""
+    # Powers of all segments by differences of cumulated energies.
     length = min(frames, len(waveform))
     energy = np.concatenate([[0.0], np.square(waveform, dtype=np.float64).cumsum()])
     power = (energy[length:] - energy[: len(energy) - length]) / length
+    # Twice the level of silence, so that the check after reading in single precision passes as well.
     return np.flatnonzero(power >= 4 * levels.SILENT**2)

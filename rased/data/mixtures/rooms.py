@@ -30,6 +30,7 @@ def read_response(
     if not bool(stored[0].any()):
         raise RasedError(f"the impulse response '{rir.key[number]}' is silent; remove it.")
     first, direct = room.from_direct_path(stored[0], sample_rate=rir.sample_rate)
+    # The same number of samples is cut from the beginning of each channel.
     return stored[:, stored.shape[-1] - len(first) :], direct
 
 
@@ -78,6 +79,7 @@ class Rooms:
         response = np.zeros((self.microphones, self.taps), np.float32)
         response[:, :end] = heard[:, :end].numpy()
         if end < heard.shape[-1]:
+            # 50 ms.
             fade = min(self.tail // 2, self.rir.sample_rate // 20)
             response[:, end - fade : end] *= np.linspace(1, 0, fade, dtype=np.float32)
         return response[0] if self.microphones == 1 else response, direct

@@ -135,6 +135,7 @@ def reference(noisy: Float[Tensor, "batch *channel time"]) -> Float[Tensor, "bat
 
 def unpaired(signal: Float[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:
     """Return the signal of another mixture for each row; for a single row its own, shifted by half of its length."""
+    # Row n gets the signal of row n - 1.
     return signal.roll(1, 0) if len(signal) > 1 else signal.roll(signal.shape[-1] // 2, -1)
 
 

@@ -27,12 +27,15 @@ def at_speed(
     1 changes
     only the last bits; `speed` is rounded to a millionth.
     """
+    # Positions are integers of 2^-20 samples: equal on every device, and exact at any distance from the start.
+    # MPS has no double precision.
     steps = (speed.double() if speed.device.type != "mps" else speed) * 2**_STEPS
     place = torch.arange(frames, device=speed.device) * steps.round().long()[:, None]
     before = place >> _STEPS  # index of the sample before; the low bits are the fraction
     share = (place & (2**_STEPS - 1)).to(waveforms.dtype) / 2**_STEPS
     padded = functional.pad(waveforms, (REACH, REACH + 1))
     before = before.clamp_max(waveforms.shape[-1] + 1)
+    # Relative to the Nyquist frequency of the source: faster speech must lose what would alias.
     cutoff = (1 / speed).clamp_max(1.0)[:, None]
     # Common factors of the sines and cosines of all taps are computed once: a tap costs only products.
     sine, cosine = (math.pi * cutoff * share).sin(), (math.pi * cutoff * share).cos()
@@ -42,6 +45,7 @@ def at_speed(
     for tap in range(1 - REACH, REACH + 1):
         angle = math.pi * cutoff * tap
         distance = math.pi * (tap - share)
+        # sin(a - b) and, below, cos(a - b) by their addition theorems.
         wave = angle.sin() * cosine - angle.cos() * sine
         sinc = torch.where(distance == 0, cutoff, wave / distance)
         turn = math.pi / REACH * tap

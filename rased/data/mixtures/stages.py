@@ -79,13 +79,16 @@ def fetch(batches: Iterable[list[Drawn]], *, plan: Plan) -> Iterator[Sources]:
         for row, drawn in enumerate(batch):
             try:
                 _speak(drawn, plan.speech, clean[row], row, device)
+                # With the pieces that replaced silent ones, so that the names in the batch are true.
                 batch[row] = drawn = _make_noise(drawn, plan, noise[row], row, device)
                 if drawn.rir is None or plan.rooms is None:
                     rir[row] = 0.0
+                    # A unit impulse: no room.
                     rir[row, ..., 0] = 1.0
                 else:
                     rir[row], direct_path[row] = plan.rooms[drawn.rir]
                 _read_more(drawn, plan, row, more)
+            # All samples would fail: stop, instead of skipping one after the other.
             except (RemoteError, ShardError):
                 raise
             except RasedError as error:
@@ -203,6 +206,7 @@ class OnDevice:
                 self._found.append(Place(role, row, piece.at, number, piece.start, piece.frames))
                 out[:] = 0
                 return True
+            # The first draw sends the whole recording along; the crop of this batch is still sent as audio.
             if kept.takes(number) and (role, number) not in self._fresh:
                 whole = corpus.whole(number)
                 if role == "noise" and whole is not None and self._has_silence(whole):
@@ -219,7 +223,10 @@ class OnDevice:
         """Return whether a segment of the recording may be silent; a segment that wraps around contains all of it."""
         frames = min(self.plan.frames, len(waveform))
         energy = np.concatenate([[0.0], np.square(waveform, dtype=np.float64).cumsum()])
+        # By differences of cumulated energies.
         quietest = float((energy[frames:] - energy[: len(energy) - frames]).min())
+        # A segment that wraps around holds its recording k times in less than k + 1 lengths, so its power is at
+        # least half of that of the recording; the rest is for rounding.
         return quietest < 2.1 * frames * levels.SILENT**2
 
     def stream(self, corpus: Corpus, piece: Piece, out: Heard, part: Role | None = None) -> None:
@@ -234,12 +241,14 @@ class OnDevice:
             split=self.plan.speech.split,
             found=[p._replace(row=place[p.row]) for p in self._found if p.row in place],
             fresh=list(self._fresh),
+            # The empty array gives the type if there is none.
             samples=torch.from_numpy(
                 np.concatenate([np.empty(0, np.int16), *self._fresh.values()])
             ),
             frames={"clean": self.plan.speech_frames, "noise": self.plan.frames},
         )
         if "speech" not in self._streamed:
+            # Nothing to send; cloned, or the message would hold all of the memory.
             batch["clean"] = batch["clean"][:, :0].clone()
         if "noise" not in self._streamed and batch["noise"].ndim == 2:
             batch["noise"] = batch["noise"][:, :0].clone()
@@ -250,6 +259,7 @@ def _write(corpus: Corpus, piece: Piece, out: Heard) -> None:
     length = int(corpus.frames[piece.recording])
     fits = piece.start + piece.frames <= length
     if out.ndim == 2:
+        # -1: to the end.
         where = (piece.start, piece.frames) if fits else (0, -1)
         whole = corpus.read_channels(piece.recording, *where)[: len(out)]
         if fits:
@@ -306,6 +316,7 @@ def _make_babble(drawn: Drawn, plan: Plan, out: Samples, device: OnDevice) -> Dr
         voice = np.zeros_like(out)
         for piece in pieces:
             device.stream(plan.speech, piece, voice[piece.at : piece.at + piece.frames], "noise")
+        # A silent voice stays silent.
         out += voice / np.float32(max(_rms(voice), levels.SILENT))
     if _rms(out) < levels.SILENT:
         keys = ", ".join(str(plan.speech.key[pieces[0].recording]) for pieces in drawn.babble)

@@ -71,6 +71,7 @@ class Voices:
             # Only the first utterance starts at random: the others are heard from their beginning.
             start = int(random.integers(length - left + 1)) if length > left and not pieces else 0
             pieces.append(Piece(utterance, start, min(length, left), at))
+            # A crop of the first utterance fills the segment, so its full length ends the loop as well.
             at += length + round(random.uniform(*self.scene.pause) * self.speech.sample_rate)
             utterance = int(fillers[random.integers(len(fillers))])
         return tuple(pieces)
@@ -100,6 +101,7 @@ class Voices:
             return ()
         low, high = self.scene.babble_voices
         count = int(random.integers(low, high + 1))
+        # The same group twice only if there are fewer groups than voices.
         groups = random.choice(others, count, replace=count > len(others))
         leads = [int(random.choice(self._fillers[group])) for group in groups]
         return tuple(self.say(lead, random, reach) for lead in leads)

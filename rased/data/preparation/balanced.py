@@ -190,11 +190,14 @@ def _enrol(drawn: DrawnItem, recipe: FrozenRecipe, speech: Corpus) -> int:
             f"--enrolment needs another utterance of the same speaker, but '{speech.label[drawn.speech]}' has "
             f"only '{speech.key[drawn.speech]}' in the split '{speech.split}': remove it from the shards."
         )
+    # An address for each mixture, so that --enrolment leaves all other draws unchanged.
     return int(generator(recipe, 9, drawn.index).choice(others))
 
 
 def generator(recipe: FrozenRecipe, *address: int) -> np.random.Generator:
     """Return the generator for one purpose, independent of the draws for others."""
+    # Addresses: 0 crops, 1 speech, 2 noise, 3 rooms, 4 SNRs, 5 levels, 6 conditions, 7 the place of the noise
+    # in a room, 8 crops of enrolments, 9 enrolments. A new purpose needs a new one: frozen sets never change.
     return np.random.default_rng((recipe.seed, *address))
 
 
@@ -202,6 +205,7 @@ def _conditions(recipe: FrozenRecipe, shares: Sequence[float]) -> list[str]:
     """Return each condition as often as its share says (largest remainders), in random order."""
     exact = [share / sum(shares) * recipe.count for share in shares]
     counts = [int(value) for value in exact]
+    # The largest remainder first.
     by_remainder = sorted(range(3), key=lambda place: counts[place] - exact[place])
     for place in by_remainder[: recipe.count - sum(counts)]:
         counts[place] += 1
@@ -214,6 +218,7 @@ def _snrs(recipe: FrozenRecipe, count: int, random: np.random.Generator) -> Iter
     if not recipe.snr_range:
         return _rounds(list(recipe.snr_db), random)
     low, high = recipe.snr_db
+    # One value in each of `count` equal parts of the range, in random order.
     places = (random.permutation(count) + random.random(count)) / max(1, count)
     return (round(float(low + place * (high - low)), 2) for place in places)
 
@@ -227,6 +232,7 @@ def _balanced(
         str(label): _rounds(numbers[labels == label].tolist(), random)
         for label in np.unique(labels)
     }
+    # Sorted: the order of labels must not depend on the order of recordings.
     for label in _rounds(sorted(of_label), random):
         yield next(of_label[label])
 

@@ -62,15 +62,18 @@ def obtain(
         RasedError: no address serves the complete file, a wrong checksum, a damaged archive, or a full disk.
     """
     folder = root / FOLDER
+    # The parts of a split zip, which only the last of its files (the .zip) unpacks.
     owner = {piece: archive.name for archive in archives for piece in archive.joined}
     with on_disk(root, "What is there is kept: make room or choose another --root"):
         folder.mkdir(parents=True, exist_ok=True)
         record = _read_record(folder)
         for archive in archives:
             file = folder / archive.name
+            # A part has to be there until its .zip is unpacked; any other archive is removed after unpacking.
             finished = archive.name in record and (file.is_file() or not owner.get(archive.name))
             if finished or owner.get(archive.name) in record:
                 continue
+            # Unpacked by hand, and nothing of it was being downloaded.
             if (root / archive.holds).exists() and not any(folder.glob(f"{archive.name}*")):
                 continue
             fetched = fetch(archive, folder, timeout=timeout, pause=pause, progress=progress)
@@ -106,6 +109,7 @@ def fetch(
             raise RasedError(f"'{target}' is not the expected file: {wrong}. Remove it.")
         return _fetched("", target, archive.checksum)
     for url in archive.urls:
+        # Without a checksum, bytes of two addresses must not be mixed in one part.
         mark = "" if archive.checksum else f".{hashlib.sha256(url.encode()).hexdigest()[:8]}"
         part = folder / f"{archive.name}{mark}{PART}"
         try:

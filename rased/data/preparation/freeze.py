@@ -135,7 +135,9 @@ def _contents(corpus: Corpus | None, drawn: Iterable[int | None]) -> dict[str, l
         audio = (
             corpus.read_channels(number).T if corpus.channels[number] > 1 else corpus.read(number)
         )
+        # The decoded recording has at most 16 bits unless it is opus, so this is exact.
         samples = np.rint(audio * np.float32(32768)).astype(np.int16)
+        # The same recording has other bytes in shards of another codec.
         packed = (encode(samples, codec, corpus.sample_rate) for codec in LOSSLESS)
         digests = {hashlib.sha256(content).hexdigest() for content in packed}
         digests |= set(hexadecimal(corpus.sha256[number : number + 1]))
@@ -152,10 +154,12 @@ def mix(drawn: DrawnItem, recipe: FrozenRecipe, sources: Corpora) -> tuple[Mixtu
     sample_rate, several = sources.speech.sample_rate, recipe.microphones > 1
     clean, speech_start = _speech(drawn, recipe, sources.speech, random)
     noise, noise_start = _noise(drawn, recipe, sources.noise, len(clean), random)
+    # A response of one tap: no room.
     rir = torch.ones(recipe.microphones, 1, dtype=torch.float64)
     t60 = drr_db = noise_rir = None
     if drawn.rir is not None and sources.rir is not None:
         rir = _response(sources.rir, drawn.rir, recipe)
+        # Noise of one channel needs a place of its own, or it would come from the direction of the speech.
         if several and drawn.noise is not None and noise.ndim == 1:
             noise_rir = _elsewhere_in(sources.rir, drawn.rir, generator(recipe, 7, drawn.index))
         t60 = room.t60(rir[0], sample_rate=sample_rate)
@@ -173,6 +177,7 @@ def mix(drawn: DrawnItem, recipe: FrozenRecipe, sources: Corpora) -> tuple[Mixtu
         peak = float(mixture["target"].abs().max())
         if peak <= PEAK:
             break
+        # A little more than needed, against rounding.
         level_dbfs -= 20 * math.log10(peak / PEAK) + 0.01
     speech, noises, rooms = sources.speech, sources.noise, sources.rir
     details = {
@@ -203,6 +208,7 @@ def _speech(
     """Return a crop of the utterance with quiet ends, and its start."""
     clean = speech.read(drawn.speech).astype(np.float64)
     frames = min(len(clean), round(recipe.seconds * speech.sample_rate))
+    # Ends of 20 ms.
     start = _quiet_ends(clean, frames, random, edge=speech.sample_rate // 50)
     return clean[start : start + frames], start
 
@@ -222,10 +228,12 @@ def _noise(
     if drawn.noise is None:
         return np.zeros(frames), None
     heard = noises.read(drawn.noise)[None]
+    # The first channel decides for all.
     start = _eventful(heard[0].astype(np.float64), frames, random)
     several = recipe.microphones > 1 and noises.channels[drawn.noise] > 1
     if several:
         heard = noises.read_channels(drawn.noise)[: recipe.microphones]
+    # `np.resize` repeats a shorter recording.
     rolled = np.roll(heard.astype(np.float64), -start, axis=1)
     noise = np.stack([np.resize(channel, frames) for channel in rolled])
     if levels.rms(torch.from_numpy(noise[0])) < levels.SILENT:
@@ -240,6 +248,7 @@ def _enrolment(
     assert recipe.enrolment is not None
     recording = speech.read(number)
     frames = round(recipe.enrolment * speech.sample_rate)
+    # A recording that is repeated may start anywhere.
     places = len(recording) if len(recording) < frames else len(recording) - frames + 1
     start = int(generator(recipe, 8, index).integers(places))
     samples = np.resize(np.roll(recording, -start), frames)
@@ -275,8 +284,10 @@ def _batch(
         snr_db=torch.tensor([drawn.snr_db], dtype=torch.float64),
         level_dbfs=torch.tensor([level_dbfs], dtype=torch.float64),
         index=torch.tensor([drawn.index]),
+        # Names are in `details`; the mixer needs none.
         key=[""],
         noise_key=[""],
+        # The mixer keeps the spectra of rooms by this key.
         rir_key=["" if drawn.rir is None else str(drawn.rir)],
         shaping=torch.zeros(1, 2, 0),
         distortions=[()],
@@ -312,6 +323,7 @@ def _eventful(noise: NDArray[np.float64], frames: int, random: np.random.Generat
     if max(power) < levels.SILENT**2:
         energy = np.concatenate([[0.0], np.square(noise).cumsum()])
         return int(np.argmax(energy[frames:] - energy[:-frames]))
+    # -6 dB.
     enough = 0.25 * float(np.square(noise).mean())
     return int(
         next(
@@ -323,6 +335,7 @@ def _eventful(noise: NDArray[np.float64], frames: int, random: np.random.Generat
 
 def _quantised(waveform: Float[Tensor, "1 *channel time"]) -> NDArray[np.int16]:
     assert float(waveform.abs().max()) < 1
+    # (channel, time) to (time, channel); a vector stays as it is.
     return np.rint(waveform[0].numpy().T * 32768).astype(np.int16)
 
 

@@ -58,6 +58,7 @@ def _fill(
             data = encode(samples, "flac", about["sample_rate"])
             (work / part).mkdir(parents=True, exist_ok=True)
             (work / part / f"{item['id']}.flac").write_bytes(data)
+            # conditions/NAME: the hash goes to sha256_conditions.
             folder, _, condition = part.partition("/")
             digest = hashlib.sha256(data).hexdigest()
             if condition:
@@ -71,6 +72,7 @@ def _fill(
         **about,
         "count": len(items),
         "seconds": round(sum(item["seconds"] for item in items), 3),
+        # Another version of libsndfile may write other bytes for the same samples.
         "made_with": {
             "soundfile": soundfile.__version__,
             "libsndfile": soundfile.__libsndfile_version__,

@@ -271,6 +271,7 @@ def _pack(
         except BadAudioError as error:
             return Skipped(printable(source.path), error.reason)
 
+    # A generator: `in_order` takes from it as it goes.
     todo = (source for source in listing.sources if not resumed or source.key not in done)
     with Writer(out, rows, codec, shard_mb=request["shard_mb"]) as writer:
         for count, result in enumerate(in_order(prepare, todo, jobs=jobs), 1):

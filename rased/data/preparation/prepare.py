@@ -133,6 +133,7 @@ def prepare(
                 shard_mb=shard_mb,
                 jobs=jobs,
                 max_bad=max_bad,
+                # role=role: a closure would see the last role.
                 progress=lambda done, total, role=role: progress(role, done, total),
             )
         if pairs:
@@ -225,6 +226,7 @@ def _pair(pair: Pair, sample_rate: int) -> tuple[dict[str, Any], dict[str, NDArr
     target = signals["target"][:frames]
     signals["target"] = np.pad(target, (0, frames - len(target)))
     peak = max(float(np.abs(signal).max()) for signal in signals.values())
+    # The same for both: their ratio must not change.
     gain = min(1.0, _FULL_SCALE / peak) if peak > _FULL_SCALE else 1.0
     item: dict[str, Any] = {"id": re.sub(r"[^A-Za-z0-9_-]+", "-", pair.id)}
     item |= {name: pair.facts.get(name) for name in _FACTS}
@@ -237,6 +239,7 @@ def _pair(pair: Pair, sample_rate: int) -> tuple[dict[str, Any], dict[str, NDArr
 
 
 def _digest(pairs: Sequence[Pair], sample_rate: int) -> str:
+    # Sizes instead of hashes, which would read every file.
     lines = [f"{pair.id} {size_of(pair.noisy)} {size_of(pair.target)}\n" for pair in pairs]
     return hashlib.sha256("".join([f"{sample_rate}\n", *lines]).encode()).hexdigest()
 
@@ -262,6 +265,7 @@ def _list(
     listings = {role: Listing() for role in roles}
     for item in _kept(corpus.walk(root), roles, inside, licences, all_channels, passed_over):
         check_split(item.split)
+        # Kinds of noise may be in all splits; speakers and rooms may not.
         if item.role != "noise":
             known = split_of.setdefault((item.role, item.label), item.split)
             if known != item.split:
@@ -284,6 +288,7 @@ def _kept(
     all_channels: bool,
     passed_over: Counter[str],
 ) -> Iterator[Item]:
+    # CC-BY matches CC-BY-4.0, but not CC-BY-NC-4.0.
     wanted = [re.compile(rf"{re.escape(name)}(-[0-9.]+)?", re.IGNORECASE) for name in licences]
     for item in items:
         if item.role not in roles:

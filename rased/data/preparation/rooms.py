@@ -258,6 +258,8 @@ def draw(recipe: RoomRecipe, number: int) -> Room:
     absorbed = _absorption(size, t60)
     areas = _areas(size)
     walls = random.uniform(0.5, 1.5, 6)
+    # The mean over the areas becomes the absorption of Eyring's formula; if one wall cannot absorb that much,
+    # all get the mean.
     walls *= absorbed * areas.sum() / (walls @ areas)
     if walls.max() > 0.99:
         walls[:] = absorbed
@@ -267,6 +269,7 @@ def draw(recipe: RoomRecipe, number: int) -> Room:
         place = _place(random, size)
         if _DISTANCE[0] <= float(np.linalg.norm(place - source)) <= _DISTANCE[1]:
             places.append(place)
+    # A generator of its own: rooms with one microphone keep their draws.
     turns = np.random.default_rng((recipe.seed, number, 2)).uniform(0, 2 * math.pi, len(places))
     around = zip(places, turns, strict=True)
     return Room(
@@ -322,11 +325,13 @@ def responses(room: Room, *, seed: int, sample_rate: int) -> list[Response]:
 def render(number: int, *, recipe: RoomRecipe, codec: Codec) -> list[tuple[Details, bytes]]:
     """Draw, simulate, measure and encode one room."""
     room = draw(recipe, number)
+    # >> 1: within a signed integer of 32 bits.
     seed = int(np.random.SeedSequence((recipe.seed, number, 1)).generate_state(1)[0]) >> 1
     made, count = [], recipe.microphones
     simulated = responses(room, seed=seed, sample_rate=recipe.sample_rate)
     for place in range(recipe.positions):
         own = slice(place * count, (place + 1) * count)
+        # One scale for the whole array keeps the level differences.
         response = _shortened(simulated[own])
         scale = _PEAK / float(np.abs(response).max())
         samples = np.rint(response * (32768 * scale)).astype(np.int16)
@@ -381,6 +386,7 @@ def _areas(size: Float[np.ndarray, " 3"]) -> Float[np.ndarray, " 6"]:
 def _absorption(size: Float[np.ndarray, " 3"], t60: float) -> float:
     """Return the mean absorption for a T60 (Eyring, "Reverberation time in dead rooms", JASA 1, 1930)."""
     volume, surface = float(size.prod()), float(_areas(size).sum())
+    # T60 = 24 ln(10) V / (-c S ln(1 - a)), with c = 343 m/s.
     return 1 - math.exp(-24 * math.log(10) / 343 * volume / (surface * t60))
 
 
@@ -407,5 +413,6 @@ def _shortened(several: Sequence[Response]) -> Float[np.ndarray, "channel time"]
 
 def _end(response: Response) -> int:
     energy = np.square(response.astype(np.float64))
+    # Schroeder's backward integral: energy from each sample on.
     remaining = np.cumsum(energy[::-1])[::-1]
     return int(np.flatnonzero(remaining > remaining[0] * 10 ** (_QUIET_DB / 10))[-1]) + 1

@@ -26,6 +26,10 @@ SPARE = 1 << 30
 _BLOCK = 1 << 20
 _LONGEST = 250
 """Maximum bytes of one component of a name, leaving room for the suffix of an unfinished file."""
+# Records of APPNOTE.TXT (PKWARE), with the places that are used below:
+# central directory: 5 flags, 6 method, 9 CRC, 10 packed size, 11 size, 12 to 14 lengths of name, extra field and
+# comment, 15 part, 18 position in the part; local header: 10, 11 lengths of name and extra field;
+# end: 1 number of this part, 2 part with the central directory, 4 members, 6 position in the part.
 _CENTRAL = struct.Struct("<4s4B4HL2L5H2L")
 _LOCAL = struct.Struct("<4s2B4HL2L2H")
 _END = struct.Struct("<4s4H2LH")
@@ -157,6 +161,7 @@ def _members(parts: Sequence[Path]) -> Iterator[_Member]:
             for member in packed.infolist():
                 if member.is_dir():
                     continue
+                # Bit 0: encrypted.
                 if member.flag_bits & 1:
                     raise _CannotError(f"{shown(member.filename)} is encrypted")
                 with packed.open(member) as stream:
@@ -180,6 +185,7 @@ class _Entry(tarfile.TarInfo):
 
 
 def _tar(archive: Path) -> Iterator[_Member]:
+    # "|": as a stream, without seeking; any compression.
     with tarfile.open(archive, "r|*", tarinfo=_Entry) as tar:
         for entry in tar:
             content = tar.extractfile(entry) if entry.isfile() else None
@@ -193,17 +199,20 @@ def _tar(archive: Path) -> Iterator[_Member]:
 def _split_zip(parts: Sequence[Path]) -> Iterator[_Member]:
     """Yield the members of NAME.z01, NAME.z02, ..., NAME.zip, a format that `zipfile` does not support."""
     with _Joined(parts) as joined:
+        # The end record is followed by a comment of at most 64 KiB.
         tail = joined.read(max(0, joined.length - (1 << 16)), 1 << 16)
         at = tail.rfind(b"PK\5\6")
         if at < 0 or len(tail) < at + _END.size:
             raise zipfile.BadZipFile("its end is missing")
         end = _END.unpack_from(tail, at)
+        # All ones: the real value is in a zip64 record.
         if end[1] + 1 != len(parts) or end[4] == 0xFFFF or end[6] == 0xFFFFFFFF:
             raise zipfile.BadZipFile(f"it has {end[1] + 1} parts, but {len(parts)} were found")
         position = joined.starts[end[2]] + end[6]
         for _ in range(end[4]):
             entry = _CENTRAL.unpack(joined.read(position, _CENTRAL.size))
             name = joined.read(position + _CENTRAL.size, entry[12]).decode()
+            # To the next record.
             position += _CENTRAL.size + sum(entry[12:15])
             if name.endswith("/"):
                 continue
@@ -221,7 +230,9 @@ def _split_zip(parts: Sequence[Path]) -> Iterator[_Member]:
 def _content(joined: "_Joined", position: int, entry: Sequence[Any]) -> Iterator[bytes]:
     """Yield the bytes of a member of a split zip; `entry` is its record in the central directory."""
     local = _LOCAL.unpack(joined.read(position, _LOCAL.size))
+    # The extra field may differ from that of the central directory.
     position += _LOCAL.size + local[10] + local[11]
+    # Negative: raw deflate, without the header of zlib.
     inflate = zlib.decompressobj(-zlib.MAX_WBITS) if entry[6] == zipfile.ZIP_DEFLATED else None
     left, crc = entry[10], 0
     while left > 0:
@@ -230,6 +241,7 @@ def _content(joined: "_Joined", position: int, entry: Sequence[Any]) -> Iterator
             raise EOFError("truncated")
         position, left = position + len(block), left - len(block)
         while block:
+            # At most _BLOCK bytes at a time, however well they are compressed.
             data = inflate.decompress(block, _BLOCK) if inflate else block
             block = inflate.unconsumed_tail if inflate else b""
             crc = zlib.crc32(data, crc)
@@ -258,6 +270,7 @@ class _Joined:
         """Return `count` bytes from a position; fewer at the end."""
         pieces = b""
         while len(pieces) < count and position < self.length:
+            # The part that contains the position.
             number = bisect(self.starts, position) - 1
             self._files[number].seek(position - self.starts[number])
             piece = self._files[number].read(count - len(pieces))

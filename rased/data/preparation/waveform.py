@@ -81,9 +81,11 @@ def decode(
             for block in _resampled(recording, sample_rate, channels):
                 peak = max(peak, float(np.abs(block).max(initial=0)))
                 frames += block.shape[1]
+                # (channel, time) to interleaved samples.
                 waveform.write(np.ascontiguousarray(block.T).data)
         gain = _gain(peak, role, exact=exact, mixed=channels < info.channels)
         scale = np.float32(32768 * gain)
+        # With the arithmetic of `blocks`.
         if not np.rint(np.float32(peak) * scale):
             raise BadAudioError(file, "is silent: every 16-bit sample is zero")
     except BaseException:
@@ -92,6 +94,7 @@ def decode(
     gain_db = round(20 * float(np.log10(gain)), 3)
     note = _note(info, channels, gain_db)
     decoded = Decoded(waveform, scale, frames, gain_db, note, info.note, channels)
+    # The temporary file goes with its last reader.
     weakref.finalize(decoded, waveform.close)
     return decoded
 
@@ -136,12 +139,14 @@ def _resampled(
         count += block.shape[1]
         kept = block if block.shape[0] == channels else block.mean(axis=0, keepdims=True)
         yield resampler.push(np.ascontiguousarray(kept))
+    # count * sample_rate / source, rounded half up, in integers.
     yield resampler.finish((2 * count * sample_rate + source) // (2 * source))
 
 
 def _gain(peak: float, role: Role, *, exact: bool, mixed: bool) -> float:
     if role == "rir" and not exact and peak > 0:
         return _RIR_PEAK / peak
+    # An exact recording may contain -32768, which fits 16 bits although its magnitude does not.
     if round(peak * 32768) > 32767 and (mixed or not exact):
         return 32767 / 32768 / peak
     return 1.0
