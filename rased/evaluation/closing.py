@@ -197,6 +197,7 @@ def means(noisy: Result, own: Result) -> dict[str, float]:
     found = {}
     for metric in own.metrics:
         values, before = own.values(metric), noisy.values(metric)
+        # Over the same utterances, so that the two means can be compared.
         both = values.keys() & before.keys()
         if both:
             found[metric] = sum(values[one] for one in both) / len(both)

@@ -22,6 +22,7 @@ def collect(places: Iterable[str | Path], refused: list[RasedError] | None = Non
     """
     found: list[Result] = []
     for place in map(Path, places):
+        # `file_name`; other JSON files are left alone
         files = sorted(place.glob("*--*.json")) if place.is_dir() else [place]
         if not files:
             raise RasedError(

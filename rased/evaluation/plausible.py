@@ -32,6 +32,7 @@ def refuse_impossible(content: ResultFields) -> None:
 
 def _check_score(metric: str, score: ScoreFields, where: str) -> None:
     kind = score.status.partition(": ")[0]
+    # Either "ok" and a value, or a reason and none.
     if kind not in (OK, "undefined", "unavailable") or (score.value is None) == (kind == OK):
         raise RasedError(
             f"{where} has both the value {score.value} and the status {shown(score.status)}"

@@ -21,7 +21,7 @@ from rased.names import component
 
 SCHEMA = 3
 _DIGITS = 5
-_LARGEST = 64 << 20
+_LARGEST = 64 << 20  # 64 MiB
 _HASH = "content_sha256"
 
 
@@ -134,6 +134,7 @@ def save(result: Result, path: Path) -> str:
     digest = content[_HASH] = _digest(content)
     # One line per utterance: results are kept in git, and a diff then shows which scores changed.
     rows = ",\n  ".join(json.dumps(row) for row in content.pop("utterances"))
+    # The last brace is left out here, and follows the utterances.
     head = json.dumps(content, indent=1).removesuffix("\n}")
     text = f'{head},\n "utterances": [\n  {rows}\n ]\n}}\n'
     try:
@@ -177,6 +178,7 @@ def load(path: Path) -> Result:
         Utterance(
             str(row.id),
             row.seconds,
+            # Only the facts in the file: the struct has a default for all others.
             {name: getattr(row.facts, name) for name in given["facts"]},
             {name: Score(score.value, score.status) for name, score in row.scores.items()},
             row.measured,

@@ -16,7 +16,7 @@ from rased.evaluation.schema import Milliseconds, Positive, Said, Url
 SIDECAR = "system.yaml"
 """Name of the file, in the folder of the enhanced audio."""
 
-_LARGEST = 64 << 10
+_LARGEST = 64 << 10  # 64 KiB
 Delay = Annotated[int, msgspec.Meta(ge=0, le=10**6)]
 """Latency in samples; at the lowest sample rate still within `Milliseconds`."""
 _DELAYS = ("algorithmic_latency", "buffering")

@@ -237,6 +237,7 @@ def _plain(folder: Path) -> EvaluationSet:
         items=tuple(items),
         list_sha256=list_sha256(rows),
         sources=_sources(listed),
+        # An utterance without a line in the manifest says nothing of its recordings.
         untold=_untold([*listed, *({"id": name} for name in noisy.keys() - facts.keys())]),
     )
 
@@ -305,6 +306,7 @@ def _sources(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], frozens
         for role in _LABELS:
             for column, names in zip(("keys", "labels"), _made_of(row, role), strict=True):
                 found.setdefault((role, column), set()).update(names)
+        # An enrolment is speech of the test set, too.
         enrolment = {"speech": row.get(ENROLMENT)}
         found["speech", "keys"].update(_made_of(enrolment, "speech")[0])
     return {kind: frozenset(names) for kind, names in found.items()}
@@ -316,6 +318,7 @@ def _made_of(row: Mapping[str, Any], role: Role) -> tuple[set[str], set[str]]:
     # Keys may contain a plus sign themselves, so paths are split only where the next path of the role begins.
     names = re.split(rf"\s*\+\s*(?={role}/)" if "/" in given else r"\s*\+\s*", given)
     paths = [name for name in names if "/" in name]
+    # A word without a slash is a key already.
     keys = {key_of(path, role) for path in paths} | {n for n in names if n and "/" not in n}
     labels = {split_and_label(path, "", role, "")[1] for path in paths}
     label = row.get(_LABELS[role])
@@ -353,7 +356,7 @@ def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
             try:
                 facts[column] = float(value)
             except ValueError:
-                facts[column] = math.nan
+                facts[column] = math.nan  # refused below, like nan and inf
             if not math.isfinite(facts[column]):
                 raise RasedError(
                     f"the column '{column}' of {shown(row['id'])} contains {shown(value)}; it must be a number, or "

@@ -22,6 +22,7 @@ def delay(
     """
     length = fft_length(2 * estimate.shape[-1])
     spectra = [torch.fft.rfft(waveform.double(), length) for waveform in (estimate, reference)]
+    # At lag d: sum of estimate[t + d] reference[t].
     correlation = torch.fft.irfft(spectra[0] * spectra[1].conj(), length)
     limit = min(limit, estimate.shape[-1] - 1)
     # The circular correlation has negative delays at its end; the magnitude also finds inverted signals.

@@ -19,6 +19,7 @@ def fft_length(samples: int) -> int:
     """Return the smallest even length of at least `samples` with no prime factor above 5 (fast for an FFT)."""
     least = -(-samples // 2)
     odd = (3**threes * 5**fives for threes in range(8) for fives in range(8))
+    # The smallest power of two times each odd factor that reaches `least`.
     return 2 * min(factor << (max(0, -(-least // factor) - 1)).bit_length() for factor in odd)
 
 
@@ -74,6 +75,7 @@ def restore(
     folded = torch.view_as_complex(residues.view(columns, PARTS, 2))
     for row, transformed in zip(out, torch.fft.ifft(spectra), strict=True):
         torch.mul(transformed.T, weights, out=folded)
+        # Row r of the product holds samples r columns to (r + 1) columns - 1 again.
         row.copy_(torch.mm(split, residues.T).view(-1)[:time])
 
 

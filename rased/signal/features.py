@@ -151,6 +151,7 @@ def gammatone_filterbank(bands: int, freq: int, sample_rate: int) -> np.ndarray:
     nyquist = sample_rate / 2
     edges = np.linspace(0.0, hertz_to_scale(np.array(nyquist), "erb"), bands + 2)
     centre = scale_to_hertz(edges[1:-1], "erb")[:, None]
+    # 1.019 ERB(c), and at least a bin
     width = np.maximum(1.019 * 24.7 * (0.00437 * centre + 1.0), nyquist / (freq - 1))
     distance = (np.linspace(0.0, nyquist, freq)[None, :] - centre) / width
     return ((1.0 + distance**2) ** -4.0).astype(np.float32)
@@ -161,7 +162,7 @@ def dct_basis(coefficients: int, bands: int) -> np.ndarray:
     """Return the first rows of the orthonormal DCT-II: (coefficient, band) in float32."""
     order, band = np.arange(coefficients)[:, None], np.arange(bands)[None, :]
     basis = np.sqrt(2.0 / bands) * np.cos(np.pi * order * (2 * band + 1) / (2 * bands))
-    basis[0] /= np.sqrt(2.0)
+    basis[0] /= np.sqrt(2.0)  # so that all rows have length 1
     return basis.astype(np.float32)
 
 
@@ -207,7 +208,8 @@ def running_cmvn(
     averages, state = exponential_average(moments, state, decay)
     first, second, weight = averages.tensor_split([values.shape[1], -1], dim=1)
     mean = first / weight
-    variance = (second / weight - mean.square()).clamp(min=0.0)
+    variance = (second / weight - mean.square()).clamp(min=0.0)  # by rounding, it can be below 0
+    # The floor keeps features that were constant so far from being blown up.
     return (values - mean) / (variance + 1e-2).sqrt(), state
 
 
@@ -256,6 +258,7 @@ def exponential_average(
     for block in values.split(128, dim=-1):
         steps = torch.arange(block.shape[-1], device=block.device)
         exponent = steps[None, :] - steps[:, None]  # rows: source frame, columns: target frame
+        # The clamp keeps the powers finite that `where` discards.
         weights = torch.where(exponent >= 0, (1 - decay) * decay ** exponent.clamp(min=0), 0.0)
         averages = block @ weights + previous[..., None] * decay ** (steps + 1)
         previous = averages[..., -1]

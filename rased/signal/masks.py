@@ -74,6 +74,7 @@ def compress_mask(mask: Spectrum) -> Spectrum:
 
 def expand_mask_parts(parts: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Return what `compress_mask` compresses to these parts; parts beyond 99 % of the bound count as those."""
+    # atanh is infinite at 1.
     bounded = (parts / COMPRESSION_LIMIT).clamp(-0.99, 0.99)
     return 2 / COMPRESSION_STEEPNESS * bounded.atanh()
 

@@ -7,6 +7,7 @@ BOUND_DB = 100.0
 """Ratios are limited to [-BOUND_DB, BOUND_DB] dB; a silent estimate or target gives -BOUND_DB."""
 
 _SHARE = 10 ** (-BOUND_DB / 10)
+# In power: -250 dB.
 _TINY = 1e-25
 
 
@@ -47,4 +48,5 @@ def _bounded_db(
 ) -> Float[Tensor, "*batch"]:
     # A share of both in numerator and denominator bounds the ratio without a kink: gradients stay finite.
     share = _SHARE * (signal + noise)
+    # If both are silent, this is _TINY / (_TINY / _SHARE) = -BOUND_DB.
     return 10 * ((signal + share + _TINY) / (noise + share + _TINY / _SHARE)).log10()

@@ -24,10 +24,12 @@ def resample(waveform: Waveform, from_rate: int, to_rate: int) -> Float[Tensor, 
     up, down = to_rate // common, from_rate // common
     if up == down:
         return waveform
+    # `up`, because only one of `up` samples is not zero below.
     taps = torch.from_numpy(up * _lowpass(up, down)).to(waveform)
     reach = len(taps) // 2
     spread = functional.pad(waveform[..., None], (0, up - 1))
     zeros_between = rearrange(spread, "batch time up -> batch 1 (time up)")
+    # `down` more, so that the last sample is complete
     padded = functional.pad(zeros_between, (reach, reach + down))
     heard: Tensor = functional.conv1d(padded, taps[None, None], stride=down)[:, 0]
     return heard[:, : -(-waveform.shape[-1] * up // down)]

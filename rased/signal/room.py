@@ -26,6 +26,7 @@ def direct_path(
     gives 0.
     """
     magnitude = rir.abs()
+    # 0.1: 20 dB; argmax gives the first True
     onset = (magnitude >= 0.1 * magnitude.amax(-1, keepdim=True)).int().argmax(-1)
     position = torch.arange(rir.shape[-1], device=rir.device)
     distance = position - onset[..., None]
@@ -86,8 +87,8 @@ def t60(rir: Float[Tensor, " taps"], *, sample_rate: int = 16_000) -> float:
     if float(remaining[0]) == 0:
         return float("nan")
     curve = 10 * (remaining / remaining[0]).clamp_min(1e-30).log10().numpy()
-    below_5, below_25 = int(np.argmax(curve <= -5)), int(np.argmax(curve <= -25))
-    if curve[-1] > -25 or below_25 - below_5 < 8:
+    below_5, below_25 = int(np.argmax(curve <= -5)), int(np.argmax(curve <= -25))  # first True
+    if curve[-1] > -25 or below_25 - below_5 < 8:  # too little decay, or too few samples for a line
         return float("nan")
     slope = np.polyfit(np.arange(below_5, below_25) / sample_rate, curve[below_5:below_25], 1)[0]
     return float(-60 / slope)

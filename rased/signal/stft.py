@@ -111,6 +111,7 @@ class STFT:
         time = waveform.shape[-1]
         reach = (self.frames(time) - 1) * self.hop_length + self._span
         left, right = self._before, max(0, reach - self._before - time)
+        # Torch mirrors at most time - 1 samples.
         if self.pad_mode != "constant" and max(left, right) < time:
             padded = functional.pad(waveform[:, None], (left, right), mode="reflect")[:, 0]
         else:
@@ -144,6 +145,7 @@ class STFT:
         heard = torch.cat([buffer, chunk], dim=-1)
         ready = heard[:, : heard.shape[-1] - self.delay]
         frames = ready.unfold(-1, self.win_length, self.hop_length)
+        # A "centred" frame has zeros around a shorter window.
         if self._span > self.win_length:
             frames = functional.pad(frames, (self._left, self._span - self.win_length - self._left))
         return self._transform(frames), heard[:, chunk.shape[-1] :]
@@ -193,6 +195,7 @@ class STFT:
     def _transform(self, frames: Float[Tensor, "batch frames span"]) -> Spectrum:
         windowed = frames.float() * self._window(frames)
         if self._needs_matrices:
+            # Zeros up to n_fft need no rows.
             parts = windowed @ _dft_matrix(self.n_fft, windowed)[: windowed.shape[-1]]
             spectrum = torch.complex(*parts.chunk(2, dim=-1))
         else:

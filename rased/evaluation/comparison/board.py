@@ -102,7 +102,7 @@ def _board(name: str, group: list[Result], baseline: str) -> Board:
 
 
 def _place(row: Row, metrics: Sequence[str]) -> tuple[int, float, float, str]:
-    first = row.result.system["kind"] != "target"
+    first = row.result.system["kind"] != "target"  # False sorts first: the target
     rank = float("inf") if row.rank is None else row.rank
     cell = row.cells.get(metrics[0]) if metrics else None
     if cell is None or cell.interval is None:
@@ -114,6 +114,7 @@ def _place(row: Row, metrics: Sequence[str]) -> tuple[int, float, float, str]:
 def _timed_elsewhere(rows: Sequence[Row]) -> list[Row]:
     """Mark rows whose real-time factor was measured on another processor than that of most rows."""
     names = [name for row in rows if (name := row.result.cost["processor"]) is not None]
+    # The first of several that are equally frequent.
     most = max(dict.fromkeys(names), key=names.count, default=None)
     found = []
     for row in rows:

@@ -166,7 +166,7 @@ def _group(fact: str, value: str | float | None, binned: bool) -> tuple[bool, fl
     if not binned:
         return False, value, f"{value:g} {_UNITS.get(fact, '')}".rstrip()
     edges: Sequence[float] = _EDGES[fact]
-    place = sum(value >= edge for edge in edges)
+    place = sum(value >= edge for edge in edges)  # the number of edges up to the value
     unit = _UNITS[fact]
     if place == 0:
         return False, float("-inf"), f"below {edges[0]:g} {unit}"

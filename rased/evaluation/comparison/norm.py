@@ -38,6 +38,7 @@ def norm_of(rows: Sequence[Result], metrics: Iterable[str]) -> Norm:
     versions, utterances = {}, {}
     for metric in metrics:
         own = [row for row in alike if metric in row.metrics]
+        # No row of the usual protocol has it.
         own = own or [row for row in ordered if metric in row.metrics]
         versions[metric] = _most([version(row, metric) for row in own])
         valued = [
@@ -45,6 +46,7 @@ def norm_of(rows: Sequence[Result], metrics: Iterable[str]) -> Norm:
             for row in own
             if version(row, metric) == versions[metric] and not row.missing(metric)
         ]
+        # Rows without any value have no vote.
         voters = [names for names in valued if names]
         utterances[metric] = frozenset(
             name
@@ -92,6 +94,7 @@ def differences(row: Result, norm: Norm) -> list[Mark]:
             marks.append(Mark(f"other {title}", text, grave=True))
     marks += _statuses(row, norm)
     empty = int(row.testset["count"]) - sum(bool(u.scores) for u in row.utterances)
+    # A row without any metric has `empty` utterances.
     if missing := max((row.missing(metric) for metric in row.metrics), default=empty):
         text = f"incomplete, {missing} utterances are missing: run the evaluation again."
         marks.append(Mark("incomplete", text, grave=True))

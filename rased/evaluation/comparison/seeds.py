@@ -22,6 +22,7 @@ def folded(group: Sequence[Result]) -> list[list[Result]]:
             for other in others
             if other.training and row.training
         ):
+            # The same seed again is no further seed: the row stays alone.
             key = row.name
         found.setdefault(key, []).append(row)
     return list(found.values())
@@ -42,6 +43,7 @@ def mean_of(seeds: Sequence[Result]) -> Result:
             if len(values) == len(seeds):
                 own[metric] = Score(float(np.mean(values)))
             elif all(s is not None for s in each):
+                # Every seed was measured and some have no value: keep the reason of the first of these.
                 own[metric] = next(s for s in each if s is not None and s.value is None)
         merged.append(dataclasses.replace(utterance, scores=own))
     return dataclasses.replace(seeds[0], utterances=merged)

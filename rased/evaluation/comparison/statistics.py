@@ -111,6 +111,7 @@ def significance(differences: Sequence[float], speakers: Sequence[Hashable] | No
         speakers: speaker of each utterance.
     """
     found = _estimate(differences, speakers)
+    # All differences are equal: only zero is no evidence.
     if found.error == 0:
         return float(found.mean == 0)
     return float(2 * student.sf(abs(found.mean) / found.error, found.freedom))
@@ -213,6 +214,7 @@ def _of_recordings(data: Float[np.ndarray, " count"], voice: np.ndarray, voices:
     within = data - (np.bincount(voice, weights=data) / np.bincount(voice))[voice]
     freedom = len(data) - voices
     error = math.sqrt(np.square(within).sum() / freedom / len(data)) if freedom else math.inf
+    # A t distribution needs 1.
     return _Estimate(float(data.mean()), error, max(1.0, float(freedom)), "recordings")
 
 

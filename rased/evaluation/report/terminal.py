@@ -32,7 +32,7 @@ LEGEND = (
     "of {processor}; memory: added by loading and enhancing 10 s; latency: window and look-ahead + hop, as in the "
     "DNS Challenge, all: needs the whole file"
 )
-_PIPE_WIDTH = 200
+_PIPE_WIDTH = 200  # columns of text
 _ENDLESS = 10_000
 _NAME = 34
 
@@ -95,6 +95,7 @@ def _fitting(board: Board, others: Sequence[Published], console: Console) -> lis
     """
     shapes = ((True, True), (False, True), (False, False))
     tables = [_table(board, others, intervals=with_, costs_too=costs_) for with_, costs_ in shapes]
+    # `measure` would otherwise not report more than the width of the console.
     endless = console.options.update(max_width=_ENDLESS)
     for table in tables:
         if console.measure(table, options=endless).maximum <= console.width:
@@ -306,6 +307,7 @@ def as_plain(
     def plain(interval: Interval | None) -> dict[str, Any] | None:
         if interval is None:
             return None
+        # Without an interval, the ends may be infinite, which JSON cannot hold.
         ends = {} if interval.half is not None else {"low": None, "high": None}
         return vars(interval) | ends
 

@@ -27,7 +27,7 @@ UNKNOWN: dict[str, Any] = {
 }
 """Cost of a system that enhances nothing, or has not been measured."""
 
-_ENOUGH = 0.5
+_ENOUGH = 0.5  # seconds of processor time
 
 
 @torch.inference_mode()

@@ -29,7 +29,7 @@ SLACK = 0.1
 DELAY_LIMIT = 0.25
 """Largest delay of an estimate that is searched for, in seconds."""
 
-_KEPT = 4
+_KEPT = 4  # systems that a process keeps loaded
 
 Waveform = Float32[np.ndarray, " _"]
 Noisy = Float32[np.ndarray, "... _"]
@@ -111,6 +111,7 @@ def together(
     if condition is None or mirrored:
         each = zip(waveforms, keys, rows_of, strict=True)
         return [together(enhancer, [one], [key], [row])[0] for one, key, row in each]
+    # `pad_sequence` pads the first axis, so that time comes first.
     rows = [torch.from_numpy(np.ascontiguousarray(waveform.T)) for waveform in waveforms]
     noisy = pad_sequence(rows, batch_first=True)
     if noisy.ndim == 3:

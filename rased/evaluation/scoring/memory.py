@@ -63,6 +63,7 @@ class MemoryOf:
             return {}
         said, _ = self._process.communicate()
         found = [json.loads(line) for line in said.splitlines()]
+        # A child that ends early leaves the last systems without a line.
         found += [None] * (len(self._systems) - len(found))
         return dict(zip((system.name for system in self._systems), found, strict=True))
 
@@ -94,6 +95,7 @@ def tell(words: str) -> None:
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=_growth, args=(System(**plain), given, theirs))
         process.start()
+        # Otherwise its end of the pipe stays open here, and a death is never noticed.
         theirs.close()
         try:
             found = ours.recv()

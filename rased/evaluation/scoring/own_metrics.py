@@ -107,13 +107,15 @@ def own_among(names: tuple[str, ...]) -> tuple[OwnMetric, ...]:
 
 def _class_of(source: OwnMetric) -> type[Metric]:
     """Run the file, and return the class."""
+    # Named after its content, so that files of one name do not replace each other.
     module = ModuleType(f"rased_own_metric_{hashlib.sha256(source.code).hexdigest()[:16]}")
     module.__file__ = source.path
     folder = str(Path(source.path).parent)
     if folder not in sys.path:
         sys.path.append(folder)  # lets the file import its neighbours, as Python does for a script
-    sys.modules[module.__name__] = module
+    sys.modules[module.__name__] = module  # dataclasses and pickle look it up there
     try:
+        # `dont_inherit`: with the `__future__` imports of that file alone.
         exec(compile(source.code, source.path, "exec", dont_inherit=True), module.__dict__)
     except (Exception, SystemExit) as error:  # the user's file may raise anything
         del sys.modules[module.__name__]

@@ -108,11 +108,12 @@ def _no_manifest(*sentences: str) -> dict[str, Any]:
 
 def _of_run(folder: Path) -> tuple[bytes | None, bool]:
     """Return the manifest of a run's best checkpoint, and whether the checkpoint refers to it."""
+    # Imported here, because these modules load PyTorch Lightning.
     from rased.training.base import MANIFEST_SHA256
     from rased.training.history import manifest_of
 
     path = folder / "checkpoints" / "best.ckpt"
-    checkpoint = read_checkpoint(path, mmap=True)
+    checkpoint = read_checkpoint(path, mmap=True)  # mapped: only the entries that are used are read
     return manifest_of(folder, checkpoint), MANIFEST_SHA256 in checkpoint
 
 
@@ -171,7 +172,7 @@ def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
     # A deep copy as plain JSON types, so that tuples and lists hash alike.
     seedless = json.loads(json.dumps(plain))
     data = _mapping(_mapping(seedless.get("data")).get("init_args"))
-    seeds = (config.get("seed_everything"), data.pop("seed", None))
+    seeds = (config.get("seed_everything"), data.pop("seed", None))  # popped: no part of the hash
     digest = hashlib.sha256(json.dumps(seedless, sort_keys=True).encode()).hexdigest()
     losses = class_paths(_mapping(_mapping(plain.get("model")).get("init_args")).get("loss"))
     optimised = sorted({metric for loss in losses for metric in _optimised(loss)})

@@ -327,6 +327,7 @@ class _Writer:
 
     def _save(self, name: str) -> None:
         row = self._rows[name]
+        # Scores arrive in the order in which processes finish.
         row.utterances.sort(key=lambda utterance: self._order[utterance.id])
         results.save(row, self._folder / results.file_name(name, self._testset.name))
 

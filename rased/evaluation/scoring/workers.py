@@ -35,7 +35,7 @@ def work(
         while (batch := helpers.take()) is not None:
             for job, outcome in zip(batch, perform(batch), strict=True):
                 yield job, outcome
-                yield from helpers.outcomes(timeout=0.0)
+                yield from helpers.outcomes(timeout=0.0)  # whatever has arrived, without waiting
         while helpers.busy:
             yield from helpers.outcomes(timeout=None)
 
@@ -133,7 +133,7 @@ def _take(batches: Sequence[JobBatch], taken: Any) -> JobBatch | None:
 def _number(count: int, taken: Any) -> int | None:
     with taken.get_lock():
         number = int(taken.value)
-        taken.value = min(number + 1, count)
+        taken.value = min(number + 1, count)  # stops at `count`
     return number if number < count else None
 
 

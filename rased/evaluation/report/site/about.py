@@ -106,6 +106,7 @@ def copy_results(row: Row, rows: Sequence[Result], folder: Path) -> list[Copy]:
     copies = []
     members = [r for r in rows if r.testset == row.result.testset and r.name in row.members]
     for result in members:
+        # Two test sets may have one name.
         testset = f"{quote(result.testset['name'], safe='')}-{result.testset['list_sha256'][:8]}"
         name = results.file_name(result.name, result.testset["name"])
         path = folder / "results" / testset / quote(name, safe="")
@@ -144,4 +145,4 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     large = isinstance(value, int) and value >= _LARGE
-    return f"{value:,}".replace(",", "\u202f") if large else str(value)
+    return f"{value:,}".replace(",", "\u202f") if large else str(value)  # a narrow no-break space

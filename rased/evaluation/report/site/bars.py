@@ -6,6 +6,7 @@ from rased.evaluation.comparison.board import Board
 from rased.evaluation.report.terminal import decimals
 from rased.metrics import METRICS
 
+# Units of the drawing: height of a line, margin, width of the names, whole width, width of the values.
 _LINE, _TOP, _LABEL, _WIDTH, _VALUE = 26, 10, 132, 400, 44
 
 
@@ -66,7 +67,7 @@ def chart(board: Board, metric: str) -> Chart:
     ends = [end for _, interval in drawn for end in interval.ends]
     floor = METRICS[metric].range[0] if METRICS[metric].unit == "MOS" else 0.0
     low, high = min([floor, *ends]), max([floor, *ends])
-    scale = (_WIDTH - _LABEL - _VALUE) / ((high - low) or 1.0)
+    scale = (_WIDTH - _LABEL - _VALUE) / ((high - low) or 1.0)  # 1.0: all values equal
 
     def place(value: float) -> float:
         return round(_LABEL + (value - low) * scale, 1)

@@ -39,5 +39,6 @@ def padded(value: int | float, metric: str) -> str:
     if own >= wanted:
         return text
     if own == 0:
+        # A punctuation space is as wide as the point, a figure space as wide as a digit.
         return f"{value:.0f}\u2008" + "\u2007" * wanted
     return f"{value:.{own}f}" + "\u2007" * (wanted - own)

@@ -92,5 +92,5 @@ def _system(row: Row, board: Board, ids: Sequence[str]) -> dict[str, Any]:
 
 
 def _values(row: Row, metric: str, ids: Sequence[str]) -> list[float | None]:
-    own, digits = row.result.values(metric), decimals(metric) + 1
+    own, digits = row.result.values(metric), decimals(metric) + 1  # one digit more than shown
     return [round(own[name], digits) if name in own else None for name in ids]

@@ -113,6 +113,7 @@ def _went_worst(board: Board) -> list[str]:
 def _even(values: dict[str, float], names: set[str], count: int) -> list[str]:
     ranked = sorted(names & values.keys(), key=lambda name: (values[name], name))
     count = min(count, len(ranked))
+    # The middle of each of `count` equal parts of the ranking.
     return [ranked[(2 * place + 1) * len(ranked) // (2 * count)] for place in range(count)]
 
 

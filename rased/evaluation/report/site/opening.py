@@ -70,6 +70,7 @@ def _most_improved(before: Result, own: Result, heard: set[str]) -> tuple[str, s
         values, noisy = own.values(metric), before.values(metric)
         both = values.keys() & noisy.keys() & heard
         if both:
+            # sorted: a tie gives the same utterance each time
             best = max(sorted(both), key=lambda one: values[one] - noisy[one])
             label = METRICS[metric].title
             return best, f"{label}: {noisy[best]:.2f} before, {values[best]:.2f} after"

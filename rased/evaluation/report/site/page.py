@@ -150,6 +150,7 @@ def _lost(board: Board) -> list[Bad]:
             return True
         if bad.baseline is None:
             return False
+        # Rounded as shown: a loss of 0.00 is none.
         return round(sign * (bad.value - bad.baseline), decimals(metric)) < 0
 
     return [bad for bad in worst(board, metric, WORST) if lost(bad)]

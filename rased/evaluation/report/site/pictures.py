@@ -30,8 +30,10 @@ def draw(level: Float[np.ndarray, "freq frames"], path: Path) -> None:
     from PIL import Image
 
     colours = (colormaps["magma"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+    # Rows of a picture run downwards, so that the frequencies are reversed.
     indices = np.clip((1 + level[::-1] / RANGE_DB) * 255, 0, 255).astype(np.uint8)
     picture = Image.fromarray(indices)
+    # A palette keeps one byte per pixel.
     picture.putpalette(rearrange(colours, "colour rgb -> (colour rgb)").tolist())
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, optimize=True)
