@@ -15,6 +15,7 @@ from rased.data.corpora.base import (
 from rased.data.corpora.slr26 import walk_simulated
 from rased.data.corpora.slr28 import walk as walk_slr28
 
+# `.`: the user may give the folder inside.
 _BASES = ("datasets_fullband", "datasets", ".")
 _CLEAN = ("clean_fullband", "clean", ".")
 _NOISE = ("noise_fullband", "noise")
@@ -83,6 +84,7 @@ def _noise(path: Path, root: Path) -> Item:
     kind, freesound, _ = path.stem.partition("_Freesound")
     label = kind.lower() if freesound else "audioset"
     licence = "CC0-1.0" if freesound else "CC-BY-4.0"
+    # Without the number of the clip: all clips of a recording go into one split.
     recording = re.sub(r"_\d+$", "", path.stem) if freesound else path.stem
     return Item(name, "noise", split_by(recording), label, licence, "DNS Challenge")
 

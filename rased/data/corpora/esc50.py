@@ -26,6 +26,7 @@ def walk(root: Path) -> Iterator[Item]:
     with table.open(newline="") as lines:
         rows = list(csv.DictReader(lines))
     licences = _licences(base / "LICENSE")
+    # Splits of each Freesound recording, of which there may be several clips.
     splits: defaultdict[str, set[str]] = defaultdict(set)
     for row in rows:
         splits[row["src_file"]].add(_SPLIT_OF_FOLD[row["fold"]])

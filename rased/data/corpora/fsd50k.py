@@ -46,6 +46,7 @@ def walk(root: Path) -> Iterator[Item]:
                     yield Item(
                         f"FSD50K.{subset}_audio/{row['fname']}.wav",
                         "noise",
+                        # eval.csv has no column split.
                         {"train": "train", "val": "valid"}.get(row.get("split") or "", "test"),
                         labels[0],
                         creative_commons(clip.get("license", "")),

@@ -142,6 +142,7 @@ class Listing:
         """
         keys = "SELECT key FROM files GROUP BY key HAVING count(*) > 1"
         self._table.execute("CREATE INDEX by_key ON files (key)")
+        # The names that occur twice; `fetchall`, because the loop changes the table that is read.
         for number, root, path, key in self._table.execute(
             f"SELECT rowid, root, path, key FROM files WHERE key IN ({keys})"
         ).fetchall():
@@ -171,6 +172,7 @@ class Listing:
 
     def _row(self, source: SourceFile) -> tuple[int | str | bytes, ...]:
         """Convert a file to a row; paths are stored as bytes, since file names need not be UTF-8."""
+        # A number instead of the root in each row.
         if not self._roots or self._roots[-1] != source.root:
             self._roots.append(source.root)
         said = (source.label, source.licence, source.source, source.note)
@@ -185,6 +187,7 @@ class Listing:
 def _share(names: Sequence[Any], share: float) -> list[Any]:
     """Choose a share of the names by their hashes: at least one, but not all; none of a single name."""
     places = {name: place_of(name if isinstance(name, bytes) else _bytes(name)) for name in names}
+    # By hash: with a larger share, names are added to the chosen ones.
     ranked = sorted(places, key=lambda name: (places[name], name))
     count = sum(place < share for place in places.values())
     return ranked[: max(1, min(count, len(ranked) - 1))] if len(ranked) > 1 else []
@@ -215,6 +218,7 @@ def collect(
     check_split(split)
     if not 0 <= valid_share < 1:
         raise RasedError(f"The share of valid is {valid_share}; it must be at least 0 and below 1.")
+    # Another split on the command line is meant for all files.
     divided = split == "train"
     split = UNDECIDED if divided else split
     listing = Listing()
@@ -342,6 +346,7 @@ def key_of(path: str, role: Role | None) -> str:
 
 
 def _with_hash(word: str, path: str) -> str:
+    # A hyphen and 8 digits.
     return f"{word[: _LONGEST_KEY - 9]}-{hashlib.sha256(_bytes(path)).hexdigest()[:8]}"
 
 

@@ -21,6 +21,7 @@ def walk_manifest(root: Path) -> Iterator[Item]:
         try:
             listing = collect([root / "manifest.csv"], role=role, split=UNDECIDED)
         except RasedError as error:
+            # A manifest need not have all roles.
             if str(error).startswith(f"No {role} to pack"):
                 continue
             raise

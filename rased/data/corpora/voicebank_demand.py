@@ -43,6 +43,7 @@ def pairs(root: Path) -> Iterator[Pair]:
     for file in sorted(root.rglob("log_testset.txt"))[:1]:
         for line in file.read_text().splitlines():
             words = line.split()
+            # Utterance, noise, SNR in dB.
             if len(words) == 3:
                 log[words[0]] = words[1:]
     for path in audio_below(noisy):

@@ -50,6 +50,7 @@ def pairs(root: Path) -> Iterator[Pair]:
 def _places(file: Path) -> dict[str, str]:
     if not file.is_file():
         return {}
+    # -sig: skips a byte order mark, which would become a part of the first column's name.
     with file.open(newline="", encoding="utf-8-sig") as lines:
         return {row["utterance_id"]: row["Location ID"] for row in csv.DictReader(lines)}
 

@@ -54,6 +54,7 @@ def writing(
     """
     with on_disk(out, kept):
         out.mkdir(parents=True, exist_ok=True)
+        # The folder itself carries the lock, so that no file is left in it. None where folders cannot be opened (Windows).
         folder = open_folder(out)
         try:
             if not take_lock(folder):
@@ -147,6 +148,7 @@ class Writer:
                 self._finish()
         if self._shard is None:
             self._split = details["split"]
+            # Counted, because a continued run has shards already.
             number = sum(s.name.startswith(f"{self._split}-") for s in self._rows.shards)
             self._shard = ShardWriter(self._out / f"{self._split}-{number:06d}.tar")
         offset = self._shard.write(details, self._codec, audio)

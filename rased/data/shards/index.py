@@ -217,6 +217,7 @@ def write_index(
     }
     encode = json.JSONEncoder(separators=(",", ":")).encode
     partial = folder / (INDEX + ".part")
+    # Written piece by piece in the layout that `columns._in_pieces` reads in the same way.
     with partial.open("w") as file:
         file.write(encode(head)[:-1] + ',"columns":{')
         for number, name in enumerate(names):
@@ -242,6 +243,7 @@ def decode(
     if codec == "pcm16":
         audio = np.frombuffer(memoryview(data)[2 * start : 2 * (start + frames)], dtype="<i2")
         out = None if out is None else out[: len(audio)]
+        # A power of two: the product is exact.
         return np.multiply(audio, np.float32(2**-15), out=out)
     if codec == "opus":
         heard = opus.decode(data, start, frames)
@@ -264,6 +266,7 @@ def decode_channels(
         soundfile.LibsndfileError: the bytes cannot be decoded.
     """
     if codec == "pcm16":
+        # Interleaved samples of two bytes.
         stored = memoryview(data)[2 * channels * start : 2 * channels * (start + frames)]
         audio = np.frombuffer(stored, dtype="<i2").reshape(-1, channels)
         return np.ascontiguousarray(audio.T) * np.float32(2**-15)
@@ -361,6 +364,7 @@ class Reader:
             if codec == "pcm16":
                 data, begin = self.raw(row, 2 * channels * start, 2 * channels * frames), 0
             else:
+                # Compressed bytes have no known place for a sample: all of them are read.
                 data, begin = self.raw(row), start
             if channels == 1:
                 audio = decode(data, codec, begin, frames, out)
@@ -387,6 +391,7 @@ class Reader:
     def _file(self, shard: int) -> int:
         if self._process != os.getpid():
             self._files, self._process = OrderedDict(), os.getpid()
+        # Popped and put back at the end: the first one is the least recently used.
         descriptor = self._files.pop(shard, None)
         if descriptor is None:
             path = self.index.folder / self.index.shards[shard].name

@@ -49,6 +49,7 @@ def encode(blocks: Iterable[NDArray[np.int16]], sample_rate: int, kbits: float) 
         1,
         "OPUS",
         format="OGG",
+        # libsndfile maps 0 to 256 kbit/s and 1 to 6 kbit/s.
         compression_level=(high - kbits) / (high - low),
     ) as file:
         for samples in blocks:
@@ -66,4 +67,5 @@ def decode(data: bytes, start: int, frames: int) -> NDArray[np.float32]:
     """
     with soundfile.SoundFile(io.BytesIO(data)) as file:
         audio: NDArray[np.float32] = file.read(start + frames, dtype="float32")[start:]
+    # Multiples of 2^-15, which the cache of decoded recordings can hold.
     return np.rint(audio * np.float32(32768)).clip(-32768, 32767) * np.float32(2**-15)

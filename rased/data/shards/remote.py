@@ -148,6 +148,7 @@ def blocks(columns: Mapping[str, Any], block_mb: float = BLOCK_MB) -> Blocks:
         raise RasedError(f"block_mb is {block_mb}; give megabytes in a block, such as {BLOCK_MB}.")
     shard, offset = columns["shard"], columns["offset"]
     place = offset // max(1, round(block_mb * 1e6))
+    # One number for each pair of shard and place.
     cell = shard * (int(place.max(initial=0)) + 1) + place
     # Sort the rows by block, then offset: each block is a run of equal cells, which starts where the cell
     # changes.
@@ -159,6 +160,7 @@ def blocks(columns: Mapping[str, Any], block_mb: float = BLOCK_MB) -> Blocks:
         number=number,
         shard=shard[order[first]],
         start=offset[order[first]],
+        # The end of the last sample of each block: a maximum over each run.
         stop=np.maximum.reduceat((offset + columns["bytes"])[order], first),
     )
 
@@ -209,6 +211,7 @@ class RemoteShards:
         length = int(self.blocks.stop[number] - self.blocks.start[number])
         found = self.cache.get(self._name(number), at, size, length=length)
         if found is None or not found[1]:
+            # None stays None.
             return found and (found[0], ())
         note = json.loads(found[1])
         return None if time.time() > note["until"] else (found[0], note["damaged"])
@@ -249,6 +252,7 @@ class RemoteShards:
         for _, offset, piece in transfer(
             f"{self.url}/{shard.name}", begin, int(stop[wanted]), total=shard.bytes
         ):
+            # The server ignored the range and began with the file: now all blocks of the shard come, in order.
             if offset != begin + len(buffer):
                 waiting = np.flatnonzero(self.blocks.shard == self.blocks.shard[wanted]).tolist()
                 begin, buffer = offset, bytearray()
@@ -256,6 +260,7 @@ class RemoteShards:
             while waiting and begin + len(buffer) >= stop[waiting[0]]:
                 number = waiting.pop(0)
                 end = int(stop[number]) - begin
+                # Between two blocks, there are headers and the JSON of samples, which belong to none.
                 block = bytes(buffer[int(start[number]) - begin : end])
                 begin += end
                 del buffer[:end]
@@ -303,6 +308,7 @@ class BlockCache:
                 there = os.fstat(file.fileno()).st_size
                 if there < length:  # truncated
                     return None
+                # The time of the last use, by which `_shrink` sorts.
                 os.utime(file.fileno())
                 note = read_at(file.fileno(), there - length, length) if there > length else b""
                 return read_at(file.fileno(), size, at), note
@@ -328,6 +334,7 @@ class BlockCache:
             if used + len(data) > self.limit:
                 # Remove a tenth more than necessary, so that the next blocks find room without another walk.
                 used = self._shrink(min(self.limit - len(data), self.limit * 9 // 10))
+            # Opened for appending: after truncation, the number is written at the beginning.
             account.seek(0)
             account.truncate()
             account.write(b"%d" % (used + len(data)))
@@ -346,6 +353,7 @@ class BlockCache:
         """Remove old blocks beyond `limit` bytes, and files of dead processes; return the bytes that remain."""
         there = []
         for path in self.folder.glob("*/*-*"):
+            # Nobody writes it: the caller holds the lock.
             if path.suffix == ".part":
                 path.unlink()
             else:
@@ -379,6 +387,7 @@ def _origin(folder: Path) -> _Origin:
 
 def _fetch_attribution(url: str, name: str, folder: Path) -> None:
     """Fetch a file from the folder of an index, or from the folder above."""
+    # All roles of a corpus may share one file in the folder above.
     for place in (url, url.rpartition("/")[0]):
         try:
             _keep(folder / name, whole(f"{place}/{name}")[0])

@@ -207,6 +207,7 @@ def _members(shard: Path, complain: Callable[[str, str], None]) -> Iterator[tupl
     size = shard.stat().st_size
     with shard.open("rb") as stream:
         gap, garbage = 0, False
+        # `gap` counts the bytes since the last member; `garbage`: they are not only zeros.
         while len(block := stream.read(_BLOCK)) == _BLOCK:
             offset = stream.tell()
             try:
@@ -229,6 +230,7 @@ def _members(shard: Path, complain: Callable[[str, str], None]) -> Iterator[tupl
             stream.seek(offset + _padded(header.size))
         if garbage or block:
             complain("", f"its last {gap + len(block)} bytes are not part of a tar file")
+        # A tar file ends with at least two blocks of zeros.
         elif gap < 2 * _BLOCK:
             complain("", "it is truncated: the end of a tar file is missing")
 

@@ -20,6 +20,7 @@ _PAUSE = 0.5
 """Seconds before the second attempt; doubled for each later attempt."""
 _SILENCE = 60.0
 """Seconds without a byte after which a connection is given up."""
+# Request timeout, too early, too many requests: the same request may succeed later.
 _LATER = (408, 425, 429)
 _VERSIONS = ("ETag", "LastModified", "mtime")
 
@@ -36,6 +37,7 @@ def whole(url: str, *, known: str = "") -> tuple[bytes, str]:
     """Return a whole file and its version; nothing if it is still the known version."""
     data, version = bytearray(), known
     for answer, offset, piece in transfer(url, 0, None, known=known, attempts=_FIRST_ATTEMPTS):
+        # Not +=: a server without ranges begins again after an interruption.
         data[offset:] = piece
         version = answer.version
     return bytes(data), version
@@ -86,6 +88,7 @@ def transfer(
                 for piece in answer.pieces:
                     yield answer, at, piece
                     at += len(piece)
+                    # Bytes that were received before do not count as progress.
                     if at > reached:
                         reached, failures = at, 0
                 end = answer.total if stop is None else stop
@@ -155,6 +158,7 @@ def _ask(
 ) -> Iterator[Answer | None]:
     """Request bytes [start, stop) of a file; None if it is of the known version."""
     info = system.info(path)
+    # Names of S3 and of SFTP; other file systems may have none.
     version = str(next((info[name] for name in _VERSIONS if info.get(name)), ""))
     end = info["size"] if stop is None else min(stop, info["size"])
     pieces = (
