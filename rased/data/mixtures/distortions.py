@@ -90,10 +90,9 @@ class Clipping(NamedTuple):
     def apply(self, waveform: Waveform, sample_rate: int) -> Waveform:
         """Clip."""
         last = waveform.shape[-1] - 1
+        # A quantile without interpolation: an amplitude that occurs.
         floor, ceiling = (
-            # A quantile without interpolation: an amplitude that occurs.
-            waveform.kthvalue(1 + round(share * last)).values
-            for share in (self.low, self.high)
+            waveform.kthvalue(1 + round(share * last)).values for share in (self.low, self.high)
         )
         return waveform.clamp(floor, ceiling)
 

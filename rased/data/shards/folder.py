@@ -54,7 +54,7 @@ def writing(
     """
     with on_disk(out, kept):
         out.mkdir(parents=True, exist_ok=True)
-        # The folder itself carries the lock, so that no file is left in it. None where folders cannot be opened (Windows).
+        # The folder itself carries the lock, so that no file is left in it.
         folder = open_folder(out)
         try:
             if not take_lock(folder):
