@@ -146,6 +146,7 @@ def check_size(spec: Any, where: str) -> None:
         if count > _MOST or depth > _DEEPEST:
             raise RasedError(f"{where} has too many values, or nests them too deeply.")
         if isinstance(item, Mapping):
+            # Keys count as well.
             waiting += [(one, depth + 1) for pair in item.items() for one in pair]
         elif isinstance(item, list | tuple):
             waiting += [(one, depth + 1) for one in item]
@@ -271,11 +272,12 @@ def _parameters(cls: type) -> dict[str, Any]:
         except Exception:  # a quoted annotation that cannot be resolved
             signature = inspect.signature(base.__init__)
         open_ended = False
-        for name, parameter in list(signature.parameters.items())[1:]:
+        for name, parameter in list(signature.parameters.items())[1:]:  # without self
             if parameter.kind is parameter.VAR_KEYWORD:
                 open_ended = True
             elif parameter.kind is not parameter.VAR_POSITIONAL:
                 found.setdefault(name, parameter.annotation)
+        # Only **kwargs lead to the arguments of the next class.
         if not open_ended:
             break
     return found
@@ -299,6 +301,7 @@ def _convert(value: Any, annotation: Any, way: _Way, where: str) -> Any:
         RasedError: a nested spec is wrong.
     """
     origin, inside = typing.get_origin(annotation), typing.get_args(annotation)
+    # An annotation that could not be resolved is still a string.
     if annotation in (Any, object, inspect.Parameter.empty) or isinstance(
         annotation, TypeVar | str
     ):
@@ -308,7 +311,7 @@ def _convert(value: Any, annotation: Any, way: _Way, where: str) -> Any:
     if origin is typing.Annotated:
         return _convert(value, inside[0], way, where)
     if origin is Literal:
-        if any(type(value) is type(one) and value == one for one in inside):
+        if any(type(value) is type(one) and value == one for one in inside):  # True == 1
             return value
         raise _UnfitError("one of " + ", ".join(repr(one) for one in inside))
     if origin in (typing.Union, types.UnionType):
@@ -325,7 +328,7 @@ def _convert(value: Any, annotation: Any, way: _Way, where: str) -> Any:
 def _scalar(value: Any, kind: type) -> Any:
     if kind is float and type(value) is int:
         return float(value)
-    if type(value) is not kind or (kind is float and value != value):
+    if type(value) is not kind or (kind is float and value != value):  # NaN
         raise _UnfitError(_WORDS[kind])
     return value
 
@@ -334,13 +337,14 @@ def _one_of(value: Any, kinds: Sequence[Any], way: _Way, where: str) -> Any:
     """Convert a value to the first type of a union that it fits; integers are tried before other types."""
     wanted: list[str] = []
     refusals: list[RasedError] = []
-    for kind in sorted(kinds, key=lambda kind: kind is float):
+    for kind in sorted(kinds, key=lambda kind: kind is float):  # False sorts first: float last
         try:
             return _convert(value, kind, way, where)
         except _UnfitError as unfit:
             wanted.append(str(unfit))
         except RasedError as refusal:
             refusals.append(refusal)
+    # What is wrong inside a nested spec says more than the kinds that it may be.
     if refusals and isinstance(value, Mapping | list | tuple):
         raise refusals[0]
     raise _UnfitError(" or ".join(dict.fromkeys(wanted)))
@@ -397,6 +401,7 @@ def _items(value: Any, kind: type, inside: Sequence[Any], way: _Way, where: str)
     fixed = issubclass(kind, tuple) and bool(inside) and inside[-1] is not Ellipsis
     if fixed and len(inside) != len(value):
         raise _UnfitError(f"a list of {len(inside)} items")
+    # tuple[X, ...] or a list
     kinds = inside if fixed else [inside[0] if inside else Any] * len(value)
     items = []
     for index, (item, annotation) in enumerate(zip(value, kinds, strict=True)):

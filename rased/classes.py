@@ -161,6 +161,7 @@ class Classes:
                 f"{_hint(path, package)}"
             )
         imported = _import(path, where)
+        # A package may have imported the class from elsewhere.
         if not any(f"{imported.__module__}.".startswith(f"{name}.") for name in self.allow):
             raise RasedError(
                 f"{where}: '{cut(path)}' is not allowed: it comes from {imported.__module__}."
@@ -225,7 +226,7 @@ def _import(path: str, where: str) -> type:
     module_name, _, name = path.rpartition(".")
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path and not _has_module(path.partition(".")[0]):
-        sys.path.append(here)
+        sys.path.append(here)  # at the end: installed packages come first
     found = None
     if _has_module(module_name):
         try:

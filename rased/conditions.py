@@ -126,6 +126,7 @@ def parse(words: Iterable[str]) -> dict[str, Path]:
 def _array(path: Path, name: str) -> Tensor:
     what = f"the condition '{name}': '{audio.printable(path)}'"
     try:
+        # Mapped, so that a header cannot make it allocate more than the file holds.
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise RasedError(f"{what} does not exist.") from None
@@ -151,7 +152,7 @@ def _numbers(array: np.ndarray, what: str) -> Tensor:
         )
     if not np.isfinite(array).all():
         raise RasedError(f"{what} contains NaN or infinite numbers; repair it first.")
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=kind).copy())
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=kind).copy())  # into memory
 
 
 def _of_rows(tensor: Tensor, rows: int, name: str) -> Tensor:

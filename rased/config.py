@@ -117,6 +117,7 @@ def merge(under: Spec, over: Spec) -> dict[str, Any]:
         over = {"init_args": over}
     if "class_path" in under and over.get(KEEP) is True:
         over = {key: value for key, value in over.items() if key != KEEP}
+        # Now both name the same class, so that they are merged below.
         under = {**under, "class_path": over.get("class_path")}
     if "class_path" in over and over["class_path"] != under.get("class_path"):
         return dict(over)
@@ -147,7 +148,7 @@ def override(config: Spec, key: str, value: Any) -> dict[str, Any]:
         value = {"class_path": value}
     if isinstance(node, Mapping) and isinstance(value, Mapping):
         value = merge(node, value)
-    elif head == "class_path" and value != node:
+    elif head == "class_path" and value != node:  # the other settings belong to another class
         return {head: value}
     return {**config, head: value}
 

@@ -19,6 +19,7 @@ class Remembered:
     def __new__(cls, *arguments: Any, **options: Any) -> Any:
         """Store the arguments; Python calls `__init__` with the same ones."""
         made = super().__new__(cls)
+        # Not by assignment: a frozen dataclass has none, and that of `nn.Module` needs its `__init__` first.
         object.__setattr__(made, _GIVEN, (arguments, options))
         return made
 

@@ -150,7 +150,7 @@ def remove_abandoned(path: Path) -> None:
             for one in path.parent.iterdir()
             if one.name.startswith(prefix)
             and one.name.endswith(PART)
-            and len(one.name) == len(prefix) + 16 + len(PART)
+            and len(one.name) == len(prefix) + 16 + len(PART)  # 16 digits of `token_hex(8)`
         ]
     except OSError:
         return
@@ -179,6 +179,7 @@ def _close(lock: int | None) -> None:
 
 
 def _prefix(name: str) -> str:
+    # The cut may split a character; `fsdecode` keeps its bytes.
     kept = os.fsdecode(os.fsencode(name)[:_KEPT])
     return f".{kept}."
 

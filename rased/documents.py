@@ -24,6 +24,7 @@ from rased.names import component
 T = TypeVar("T")
 
 
+# At run time a class, which msgspec hands to `_name`; to mypy a string.
 if TYPE_CHECKING:
     Name = str
 else:
@@ -56,6 +57,7 @@ SampleRate = Annotated[int, msgspec.Meta(ge=1000, le=768_000)]
 Number = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
 """Any finite number."""
 
+# The patterns above as msgspec prints them, and in words.
 _EXPECTED = (
     (r"\\A\[\^\\x00\]\*\\Z", "text without zero bytes"),
     (r"\\A\[\^.*\]\*\\Z", "one line of text"),
@@ -152,6 +154,7 @@ def plain(data: bytes | str, *, of: Path | str, repair: str) -> Any:
         found = json.loads(
             text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite
         )
+        # JSON may escape half of a surrogate pair, which is no character: encoding finds it.
         if re.search(r"\\u[dD][89a-fA-F]", text):
             json.dumps(found, ensure_ascii=False).encode()
     except UnicodeDecodeError as error:
@@ -274,6 +277,7 @@ def _explained(error: str, content: Any, schema: Any) -> str:
 def _located(error: str, place: str, content: Any, schema: Any) -> list[str | int]:
     """Return the path to the value that `msgspec` rejects; msgspec itself omits the keys of mappings ("[...]")."""
     parts: list[str | int] = []
+    # $.name, [0], and [...] for any key
     for part in re.findall(r"\[\d+\]|\[\.\.\.\]|[^.$\[\]]+", place):
         inner = _at(content, parts)
         if part != "[...]":
@@ -333,6 +337,7 @@ def _in_words(expected: str) -> str:
             expected,
         )
         return plainly.replace(">=", "of at least").replace("<=", "of at most")
+    # Msgspec doubles backslashes.
     written = pattern[1].encode().decode("unicode_escape") if "\\\\" in pattern[1] else pattern[1]
     known = (words for shape, words in _EXPECTED if re.fullmatch(shape, written))
     return next(known, f"text of the form {written}")
@@ -340,8 +345,9 @@ def _in_words(expected: str) -> str:
 
 def _depth(text: str) -> int:
     """Return the maximum depth of nested brackets outside strings."""
-    if text.count("[") + text.count("{") <= DEEPEST:
+    if text.count("[") + text.count("{") <= DEEPEST:  # too few brackets, whatever is in strings
         return 0
+    # Without escapes, each quote left begins or ends a string: the quotes so far, odd or even, say which.
     bare = text.replace("\\\\", "").replace('\\"', "").encode("utf-8", "replace")
     letters = np.frombuffer(bare, dtype=np.uint8)
     outside = ~np.logical_xor.accumulate(letters == ord('"'))

@@ -66,9 +66,8 @@ def shown(value: Any) -> str:
     "['a', 'a', 'a', ...]"
     """
     if isinstance(value, int) and value.bit_length() > 128:
-        return (
-            f"a number of {value.bit_length()} bits"  # Python refuses to print very long integers
-        )
+        # Python refuses to print very long integers.
+        return f"a number of {value.bit_length()} bits"
     text = _repr.repr(value)
     return text if len(text) <= 2 * _SHOWN else f"{text[: 2 * _SHOWN]}..."
 
@@ -79,6 +78,6 @@ def cut(text: str, length: int = 200) -> str:
     >>> cut("two    words")
     'two words'
     """
-    line = " ".join(str(text)[: 8 * length].split())
+    line = " ".join(str(text)[: 8 * length].split())  # cut before, too: the text may be huge
     line = "".join(letter if letter.isprintable() else "?" for letter in line)
     return line if len(line) <= length else f"{line[:length]}..."

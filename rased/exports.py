@@ -19,7 +19,7 @@ def lazily(
         if name not in home_of:
             raise AttributeError(f"module '{package}' has no attribute '{name}'")
         value = getattr(importlib.import_module(f"{package}.{home_of[name]}"), name)
-        setattr(sys.modules[package], name, value)
+        setattr(sys.modules[package], name, value)  # Python does not call `fetch` for it again
         return value
 
     return sorted(home_of), fetch, lambda: sorted(home_of)

@@ -146,12 +146,12 @@ def peak_memory() -> float | None:
     if status.is_file():  # on Linux, ru_maxrss of a new process starts at the value of its parent
         for line in status.read_text().splitlines():
             if line.startswith("VmHWM"):
-                return int(line.split()[1]) * 1024e-6
+                return int(line.split()[1]) * 1024e-6  # from KiB
     try:
         import resource
     except ImportError:
         return None
-    unit = 1e-6 if sys.platform == "darwin" else 1024e-6
+    unit = 1e-6 if sys.platform == "darwin" else 1024e-6  # macOS counts bytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
@@ -184,7 +184,7 @@ def kill_family(process: "subprocess.Popen[str]") -> None:
     if hasattr(os, "killpg"):
         import signal
 
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, signal.SIGKILL)  # its group has its number
     else:
         process.kill()
 

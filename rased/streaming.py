@@ -124,7 +124,7 @@ class CausalStream:
         self._drop: int = enhancer.latency
         self._rows = output_channels(enhancer, channels)
         options = enhancer.options(self._rows, condition=condition)
-        options.pop("generator", None)
+        options.pop("generator", None)  # `initial_state` takes none
         self._state: State = enhancer.initial_state(self._rows, **options)
         self._pending = torch.zeros(channels, 0)
         self._owed = 0
@@ -211,6 +211,7 @@ class WindowStream:
             stop = self.window - self.context - self.fade
             ready.append(self._faded(estimate, start)[:, : stop - start])
             self._tail = estimate[:, stop : stop + self.fade]
+            # With the context before the next samples.
             self._pending = self._pending[:, stop - self.context :]
         return torch.cat(ready, dim=-1)
 

@@ -88,7 +88,7 @@ def _check_objects(path: Path) -> None:
         members = archive.infolist()
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
             raise zipfile.BadZipFile("compressed")
-        if sum(member.file_size for member in members) > path.stat().st_size:
+        if sum(member.file_size for member in members) > path.stat().st_size:  # a zip bomb
             raise zipfile.BadZipFile("members that overlap")
         lists = [member for member in members if member.filename.rpartition("/")[2] == "data.pkl"]
         if len(lists) != 1 or lists[0].file_size > _HEADER:
@@ -103,7 +103,7 @@ def _check_objects(path: Path) -> None:
 
 def _named(objects: bytes) -> Iterator[str]:
     """Yield what a pickle would import, as "module name" (torch writes plain names only)."""
-    for code, argument, _ in pickletools.genops(objects):
+    for code, argument, _ in pickletools.genops(objects):  # reads the opcodes, executes nothing
         if code.name in ("GLOBAL", "INST"):
             yield str(argument)
         elif code.name in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):

@@ -23,6 +23,7 @@ MOST = 200_000
 _BITS = 64
 """Maximum number of digits of an integer."""
 
+# The C versions, where PyYAML has them, are much faster.
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BaseDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _NUMBERS = {
@@ -38,6 +39,7 @@ _OTHERS = ("timestamp", "int", "float")
 class _Loader(_Base):
     """Loads plain values only; a duplicate key is an error."""
 
+    # Without YAML 1.1's dates and numbers; `_NUMBERS` adds those of YAML 1.2.
     yaml_implicit_resolvers = {  # noqa: RUF012 (as PyYAML keeps it)
         letter: [pair for pair in pairs if pair[0].rpartition(":")[2] not in _OTHERS]
         for letter, pairs in _Base.yaml_implicit_resolvers.items()
@@ -119,9 +121,8 @@ def parse(content: bytes, *, of: str, own: bool = False, largest: int = LARGEST)
         raise
     except UnicodeDecodeError as error:
         raise RasedError(f"{of} is not YAML: byte {error.start} is not valid UTF-8.") from None
-    except (
-        Exception
-    ) as error:  # PyYAML lets other exceptions through for values that it cannot build
+    except Exception as error:
+        # PyYAML lets other exceptions through for values that it cannot build.
         raise RasedError(f"{of} is not valid YAML: {_reason(error)}.") from None
     return value
 
@@ -170,7 +171,7 @@ def _check_values(value: Any, of: str) -> None:
         elif isinstance(item, list):
             waiting += [(one, depth + 1) for one in item]
         elif isinstance(item, str):
-            item.encode()
+            item.encode()  # fails for half of a surrogate pair
         elif isinstance(item, int) and item.bit_length() > _BITS:
             raise RasedError(
                 f"{of} holds an integer of {item.bit_length()} bits, which is not allowed."

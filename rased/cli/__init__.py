@@ -19,6 +19,7 @@ from rased.errors import ProblemsFound, RasedError, nearest
 from rased.extras import install_command
 from rased.fetch import without_credentials
 
+# 70 is EX_SOFTWARE of sysexits.h; 130 and 141 are 128 + SIGINT and 128 + SIGPIPE, as shells report them.
 SUCCESS, PROBLEMS, USAGE, INTERNAL, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 70, 130, 141
 
 
@@ -79,6 +80,7 @@ class Parser(argparse.ArgumentParser):
         options.setdefault("allow_abbrev", False)
         super().__init__(**options)
 
+    # `parse_args` and the parsers of sub-verbs both come through here.
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse like argparse, but stop at an unknown option and list the known ones."""
         namespace, unknown = super().parse_known_args(args, namespace)
@@ -91,6 +93,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise RasedError instead of printing the usage and exiting."""
+        # The sentence of argparse.
         match = re.fullmatch(r".*invalid choice: '(.*)' \(choose from (.*)\)", message)
         if match:
             choices = [choice.strip("' ") for choice in match[2].split(",")]
@@ -123,6 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(f"{error.strerror or error}{where}", debug)
         return USAGE
     except Exception as error:
+        # A missing module of ours is a fault of ours.
         if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("rased"):
             _complain(_missing_package(error, next(iter(words), "")), debug)
             return USAGE
@@ -149,7 +153,7 @@ def _dispatch(words: list[str]) -> int:
     position = next((at for at, word in enumerate(words) if not word.startswith("-")), len(words))
     try:
         ours = parser.parse_args(words[:position])
-    except SystemExit as leaving:
+    except SystemExit as leaving:  # --help
         return int(leaving.code or 0)
     if ours.version:
         from rased import __version__
@@ -187,6 +191,7 @@ def _complain(message: str, debug: bool) -> None:
     if debug:
         traceback.print_exc()
     line = without_credentials(" ".join(message.split()))
+    # Names of files may hold control sequences of the terminal.
     line = "".join(letter if letter.isprintable() else "?" for letter in line)
     print(f"rased: {line}", file=sys.stderr)
 

@@ -187,6 +187,7 @@ def _lines(report: "Report", said: set[str], *, quiet: bool) -> Iterator[str]:
     for note in report.notes:
         if note not in said:
             yield f"rased: '{name}': {note}."
+        # Such a note holds for every file of this sample rate.
         if note.startswith("the model"):
             said.add(note)
     if not quiet:
@@ -229,7 +230,7 @@ def _raw(source: BufferedReader, count: int) -> Iterator[bytes]:
             "give the name of the file, or convert it (ffmpeg -i FILE -f s16le -ac 1 -ar 16000 -)."
         )
     yield first
-    while content := source.read1(count):
+    while content := source.read1(count):  # `read` would wait for `count` bytes
         yield content
 
 

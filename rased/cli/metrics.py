@@ -69,6 +69,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
             row["version"],
             style="dim" if row["install"] else None,
         )
+    # A pipe has 80 columns, too few for the table.
     console = open_console(width=max(120, open_console().width))
     console.print(table)
     for row in rows:

@@ -86,7 +86,7 @@ def describe(name: str) -> Row:
     return _row(
         enhancer,
         name=name,
-        story=model["class_path"].split(".")[-2],
+        story=model["class_path"].split(".")[-2],  # the module of the training class
         domain="frequency" if isinstance(enhancer, SpectralEnhancer) else "time",
         macs=round(macs_per_second(enhancer)),
     )

@@ -113,7 +113,7 @@ def replay(folder: Path, step: int, out: Path, *, allow: Sequence[str] = ()) -> 
                 }
                 for part, rows in {**heard, **mixture.get("condition", {})}.items():
                     path = out / f"{index:06d}-{part}.wav"
-                    audio = rows[row].numpy().T
+                    audio = rows[row].numpy().T  # samples first, as soundfile expects
                     soundfile.write(path, audio, plan.sample_rate, subtype="FLOAT")
                 samples.append({"rank": rank, "batch": number, **_drawn(plan, epoch, batch, row)})
     replayed = {

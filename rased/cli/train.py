@@ -126,6 +126,7 @@ def main(argv: list[str]) -> int:
     if _FOLDER in os.environ:  # a child process of a distributed run
         return _train(config, Path(os.environ[_FOLDER]))
     with _taken(words, folder) as run:
+        # Lightning's child processes find the folder there, instead of making one of their own.
         os.environ[_FOLDER] = str(run)
         try:
             return _train(config, run)
@@ -191,9 +192,8 @@ def _train(config: dict[str, Any], folder: Path) -> int:
         except MisconfigurationException as error:
             raise refused_by_lightning(error) from error
         except ValueError as error:
-            if "val_check_interval" not in str(
-                error
-            ):  # checked when the number of batches is known
+            # Lightning checks this one when the number of batches is known.
+            if "val_check_interval" not in str(error):
                 raise
             raise refused_by_lightning(error) from error
         finally:
@@ -254,6 +254,7 @@ def _start(source: str | None, runs: Path, allow: list[str]) -> dict[str, Any]:
 
     folder = origin.find(source, runs)
     found, model = origin.read(folder, allow=allow)
+    # The name of a zoo entry also holds on another machine; a path does not.
     name = found.name if found.kind == "zoo" and not Path(source).exists() else str(folder)
     return {"model": model, "run": {"start_from": name}}
 

@@ -342,10 +342,8 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
 def delayed(spectrum: Spectrum, state: State) -> tuple[Spectrum, State]:
     """Delay the spectrum by the frames in `memory` (batch, freq, late, 2); no delay without a memory."""
     if not state:
-        return (
-            spectrum.contiguous(),
-            {},
-        )  # the memory layout that `cat` gives, so that later sums round equally
+        # The memory layout that `cat` gives, so that later sums round equally.
+        return spectrum.contiguous(), {}
     extended = torch.cat([torch.view_as_complex(state["memory"]), spectrum], dim=-1)
     frames = spectrum.shape[-1]
     return extended[..., :frames], {"memory": torch.view_as_real(extended[..., frames:])}

@@ -83,7 +83,7 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
     """Check that all numbers are positive: each is a size, a length or a count of what is measured."""
     for name, value in vars(arguments).items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if number and not 0 < value < math.inf:
+        if number and not 0 < value < math.inf:  # a bool is an int
             least = "1 or more" if isinstance(value, int) else "more than 0"
             raise RasedError(f"--{name.replace('_', '-')} is {value:g}: give {least}.")
 

@@ -71,6 +71,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _processes(arguments: argparse.Namespace, rounds: range) -> dict[str, float]:
     found = [(_evaluation(arguments, 1), _evaluation(arguments, 2)) for _ in rounds]
+    # In each pair: one process, then two; of each, seconds of the clock, then of the processor.
     one, one_cpu, two, two_cpu = (
         min(pair[jobs][kind] for pair in found) for jobs in (0, 1) for kind in (0, 1)
     )

@@ -75,6 +75,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
         with tempfile.TemporaryDirectory(prefix="rased-bench-") as scratch:
             source = arguments.dir or _generate(Path(scratch) / "source", items)
             jobs = _jobs(source, Path(scratch), items, arguments.batch_size)
+            # A first round without a clock: it starts processes and fills caches.
             for job in jobs.values():
                 job(0)
             speeds: dict[str, list[float]] = {name: [] for name in jobs}
@@ -101,7 +102,7 @@ def _jobs(source: Path, scratch: Path, items: int, batch_size: int) -> dict[str,
     def loader(codec: str, *, workers: int = 0, kept: bool = False) -> Loader:
         plan = _plan(scratch / codec, SHARE * items if workers else items)
         if kept:
-            keep(plan.corpora, where="ram", limit=4 << 30)
+            keep(plan.corpora, where="ram", limit=4 << 30)  # 4 GiB
         return Loader(plan, batch_size=batch_size, num_workers=workers, rank=0, world_size=1)
 
     def load(batches: Loader, work: Callable[["Batch"], Any] = len) -> Job:
@@ -181,11 +182,12 @@ def _generate(root: Path, items: int) -> Path:
         for number in range(count):
             audio = random.standard_normal(LONG * SAMPLE_RATE)
             if role == "speech":
+                # Brown noise without its drift, with pauses.
                 audio = np.cumsum(audio)
                 audio -= np.convolve(audio, np.ones(400) / 400, "same")
                 audio *= 0.2 + np.abs(np.sin(6 * second))
             elif role == "rir":
-                audio = audio[:SAMPLE_RATE] * np.exp(-13.8 * second[:SAMPLE_RATE])
+                audio = audio[:SAMPLE_RATE] * np.exp(-13.8 * second[:SAMPLE_RATE])  # T60 of 0.5 s
                 audio[0] = 5.0
             audio *= 0.5 / np.abs(audio).max()
             soundfile.write(root / role / f"{number:04d}.flac", audio, SAMPLE_RATE)

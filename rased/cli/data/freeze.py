@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rased.data.preparation.balanced import FrozenRecipe
     from rased.data.preparation.freeze import freeze
 
-    arguments.snr_db, arguments.snr_range = arguments.snr_db
+    arguments.snr_db, arguments.snr_range = arguments.snr_db  # `_snr` gives both
     recipe = FrozenRecipe(**given(arguments, FrozenRecipe))
     with progress_bar("mixing") as progress:
         testset = freeze(**given(arguments, freeze), recipe=recipe, progress=progress)

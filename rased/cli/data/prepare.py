@@ -77,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rased.data.corpora import find
     from rased.data.preparation.prepare import prepare
 
+    # Not under its name: `given` would pass it a second time.
     corpus = find(vars(arguments).pop("corpus"))
     with _progress() as progress:
         done = prepare(
