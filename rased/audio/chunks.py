@@ -15,6 +15,7 @@ from rased.audio.views import ByteSource, Piece
 _UNKNOWN_32 = ((1 << 31) - (1 << 16), (1 << 31) + (1 << 16)), ((1 << 32) - (1 << 16), 1 << 32)
 """Lengths that mean "unknown" in 32 bits, as written by sox, arecord, ffmpeg and others."""
 _UNKNOWN_64 = 1 << 62
+# WAVE_FORMAT_MPEG (layers 1 and 2) and WAVE_FORMAT_MPEGLAYER3.
 _MPEG_TAGS = (0x50, 0x55)
 _FOREIGN_TAGS = (
     0x45,
@@ -107,6 +108,7 @@ def left_over(source: ByteSource, payload: Payload) -> int:
     """
     if payload.announced is None or payload.chunks == "unknown":
         return 0
+    # Chunks begin at even positions.
     at = payload.start + payload.announced + payload.announced % 2
     rest = source.size - at
     for _ in range(_CHUNKS):
@@ -123,6 +125,7 @@ def left_over(source: ByteSource, payload: Payload) -> int:
             return rest
         size = int.from_bytes(header[4:], payload.chunks)
         at += 8 + size + size % 2
+        # A missing padding byte at the end is no fault.
         if at > source.size + 1:
             return rest
     return 0
@@ -147,6 +150,7 @@ def _riff(source: ByteSource, order: Literal["little", "big"]) -> Payload | None
     tag = 0
     for name, size, start in _chunks(source, 12, order):
         if name == b"ds64":
+            # ds64: 8 bytes for the size of the file, then 8 for that of the audio.
             long_at = start + 8
             long_size = int.from_bytes(source.read(long_at, 8), "little")
         elif name == b"fmt ":
@@ -159,6 +163,7 @@ def _riff(source: ByteSource, order: Literal["little", "big"]) -> Payload | None
                 announced = _known_64(long_size) if size == 0xFFFFFFFF else announced
                 patches = {long_at: there.to_bytes(8, "little")}
             else:
+                # The size is in the four bytes before the audio.
                 patches = {start - 4: min(there, 0xFFFFFFFF).to_bytes(4, order)}
             return Payload(
                 start,
@@ -176,6 +181,7 @@ def _riff(source: ByteSource, order: Literal["little", "big"]) -> Payload | None
 def _form(source: ByteSource) -> Payload | None:
     for name, size, start in _chunks(source, 12, "big"):
         if name == b"SSND":
+            # SSND: an offset and a block size of 4 bytes each, then the samples.
             offset = int.from_bytes(source.read(start, 4), "big")
             there = source.size - start - 8 - offset
             announced = _known(size)
@@ -193,6 +199,7 @@ def _form(source: ByteSource) -> Payload | None:
 def _au(source: ByteSource, head: bytes) -> Payload | None:
     order: Literal["little", "big"] = "big" if head[:4] == b".snd" else "little"
     start, size = (int.from_bytes(head[at : at + 4], order) for at in (4, 8))
+    # AU: position of the audio at byte 4, its size at byte 8; all ones means unknown.
     return Payload(start, _known(size), source.size - start, {8: b"\xff" * 4}, chunks="none")
 
 
@@ -202,6 +209,7 @@ def _caf(source: ByteSource) -> Payload | None:
         header = source.read(at, 12)
         if len(header) < 12:
             return None
+        # CAF: a name and a size of 8 bytes; -1 for the audio means up to the end of the file.
         size = int.from_bytes(header[4:], "big", signed=True)
         if header[:4] == b"data":
             there = source.size - at - 12
@@ -214,6 +222,7 @@ def _caf(source: ByteSource) -> Payload | None:
 
 
 def _w64(source: ByteSource) -> Payload | None:
+    # W64: a GUID, a size of 8 bytes and another GUID; chunks begin with a GUID and a size that includes both.
     at = 40
     for _ in range(_CHUNKS):
         header = source.read(at, 24)
@@ -226,6 +235,7 @@ def _w64(source: ByteSource) -> Payload | None:
             patches = {16: source.size.to_bytes(8, "little")}
             patches[at + 16] = (there + 24).to_bytes(8, "little")
             return Payload(at + 24, announced, there, patches)
+        # Chunks begin at multiples of 8.
         at += (size + 7) // 8 * 8
     return None
 
@@ -233,6 +243,7 @@ def _w64(source: ByteSource) -> Payload | None:
 def _nist(source: ByteSource, head: bytes) -> Payload | None:
     said = dict(re.findall(rb"\n(\w+) -\w+ ([^\n;]+)", head))
     try:
+        # The second line of a SPHERE file is the size of its header.
         start = int(head[8:16])
         frames, width, channels = (
             int(said[name]) for name in (b"sample_count", b"sample_n_bytes", b"channel_count")
@@ -250,6 +261,7 @@ def _voc(source: ByteSource, head: bytes) -> Payload | None:
     header = source.read(at, 4)
     if len(header) < 4:
         return None
+    # A block: one byte for its type, three for its size.
     return Payload(at + 4, int.from_bytes(header[1:], "little"), source.size - at - 4, {})
 
 

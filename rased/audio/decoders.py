@@ -75,6 +75,7 @@ class SoundfileDecoder:
         self._source, self._parts = source, list(parts)
         self._next = 0
         self._sound: _Sound | None = None
+        # All parts are checked at once, so that a bad one is found before the first samples are used.
         self._lengths = [self._open(number) for number in range(len(self._parts))]
         known = [length for length in self._lengths if length is not None]
         self.frames = sum(known) if len(known) == len(self._lengths) else None
@@ -136,6 +137,7 @@ class SoundfileDecoder:
         length = self._lengths[self._next - 1]
         block = self._decode(count)
         if length is not None:
+            # A decoder may add padding of the last frame.
             block = block[: length - self._done]
         self._done += len(block)
         if not len(block) and length is not None and self._done < length:

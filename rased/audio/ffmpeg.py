@@ -66,6 +66,7 @@ class FfmpegDecoder:
         self._said: IO[bytes] = tempfile.TemporaryFile()
         words = f"-nostdin -hide_banner -nostats -loglevel level+info -format_whitelist {_DEMUXERS}".split()
         words += ["-protocol_whitelist", "file", "-i", f"file:{path}", "-map", "0:a:0"]
+        # bitexact: no text with the version of ffmpeg in the header.
         words += "-c:a pcm_f32le -fflags +bitexact -f wav -".split()
         self._process = subprocess.Popen(
             ["ffmpeg", *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._said
@@ -104,6 +105,7 @@ class FfmpegDecoder:
         """Read the header of the WAV from the pipe, up to the first sample."""
         channels = rate = 0
         self._bytes(12)
+        # ffmpeg cannot know the size of the audio when it writes the header; the sizes before it are true.
         while len(chunk := self._bytes(8)) == 8:
             size = int.from_bytes(chunk[4:], "little")
             if chunk[:4] == b"data" and channels:
@@ -119,6 +121,7 @@ class FfmpegDecoder:
         assert self._process.stdout is not None
         parts = []
         while count > 0:
+            # Waits at most _PATIENCE seconds, unlike `read` of a pipe.
             ready, _, _ = select.select([self._process.stdout], [], [], _PATIENCE)
             if not ready:
                 raise DamagedError(f"gives no audio: ffmpeg wrote nothing for {_PATIENCE} seconds")
@@ -154,6 +157,7 @@ class FfmpegDecoder:
             or len(re.findall(rb"Stream #0:", log)) != 1
         ):
             return None
+        # Streams without a header for the whole file: their length is an estimate.
         if re.search(rb"Input #0, (aac|amr|ac3|eac3|dts)", log):
             return None
         hours, minutes, seconds = (float(part) for part in said.groups())

@@ -11,6 +11,7 @@ _POLYNOMIAL = 0x8005
 
 def announced_samples(head: bytes) -> int | None:
     """Return the samples per channel according to the header of a FLAC file; None if it does not know."""
+    # STREAMINFO follows 4 bytes of marker and 4 of header; its last 36 bits before the MD5 are the number of samples.
     count = int.from_bytes(head[21:26], "big") & ((1 << 36) - 1)
     return count or None
 
@@ -24,6 +25,7 @@ def streams(source: ByteSource) -> list[range]:
     at = 0
     while at < source.size:
         block = source.read(at, _BLOCK)
+        # Marker and header of STREAMINFO: type 0, perhaps the last block (0x80), 34 bytes.
         starts += [at + found.start() for found in re.finditer(rb"fLaC[\x00\x80]\0\0\x22", block)]
         # Overlap the blocks by seven bytes, so that a marker of eight bytes is found even if it spans two of
         # them.
@@ -37,6 +39,7 @@ def ends_with_a_frame(source: ByteSource, stream: range) -> bool:
     """Return whether a stream ends with a complete frame: without a known length, only its checksum can tell."""
     start = max(stream.start, stream.stop - _TAIL)
     tail = source.read(start, stream.stop - start)
+    # An ID3v1 tag.
     if tail[-128:-125] == b"TAG":
         tail = tail[:-128]
     # These two bytes also occur within frames. The CRC of a complete frame, including its stored CRC, is 0.

@@ -151,6 +151,7 @@ def _frames(source: ByteSource, at: int, stop: int) -> Iterator[tuple[int, Heade
     """Yield position, header and bytes of each frame; ignore tags in between, and anything after the last frame."""
     block, base = b"", at
     while at < stop:
+        # Read on before a frame might reach beyond the block.
         if at + _LONGEST > base + len(block) and base + len(block) < stop:
             block, base = source.read(at, min(_BLOCK, stop - at)), at
         here = at - base
@@ -205,6 +206,7 @@ def _parsed(header: bytes) -> Header | None:
     """Parse the header of a frame; None if it is not one (or has a free bit rate, which is not used in practice)."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return None
+    # Eleven bits of synchronisation, then two of version (3: MPEG 1, 2: MPEG 2, 0: MPEG 2.5), two of layer (3: I).
     version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
     bitrate, rate, padding = header[2] >> 4, header[2] >> 2 & 3, header[2] >> 1 & 1
     if version == 1 or layer == 4 or bitrate in (0, 15) or rate == 3:
@@ -212,10 +214,12 @@ def _parsed(header: bytes) -> Header | None:
     sample_rate = _RATES[version][rate]
     bits = 1000 * _BITRATES[version == 3, layer][bitrate]
     if layer == 1:
+        # Layer I counts in slots of 4 bytes.
         length, samples = 4 * (12 * bits // sample_rate + padding), 384
     else:
         samples = 576 if layer == 3 and version != 3 else 1152
         length = samples // 8 * bits // sample_rate + padding
+    # A tag is where the samples would begin: after the header and the side information.
     mono = header[3] >> 6 == 3
     side = (17 if mono else 32) if version == 3 else (9 if mono else 17)
     return Header(version, layer, sample_rate, length, samples, 4 + side)
@@ -223,6 +227,7 @@ def _parsed(header: bytes) -> Header | None:
 
 def _tag(frame: bytes, header: Header) -> tuple[bool, int | None, int | None] | None:
     """Return `xing`, `announced` and `announced_bytes` of a Xing, Info or VBRI tag; None without a tag."""
+    # VBRI is always 32 bytes after the header.
     if frame[36:40] == b"VBRI" and len(frame) >= 54:
         return False, int.from_bytes(frame[50:54], "big"), int.from_bytes(frame[46:50], "big")
     for at in (header.tag_at, header.tag_at + 2):  # a checksum of two bytes may precede the tag
@@ -240,10 +245,12 @@ def _length_tag(first: bytes, frames: int) -> tuple[bytes, bytes]:
     After such a tag, the decoder drops as many samples as its own delay; the silence provides them.
     """
     for bitrate in range(1, 15):
+        # The lowest bit rate with room for the tag; no checksum (bit 0 of byte 1), no padding.
         head = bytes((0xFF, first[1] | 1, bitrate << 4 | first[2] & 0x0C, first[3]))
         header = _parsed(head)
         assert header is not None
         if header.length >= header.tag_at + 12:
+            # 1: the tag holds the number of frames alone.
             tag = b"Xing" + (1).to_bytes(4, "big") + frames.to_bytes(4, "big")
             frame = (head + bytes(header.tag_at - 4) + tag).ljust(header.length, b"\0")
             return frame, head.ljust(header.length, b"\0")
@@ -256,6 +263,7 @@ def _behind_id3(source: ByteSource, at: int) -> int:
         size = sum(
             (byte & 0x7F) << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=True)
         )
+        # ID3v2 sizes have 7 bits in each byte; bit 4 of the flags: there is a footer.
         at += 10 + size + (10 if tag[5] & 0x10 else 0)
     return at
 

@@ -109,10 +109,12 @@ def _pages(source: ByteSource) -> Iterator[Page]:
     at = base = tries = 0
     block = b""
     while at < source.size and tries < _TRIES:
+        # Read on before a page might reach beyond the block.
         if at + _LONGEST > base + len(block) and base + len(block) < source.size:
             block, base = source.read(at, _BLOCK), at
         here = block.find(b"OggS\0", at - base)
         if here < 0:
+            # The last four bytes may be the beginning of a marker.
             at = max(at + 1, base + len(block) - 4)
         elif base + here > at:
             at = base + here
@@ -128,6 +130,7 @@ def _page(block: bytes, here: int, at: int) -> Page | None:
     header = block[here : here + 27]
     if len(header) < 27:
         return None
+    # Byte 26: number of segments; a table of their sizes follows the header.
     table = block[here + 27 : here + 27 + header[26]]
     stop = here + 27 + header[26] + sum(table)
     if stop > len(block):
@@ -147,6 +150,7 @@ def serial_zero(data: bytes) -> bytes:
     while at < len(data):
         table = data[at + 27 : at + 27 + data[at + 26]]
         stop = at + 27 + len(table) + sum(table)
+        # Serial number at bytes 14 to 17, checksum at 22 to 25.
         head, content = (
             data[at : at + 14] + bytes(4) + data[at + 18 : at + 22],
             data[at + 26 : stop],

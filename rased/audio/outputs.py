@@ -100,6 +100,7 @@ def _files(folder: Path, target: Path) -> tuple[list[Path], list[str]]:
         )
     found = sorted(audio_below(folder))
     kept = found
+    # The output folder is inside the input folder.
     if there.is_relative_to(here):
         kept = [path for path in found if not (here / path).is_relative_to(there)]
     if not kept:
@@ -133,6 +134,7 @@ def _distinct_targets(pairs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]
     distinct = []
     for source, target in pairs:
         number, name = 1, target
+        # A made-up name must not be one that another input gets anyway.
         while name in used or (number > 1 and name in taken):
             number += 1
             name = target.with_name(f"{target.stem}-{number}{target.suffix}")

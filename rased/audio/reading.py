@@ -83,6 +83,7 @@ class Recording:
         Raises:
             BadAudioError: no samples, NaN or infinite samples, or a damaged file.
         """
+        # Many channels or a high rate: shorter blocks.
         rate, most = self.info.sample_rate, max(1, _BLOCK_SAMPLES // self.info.channels)
         length = max(1, min(round(seconds * rate), most))
         done = 0
@@ -208,6 +209,7 @@ def _decoder(path: Path, source: ByteSource) -> tuple[Decoder, str]:
     try:
         parts, note = _parts(path, source, head)
         decoder = SoundfileDecoder(source, parts)
+        # libsndfile recognised MPEG audio that `looks_like_mpeg` did not.
         if decoder.format == "MP3" and parts == [Part()]:
             return _counted(source, decoder), note
         return decoder, note
@@ -278,9 +280,8 @@ def _payload_parts(source: ByteSource, payload: Payload) -> tuple[list[Part], st
     if payload.announced is None:
         return [Part(patched(source, payload.patches))], _note_of_length(payload)
     if payload.announced == payload.there and payload.announced % 2:
-        return [
-            Part([range(source.size), b"\0"])
-        ], ""  # libsndfile expects the padding byte, which is missing
+        # libsndfile expects the padding byte, which is missing.
+        return [Part([range(source.size), b"\0"])], ""
     rest = left_over(source, payload)
     if rest:
         note = f"its header does not include the last {rest} bytes, which were not read"
@@ -308,6 +309,7 @@ def _mpeg_parts(source: ByteSource, start: int, stop: int) -> list[Part]:
     parts = []
     for segment in find_segments(source, start, stop):
         pieces, skip = segment.view()
+        # With a correct tag, libsndfile knows the length itself.
         parts.append(Part(pieces, None if segment.tagged else segment.samples, skip))
     return parts
 

@@ -62,6 +62,7 @@ class Resampler:
         """Return the rest, so that `length` samples are returned in total (see `resampled_length`)."""
         if length is None:
             length = resampled_length(self._consumed, self.source, self.wanted)
+        # The last output needs input up to its own time; one more sample for the rounding.
         needed = resampled_length(length, self.wanted, self.source) + 1
         silence = np.zeros((self.channels, max(0, needed - self._consumed)), dtype=np.float32)
         start = self._produced

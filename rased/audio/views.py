@@ -53,6 +53,7 @@ class View:
     _starts: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
+        # One more than pieces: the last one is the total.
         self._starts = list(accumulate(map(len, self.pieces), initial=0))
 
     @property

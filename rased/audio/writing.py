@@ -86,6 +86,7 @@ class AudioWriter:
         size = (frames or 0) * channels * _BITS.get(coding, 64) // 8
         if container == "WAV" and size > _WAV_LIMIT:
             container = "RF64"
+        # Samples of all channels that fit.
         self._most = _WAV_LIMIT * 8 // _BITS.get(coding, 64) if container == "WAV" else None
         self._refuse_bad_place()
         self._samples = self._over = 0
@@ -131,6 +132,7 @@ class AudioWriter:
             )
         if self._coding not in ("FLOAT", "DOUBLE"):
             self._over += int((np.abs(columns) > _FULL_SCALE).sum())
+        # If the sink fails, soundfile raises without the reason, which the sink has kept.
         with suppress(AssertionError, soundfile.LibsndfileError):
             for start in range(0, len(columns), _AT_ONCE):
                 part = columns[start : start + _AT_ONCE]
@@ -272,4 +274,5 @@ def _quantised(columns: Float32[np.ndarray, "time channel"], coding: str) -> np.
     steps = np.rint(columns.astype(np.float64) * scale).clip(-scale, scale - 1)
     if bits == 16:
         return steps.astype(np.int16)
+    # libsndfile takes the upper bits of an integer.
     return steps.astype(np.int32) << (32 - bits)

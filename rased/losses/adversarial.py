@@ -68,6 +68,7 @@ class MetricRegression(LeastSquares):
         """
         known = quality.isfinite()
         error = (fake.flatten(1).mean(1) if fake.ndim > 1 else fake) - quality.nan_to_num()
+        # `nan_to_num` first: a NaN that `where` drops would still spoil the gradient.
         squared = torch.where(known, error.square(), 0.0)
         return {
             "real": (real - 1).square().mean(),

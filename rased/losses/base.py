@@ -41,6 +41,7 @@ class Loss(Remembered, nn.Module):
     def __call__(self, *, estimate: Tensor, target: Tensor) -> Float[Tensor, ""]:
         """Return the loss, computed in single precision at least, also within `torch.autocast`."""
         with torch.autocast(target.device.type, enabled=False):
+            # `_single` alone does not suffice: autocast would cast inside the loss again.
             value: Tensor = super().__call__(estimate=_single(estimate), target=_single(target))
             return value
 
@@ -144,6 +145,7 @@ class WeightedSum(Loss):
         self.names = None if names is None else list(names)
         self.domain = self.domains[0]
         degrees = {loss.degree for loss in losses}
+        # Only a common degree holds for the sum.
         self.degree = degrees.pop() if len(degrees) == 1 else None
         self.level_free = all(loss.level_free for loss in losses)
 
@@ -207,10 +209,12 @@ def _check_names(names: Sequence[str], count: int) -> None:
 def _free(name: str, taken: Mapping[str, Tensor]) -> str:
     """Return the name, or the first free one of NAME_2, NAME_3 and so on."""
     stem = re.sub(r"_\d+$", "", name)
+    # One candidate more than names are taken.
     words = [name, *(f"{stem}_{count}" for count in range(2, len(taken) + 3))]
     return next(word for word in words if word not in taken)
 
 
 def _snake(name: str) -> str:
     """Convert MultiResolutionSTFT to multi_resolution_stft."""
+    # Before a capital letter after a small one, and before the last of several capitals (STFTLoss).
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

@@ -54,6 +54,7 @@ class FeatureDistance(Loss):
         self.network.to(target.device)
         with torch.no_grad():
             wanted = self._features(target)
+        # With a gradient, although no parameter of the network needs one.
         made = self._features(estimate)
         terms = [_distance(*pair) for pair in zip(made, wanted, strict=True)]
         return torch.stack(terms).mean()

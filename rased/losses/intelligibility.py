@@ -12,6 +12,7 @@ from rased.losses.level import damped, mean_of_sounding, normalised
 from rased.signal.domains import Samples, Waveform
 from rased.signal.resampling import resample
 
+# The constants of the paper: frames of 25.6 ms, segments of 30 frames, bands from 150 Hz.
 _RATE, _WINDOW, _HOP, _N_FFT = 10_000, 256, 128, 512
 _BANDS, _LOWEST_HZ, _SEGMENT = 15, 150.0, 30
 _DYNAMICS_DB, _CLIPPING_DB = 40.0, 15.0
@@ -58,11 +59,13 @@ class STOI(Loss):
     def _one(self, estimate: Samples, target: Samples) -> Float[Tensor, ""]:
         made, wanted = _without_pauses(estimate, target)
         if len(wanted) < _SEGMENT:
+            # Zero with a gradient, which distributed training waits for.
             return 0.0 * estimate.sum()
         segments = (_bands(frames).unfold(0, _SEGMENT, 1) for frames in (made, wanted))
         return 1 - self._correlation(*segments)
 
     def _correlation(self, estimate: Envelopes, target: Envelopes) -> Float[Tensor, ""]:
+        # The paper's alpha fits the level of each envelope; its beta, -15 dB, limits what a single frame can spoil.
         gain = _norm(target, -1) / _norm(estimate, -1)
         limited = torch.minimum(estimate * gain, target * (1 + 10 ** (_CLIPPING_DB / 20)))
         return (_unit(limited, -1) * _unit(target, -1)).sum(-1).mean()
@@ -89,9 +92,11 @@ def _without_pauses(estimate: Samples, target: Samples) -> tuple[Tensor, Tensor]
     Returns:
         Windowed frames (frames, window) of the estimate and of the target.
     """
+    # MATLAB's hanning, which does not include the zeros at both ends.
     window = torch.from_numpy(np.hanning(_WINDOW + 2)[1:-1]).to(target)
     if len(target) <= _WINDOW:
         return target.new_zeros(0, _WINDOW), target.new_zeros(0, _WINDOW)
+    # Without the last sample: the authors' loop leaves out a frame that ends with it.
     pair = [one[:-1].unfold(0, _WINDOW, _HOP) * window for one in (estimate, target)]
     energy = pair[1].square().sum(-1)
     active = energy > energy.max() * 10 ** (-_DYNAMICS_DB / 10)
@@ -101,6 +106,7 @@ def _without_pauses(estimate: Samples, target: Samples) -> tuple[Tensor, Tensor]
 
 def _joined(frames: Float[Tensor, "frames window"]) -> Float[Tensor, "fewer window"]:
     """Overlap and add frames, and cut the sum into frames again, without the last one."""
+    # With half overlap, each hop is the sum of two halves.
     halves = frames[:-1, _HOP:] + frames[1:, :_HOP]
     first = torch.cat([frames[:1, :_HOP], halves])[: len(halves)]
     return torch.cat([first, halves], dim=-1)
@@ -116,6 +122,7 @@ def _bands(frames: Float[Tensor, "frames window"]) -> Float[Tensor, "frames band
 @lru_cache
 def _third_octaves() -> np.ndarray:
     """Return which bins belong to each third of an octave: (band, freq)."""
+    # Lower edges: a sixth of an octave below the centres.
     edges = _LOWEST_HZ * 2 ** ((2 * np.arange(_BANDS + 1) - 1) / 6)
     corner = np.rint(edges * _N_FFT / _RATE)[:, None]
     bins = np.arange(_N_FFT // 2 + 1)
@@ -129,5 +136,6 @@ def _norm(values: Tensor, axis: int) -> Tensor:
 def _unit(values: Tensor, axis: int) -> Tensor:
     """Remove the mean and divide by the norm."""
     centred = values - values.mean(axis, keepdim=True)
+    # The second term keeps the gradient finite for a constant envelope, whose centred values are rounding errors.
     squared = centred.square() + (_STEADY * values).square()
     return centred / (squared.sum(axis, keepdim=True) + 1e-12).sqrt()

@@ -29,4 +29,5 @@ def mean_of_sounding(values: Float[Tensor, " batch"], target: Waveform) -> Float
 
 def damped(values: Tensor, share: Tensor) -> Tensor:
     """Return the values with their gradient multiplied by `share`, which is constant for the gradient itself."""
+    # The value is `values`; the second term is 0 and only carries the gradient.
     return values.detach() + share.detach() * (values - values.detach())

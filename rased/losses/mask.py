@@ -42,6 +42,8 @@ class PhaseSensitiveApproximation(SpectralLoss):
     def forward(self, *, estimate: Spectrum, target: Spectrum) -> Float[Tensor, ""]:
         """Return a value of at least 0."""
         magnitude = (power(estimate) + FLOOR).sqrt()
+        # Detached: E has the phase of the mixture, which the mask does not change.
         direction = (estimate / magnitude).detach()
         projected = (target * direction.conj()).real.clamp(min=0.0)
+        # The first term is |E|, without the floor.
         return ((estimate * direction.conj()).real - projected).square().mean()

@@ -40,8 +40,10 @@ class AntiWrapping(SpectralLoss):
 
     def forward(self, *, estimate: Spectrum, target: Spectrum) -> Float[Tensor, ""]:
         """Return a value between 0 and pi times the sum of the weights."""
+        # The phase difference as a rotation: its angle is wrapped by definition, so w(x) needs no rounding.
         turned = _phasor(estimate) * _phasor(target).conj()
         heard = power(target) > FLOOR
+        # The difference of two phase differences is the quotient of two rotations.
         over_freq = torch.cat([turned[:, :1], turned[:, 1:] * turned[:, :-1].conj()], dim=1)
         over_time = torch.cat([turned[..., :1], turned[..., 1:] * turned[..., :-1].conj()], dim=2)
         by_freq = torch.cat([heard[:, :1], heard[:, 1:] & heard[:, :-1]], dim=1)
@@ -80,6 +82,7 @@ class Consistency(SpectralLoss):
                 f"Consistency got a spectrum of {estimate.shape[1]} bins, but its stft has {self.stft.freq}: give it "
                 "the stft of the model (init_args: {stft: ...})."
             )
+        # Frames that one window can reach from an end.
         edge = -(-self.stft.win_length // self.stft.hop_length)
         frames = estimate.shape[2]
         length = max(1, frames * self.stft.hop_length - self.stft.latency)

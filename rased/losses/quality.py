@@ -81,6 +81,7 @@ class PMSQE(Loss):
         threshold = _table(_thresholds(), made)
         made = made * _band_gain(made, wanted, threshold)
         audible = _audible(wanted, threshold)
+        # These constants, and those of the functions below, are those of the reference code of P.862.
         gain = (audible + 5e3) / (_audible(made, threshold) + 5e3)
         made = made * gain.clamp(3e-4, 5.0)[..., None]
         weight = ((audible + 1e5) / 1e7) ** 0.04
@@ -102,6 +103,7 @@ def _bark(waveform: Waveform) -> Bark:
 def _band_gain(estimate: Bark, target: Bark, threshold: Tensor) -> Float[Tensor, "batch 1 band"]:
     """Return the gain of each band that compensates a linear filter, from frames with speech."""
     clear = target >= 100 * threshold
+    # 1e7: frames below it are silent for P.862.
     speech = (target * (target > 100 * threshold)).sum(-1, keepdim=True) >= 1e7
     wanted, made = ((one * (clear & speech)).sum(1, keepdim=True) for one in (target, estimate))
     return ((wanted + 1e3) / (made + 1e3)).clamp(0.01, 100.0)
@@ -114,6 +116,7 @@ def _audible(bark: Bark, threshold: Tensor) -> Frames:
 def _loudness(bark: Bark, threshold: Tensor) -> Bark:
     """Return the loudness density in sone (Zwicker), 0 below the threshold of hearing."""
     exponent = _table(_exponents(), bark)
+    # Clamped, so that the density is 0 at and below the threshold.
     ratio = (bark / threshold).clamp(min=1.0)
     return _LOUDNESS_SCALE * (threshold / 0.5) ** exponent * ((0.5 + 0.5 * ratio) ** exponent - 1)
 
@@ -121,10 +124,13 @@ def _loudness(bark: Bark, threshold: Tensor) -> Bark:
 def _disturbances(estimate: Bark, target: Bark, threshold: Tensor) -> tuple[Frames, Frames]:
     """Return the symmetric and the asymmetric disturbance of each frame."""
     loud, wanted = _loudness(estimate, threshold), _loudness(target, threshold)
+    # The dead zone of P.862: smaller differences are masked.
     masked = ((loud - wanted).abs() - 0.25 * torch.minimum(loud, wanted)).clamp(min=0.0)
+    # Large only where the estimate has added power: it disturbs more than what is missing.
     asymmetry = ((estimate + 50) / (target + 50)) ** 1.2
     factor = torch.where(asymmetry < 3, 0.0, asymmetry.clamp(max=12.0))
     width = _table(np.array(_WIDTH), estimate)
+    # P.862's norm with p = 2, and below with p = 1, weighted by the width of the bands.
     symmetric = ((masked * width).square().sum(-1) + _TINY).sqrt() * width.sum().sqrt()
     return symmetric, (factor * masked * width).sum(-1)
 
@@ -140,6 +146,7 @@ def _thresholds() -> np.ndarray:
 def _exponents() -> np.ndarray:
     """Return the exponent of each band: 0.23, more in the lowest ones."""
     centre = np.cumsum(_WIDTH) - np.array(_WIDTH) / 2
+    # More only below 4 Bark, where the ratio exceeds 1.
     return 0.23 * np.clip(6 / (centre + 2), 1, 2) ** 0.15
 
 

@@ -99,6 +99,7 @@ class CompressedSpectrum(SpectralLoss):
         """Return a value of at least 0."""
         if self.normalise:
             level = power(target).mean((1, 2), keepdim=True)
+            # 1: as it is.
             gain = torch.where(level < SILENT, 1.0, level).rsqrt()
             estimate, target = estimate * gain, target * gain
         estimate_magnitude, target_magnitude = _magnitude(estimate), _magnitude(target)
@@ -106,6 +107,7 @@ class CompressedSpectrum(SpectralLoss):
         if self.asymmetry != 1:
             difference = torch.where(difference < 0, self.asymmetry * difference, difference)
         distance = torch.view_as_real(
+            # |E|^c e^(j arg E) without an angle, whose gradient is not finite at 0.
             estimate * estimate_magnitude ** (self.exponent - 1)
             - target * target_magnitude ** (self.exponent - 1)
         )
@@ -182,6 +184,7 @@ class MultiResolutionSTFT(Loss):
         difference = (_magnitude(estimate) - _magnitude(target)).square().sum((1, 2))
         energies = [_magnitude(one).square().sum((1, 2)) for one in (estimate, target)]
         energy = torch.maximum(*energies).clamp(min=_QUIETEST * target[0].numel())
+        # The floor keeps the gradient of the root finite for equal magnitudes.
         convergence = ((difference + FLOOR) / energy).sqrt().mean()
         return convergence + self.log_magnitude(estimate=estimate, target=target)
 

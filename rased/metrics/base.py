@@ -167,6 +167,7 @@ class Metric:
         self._check(estimate, target, text, sample_rate)
         if todo := self.unavailable():
             return Score(None, f"unavailable: {todo}")
+        # A target that is given, but not needed, must not make the score undefined.
         reference = target if self.needs_reference else None
         try:
             self._look(estimate, reference, sample_rate)
@@ -225,6 +226,7 @@ def remember(function: Callable[Given, Result]) -> Callable[Given, Result]:
 
     @wraps(function)
     def remembering(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+        # By content: callers pass new arrays of the same samples.
         key = tuple(map(_content, (*args, *kwargs.items())))
         if key not in kept:
             kept[key] = function(*args, **kwargs)

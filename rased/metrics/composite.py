@@ -91,6 +91,7 @@ class FrequencyWeightedSNR(_Framed):
         """Return the ratio in dB."""
         bands = []
         for signal in _arrays(estimate, target):
+            # 512 bins without the last one, as in the MATLAB files; _EPS avoids a sum of 0.
             magnitude = np.abs(np.fft.rfft(_frames(signal + _EPS), N_FFT))[:, :-1]
             bands.append(magnitude / magnitude.sum(1, keepdims=True) @ _critical_bands().T)
         processed, clean = bands
@@ -211,6 +212,7 @@ def log_likelihood_ratio(estimate: Signal, target: Signal, limit: float = np.inf
     coefficients, _ = _linear_prediction(_frames(estimate))
     own, correlation = _linear_prediction(_frames(target))
     ratio = _prediction_error(coefficients, correlation) / _prediction_error(own, correlation)
+    # a R a' cannot be negative, except by rounding.
     return _mean_of_best(np.log(np.where(ratio > 0, ratio, 1000.0)).clip(max=limit))
 
 
@@ -221,6 +223,7 @@ def weighted_spectral_slope(estimate: Signal, target: Signal) -> float:
         power = np.abs(np.fft.rfft(_frames(signal), N_FFT))[:, :-1] ** 2
         level = 10 * np.log10(np.maximum(power @ _critical_bands().T, 1e-10))
         slope = np.diff(level, axis=1)
+        # Klatt: peaks count most, the highest one above all.
         below = level.max(1, keepdims=True) - level[:, :-1]
         below_peak = _nearest_peaks(slope, level) - level[:, :-1]
         weights.append(
@@ -248,6 +251,7 @@ def _arrays(estimate: Samples, target: Samples | None) -> tuple[Signal, Signal]:
 
 def _frames(signal: Signal) -> Frames:
     window = np.hanning(WIN + 2)[1:-1]
+    # A view of all positions: only the windowed frames are copied.
     return np.lib.stride_tricks.sliding_window_view(signal, WIN)[::HOP][:-1] * window
 
 
@@ -260,6 +264,7 @@ def _critical_bands() -> Float[np.ndarray, "band freq"]:
     """Return bell curves of equal area over the lower 512 bins, zero below -30 dB."""
     bins = N_FFT // 2
     centre, width = np.split(_BANDS / (RATE / 2) * bins, 2, axis=1)
+    # floor and 11: as in the MATLAB files.
     distance = (np.arange(bins) - np.floor(centre)) / width
     filters = np.exp(-11 * distance**2) * width[0] / width
     return filters * (filters > np.exp(-30 / (2 * 2.303)))
@@ -273,6 +278,8 @@ def _nearest_peaks(
     In the upward direction, the band before the peak is used, as in the MATLAB files.
     """
     frames, count = slope.shape
+    # One column more: a spectrum that rises to its end has the peak there. Index -1, which `down` reads for band 0, is
+    # that column, too, and holds -1: a spectrum that falls from its beginning.
     up = np.full((frames, count + 1), count)
     down = np.full((frames, count + 1), -1)
     for band in range(count):
@@ -295,8 +302,10 @@ def _linear_prediction(
     coefficients[:, 0] = 1.0
     error = correlation[:, 0].copy()
     for lag in range(1, ORDER + 1):
+        # correlation[lag], ..., correlation[1].
         reflection = -(coefficients[:, :lag] * correlation[:, lag:0:-1]).sum(1) / error
         mirrored = coefficients[:, lag - 1 :: -1] if lag > 1 else coefficients[:, :1]
+        # A copy, because `mirrored` is a view of what changes.
         coefficients[:, 1 : lag + 1] += reflection[:, None] * mirrored.copy()
         error = np.maximum(error * (1 - reflection**2), _SILENT_POWER)
     return coefficients, correlation

@@ -62,6 +62,7 @@ def segments(waveform: Samples) -> Float[Tensor, "segments 122880"]:
     if surplus < 0:
         waveform, surplus = nn.functional.pad(waveform, (0, -surplus)), 0
     count = math.ceil(surplus / RATE) + 1
+    # The first segment begins with the clip, the last one ends with it.
     starts = [int(surplus * index / max(1, count - 1)) for index in range(count)]
     parts = torch.stack([waveform[start : start + SEGMENT] for start in starts])
     return parts / (parts.abs().amax(-1, keepdim=True) + 1e-8)
@@ -74,6 +75,7 @@ class Convolutions(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for index, (wide, out) in enumerate(itertools.pairwise(channels)):
+            # (freq, frames): all layers but the first halve the frequencies, the last one the frames as well.
             stride = (1 if index == 0 else 2, 2 if index == len(channels) - 2 else 1)
             layers += [nn.Conv2d(wide, out, (3, 3), stride, padding=(0, 1)), nn.LeakyReLU(0.1)]
         self.cnn = nn.Sequential(*layers)

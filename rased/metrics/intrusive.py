@@ -91,6 +91,7 @@ class STOI(Metric):
 
         assert target is not None
         with warnings.catch_warnings():
+            # The package warns and returns 1e-5 for too little speech.
             warnings.filterwarnings(
                 "error", message="Not enough STFT frames", category=RuntimeWarning
             )
@@ -182,6 +183,7 @@ class SDR(Metric):
         from torchmetrics.functional.audio import signal_distortion_ratio
 
         assert target is not None
+        # load_diag: keeps the equations solvable for a target without power at some frequencies.
         ratio = signal_distortion_ratio(
             estimate.double(), target.double(), filter_length=self.taps, load_diag=1e-10
         )

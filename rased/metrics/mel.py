@@ -8,6 +8,7 @@ from jaxtyping import Float
 _LINEAR_HZ = 200 / 3
 _BREAK_HZ = 1000.0
 _BREAK = _BREAK_HZ / _LINEAR_HZ
+# Slaney: 27 steps from 1 to 6.4 kHz.
 _LOG_STEP = np.log(6.4) / 27
 
 

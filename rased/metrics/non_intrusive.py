@@ -202,6 +202,7 @@ def p835(waveform: Float[np.ndarray, " time"]) -> tuple[float, float, float]:
 
 def _p808_features(window: Float[np.ndarray, "144160"]) -> Float[np.ndarray, "frames 120"]:
     """Return the mel power in dB relative to the maximum of the window, at least -80 dB, scaled to -1 .. 1."""
+    # As in the package: without the last 10 ms, and with windows of an odd number of samples.
     power = mel_power(window[:-160], sample_rate=RATE, n_fft=321, hop_length=160, bands=120)
     level = 10 * np.log10(np.maximum(power, 1e-10))
     return ((np.maximum(level - level.max(), -80.0) + 40) / 40).astype(np.float32)

@@ -52,13 +52,17 @@ class EarlyToLateRatio(Metric):
         wanted, found = target.double().numpy(), estimate.double().numpy()
         lead, early, late = (RATE * ms // 1000 for ms in (LEAD_MS, EARLY_MS, LATE_MS))
         middle = len(wanted) - 1  # index of lag 0 in a full correlation
+        # The normal equations of h: autocorrelation of the target, and its correlation with the estimate.
         own = correlate(wanted, wanted, method="fft")[middle : middle + lead + late]
         cross = correlate(found, wanted, method="fft")[middle - lead : middle + late]
+        # Keeps the equations solvable for a target without power at some frequencies.
         own[0] *= 1 + _LOADING
         taps = solve_toeplitz(own, cross)
         parts = taps[: lead + early], taps[lead + early :]
+        # The delay of a part does not change its energy.
         energy = [float((fftconvolve(wanted, part) ** 2).sum()) for part in parts]
         if energy[0] == 0:
             raise Undefined("the estimate does not correlate with the target")
+        # Added to both energies, it limits their ratio to +-BOUND_DB.
         bound = 10 ** (-BOUND_DB / 10) * sum(energy)
         return 10 * float(np.log10((energy[0] + bound) / (energy[1] + bound)))

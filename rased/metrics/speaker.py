@@ -24,6 +24,7 @@ PARTIAL = 160
 STEP = 77
 """Frames between embeddings, for 1.3 embeddings per second."""
 COVERED = 0.75
+# rms of -30 dBFS.
 LOUD = 10 ** (-30 / 20)
 
 
@@ -55,6 +56,7 @@ class SpeakerSimilarity(Metric):
         ours, theirs = embed(estimate.numpy()), embed(target.numpy())
         if not ours or not theirs:
             raise Undefined("the network finds no speech")
+        # Rounding may exceed 1.
         return min(1.0, float(np.dot(ours, theirs)))
 
 
@@ -78,6 +80,7 @@ def embed(waveform: Float[np.ndarray, " time"]) -> tuple[float, ...]:
     """Return 256 numbers of unit length; an empty tuple if the network gives zeros."""
     level = float(np.sqrt(np.mean(waveform.astype(np.float64) ** 2)))
     loud = waveform * max(1.0, LOUD / level)
+    # Places of the embeddings as in Resemblyzer; the last one is dropped if less than 75 % of it is audio.
     frames = -(-(len(loud) + 1) // HOP)
     starts = list(range(0, max(1, frames - PARTIAL + STEP + 1), STEP))
     if len(starts) > 1 and (len(loud) - starts[-1] * HOP) < COVERED * PARTIAL * HOP:

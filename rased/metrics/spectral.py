@@ -72,6 +72,7 @@ class MelCepstralDistortion(Metric):
         """Return the distance in dB."""
         assert target is not None
         assert self.sample_rate is not None
+        # One coefficient more, because the zeroth one, the level, is left out.
         cepstra = [
             mfcc(
                 TRANSFORM.analysis(signal[None]),

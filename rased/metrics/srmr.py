@@ -50,8 +50,10 @@ class SRMR(Metric):
     def measure(self, estimate: Samples, target: Samples | None) -> float:
         """Return a ratio of energies."""
         energy = modulation_energy(estimate.double().numpy())
+        # The paper's K*: only modulation filters below the bandwidth of the band up to which 90 % of the energy lies.
         share = energy.sum(1).cumsum() / energy.sum()
         bandwidth = _erb(_centres())[int(np.argmax(share > 0.9))]
+        # Lower cutoff frequencies of the modulation filters.
         lower = MODULATION_HZ - np.tan(np.pi * MODULATION_HZ / RATE) / _Q * RATE / (2 * np.pi)
         used = int((lower <= bandwidth).sum())
         return float(energy[:, :4].sum() / energy[:, 4:used].sum())
@@ -62,6 +64,7 @@ def modulation_energy(signal: Float[np.ndarray, " time"]) -> Float[np.ndarray, "
     from scipy.signal import hilbert, sosfilt
 
     weight = (0.54 - 0.46 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)) ** 2
+    # A multiple of 16, as in SRMRpy: fast to transform, and the values agree.
     padded = -(-len(signal) // 16) * 16
     energy = np.empty((BANDS, len(MODULATION_HZ)))
     for band, sections in enumerate(_gammatones()):
@@ -92,6 +95,7 @@ def _gammatones() -> Float[np.ndarray, "band 4 6"]:
     radius = np.exp(-1.019 * 2 * np.pi * _erb(_centres()) / RATE)
     sections = np.zeros((BANDS, 4, 6))
     sections[:, :, 0] = 1.0
+    # Slaney's four zeros, one for each section; all sections share their poles.
     for index, (sign, root) in enumerate((s, r) for r in (1, -1) for s in (1, -1)):
         zero = np.cos(angle) + sign * np.sqrt(3 + root * 2**1.5) * np.sin(angle)
         sections[:, index, 1] = -radius * zero
@@ -99,6 +103,7 @@ def _gammatones() -> Float[np.ndarray, "band 4 6"]:
     sections[:, :, 4] = (-2 * radius * np.cos(angle))[:, None]
     sections[:, :, 5] = (radius**2)[:, None]
     delay = np.exp(-1j * angle)[:, None] ** np.arange(3)
+    # Transfer function of each section at the centre: numerator over denominator.
     gain = np.einsum("bsk,bk->bs", sections[:, :, :3], delay)
     gain /= np.einsum("bsk,bk->bs", sections[:, :, 3:], delay)
     sections[:, :, :3] /= np.abs(gain)[:, :, None]
@@ -108,6 +113,7 @@ def _gammatones() -> Float[np.ndarray, "band 4 6"]:
 @lru_cache(maxsize=1)
 def _modulation_filters() -> Float[np.ndarray, "modulation 6"]:
     """Return second-order resonators with a quality factor of 2."""
+    # Bilinear transform, with the centre at its place.
     centre = np.tan(np.pi * MODULATION_HZ / RATE)
     width = centre / _Q
     zero = np.zeros_like(centre)
