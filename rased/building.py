@@ -139,6 +139,7 @@ def check_size(spec: Any, where: str) -> None:
         RasedError: too many values, nesting too deep, a text too long, or an integer too large.
     """
     count = 0
+    # A stack, not recursion: a spec of many levels must not exhaust that of Python.
     waiting = [(spec, 0)]
     while waiting:
         item, depth = waiting.pop()
@@ -178,6 +179,7 @@ def _call(cls: type, arguments: Any, way: _Way, where: str) -> Callable[..., Any
             raise RasedError(f"{place} is {shown(value)}; it must be {unfit}.") from None
     if way.dry:
         return _make_nothing
+    # A partial: `construction` finds its class and its arguments in it.
     maker = _Maker(cls, **given)
     maker.where = where
     return maker
@@ -201,6 +203,7 @@ class _Maker(partial[Any]):
         except Exception as error:
             name = cast(type, self.func).__name__
             lines = str(error).splitlines() or [""]
+            # Python begins the message with the name of the constructor.
             reason = cut(lines[0].replace(f"{name}.__init__() ", ""))
             raise RasedError(
                 f"{self.where}: {name} cannot be built from these values ({type(error).__name__}: {reason})."
@@ -241,7 +244,7 @@ def _check_value(value: Any, annotation: Any, where: str, classes: Classes) -> N
             check(value, classes=classes, where=where)
             return
         for cls in _classes(annotation):
-            if issubclass(cls, Mapping):
+            if issubclass(cls, Mapping):  # a mapping of anything
                 return
             if dataclasses.is_dataclass(cls):
                 check_arguments(cls, value, classes=classes, where=where)
@@ -352,6 +355,7 @@ def _one_of(value: Any, kinds: Sequence[Any], way: _Way, where: str) -> Any:
 
 def _maker(value: Any, inside: Sequence[Any], way: _Way, where: str) -> Callable[..., Any]:
     """Return a factory: an annotation such as Callable[[int, int], Network] takes the spec of a Network."""
+    # Of Callable[[int, int], Network]: ([int, int], Network).
     made = inside[1] if len(inside) == 2 else None
     if not isinstance(made, type):
         raise _UnfitError("left out (a function cannot be given in a configuration)")
@@ -398,6 +402,7 @@ def _items(value: Any, kind: type, inside: Sequence[Any], way: _Way, where: str)
     """Convert a list or a tuple, each item to its annotation."""
     if not isinstance(value, list | tuple):
         raise _UnfitError("a list")
+    # tuple[int, int], but not tuple[int, ...]
     fixed = issubclass(kind, tuple) and bool(inside) and inside[-1] is not Ellipsis
     if fixed and len(inside) != len(value):
         raise _UnfitError(f"a list of {len(inside)} items")

@@ -113,6 +113,7 @@ _TABLE = {
 KNOWN = {f"{module}.{name}": module for module, names in _TABLE.items() for name in names}
 """Dotted name of each class in the table -> its module."""
 
+# Shorter names: rased.models.GTCRN for rased.models.gtcrn.GTCRN.
 _SHORT = {
     ".".join([*module.split(".")[:2], name]): f"{module}.{name}"
     for module, names in _TABLE.items()
@@ -143,6 +144,7 @@ class Classes:
             RasedError: not a dotted name, not in the table and not allowed, or no such class.
         """
         if not isinstance(path, str) or not _DOTTED.fullmatch(path):
+            # A bare name: suggest the dotted one.
             same = [name for name in KNOWN if name.rpartition(".")[2] == path]
             raise RasedError(
                 f"{where}: class_path is {shown(path)}; write a dotted name, such as "
@@ -228,6 +230,7 @@ def _import(path: str, where: str) -> type:
     if here not in sys.path and "" not in sys.path and not _has_module(path.partition(".")[0]):
         sys.path.append(here)  # at the end: installed packages come first
     found = None
+    # A module that is there but fails is another mistake than one that is missing.
     if _has_module(module_name):
         try:
             found = getattr(importlib.import_module(module_name), name, None)

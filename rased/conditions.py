@@ -139,7 +139,7 @@ def _array(path: Path, name: str) -> Tensor:
             f"{what} does not contain an array: write it with numpy.save('NAME{ARRAY}', array)."
         )
     tensor = _numbers(found, what)
-    return tensor if tensor.ndim > 1 and len(tensor) == 1 else tensor[None]
+    return tensor if tensor.ndim > 1 and len(tensor) == 1 else tensor[None]  # (1, ...) or (...)
 
 
 def _numbers(array: np.ndarray, what: str) -> Tensor:

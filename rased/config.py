@@ -40,6 +40,7 @@ def config_folder() -> Path:
     Raises:
         RasedError: neither exists.
     """
+    # A checkout comes first.
     for folder in (_PACKAGE.parent / "configs", _PACKAGE / "assets" / "configs"):
         if folder.is_dir():
             return folder
@@ -65,6 +66,7 @@ def find_config(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
+    # "configs/model/gtcrn.yaml" also names the file of the package.
     short = name.removeprefix("configs/").removesuffix(".yaml")
     within = config_folder() / f"{short}.yaml"
     if within.is_file():

@@ -55,6 +55,7 @@ def _telling(cls: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     told = {name: _value(value, cls, name) for name, value in sorted(given.items())}
     for name, parameter in inspect.signature(cls).parameters.items():
         if name in told and parameter.default is not parameter.empty:
+            # Compared as plain values: parts with equal settings are equal.
             if told[name] == _value(parameter.default, cls, name):
                 del told[name]
     return {cls.__qualname__: told}
@@ -94,7 +95,7 @@ def _given(part: Any) -> dict[str, Any]:
         given.pop(next(iter(signature.parameters)), None)
     else:
         given = {}
-        for name, parameter in [*signature.parameters.items()][1:]:
+        for name, parameter in [*signature.parameters.items()][1:]:  # without self
             if name in vars(part):
                 given[name] = vars(part)[name]
             elif parameter.default is parameter.empty and parameter.kind not in (

@@ -74,7 +74,7 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         part.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)  # gone if it was renamed
         _close(lock)
 
 
@@ -196,7 +196,7 @@ def _begin(path: Path, *, folder: bool = False) -> tuple[Path, int | None]:
             except FileNotFoundError:  # another writer removed it as abandoned before we locked it
                 continue
         else:
-            lock = os.open(part, WRITE | os.O_EXCL, 0o666)
+            lock = os.open(part, WRITE | os.O_EXCL, 0o666)  # never an existing file
         take_lock(lock, wait=True)  # without locks, nobody removes unfinished files
         if part.exists():  # still there: nobody removed it as abandoned before we locked it
             return part, lock
@@ -220,6 +220,7 @@ def _replace(part: Path, path: Path) -> None:
 
 def _replace_in_two_steps(part: Path, path: Path) -> None:
     """Replace a folder where two names cannot be exchanged: a kill between the renames leaves hidden names only."""
+    # A hidden name: if this process is killed in between, the old folder counts as abandoned.
     old = path.with_name(unfinished_name(path.name))
     path.rename(old)
     try:

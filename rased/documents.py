@@ -84,7 +84,7 @@ def one_line(text: str) -> str:
     >>> one_line("two\nlines")
     'two lines'
     """
-    return re.sub(rf"[{NOT_IN_A_LINE}]+", " ", text[:1000])
+    return re.sub(rf"[{NOT_IN_A_LINE}]+", " ", text[:1000])  # the longest `Word`
 
 
 def read(path: Path, schema: Callable[..., T], *, repair: str, largest: int = LARGEST) -> T:
@@ -110,6 +110,7 @@ def read_bytes(path: Path, *, repair: str, largest: int = LARGEST) -> bytes:
     """
     try:
         status = path.stat()
+        # A pipe or a device could block, or never end.
         if not stat.S_ISREG(status.st_mode):
             raise RasedError(f"'{path}' is not a file. {repair}")
         if status.st_size > largest:
@@ -149,6 +150,7 @@ def plain(data: bytes | str, *, of: Path | str, repair: str) -> Any:
     """
     try:
         text = data if isinstance(data, str) else data.decode("utf-8-sig")
+        # The parser recurses: deep nesting would exhaust its stack.
         if _depth(text) > DEEPEST:
             raise ValueError(f"brackets are nested more than {DEEPEST} deep")
         found = json.loads(
@@ -188,6 +190,7 @@ def fit(
         RasedError: a field is missing or has a wrong value; the message names it.
     """
     try:
+        # strict: "1" is no number
         return msgspec.convert(content, schema, strict=True, dec_hook=_name)
     except (msgspec.ValidationError, OverflowError, RecursionError) as error:
         reason = _explained(str(error), content, schema)
@@ -216,7 +219,7 @@ def rows(path: Path, *, needed: Sequence[str], repair: str) -> Iterator[dict[str
             start = file.read(2)
         wide = start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
         with path.open(newline="", encoding="utf-16" if wide else "utf-8-sig") as lines:
-            first = lines.readline(LONGEST_FIELD)
+            first = lines.readline(LONGEST_FIELD)  # bounded: the file may be one endless line
             mark = next((m for m in ",;\t" if m in first), ",")
             lines.seek(0)
             table = csv.reader(lines, delimiter=mark)
@@ -258,6 +261,7 @@ def rows(path: Path, *, needed: Sequence[str], repair: str) -> Iterator[dict[str
 
 def _explained(error: str, content: Any, schema: Any) -> str:
     """Describe what does not fit: the field, its value, and what is allowed."""
+    # Such as: Expected `int`, got `str` - at `$.shards[0].bytes`
     wrong, _, place = error.partition(" - at `")
     parts = _located(error, place.partition("`")[0], content, schema)
     named = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)[1:]

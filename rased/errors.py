@@ -10,6 +10,7 @@ _LONGEST_WORD = 64
 _SHOWN = 80
 
 _repr = reprlib.Repr()
+# What reprlib shows of a value: levels, characters and items.
 _repr.maxlevel, _repr.maxstring, _repr.maxother, _repr.maxlong = 2, _SHOWN, _SHOWN, 24
 _repr.maxlist = _repr.maxtuple = _repr.maxdict = _repr.maxset = 3
 

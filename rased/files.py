@@ -116,7 +116,7 @@ def enhance(
         RasedError: bad input, output or model; an existing output is unchanged.
     """
     if isinstance(input, np.ndarray | torch.Tensor):
-        rate = output if sample_rate is None else sample_rate
+        rate = output if sample_rate is None else sample_rate  # enhance(array, 48000)
         return _enhance_array(input, rate, model, condition)
     if isinstance(input, str | Path):
         if sample_rate is not None or isinstance(output, int):
@@ -138,10 +138,12 @@ def _enhance_file(
     started = time.perf_counter()
     with audio.open_audio(source) as recording:
         info = recording.info
+        # Writing would destroy the input while it is being read.
         if target.exists() and target.samefile(source):
             raise RasedError(
                 f"the output '{audio.printable(target)}' is the input; choose another output."
             )
+        # Before the model is loaded: a wrong suffix is reported at once.
         container, coding = audio.output_coding(target, info)
         enhancer = resolve(model)
         with audio.AudioWriter(
@@ -204,6 +206,7 @@ def _enhance_array(
     tensor = torch.as_tensor(signal)
     shape = tuple(tensor.shape)
     _refuse_array(tensor, sample_rate)
+    # (time) becomes (1, time)
     channels = tensor.detach().reshape(-1, shape[-1]).to("cpu", torch.float32).numpy()
     info = audio.AudioInfo(
         Path("array"), int(sample_rate), channels.shape[0], shape[-1], "", "FLOAT"
@@ -287,6 +290,7 @@ def enhanced_blocks(
             yield out
         if progress is not None:
             progress(block.shape[1] / info.sample_rate)
+    # In order: what the inward resampler holds, then the model, then the outward resampler.
     last = stream.push(torch.from_numpy(inward.finish()))
     rest = checked(torch.cat([last, stream.finish()], dim=-1))
     out = outward.push(rest)

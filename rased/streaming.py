@@ -18,10 +18,10 @@ from rased.conditions import Given
 from rased.errors import RasedError
 from rased.models.base import Enhancer, State
 
-BLOCK_SECONDS = 8.0
-WINDOW_SECONDS = 12.0
-CONTEXT_SECONDS = 2.0
-FADE_SECONDS = 0.064
+BLOCK_SECONDS = 8.0  # longest step of a causal model
+WINDOW_SECONDS = 12.0  # piece of any other model
+CONTEXT_SECONDS = 2.0  # on either side of it
+FADE_SECONDS = 0.064  # between two windows
 
 
 @runtime_checkable
@@ -140,7 +140,7 @@ class CausalStream:
         """Feed silence until the output has as many samples as the input."""
         owed = self._owed
         if not owed:
-            return self._pending[: self._rows, :0]
+            return self._pending[: self._rows, :0]  # empty, with a row for each output
         # The output lags by `_drop` samples (all of the latency before the first output, none after it was
         # dropped).
         chunks = -(-(owed + self._drop) // self.chunk_length)
@@ -190,6 +190,7 @@ class WindowStream:
         self.fade = round(FADE_SECONDS * rate)
         self.window = round(window_seconds * rate)
         self.hop = self.window - 2 * self.context - self.fade
+        # Otherwise most of each window would be context, computed again and again.
         if self.hop < self.window // 10:
             raise RasedError(
                 f"a window of {window_seconds:g} s is too short for a context of "

@@ -134,6 +134,7 @@ def read_header(content: bytes, path: Path) -> Header:
     Raises:
         RasedError: not a valid header, or it does not match the length of the file.
     """
+    # The format: 8 bytes with the length of the header, the header as JSON, then the tensors.
     length = int.from_bytes(content[:8], "little")
     if len(content) < 8 or length > min(_HEADER, len(content) - 8):
         raise RasedError(f"'{path}' is not a safetensors file, or it is truncated.")

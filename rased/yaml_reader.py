@@ -76,6 +76,7 @@ class _Dumper(_BaseDumper):
 
 for _class in (_Loader, _Dumper):
     for _kind, _form in _NUMBERS.items():
+        # PyYAML chooses resolvers by the first letter of a value.
         _class.add_implicit_resolver(
             f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_form})\Z"), list("-+.0123456789")
         )
@@ -114,7 +115,7 @@ def parse(content: bytes, *, of: str, own: bool = False, largest: int = LARGEST)
         raise RasedError(f"{of} is larger than {largest >> 10} kB, which is not allowed.")
     try:
         text = content.decode("utf-8-sig")
-        _check_events(text, of, own)
+        _check_events(text, of, own)  # on events: nothing is built yet
         value = yaml.load(text, Loader=_Loader)
         _check_values(value, of)
     except RasedError:

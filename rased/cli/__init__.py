@@ -85,6 +85,7 @@ class Parser(argparse.ArgumentParser):
         """Parse like argparse, but stop at an unknown option and list the known ones."""
         namespace, unknown = super().parse_known_args(args, namespace)
         if unknown:
+            # All words of the help that look like options.
             options = re.findall(r"(?<![\w-])--[\w-]+", self.format_help())
             word = next((word for word in unknown if word.startswith("-")), unknown[0])
             hint = nearest(word.partition("=")[0], set(options)) if word.startswith("--") else ""

@@ -102,6 +102,7 @@ def replay(folder: Path, step: int, out: Path, *, allow: Sequence[str] = ()) -> 
             rank=rank,
             world_size=launch.world_size,
         )
+        # The loader starts at the first batch of the step.
         loader.epoch, loader.position = epoch, position
         for number, batch in enumerate(itertools.islice(loader, batches)):
             mixture = data.mixer(batch)

@@ -284,6 +284,7 @@ def _collect(
         if isinstance(config.get("run"), dict):
             # The stop of the previous launch does not apply to this one.
             config["run"].pop("stop_after", None)
+    # Later ones win: the defaults or the run's configuration, the checkpoint of --from, the files, the command line.
     config = merge(merge(config, start), load_configs(names))
     words = iter(overrides)
     for word in words:

@@ -48,7 +48,7 @@ class CumulativeLayerNorm(_Affine):
         self, frames: Float[Tensor, "batch channel frames"], state: State
     ) -> tuple[Float[Tensor, "batch channel frames"], State]:
         """Normalise, continuing from `sums` (batch, 3): sum, sum of squares and count of all values so far."""
-        count = torch.full_like(frames[:, 0], frames.shape[1])
+        count = torch.full_like(frames[:, 0], frames.shape[1])  # values in a frame
         new = torch.stack([frames.sum(1), frames.square().sum(1), count], dim=1)
         sums = state["sums"][..., None] + new.cumsum(-1, dtype=torch.float64)
         total, squares, number = sums.unbind(1)

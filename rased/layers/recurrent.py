@@ -36,7 +36,7 @@ class GroupedRecurrent(nn.Module):
     ) -> None:
         super().__init__()
         layer = {"gru": nn.GRU, "lstm": nn.LSTM}[kind]
-        size = hidden // groups // (2 if bidirectional else 1)
+        size = hidden // groups // (2 if bidirectional else 1)  # of each group and direction
         self.cells = nn.ModuleList(
             layer(inputs // groups, size, batch_first=True, bidirectional=bidirectional)
             for _ in range(groups)
@@ -104,6 +104,7 @@ def full_precision(sequence: Tensor) -> AbstractContextManager[object]:
 def silence(layer: nn.Module, batch: int, like: Tensor) -> State:
     """Return the zero state of a GRU or LSTM: `hidden` (layers, batch, size), and `cell` of an LSTM."""
     assert isinstance(layer, nn.RNNBase)
+    # One row for each layer and direction.
     rows = layer.num_layers * (2 if layer.bidirectional else 1)
     names = ("hidden", "cell") if isinstance(layer, nn.LSTM) else ("hidden",)
     return {name: like.new_zeros(rows, batch, layer.hidden_size) for name in names}

@@ -210,7 +210,7 @@ class Enhancer(Remembered, nn.Module):
             RasedError: wrong shape or type, or a condition that does not fit.
         """
         self._check(noisy)
-        alone = noisy.ndim == (1 if self.channels == 1 else 2)
+        alone = noisy.ndim == (1 if self.channels == 1 else 2)  # one waveform, without a batch axis
         batch = noisy[None] if alone else noisy
         options = self.options(len(batch), condition=condition, generator=generator)
         if "condition" in options:  # files were read to the CPU

@@ -127,6 +127,7 @@ class Conformer(nn.Module):
 
     def forward(self, tokens: Tokens, state: State) -> tuple[Tokens, State]:
         """Run all parts, each with a residual connection, and one around the whole; there is no state."""
+        # Half steps before and after, as in the conformer.
         inner = tokens + 0.5 * self.first(tokens)
         inner = inner + self.dropout(self.attention(self.attention_norm(inner)))
         inner = inner + self.convolution(inner)

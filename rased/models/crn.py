@@ -120,7 +120,7 @@ class CRN(Network):
         for i, (conv, norm) in enumerate(zip(self.up, self.up_norms, strict=True)):
             bins, after[str(i)] = conv(bins, parts[str(i)])
             bins = norm(bins)
-            if i + 1 < len(skips):
+            if i + 1 < len(skips):  # the last layer has no skip connection
                 # Skip connections pass the ELU a second time, as in the authors' code.
                 bins = functional.elu(torch.cat([bins, skips[-2 - i]], dim=1))
         return bins[:, 0], joined(after)

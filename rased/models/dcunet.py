@@ -90,6 +90,7 @@ class DCUNet(Network):
             for (inside, outside), kernel, stride in layers
         )
         self.up = nn.ModuleList(
+            # The innermost has no skip connection.
             ConvBlock((1 if i == 0 else 2) * outside, inside, kernel, stride, up=True)
             for i, ((inside, outside), kernel, stride) in enumerate(layers[:0:-1])
         )

@@ -52,6 +52,7 @@ class Block(nn.Module):
         super().__init__()
         self.along = Transformer(channels, heads)
         self.across = Transformer(channels, heads)
+        # One group: over channels, frames and bins.
         self.along_norm = nn.GroupNorm(1, channels, eps=1e-8)
         self.across_norm = nn.GroupNorm(1, channels, eps=1e-8)
 

@@ -36,7 +36,7 @@ class MaskLSTM(nn.Module):
 
     def __init__(self, inputs: int, *, hidden: int, layers: int, dropout: float) -> None:
         super().__init__()
-        between = dropout if layers > 1 else 0.0
+        between = dropout if layers > 1 else 0.0  # PyTorch warns of dropout without a second layer
         self.recurrent = nn.LSTM(inputs, hidden, layers, batch_first=True, dropout=between)
         self.linear = nn.Linear(hidden, inputs)
 
@@ -116,6 +116,7 @@ class DTLN(SpectralEnhancer):
         if self.norm is not None:
             seen = self.norm((seen + _EPSILON).log())
         mask, first = self.first(seen, states["first"])
+        # Frames have no window: the inverse transform gives the masked frame itself.
         frames = torch.fft.irfft(noisy * mask.float(), n=self.stft.n_fft)
         features = self.encoder(frames)
         mask, second = self.second(self.encoded_norm(features), states["second"])

@@ -183,6 +183,7 @@ class MPSENet(Network):
             bands = block(bands)
         enhanced = magnitude * self.magnitude(bands, parts["magnitude"])
         turned, _ = self.phase(bands, parts["phase"])
+        # The target is compressed_complex: a compressed magnitude at the new phase.
         return rearrange(enhanced[:, None] * turned, "n part t f -> n t (part f)"), state
 
     def initial_state(self, batch: int, like: Tensor) -> State:

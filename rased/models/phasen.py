@@ -99,6 +99,7 @@ class Block(nn.Module):
         """Multiply each stream by the tanh of the other."""
         amplitude = self.behind(self.convs(self.before(amplitude)))
         phase = self.phase(phase)
+        # Each is multiplied by the other as it was before this step.
         informed = amplitude * self.to_amplitude(phase).tanh()
         return informed, phase * self.to_phase(amplitude).tanh()
 

@@ -76,5 +76,6 @@ class RCED(Network):
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
         """Process each frame independently."""
+        # A frame is an example of the batch, and its context frames are channels.
         bins = rearrange(frames, "n t (context f) -> (n t) context f", context=self.context)
         return rearrange(self.layers(bins), "(n t) 1 f -> n t f", n=frames.shape[0]), state

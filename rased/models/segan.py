@@ -120,6 +120,7 @@ class SEGAN(Enhancer):
             for size, wider, stride in zip(sizes[:-1], channels, strides, strict=True)
         )
         self.skips = nn.ParameterList(torch.ones(size) for size in channels[:-1])
+        # With noise, then with skip connections.
         widths = [channels[-1] + noise, *[2 * size for size in channels[-2::-1]]]
         self.up = nn.ModuleList(
             Up(wider, size, kernel_size, stride, last=index == len(channels) - 1)

@@ -126,6 +126,7 @@ class Block(nn.Module):
         batch, _, frames, freq = bins.shape
         # With this many zeros around, the outermost tokens are in as many windows as all others.
         margin = self.window - self.hop
+        # `pad` begins with the last axis
         padded = functional.pad(bins, (*self._around(freq), *self._around(frames)))
         tokens = self.across(rearrange(padded, "n c t f -> (n t) f c"))
         tokens = self.along(rearrange(tokens, "(n t) f c -> (n f) t c", n=batch))

@@ -24,6 +24,7 @@ def log_mmse_gain(prior: Values, posterior: Values) -> Values:
 
 def exponential_integral(value: Values) -> Values:
     """Return E1(v), the integral of exp(-t) / t from v > 0 to infinity, with an error below 5e-5."""
+    # Both branches are computed: the clamps keep values and gradients of each finite.
     small = value.clamp(1e-10, 1.0)
     series = torch.full_like(small, E1_SERIES[0])
     for coefficient in E1_SERIES[1:]:

@@ -80,4 +80,4 @@ def expand_mask_parts(parts: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]
 
 
 def _ratio(target: Spectrum, noisy: Spectrum) -> Spectrum:
-    return target * noisy.conj() / (power(noisy) + FLOOR)
+    return target * noisy.conj() / (power(noisy) + FLOOR)  # S / X; a silent bin gives 0

@@ -92,6 +92,7 @@ def _board(name: str, group: list[Result], baseline: str) -> Board:
     means = [mean_of(seeds) for seeds in recipes]
     norm = norm_of(means, metrics)
     pairs = list(zip(means, recipes, strict=True))
+    # The baseline may be any seed of a configuration.
     held = next((row for row, own in pairs if baseline in [seed.name for seed in own]), None)
     noisy = next((row for row in means if row.system["kind"] == "noisy"), None)
     rows = _timed_elsewhere([row_of(row, own, held, noisy, norm) for row, own in pairs])

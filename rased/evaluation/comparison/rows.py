@@ -158,6 +158,7 @@ def _cell(
         # The target is no system: testing it would cost the others power in Holm's correction.
         if both and row.system["kind"] != "target":
             p = significance([ours[n] - theirs[n] for n in both], [speakers[n] for n in both])
+    # Over the utterances of the cell, so that all seeds are compared on the same ones.
     each = [[v for name, v in seed.values(metric).items() if name in values] for seed in seeds]
     means = [np.mean(own) for own in each if own]
     return Cell(

@@ -243,6 +243,7 @@ def _of_voices(
     scaled = form * spread
     trace = float(np.trace(scaled))
     freedom = trace**2 / float((scaled * scaled.T).sum())
+    # The variance of the mean over what the form expects: removes the bias for unequal speakers.
     unbiased = float(weight**2 @ spread) / trace
     return _Estimate(mean, math.sqrt(square * unbiased), freedom, method)
 

@@ -93,7 +93,7 @@ def _fitting(board: Board, others: Sequence[Published], console: Console) -> lis
 
     If none fits, split the metrics over several tables.
     """
-    shapes = ((True, True), (False, True), (False, False))
+    shapes = ((True, True), (False, True), (False, False))  # the widest first
     tables = [_table(board, others, intervals=with_, costs_too=costs_) for with_, costs_ in shapes]
     # `measure` would otherwise not report more than the width of the console.
     endless = console.options.update(max_width=_ENDLESS)
@@ -148,6 +148,7 @@ def _table(board: Board, others: Sequence[Published], *, intervals: bool, costs_
         table.add_row(
             Text(other.name if len(other.name) <= _NAME else f"{other.name[: _NAME - 1]}…"),
             *([] if all(r.rank is None for r in board.rows) else [""]),
+            # Blanks where other rows have ▲ or ▼.
             *[f"{other.scores[m]:g}  " if m in other.scores else "" for m in board.metrics],
             *[prices[place] for place in kept],
             style="dim italic",

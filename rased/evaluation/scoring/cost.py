@@ -66,7 +66,7 @@ def _audio(testset: EvaluationSet, sample_rate: int) -> Float32[np.ndarray, " ti
         parts.append(read_noisy(item.noisy, sample_rate=sample_rate))
         if sum(map(len, parts)) >= wanted:
             break
-    return np.resize(np.concatenate(parts), wanted)
+    return np.resize(np.concatenate(parts), wanted)  # a short one is repeated
 
 
 def _processor_seconds(work: Callable[[], object]) -> float:

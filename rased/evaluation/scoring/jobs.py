@@ -86,6 +86,7 @@ def perform(batch: JobBatch) -> Iterator[Outcome]:
     conditions = [given(enhancer, job.item) for job in batch]
     estimates = together(enhancer, waveforms, [job.item.id for job in batch], conditions)
     for job, estimate in zip(batch, estimates, strict=True):
+        # Metrics are measured at one rate, whatever the model's.
         at_rate = audio.resample(estimate[None], enhancer.sample_rate, SCORING_RATE)[0]
         yield _outcome(job, at_rate, _target(job))
 

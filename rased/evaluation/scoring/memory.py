@@ -44,6 +44,7 @@ class MemoryOf:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 text=True,
+                # A session of its own: `kill_family` also ends the processes that it forks.
                 start_new_session=True,
             )
 

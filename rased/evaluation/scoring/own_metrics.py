@@ -138,7 +138,7 @@ def _instance(source: OwnMetric, kind: type[Metric]) -> Metric:
     absent = [name for name in ("name", "title", "range") if not hasattr(kind, name)]
     if absent:
         raise RasedError(f"the metric '{source}' does not define {' and '.join(absent)}.")
-    if kind.measure is Metric.measure and kind.compare is Metric.compare:
+    if kind.measure is Metric.measure and kind.compare is Metric.compare:  # neither is overridden
         raise RasedError(f"the metric '{source}' does not define measure(self, estimate, target).")
     plain(kind.name, what=f"the name of the metric '{source}'")
     try:

@@ -303,7 +303,7 @@ class _Writer:
         self._testset = testset
         self._folder = folder
         self._changed: set[str] = set()
-        self._saved = time.monotonic()
+        self._saved = time.monotonic()  # not the time of day, which may be set back
 
     def __enter__(self) -> "_Writer":
         for name in self._rows:

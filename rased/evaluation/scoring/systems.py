@@ -69,6 +69,7 @@ def resolve(word: str, testset: EvaluationSet, *, allow: Sequence[str] = ()) -> 
             raise RasedError(f"the test set '{testset.name}' has no target to evaluate.")
         return System("target", "target", "target")
     path = Path(word)
+    # A URL is no folder, and a folder named like a method does not hide it.
     if "://" not in word and word not in METHODS and path.is_dir() and not _holds_model(path):
         known = [*zoo.list_checkpoints(), *zoo.list_importable()]
         # An empty folder that happens to have the name of a checkpoint does not hide the checkpoint.

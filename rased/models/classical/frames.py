@@ -29,6 +29,7 @@ class FrameGain(SpectralEnhancer):
     def __init__(
         self, *, n_fft: int, hop_length: int, noise_start: float, sample_rate: int
     ) -> None:
+        # In analysis and synthesis: together a Hann window.
         stft = STFT(n_fft=n_fft, hop_length=hop_length, win_length=n_fft, window="sqrt_hann")
         super().__init__(stft=stft, sample_rate=sample_rate)
         self.frame_rate = sample_rate / hop_length
@@ -52,6 +53,7 @@ class FrameGain(SpectralEnhancer):
     @torch.no_grad()
     def process(self, spectrum: Spectrum, state: State) -> tuple[Prediction, State]:
         """Apply `frame_gain` frame by frame."""
+        # Frames first: each is one contiguous array.
         power = rearrange(spectrum.abs().square(), "batch freq frames -> frames batch freq")
         known: FrameState = {name: part.cpu().numpy() for name, part in state.items()}
         gains = np.empty(power.shape, dtype=np.float32)
@@ -113,7 +115,7 @@ class DecisionDirected(FrameGain):
 
     def frame_gain(self, frame: Row, state: FrameState) -> tuple[Row, FrameState]:
         """Update the noise, compute the prior SNR, then the gain."""
-        known = {**state}
+        known = {**state}  # a copy: `pop` must not change the caller's state
         clean = known.pop("clean")
         tracked = self.tracker.update(frame, MMSEState(**known))
         prior, posterior = decision_directed(

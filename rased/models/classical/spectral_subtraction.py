@@ -74,7 +74,7 @@ class SpectralSubtraction(FrameGain):
         power = known.pop("power")
         tracked = self.tracker.update(frame, MMSEState(**known))
         power = self.share * power + (1 - self.share) * frame
-        total = tracked.noise.sum(-1, keepdims=True)
+        total = tracked.noise.sum(-1, keepdims=True)  # of the whole frame
         snr = 10 * np.log10(
             np.maximum(frame.sum(-1, keepdims=True), TINY) / np.maximum(total, TINY)
         )

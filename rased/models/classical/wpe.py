@@ -60,6 +60,7 @@ class WPE(SpectralEnhancer):
             return Prediction.of_spectrum(spectrum), {}
         # The linear equations of a silent bin are singular.
         heard = spectrum.abs().square().sum(-1) > 0
+        # The axes of nara_wpe (a channel between bins and frames), and double precision.
         observed = rearrange(
             spectrum.to(torch.complex128), "batch freq frames -> batch freq 1 frames"
         )

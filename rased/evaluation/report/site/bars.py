@@ -64,6 +64,7 @@ def chart(board: Board, metric: str) -> Chart:
         and cell.comparable
         and row.result.system["kind"] != "target"
     ]
+    # Bars begin at zero, or at the lowest MOS, so that their lengths compare.
     ends = [end for _, interval in drawn for end in interval.ends]
     floor = METRICS[metric].range[0] if METRICS[metric].unit == "MOS" else 0.0
     low, high = min([floor, *ends]), max([floor, *ends])
