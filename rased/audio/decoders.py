@@ -116,6 +116,7 @@ class SoundfileDecoder:
                     f"Hz with {sound.channels} one after another: split it, or convert it with ffmpeg first"
                 )
             frames = self._parts[number].frames
+            # libsndfile states a huge length for a stream whose length it does not know.
             if frames is None and 0 <= sound.frames < _UNKNOWN_LENGTH:
                 frames = sound.frames
         return frames

@@ -30,6 +30,7 @@ def audio_below(
         RasedError: a folder cannot be read.
     """
     counted: Counter[str] = Counter() if passed_over is None else passed_over
+    # Device and inode: the same for a folder and every link to it.
     seen: set[tuple[int, int]] = set()
     waiting, links = deque([Path()]), deque[Path]()
     while waiting or links:

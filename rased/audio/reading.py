@@ -208,6 +208,7 @@ def _decoder(path: Path, source: ByteSource) -> tuple[Decoder, str]:
     head = source.read(0, _HEAD)
     try:
         parts, note = _parts(path, source, head)
+        # libsndfile comes first, since it is always there; ffmpeg reads only what libsndfile cannot.
         decoder = SoundfileDecoder(source, parts)
         # libsndfile recognised MPEG audio that `looks_like_mpeg` did not.
         if decoder.format == "MP3" and parts == [Part()]:

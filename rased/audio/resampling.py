@@ -72,6 +72,7 @@ class Resampler:
         self, block: Float32[np.ndarray, "channel time"], *, last: bool
     ) -> Float32[np.ndarray, "channel resampled"]:
         if self._stream is not None:
+            # soxr takes interleaved samples.
             columns = np.ascontiguousarray(rearrange(block, "channel time -> time channel"))
             ready = self._stream.resample_chunk(columns, last=last)
             block = rearrange(ready.reshape(-1, self.channels), "time channel -> channel time")

@@ -80,9 +80,11 @@ class AudioWriter:
         coding: str = "PCM_16",
         frames: int | None = None,
     ) -> None:
+        # The file that a link leads to is replaced, not the link.
         self.path = Path(path).resolve()
         self._named = path
         self._coding = coding
+        # 64 bits for a sample: an upper bound for the other codings.
         size = (frames or 0) * channels * _BITS.get(coding, 64) // 8
         if container == "WAV" and size > _WAV_LIMIT:
             container = "RF64"
@@ -175,6 +177,7 @@ class AudioWriter:
                 raise RasedError(
                     f"cannot write '{printable(self._named)}': it is a pipe or device, not a file."
                 )
+            # `replacing` would succeed: a rename needs no permission of the file that it replaces.
             if not mode & 0o222:
                 raise RasedError(
                     f"cannot write '{printable(self._named)}': it exists and is read-only; "
@@ -236,6 +239,7 @@ class _Sink:
         if self.error is None:
             try:
                 self._file.write(data)
+                # So that a full disk shows in this write.
                 self._file.flush()
             except OSError as error:
                 self.error = error

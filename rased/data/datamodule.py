@@ -181,6 +181,7 @@ class MixtureDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> Iterable[Batch]:
         """Return the batches of the current epoch; after loading a state, from its position."""
         if self._loader is None:
+            # Only once: the trainer may ask for several loaders.
             told = [*self._rooms_told(), *self._keep()]
             if told:
                 _say(f"kept in memory: {'; '.join(told)}.")
@@ -264,6 +265,7 @@ class MixtureDataModule(pl.LightningDataModule):
         if self.trainer is None:
             done = self._plain_batches
         else:
+            # Batches of this launch in this epoch; earlier ones are part of `loader.position`.
             done = self._progress().processed - self._first_batch
         position = order.consumed(
             max(0, done),
@@ -291,6 +293,7 @@ class MixtureDataModule(pl.LightningDataModule):
             strategy = self.trainer.strategy
             both = torch.tensor([bad, seen], device=strategy.root_device)
             bad, seen = cast(Tensor, strategy.reduce(both, reduce_op="sum")).tolist()
+        # A few bad samples never stop a run, however short it is.
         if bad > max(10, self.max_bad_share * seen):
             listed = "\n  ".join(list(self.skipped)[:3]) or "(on other ranks)"
             raise RasedError(

@@ -135,6 +135,7 @@ def list_sha256(items: Iterable[Mapping[str, Any]]) -> str:
     lines = []
     for item in items:
         words = [item["id"], item["sha256_noisy"], item["sha256_target"]]
+        # Further words only for sets with conditions: the fingerprints of older sets stay.
         for pair in sorted((item.get("sha256_conditions") or {}).items()):
             words += pair
         lines.append(" ".join(words) + "\n")

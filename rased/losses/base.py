@@ -160,6 +160,7 @@ class WeightedSum(Loss):
         found: dict[str, Float[Tensor, ""]] = {}
         for name, weight, loss in zip(self._words(), self.weights, self._losses(), strict=True):
             for inner, value in loss.terms(pairs).items():
+                # Nested sums show their own names as a path.
                 word = (
                     f"{name}/{inner}" if name and isinstance(loss, WeightedSum) else name or inner
                 )

@@ -105,6 +105,7 @@ class CompressedSpectrum(SpectralLoss):
         estimate_magnitude, target_magnitude = _magnitude(estimate), _magnitude(target)
         difference = estimate_magnitude**self.exponent - target_magnitude**self.exponent
         if self.asymmetry != 1:
+            # Below 0: speech was removed.
             difference = torch.where(difference < 0, self.asymmetry * difference, difference)
         distance = torch.view_as_real(
             # |E|^c e^(j arg E) without an angle, whose gradient is not finite at 0.

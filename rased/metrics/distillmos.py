@@ -88,6 +88,7 @@ class Convolutions(nn.Module):
         window = torch.hann_window(WIN, device=waveform.device)
         spectrum = torch.stft(padded, WIN, HOP, window=window, center=False, return_complex=True)
         magnitude = spectrum.abs().clamp(min=1e-12)
+        # A power law for the magnitude; the phase stays.
         compressed = torch.view_as_real(magnitude**0.3 * spectrum / magnitude)
         features = self.cnn(
             rearrange(compressed, "batch freq frames part -> batch part freq frames")
@@ -101,6 +102,7 @@ class Transformer(nn.Module):
     def __init__(self, features: int) -> None:
         super().__init__()
         self.norm = nn.BatchNorm1d(features)
+        # A module only for the name of its buffer in the package's weights.
         self.position_encoding = nn.Module()
         self.position_encoding.register_buffer("pe", torch.zeros(1, POSITIONS, WIDTH))
         self.linear_proj = nn.Linear(features, WIDTH)

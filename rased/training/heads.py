@@ -77,6 +77,7 @@ class SNRHead(Head):
     def wanted(self, batch: Mixture) -> Wanted:
         """Return the ratios in units of 10 dB."""
         noisy, target = reference(batch["noisy"]).float(), batch["target"].float()
+        # (batch, 1 part, 1 output).
         return ratios.snr(estimate=noisy, target=target).clamp(*self.range_db)[:, None, None] / 10
 
     def distance(self, predicted: Wanted, wanted: Wanted) -> Float[Tensor, ""]:
@@ -136,6 +137,7 @@ class MaskHead(Head):
             self.stft.analysis(part.float())
             for part in (reference(batch["noisy"]), batch["target"])
         )
+        # (batch, freq, frames) to (batch, frames, freq).
         return masks.binary_mask(target=target, noisy=noisy).mT
 
     def distance(self, predicted: Wanted, wanted: Wanted) -> Float[Tensor, ""]:

@@ -215,6 +215,7 @@ class Team:
             kind = type(player.optimisation.build(player.module)).__name__
             if before["optimizer"] != kind:
                 raise _changed("optimiser", before["optimizer"], kind)
+            # torch stores the state by the place of a parameter in its group.
             if before["sizes"] != _sizes(player):
                 raise _changed(
                     "groups of trained parameters (by --freeze, model.lr_factors or the model)",

@@ -115,6 +115,7 @@ class KeepLast(Checkpoint):
         """
         if self._stop:
             raise self._stop
+        # Private, and set in each batch: Lightning adds one when it resumes.
         cast(Any, trainer.fit_loop.epoch_loop)._batches_that_stepped = trainer.global_step
 
     def on_train_batch_end(

@@ -164,6 +164,7 @@ def _curves(path: Path) -> tuple[dict[str, tuple[list[int], list[float]]], list[
     rows, _ = read_metrics(path)
     for row in rows:
         for name, value in row.values.items():
+            # Lightning logs the epoch with every row.
             if name != "epoch":
                 steps, values = curves.setdefault(name, ([], []))
                 steps.append(row.step)

@@ -62,7 +62,7 @@ class Cosine(Schedule):
 
     def share(self, now: Budget) -> float:
         """Return a share between `final` and 1."""
-        # A run may exceed the budget of a changed batch size, where the cosine would rise again.
+        # Beyond the budget, the cosine would rise again.
         share = min(1.0, now.done / max(1, now.total))
         return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * share))
 
@@ -164,6 +164,7 @@ class Plateau(Schedule):
                 f"Plateau monitors {monitor}, but the validation has no such metric; {nearest(monitor, scores)}"
             )
         score = scores[monitor]
+        # Infinite for the first score.
         gain = self.best - score if self.mode == "min" else score - self.best
         if math.isfinite(score) and gain > self.threshold:
             self.best, self.waited = score, 0

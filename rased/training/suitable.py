@@ -33,6 +33,7 @@ def check_loss(loss: Loss, enhancer: Enhancer, domains: Sequence[str], story: st
     Raises:
         RasedError: they do not.
     """
+    # Also the losses inside a sum or a wrapper.
     for part in loss.modules():
         rate = part.sample_rate if isinstance(part, Loss) else None
         if rate not in (None, enhancer.sample_rate):

@@ -154,6 +154,7 @@ def _begin(folder: Path, config: dict[str, Any], mode: Any) -> "Run":
 def _unreachable() -> str:
     """Return why the server, or its proxy, cannot be reached; "" if it can."""
     address = urllib.parse.urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai")
+    # Behind a proxy, only the proxy can be reached directly.
     proxy = urllib.request.getproxies().get(address.scheme)
     if proxy and not urllib.request.proxy_bypass(address.hostname or ""):
         address = urllib.parse.urlsplit(proxy if "//" in proxy else f"//{proxy}")

@@ -165,6 +165,7 @@ def creative_commons(url: str) -> str:
     if not found:
         return url or "unknown"
     kind, version = found.groups()
+    # SPDX names.
     return f"CC0-{version}" if kind == "zero" else f"CC-{kind.upper()}-{version}"
 
 

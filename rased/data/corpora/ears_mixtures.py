@@ -21,6 +21,7 @@ def _walk(root: Path, *, folders: tuple[str, ...], source: str) -> Iterator[Item
     for split in ("train", "valid"):
         for path in audio_below(base / split / "clean"):
             speaker, name = path.parent.name, path.relative_to(root).as_posix()
+            # A folder that holds speakers of another split is not that of the authors.
             if split_of(speaker) == split:
                 yield Item(name, "speech", split, speaker, LICENCE, source)
 

@@ -47,6 +47,7 @@ def pairs(root: Path) -> Iterator[Pair]:
     for distance in ("near", "far"):
         for path in audio_below(base / f"{distance}_test"):
             stem, _, channel = path.stem.rpartition("_ch")
+            # The first of eight microphones.
             if channel == "1":
                 place = path.relative_to(base / f"{distance}_test").parent
                 clean = base / "cln_test" / place / f"{stem}{path.suffix}"

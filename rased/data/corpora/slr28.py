@@ -47,6 +47,7 @@ def room_of(name: str) -> tuple[str, str]:
     ('RWCP', 'train')
     """
     lower = name.lower()
+    # Rooms of the REVERB challenge, here under other names of files.
     if lower.startswith("rvb2014") and (room := reverb.room_of(name)):
         return room, reverb.split_of(room)
     if lower.startswith("air") and (found := _AIR_ROOM.search(lower)):

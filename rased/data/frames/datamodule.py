@@ -169,6 +169,7 @@ class FramesDataModule(MixtureDataModule):
             rir=rir,
             scene=scene,
             mixing=mixing,
+            # The loader of mixtures serves the validation alone.
             batch_size=validation_batch_size,
             validation_samples=validation_samples,
             validation_scene=validation_scene,

@@ -130,6 +130,7 @@ class Recordings(FrameSource):
     def groups(self, position: Position) -> Iterator[Group]:
         """Yield one recording per group; after a damaged tar file, also what is missing in it."""
         for part in range(position[0], len(self._shards)):
+            # Only the tar file of the position has been read in part.
             done = position[1] if part == position[0] else 0
             folder, shard = self._shards[part]
             if _is_whole(folder / shard.name, shard):
@@ -173,11 +174,13 @@ class Mixtures(FrameSource):
         drawn = stages.draw(spans(), plan=self.plan, epoch=0)
         batches = stages.collate(stages.fetch(drawn, plan=self.plan), plan=self.plan)
         mixer = Mixer(self.mixing, limit=_SPECTRA)
+        # The same spans again, for the position after each batch.
         for span, batch in zip(spans(), batches, strict=True):
             mixture = mixer(batch)
             items = []
             for place, index in enumerate(mixture["index"].tolist()):
                 audio = {name: mixture[name][place].numpy() for name in self.streams}  # type: ignore[literal-required]
+                # Drawn again, which is cheap: a batch does not tell the recordings.
                 speaker = self.plan.draw(0, index).speech[0].recording
                 content = b"".join(part.tobytes() for part in audio.values())
                 items.append(

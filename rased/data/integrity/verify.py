@@ -277,6 +277,7 @@ def _check_shard(
         checked.role = checked.role or details["role"]
         digest = hashlib.sha256(stored.audio).hexdigest()
         row = known.get(key)
+        # A shard that is byte for byte the packed one needs no row to be judged by: its JSON is right.
         details, reason = judge(stored, digest, None if whole else row, checked.head)
         reason = reason or altered(stored.details, details)
         if reason:
@@ -378,6 +379,7 @@ def _check_testset(folder: Path) -> tuple[int, list[Problem]]:
             complain(f"{name} was changed: its sha256 is not that in {TESTSET}")
         elif name.startswith(f"{GIVEN}/"):
             continue  # conditions have lengths of their own
+        # `seconds` is rounded.
         elif abs(_length(file, frozen.sample_rate) - seconds) > 1e-3:
             complain(f"{name} does not have the {seconds} s that {TESTSET} says")
     places = ("*/*.flac", f"{GIVEN}/*/*.flac")

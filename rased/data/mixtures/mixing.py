@@ -142,6 +142,7 @@ class Mixer:
         if target is not None:
             target.mul_(gain)
         else:
+            # A copy, because below all parts are scaled in place: one tensor would be scaled twice.
             target = early.clone() if self.mixing.target == "early" else early + late
         # Summed again from the scaled parts: a scaled sum would differ from them in the last bits.
         torch.add(early, late, out=noisy).add_(noise)
@@ -205,6 +206,7 @@ class Mixer:
         if self.mixing.target == "direct":
             times.append(room.DIRECT_MS)
         ends = [round(milliseconds * rate / 1000) for milliseconds in times]
+        # What arrives before each of the `ends`, then what arrives after the first one.
         parts = batched.speak(clean, rir, direct, ends)
         early.index_copy_(0, rows, parts[0])
         late.index_copy_(0, rows, parts[-1])

@@ -135,7 +135,7 @@ def _contents(corpus: Corpus | None, drawn: Iterable[int | None]) -> dict[str, l
         audio = (
             corpus.read_channels(number).T if corpus.channels[number] > 1 else corpus.read(number)
         )
-        # The decoded recording has at most 16 bits unless it is opus, so this is exact.
+        # Recordings in shards have 16 bits, so this is exact.
         samples = np.rint(audio * np.float32(32768)).astype(np.int16)
         # The same recording has other bytes in shards of another codec.
         packed = (encode(samples, codec, corpus.sample_rate) for codec in LOSSLESS)

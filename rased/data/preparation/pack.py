@@ -158,6 +158,7 @@ def pack_listing(
         "sample_rate": sample_rate,
         "shard_mb": shard_mb,
         "files": len(listing),
+        # Further keys only where they matter: `begin` compares the whole request with that of an interrupted run.
         "listing_sha256": listing.digest(),
         **({"kbits": kbits} if codec == "opus" else {}),
         **({"keep_channels": True} if keep_channels and role == "noise" else {}),
@@ -268,6 +269,7 @@ def _pack(
     def prepare(source: SourceFile) -> tuple[Details, bytes, str] | Skipped:
         try:
             return _sample(source, request)
+        # A result like any other, because an exception would end the run.
         except BadAudioError as error:
             return Skipped(printable(source.path), error.reason)
 
@@ -295,6 +297,7 @@ def _pack(
             f"{_examples(skipped)}"
         )
     attribution = _attribute(out, listing.licence_files)
+    # Last: a folder with an index is complete.
     write_index(
         out,
         role=role,
@@ -376,6 +379,7 @@ def _sample(source: SourceFile, request: Mapping[str, Any]) -> tuple[Details, by
     }
     if role == "rir":
         samples = decoded.samples
+        # The first channel is the reference of an array.
         first = samples if decoded.channels == 1 else samples[:, 0]
         details |= describe(first, sample_rate=sample_rate)
     return details, data, decoded.remark

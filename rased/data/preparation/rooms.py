@@ -32,10 +32,12 @@ LARGEST = (10.0, 8.0, 4.0)
 """Ranges of length, width and height in metres."""
 SHORTEST_T60 = 0.1
 """Shortest reverberation time in seconds; the walls of the largest room then absorb 82 %."""
+# Metres: from source and microphones to the walls, and between them.
 _TO_WALL = 0.4
 _REACH = 0.25
 """Largest radius of an array in metres: it stays inside the room, and away from the source."""
 _DISTANCE = (0.3, 4.0)
+# Reflections that are computed exactly; the rays give the rest of the decay.
 _IMAGE_ORDER = 10
 _RAYS = 5000
 _QUIET_DB = -70.0
@@ -129,6 +131,7 @@ class RoomRecipe:
         """Return the split of a room: rooms are assigned to the splits in alphabetical order, by their shares."""
         total, share = sum(self.splits.values()), 0.0
         for name, part in sorted(self.splits.items()):
+            # Cumulated before rounding, so that the numbers of rooms add up.
             share += part
             if number < round(self.count * share / total):
                 return name

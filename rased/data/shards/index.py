@@ -119,6 +119,7 @@ class Index:
             RasedError: the split is empty or unknown.
         """
         rows = self.rows(split)
+        # No copy of the columns.
         if len(rows) == len(self):
             return self
         return replace(self, columns={name: of[rows] for name, of in self.columns.items()})
@@ -200,6 +201,7 @@ def write_index(
     Columns are iterated value by value, several times: they need not be in memory. The column of channels is written
     only if a recording has several.
     """
+    # Without the column, older versions of rased can read the index.
     several = any(number != 1 for number in columns.get(CHANNELS, ()))
     names = (*COLUMNS, CHANNELS) if several else COLUMNS
     lengths = {len(columns[name]) for name in names}

@@ -158,7 +158,7 @@ def _ask(
 ) -> Iterator[Answer | None]:
     """Request bytes [start, stop) of a file; None if it is of the known version."""
     info = system.info(path)
-    # Names of S3 and of SFTP; other file systems may have none.
+    # fsspec has no common name: these are those of S3, and of SFTP and local files.
     version = str(next((info[name] for name in _VERSIONS if info.get(name)), ""))
     end = info["size"] if stop is None else min(stop, info["size"])
     pieces = (
