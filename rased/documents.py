@@ -341,7 +341,7 @@ def _in_words(expected: str) -> str:
             expected,
         )
         return plainly.replace(">=", "of at least").replace("<=", "of at most")
-    # Msgspec doubles backslashes.
+    # In its messages, msgspec doubles backslashes.
     written = pattern[1].encode().decode("unicode_escape") if "\\\\" in pattern[1] else pattern[1]
     known = (words for shape, words in _EXPECTED if re.fullmatch(shape, written))
     return next(known, f"text of the form {written}")

@@ -138,7 +138,7 @@ def _enhance_file(
     started = time.perf_counter()
     with audio.open_audio(source) as recording:
         info = recording.info
-        # Writing would destroy the input while it is being read.
+        # The output would replace the input.
         if target.exists() and target.samefile(source):
             raise RasedError(
                 f"the output '{audio.printable(target)}' is the input; choose another output."

@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(f"{error.strerror or error}{where}", debug)
         return USAGE
     except Exception as error:
-        # A missing module of ours is a fault of ours.
+        # Without a module of rased itself, the fault is ours: an internal error.
         if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("rased"):
             _complain(_missing_package(error, next(iter(words), "")), debug)
             return USAGE

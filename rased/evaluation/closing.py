@@ -79,7 +79,7 @@ def close(
     if not (folder / CHECKPOINTS / _BEST).is_file():
         print(f"no validation has saved a {_BEST} in '{folder}': not evaluated.", file=sys.stderr)
         return
-    # The user's own packages.
+    # The configuration is the user's own, so its packages are trusted.
     end = _End(folder, packages(load_yaml(folder / "config.yaml").get("model")))
     for name in testsets:
         end.score(name, metrics, jobs)

@@ -85,7 +85,6 @@ class UpConv(nn.ConvTranspose2d):
             outputs,
             kernel_size,
             (1, stride),
-            # Removes `memory` frames at both ends: those of past input alone, and those that miss future input.
             padding=(memory, 0),
             output_padding=(0, more),
             groups=groups,

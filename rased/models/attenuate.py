@@ -234,7 +234,7 @@ class ATENNuate(Enhancer):
         """Return 1 for frames of the recording, 0 for frames before it."""
         assert self.chunk_length is not None
         place = torch.arange(frames.shape[-1], device=frames.device) - late
-        # -0.5: between whole numbers, which floats may miss slightly
+        # Whole numbers as floats: above -0.5 is 0 or more.
         return (count * (self.chunk_length // rate) + place > -0.5).to(frames)
 
 

@@ -101,7 +101,6 @@ def macs_per_second(enhancer: Enhancer, *, condition: Condition | None = None) -
         condition: additional inputs of the model, one row.
     """
     shadow = copy.deepcopy(enhancer).to("meta").eval()  # shapes alone: nothing is computed
-    # PyTorch counts no flops of recurrent layers.
     _replace_recurrent(shadow)
     given = {name: tensor.to("meta") for name, tensor in (condition or {}).items()}
     return (_macs(shadow, 3.0, given) - _macs(shadow, 1.0, given)) / 2.0

@@ -310,7 +310,6 @@ class DeepFilterNet3(SpectralEnhancer):
         levels, level = exponential_average(low.abs(), state["level"], self.decay)
         parts = (
             torch.stack([low.real, low.imag], dim=1)
-            # The root of the level, not the level: as in libDF.
             * levels[:, None].clamp_min(self.quietest).rsqrt()
         )
         bands = rearrange((decibels - means) / 40, "n b t -> n 1 t b")  # as in libDF

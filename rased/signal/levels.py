@@ -57,7 +57,7 @@ def active_rms(
     if waveform.shape[-1] < frame_length:
         return rms(waveform)
     power = _energies(waveform, frame_length) / frame_length
-    # `power` is a power, so / 10
+    # A ratio of powers: / 10, not / 20.
     active = power >= power.amax(-1, keepdim=True) * 10 ** (-margin_db / 10)
     return ((power * active).sum(-1) / active.sum(-1)).sqrt()
 

@@ -111,7 +111,7 @@ class STFT:
         time = waveform.shape[-1]
         reach = (self.frames(time) - 1) * self.hop_length + self._span
         left, right = self._before, max(0, reach - self._before - time)
-        # Torch mirrors at most time - 1 samples.
+        # At most time - 1 samples can be mirrored.
         if self.pad_mode != "constant" and max(left, right) < time:
             padded = functional.pad(waveform[:, None], (left, right), mode="reflect")[:, 0]
         else:

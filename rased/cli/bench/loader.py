@@ -75,7 +75,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
         with tempfile.TemporaryDirectory(prefix="rased-bench-") as scratch:
             source = arguments.dir or _generate(Path(scratch) / "source", items)
             jobs = _jobs(source, Path(scratch), items, arguments.batch_size)
-            # A first round without a clock: it starts processes and fills caches.
+            # The first round does not count: it fills caches.
             for job in jobs.values():
                 job(0)
             speeds: dict[str, list[float]] = {name: [] for name in jobs}

@@ -34,7 +34,7 @@ def behind(risen: str, gains: Mapping[str, float], noisy: Mapping[str, float]) -
         gains: gains over the noisy input, by metric.
         noisy: values of the noisy input, by metric.
     """
-    # Of the gain that is left to the upper limit.
+    # Share of the gain that is left up to the limit of PESQ.
     share = gains[risen] / (METRICS[risen].range[1] - noisy[risen])
     if share < FAR:
         return []

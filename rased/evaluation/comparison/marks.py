@@ -40,7 +40,7 @@ def facts_to_know(seeds: Sequence[Result]) -> list[Mark]:
     """Return remarks that scores do not show, from training and outputs; those of any seed count."""
     each = {row.name: _facts(row) for row in seeds}
     found = []
-    # Equal marks of several seeds become one.
+    # `dict.fromkeys`: equal marks of several seeds become one, in order.
     for mark in dict.fromkeys(mark for own in each.values() for mark in own):
         holders = [name for name, own in each.items() if mark in own]
         some = "" if len(holders) == len(each) else f"{', '.join(holders)}: "

@@ -214,7 +214,7 @@ def _of_recordings(data: Float[np.ndarray, " count"], voice: np.ndarray, voices:
     within = data - (np.bincount(voice, weights=data) / np.bincount(voice))[voice]
     freedom = len(data) - voices
     error = math.sqrt(np.square(within).sum() / freedom / len(data)) if freedom else math.inf
-    # A t distribution needs 1.
+    # A t distribution needs at least one degree of freedom.
     return _Estimate(float(data.mean()), error, max(1.0, float(freedom)), "recordings")
 
 

@@ -107,7 +107,7 @@ def _recheck(
         return Rechecked(
             row.name, name, why_not="none of its metrics is available here in the same version"
         )
-    # Of those that the result has.
+    # Only of the utterances that the result has scores for.
     drawn = random.choice(len(told), size=min(count, len(told)), replace=False)
     ids = {told[place] for place in drawn}
     # An ordinary evaluation of a smaller test set, so that rechecking has no scoring code of its own.
