@@ -35,6 +35,7 @@ _FOREIGN_TAGS = (
 """WAV codings that ffmpeg reads, but libsndfile does not: G.726, AAC, Windows Media, ATRAC, AC-3, DTS."""
 _HEADER = 1 << 16
 """Headers of these kinds, except for text chunks, fit into this many bytes."""
+# More chunks than any file has: the bytes are something else.
 _CHUNKS = 10_000
 _FILES = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"OggS", b"fLaC", b"caff", b".snd", b"NIST")
 """First bytes of a file that may have been appended to another one."""

@@ -135,6 +135,7 @@ class SoundfileDecoder:
             count -= dropped
 
     def _read(self, count: int) -> Float32[np.ndarray, "time channel"]:
+        # Of the part that is open.
         length = self._lengths[self._next - 1]
         block = self._decode(count)
         if length is not None:

@@ -65,6 +65,7 @@ class FfmpegDecoder:
     def __init__(self, path: Path) -> None:
         self._said: IO[bytes] = tempfile.TemporaryFile()
         words = f"-nostdin -hide_banner -nostats -loglevel level+info -format_whitelist {_DEMUXERS}".split()
+        # No network; the prefix keeps a name with a colon from being a protocol.
         words += ["-protocol_whitelist", "file", "-i", f"file:{path}", "-map", "0:a:0"]
         # bitexact: no text with the version of ffmpeg in the header.
         words += "-c:a pcm_f32le -fflags +bitexact -f wav -".split()

@@ -104,6 +104,7 @@ def looks_like_mpeg(source: ByteSource, head: bytes) -> bool:
     at = _behind_id3(source, 0)
     if at == 0 and not (head[:1] == b"\xff" and _parsed(head[:4])):
         return False
+    # Nothing may precede the first frame: many other files contain the bytes of a header somewhere.
     return _first_frame(source, at, source.size, searched=1) == at
 
 

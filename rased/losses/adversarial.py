@@ -46,6 +46,7 @@ class Hinge(Criterion):
 
     def discriminate(self, *, real: Scores, fake: Scores) -> dict[str, Float[Tensor, ""]]:
         """Return how far the scores are on the wrong side of 1 and of -1."""
+        # relu: no gradient beyond the margin.
         return {"real": (1 - real).relu().mean(), "fake": (1 + fake).relu().mean()}
 
     def please(self, fake: Scores) -> Float[Tensor, ""]:

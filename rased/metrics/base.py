@@ -230,6 +230,7 @@ def remember(function: Callable[Given, Result]) -> Callable[Given, Result]:
         key = tuple(map(_content, (*args, *kwargs.items())))
         if key not in kept:
             kept[key] = function(*args, **kwargs)
+            # The metrics of an utterance are computed one after the other, so a few results suffice.
             if len(kept) > _REMEMBERED:
                 kept.popitem(last=False)
         return kept[key]

@@ -96,6 +96,7 @@ class FrequencyWeightedSNR(_Framed):
             bands.append(magnitude / magnitude.sum(1, keepdims=True) @ _critical_bands().T)
         processed, clean = bands
         error = np.maximum((clean - processed) ** 2, _EPS)
+        # 0.2: the exponent with the highest correlation with listeners in the paper.
         weight = clean**0.2
         ratio = (weight * 10 * np.log10(clean**2 / error)).sum(1) / weight.sum(1)
         return float(ratio.clip(*SEGMENT_DB).mean())
@@ -329,6 +330,7 @@ def _cepstrum(
     cepstrum = np.zeros_like(coefficients)
     for index in range(1, ORDER + 1):
         past = np.arange(1, index)
+        # c_n = -a_n - sum over k < n of (k / n) c_k a_(n - k).
         mixed = (past / index * cepstrum[:, past] * coefficients[:, index - past]).sum(1)
         cepstrum[:, index] = -coefficients[:, index] - mixed
     return cepstrum[:, 1:]

@@ -205,6 +205,7 @@ def _p808_features(window: Float[np.ndarray, "144160"]) -> Float[np.ndarray, "fr
     # As in the package: without the last 10 ms, and with windows of an odd number of samples.
     power = mel_power(window[:-160], sample_rate=RATE, n_fft=321, hop_length=160, bands=120)
     level = 10 * np.log10(np.maximum(power, 1e-10))
+    # As librosa.power_to_db with ref=np.max, then (x + 40) / 40 as in the package.
     return ((np.maximum(level - level.max(), -80.0) + 40) / 40).astype(np.float32)
 
 

@@ -146,6 +146,7 @@ class Listing:
         for number, root, path, key in self._table.execute(
             f"SELECT rowid, root, path, key FROM files WHERE key IN ({keys})"
         ).fetchall():
+            # The name of the folder, not its place: the same key on every machine.
             key = _with_hash(key, f"{self._roots[root].resolve().name}/{os.fsdecode(path)}")
             self._table.execute("UPDATE files SET key = ? WHERE rowid = ?", (key, number))
         twice = self._table.execute(f"{keys} LIMIT 1").fetchone()

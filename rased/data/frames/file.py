@@ -338,6 +338,7 @@ class FrameFile:
         self._silence = self.framing.silence
         for name in self.streams:
             frames = file["frames"][name]
+            # torch's name of a type is that of numpy with a prefix.
             kind = str(self.framing.dtype).removeprefix("torch.")
             if frames.shape != (self.count, self.framing.size) or frames.dtype != kind:
                 raise ValueError("frames, utterances and features are inconsistent")
@@ -352,6 +353,7 @@ class FrameFile:
                 f"The file of frames '{self.path}' does not exist: write it with `rased data frames`."
             ) from error
         except RasedError as error:
+            # It names the file already.
             if str(self.path) in str(error):
                 raise
             raise self._damaged(error) from error

@@ -189,6 +189,7 @@ class _Writer:
             if journal.new:
                 self._lay_out(streams, configuration)
             stored = read_configuration(self._file.attrs["configuration"], journal.path)
+            # The name without .part.
             _refuse_other(journal.path.with_suffix(""), stored, configuration)
             part, number = json.loads(self._file.attrs["position"])
             self.position: Position = (part, number)
@@ -278,6 +279,7 @@ class _Writer:
                 "None of the utterances could be read: check with `rased data verify`."
             )
         self.commit()
+        # Written once, at the end; closing the file writes the last metadata, which the journal then commits.
         self._file.attrs["splits"] = json.dumps(self._splits())
         self._file.close()
         self._journal.commit()

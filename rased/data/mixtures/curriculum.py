@@ -65,6 +65,7 @@ class Curriculum:
             scene: the settings at the end.
             progress: epochs since the beginning; a part of an epoch counts.
         """
+        # 1 gives the scene itself, not a copy with rounding errors.
         share = min(1.0, progress / self.epochs)
         if share == 1.0:
             return scene

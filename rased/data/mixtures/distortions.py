@@ -281,6 +281,7 @@ class Distortions:
         )
 
 
+# Fixed ranges: 40 to 150 Hz for the corner of wind, 2 to 20 % for the transition of a band limit.
 TABLE: dict[str, Callable[[Distortions, list[float], int], Distortion]] = {
     "wind": lambda s, u, seed: Wind(_in(s.wind_snr_db, u[0]), 40 + 110 * u[1], seed),
     "microphone": lambda s, u, seed: Microphone(*(0.75 * chance - 0.375 for chance in u[:4])),
@@ -419,6 +420,7 @@ def _in(ends: tuple[float, float], chance: float) -> float:
 
 
 def _generator(seed: int) -> np.random.Generator:
+    # Keyed without hashing, and the same on every machine.
     return np.random.Generator(np.random.Philox(key=seed))
 
 

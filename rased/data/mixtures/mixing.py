@@ -74,6 +74,7 @@ class Mixing:
             )
 
         early = until(self.early_ms)
+        # The late part is the rest, so that early and late add up.
         parts = [early, first - early]
         if self.target == "direct":
             parts.append(until(room.DIRECT_MS))
@@ -213,6 +214,7 @@ class Mixer:
         if target is not None and self.mixing.target == "direct":
             target.index_copy_(0, rows, parts[1])
         elif target is not None:
+            # 0.5 ms.
             amplitude = batched.direct_amplitude(rir, direct, rate // 2000)
             target.index_copy_(0, rows, clean * _column(amplitude))
         return early, late, target, others
@@ -261,6 +263,7 @@ class Mixer:
             responses = self.mixing.responses(rir, direct, length)
             first = rir[0] if rir.ndim == 2 else rir
             found = (responses, _direct_amplitude(first, direct, self.mixing.sample_rate))
+            # All entries have the same size.
             while self._kept and (len(self._kept) + 1) * responses.nbytes > self.limit:
                 self._kept.popitem(last=False)
         self._kept[key] = found

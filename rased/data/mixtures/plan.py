@@ -117,6 +117,7 @@ class Plan:
         """
         scene, curriculum = self.scene, self.curriculum
         self.tail = round(scene.rir_seconds * self.sample_rate)
+        # Samples before the direct path, then those from it on.
         self.taps = round(room.BEFORE_MS * self.sample_rate / 1000) + self.tail
         self.rooms = self.decays = None
         if self.rir is None:
@@ -198,12 +199,15 @@ class Plan:
         # The noise is drawn also if it is not used, so that the share does not move the other draws.
         noisy = random.random() < scene.noise_probability
         noises = [(self._noise(epoch, index, random), 0.0)]
+        # The first number is the probability of a single noise.
         if scene.noises[0] < 1:
             noises += self._further(epoch, index)
         babble = self.voices.babble(epoch, index, utterance, self.frames) if noisy else ()
+        # The babble takes the place of the first noise.
         if babble:
             noises = noises[1:]
         rir = self._room(scene, epoch, index, random) if in_room else None
+        # Noise of one channel gets a position of its own in the room.
         moved = noisy and scene.microphones > 1 and self.noise_channels == 1
         return Drawn(
             epoch=epoch,

@@ -68,6 +68,7 @@ class Rooms:
         found = self._kept.pop(number, None)
         if found is None:
             found = self._cut(number)
+            # All entries have the same size.
             while self._kept and (len(self._kept) + 1) * found[0].nbytes > self.limit:
                 self._kept.popitem(last=False)
         self._kept[number] = found

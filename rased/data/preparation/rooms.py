@@ -32,10 +32,11 @@ LARGEST = (10.0, 8.0, 4.0)
 """Ranges of length, width and height in metres."""
 SHORTEST_T60 = 0.1
 """Shortest reverberation time in seconds; the walls of the largest room then absorb 82 %."""
-# Metres: from source and microphones to the walls, and between them.
+# Metres to the walls.
 _TO_WALL = 0.4
 _REACH = 0.25
 """Largest radius of an array in metres: it stays inside the room, and away from the source."""
+# Metres between microphones and source.
 _DISTANCE = (0.3, 4.0)
 # Reflections that are computed exactly; the rays give the rest of the decay.
 _IMAGE_ORDER = 10

@@ -123,6 +123,7 @@ def _place(folder: Path, name: str) -> Path:
     """Return the path for a member."""
     path = PurePosixPath(name)
     for part in path.parts:
+        # A backslash separates folders on Windows.
         plain = part.isprintable() and not set(part) & set("/\\") and len(part.encode()) <= _LONGEST
         if part in ("..", ".") or not plain:
             raise _CannotError(f"{shown(name)} would be written outside of the folder")
@@ -244,6 +245,7 @@ def _content(joined: "_Joined", position: int, entry: Sequence[Any]) -> Iterator
             # At most _BLOCK bytes at a time, however well they are compressed.
             data = inflate.decompress(block, _BLOCK) if inflate else block
             block = inflate.unconsumed_tail if inflate else b""
+            # Of the unpacked data.
             crc = zlib.crc32(data, crc)
             yield data
     if crc != entry[9]:

@@ -73,6 +73,7 @@ def find(name: str, roles: Sequence[str] = ("speech", "noise", "rir")) -> list[P
             found.append(mirror(url))
         except RefusedError as error:
             reasons.append(str(error))
+        # The address itself is a folder of shards: there are none by role below it.
         if found and url == base:
             break
     if not found:
@@ -100,6 +101,7 @@ def mirror(url: str) -> Path:
         data, version = whole(address, known=kept.version)
         # No data: the server answered that the known version is still current.
         if data or not kept.url:
+            # Read before it replaces an index that works.
             unread = folder / f"{INDEX}.new"
             _keep(unread, data)
             try:
@@ -248,6 +250,7 @@ class RemoteShards:
         """Fetch a block. A server without ranges sends the whole shard, whose other good blocks are cached, too."""
         start, stop = self.blocks.start, self.blocks.stop
         shard = self.shards[int(self.blocks.shard[wanted])]
+        # A server with ranges sends this block alone.
         waiting, begin, buffer, found = [wanted], int(start[wanted]), bytearray(), b""
         for _, offset, piece in transfer(
             f"{self.url}/{shard.name}", begin, int(stop[wanted]), total=shard.bytes
