@@ -27,6 +27,7 @@ _HOMES: Homes = {
     "deepfilternet": ("DeepFilterNet3",),
     "demucs": ("Demucs",),
     "dnn": ("DNN",),
+    "dnn_wpe": ("DNNWPE",),
     "dpcrn": ("DPCRN",),
     "dprnn": ("DPRNN",),
     "dptfsnet": ("DPTFSNet",),

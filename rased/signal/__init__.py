@@ -38,6 +38,10 @@ _HOMES: Homes = {
         "unstandardise",
         "utterance_cmvn",
     ),
+    "gains": (
+        "exponential_integral",
+        "log_mmse_gain",
+    ),
     "masks": (
         "amplitude_mask",
         "apply_mask",
@@ -49,6 +53,7 @@ _HOMES: Homes = {
         "ratio_mask",
         "wiener_mask",
     ),
+    "prediction": ("dereverberated",),
     "phase": (
         "griffin_lim",
         "inconsistency",

@@ -3,6 +3,7 @@
 ConditionalDiscriminator follows S. Pascual, A. Bonafonte, J. Serra, "SEGAN", Interspeech 2017: candidate and mixture
 are the two channels of a strided convolutional network. Here the scores are averaged over time instead of joined by a
 layer of fixed length, so that any length works, and layer normalisation replaces virtual batch normalisation.
+UnpairedDiscriminator is the same without the mixture.
 
 MetricDiscriminator is that of R. Cao, S. Abdulatif, B. Yang, "CMGAN", Interspeech 2022, which MP-SENet shares: it
 sees the compressed magnitudes of target and candidate and predicts a metric between 0 and 1. Here both are divided by
@@ -58,21 +59,38 @@ class ConditionalDiscriminator(Discriminator):
         kernel_size: int = 31,
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for given, made in pairwise((2, *channels)):
-            layers += [
-                nn.Conv1d(given, made, kernel_size, stride, padding=kernel_size // 2, bias=False),
-                # One group: layer normalisation over channels and time.
-                nn.GroupNorm(1, made),
-                nn.LeakyReLU(0.3),
-            ]
-        self.layers = nn.Sequential(*layers, nn.Conv1d(channels[-1], 1, 1))
+        self.layers = _strided(2, channels, stride, kernel_size)
 
     def forward(
         self, candidate: Waveform, *, noisy: Waveform, target: Waveform
     ) -> Float[Tensor, " batch"]:
         """Return the mean score over time."""
         return self.layers(torch.stack((candidate, noisy), dim=1)).mean((1, 2))
+
+
+class UnpairedDiscriminator(Discriminator):
+    """Scores a candidate alone, for trainings without pairs.
+
+    Args:
+        channels: of each strided convolution.
+        stride: of each convolution.
+        kernel_size: of each convolution, odd.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int] = (64, 128, 256, 512, 1024),
+        stride: int = 4,
+        kernel_size: int = 31,
+    ) -> None:
+        super().__init__()
+        self.layers = _strided(1, channels, stride, kernel_size)
+
+    def forward(
+        self, candidate: Waveform, *, noisy: Waveform, target: Waveform
+    ) -> Float[Tensor, " batch"]:
+        """Return the mean score over time; the mixture and the target are not used."""
+        return self.layers(candidate[:, None]).mean((1, 2))
 
 
 class MetricDiscriminator(Discriminator):
@@ -123,6 +141,18 @@ class MetricDiscriminator(Discriminator):
         found = compressed_magnitude(self.stft.analysis(waveform), self.exponent)
         # A short excerpt still needs one frame after the last halving.
         return functional.pad(found, (0, max(0, 2**_HALVINGS - found.shape[-1])))
+
+
+def _strided(inputs: int, channels: Sequence[int], stride: int, kernel_size: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for given, made in pairwise((inputs, *channels)):
+        layers += [
+            nn.Conv1d(given, made, kernel_size, stride, padding=kernel_size // 2, bias=False),
+            # One group: layer normalisation over channels and time.
+            nn.GroupNorm(1, made),
+            nn.LeakyReLU(0.3),
+        ]
+    return nn.Sequential(*layers, nn.Conv1d(channels[-1], 1, 1))
 
 
 _HALVINGS = 4

@@ -26,7 +26,7 @@ from rased.streaming import open_stream
 CONFIGS = {path.stem: path for path in sorted((config_folder() / "model").glob("*.yaml"))}
 SIBLINGS = {f"fastenhancer-{size}": "fastenhancer-t" for size in "bsml"}
 SIBLINGS |= {name: f"{name}-small" for name in CONFIGS if f"{name}-small" in CONFIGS}
-SIBLINGS |= dict.fromkeys(("deep-mmse", "progressive", "two-stage"), "lstm-psm-small")
+SIBLINGS |= dict.fromkeys(("deep-mmse", "dnn-wpe", "progressive", "two-stage"), "lstm-psm-small")
 """Larger ones, and the small one that has the same code; targets and stages have tests of their own."""
 ARCHITECTURES = [
     pytest.param(name, marks=pytest.mark.slow) if name in SIBLINGS else name for name in CONFIGS
