@@ -117,6 +117,7 @@ def find_segments(source: ByteSource, start: int, stop: int) -> list[Segment]:
     at = _first_frame(source, _behind_id3(source, start), stop)
     if at is None:
         return []
+    # For frames before the first tag.
     segments = [Segment()]
     kind = _parsed(source.read(at, 4)).kind  # type: ignore[union-attr]
     for position, header, frame in _frames(source, at, stop):

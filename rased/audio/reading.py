@@ -279,6 +279,7 @@ def _payload_parts(source: ByteSource, payload: Payload) -> tuple[list[Part], st
     if payload.foreign:
         raise UndecodableError("a coding that libsndfile does not read")
     if payload.announced is None:
+        # With the true length in the header, libsndfile reads to the end.
         return [Part(patched(source, payload.patches))], _note_of_length(payload)
     if payload.announced == payload.there and payload.announced % 2:
         # libsndfile expects the padding byte, which is missing.

@@ -199,6 +199,7 @@ def _in_pieces(
     while True:
         # Enough for the name of the next column.
         text += stream.read(256 if len(text) < 256 else 0)
+        # One turn for each column: its name, then its values.
         found = _NAME.match(text)
         name = found[1].decode() if found else ""
         if not found or name not in kinds or name in columns:
@@ -212,6 +213,7 @@ def _in_pieces(
             break
         text = text[1:]
     lacks = kinds.keys() - columns.keys() - {*optional}
+    # Nothing may follow but the ends of `columns` and of the document.
     if (text + stream.read(_PIECE)).strip() != b"}}" or lacks:
         raise _OtherLayoutError
     return _parsed(head, path, repair), columns

@@ -136,7 +136,7 @@ class MixtureDataModule(pl.LightningDataModule):
             for split in ("train", "valid")
             if names
         }
-        # Recordings of both splits would be trained on and validated.
+        # Scores on training data are meaningless.
         for role in {role for role, _ in corpora}:
             refuse_overlap(corpora[role, "train"], corpora[role, "valid"])
         for split, scene, count in (
@@ -201,7 +201,7 @@ class MixtureDataModule(pl.LightningDataModule):
         moved: dict[str, Any] = dict(batch)
         holders = [moved]
         if "stored" in moved:
-            # A copy, because the loader may keep the batch.
+            # A copy, so that the given batch does not change.
             moved["stored"] = dict(moved["stored"])
             holders.append(moved["stored"])
         for holder in holders:

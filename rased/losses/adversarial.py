@@ -68,8 +68,8 @@ class MetricRegression(LeastSquares):
             quality: the metric, 1 for perfect; rows whose value is NaN have none and are left out.
         """
         known = quality.isfinite()
+        # `nan_to_num`, because a NaN that `where` drops would still spoil the gradient.
         error = (fake.flatten(1).mean(1) if fake.ndim > 1 else fake) - quality.nan_to_num()
-        # `nan_to_num` first: a NaN that `where` drops would still spoil the gradient.
         squared = torch.where(known, error.square(), 0.0)
         return {
             "real": (real - 1).square().mean(),

@@ -69,7 +69,7 @@ def _softly_limited(
     if threshold_db is None:
         return ratio_db
     limit = torch.full_like(ratio_db, -threshold_db / 10)
-    # In the logarithmic domain, since 10^(ratio / 10) would lose all digits of a high ratio.
+    # In the logarithmic domain, where no power of ten can overflow.
     return -10 * torch.logaddexp(-ratio_db / 10 * _LN10, limit * _LN10) / _LN10
 
 

@@ -56,7 +56,7 @@ class SpeakerSimilarity(Metric):
         ours, theirs = embed(estimate.numpy()), embed(target.numpy())
         if not ours or not theirs:
             raise Undefined("the network finds no speech")
-        # Rounding may exceed 1.
+        # Rounding may give more than 1.
         return min(1.0, float(np.dot(ours, theirs)))
 
 

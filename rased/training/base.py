@@ -117,6 +117,7 @@ class Enhancement(pl.LightningModule):
                 "model.final_lr sets the end of the cosine schedule, but model.schedule is given: remove one of them "
                 "(rased.training.schedules.Cosine has the argument `final`)."
             )
+        # `final_lr` is short for the usual schedule.
         if schedule is None:
             schedule = Cosine() if final_lr is None else Cosine(final_lr)
         self.optimisation = Optimisation(

@@ -294,6 +294,7 @@ def save_spectrograms(
     top = max(float(power.max()) for power in powers.values()) + 1e-12
     figure = Figure(figsize=(9, 2.2 * len(sounds)), layout="constrained")
     FigureCanvasAgg(figure)
+    # One panel for each sound, with one scale of colours for all.
     for row, (name, power) in enumerate(powers.items()):
         axes = figure.add_subplot(len(powers), 1, row + 1)
         seconds = len(sounds[name]) / sample_rate

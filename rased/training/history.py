@@ -140,6 +140,7 @@ class History(Callback):
         """
         budget(trainer)
         data = cast(Any, trainer).datamodule
+        # That of `MixtureDataModule`; other data modules have none.
         loader = getattr(trainer.train_dataloader, "loader", None)
         corpora: dict[str, str] = {}
         if isinstance(data, MixtureDataModule):

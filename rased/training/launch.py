@@ -193,6 +193,7 @@ class RunCLI(LightningCLI):
         trainer = self.config_init.trainer
         terminal = sys.stderr.isatty() and trainer.enable_progress_bar is not False
         self.options: RunOptions = self.config_init.run
+        # Before anything is written.
         self.check(self.options, self.model.enhancer)
         steps = check_progress(
             self.last, self.config_dump.get("trainer") or {}, self.options.stop_after

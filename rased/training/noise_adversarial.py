@@ -204,7 +204,7 @@ class _Reversal(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, factor: float) -> Tensor:
         ctx.factor = factor
-        # A view, because autograd ignores a function that returns its input as it is.
+        # A new tensor, so that the node of this function is between input and output.
         return values.view_as(values)
 
     @staticmethod

@@ -215,7 +215,7 @@ class Team:
             kind = type(player.optimisation.build(player.module)).__name__
             if before["optimizer"] != kind:
                 raise _changed("optimiser", before["optimizer"], kind)
-            # torch stores the state by the place of a parameter in its group.
+            # torch stores the state of a parameter by its place in the groups.
             if before["sizes"] != _sizes(player):
                 raise _changed(
                     "groups of trained parameters (by --freeze, model.lr_factors or the model)",

@@ -132,6 +132,7 @@ class KeepLast(Checkpoint):
         asked = asked or (self.stop_after is not None and trainer.global_step >= self.stop_after)
         due = asked or time.monotonic() - self._saved > 60 * self.minutes
         if trainer.world_size > 1:
+            # One rank suffices; saving is collective.
             due = trainer.strategy.reduce_boolean_decision(due, all=False)
         # Lightning's own questions, so that it does the rest first: a save here would repeat or lose that work.
         work_left = (

@@ -78,7 +78,7 @@ def read_run(folder: Path) -> Run:
         steps=max((steps[-1] + 1 for steps, _ in curves.values()), default=0),
         seconds=math.fsum(gap for a, b in pairwise(times) if (gap := b - a) < _PAUSE_SECONDS),
         best={
-            # Only losses are better when lower; names may have several parts (valid/loss/NAME).
+            # Losses are better when lower; their names may have several parts (valid/loss/NAME).
             name: min(finite) if "loss" in name.split("/") else max(finite)
             for name, (_, values) in curves.items()
             if name.startswith("valid/") and (finite := [*filter(math.isfinite, values)])

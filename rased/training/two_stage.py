@@ -102,7 +102,7 @@ class TwoStage(Enhancement):
         """Keep running statistics and dropout of a frozen denoiser as in an evaluation."""
         super().on_train_batch_start(batch, batch_idx)
         self.stages.parts[0].train(self.phase != "dereverberate")
-        # `train` has set them, too.
+        # `train` has put these into training mode, too.
         for part in self.fixed:
             part.eval()
 

@@ -329,7 +329,7 @@ class FrameFile:
         )
         self.splits = {name: (first, last) for name, first, last in splits}
         self.skipped = tuple(sentence.decode() for sentence in file["skipped"][:])
-        # `searchsorted` and the reads rely on it.
+        # `_utterances` and all reads rely on utterances that follow each other without gaps.
         ends = np.cumsum(self.frames)
         if (self.frames < 0).any() or (self.offset != ends - self.frames).any():
             raise ValueError("its utterances are not contiguous")

@@ -53,6 +53,7 @@ class JournalledFile(io.RawIOBase):
         self.failure: OSError | None = None
         self._file = os.open(path, WRITE, 0o644)
         try:
+            # The lock comes before the journal is read, which another writer would be changing.
             if not take_lock(self._file):
                 raise RasedError(
                     f"Another process is writing '{path}': wait for it, or choose another --out."

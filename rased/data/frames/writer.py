@@ -110,6 +110,7 @@ def write_frames(
             writer.finish(out)
     except Exception as error:
         known = isinstance(error, OSError) and error.errno  # HDF5 raises OSErrors that tell nothing
+        # HDF5 drops the reason of a failed write; the journal has kept it.
         failure = error if known else getattr(journal, "failure", None)
         if not isinstance(failure, OSError) or failure.errno not in NO_ROOM:
             raise

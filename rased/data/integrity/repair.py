@@ -44,6 +44,7 @@ def _repair(folder: Path) -> list[str]:
     stored, _ = load(folder)
     known, head = Known(stored), head_of(stored)
     listed = {} if stored is None else {shard.name: shard for shard in stored.head.shards}
+    # Which samples of each shard are good.
     looked_at = {}
     for path in sorted(folder.glob("*.tar")):
         whole = path.name in listed and is_whole(path, listed[path.name])
@@ -56,6 +57,7 @@ def _repair(folder: Path) -> list[str]:
         raise RasedError(
             f"{folder} mixes shards of different kinds, {sorted(kinds)}: separate them."
         )
+    # Rewrite shards with damaged samples, and collect the rows of the new index.
     role, codec, sample_rate = kinds.pop()
     rows, done, keys = Rows(), [], set[str]()
     dropped: list[dict[str, str]] = []

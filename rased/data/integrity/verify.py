@@ -220,6 +220,7 @@ def _check_shards(folder: Path, seen: Seen, step: Callable[[], None]) -> _Shards
     stored, trouble = load(folder)
     if trouble:
         checked.complain(trouble)
+    # The index by itself.
     known = Known(stored)
     if stored is not None:
         head = stored.head
@@ -232,6 +233,7 @@ def _check_shards(folder: Path, seen: Seen, step: Callable[[], None]) -> _Shards
                 f"{attribution}, the licence texts that {INDEX} names, is missing",
                 "copy it there from the source of the corpus",
             )
+    # The index and the files in the folder.
     listed = {} if stored is None else {shard.name: shard for shard in stored.head.shards}
     on_disk = {path.name: path for path in sorted(folder.glob("*.tar"))}
     for name in listed.keys() - on_disk.keys():
@@ -245,6 +247,7 @@ def _check_shards(folder: Path, seen: Seen, step: Callable[[], None]) -> _Shards
             checked.complain(f"{name} is in the folder, but not in the index")
         _check_shard(path, listed.get(name), known, checked, seen)
         step()
+    # Only now, when all shards have been read.
     for key, row in known.items():
         if row["shard"] in on_disk and not seen.has(folder, key):
             checked.complain(f"sample {key} is in the index, but not in {row['shard']}")

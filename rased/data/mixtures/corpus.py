@@ -211,6 +211,7 @@ class Corpus:
             if fresh or digits not in known
         ]
         contents = sorted([*before, *added])
+        # No new recording, at most new contents.
         if kept and not new.any():
             return {**kept, "contents": contents}
         hashes = hexadecimal(np.sort(self.sha256))

@@ -122,6 +122,7 @@ class Mixer:
         by_rows = self.by_rows
         if by_rows is None:
             by_rows = batch["clean"].device.type == "cpu"
+        # Speech and noise at the microphones.
         batch = _shaped(_at_speed(batch, by_rows=by_rows), by_rows=by_rows)
         early, late, target, others = self._by_rows(batch) if by_rows else self._at_once(batch)
         everywhere = microphones.noise_everywhere(batch, by_rows=by_rows)
@@ -130,6 +131,7 @@ class Mixer:
         noisy = speech = early + late
         if self.mixing.snr_of == "target" and self.mixing.target != "reverberant":
             speech = early if target is None else target
+        # The noise at its SNR.
         noise_gain = levels.gain_for_snr(speech=speech, noise=heard, snr_db=batch["snr_db"])
         # Without speech there is no reference for the noise: it keeps its own level.
         silent = levels.rms(speech) == 0
@@ -137,6 +139,7 @@ class Mixer:
         noise = heard * _column(noise_gain)
         if others is not None:
             others.add_(everywhere[:, 1:] * noise_gain[:, None, None])
+        # One gain for all parts brings the mixture to its level.
         gain = _column(_gain(noisy.add_(noise), batch["level_dbfs"], others))
         for part in (early, late, noise):
             part.mul_(gain)
@@ -149,6 +152,7 @@ class Mixer:
         torch.add(early, late, out=noisy).add_(noise)
         if others is not None:
             noisy = torch.cat([noisy[:, None], others * gain[:, None]], dim=1)
+        # Microphone, converter and network.
         if any(batch["distortions"]):
             noisy, lowered = distort(
                 noisy,

@@ -51,6 +51,7 @@ class Sender:
         if info is None:
             return batch
         tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
+        # A slot has room for all large tensors of a batch.
         large = {name: value for name, value in tensors.items() if value.nbytes >= _LARGE}
         needed = sum(_aligned(value.nbytes) for value in large.values())
         fresh = self._ring is None or needed > self._slot_bytes

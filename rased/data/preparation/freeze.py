@@ -164,6 +164,7 @@ def mix(drawn: DrawnItem, recipe: FrozenRecipe, sources: Corpora) -> tuple[Mixtu
             noise_rir = _elsewhere_in(sources.rir, drawn.rir, generator(recipe, 7, drawn.index))
         t60 = room.t60(rir[0], sample_rate=sample_rate)
         drr_db = room.direct_to_reverberant_ratio_db(rir[0], sample_rate=sample_rate)
+    # The mixer limits the peak of the mixture; that of the target alone may be higher.
     mixer = Mixer(Mixing(target=recipe.target, early_ms=recipe.early_ms, sample_rate=sample_rate))
     level_dbfs = drawn.level_dbfs
     while True:

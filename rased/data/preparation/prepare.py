@@ -106,11 +106,13 @@ def prepare(
         archives = obtain(chosen, root, progress=progress)
     elif not root.is_dir():
         raise RasedError(f"The folder '{root}' does not exist. {_where_from(corpus)}")
+    # Folders of the chosen downloads; without a choice, everything below the root counts.
     inside = tuple(archive.holds for archive in chosen) if parts else ()
     listings, passed_over = _list(
         corpus, root, tuple(roles) or corpus.roles, inside, licences, all_channels
     )
     pairs = list(corpus.pairs(root)) if corpus.pairs is not None else []
+    # Nothing that looks like the corpus.
     if not listings and not pairs:
         aside = "".join(f" Ignored: {count} {why}." for why, count in passed_over.items())
         raise RasedError(

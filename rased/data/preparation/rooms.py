@@ -261,6 +261,7 @@ def draw(recipe: RoomRecipe, number: int) -> Room:
     size = random.uniform(SMALLEST, LARGEST)
     absorbed = _absorption(size, t60)
     areas = _areas(size)
+    # How the walls differ from the mean.
     walls = random.uniform(0.5, 1.5, 6)
     # The mean over the areas becomes the absorption of Eyring's formula; if one wall cannot absorb that much,
     # all get the mean.

@@ -94,12 +94,14 @@ def unpack(parts: Sequence[Path], folder: Path) -> None:
     except OSError as error:
         if error.errno in NO_ROOM:
             raise
+        # From a decompressor (bz2, gzip), not from the system.
         if error.errno is None:
             raise _damaged(parts, error) from error
         reason = (error.strerror or str(error)).lower()
         raise RasedError(
             f"'{archive}' cannot be unpacked: {reason} ({cut(str(error.filename))}). Remove it, or what is in its way."
         ) from error
+    # zipfile: an unknown compression, or a missing password.
     except (NotImplementedError, RuntimeError) as error:
         raise RasedError(
             f"'{archive}' cannot be unpacked: {cut(str(error)) or 'its compression is not supported'}. "

@@ -104,6 +104,7 @@ def begin(out: Path, request: dict[str, Any]) -> bool:
 
 def recover(out: Path) -> Rows:
     """Return the complete shards of an interrupted run; remove the incomplete one."""
+    # The shard that was being written; its samples are packed again.
     for left in out.glob("*" + PART):
         left.unlink()
     rows = Rows()
