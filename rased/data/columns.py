@@ -196,10 +196,10 @@ def _in_pieces(
 ) -> tuple[Any, dict[str, NDArray[Any]]]:
     head, text = _head(stream)
     columns: dict[str, NDArray[Any]] = {}
+    # One turn for each column: its name, then its values.
     while True:
         # Enough for the name of the next column.
         text += stream.read(256 if len(text) < 256 else 0)
-        # One turn for each column: its name, then its values.
         found = _NAME.match(text)
         name = found[1].decode() if found else ""
         if not found or name not in kinds or name in columns:

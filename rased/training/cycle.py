@@ -103,12 +103,14 @@ class CycleConsistent(Enhancement):
         """Compute what a player minimises; both networks share the cycle."""
         noisy, clean = batch["noisy"].float(), unpaired(batch["target"].float())
         if player == DISCRIMINATORS:
+            # Both networks rest while the discriminators learn.
             with torch.no_grad():
                 made = {
                     "clean": self.enhancer(noisy).float(),
                     "noisy": self.degrader(clean).float(),
                 }
             return self._told(made, {"clean": clean, "noisy": noisy})
+        # In each turn again, because the player before has changed its network.
         estimate, degraded = self.enhancer(noisy).float(), self.degrader(clean).float()
         again = {"noisy": self.degrader(estimate).float(), "clean": self.enhancer(degraded).float()}
         cycle = self._distance(again["noisy"], noisy) + self._distance(again["clean"], clean)
@@ -140,6 +142,7 @@ class CycleConsistent(Enhancement):
         return terms
 
     def _scores(self, kind: str, candidate: Waveform) -> Float[Tensor, " batch"]:
+        # Without pairs, a candidate has neither a mixture nor a target: a discriminator that expects one gets the candidate.
         return self.discriminators[kind](candidate, noisy=candidate, target=candidate).float()
 
     def _distance(self, estimate: Waveform, target: Waveform) -> Float[Tensor, ""]:
