@@ -142,7 +142,7 @@ class CycleConsistent(Enhancement):
         return terms
 
     def _scores(self, kind: str, candidate: Waveform) -> Float[Tensor, " batch"]:
-        # Without pairs, a candidate has neither a mixture nor a target: a discriminator that expects one gets the candidate.
+        # Without pairs, a candidate has neither a mixture nor a target: it takes the place of both.
         return self.discriminators[kind](candidate, noisy=candidate, target=candidate).float()
 
     def _distance(self, estimate: Waveform, target: Waveform) -> Float[Tensor, ""]:
