@@ -5,8 +5,7 @@ Interspeech 2019; the reversal is that of Y. Ganin et al., "Domain-adversarial t
 There, the domains are noises with and without clean targets. Here, they are kinds of noise, found by their names.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -19,11 +18,13 @@ from torch.nn import functional
 from rased.data.mixtures.sample import Mixture
 from rased.errors import RasedError, nearest
 from rased.losses.base import Loss
+from rased.losses.feature import listening
 from rased.losses.waveform import SNR
 from rased.models.base import Enhancer, Generators, Prediction, generators
 from rased.signal.features import log_power
 from rased.signal.stft import STFT
 from rased.training.base import Enhancement
+from rased.training.hidden import first_tensor
 from rased.training.players import Player
 from rased.training.suitable import check_numbers
 
@@ -104,15 +105,14 @@ class NoiseAdversarial(Enhancement):
 
     def predicted(self, enhancer: Enhancer, batch: Mixture, generator: Generators) -> Prediction:
         """Run an enhancer on a batch, and keep what the classifier gets."""
-        outputs: list[Tensor] = []
-        with listening(enhancer, self.layer, outputs):
+        with listening(enhancer, [] if self.layer is None else [self.layer]) as heard:
             prediction = super().predicted(enhancer, batch, generator)
         if self.layer is None:
             # Frequency is axis 1 of (batch, freq, frames).
             spectrum = self._transform.analysis(prediction.estimate.float())
             self._pooled = pooled(log_power(spectrum), 1, "the estimate")
         else:
-            self._pooled = pooled(outputs[-1] if outputs else None, self.axis, self.layer)
+            self._pooled = pooled(first_tensor(heard[-1]) if heard else None, self.axis, self.layer)
         return prediction
 
     def surprise(self, features: Pooled, kinds: Int[Tensor, " batch"]) -> Float[Tensor, ""]:
@@ -150,34 +150,17 @@ class NoiseAdversarial(Enhancement):
                 f"NoiseAdversarial trains enhancers without conditions, but {type(enhancer).__name__} needs "
                 f"{', '.join(enhancer.conditions)}: choose another model."
             )
+        layers = [name for name, _ in enhancer.named_modules() if name]
+        if self.layer is not None and self.layer not in layers:
+            near = nearest(self.layer, layers)
+            raise RasedError(
+                f"model.layer: {type(enhancer).__name__} has no layer '{self.layer}'; {near}"
+            )
         channels = () if enhancer.channels == 1 else (enhancer.channels,)
         silence: Any = {"noisy": torch.zeros(1, *channels, enhancer.sample_rate // 2)}
         with torch.no_grad():
             self.predicted(enhancer, silence, generators([""]) if enhancer.samples else None)
         return self._pooled.shape[1]
-
-
-@contextmanager
-def listening(enhancer: Enhancer, layer: str | None, outputs: list[Tensor]) -> Iterator[None]:
-    """Collect the outputs of a layer; of one that returns several values, the first one.
-
-    Raises:
-        RasedError: there is no such layer.
-    """
-    if layer is None:
-        yield
-        return
-    layers = dict(enhancer.named_modules())
-    if not layer or layer not in layers:
-        near = nearest(layer, [name for name in layers if name])
-        raise RasedError(f"model.layer: {type(enhancer).__name__} has no layer '{layer}'; {near}")
-    hook = layers[layer].register_forward_hook(
-        lambda _, __, output: outputs.append(output[0] if isinstance(output, tuple) else output)
-    )
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 def pooled(output: Tensor | None, axis: int, layer: str) -> Pooled:
