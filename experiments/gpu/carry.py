@@ -17,10 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from rased.data.preparation.pack import encode
+from rased.data.preparation.encoding import encode
 from rased.data.schemas import ROLES, Codec
 from rased.data.shards.folder import Writer
-from rased.data.shards.index import INDEX, decode, read_index, write_index
+from rased.data.shards.index import INDEX, read_index, write_index
+from rased.data.shards.reader import decode
 from rased.data.shards.tars import Rows, StoredSample, read_shard
 from rased.parallel import in_order
 

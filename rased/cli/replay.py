@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rased.data.datamodule import MixtureDataModule
-    from rased.data.mixtures.plan import Piece, Plan
+    from rased.data.mixtures.drawn import Piece
+    from rased.data.mixtures.plan import Plan
     from rased.data.mixtures.sample import Batch
     from rased.training.history import Launch
 

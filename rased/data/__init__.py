@@ -4,9 +4,11 @@ from rased.exports import Homes, lazily
 
 _HOMES: Homes = {
     "mixtures.corpus": ("Corpus",),
-    "mixtures.plan": (
+    "mixtures.drawn": (
         "Drawn",
         "Piece",
+    ),
+    "mixtures.plan": (
         "Plan",
         "Scene",
     ),
@@ -14,11 +16,11 @@ _HOMES: Homes = {
         "Mixer",
         "Mixing",
     ),
-    "mixtures.distortions": (
+    "mixtures.distortions": ("Distortions",),
+    "mixtures.kinds": (
         "BandLimit",
         "Clipping",
         "Codec",
-        "Distortions",
         "Microphone",
         "PacketLoss",
         "Wind",

@@ -18,15 +18,14 @@ from rased.data.mixtures.loader import Loader
 from rased.data.mixtures.mixing import SPECTRA_MB, Mixer, Mixing
 from rased.data.mixtures.plan import ROOMS_MB, Plan, Scene, Shuffle
 from rased.data.mixtures.sample import Batch, Mixture
+from rased.data.mixtures.unreadable import Unreadable
 from rased.data.schemas import Role
-from rased.data.shards.remote import BLOCK_MB
+from rased.data.shards.block_cache import BLOCK_MB
 from rased.errors import RasedError
 from rased.signal import convolution
 
 # No epoch of a training has this number, so validation draws are its own.
 VALIDATION_EPOCH = -1
-TOGETHER = 16
-"""Number of batches after which several ranks add up their unreadable samples."""
 
 
 class MixtureDataModule(pl.LightningDataModule):
@@ -93,17 +92,9 @@ class MixtureDataModule(pl.LightningDataModule):
         at_least(1, batch_size=batch_size)
         at_least(0, num_workers=num_workers)
         at_least(1, samples_per_epoch=samples_per_epoch, validation_samples=validation_samples)
-        if not 0 <= max_bad_share <= 1:
-            raise RasedError(f"max_bad_share is {max_bad_share}; it must be between 0 and 1.")
+        above_zero(cache_gb=cache_gb, rooms_mb=rooms_mb, spectra_mb=spectra_mb)
         if not 0 <= seed < 2**63:
             raise RasedError(f"seed is {seed}; it must be between 0 and 2^63 - 1.")
-        for name, size in {
-            "cache_gb": cache_gb,
-            "rooms_mb": rooms_mb,
-            "spectra_mb": spectra_mb,
-        }.items():
-            if not size > 0:
-                raise RasedError(f"{name} is {size}; give more than 0.")
         self.sources: dict[Role, list[str]] = {
             "speech": list(speech),
             "noise": list(noise),
@@ -114,13 +105,12 @@ class MixtureDataModule(pl.LightningDataModule):
         self.validation_scene = scene if validation_scene is None else validation_scene
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.samples_per_epoch, self.validation_samples = samples_per_epoch, validation_samples
-        self.max_bad_share = max_bad_share
         self.shuffle, self.block_mb, self.window = shuffle, block_mb, window
         self.cache, self.cache_gb = cache, cache_gb
         self.rooms_mb, self.spectra_mb = rooms_mb, spectra_mb
         self.curriculum = curriculum
-        self.skipped: Counter[str] = Counter()
-        self._seen = self._batches = self._rooms_bytes = 0
+        self.unreadable = Unreadable(max_bad_share)
+        self._rooms_bytes = 0
         self._plans: dict[str, Plan] = {}
         self._loader: Loader | None = None
         self._resume = (0, 0)
@@ -160,6 +150,11 @@ class MixtureDataModule(pl.LightningDataModule):
                     f"The shards have {self._plans[split].sample_rate} Hz, but mixing.sample_rate is "
                     f"{self.mixing.sample_rate}: set it to the rate of the shards."
                 )
+
+    @property
+    def skipped(self) -> Counter[str]:
+        """Return a sentence for each sample that could not be read, and how often it was tried."""
+        return self.unreadable.skipped
 
     def plan(self, split: str) -> Plan:
         """Return the plan of `train` or `valid`."""
@@ -217,7 +212,7 @@ class MixtureDataModule(pl.LightningDataModule):
             RasedError: more than `max_bad_share` of the samples could not be read.
         """
         self._rooms_bytes = batch["rooms_bytes"]
-        self._count(batch)
+        self.unreadable.count(batch, self.trainer)
         if "stored" in batch:
             batch = complete(batch, self._corpora())
         return self.mixer(batch)
@@ -279,27 +274,6 @@ class MixtureDataModule(pl.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Continue from a position."""
         self._resume = (state_dict["epoch"], state_dict["position"])
-
-    def _count(self, batch: Batch) -> None:
-        """Count unreadable samples, regularly summed over all ranks, so that either all of them stop or none."""
-        self.skipped.update(batch["skipped"])
-        self._seen += len(batch["key"]) + len(batch["skipped"])
-        self._batches += 1
-        bad, seen = self.skipped.total(), self._seen
-        if self.trainer is not None and self.trainer.world_size > 1:
-            # A reduction in every batch would make the ranks wait for each other.
-            if self._batches % TOGETHER:
-                return
-            strategy = self.trainer.strategy
-            both = torch.tensor([bad, seen], device=strategy.root_device)
-            bad, seen = cast(Tensor, strategy.reduce(both, reduce_op="sum")).tolist()
-        # A few bad samples never stop a run, however short it is.
-        if bad > max(10, self.max_bad_share * seen):
-            listed = "\n  ".join(list(self.skipped)[:3]) or "(on other ranks)"
-            raise RasedError(
-                f"{bad} of {seen} samples ({100 * bad / seen:.1f} %) could not be read, more than "
-                f"max_bad_share {self.max_bad_share} allows; the first:\n  {listed}"
-            )
 
     def _corpora(self) -> list[Corpus]:
         return [corpus for split in ("train", "valid") for corpus in self.plan(split).corpora]
@@ -406,6 +380,17 @@ def at_least(least: int, **given: int | None) -> None:
     for name, number in given.items():
         if number is not None and number < least:
             raise RasedError(f"{name} is {number}; give {least} or more.")
+
+
+def above_zero(**given: float) -> None:
+    """Check that numbers are above 0.
+
+    Raises:
+        RasedError: one is not.
+    """
+    for name, number in given.items():
+        if not number > 0:
+            raise RasedError(f"{name} is {number}; give more than 0.")
 
 
 @rank_zero_only

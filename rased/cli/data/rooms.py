@@ -59,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Simulate the rooms and print a summary."""
-    from rased.data.preparation.rooms import RoomRecipe, simulate
+    from rased.data.preparation.geometry import RoomRecipe
+    from rased.data.preparation.rooms import simulate
 
     recipe = RoomRecipe(**given(arguments, RoomRecipe))
     with progress_bar("simulating") as progress:

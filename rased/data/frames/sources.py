@@ -18,7 +18,8 @@ from rased.data.mixtures.corpus import Corpus
 from rased.data.mixtures.mixing import Mixer, Mixing
 from rased.data.mixtures.plan import Plan, Scene
 from rased.data.schemas import Head, Shard, read_index_head
-from rased.data.shards.index import INDEX, decode, locate, read_index
+from rased.data.shards.index import INDEX, locate, read_index
+from rased.data.shards.reader import decode
 from rased.data.shards.remote import is_remote
 from rased.data.shards.tars import StoredSample, read_shard
 from rased.disk import sha256

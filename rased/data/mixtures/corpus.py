@@ -13,7 +13,9 @@ from rased.data.columns import Names, hexadecimal, joined
 from rased.data.mixtures.cache import FULL_SCALE, Kept
 from rased.data.schemas import CHANNELS, Role
 from rased.data.shards import remote
-from rased.data.shards.index import DIGITS, Reader, ShardError, locate, read_index
+from rased.data.shards.block_cache import BLOCK_MB, blocks
+from rased.data.shards.index import DIGITS, locate, read_index
+from rased.data.shards.reader import Reader, ShardError
 from rased.errors import RasedError
 
 
@@ -36,7 +38,7 @@ class Corpus:
         *,
         role: Role,
         split: str,
-        block_mb: float = remote.BLOCK_MB,
+        block_mb: float = BLOCK_MB,
     ) -> None:
         """Open the split in every folder.
 
@@ -179,7 +181,7 @@ class Corpus:
         """Return the block of each recording, from 0: consecutive recordings in a shard."""
         parts, first = [], 0
         for reader in self._readers:
-            number = remote.blocks(reader.index.columns, self._block_mb).number
+            number = blocks(reader.index.columns, self._block_mb).number
             parts.append(first + number)
             first += int(number.max()) + 1
         return np.concatenate(parts)

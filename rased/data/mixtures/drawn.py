@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rased.data.mixtures.distortions import Distortion
+from rased.data.mixtures.kinds import Distortion
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,15 @@ from rased.data.mixtures import order
 from rased.data.mixtures.corpus import Corpus
 from rased.data.mixtures.curriculum import Curriculum
 from rased.data.mixtures.decays import Decays
-from rased.data.mixtures.distortions import Distortion
-from rased.data.mixtures.drawn import Drawn as Drawn
-from rased.data.mixtures.drawn import Piece as Piece
+from rased.data.mixtures.drawn import Drawn, Piece
+from rased.data.mixtures.kinds import Distortion
 from rased.data.mixtures.order import Stream
 from rased.data.mixtures.rooms import ROOMS_MB, Rooms
 from rased.data.mixtures.scene import Scene as Scene
 from rased.data.mixtures.speed import source_frames
 from rased.data.mixtures.turns import Nearby, Turns
 from rased.data.mixtures.voices import Voices
-from rased.data.shards.remote import BlockCache
+from rased.data.shards.block_cache import BlockCache
 from rased.errors import RasedError
 from rased.signal import levels, room
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 from jaxtyping import Float, Int, Int16
 from torch import Tensor
 
-from rased.data.mixtures.distortions import Distortion
+from rased.data.mixtures.kinds import Distortion
 
 
 class Place(NamedTuple):

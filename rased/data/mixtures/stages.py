@@ -12,11 +12,12 @@ from torch.utils.data import get_worker_info
 from rased.data.mixtures import order
 from rased.data.mixtures.cache import runs
 from rased.data.mixtures.corpus import Corpus
+from rased.data.mixtures.drawn import Drawn, Piece
 from rased.data.mixtures.order import Span
-from rased.data.mixtures.plan import Drawn, Piece, Plan, Samples, Scene
+from rased.data.mixtures.plan import Plan, Samples, Scene
 from rased.data.mixtures.sample import Batch, Cached, Place
 from rased.data.schemas import Role
-from rased.data.shards.index import ShardError
+from rased.data.shards.reader import ShardError
 from rased.data.shards.remote import RemoteError
 from rased.errors import RasedError
 from rased.signal import levels

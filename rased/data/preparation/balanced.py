@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rased.data.mixtures.corpus import Corpus
 from rased.data.mixtures.mixing import Target
 from rased.data.mixtures.scene import SHORTEST
-from rased.data.preparation.pack import MOST_CHANNELS
+from rased.data.preparation.encoding import MOST_CHANNELS
 from rased.errors import RasedError
 
 T = TypeVar("T")

@@ -22,8 +22,8 @@ from rased.data.mixtures.mixing import PEAK, Mixer, Mixing
 from rased.data.mixtures.rooms import read_response
 from rased.data.mixtures.sample import Batch, Mixture, reference
 from rased.data.preparation.balanced import Corpora, DrawnItem, FrozenRecipe, generator, plan
+from rased.data.preparation.encoding import encode
 from rased.data.preparation.frozen import write_frozen
-from rased.data.preparation.pack import encode
 from rased.data.schemas import LOSSLESS
 from rased.data.shards.index import DIGITS
 from rased.data.testset import ENROLMENT, GIVEN, TESTSET

@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from rased.data.preparation.pack import encode
+from rased.data.preparation.encoding import encode
 from rased.data.testset import SCHEMA, TESTSET, list_sha256, read
 from rased.disk import new_folder, on_disk, write_json
 from rased.errors import RasedError

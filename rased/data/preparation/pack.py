@@ -5,21 +5,17 @@ interrupted run continues after its last complete shard. Unreadable files are sk
 listed in skipped.json.
 """
 
-import io
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import soundfile
-from numpy.typing import NDArray
-
-from rased.audio import CHANNELS, RATES, BadAudioError, printable
+from rased.audio import RATES, BadAudioError, printable
 from rased.data.corpora.base import VOICEBANK_TEST_SPEAKERS
 from rased.data.corpora.listing import Listing, SourceFile, collect
+from rased.data.preparation.encoding import MOST_CHANNELS, encode_blocks
 from rased.data.preparation.responses import describe
 from rased.data.preparation.waveform import decode
 from rased.data.schemas import CODECS, ROLES, Codec, Role, read_index_head
@@ -31,8 +27,6 @@ from rased.disk import sha256, write_json
 from rased.errors import ProblemsFound, RasedError, nearest
 from rased.parallel import in_order
 
-MOST_CHANNELS: dict[Codec, int] = {"flac": 8, "pcm16": CHANNELS, "opus": 1}
-"""Maximum number of channels of a sample, by codec."""
 VALID_SHARE = 0.1
 """Share of the labels that goes into the split valid if nothing else defines a split: a training needs one."""
 _FEW = 10
@@ -169,43 +163,6 @@ def pack_listing(
         return _pack(out, listing, recover(out), request, jobs, max_bad, progress)
 
 
-def encode(
-    samples: NDArray[np.int16], codec: Codec, sample_rate: int, kbits: float = opus.USUAL
-) -> bytes:
-    """Return samples, (time,) or (time, channel), in the format of a shard.
-
-    It is a FLAC file, raw little-endian 16-bit samples, or Opus in Ogg.
-
-    FLAC uses the level that decodes fastest: in a fifth less time than the highest level, with 2 to 6 % more bytes.
-    """
-    channels = 1 if samples.ndim == 1 else samples.shape[1]
-    return encode_blocks([samples], codec, sample_rate, kbits, channels=channels)
-
-
-def encode_blocks(
-    blocks: Iterable[NDArray[np.int16]],
-    codec: Codec,
-    sample_rate: int,
-    kbits: float = opus.USUAL,
-    *,
-    channels: int = 1,
-) -> bytes:
-    """Encode like `encode`, from blocks of samples."""
-    data = io.BytesIO()
-    if codec == "pcm16":
-        for samples in blocks:
-            data.write(samples.astype("<i2").tobytes())
-        return data.getvalue()
-    if codec == "opus":
-        return opus.encode(blocks, sample_rate, kbits)
-    with soundfile.SoundFile(
-        data, "w", sample_rate, channels, "PCM_16", format="FLAC", compression_level=0.0
-    ) as file:
-        for samples in blocks:
-            file.write(samples)
-    return data.getvalue()
-
-
 def _check(
     role: str,
     codec: str,
@@ -256,15 +213,58 @@ def _pack(
     max_bad: float,
     progress: Callable[[int, int], None],
 ) -> Packed:
-    role, codec, sample_rate = request["role"], request["codec"], request["sample_rate"]
-    done = rows.columns["key"]
-    resumed = len(done)
-    total = len(listing)
-    limit = max(_FEW, max_bad * total)
-    skipped: list[Skipped] = []
-    progress(resumed, total)
+    """Pack what an earlier run has not packed yet, and write the index."""
+    resumed = len(rows)
+    skipped, remarks = _fill(out, listing, rows, request, jobs, max_bad, progress)
+    write_json(out / SKIPPED, [asdict(entry) for entry in skipped])
+    if not len(rows):
+        raise ProblemsFound(
+            f"None of the {len(listing)} files could be packed; the reasons are in {out / SKIPPED}. "
+            f"{_examples(skipped)}"
+        )
+    # Last: a folder with an index is complete.
+    write_index(
+        out,
+        role=request["role"],
+        codec=request["codec"],
+        sample_rate=request["sample_rate"],
+        shards=rows.shards,
+        licences=rows.licences,
+        columns=rows.columns,
+        attribution=_attribute(out, listing.licence_files),
+    )
+    return Packed(
+        folder=out,
+        samples=len(rows),
+        seconds=rows.frames / request["sample_rate"],
+        bytes=sum(shard.bytes for shard in rows.shards),
+        resumed=resumed,
+        skipped=tuple(skipped),
+        passed_over=dict(listing.passed_over),
+        division=listing.division,
+        remarks=tuple(remarks),
+    )
 
+
+def _fill(
+    out: Path,
+    listing: Listing,
+    rows: Rows,
+    request: dict[str, Any],
+    jobs: int,
+    max_bad: float,
+    progress: Callable[[int, int], None],
+) -> tuple[list[Skipped], list[str]]:
+    """Write the shards; return the files that were skipped, and warnings about others.
+
+    Raises:
+        ProblemsFound: too many files are bad.
+    """
+    done, total = rows.columns["key"], len(listing)
+    resumed, limit = len(done), max(_FEW, max_bad * total)
+    skipped: list[Skipped] = []
     remarks: list[str] = []
+    progress(resumed, total)
 
     def prepare(source: SourceFile) -> tuple[Details, bytes, str] | Skipped:
         try:
@@ -275,7 +275,7 @@ def _pack(
 
     # A generator: `in_order` takes from it as it goes.
     todo = (source for source in listing.sources if not resumed or source.key not in done)
-    with Writer(out, rows, codec, shard_mb=request["shard_mb"]) as writer:
+    with Writer(out, rows, request["codec"], shard_mb=request["shard_mb"]) as writer:
         for count, result in enumerate(in_order(prepare, todo, jobs=jobs), 1):
             if isinstance(result, Skipped):
                 skipped.append(result)
@@ -290,35 +290,7 @@ def _pack(
                     f"{_examples(skipped)} Allow more with --max-bad."
                 )
             progress(resumed + count, total)
-    write_json(out / SKIPPED, [asdict(entry) for entry in skipped])
-    if not len(rows):
-        raise ProblemsFound(
-            f"None of the {total} files could be packed; the reasons are in {out / SKIPPED}. "
-            f"{_examples(skipped)}"
-        )
-    attribution = _attribute(out, listing.licence_files)
-    # Last: a folder with an index is complete.
-    write_index(
-        out,
-        role=role,
-        codec=codec,
-        sample_rate=sample_rate,
-        shards=rows.shards,
-        licences=rows.licences,
-        columns=rows.columns,
-        attribution=attribution,
-    )
-    return Packed(
-        folder=out,
-        samples=len(rows),
-        seconds=rows.frames / sample_rate,
-        bytes=sum(shard.bytes for shard in rows.shards),
-        resumed=resumed,
-        skipped=tuple(skipped),
-        passed_over=dict(listing.passed_over),
-        division=listing.division,
-        remarks=tuple(remarks),
-    )
+    return skipped, remarks
 
 
 def _summary(out: Path, listing: Listing) -> Packed:

@@ -5,7 +5,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -99,27 +99,12 @@ def prepare(
     for role in roles:
         if role not in corpus.roles:
             raise RasedError(f"{corpus.title} has no {role}: {nearest(role, corpus.roles)}")
-    archives: dict[str, Fetched] = {}
-    if download:
-        if not corpus.archives:
-            raise RasedError(f"{corpus.title} cannot be downloaded: {corpus.by_hand}.")
-        archives = obtain(chosen, root, progress=progress)
-    elif not root.is_dir():
-        raise RasedError(f"The folder '{root}' does not exist. {_where_from(corpus)}")
-    # Folders of the chosen downloads; without a choice, everything below the root counts.
+    archives = _obtained(corpus, chosen, root, download, progress)
     inside = tuple(archive.holds for archive in chosen) if parts else ()
     listings, passed_over = _list(
         corpus, root, tuple(roles) or corpus.roles, inside, licences, all_channels
     )
-    pairs = list(corpus.pairs(root)) if corpus.pairs is not None else []
-    # Nothing that looks like the corpus.
-    if not listings and not pairs:
-        aside = "".join(f" Ignored: {count} {why}." for why, count in passed_over.items())
-        raise RasedError(
-            f"'{root}' does not contain {corpus.title}, with files such as {corpus.layout}.{aside} "
-            f"{_where_from(corpus)}"
-        )
-    _refuse_other_pairs(corpus, root, pairs)
+    pairs = _pairs(corpus, root, listings, passed_over)
     packed: dict[Role, Packed] = {}
     with tempfile.TemporaryDirectory(prefix="rased-") as folder:
         attribution = Path(folder) / "LICENSES.md"
@@ -142,17 +127,40 @@ def prepare(
             freeze_pairs(corpus, pairs, out / "testset", sample_rate=sample_rate, progress=progress)
             with on_disk(out, _KEPT):
                 shutil.copyfile(attribution, out / "testset" / "LICENSES.md")
-    done = Prepared(
-        out=out,
-        packed=packed,
-        testset=out / "testset" if pairs else None,
-        pairs=len(pairs),
-        archives=archives,
-        passed_over=dict(passed_over),
-    )
+    testset = out / "testset" if pairs else None
+    done = Prepared(out, packed, testset, len(pairs), archives, dict(passed_over))
     with on_disk(out, _KEPT):
         write_json(out / CORPUS_FILE, _record(corpus, done))
     return done
+
+
+def _obtained(
+    corpus: PublicCorpus, chosen: Sequence[Archive], root: Path, download: bool, progress: Progress
+) -> dict[str, Fetched]:
+    """Download what is missing, or check that there is a folder; return what was downloaded, by name."""
+    if download:
+        if not corpus.archives:
+            raise RasedError(f"{corpus.title} cannot be downloaded: {corpus.by_hand}.")
+        return obtain(chosen, root, progress=progress)
+    if not root.is_dir():
+        raise RasedError(f"The folder '{root}' does not exist. {_where_from(corpus)}")
+    return {}
+
+
+def _pairs(
+    corpus: PublicCorpus, root: Path, listings: Mapping[Role, Listing], passed_over: Counter[str]
+) -> list[Pair]:
+    """Return the test set; check that it is the published one, and that the folder is that of the corpus at all."""
+    pairs = list(corpus.pairs(root)) if corpus.pairs is not None else []
+    if not listings and not pairs:
+        aside = "".join(f" Ignored: {count} {why}." for why, count in passed_over.items())
+        raise RasedError(
+            f"'{root}' does not contain {corpus.title}, with files such as {corpus.layout}.{aside} "
+            f"{_where_from(corpus)}"
+        )
+    # Before anything is packed: hours of work would come before the refusal.
+    _refuse_other_pairs(corpus, root, pairs)
+    return pairs
 
 
 def freeze_pairs(

@@ -16,7 +16,8 @@ from rased.data.integrity.repair import DAMAGED, DROPPED, repair
 from rased.data.integrity.verify import find, summary, verify
 from rased.data.preparation.pack import pack
 from rased.data.shards.folder import writing
-from rased.data.shards.index import Reader, bundle, read_index
+from rased.data.shards.index import bundle, read_index
+from rased.data.shards.reader import Reader
 from rased.data.shards.tars import describe, read_shard
 from rased.errors import RasedError
 

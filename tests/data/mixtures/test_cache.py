@@ -13,7 +13,7 @@ from rased.data.mixtures.cache import Kept, _crop, crop_at_once, keep, runs
 from rased.data.mixtures.corpus import Corpus
 from rased.data.mixtures.mixing import Mixing
 from rased.data.mixtures.sample import Place
-from rased.data.shards.index import Reader
+from rased.data.shards.reader import Reader
 from rased.errors import RasedError
 from rased.signal.convolution import grid_length
 from tests.data import conftest

@@ -10,18 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rased.data.mixtures.distortions import (
+from rased.data.mixtures.distortions import TABLE, Distortions, distort, names
+from rased.data.mixtures.kinds import (
     FORMATS,
-    TABLE,
     BandLimit,
     Clipping,
     Codec,
-    Distortions,
     Microphone,
     PacketLoss,
     Wind,
-    distort,
-    names,
 )
 from rased.data.mixtures.mixing import PEAK, Mixer, Mixing
 from rased.data.mixtures.plan import Plan, Scene

@@ -7,7 +7,8 @@ import torch
 
 from rased.data.datamodule import MixtureDataModule
 from rased.data.mixtures.corpus import Corpus
-from rased.data.mixtures.distortions import Distortions, Microphone, Wind
+from rased.data.mixtures.distortions import Distortions
+from rased.data.mixtures.kinds import Microphone, Wind
 from rased.data.mixtures.mixing import PEAK, Mixer, Mixing
 from rased.data.mixtures.plan import Plan, Scene
 from rased.data.mixtures.stream import stream

@@ -18,8 +18,9 @@ from rased.data.mixtures.distortions import Distortions
 from rased.data.mixtures.loader import Loader
 from rased.data.mixtures.mixing import Mixer, Mixing
 from rased.data.mixtures.plan import Plan, Scene
+from rased.data.preparation.geometry import RoomRecipe, draw
 from rased.data.preparation.pack import pack
-from rased.data.preparation.rooms import RoomRecipe, draw, simulate
+from rased.data.preparation.rooms import simulate
 from rased.data.shards.index import read_index
 from rased.errors import RasedError
 from rased.signal import levels

@@ -20,7 +20,7 @@ from rased.data.mixtures.mixing import Mixer, Mixing
 from rased.data.mixtures.order import EPOCHS, SEEDS
 from rased.data.mixtures.plan import Plan, Scene
 from rased.data.mixtures.stream import stream
-from rased.data.shards.index import ShardError
+from rased.data.shards.reader import ShardError
 from rased.errors import RasedError
 from tests.data.conftest import RATE, write_corpus
 

@@ -18,7 +18,8 @@ from rased.cli import main
 from rased.data.corpora.listing import collect
 from rased.data.preparation.pack import pack
 from rased.data.preparation.waveform import read_mono
-from rased.data.shards.index import Reader, read_index
+from rased.data.shards.index import read_index
+from rased.data.shards.reader import Reader
 from rased.errors import RasedError
 from tests.audio.material import RATE, WHOLE, bursts, ending
 

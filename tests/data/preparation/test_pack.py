@@ -22,10 +22,12 @@ from rased.cli import main
 from rased.data.corpora.listing import collect
 from rased.data.integrity.verify import verify
 from rased.data.mixtures.corpus import Corpus
-from rased.data.preparation.pack import encode, encode_blocks, pack
+from rased.data.preparation.encoding import encode, encode_blocks
+from rased.data.preparation.pack import pack
 from rased.data.preparation.waveform import decode
-from rased.data.shards.index import Reader, bundle, read_index
-from rased.data.shards.index import decode as stored
+from rased.data.shards.index import bundle, read_index
+from rased.data.shards.reader import Reader
+from rased.data.shards.reader import decode as stored
 from rased.data.shards.tars import read_shard
 from rased.disk import PART
 from rased.errors import ProblemsFound, RasedError

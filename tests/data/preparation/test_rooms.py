@@ -13,8 +13,9 @@ from rased.cli import main
 from rased.data.integrity.verify import verify
 from rased.data.mixtures.corpus import Corpus, refuse_overlap
 from rased.data.preparation import rooms
+from rased.data.preparation.geometry import LARGEST, SMALLEST, RoomRecipe, draw
 from rased.data.preparation.pack import pack
-from rased.data.preparation.rooms import LARGEST, SMALLEST, RoomRecipe, draw, key, simulate
+from rased.data.preparation.rooms import key, simulate
 from rased.data.shards.index import read_index
 from rased.data.shards.tars import read_shard
 from rased.errors import RasedError

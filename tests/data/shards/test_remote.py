@@ -20,8 +20,9 @@ from rased.data.mixtures.corpus import Corpus
 from rased.data.mixtures.loader import Loader
 from rased.data.mixtures.plan import Plan, Scene
 from rased.data.shards import remote, transfer
+from rased.data.shards.block_cache import BlockCache, blocks
 from rased.data.shards.index import read_index
-from rased.data.shards.remote import BlockCache, RemoteError, RemoteShards, blocks
+from rased.data.shards.remote import RemoteError, RemoteShards
 from rased.errors import RasedError
 from tests.data.conftest import RATE, response, write_corpus
 
@@ -446,7 +447,7 @@ class TestCache:
         monkeypatch.setenv("RASED_CACHE_GB", "1e-4")
         code = """
 import numpy as np
-from rased.data.shards.remote import BlockCache
+from rased.data.shards.block_cache import BlockCache
 kept = BlockCache()
 for number in np.random.default_rng().integers(60, size=300):
     name = f"shard/{number}-x"
