@@ -91,8 +91,10 @@ def _given(part: Any) -> dict[str, Any]:
     if _GIVEN in vars(part):
         arguments, options = vars(part)[_GIVEN]
         bound = signature.bind(part, *arguments, **options).arguments
-        given = {**bound, **bound.pop("kwargs", {})}
-        given.pop(next(iter(signature.parameters)), None)
+        given = {}
+        for name, value in [*bound.items()][1:]:  # without self
+            options_of = signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+            given.update(value if options_of else {name: value})
     else:
         given = {}
         for name, parameter in [*signature.parameters.items()][1:]:  # without self

@@ -5,7 +5,7 @@ There are three ways, depending on the model:
 - A causal enhancer carries its state from step to step: equal to `forward`, for any block size.
 - Any other enhancer processes audio that fits one window in one piece: equal to `forward`.
 - Longer audio is processed in overlapping windows, with context on both sides and a cross-fade
- between neighbours: equal to `forward` if the model's memory is not longer than the context.
+  between neighbours: equal to `forward` if the model's memory is not longer than the context.
 """
 
 from typing import Protocol, runtime_checkable

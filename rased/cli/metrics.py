@@ -57,7 +57,8 @@ def print_table(rows: list[dict[str, Any]]) -> None:
         table.add_column(title, no_wrap=True)
     table.add_column("by", overflow="ellipsis", no_wrap=True, ratio=1)
     for row in rows:
-        low, high = (math.inf if end is None else end for end in row["range"])
+        low, high = row["range"]
+        low, high = -math.inf if low is None else low, math.inf if high is None else high
         table.add_row(
             row["name"],
             row["unit"],

@@ -197,7 +197,8 @@ def mean_scores(paths: Iterable[Path]) -> dict[str, dict[str, float]]:
     means: dict[str, dict[str, float]] = {}
     for result in map(load, paths):
         of_set = means.setdefault(str(result.testset["name"]), {})
-        for metric in {name for utterance in result.utterances for name in utterance.scores}:
+        scored = (name for utterance in result.utterances for name in utterance.scores)
+        for metric in dict.fromkeys(scored):
             values = result.values(metric)
             if values:
                 of_set[metric] = round(sum(values.values()) / len(values), 4)

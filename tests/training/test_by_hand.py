@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from rased.cli.train import train
-from rased.construction import spec_of
+from rased.construction import Remembered, settings_of, spec_of
 from rased.data.datamodule import MixtureDataModule
 from rased.data.mixtures.plan import Scene
 from rased.errors import RasedError
@@ -84,6 +84,18 @@ class Odd(TinyMask):
 
     def __init__(self, function: Any):
         super().__init__()
+
+
+class WithOptions(Remembered):
+    def __init__(self, size: int = 1, **options: Any):
+        self.size, self.options = size, options
+
+
+def test_options_by_any_name_are_part_of_a_spec() -> None:
+    part = WithOptions(5, slope=3)
+    assert spec_of(part)["init_args"] == {"size": 5, "slope": 3}
+    assert settings_of(part) == {"WithOptions": {"size": 5, "slope": 3}}
+    assert settings_of(WithOptions()) == {"WithOptions": {}}
 
 
 def test_what_cannot_be_saved_is_refused_before_the_first_step(tmp_path: Path) -> None:

@@ -55,6 +55,8 @@ def plan(jobs: Sequence[Job], companies: Mapping[str, Company]) -> list[JobBatch
 def _count(ordered: Sequence[Job], company: Company, bound: float) -> int:
     """Return how many of the first jobs form a batch, at least one."""
     longest = ordered[0].seconds
+    if longest == 0:  # unknown, as of a file that ffmpeg reads: it goes alone
+        return 1
     shortest = {"similar": FILL * longest, "equal": longest, "none": float("inf")}[company]
     most = max(1, int(bound / longest))
     fitting = 1

@@ -56,6 +56,13 @@ def test_a_batch_is_bounded_and_hardly_filled_up():
     assert {len(batch) for batch in found[-SHARE:]} == {1}
 
 
+def test_utterances_of_unknown_length_go_alone():
+    for kind in ("similar", "equal", "none"):
+        found = lengths(plan(jobs(0.0, 2.0, 0.0, 2.0), {"first": kind}))
+        assert found[-2:] == [[0.0], [0.0]]
+    assert lengths(plan(jobs(0.0, 0.0), {"first": "similar"})) == [[0.0], [0.0]]
+
+
 def test_what_is_not_causal_meets_its_equals_alone():
     found = lengths(plan(jobs(*[2.0] * 30, *[2.1] * 30), {"first": "equal"}))
     assert max(map(len, found)) > 3

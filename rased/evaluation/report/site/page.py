@@ -187,7 +187,10 @@ def _protocol(board: Board) -> list[tuple[str, str]]:
         ("Scored at", common(lambda row: f"{row.protocol['sample_rate']} Hz")),
         ("Resampler", common(lambda row: row.protocol["resampler"])),
         ("Alignment", common(lambda row: row.protocol["alignment"])),
-        *((METRICS[name].title, _common(own)) for name, own in versions.items()),
+        *(
+            (METRICS[name].title if name in METRICS else name, _common(own))
+            for name, own in versions.items()
+        ),
         ("Intervals", f"95 %, cluster-robust t; they refer to: {', '.join(methods)}"),
         (
             "Measured on",

@@ -21,7 +21,7 @@ from rased.evaluation.report.site.chips import chips, notes
 from rased.evaluation.report.site.columns import at_first, padded
 from rased.evaluation.report.site.costs import axes, columns, shown
 from rased.evaluation.report.site.figures import figure_data
-from rased.evaluation.report.site.page import ASSETS
+from rased.evaluation.report.site.page import ASSETS, _protocol
 from rased.evaluation.result import load
 from rased.metrics import Score
 
@@ -57,6 +57,14 @@ def test_examples_go_from_hard_to_easy_then_the_worst(page, tiny):
     bad = [name for name in dict.fromkeys(lost) if name not in even]
     ids = re.findall(r'aria-label="Utterance (\w+)"', page.read_text())
     assert ids == [*even, *bad[:2]]
+
+
+def test_a_metric_that_is_not_installed_has_its_name(tiny):
+    rows = copy.deepcopy(tiny)
+    for row in rows:
+        row.protocol["metrics"]["theirs"] = {"version": "2"}
+    (board,) = boards(rows)
+    assert dict(_protocol(board))["theirs"] == "2"
 
 
 def test_figures_hold_every_score_and_the_groups_of_the_tables(tiny):
