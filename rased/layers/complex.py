@@ -44,6 +44,7 @@ class ComplexMap(nn.Module):
         self, frames: Float[Tensor, "batch channel frames freq"]
     ) -> Float[Tensor, "batch outputs other_frames other_freq"]:
         """Process the whole batch at once."""
+        # Both parts side by side in the batch: each real layer runs once instead of twice.
         parts = rearrange(frames, "n (part c) t f -> (part n) c t f", part=2)
         return torch.cat(multiplied(self.real(parts), self.imaginary(parts)), dim=1)
 
@@ -63,6 +64,7 @@ class ComplexConv(nn.Module):
         self, frames: Float[Tensor, "batch channel frames freq"], state: State
     ) -> tuple[Float[Tensor, "batch outputs frames other_freq"], State]:
         """Convolve, continuing from `state`; return the past frames that the next call needs."""
+        # Both parts side by side in the batch: each real layer runs once instead of twice.
         parts = rearrange(frames, "n (part c) t f -> (part n) c t f", part=2)
         real, after = self.real(parts, state)
         # Its memory is that of the inputs, the same for both.

@@ -64,6 +64,7 @@ def erb_widths(bands: int, freq: int, sample_rate: int, *, least: int = 2) -> li
     widths, before, taken = [], 0, 0
     for edge in np.round(hertz / nyquist * (freq - 1)).astype(int):
         width = int(edge) - before - taken
+        # What a narrow band gets on top is missing from the next one.
         taken = max(0, least - width)
         widths.append(max(width, least))
         before = int(edge)

@@ -81,6 +81,7 @@ def recur(
 ) -> tuple[Float[Tensor, "batch frames hidden"], State]:
     """Run a GRU or LSTM with its state as a dictionary; an empty one stands for zeros."""
     with full_precision(sequence):
+        # Layers before this one may have made it narrow.
         sequence = sequence.float() if sequence.is_cuda else sequence
         if not state:
             # Nothing to go on from: a sequence within a frame, or a whole utterance.

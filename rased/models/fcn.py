@@ -113,6 +113,7 @@ class FCN(Enhancer):
             # Filters of the past need no chunks; a running level has one gain for each.
             self.latency, self.chunk_length = 0, 1 if level is None else chunk_length
         conv = partial(FrameConv1d, kernel_size=kernel_size, centred=not causal)
+        # A norm of the whole recording cannot stream; a batch norm has fixed statistics.
         norm = nn.BatchNorm1d if causal else InstanceNorm
         self.layers = Stack(
             Layer(conv(size, filters), norm(filters), nn.LeakyReLU(_SLOPE))

@@ -43,6 +43,7 @@ class NeighbourLSTM(nn.Module):
         self.window, self.hop = window, hop
         self.norm = nn.LayerNorm(channels)
         self.recurrent = nn.LSTM(channels * window, hidden, batch_first=True, bidirectional=True)
+        # Transposed, so that a token gets the sum over all windows that it is in.
         self.back = nn.ConvTranspose1d(2 * hidden, channels, window, stride=hop)
 
     def forward(
@@ -189,6 +190,7 @@ class TFGridNet(Network):
         freq = outputs // 2
         self.first = nn.Conv2d(2, channels, 3, padding=1)
         self.norm = nn.GroupNorm(1, channels)
+        # A frame has about `query_size` numbers in a query, for any number of bins.
         query_channels = math.ceil(query_size / freq)
         self.blocks = nn.ModuleList(
             Block(

@@ -90,6 +90,7 @@ def convert(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in theirs.items():
         new = _rename(name)
         if new.startswith("decoder.") and tensor.ndim == 4:
+            # A depthwise kernel has no channels to swap, and a pointwise one has a single tap.
             depthwise = ".depthwise." in new
             tensor = tensor.flip(2, 3) if depthwise else tensor.transpose(0, 1).contiguous()
         ours[new] = tensor

@@ -61,5 +61,6 @@ def convert(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     ours = {}
     for name, tensor in theirs.items():
         name = renamed(name, _NAMES)
+        # Their slopes have an axis for the frames.
         ours[name] = tensor.flatten() if name.endswith("slope") else tensor
     return ours
