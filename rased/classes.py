@@ -41,6 +41,7 @@ _TABLE = {
     "rased.models.fastenhancer": ("FastEnhancer",),
     "rased.models.fcn": ("FCN",),
     "rased.models.fullsubnet": ("FullSubNet",),
+    "rased.models.fullsubnet_plus": ("FullSubNetPlus",),
     "rased.models.gcrn": ("GCRN",),
     "rased.models.gru": ("NSNet2",),
     "rased.models.gtcrn": ("GTCRN",),

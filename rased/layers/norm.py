@@ -1,8 +1,10 @@
-"""Layer normalisation over channels and time together: over the whole utterance, or over its past.
+"""Normalisation over channels and time together: over the whole utterance, or over its past.
 
-Both are from Luo and Mesgarani, "Conv-TasNet", IEEE/ACM TASLP 27(8), 2019 (gLN and cLN). They have
+The first two are from Luo and Mesgarani, "Conv-TasNet", IEEE/ACM TASLP 27(8), 2019 (gLN and cLN). They have
 the same signature, so that the causal and the non-causal version of a model share their code.
 """
+
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -85,3 +87,43 @@ class FrameNorm(nn.Module):
         bins = bins.float()
         variance, mean = torch.var_mean(bins, dim=(1, 3), correction=0, keepdim=True)
         return (bins - mean) * (variance + 1e-5).rsqrt() * self.weight + self.bias
+
+
+class MeanNorm(nn.Module):
+    """Divides by the mean of all values of an utterance, or of those of each row in the frames so far.
+
+    Hao et al., "FullSubNet", ICASSP 2021: "offline" and "cumulative Laplace norm" in the authors' code.
+    """
+
+    # Epsilons of the authors' code.
+    floors: ClassVar[dict[str, float]] = {
+        "utterance": 1e-5,
+        "past": torch.finfo(torch.float32).eps,
+    }
+
+    def __init__(self, scope: Literal["utterance", "past"]) -> None:
+        super().__init__()
+        self.scope = scope
+
+    def forward(
+        self, values: Float[Tensor, "*row frames number"], state: State
+    ) -> tuple[Float[Tensor, "*row frames number"], State]:
+        """Normalise, from `sum` and `count` of the values before."""
+        if self.scope == "utterance":
+            mean = values.mean(tuple(range(1, values.ndim)), keepdim=True)
+            return values / (mean + self.floors["utterance"]), {}
+        # In double precision, because the sums grow with the stream.
+        totals = state["sum"][..., None] + values.sum(-1).double().cumsum(-1)
+        # Number of values in the frames so far.
+        added = values.shape[-1] * torch.arange(1, values.shape[-2] + 1, device=values.device)
+        counts = state["count"][..., None] + added
+        mean = (totals / counts).to(values)[..., None]
+        after = {"sum": totals[..., -1].clone(), "count": counts[..., -1].clone()}
+        return values / (mean + self.floors["past"]), after
+
+    def initial_state(self, rows: tuple[int, ...], like: Tensor) -> State:
+        """Return the state before the first frame."""
+        if self.scope == "utterance":
+            return {}
+        zeros = like.new_zeros(rows, dtype=torch.float64)
+        return {"sum": zeros, "count": zeros.clone()}

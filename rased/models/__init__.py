@@ -35,6 +35,7 @@ _HOMES: Homes = {
     "fastenhancer": ("FastEnhancer",),
     "fcn": ("FCN",),
     "fullsubnet": ("FullSubNet",),
+    "fullsubnet_plus": ("FullSubNetPlus",),
     "gcrn": ("GCRN",),
     "gru": ("NSNet2",),
     "gtcrn": ("GTCRN",),

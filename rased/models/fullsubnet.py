@@ -19,45 +19,13 @@ from torch.nn import functional
 
 from rased.errors import RasedError
 from rased.layers.network import Network
+from rased.layers.norm import MeanNorm
 from rased.layers.recurrent import recur, silence
 from rased.signal.masks import expand_mask_parts
 from rased.signal.state import State, joined, parted
 
 _PAPER = (257, 512, 384, 15)
 """Bins, full_hidden, sub_hidden, neighbours."""
-# Epsilons of the authors' code.
-_TINY = {"utterance": 1e-5, "past": torch.finfo(torch.float32).eps}
-
-
-class MeanNorm(nn.Module):
-    """Divides by the mean of all values of an utterance, or of those of each row in the frames so far."""
-
-    def __init__(self, scope: Literal["utterance", "past"]) -> None:
-        super().__init__()
-        self.scope = scope
-
-    def forward(
-        self, values: Float[Tensor, "*row frames number"], state: State
-    ) -> tuple[Float[Tensor, "*row frames number"], State]:
-        """Normalise, from `sum` and `count` of the values before."""
-        if self.scope == "utterance":
-            mean = values.mean(tuple(range(1, values.ndim)), keepdim=True)
-            return values / (mean + _TINY["utterance"]), {}
-        # In double precision, because the sums grow with the stream.
-        totals = state["sum"][..., None] + values.sum(-1).double().cumsum(-1)
-        # Number of values in the frames so far.
-        added = values.shape[-1] * torch.arange(1, values.shape[-2] + 1, device=values.device)
-        counts = state["count"][..., None] + added
-        mean = (totals / counts).to(values)[..., None]
-        after = {"sum": totals[..., -1].clone(), "count": counts[..., -1].clone()}
-        return values / (mean + _TINY["past"]), after
-
-    def initial_state(self, rows: tuple[int, ...], like: Tensor) -> State:
-        """Nothing heard."""
-        if self.scope == "utterance":
-            return {}
-        zeros = like.new_zeros(rows, dtype=torch.float64)
-        return {"sum": zeros, "count": zeros.clone()}
 
 
 class FullSubNet(Network):

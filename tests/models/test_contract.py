@@ -151,8 +151,10 @@ def test_latency_is_what_a_changed_future_shows_at_every_phase(name, monkeypatch
 
 def _faint(enhancer: Enhancer) -> int:
     """Samples at the start of a frame of which little is heard where the future changes gains alone: both windows."""
-    if isinstance(enhancer, ATENNuate):
-        return enhancer.factors[0] - 1
+    if isinstance(
+        enhancer, ATENNuate
+    ):  # with more rates, the ends of the outermost frames are fainter
+        return enhancer.rates[len(enhancer.factors) // 3] - 1
     if _network(enhancer) not in (DeepFilterNet3, FullSubNet, RNNoise):
         return 0
     like = torch.zeros(1)
@@ -248,7 +250,7 @@ def test_a_file_is_the_forward_pass_wherever_it_is_cut(name, monkeypatch):
     wanted = run(enhancer, noisy)
     limit = 3e-7 * max(1.0, float(wanted.abs().max()))
     if _network(enhancer) == SEMamba:
-        limit *= 4  # its phase is the direction of a vector, which may be short
+        limit *= 8  # its phase is the direction of a vector, which may be short
     torch.testing.assert_close(found, wanted, rtol=0, atol=limit)
 
 

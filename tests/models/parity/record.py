@@ -17,6 +17,7 @@
     python -m tests.models.parity.record fastenhancer FOLDER   # of aask1357/fastenhancer, with librosa in the venv
     python -m tests.models.parity.record fcn FOLDER            # of JasonSWFu/End-to-end-waveform-utterance-enhancement
     python -m tests.models.parity.record fullsubnet FOLDER     # of Audio-WestlakeU/FullSubNet
+    python -m tests.models.parity.record fullsubnet-plus FOLDER # of RookieJunChen/FullSubNet-plus
     python -m tests.models.parity.record gcrn FOLDER           # of JupiterEthan/GCRN-complex
     python -m tests.models.parity.record lisennet FOLDER       # of hyyan2k/LiSenNet
     python -m tests.models.parity.record gtcrn FOLDER          # of Xiaobin-Rong/gtcrn
@@ -64,6 +65,7 @@ from tests.models.parity import (
     deepfilternet3,
     dpt_fsnet,
     fullsubnet,
+    fullsubnet_plus,
     mp_senet,
     ours,
     phasen,
@@ -397,6 +399,11 @@ SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "fastenhancer": ("aask1357/fastenhancer", "f6f51f1", fastenhancer),
     "fcn": ("JasonSWFu/End-to-end-waveform-utterance-enhancement", "9b6ab1a", fcn),
     "fullsubnet": ("Audio-WestlakeU/FullSubNet", "e974483", fullsubnet.fullsubnet),
+    "fullsubnet-plus": (
+        "RookieJunChen/FullSubNet-plus",
+        "b115416",
+        fullsubnet_plus.fullsubnet_plus,
+    ),
     "gcrn": ("JupiterEthan/GCRN-complex", "cdce610", gcrn),
     "gtcrn": ("Xiaobin-Rong/gtcrn", "3862c44", gtcrn),
     "lisennet": ("hyyan2k/LiSenNet", "df4e481", lisennet),
