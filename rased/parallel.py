@@ -1,14 +1,16 @@
 """Run a function in parallel on this machine and return the results in the order of the items."""
 
 import multiprocessing
+import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
-from rased.errors import RasedError
+from rased.errors import RasedError, cut
 from rased.machine import cores
 
 Item = TypeVar("Item")
@@ -54,6 +56,42 @@ def in_order(
         finally:
             # Also when the caller stops iterating early: the generator is closed, and pending work must not go on.
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def forked(function: Callable[..., Result], *arguments: Any) -> Result:
+    """Return function(*arguments) from a fork of this process, which has its imports and a peak of memory of its own.
+
+    Where the system cannot fork, a new process imports everything again. What the function prints goes to stderr.
+
+    Raises:
+        RasedError: the process died, or the function raised an error.
+    """
+    ways = multiprocessing.get_all_start_methods()
+    context: Any = multiprocessing.get_context("fork" if "fork" in ways else "spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(theirs, function, arguments))
+    process.start()
+    theirs.close()  # otherwise its end of the pipe stays open here, and a death is never noticed
+    try:
+        error, result = ours.recv()
+    except EOFError:
+        error, result = "its process died (out of memory?)", None
+    finally:
+        ours.close()
+        process.join()
+    if error:
+        raise RasedError(f"{error}.")
+    return cast(Result, result)
+
+
+def _send(pipe: Any, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+    # The parent may print one figure per line on standard output, where other people's models must not print.
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    try:
+        pipe.send(("", function(*arguments)))
+    except Exception as error:
+        pipe.send((f"{type(error).__name__}: {cut(str(error))}".rstrip("."), None))
 
 
 def _pool(jobs: int, engine: Literal["threads", "processes"]) -> Executor:

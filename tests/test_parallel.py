@@ -8,7 +8,7 @@ import pytest
 from rased.cli import main
 from rased.errors import RasedError
 from rased.machine import cores
-from rased.parallel import in_order
+from rased.parallel import forked, in_order
 
 
 def square(number):
@@ -65,3 +65,29 @@ def test_a_system_that_does_not_tell_which_cores_are_ours(monkeypatch, tmp_path)
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     words = ["data", "rooms", "--out", str(tmp_path / "rooms"), "--count", "1", "--seed", "1"]
     assert main([*words, "--t60", "0.2,0.25"]) == 0
+
+
+def said_and_counted(number: int) -> int:
+    print("a function may print")
+    return number + 1
+
+
+def refused() -> None:
+    raise ValueError("not that way.")
+
+
+def killed() -> None:
+    os._exit(9)
+
+
+def test_a_fork_answers_and_what_it_prints_is_not_on_standard_output(capfd):
+    assert forked(said_and_counted, 2) == 3
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("function", "said"), [(refused, r"^ValueError: not that way\.$"), (killed, "its process died")]
+)
+def test_a_fork_that_fails_is_one_sentence(function, said):
+    with pytest.raises(RasedError, match=said):
+        forked(function)

@@ -1,9 +1,12 @@
 """`rased models` lists every configs/model and every classical method."""
 
 import json
+from dataclasses import replace
+
+import pytest
 
 from rased.cli import main
-from rased.cli.models import Row, print_table
+from rased.cli.models import COLUMNS, Row, describe_method, ordered, print_table
 from rased.config import config_folder
 from rased.models.classical import METHODS
 
@@ -33,8 +36,37 @@ def test_every_architecture_is_listed(capsys):
     )
     assert [om_lsa[name] for name in told] == [32.0, 8.0, 40.0]
     assert by_name["wpe-om-lsa"]["latency_ms"] is None
+    assert by_name["fastenhancer-t"]["parity"]["source"].endswith("aask1357/fastenhancer (f6f51f1)")
+    assert by_name["dprnn-causal-small"]["parity"] == by_name["dprnn"]["parity"]
+    assert om_lsa["parity"] is gtcrn["parity"] is None  # of GTCRN, only a part was run
     print_table([Row(**row) for row in rows])
     table = capsys.readouterr().out
     assert all(name in table for name in by_name)
     assert "48 (32 + 16)" in table
     assert "whole file" in table
+
+
+WORDS = ("name", "story", "domain", "paper")
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_any_column_orders_the_rows_with_unknown_values_last(column):
+    values = {"causal": [True, False], "parameters": [3, 1, 2]}.get(column, [3, None, 1, 2])
+    if column in WORDS:
+        values = ["c", "a", "b"]
+    elif column.endswith(("_ms", "_mb", "speed", "factor", "error")):
+        values = [value and float(value) for value in values]
+    field, given = column, values
+    if column == "parity_error":
+        field, given = "parity", [value and {"max_error": value} for value in values]
+    rows = [replace(describe_method("wiener"), **{field: value}) for value in given]
+    known = sorted(value for value in values if value is not None)
+    unknown = [None] * (len(values) - len(known))
+    for reverse, wanted in ((False, known), (True, known[::-1])):
+        found = ordered(rows, column, reverse=reverse)
+        assert [getattr(one, column) for one in found] == [*wanted, *unknown]
+
+
+def test_an_unknown_column_is_one_sentence(capsys):
+    assert main(["models", "--sort", "latency"]) == 2
+    assert "did you mean 'latency_ms'?" in capsys.readouterr().err

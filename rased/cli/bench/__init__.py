@@ -11,6 +11,7 @@ from rased.cli.bench import frames as bench_frames
 from rased.cli.bench import inference as bench_inference
 from rased.cli.bench import loader as bench_loader
 from rased.cli.bench import memory as bench_memory
+from rased.cli.bench import models as bench_models
 from rased.cli.bench import resume as bench_resume
 from rased.cli.bench import train as bench_train
 from rased.cli.options import add_json
@@ -23,6 +24,7 @@ examples:
   rased bench memory                         peak memory of long jobs, and how it grows with the input
   rased bench resume                         cost of resuming in the middle of an epoch
   rased bench train --model gtcrn            training: audio seconds per CPU second, against a plain loop
+  rased bench models --model gtcrn           cost of architectures: training, inference, memory
   rased bench inference                      real-time factor of every checkpoint, on one thread
   rased bench evaluate                       gain of processes and batches in an evaluation
   rased bench VERB --help                    options of a benchmark, with examples
@@ -34,6 +36,7 @@ VERBS: dict[str, tuple[ModuleType, str]] = {
     "memory": (bench_memory, "peak memory of long jobs"),
     "resume": (bench_resume, "CPU seconds to the first batch when resuming within an epoch"),
     "train": (bench_train, "speed and memory of training, and what the trainer costs"),
+    "models": (bench_models, "speed and memory of the architectures, for `rased models`"),
     "inference": (bench_inference, "real-time factor of the checkpoints"),
     "evaluate": (
         bench_evaluate,

@@ -65,14 +65,14 @@ def measure(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """
     import torch
 
-    names = _names(arguments.model or ["*"])
+    names = matching(arguments.model or ["*"])
     if arguments.device == "cuda" and not torch.cuda.is_available():
         raise RasedError("--device cuda: PyTorch finds no GPU here; use --device cpu.")
     shared = given(arguments, figures)
     return {name: _apart({"name": name, **shared}) for name in names}
 
 
-def _names(patterns: Sequence[str]) -> list[str]:
+def matching(patterns: Sequence[str]) -> list[str]:
     """Return the architectures that match, each once.
 
     Raises:
@@ -90,7 +90,7 @@ def _names(patterns: Sequence[str]) -> list[str]:
 
 
 def _apart(words: dict[str, Any]) -> dict[str, Any]:
-    """Measure in a fresh process, whose peak of memory is its own."""
+    """Measure in a fresh process, whose peak of memory is its own; a fork could not use the GPU."""
     done = subprocess.run(
         [sys.executable, "-c", _CHILD, json.dumps(words)],
         capture_output=True,
@@ -123,18 +123,12 @@ def figures(
     """Measure both loops in turn, so that what else the machine does strikes both."""
     import torch
 
+    import rased.training.checkpoint  # noqa: F401 (before the memory is read: imports do not count)
     from rased.machine import peak_memory
-    from rased.models.registry import model_config
-    from rased.training.checkpoint import build_module
 
     torch.set_num_threads(1)
     before = peak_memory()
-    module = build_module(model_config(name))
-    # So small that the weights, and with them the cost of a step, stay the same over all rounds.
-    module.optimisation = replace(module.optimisation, lr=1e-6)
-    batch = _batch(batch_size, round(seconds * module.enhancer.sample_rate), device)
-    if module.enhancer.needs_statistics:
-        module.enhancer.fit_statistics([(batch["noisy"].cpu(), batch["target"].cpu())])
+    module, batch = _prepared(name, batch_size, seconds, device)
     bare, trained = [], []
     for _ in range(rounds):
         bare.append(_bare(module, batch, steps, module.enhancer.predict))
@@ -152,6 +146,28 @@ def figures(
         faster = torch.compile(module.enhancer.predict)
         found["compiled"] = audio / _bare(module, batch, steps, faster)
     return found
+
+
+def training_speed(name: str, *, batch_size: int, seconds: float, steps: int) -> float:
+    """Return seconds of audio per processor second in the trainer, on one thread."""
+    module, batch = _prepared(name, batch_size, seconds, "cpu")
+    return batch_size * seconds / _trained(module, batch, steps)
+
+
+def _prepared(
+    name: str, batch_size: int, seconds: float, device: str
+) -> "tuple[Enhancement, Mixture]":
+    """Return an untrained module and its batch."""
+    from rased.models.registry import model_config
+    from rased.training.checkpoint import build_module
+
+    module = build_module(model_config(name))
+    # So small that the weights, and with them the cost of a step, stay the same over all rounds.
+    module.optimisation = replace(module.optimisation, lr=1e-6)
+    batch = _batch(batch_size, round(seconds * module.enhancer.sample_rate), device)
+    if module.enhancer.needs_statistics:
+        module.enhancer.fit_statistics([(batch["noisy"].cpu(), batch["target"].cpu())])
+    return module, batch
 
 
 def _batch(size: int, samples: int, device: str) -> "Mixture":

@@ -50,8 +50,8 @@ def measure(enhancer: Enhancer, testset: EvaluationSet) -> dict[str, Any]:
         )
     # Once without a clock: the first pass allocates memory and chooses kernels.
     enhancer(rows[:1], condition=condition)
-    alone = _processor_seconds(lambda: enhancer(whole, condition=condition))
-    together = _processor_seconds(lambda: enhancer(rows, condition=condition))
+    alone = processor_seconds(lambda: enhancer(whole, condition=condition))
+    together = processor_seconds(lambda: enhancer(rows, condition=condition))
     return {
         "real_time_factor": round(alone * enhancer.sample_rate / len(noisy), 5),
         "batch_gain": round(alone / together, 2),
@@ -69,7 +69,7 @@ def _audio(testset: EvaluationSet, sample_rate: int) -> Float32[np.ndarray, " ti
     return np.resize(np.concatenate(parts), wanted)  # a short one is repeated
 
 
-def _processor_seconds(work: Callable[[], object]) -> float:
+def processor_seconds(work: Callable[[], object]) -> float:
     """Return the minimum of several runs, or of one if that takes long enough."""
     found: list[float] = []
     while not found or (sum(found) < _ENOUGH and len(found) < 3):

@@ -1,20 +1,18 @@
 """Measure the peak memory of systems in separate processes, in parallel with an evaluation."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from multiprocessing import get_all_start_methods, get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from rased.errors import RasedError
 from rased.evaluation.scoring.systems import System
 from rased.machine import kill_family, peak_memory
+from rased.parallel import forked
 
 SECONDS = 10.0
 """Seconds of audio to enhance."""
@@ -70,11 +68,8 @@ class MemoryOf:
 
 
 @torch.inference_mode()
-def _growth(system: System, given: Mapping[str, str], pipe: Connection) -> None:
+def _growth(system: System, given: Mapping[str, str]) -> float | None:
     """Return the megabytes that loading and enhancing add to this process; None if unknown."""
-    # Standard output has one figure per line, and the models are other people's code: what they print goes to stderr.
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
     torch.set_num_threads(1)
     before = peak_memory()
     enhancer = system.load()
@@ -84,23 +79,15 @@ def _growth(system: System, given: Mapping[str, str], pipe: Connection) -> None:
     noisy = torch.randn(*shape, round(SECONDS * enhancer.sample_rate), generator=generator)
     enhancer(0.1 * noisy, condition={name: given[name] for name in enhancer.conditions})
     after = peak_memory()
-    pipe.send(None if before is None or after is None else round(after - before, 1))
+    return None if before is None or after is None else round(after - before, 1)
 
 
 def tell(words: str) -> None:
     """Print the megabytes of systems, given as JSON with their conditions, one line each."""
-    # A fork has PyTorch loaded already.
-    context: Any = get_context("fork" if "fork" in get_all_start_methods() else "spawn")
     systems, given = json.loads(words)
     for plain in systems:
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_growth, args=(System(**plain), given, theirs))
-        process.start()
-        # Otherwise its end of the pipe stays open here, and a death is never noticed.
-        theirs.close()
         try:
-            found = ours.recv()
-        except EOFError:
+            found = forked(_growth, System(**plain), given)  # a fork has PyTorch loaded already
+        except RasedError:
             found = None
-        process.join()
         print(json.dumps(found), flush=True)
