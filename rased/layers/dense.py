@@ -225,7 +225,22 @@ class SubPixelConv(DownConv):
         return rearrange(twice, "n (bin c) t f -> n c t (f bin)", bin=2), state
 
 
-class MaskDecoder(nn.Module):
+class _Decoder(nn.Module):
+    """Base class of decoders: a dense block, a layer that doubles the bins, and a norm."""
+
+    norm: ChannelNorm
+
+    def __init__(self, dense: DilatedDense, up: SubPixelConv | UpConv) -> None:
+        super().__init__()
+        self.dense, self.up = dense, up
+
+    def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
+        """Return silence, and the initial state of the norm."""
+        norm = self.norm.initial_state(batch, like)
+        return joined({"dense": self.dense.initial_state(batch, bands, like), "norm": norm})
+
+
+class MaskDecoder(_Decoder):
     """A dense block, upsampling to twice the bins, one channel, and a gain for each bin.
 
     Args:
@@ -247,8 +262,7 @@ class MaskDecoder(nn.Module):
         gain: nn.Module,
         scope: Scope,
     ) -> None:
-        super().__init__()
-        self.dense, self.up = dense, up
+        super().__init__(dense, up)
         self.narrow = nn.Conv2d(channels, 1, (1, width))
         self.norm = ChannelNorm(1, scope)
         self.activation = nn.PReLU(1)
@@ -265,13 +279,8 @@ class MaskDecoder(nn.Module):
         bins, after["norm"] = self.norm(self.narrow(bins), parts["norm"])
         return self.gain(self.last(self.activation(bins))[:, 0].float()), joined(after)
 
-    def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
-        """Return silence."""
-        norm = self.norm.initial_state(batch, like)
-        return joined({"dense": self.dense.initial_state(batch, bands, like), "norm": norm})
 
-
-class PhaseDecoder(nn.Module):
+class PhaseDecoder(_Decoder):
     """A dense block, upsampling to twice the bins, and a complex number per bin, of which only the phase is used.
 
     Args:
@@ -291,8 +300,7 @@ class PhaseDecoder(nn.Module):
         width: int,
         scope: Scope,
     ) -> None:
-        super().__init__()
-        self.dense, self.up = dense, up
+        super().__init__(dense, up)
         self.norm = ChannelNorm(channels, scope)
         self.activation = nn.PReLU(channels)
         self.real = nn.Conv2d(channels, 1, (1, width))
@@ -311,11 +319,6 @@ class PhaseDecoder(nn.Module):
         # The floor keeps the gradient finite where the number is 0 and has no direction.
         length = point.square().sum(1, keepdim=True).clamp_min(1e-20)
         return point * length.rsqrt(), joined(after)
-
-    def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
-        """Return silence."""
-        norm = self.norm.initial_state(batch, like)
-        return joined({"dense": self.dense.initial_state(batch, bands, like), "norm": norm})
 
 
 class LearnedSigmoid(nn.Module):

@@ -1,6 +1,6 @@
 """Our models with the authors' seeded weights, on what the authors' were run on."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -38,18 +38,7 @@ from tests.models.parity import (
     tf_gridnet,
     weights,
 )
-
-Shapes = Mapping[str, Sequence[int]]
-
-
-def _of(kind: str, shapes: Shapes) -> dict[str, Tensor]:
-    """Seeded weights of one of several modules, or of the only one, which is called ""."""
-    head = f"{kind}/" if kind else ""
-    own = {
-        name.removeprefix(head): shape for name, shape in shapes.items() if name.startswith(head)
-    }
-    return {name: weights.seeded(name, tuple(shape)) for name, shape in own.items()}
-
+from tests.models.parity.theirs import Shapes, load, seeded_state
 
 _SMALL = {"enc_dim": 64, "feature_dim": 16, "layer": 4, "stack": 2}
 CONV_TASNET: dict[str, dict[str, Any]] = {
@@ -77,7 +66,7 @@ def conv_tasnet(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tens
             sources=settings["num_spk"],
             causal=settings["causal"],
         ).eval()
-        own = _of(kind, shapes)
+        own = seeded_state(shapes, kind)
         model.load_state_dict(weights.conv_tasnet(own))
         found[kind] = model.separate(tensors["noisy"])
     return found
@@ -96,7 +85,7 @@ def bsrnn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
         size, both = frames.shape[-1], scope == "utterance"
         settings: dict[str, Any] = {"channels": 8, "layers": 2, "sample_rate": 48_000}
         model = BSRNN(size, size, bidirectional=both, norm=scope, **settings).eval()  # type: ignore[arg-type]
-        own = _of(scope, shapes)
+        own = seeded_state(shapes, scope)
         model.load_state_dict(weights.bsrnn(own))
         output, _ = model(frames, model.initial_state(2, frames))
         spectrum = rearrange(output, "batch frames (part freq) -> batch frames freq part", part=2)
@@ -110,13 +99,8 @@ CRN_FRAMES = slice(5, None)
 
 def crn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     """configs/model/crn.yaml, but with the level of the whole utterance."""
-    spec = load_yaml(config_folder() / "model" / "crn.yaml")["model"]["init_args"]["enhancer"]
-    spec["init_args"]["level"]["running"] = False
-    model = build(Enhancer, spec).eval()
-    own = _of("", shapes)
-    missing = model.network.load_state_dict(weights.crn(own), strict=False)  # type: ignore[union-attr,operator]
-    assert not missing.unexpected_keys
-    assert all(name.endswith("num_batches_tracked") for name in missing.missing_keys)
+    model: Any = create_model("crn", level={"running": False}).eval()
+    load(model.network, weights.crn(seeded_state(shapes)))
     magnitude = model.predict(tensors["noisy"]).output
     return {
         "magnitude": rearrange(magnitude, "batch freq frames -> batch frames freq")[:, CRN_FRAMES]
@@ -126,7 +110,7 @@ def crn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
 def dccrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     """configs/model/dccrn.yaml, but with the authors' look-ahead."""
     model: Any = create_model("dccrn", lookahead=True).eval()
-    own = _of("", shapes)
+    own = seeded_state(shapes)
     missing = model.network.load_state_dict(weights.dccrn(own), strict=False)
     assert not missing.unexpected_keys
     assert all(name.endswith("num_batches_tracked") for name in missing.missing_keys)
@@ -149,7 +133,7 @@ def demucs(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     found = {}
     for kind, settings in DEMUCS.items():
         model = Demucs(**settings, channels=4, level=None).eval()
-        model.load_state_dict(weights.demucs(_of(kind, shapes)))
+        model.load_state_dict(weights.demucs(seeded_state(shapes, kind)))
         found[kind] = model(tensors["noisy"]) if kind == "stream" else model.whole(tensors["noisy"])
     return found
 
@@ -158,7 +142,7 @@ def dpcrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     """The network of configs/model/dpcrn.yaml on whole windows alone."""
     spec = load_yaml(config_folder() / "model" / "dpcrn.yaml")["model"]["init_args"]["enhancer"]
     model: Any = build(Enhancer, spec).eval()
-    own = _of("", shapes)
+    own = seeded_state(shapes)
     missing = model.network.load_state_dict(weights.dpcrn(own), strict=False)
     assert not missing.unexpected_keys
     assert all(name.endswith("num_batches_tracked") for name in missing.missing_keys)
@@ -173,7 +157,7 @@ def dpcrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
 def dprnn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     """Waveform to waveform."""
     model = DPRNN(filters=16, channels=16, hidden=8, segment=20, repeats=2).eval()
-    model.load_state_dict(weights.dprnn(_of("", shapes)))
+    model.load_state_dict(weights.dprnn(seeded_state(shapes)))
     return {"estimate": model(tensors["noisy"])}
 
 
@@ -181,7 +165,7 @@ def dual_path(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor
     """Segments through the LSTMs of DPRNN and what joins them."""
     model = DPRNN(filters=16, channels=16, hidden=8, segment=20, repeats=2).eval()
     parts = {"paths": model.paths, "joined": model.joined}
-    nn.ModuleDict(parts).load_state_dict(weights.dual_path(_of("", shapes)))
+    nn.ModuleDict(parts).load_state_dict(weights.dual_path(seeded_state(shapes)))
     segments = rearrange(tensors["segments"], "n c segment many -> segment n many c")
     for path in model.paths:
         segments, _ = path(segments, {})
@@ -199,7 +183,7 @@ def fastenhancer(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Ten
     for size in FASTENHANCER:
         model = create_model(f"fastenhancer-{size}", stft={"pad_mode": "centred"}).eval()
         found[f"{size}/bands"] = model.compress.weights.clone()  # type: ignore[union-attr]
-        own = _of(size, shapes)
+        own = seeded_state(shapes, size)
         missing = model.load_state_dict(convert_fastenhancer(own), strict=False)
         assert not missing.unexpected_keys
         assert all(name.endswith("num_batches_tracked") for name in missing.missing_keys)
@@ -210,20 +194,15 @@ def fastenhancer(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Ten
 def fcn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     """configs/model/fcn.yaml, brought to full scale as theirs is."""
     model = create_model("fcn").eval()
-    model.load_state_dict(weights.fcn(_of("", shapes)))
+    model.load_state_dict(weights.fcn(seeded_state(shapes)))
     noisy = tensors["noisy"]
     return {"estimate": model(noisy) / noisy.abs().amax(-1, keepdim=True)}
 
 
 def gcrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     """configs/model/gcrn.yaml, but with the level of the whole utterance."""
-    spec = load_yaml(config_folder() / "model" / "gcrn.yaml")["model"]["init_args"]["enhancer"]
-    spec["init_args"]["level"]["running"] = False
-    model = build(Enhancer, spec).eval()
-    own = _of("", shapes)
-    missing = model.network.load_state_dict(weights.gcrn(own), strict=False)  # type: ignore[union-attr,operator]
-    assert not missing.unexpected_keys
-    assert all(name.endswith("num_batches_tracked") for name in missing.missing_keys)
+    model: Any = create_model("gcrn", level={"running": False}).eval()
+    load(model.network, weights.gcrn(seeded_state(shapes)))
     prediction = model.predict(tensors["noisy"])
     parts = torch.view_as_real(prediction.output)
     spectrum = rearrange(parts, "batch freq frames part -> batch part frames freq")
@@ -239,7 +218,7 @@ def gtcrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
 def lisennet(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     """configs/model/lisennet.yaml on a spectrum of torch.stft; a third of the bins."""
     model: Any = create_model("lisennet").eval()
-    own = _of("", shapes)
+    own = seeded_state(shapes)
     model.network.load_state_dict(weights.lisennet(own))
     window = torch.hann_window(512)
     spectrum = torch.stft(tensors["noisy"], 512, 256, window=window, return_complex=True)
@@ -253,7 +232,7 @@ SEGAN_CHANNELS = [4, 8, 8, 16, 16]
 def segan(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     """The layers alone."""
     model = SEGAN(channels=SEGAN_CHANNELS, noise=16).eval()
-    model.load_state_dict(weights.segan(_of("", shapes)))
+    model.load_state_dict(weights.segan(seeded_state(shapes)))
     return {"estimate": model.generate(tensors["noisy"], tensors["drawn"])}
 
 
@@ -264,7 +243,7 @@ TCNN_FRAMES = slice(7, None)
 def tcnn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     """Frames to frames; biases that theirs does not have are zero."""
     model: Any = create_model("tcnn").eval()
-    own = weights.tcnn(_of("", shapes))
+    own = weights.tcnn(seeded_state(shapes))
     for name in model.load_state_dict(own, strict=False).missing_keys:
         assert name.endswith(("depthwise.bias", "reduce.2.bias", "num_batches_tracked"))
         model.state_dict()[name].zero_()
@@ -275,7 +254,7 @@ def tcnn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
 def ul_unas(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     """configs/model/ul-unas.yaml, but with the centred transform."""
     model = create_model("ul-unas", stft={"pad_mode": "centred"}).eval()
-    own = _of("", shapes)
+    own = seeded_state(shapes)
     missing = model.load_state_dict(convert_ul_unas(own), strict=False)
     assert not missing.unexpected_keys
     assert all(name.endswith("num_batches_tracked") for name in missing.missing_keys)
@@ -288,7 +267,7 @@ WAVE_U_NET = {"layers": 5, "filters": 6}
 def wave_u_net(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     """Noise and speech."""
     model = WaveUNet(**WAVE_U_NET, sources=2).eval()
-    model.load_state_dict(weights.wave_u_net(_of("", shapes), WAVE_U_NET["layers"]))
+    model.load_state_dict(weights.wave_u_net(seeded_state(shapes), WAVE_U_NET["layers"]))
     return {"sources": model.separate(tensors["noisy"])}
 
 
