@@ -34,7 +34,7 @@
                                                                # TENSORFLOW as for dpcrn
 
 Writes NAME.safetensors beside this file, with source, commit, versions and the largest difference to ours in its
-metadata. Their code runs in this process: look at it first.
+metadata, and the table of `rased models`. Their code runs in this process: look at it first.
 """
 
 import contextlib
@@ -72,6 +72,7 @@ from tests.models.parity import (
     rnnoise,
     semamba,
     sepformer,
+    table,
     tf_gridnet,
 )
 from tests.models.parity.theirs import Recorded, packages
@@ -101,6 +102,7 @@ def main(name: str, folder: str) -> None:
         "shapes": json.dumps(shapes),
     }
     safetensors.torch.save_file(tensors, HERE / f"{name}.safetensors", metadata)
+    table.write()
     print(name, metadata["source"], commit, metadata["versions"], f"{difference:.2g}")
 
 

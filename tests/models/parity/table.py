@@ -28,5 +28,10 @@ def recorded() -> dict[str, dict[str, Any]]:
     return found
 
 
-if __name__ == "__main__":
+def write() -> None:
+    """Update the table; a new recording does so, too."""
     write_json(FILE, {**read(), "parity": recorded()})
+
+
+if __name__ == "__main__":
+    write()
