@@ -324,11 +324,17 @@ class SpectralEnhancer(Enhancer):
         estimate = self.stft.synthesis(prediction.spectrum, noisy.shape[-1])
         return replace(prediction, estimate=estimate, noisy_spectrum=noisy_spectrum)
 
-    def predict_spectrum(self, spectrum: Spectrum) -> Prediction:
-        """Run `process` on the frames of a whole file, and remove the delay of its output."""
+    def predict_spectrum(self, spectrum: Spectrum, known: State | None = None) -> Prediction:
+        """Run `process` on the frames of a whole file, and remove the delay of its output.
+
+        Args:
+            spectrum: all frames.
+            known: further parts of the initial state of `process`.
+        """
         # Frames of silence after the end, so that the last real ones leave the delay.
         padded = functional.pad(spectrum, (0, self.lookahead)) if self.lookahead else spectrum
-        prediction, _ = self.process(padded, self.initial_process_state(len(spectrum)))
+        state = {**self.initial_process_state(len(spectrum)), **(known or {})}
+        prediction, _ = self.process(padded, state)
         return prediction.from_frame(self.lookahead)
 
     def initial_state(self, batch: int = 1, *, condition: Condition | None = None) -> State:

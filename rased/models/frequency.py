@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rased.errors import RasedError
+from rased.layers.conditioning import Conditioning, ConditionStage
 from rased.layers.features import FEATURES
 from rased.layers.frontend import Features, Inputs, InputStage, Moments
 from rased.layers.level import Level
@@ -80,6 +81,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         residual: predict the difference from the noisy log-power (Tu and Zhang, "Speech enhancement
             based on deep neural networks with skip connections", ICASSP 2017); this trains fast.
         level: normalise the level of the waveform, and undo it at the output. None: no normalisation.
+        conditioning: how the network gets side information, such as an enrolment of the speaker. None: it gets none.
 
     Raises:
         RasedError: the parts do not fit together.
@@ -104,6 +106,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         sample_rate: int = 16_000,
         residual: bool = False,
         level: Level | None = None,
+        conditioning: Conditioning | None = None,
     ) -> None:
         meaning = TARGETS[target]() if isinstance(target, str) else target
         name = target if isinstance(target, str) else type(target).__name__
@@ -119,7 +122,12 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         self.inputs = InputStage(
             inputs, features.size(stft.freq), sample_rate / stft.hop_length, parts=parts
         )
-        self.network = network(self.inputs.outputs, meaning.size(stft.freq))
+        size = self.inputs.outputs
+        self.conditioning: ConditionStage | None = None
+        if conditioning is not None:
+            self.conditioning = ConditionStage(conditioning, size, sample_rate)
+            self.conditions, size = (conditioning.name,), self.conditioning.outputs
+        self.network = network(size, meaning.size(stft.freq))
         self.target, self.meaning = target, meaning
         self.residual = residual
         self.level = level
@@ -142,6 +150,8 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         parts = parted(state)
         values = self.features(spectrum, self.sample_rate)
         inputs, inputs_state = self.inputs(values, parts["inputs"])
+        if self.conditioning is not None:
+            inputs = self.conditioning(inputs, parts["condition"])
         output, network_state = self.network(inputs, parts["network"])
         noisy, delay = delayed(spectrum, parts["delay"])
         prediction = self.interpret(
@@ -149,7 +159,10 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         )
         assert prediction.spectrum is not None
         refined = self.post_processing(self.refine_phase(prediction.spectrum), noisy)
-        after = joined({"inputs": inputs_state, "network": network_state, "delay": delay})
+        known = {name: value.clone() for name, value in parts["condition"].items()}
+        after = joined(
+            {"inputs": inputs_state, "network": network_state, "delay": delay, "condition": known}
+        )
         return replace(prediction, spectrum=refined), after
 
     def initial_process_state(self, batch: int) -> State:
@@ -173,7 +186,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         """
         time, gains = noisy.shape[-1], self._gains(noisy)
         noisy_spectrum = self.stft.analysis(noisy if gains is None else noisy * gains)
-        spectral = self.predict_spectrum(noisy_spectrum)
+        spectral = self.predict_spectrum(noisy_spectrum, self._known(condition))
         spectrum = spectral.spectrum
         assert spectrum is not None
         estimate = self.stft.synthesis(spectrum, time)
@@ -187,7 +200,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
 
     def initial_state(self, batch: int = 1, *, condition: Condition | None = None) -> State:
         """Return the initial state, including that of the level and its gains for the delayed frames."""
-        state = super().initial_state(batch)
+        state = {**super().initial_state(batch), **joined({"process": self._known(condition)})}
         if self.level is None:
             return state
         like = next(self.parameters())
@@ -198,6 +211,13 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
             # Silence until the first output, whatever the gain.
             "gains": like.new_ones(batch, self.latency or 0),
         }
+
+    def _known(self, condition: Condition | None) -> State:
+        """Return what `process` has to know of the condition, as a part of its state."""
+        if self.conditioning is None:
+            return {}
+        assert condition is not None, "forward and streams check that the condition is given"
+        return joined({"condition": self.conditioning.embed(condition)})
 
     def step(
         self, chunk: Float[Tensor, "batch chunk"], state: State

@@ -113,6 +113,7 @@ class MappingEnhancement(Enhancement):
             inputs.normalisation != "global"
             or inputs.noise == "dynamic"
             # Frames in random order have no state of the frame before, and none to look ahead to.
+            or enhancer.conditions
             or network.initial_state(1, like)
             or not network.causal
         ):
