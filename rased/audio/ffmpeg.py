@@ -20,7 +20,7 @@ _DEMUXERS = "mov,wav,matroska,webm,aac,asf,amr,avi,caf,flv,ac3,eac3,mpeg,mpegts,
 _PATIENCE = 60
 """Seconds without output after which ffmpeg is stopped."""
 _SLACK_SECONDS = 0.25
-"""Tolerance in hundredths of the announced length: codecs have delay and padding."""
+"""Tolerance of the announced length: codecs have delay and padding."""
 
 _MAGIC = (
     (re.compile(rb".{4}(ftyp|moov|mdat|wide|free|skip)", re.DOTALL), "MPEG-4 or QuickTime"),

@@ -17,9 +17,10 @@ def announced_samples(head: bytes) -> int | None:
 
 
 def streams(source: ByteSource) -> list[range]:
-    """Return the streams of a file, several where files were joined: libsndfile reads the first alone.
+    """Return the streams of a file, several if files were joined: libsndfile reads the first alone.
 
-    None where the beginning of the file is damaged.
+    Returns:
+        The ranges of bytes; nothing if the beginning of the file is damaged.
     """
     starts = []
     at = 0

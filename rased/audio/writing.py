@@ -134,11 +134,14 @@ class AudioWriter:
             )
         if self._coding not in ("FLOAT", "DOUBLE"):
             self._over += int((np.abs(columns) > _FULL_SCALE).sum())
-        # If the sink fails, soundfile raises without the reason, which the sink has kept.
-        with suppress(AssertionError, soundfile.LibsndfileError):
+        try:
             for start in range(0, len(columns), _AT_ONCE):
                 part = columns[start : start + _AT_ONCE]
                 self._file.write(_quantised(part, self._coding))
+        except (AssertionError, soundfile.LibsndfileError):
+            # If the sink fails, soundfile raises without the reason, which the sink has kept.
+            if self._sink.error is None:
+                raise
         self._refuse_full_disk()
 
     def __enter__(self) -> "AudioWriter":

@@ -32,7 +32,7 @@ class LoaderClock(Profiler):
         self.waited = self._begun = 0.0
 
     def start(self, action_name: str) -> None:
-        """Start the clock if the action is fetching a training batch."""
+        """Start the clock; `stop` counts it only if the action is fetching a training batch."""
         self._begun = time.perf_counter()
 
     def stop(self, action_name: str) -> None:

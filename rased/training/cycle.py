@@ -23,7 +23,7 @@ from rased.signal.domains import Waveform
 from rased.training.base import Enhancement
 from rased.training.discriminators import Discriminator
 from rased.training.players import Player
-from rased.training.suitable import check_numbers, refuse_channels
+from rased.training.suitable import check_numbers, refuse_as_second, refuse_channels
 
 DISCRIMINATORS, DEGRADER = "discriminators", "degrader"
 
@@ -62,15 +62,16 @@ class CycleConsistent(Enhancement):
             training: the other arguments of `Enhancement`; optimiser and schedule count for all players.
 
         Raises:
-            RasedError: see `Enhancement`; a negative weight, or an enhancer with several channels or a condition.
+            RasedError: see `Enhancement`; a negative weight, an enhancer with several channels or a condition, or a
+                degrader that needs statistics, which it would not get.
         """
         refuse_channels(enhancer, type(self).__name__)
-        for one in (enhancer, degrader):
-            if one.conditions:
-                raise RasedError(
-                    f"CycleConsistent trains enhancers without conditions, but {type(one).__name__} needs "
-                    f"{', '.join(one.conditions)}: choose another model."
-                )
+        refuse_as_second(degrader, "degrader", type(self).__name__)
+        if enhancer.conditions:
+            raise RasedError(
+                f"CycleConsistent trains enhancers without conditions, but {type(enhancer).__name__} needs "
+                f"{', '.join(enhancer.conditions)}: choose another model."
+            )
         super().__init__(enhancer, loss, **training)
         check_numbers(
             "model",

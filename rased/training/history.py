@@ -130,6 +130,7 @@ class History(Callback):
 
     def __init__(self, folder: str | Path, config: dict[str, Any]) -> None:
         self.folder, self.config = Path(folder), config
+        self._recorded = False
 
     @rank_zero_only
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -161,6 +162,7 @@ class History(Callback):
             config=self.config,
         )
         self._write([*(old for old in self._before() if old.step < launch.step), launch])
+        self._recorded = True
 
     @rank_zero_only
     def on_exception(
@@ -168,8 +170,8 @@ class History(Callback):
     ) -> None:
         """Record the step in which the launch failed, so that this step can be replayed too."""
         launches = self._before()
-        # Otherwise the last entry is that of another launch, and this one failed before it was recorded.
-        if launches and launches[-1].step <= trainer.global_step:
+        # Otherwise this launch failed before it was recorded, and the last entry is that of another one.
+        if launches and self._recorded:
             broken = replace(launches[-1], broke=trainer.global_step + 1)
             # If the disk is full, report the original error instead.
             with contextlib.suppress(OSError, RasedError):

@@ -15,14 +15,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rased.data.mixtures.sample import Mixture, further_noise
-from rased.errors import RasedError
 from rased.losses.base import Domain, Loss
 from rased.losses.waveform import SNR
 from rased.models.base import Enhancer
 from rased.signal.domains import Waveform
 from rased.training.base import Enhancement
 from rased.training.players import Player
-from rased.training.suitable import refuse_channels
+from rased.training.suitable import refuse_as_second, refuse_channels
 
 
 class MixIT(Enhancement):
@@ -49,13 +48,8 @@ class MixIT(Enhancement):
             RasedError: see `Enhancement`; one of the networks has several channels, or the second one needs statistics
                 or conditions, which it would not get.
         """
-        for network in (enhancer, noise_model):
-            refuse_channels(network, type(self).__name__)
-        if noise_model.needs_statistics or noise_model.conditions:
-            raise RasedError(
-                f"{type(noise_model).__name__} cannot be the noise_model: it needs statistics or conditions of speech; "
-                "choose a model such as model/gtcrn."
-            )
+        refuse_channels(enhancer, type(self).__name__)
+        refuse_as_second(noise_model, "noise_model", type(self).__name__)
         super().__init__(enhancer, loss, **training)
         self.noise_model = noise_model
 

@@ -78,8 +78,8 @@ def read_run(folder: Path) -> Run:
         steps=max((steps[-1] + 1 for steps, _ in curves.values()), default=0),
         seconds=math.fsum(gap for a, b in pairwise(times) if (gap := b - a) < _PAUSE_SECONDS),
         best={
-            # Losses are better when lower; their names may have several parts (valid/loss/NAME).
-            name: min(finite) if "loss" in name.split("/") else max(finite)
+            # Losses and distances of heads are better when lower: valid/loss/NAME, valid/heads/NAME.
+            name: min(finite) if {"loss", "heads"} & {*name.split("/")} else max(finite)
             for name, (_, values) in curves.items()
             if name.startswith("valid/") and (finite := [*filter(math.isfinite, values)])
         },

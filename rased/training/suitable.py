@@ -123,6 +123,25 @@ def refuse_channels(enhancer: Enhancer, story: str) -> None:
         )
 
 
+def refuse_as_second(network: Enhancer, name: str, story: str) -> None:
+    """Refuse a second network that would need more than one channel of audio.
+
+    Args:
+        network: a network that is trained beside the enhancer.
+        name: of its argument.
+        story: class that trains it.
+
+    Raises:
+        RasedError: it has several channels, or needs statistics or conditions, which it would not get.
+    """
+    refuse_channels(network, story)
+    if network.needs_statistics or network.conditions:
+        raise RasedError(
+            f"{type(network).__name__} cannot be the {name}: it needs statistics or conditions of speech; "
+            "choose a model such as model/gtcrn."
+        )
+
+
 def check_conditions(enhancer: Enhancer, data: Any) -> None:
     """Check that mixtures have the conditions of the enhancer, and no others.
 

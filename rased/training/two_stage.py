@@ -1,8 +1,8 @@
 """Train a denoiser, then a dereverberator on its estimates, then both together.
 
-Y. Zhao, Z.-Q. Wang, D. Wang, "A two-stage algorithm for noisy and reverberant speech enhancement", ICASSP 2017
-There, the stages map or mask features, each in its own way. Here,
-the stages of a cascade are any two enhancers, and the phases are shares of the budget, so that one run does all of it.
+Y. Zhao, Z.-Q. Wang, D. Wang, "A two-stage algorithm for noisy and reverberant speech enhancement", ICASSP 2017.
+There, the stages map or mask features, each in its own way. Here, the stages of a cascade are any two enhancers, and
+the phases are shares of the budget, so that one run does all of it.
 """
 
 from typing import Any, ClassVar, Literal, cast

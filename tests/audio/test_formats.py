@@ -229,3 +229,19 @@ def test_millions_of_samples_are_written_at_once(tmp_path, suffix):
     signal = np.tile(tone(1.0, 16_000), 400)
     audio.write(tmp_path / f"long{suffix}", signal, 16_000)
     assert audio.inspect(tmp_path / f"long{suffix}").frames == signal.shape[1]
+
+
+def test_a_writer_loses_nothing_without_a_word(tmp_path, monkeypatch):
+    """A failure of libsndfile that is not that of the disk."""
+
+    def fails(*_):
+        raise soundfile.LibsndfileError(1)
+
+    def spoilt():
+        with audio.AudioWriter(tmp_path / "a.wav", sample_rate=16_000, channels=1) as writer:
+            monkeypatch.setattr(writer._file, "write", fails)
+            writer.write(tone(0.1))
+
+    with pytest.raises(soundfile.LibsndfileError):
+        spoilt()
+    assert list(tmp_path.iterdir()) == []

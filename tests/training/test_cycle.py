@@ -110,7 +110,11 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(RasedError, match="CycleConsistent trains enhancers of one channel"):
         made(FourChannels(), Gain())
     with pytest.raises(RasedError, match="without conditions, but Conditional needs speaker"):
+        made(Conditional(), Gain())
+    with pytest.raises(RasedError, match="Conditional cannot be the degrader: it needs statistics"):
         made(Gain(), Conditional())
+    with pytest.raises(RasedError, match="CycleConsistent trains enhancers of one channel"):
+        made(Gain(), FourChannels())
     with pytest.raises(RasedError, match="cycle_weight is -1"):
         made(Gain(), Gain(), cycle_weight=-1.0)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import soundfile
 import torch
 import yaml
@@ -182,6 +183,15 @@ def test_steps_belong_to_the_launch_that_did_them_last(root: Path) -> None:
     assert begun[0] == 0
     assert [launch_of(launches, step).batch_size for step in (1, 2, 3)] == [2, 2, 3]
     assert [launch.broke for launch in launches] == [3, begun[2] + 1, None]
+
+
+def test_a_launch_that_fails_before_it_begins_changes_no_other(root: Path, tmp_path: Path) -> None:
+    shutil.copy(root / "run" / "launches.yaml", tmp_path)
+    before = read_launches(tmp_path)
+    failed = History(tmp_path, {})
+    trainer = pl.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    failed.on_exception(trainer, pl.LightningModule(), OSError("the checkpoint is gone"))
+    assert read_launches(tmp_path) == before
 
 
 def test_the_manifest_is_that_of_the_data(root: Path) -> None:

@@ -57,6 +57,12 @@ def test_what_a_run_was(runs):
     assert (other.loss, other.steps, other.best, other.state) == ("its own", 0, {}, "empty")
 
 
+def test_distances_of_heads_are_best_when_lowest(runs):
+    path = runs / "one" / "metrics.csv"
+    path.write_text(path.read_text().replace("valid/si_sdr", "valid/heads/snr"))
+    assert read_run(runs / "one").best["valid/heads/snr"] == 6.5
+
+
 def test_list_and_differences(runs):
     found = {run.name: run for run in list_runs(runs)}
     assert set(found) == {"one", "two"}

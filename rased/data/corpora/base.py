@@ -92,7 +92,7 @@ class PublicCorpus:
         archives: what can be downloaded.
         by_hand: what must be downloaded manually, and how; "" if nothing.
         pairs: yields the corpus's own test set, by root, in its order.
-        test_ids: ids of those pairs, if the field agrees on one list; then other pairs are ignored.
+        test_ids: ids of those pairs, if the field agrees on one list; any other list is refused.
         target: what the targets of those pairs are.
         texts: patterns of licence texts relative to the root.
     """

@@ -23,6 +23,10 @@ _LONGEST_KEY = 80
 """Maximum characters of a key; the name of a tar member, with its suffix, is limited to 100."""
 
 
+class NothingFound(RasedError):
+    """There are no files of the role in what was given."""
+
+
 class SourceFile(NamedTuple):
     """One file to pack.
 
@@ -211,7 +215,8 @@ def collect(
         valid_share: if that split is train, share of these files that goes into valid instead; see `Listing.divide`.
 
     Raises:
-        RasedError: nothing given, nothing found, a path that does not exist, a manifest without the
+        NothingFound: there are no files of the role.
+        RasedError: nothing given, a path that does not exist, a manifest without the
             column path, the same file twice.
     """
     if not given:
@@ -239,7 +244,7 @@ def collect(
         listing.extend(found)
     if not len(listing):
         aside = "".join(f" {count} {reason}." for reason, count in listing.passed_over.items())
-        raise RasedError(f"No {role} to pack in {', '.join(map(repr, map(str, given)))}.{aside}")
+        raise NothingFound(f"No {role} to pack in {', '.join(map(repr, map(str, given)))}.{aside}")
     if divided:
         listing.divide(valid_share)
     listing.settle()

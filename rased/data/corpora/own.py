@@ -5,9 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from rased.data.corpora.base import Item, PublicCorpus, split_by
-from rased.data.corpora.listing import SPLITS, UNDECIDED, collect
+from rased.data.corpora.listing import SPLITS, UNDECIDED, NothingFound, collect
 from rased.data.schemas import ROLES
-from rased.errors import RasedError
 
 
 def walk_manifest(root: Path) -> Iterator[Item]:
@@ -20,11 +19,8 @@ def walk_manifest(root: Path) -> Iterator[Item]:
     for role in ROLES:
         try:
             listing = collect([root / "manifest.csv"], role=role, split=UNDECIDED)
-        except RasedError as error:
-            # A manifest need not have all roles.
-            if str(error).startswith(f"No {role} to pack"):
-                continue
-            raise
+        except NothingFound:
+            continue  # a manifest need not have all roles
         for found in listing.sources:
             split = split_by(found.label) if found.split == UNDECIDED else found.split
             yield Item(

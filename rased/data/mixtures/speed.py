@@ -23,9 +23,8 @@ def at_speed(
 ) -> Float[Tensor, "batch {frames}"]:
     """Return the first `frames` samples of each waveform at its speed; above 1 is faster and higher.
 
-    Interpolates with a windowed sinc (Hann) that is cut off at the lower of the two Nyquist frequencies. Speed
-    1 changes
-    only the last bits; `speed` is rounded to a millionth.
+    Interpolates with a windowed sinc (Hann) that is cut off at the lower of the two Nyquist frequencies. Speed 1
+    changes only the last bits; after the end there is silence. `speed` is rounded to a millionth.
     """
     # Positions are integers of 2^-20 samples: equal on every device, and exact at any distance from the start.
     # MPS has no double precision.
@@ -33,8 +32,9 @@ def at_speed(
     place = torch.arange(frames, device=speed.device) * steps.round().long()[:, None]
     before = place >> _STEPS  # index of the sample before; the low bits are the fraction
     share = (place & (2**_STEPS - 1)).to(waveforms.dtype) / 2**_STEPS
-    padded = functional.pad(waveforms, (REACH, REACH + 1))
-    before = before.clamp_max(waveforms.shape[-1] + 1)
+    # Far enough after the end that no tap reaches the waveform, whatever the speed.
+    padded = functional.pad(waveforms, (REACH, 2 * REACH))
+    before = before.clamp_max(waveforms.shape[-1] + REACH - 1)
     # Relative to the Nyquist frequency of the source: faster speech must lose what would alias.
     cutoff = (1 / speed).clamp_max(1.0)[:, None]
     # Common factors of the sines and cosines of all taps are computed once: a tap costs only products.

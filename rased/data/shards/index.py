@@ -18,6 +18,7 @@ import rased
 from rased.data.columns import Kind, Names, hexadecimal
 from rased.data.schemas import CHANNELS, COLUMNS, SCHEMA, Codec, Role, Shard, read_index_parts
 from rased.data.shards import remote
+from rased.disk import replacing
 from rased.errors import RasedError, nearest
 
 INDEX = remote.INDEX
@@ -208,9 +209,8 @@ def write_index(
         "shards": [{"name": s.name, "bytes": s.bytes, "sha256": s.sha256} for s in shards],
     }
     encode = json.JSONEncoder(separators=(",", ":")).encode
-    partial = folder / (INDEX + ".part")
     # Written piece by piece in the layout that `columns._in_pieces` reads in the same way.
-    with partial.open("w") as file:
+    with replacing(folder / INDEX) as partial, partial.open("w") as file:
         file.write(encode(head)[:-1] + ',"columns":{')
         for number, name in enumerate(names):
             file.write(f'{"," if number else ""}"{name}":[')
@@ -218,4 +218,3 @@ def write_index(
                 file.write(("," if place else "") + encode(value))
             file.write("]")
         file.write("}}\n")
-    partial.replace(folder / INDEX)

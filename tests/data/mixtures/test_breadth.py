@@ -165,6 +165,12 @@ def test_speed_is_resampling(speed):
         assert gone[0, 100:-100].square().mean() < (1e-3 if speed == 2 else 0.3)
 
 
+@pytest.mark.parametrize("speed", [0.8, 1.0, 1.25])
+def test_after_the_end_there_is_silence(speed):
+    heard = at_speed(torch.ones(1, 100), torch.tensor([speed]), 400)
+    assert heard[0, round(100 / speed) + 2 * REACH :].abs().max() == 0
+
+
 def test_speed_one_is_the_waveform():
     waveform = torch.randn(2, 1000 + REACH)
     torch.testing.assert_close(
