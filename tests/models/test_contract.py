@@ -155,6 +155,10 @@ def _faint(enhancer: Enhancer) -> int:
         enhancer, ATENNuate
     ):  # with more rates, the ends of the outermost frames are fainter
         return enhancer.rates[len(enhancer.factors) // 3] - 1
+    if isinstance(
+        enhancer, Demucs
+    ):  # gates of many layers saturate: the ends of the sinc filters drown
+        return 18 if enhancer.layers > 4 else 0
     if _network(enhancer) not in (DeepFilterNet3, FullSubNet, RNNoise):
         return 0
     like = torch.zeros(1)
