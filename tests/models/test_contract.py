@@ -253,8 +253,10 @@ def test_a_file_is_the_forward_pass_wherever_it_is_cut(name, monkeypatch):
     found = torch.cat([*parts, stream.finish()], dim=-1)
     wanted = run(enhancer, noisy)
     limit = 3e-7 * max(1.0, float(wanted.abs().max()))
+    if name in SIBLINGS:
+        limit *= 4  # rounding grows with the number of layers
     if _network(enhancer) == SEMamba:
-        limit *= 8  # its phase is the direction of a vector, which may be short
+        limit *= 4  # its phase is the direction of a vector, which may be short
     torch.testing.assert_close(found, wanted, rtol=0, atol=limit)
 
 
