@@ -110,12 +110,15 @@ def run(arguments: argparse.Namespace) -> int:
     import json
 
     from rased.errors import ProblemsFound, RasedError
-    from rased.evaluation import collect, print_table, write_page
-    from rased.evaluation.comparison.board import boards
+    from rased.evaluation import collect, write_page
     from rased.evaluation.report.markdown import markdown
-    from rased.evaluation.report.terminal import as_plain, print_conditions, print_worst, terminal
+    from rased.evaluation.report.terminal import as_plain
     from rased.evaluation.scoring.own_metrics import metric_of
 
+    for option in ("worst", "recheck"):
+        if getattr(arguments, option) < 0:
+            raise RasedError(f"--{option} is {getattr(arguments, option)}; give 1 or more.")
+    # Before the results are read: their scores are compared with the ranges of the known metrics.
     columns = [metric_of(word) for word in arguments.columns]
     chosen = arguments.metric and metric_of(arguments.metric)
     refused: list[RasedError] = []
@@ -126,38 +129,45 @@ def run(arguments: argparse.Namespace) -> int:
     folders = [place if place.is_dir() else place.parent for place in places]
     # `rased evaluate --save-audio` writes audio/ beside the results.
     sounds = next((f / "audio" for f in folders if (f / "audio").is_dir()), None)
-    baseline = arguments.baseline
+    baseline, published = arguments.baseline, arguments.published
     if arguments.json:
-        print(
-            json.dumps(as_plain(rows, baseline=baseline, published=arguments.published), indent=1)
-        )
+        print(json.dumps(as_plain(rows, baseline=baseline, published=published), indent=1))
     elif arguments.markdown:
         print(markdown(rows, baseline=baseline, columns=columns))
     else:
-        console = terminal()
-        print_table(
-            rows,
-            console,
-            baseline=baseline,
-            published=arguments.published,
-            columns=columns,
-        )
-        for board in boards(rows, baseline=baseline):
-            metric = chosen or next(iter(board.metrics), None)
-            if metric is None:
-                continue
-            for fact in arguments.by:
-                print_conditions(board, metric, fact, console)
-            if arguments.worst:
-                print_worst(board, metric, arguments.worst, console, sounds=sounds)
+        _print_tables(rows, arguments, columns, chosen, sounds)
     if arguments.html is not None:
-        page = write_page(rows, arguments.html, audio_folder=sounds, baseline=baseline)
+        page = write_page(rows, arguments.html, audio_folder=sounds, baseline=arguments.baseline)
         print(f"page: {page}", file=sys.stderr)
     if arguments.recheck:
         _recheck(rows, arguments.on, arguments.recheck)
     if refused:
         raise ProblemsFound("\n".join(f"refused: {error}" for error in refused))
     return 0
+
+
+def _print_tables(
+    rows: "list[Result]",
+    arguments: argparse.Namespace,
+    columns: list[str],
+    chosen: str | None,
+    sounds: Path | None,
+) -> None:
+    from rased.evaluation import print_table
+    from rased.evaluation.comparison.board import boards
+    from rased.evaluation.report.terminal import print_conditions, print_worst, terminal
+
+    console = terminal()
+    baseline, published = arguments.baseline, arguments.published
+    print_table(rows, console, baseline=baseline, published=published, columns=columns)
+    for board in boards(rows, baseline=baseline):
+        metric = chosen or next(iter(board.metrics), None)
+        if metric is None:
+            continue
+        for fact in arguments.by:
+            print_conditions(board, metric, fact, console)
+        if arguments.worst:
+            print_worst(board, metric, arguments.worst, console, sounds=sounds)
 
 
 def default_results() -> Path:
@@ -192,8 +202,6 @@ def _recheck(rows: "list[Result]", on: list[str], count: int) -> None:
     from rased.evaluation.scoring.recheck import TOLERANCE, recheck
     from rased.evaluation.testset import BUNDLE, read_testset
 
-    if count < 0:
-        raise RasedError(f"--recheck is {count}; give 1 or more.")
     testsets = [read_testset(BUNDLE if word == "bundle" else word) for word in on]
     # Unseeded on purpose: a submitter must not know which utterances will be computed again.
     found = recheck(rows, testsets, count=count, random=np.random.default_rng())

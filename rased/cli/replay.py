@@ -12,12 +12,10 @@ from rased.cli.options import add_allow
 from rased.errors import RasedError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from rased.data.datamodule import MixtureDataModule
     from rased.data.mixtures.drawn import Piece
     from rased.data.mixtures.plan import Plan
-    from rased.data.mixtures.sample import Batch
+    from rased.data.mixtures.sample import Batch, Mixture
     from rased.training.history import Launch
 
 EXAMPLES = """\
@@ -75,8 +73,6 @@ def replay(folder: Path, step: int, out: Path, *, allow: Sequence[str] = ()) -> 
     Raises:
         RasedError: the run has not reached this step, or its data have changed since.
     """
-    import soundfile
-
     from rased.data.mixtures.loader import Loader
     from rased.training.history import launch_of, read_launches
 
@@ -91,9 +87,9 @@ def replay(folder: Path, step: int, out: Path, *, allow: Sequence[str] = ()) -> 
     data = _data(launch, allow)
     plan = data.plan("train")
     epoch, position, batches = launch.batches(step, plan.count)
+    out.mkdir(parents=True, exist_ok=True)
     samples: list[dict[str, Any]] = []
     skipped: list[str] = []
-    out.mkdir(parents=True, exist_ok=True)
     # All ranks of the launch, one after the other: each drew its own share of the epoch.
     for rank in range(launch.world_size):
         loader = Loader(
@@ -106,18 +102,12 @@ def replay(folder: Path, step: int, out: Path, *, allow: Sequence[str] = ()) -> 
         # The loader starts at the first batch of the step.
         loader.epoch, loader.position = epoch, position
         for number, batch in enumerate(itertools.islice(loader, batches)):
-            mixture = data.mixer(batch)
+            _write(data.mixer(batch), plan.sample_rate, out)
             skipped += batch["skipped"]
-            for row, index in enumerate(batch["index"].tolist()):
-                heard: dict[str, Tensor] = {
-                    part: mixture[part]  # type: ignore[literal-required]
-                    for part in PARTS
-                }
-                for part, rows in {**heard, **mixture.get("condition", {})}.items():
-                    path = out / f"{index:06d}-{part}.wav"
-                    audio = rows[row].numpy().T  # samples first, as soundfile expects
-                    soundfile.write(path, audio, plan.sample_rate, subtype="FLOAT")
-                samples.append({"rank": rank, "batch": number, **_drawn(plan, epoch, batch, row)})
+            samples += [
+                {"rank": rank, "batch": number, **_drawn(plan, epoch, batch, row)}
+                for row in range(len(batch["index"]))
+            ]
     replayed = {
         "run": str(folder),
         "step": step,
@@ -129,6 +119,19 @@ def replay(folder: Path, step: int, out: Path, *, allow: Sequence[str] = ()) -> 
     }
     (out / "batch.json").write_text(json.dumps(replayed, indent=1) + "\n", encoding="utf-8")
     return replayed
+
+
+def _write(mixture: "Mixture", sample_rate: int, out: Path) -> None:
+    """Write all parts of the mixtures of a batch, as they are on the device."""
+    import soundfile
+
+    plain = cast("dict[str, Any]", mixture)
+    heard = {part: plain[part] for part in PARTS}
+    for part, rows in {**heard, **mixture.get("condition", {})}.items():
+        for index, row in zip(mixture["index"].tolist(), rows, strict=True):
+            audio = row.numpy().T  # samples first, as soundfile expects
+            path = out / f"{index:06d}-{part}.wav"
+            soundfile.write(path, audio, sample_rate, subtype="FLOAT")
 
 
 def _logged(folder: Path) -> int:

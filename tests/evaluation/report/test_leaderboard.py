@@ -394,3 +394,9 @@ def test_without_results_those_of_the_folder_come_first(rows, tmp_path, monkeypa
     shown = capsys.readouterr()
     assert "tiny: 6 utterances" in shown.out
     assert shown.err == ""
+
+
+@pytest.mark.parametrize("option", ["--worst", "--recheck"])
+def test_a_negative_number_of_utterances_is_one_sentence(scored, option, capsys):
+    assert main(["leaderboard", str(scored), f"{option}=-1"]) == 2
+    assert f"{option} is -1; give 1 or more" in capsys.readouterr().err

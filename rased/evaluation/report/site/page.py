@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rased.errors import RasedError
 from rased.evaluation.comparison.board import BASELINE, Board, boards
@@ -30,6 +30,9 @@ from rased.evaluation.report.site.opening import opening
 from rased.evaluation.report.terminal import decimals, processor_of, rank_of
 from rased.evaluation.result import Result
 from rased.metrics import METRICS
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 ASSETS = Path(__file__).parent / "assets"
 PAGE = "index.html"
@@ -59,13 +62,42 @@ def write_page(
     Raises:
         RasedError: no results, or the page cannot be written.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
     if not rows:
         raise RasedError("a page needs results: make some with `rased evaluate`.")
     folder = Path(folder)
     source = folder / "audio" if audio_folder is None else Path(audio_folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        found = boards(rows, baseline=baseline)
+        parts, data = [], {}
+        for number, board in enumerate(found, start=1):
+            anchor, others = f"board-{number}", published_beside(board)
+            data[anchor] = figure_data(board, others)
+            heard = listen_to(board, source, folder, examples)
+            copies = {row.name: copy_results(row, rows, folder) for row in board.rows}
+            part = _part(board, anchor, others) | {"examples": heard, "copies": copies}
+            parts.append(part)
+        first = None
+        if trained is not None:
+            first = opening(rows, *trained, source=source, folder=folder)
+        text = _templates().get_template("page.html.j2").render(parts=parts, opening=first)
+        for asset in (*ASSETS.glob("*.css"), *ASSETS.glob("*.js")):
+            shutil.copyfile(asset, folder / asset.name)
+        (folder / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
+        (folder / "data.js").write_text(f"const DATA = {json.dumps(data, allow_nan=False)};\n")
+        # Last, so that a full disk does not leave a page without its data.
+        (folder / PAGE).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RasedError(f"cannot write the page to '{folder}': {error.strerror}.") from None
+    return folder / PAGE
+
+
+def _templates() -> "Environment":
+    """Return the templates, with everything that they may call."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     templates = Environment(
         loader=FileSystemLoader(ASSETS),
         autoescape=True,
@@ -92,30 +124,7 @@ def write_page(
         stated_of=stated_of,
         tags=_tags,
     )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        found = boards(rows, baseline=baseline)
-        parts, data = [], {}
-        for number, board in enumerate(found, start=1):
-            anchor, others = f"board-{number}", published_beside(board)
-            data[anchor] = figure_data(board, others)
-            heard = listen_to(board, source, folder, examples)
-            copies = {row.name: copy_results(row, rows, folder) for row in board.rows}
-            part = _part(board, anchor, others) | {"examples": heard, "copies": copies}
-            parts.append(part)
-        first = None
-        if trained is not None:
-            first = opening(rows, *trained, source=source, folder=folder)
-        text = templates.get_template("page.html.j2").render(parts=parts, opening=first)
-        for asset in (*ASSETS.glob("*.css"), *ASSETS.glob("*.js")):
-            shutil.copyfile(asset, folder / asset.name)
-        (folder / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
-        (folder / "data.js").write_text(f"const DATA = {json.dumps(data, allow_nan=False)};\n")
-        # Last, so that a full disk does not leave a page without its data.
-        (folder / PAGE).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise RasedError(f"cannot write the page to '{folder}': {error.strerror}.") from None
-    return folder / PAGE
+    return templates
 
 
 def _part(board: Board, anchor: str, published: list[Published]) -> dict[str, Any]:
