@@ -428,11 +428,12 @@ def test_the_name_means_the_same_everywhere(offered, capsys):
     """rased.load, rased evaluate, rased train --from, rased zoo list, info and pull."""
     from rased.cli import main
 
-    offered()
+    offered(scores={"bundle": {"pesq-wb": 1.75}})
     assert list_importable("f*") == ["far"]
     assert rased.list_checkpoints() == []
-    assert main(["zoo", "list"]) == 0
-    assert "importable" in capsys.readouterr().out
+    assert main(["zoo", "list", "--json"]) == 0
+    before = json.loads(capsys.readouterr().out)[0]
+    assert before["from"] == "importable"
     assert main(["zoo", "info", "far"]) == 0
     assert "MB to fetch" in capsys.readouterr().out
     assert main(["zoo", "verify", "far"]) == 2
@@ -445,6 +446,9 @@ def test_the_name_means_the_same_everywhere(offered, capsys):
     assert main(["zoo", "pull", "far"]) == 0
     assert capsys.readouterr().out == f"{cache() / 'far'}\n"
     assert rased.list_checkpoints() == ["far"]
+    assert main(["zoo", "list", "--json"]) == 0
+    after = json.loads(capsys.readouterr().out)[0]
+    assert (after["from"], after["scores"]) == ("imported", before["scores"])
     assert main(["zoo", "info", "far"]) == 0
     assert "imported from http://127.0.0.1" in capsys.readouterr().out
 

@@ -51,7 +51,7 @@ def found(pattern: str = "*", *, cached: bool = True) -> list[Row]:
     from fnmatch import fnmatchcase
 
     from rased.zoo.card import read_card
-    from rased.zoo.importable import list_importable
+    from rased.zoo.importable import list_importable, read_importable
     from rased.zoo.registry import cache, entries
 
     rows: list[Row] = []
@@ -64,14 +64,18 @@ def found(pattern: str = "*", *, cached: bool = True) -> list[Row]:
             print(f"rased: skipped: {error}", file=sys.stderr)
             continue
         rows.append({**card, "from": IMPORTED if card["training"].get("imported") else OWN})
-    # Third-party weights that were fetched have a card with the same name, which says more.
-    here = {row["name"] for row in rows}
+    here = {row["name"]: row for row in rows}
     for name in list_importable(pattern):
+        try:
+            row, digest = importable_row(name), read_importable(name).sha256
+        except RasedError as error:
+            print(f"rased: skipped: {error}", file=sys.stderr)
+            continue
         if name not in here:
-            try:
-                rows.append(importable_row(name))
-            except RasedError as error:
-                print(f"rased: skipped: {error}", file=sys.stderr)
+            rows.append(row)
+        # Third-party weights that were fetched have a card with the same name, which says more, but has no scores.
+        elif (here[name]["training"].get("imported") or {}).get("sha256") == digest:
+            here[name]["scores"] = row["scores"]
     return sorted(rows, key=lambda row: (row["from"] != OWN, row["name"]))
 
 
