@@ -7,6 +7,9 @@ To add your own, derive a frozen dataclass from `Feature` and name it by its cla
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import torch
+from torch import nn
+
 from rased.construction import Remembered
 from rased.signal import features as feature
 from rased.signal.domains import Features, Spectrum
@@ -19,11 +22,13 @@ class Feature(Remembered):
         logarithmic: it is a logarithm of power, so a noise estimate may follow its minima.
         signed: it has real and imaginary parts (all real parts first), so no noise level can be estimated from it.
         wide: its range is too wide for float16, the type of files of frames.
+        learned: it has weights, which are trained with the network; see `module`.
     """
 
     logarithmic: ClassVar[bool] = False
     signed: ClassVar[bool] = False
     wide: ClassVar[bool] = False
+    learned: ClassVar[bool] = False
 
     def size(self, freq: int) -> int:
         """Return the size of a frame, for a spectrum of `freq` bins."""
@@ -32,6 +37,10 @@ class Feature(Remembered):
     def __call__(self, spectrum: Spectrum, sample_rate: int) -> Features:
         """Compute the feature of all frames."""
         raise NotImplementedError(f"{type(self).__name__} must define __call__(spectrum, rate)")
+
+    def module(self, freq: int, sample_rate: int) -> nn.Module:
+        """Build a module that computes the feature from a spectrum, for a feature that is learned."""
+        raise NotImplementedError(f"{type(self).__name__} must define module(freq, sample_rate)")
 
 
 @dataclass(frozen=True)
@@ -134,6 +143,45 @@ class Mfcc(Feature):
         )
 
 
+@dataclass(frozen=True)
+class Learned(_LogBands):
+    """Logarithm of the power in bands whose weights are learned.
+
+    T. N. Sainath, B. Kingsbury, A. Mohamed, B. Ramabhadran, "Learning filter banks within a deep neural network
+    framework", ASRU 2013: the weights are exponentials, and begin with triangles on the mel scale.
+    """
+
+    learned = True
+
+    def module(self, freq: int, sample_rate: int) -> nn.Module:
+        """Build the filterbank."""
+        return Filterbank(self.bands, freq, sample_rate)
+
+
+class Filterbank(nn.Module):
+    """Positive weights of all bins in each band.
+
+    Args:
+        bands: number of bands.
+        freq: number of bins.
+        sample_rate: Hz.
+    """
+
+    def __init__(self, bands: int, freq: int, sample_rate: int) -> None:
+        super().__init__()
+        triangles = torch.from_numpy(feature.filterbank("mel", bands, freq, sample_rate))
+        # A weight of zero would have no gradient.
+        self.logarithms = nn.Parameter((triangles + _FAINT).log())
+
+    def forward(self, spectrum: Spectrum) -> Features:
+        """Return the logarithm of the power in each band."""
+        return (feature.band_power(spectrum, self.logarithms.exp()) + feature.FLOOR).log()
+
+
+_FAINT = 1e-3
+"""Initial weight of the bins outside of a triangle."""
+
+
 class _Parts(Feature):
     """Base class of real parts of all bins, then imaginary parts."""
 
@@ -175,6 +223,7 @@ FEATURES: dict[str, type[Feature]] = {
     "log_erb": LogErb,
     "log_gammatone": LogGammatone,
     "mfcc": Mfcc,
+    "learned": Learned,
     "complex": ComplexParts,
     "compressed_complex": CompressedComplex,
 }

@@ -26,7 +26,7 @@ class Features:
     Attributes:
         kinds: one or more features, concatenated (multi-objective input, Xu 2017): names of
             `features.FEATURES`, or your own features.
-        bands: number of bands of log_mel, log_erb, log_gammatone and mfcc (before its DCT).
+        bands: number of bands of log_mel, log_erb, log_gammatone, learned and mfcc (before its DCT).
         coefficients: number of coefficients of mfcc.
         floor: lower bound of the power in log_power.
         exponent: exponent of the magnitudes in compressed_complex.
@@ -96,6 +96,40 @@ class Features:
     ) -> Float[Tensor, "batch feature frames"]:
         """Compute all kinds and concatenate them in the given order."""
         return torch.cat([part(spectrum, sample_rate) for part in self.parts], dim=1)
+
+
+class FeatureStage(nn.Module):
+    """Computes the features of a frame; it holds the weights of those that are learned.
+
+    Args:
+        features: the features.
+        freq: number of bins of the spectrum.
+        sample_rate: Hz.
+    """
+
+    def __init__(self, features: Features, freq: int, sample_rate: int) -> None:
+        super().__init__()
+        self.sample_rate = sample_rate
+        self.kinds = features.parts
+        self.learned = nn.ModuleDict(
+            {
+                str(place): part.module(freq, sample_rate)
+                for place, part in enumerate(self.kinds)
+                if part.learned
+            }
+        )
+
+    def forward(self, spectrum: Spectrum) -> Float[Tensor, "batch feature frames"]:
+        """Compute all kinds and concatenate them in the given order."""
+        return torch.cat(
+            [
+                self.learned[str(place)](spectrum)
+                if part.learned
+                else part(spectrum, self.sample_rate)
+                for place, part in enumerate(self.kinds)
+            ],
+            dim=1,
+        )
 
 
 @dataclass(frozen=True)

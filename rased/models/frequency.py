@@ -17,7 +17,7 @@ from torch import Tensor
 from rased.errors import RasedError
 from rased.layers.conditioning import Conditioning, ConditionStage
 from rased.layers.features import FEATURES
-from rased.layers.frontend import Features, Inputs, InputStage, Moments
+from rased.layers.frontend import Features, FeatureStage, Inputs, InputStage, Moments
 from rased.layers.level import Level
 from rased.layers.network import Network
 from rased.layers.targets import TARGETS, LogPower, Target, TargetName
@@ -117,6 +117,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
             )
         super().__init__(stft=stft, sample_rate=sample_rate, lookahead=inputs.future_frames)
         self.features = features
+        self.extraction = FeatureStage(features, stft.freq, sample_rate)
         # Real and imaginary part of a bin must be scaled by one factor, or its phase changes.
         parts = 2 if all(part.signed for part in features.parts) else 1
         self.inputs = InputStage(
@@ -148,7 +149,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
     def process(self, spectrum: Spectrum, state: State) -> tuple[Prediction, State]:
         """Apply the five parts; the result is `future_frames` frames late."""
         parts = parted(state)
-        values = self.features(spectrum, self.sample_rate)
+        values = self.extraction(spectrum)
         inputs, inputs_state = self.inputs(values, parts["inputs"])
         if self.conditioning is not None:
             inputs = self.conditioning(inputs, parts["condition"])
@@ -338,7 +339,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         of_features, of_targets = Moments(), Moments()
         for pair in batches:
             noisy, target = (self.stft.analysis(waveform) for waveform in self._at_level(*pair))
-            of_features.add(self.features(noisy, self.sample_rate))
+            of_features.add(self.extraction(noisy))
             if self.meaning.standardised:
                 of_targets.add(self.meaning.ideal(noisy=noisy, target=target))
         if not of_features.count:
@@ -383,6 +384,11 @@ def _refuse_nonsense(
         raise RasedError(
             f"inputs: noise 'dynamic' tracks a floor in the log domain, but features are {kinds}; "
             f"choose noise: static, or features among {logarithmic}."
+        )
+    if inputs.normalisation == "global" and any(part.learned for part in features.parts):
+        raise RasedError(
+            f"inputs: normalisation 'global' is computed before the training, which then changes learned features "
+            f"(features: {kinds}); choose normalisation: running, utterance or none."
         )
     if inputs.normalisation == "running_unit" and any(part.logarithmic for part in features.parts):
         raise RasedError(

@@ -7,6 +7,7 @@ import torch
 
 from rased.building import build
 from rased.classes import STRANGERS
+from rased.data.frames.file import Framing
 from rased.errors import RasedError
 from rased.layers.features import FEATURES
 from rased.layers.targets import TARGETS
@@ -68,9 +69,9 @@ def assert_enhances(enhancer):
 @pytest.mark.parametrize("feature", FEATURES)
 @pytest.mark.parametrize("target", TARGETS)
 def test_any_feature_with_any_target(feature, target):
-    assert_enhances(
-        make(features=Features(kinds=(feature,), bands=12, coefficients=6), target=target)
-    )
+    inputs = Inputs("running" if FEATURES[feature].learned else "global")
+    features = Features(kinds=(feature,), bands=12, coefficients=6)
+    assert_enhances(make(features=features, inputs=inputs, target=target))
 
 
 @pytest.mark.parametrize("kinds", [("complex",), ("compressed_complex",), ("magnitude",)])
@@ -142,7 +143,7 @@ def test_statistics_make_the_training_data_standard_and_travel_with_the_weights(
     assert not enhancer.needs_statistics
     seen = torch.cat(
         [
-            enhancer.inputs.normalise(enhancer.features(SMALL.analysis(n), 16_000), {})[0]
+            enhancer.inputs.normalise(enhancer.extraction(SMALL.analysis(n)), {})[0]
             for n, _ in pairs
         ],
         dim=-1,
@@ -296,6 +297,29 @@ def test_every_part_is_one_line_of_a_configuration():
     assert enhancer.inputs.outputs == 36 * 4 - 36 + 36
     assert_enhances(enhancer)
     assert "Erdogan" in enhancer.paper
+
+
+def test_a_learned_filterbank_begins_as_mel_bands_and_learns():
+    """And is the only feature with weights; a file of frames cannot store it."""
+    features = Features(("learned", "log_mel"), bands=12, coefficients=6)
+    enhancer = make(features=features, inputs=Inputs(normalisation="running_mean")).train()
+    spectrum = SMALL.analysis(audio(2_000))
+    learned, mel = enhancer.extraction(spectrum).chunk(2, dim=1)
+    assert float((learned - mel).detach().abs().mean()) < 0.1
+    (weights,) = enhancer.extraction.parameters()
+    before = weights.detach().clone()
+    optimizer = torch.optim.Adam(enhancer.parameters(), lr=1e-2)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (enhancer(audio(1_000)) - audio(1_000, seed=1)).square().mean().backward()
+        assert weights.grad.abs().sum() > 0
+        optimizer.step()
+    assert not torch.equal(weights, before)
+    moved = (enhancer.extraction(spectrum)[:, :12] - learned).detach().abs().max()
+    assert float(moved) > 1e-4
+    assert [*make().extraction.parameters()] == []
+    with pytest.raises(RasedError, match="'learned' is learned with a network"):
+        Framing(features, SMALL, 16_000)
 
 
 def test_only_a_log_power_can_be_a_residual():

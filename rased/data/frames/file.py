@@ -99,6 +99,11 @@ class Framing:
                 raise RasedError(
                     f"a file of frames stores features by name, but {type(kind).__name__} has none: remove it."
                 )
+        for name, part in zip(self.features.names, self.features.parts, strict=True):
+            if part.learned:
+                raise RasedError(
+                    f"the feature '{name}' is learned with a network, so a file of frames cannot store it: remove it."
+                )
 
     @property
     def size(self) -> int:
