@@ -5,6 +5,7 @@ import torch
 
 from rased.errors import RasedError
 from rased.models.fullsubnet import FullSubNet
+from rased.models.fullsubnet_plus import FullSubNetPlus
 from rased.models.registry import create_model
 from rased.signal.masks import compress_mask, expand_mask_parts
 
@@ -29,3 +30,16 @@ def test_a_norm_of_the_utterance_does_not_stream():
 def test_what_does_not_fit_is_refused(sizes, options, message):
     with pytest.raises(RasedError, match=message):
         FullSubNet(*sizes, **options)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "options", "message"),
+    [
+        ((20, 40), {}, "maps a complex spectrum"),
+        ((40, 40), {"neighbours": 20}, "below the 20 bins"),
+        ((40, 40), {"kernel_sizes": ()}, "kernel_sizes"),
+    ],
+)
+def test_what_does_not_fit_fullsubnet_plus_is_refused(sizes, options, message):
+    with pytest.raises(RasedError, match=message):
+        FullSubNetPlus(*sizes, **options)
