@@ -205,6 +205,31 @@ class ComplexSpectrum(_Parts):
 
 
 @dataclass(frozen=True)
+class MagnitudeAndPhase(Target):
+    """Magnitude and phase of speech, each with outputs of its own: a magnitude, and two numbers that give a direction.
+
+    Yin et al., PHASEN, AAAI 2020; Lu et al., MP-SENet, Interspeech 2023, whose networks have a branch for each.
+    """
+
+    phase = "predicted"
+
+    def size(self, freq: int) -> int:
+        """Return three per bin."""
+        return 3 * freq
+
+    def interpret(self, output: Output, noisy: Spectrum) -> Prediction:
+        """Apply softplus to the magnitude, and normalise the direction."""
+        magnitude, direction = output.tensor_split([output.shape[1] // 3], dim=1)
+        phase = unit_phase(feature.from_complex_parts(direction))
+        spectrum = functional.softplus(magnitude) * phase
+        return Prediction.of_spectrum(spectrum, output=spectrum)
+
+    def ideal(self, *, noisy: Spectrum, target: Spectrum) -> Spectrum:
+        """Return the spectrum of the target."""
+        return target
+
+
+@dataclass(frozen=True)
 class CompressedComplex(_Parts):
     """Spectrum with magnitudes |S|^exponent and the phase of S: real parts of all bins, then imaginary parts."""
 
@@ -231,6 +256,7 @@ TARGETS: dict[str, type[Target]] = {
     "prior_snr": PriorSNR,
     "magnitude": Magnitude,
     "log_power": LogPower,
+    "magnitude_and_phase": MagnitudeAndPhase,
     "complex": ComplexSpectrum,
     "compressed_complex": CompressedComplex,
 }

@@ -54,12 +54,18 @@ class PostProcessing:
     Attributes:
         attenuation_limit_db: largest attenuation of any bin; the remaining noise
             masks musical noise. None for no limit.
+        floor_db: level below the input under which no bin falls; unlike the limit, it leaves louder bins as they are.
+            None for no floor.
     """
 
     attenuation_limit_db: float | None = None
+    floor_db: float | None = None
 
     def __call__(self, estimate: Spectrum, noisy: Spectrum) -> Spectrum:
         """Return the spectrum of the output."""
+        if self.floor_db is not None:
+            least = 10.0 ** (-self.floor_db / 20.0) * noisy
+            estimate = torch.where(estimate.abs() < least.abs(), least, estimate)
         if self.attenuation_limit_db is None:
             return estimate
         # dB to a factor of the amplitude

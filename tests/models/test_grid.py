@@ -42,7 +42,7 @@ AXES: dict[str, tuple[Any, ...]] = {
     "refined": ("no", "Griffin-Lim", "consistent"),
     "noise": ("none", "static", "dynamic"),
     "context": ((0, 0), (2, 1)),
-    "limit_db": (None, 12.0),
+    "post": (PostProcessing(), PostProcessing(12.0), PostProcessing(floor_db=20.0)),
     "level": (None, Level(running=True), Level(running=False)),
     "loss": ("target", "signal", "waveform", "all"),
 }
@@ -85,7 +85,7 @@ def made(choice: Choice) -> FrequencyDomainEnhancer:
             griffin_lim_iterations=2 if choice["refined"] == "Griffin-Lim" else 0,
             consistent=choice["refined"] == "consistent",
         ),
-        post_processing=PostProcessing(choice["limit_db"]),
+        post_processing=choice["post"],
         level=choice["level"],
         stft=SMALL,
     )

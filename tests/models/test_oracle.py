@@ -25,6 +25,8 @@ def output_of(name: str, ideal: Tensor) -> Tensor:
         return (ideal / target.limit).logit(eps=1e-7)
     if name == "magnitude":
         return ideal.clamp(min=1e-6).double().expm1().log().float()
+    if name == "magnitude_and_phase":
+        return torch.cat([output_of("magnitude", ideal.abs()), ideal.real, ideal.imag], dim=1)
     parts = torch.cat([ideal.real, ideal.imag], dim=1) if ideal.is_complex() else ideal
     return masks.expand_mask_parts(parts) if name == "complex_mask" else parts
 
@@ -88,7 +90,7 @@ def test_a_mapping_that_keeps_the_noisy_phase_is_an_unlimited_amplitude_mask(
     assert bool((scores["magnitude"] > scores["noisy"]).all())
 
 
-@pytest.mark.parametrize("name", ["complex", "compressed_complex"])
+@pytest.mark.parametrize("name", ["complex", "compressed_complex", "magnitude_and_phase"])
 def test_a_complex_mapping_is_exact(name: str, scores: dict[str, Tensor]) -> None:
     assert float(scores[name].min()) > 40
 
