@@ -42,6 +42,7 @@ _TABLE = {
     "rased.models.fcn": ("FCN",),
     "rased.models.fullsubnet": ("FullSubNet",),
     "rased.models.fullsubnet_plus": ("FullSubNetPlus",),
+    "rased.models.fusion": ("Fusion",),
     "rased.models.gcrn": ("GCRN",),
     "rased.models.gru": ("NSNet2",),
     "rased.models.gtcrn": ("GTCRN",),

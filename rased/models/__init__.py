@@ -36,6 +36,7 @@ _HOMES: Homes = {
     "fcn": ("FCN",),
     "fullsubnet": ("FullSubNet",),
     "fullsubnet_plus": ("FullSubNetPlus",),
+    "fusion": ("Fusion",),
     "gcrn": ("GCRN",),
     "gru": ("NSNet2",),
     "gtcrn": ("GTCRN",),
