@@ -88,15 +88,14 @@ def _given(part: Any) -> dict[str, Any]:
     """Return the arguments that an object was made with."""
     cls = type(part)
     signature = inspect.signature(cls.__init__)
+    given: dict[str, Any] = {}
     if _GIVEN in vars(part):
         arguments, options = vars(part)[_GIVEN]
         bound = signature.bind(part, *arguments, **options).arguments
-        given = {}
         for name, value in [*bound.items()][1:]:  # without self
             options_of = signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
             given.update(value if options_of else {name: value})
     else:
-        given = {}
         for name, parameter in [*signature.parameters.items()][1:]:  # without self
             if name in vars(part):
                 given[name] = vars(part)[name]
