@@ -108,6 +108,7 @@ def test_it_is_one_after_the_other() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.slow
 def test_its_cost_is_the_sum() -> None:
     cascade = cascades()["equal"]
     assert count_parameters(cascade) == 3 * count_parameters(cascade.parts[0])

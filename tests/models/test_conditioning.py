@@ -164,6 +164,7 @@ ENROLLED = {
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.isinstance.treespec")
+@pytest.mark.slow
 def test_a_training_with_enrolments_continues(tmp_path: Path) -> None:
     assert_continues(NAME, ARGUMENTS, tmp_path, **ENROLLED)
 

@@ -120,6 +120,7 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.isinstance.treespec")
+@pytest.mark.slow
 def test_a_stopped_training_continues(tmp_path: Path) -> None:
     assert_continues(NAME, ARGUMENTS, tmp_path)
 

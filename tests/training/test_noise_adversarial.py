@@ -57,6 +57,7 @@ def test_the_classifier_learns_and_the_reversal_takes_its_features_away() -> Non
     assert accuracy_after(3.0) < 0.8
 
 
+@pytest.mark.slow
 def test_the_estimate_itself_tells_the_noise() -> None:
     assert accuracy_after(0.0, layer=None, steps=30) > 0.75
 
@@ -105,6 +106,7 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.isinstance.treespec")
+@pytest.mark.slow
 def test_a_stopped_training_continues(tmp_path: Path) -> None:
     assert_continues(NAME, ARGUMENTS, tmp_path)
 

@@ -67,6 +67,7 @@ def test_only_a_cascade_has_stages() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.isinstance.treespec")
+@pytest.mark.slow
 def test_a_stopped_training_continues(tmp_path: Path) -> None:
     assert_continues(NAME, ARGUMENTS, tmp_path)
 
