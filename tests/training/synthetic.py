@@ -4,7 +4,6 @@ import contextlib
 import json
 import multiprocessing
 import os
-import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -243,7 +242,7 @@ class Heard(pl.Callback):
 
 
 class KilledWorker(pl.Callback):
-    """Kills a process that reads data, after so many batches.
+    """Kills the processes that read data, after so many batches.
 
     PyTorch's signal handler raises an error in the middle of whatever runs then. If `wrapped`, that is code which
     answers any error with one of its own, as a type checker does.
@@ -255,7 +254,9 @@ class KilledWorker(pl.Callback):
     def on_train_batch_end(self, *arguments: Any) -> None:
         self.left -= 1
         if self.left == 0:
-            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+            # All, in no order: one alone may be a worker of the validation, which is over.
+            for child in multiprocessing.active_children():
+                child.kill()
             if self.wrapped:
                 death = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
                 raise TypeError("not a waveform") from death
