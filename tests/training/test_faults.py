@@ -132,6 +132,7 @@ def test_bad_samples_of_validation_are_named(speech: Path, tmp_path: Path) -> No
     assert all(any(f"Sample {key} of" in sentence for key in keys) for sentence in named)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the loader
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_a_worker_that_dies_is_one_sentence_and_nothing_is_lost(
     wrapped: bool, tmp_path: Path
