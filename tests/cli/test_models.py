@@ -11,6 +11,7 @@ from rased.config import config_folder
 from rased.models.classical import METHODS
 
 
+@pytest.mark.slow
 def test_every_architecture_is_listed(capsys):
     assert main(["models", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)

@@ -242,14 +242,10 @@ class Heard(pl.Callback):
 
 
 class KilledWorker(pl.Callback):
-    """Kills the processes that read data, after so many batches.
+    """Kills the processes that read data, after so many batches."""
 
-    PyTorch's signal handler raises an error in the middle of whatever runs then. If `wrapped`, that is code which
-    answers any error with one of its own, as a type checker does.
-    """
-
-    def __init__(self, count: int, wrapped: bool = False):
-        self.left, self.wrapped = count, wrapped
+    def __init__(self, count: int):
+        self.left = count
 
     def on_train_batch_end(self, *arguments: Any) -> None:
         self.left -= 1
@@ -257,9 +253,17 @@ class KilledWorker(pl.Callback):
             # All, in no order: one alone may be a worker of the validation, which is over.
             for child in multiprocessing.active_children():
                 child.kill()
-            if self.wrapped:
-                death = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
-                raise TypeError("not a waveform") from death
+
+
+class WrappedDeath(pl.Callback):
+    """Raises what PyTorch's signal handler raises when a worker dies, as code passes it on that wraps any error.
+
+    The handler runs in the middle of any statement, such as the check of a type.
+    """
+
+    def on_train_batch_end(self, *arguments: Any) -> None:
+        death = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+        raise TypeError("not a waveform") from death
 
 
 class FullDisk(pl.Callback):
