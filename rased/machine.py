@@ -244,3 +244,11 @@ def checkout() -> dict[str, Any] | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return {"commit": commit, "dirty": bool(status)}
+
+
+def commit() -> str | None:
+    """Return the commit of this checkout, with "+changes" if files differ; None outside a checkout."""
+    found = checkout()
+    if found is None:
+        return None
+    return f"{found['commit']}+changes" if found["dirty"] else str(found["commit"])

@@ -12,6 +12,7 @@ the level of the target, where the authors use that of the mixture.
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -43,14 +44,14 @@ class Discriminator(Remembered, nn.Module):
         )
 
 
-class ConditionalDiscriminator(Discriminator):
-    """Scores a candidate beside the noisy mixture.
+class _Strided(Discriminator):
+    """Strided convolutions over time.
 
-    Args:
-        channels: of each strided convolution.
-        stride: of each convolution.
-        kernel_size: of each convolution, odd.
+    Attributes:
+        inputs: signals beside each other.
     """
+
+    inputs: ClassVar[int]
 
     def __init__(
         self,
@@ -58,8 +59,21 @@ class ConditionalDiscriminator(Discriminator):
         stride: int = 4,
         kernel_size: int = 31,
     ) -> None:
+        """Build the convolutions.
+
+        Args:
+            channels: of each convolution.
+            stride: of each convolution.
+            kernel_size: of each convolution, odd.
+        """
         super().__init__()
-        self.layers = _strided(2, channels, stride, kernel_size)
+        self.layers = _strided(self.inputs, channels, stride, kernel_size)
+
+
+class ConditionalDiscriminator(_Strided):
+    """Scores a candidate beside the noisy mixture."""
+
+    inputs = 2
 
     def forward(
         self, candidate: Waveform, *, noisy: Waveform, target: Waveform
@@ -68,23 +82,10 @@ class ConditionalDiscriminator(Discriminator):
         return self.layers(torch.stack((candidate, noisy), dim=1)).mean((1, 2))
 
 
-class UnpairedDiscriminator(Discriminator):
-    """Scores a candidate alone, for trainings without pairs.
+class UnpairedDiscriminator(_Strided):
+    """Scores a candidate alone, for trainings without pairs."""
 
-    Args:
-        channels: of each strided convolution.
-        stride: of each convolution.
-        kernel_size: of each convolution, odd.
-    """
-
-    def __init__(
-        self,
-        channels: Sequence[int] = (64, 128, 256, 512, 1024),
-        stride: int = 4,
-        kernel_size: int = 31,
-    ) -> None:
-        super().__init__()
-        self.layers = _strided(1, channels, stride, kernel_size)
+    inputs = 1
 
     def forward(
         self, candidate: Waveform, *, noisy: Waveform, target: Waveform

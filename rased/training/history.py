@@ -25,6 +25,7 @@ from rased.data.shards.index import DIGITS
 from rased.disk import on_disk, sha256, write_text
 from rased.documents import Count
 from rased.errors import RasedError
+from rased.machine import commit
 from rased.training.base import MANIFEST_SHA256, Enhancement
 from rased.training.folder import LAUNCHES
 from rased.training.optimisation import budget
@@ -52,6 +53,7 @@ class Launch:
         accumulate_grad_batches: batches per rank and step.
         corpora: digests of the training data, by role (see `Corpus.digest`).
         config: the whole configuration.
+        git: commit of the checkout that trained; None outside a checkout, or if it was not recorded.
         broke: step in which an error or a signal ended the launch; None if it finished, is running, or was killed.
     """
 
@@ -65,6 +67,7 @@ class Launch:
     accumulate_grad_batches: Positive
     corpora: dict[str, str]
     config: dict[str, Any]
+    git: str | None = None
     broke: Count | None = None
 
     def batches(self, step: int, count: int) -> tuple[int, int, int]:
@@ -160,6 +163,7 @@ class History(Callback):
             accumulate_grad_batches=trainer.accumulate_grad_batches,
             corpora=corpora,
             config=self.config,
+            git=commit(),
         )
         self._write([*(old for old in self._before() if old.step < launch.step), launch])
         self._recorded = True

@@ -21,7 +21,6 @@ from rased.data.schemas import Role, read_index_head
 from rased.data.shards.index import INDEX, locate
 from rased.documents import Count
 from rased.errors import RasedError
-from rased.machine import checkout
 from rased.models.base import Enhancer
 from rased.models.cost import macs_per_second
 from rased.models.frequency import FrequencyDomainEnhancer
@@ -183,7 +182,7 @@ class _Best:
             "data": summed_up(self.manifest),
             "manifest": MANIFEST,
             "versions": {package: version(package) for package in ("torch", "pytorch-lightning")},
-            "git": _commit(),
+            "git": self.launches[-1].git if self.launches else None,
         }
         if self.origin is not None:
             facts["from"] = self.origin.facts
@@ -393,12 +392,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _commit() -> str | None:
-    """Return the commit of this checkout, with "+changes" if files differ; None outside a checkout."""
-    found = checkout()
-    if found is None:
-        return None
-    commit: str = found["commit"]
-    return f"{commit}+changes" if found["dirty"] else commit

@@ -22,6 +22,7 @@ from rased.data.datamodule import MixtureDataModule
 from rased.data.mixtures import order
 from rased.data.shards.index import bundle
 from rased.errors import RasedError
+from rased.machine import commit
 from rased.training.history import (
     MANIFEST,
     History,
@@ -192,6 +193,10 @@ def test_a_launch_that_fails_before_it_begins_changes_no_other(root: Path, tmp_p
     trainer = pl.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
     failed.on_exception(trainer, pl.LightningModule(), OSError("the checkpoint is gone"))
     assert read_launches(tmp_path) == before
+
+
+def test_a_launch_knows_the_commit_that_trained(root: Path) -> None:
+    assert {launch.git for launch in read_launches(root / "run")} == {commit()}
 
 
 def test_the_manifest_is_that_of_the_data(root: Path) -> None:

@@ -73,8 +73,8 @@ def test_a_run_of_several_launches_tells_them_all(run, tmp_path, shelf):
     shutil.copytree(run, several)
     entries = [
         launch(0, configs[0]),
-        launch(400, configs[1], world_size=4),
-        launch(460, configs[2]),
+        launch(400, configs[1], world_size=4) | {"git": "b" * 40},
+        launch(460, configs[2]) | {"git": "c" * 40},
     ]
     (several / "launches.yaml").write_text(yaml.safe_dump(entries))
     folder = publish(several, "mine", shelf)
@@ -90,6 +90,9 @@ def test_a_run_of_several_launches_tells_them_all(run, tmp_path, shelf):
     assert card["files"].keys() >= {"launches.yaml", "training.yaml"}
     seconds = (400 + 50 * 4) * 16 * 2 * 4
     assert card["training"]["audio_hours"] == round(seconds / 3600, 2)
+    assert card["training"]["git"] == "b" * 40, (
+        "the commit that trained, not the one that publishes"
+    )
 
 
 def test_a_run_whose_beginning_is_not_told_has_no_hours(run, tmp_path, shelf):
