@@ -144,7 +144,7 @@ def test_schedule_rises_then_falls_to_its_end() -> None:
     assert factors[-1] == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("total", [1, 2, 5, 9, 10, 30, 100, 300, 999, 100_000])
+@pytest.mark.parametrize("total", [1, 2, 5, 9, 10, 30, 100, 300, 999, 10_000])
 @pytest.mark.parametrize("warmup_steps", [0, 1, 100, 10**6])
 def test_every_training_reaches_its_learning_rate(total: int, warmup_steps: int) -> None:
     factors = [share(Budget(n, total), warmup_steps=warmup_steps, final=0.02) for n in range(total)]
