@@ -44,6 +44,7 @@ from rased.training.optimisation import budget
 from rased.training.origin import FOLDER, Origin, freeze, start
 from rased.training.players import Team
 from rased.training.resume import KeepLast, WholeCheckpoints
+from rased.training.stopping import handlers_kept
 from rased.training.tracking import MetricsCSV, wandb_logger
 
 if TYPE_CHECKING:
@@ -224,12 +225,13 @@ class RunCLI(LightningCLI):
         """Write the config, then train until the budget is used."""
         self._write_config()
         self._write_origin()
-        self.trainer.fit(
-            self.model,
-            datamodule=self.datamodule,
-            ckpt_path=str(self.last) if self.last.is_file() else None,
-            weights_only=True,
-        )
+        with handlers_kept():
+            self.trainer.fit(
+                self.model,
+                datamodule=self.datamodule,
+                ckpt_path=str(self.last) if self.last.is_file() else None,
+                weights_only=True,
+            )
 
     @rank_zero_only
     def warn_of_the_clock(self) -> None:

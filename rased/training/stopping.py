@@ -6,7 +6,8 @@ A signal takes effect after the current step, or at once if the trainer is waiti
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Literal
 
@@ -55,6 +56,23 @@ def wait_of(frame: FrameType | None) -> Wait | None:
             return "validation"
         frame = frame.f_back
     return found
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Restore the handlers of the signals that ask to stop, however the block ends.
+
+    A second error, such as the death of another data loader process, can end the hook that calls `Signals.restore`.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Signals:

@@ -266,6 +266,13 @@ class WrappedDeath(pl.Callback):
         raise TypeError("not a waveform") from death
 
 
+class SecondDeath(WrappedDeath):
+    """Raises once more while the first error is dealt with, as when two workers die."""
+
+    def on_exception(self, *arguments: Any) -> None:
+        raise RuntimeError("DataLoader worker (pid 8) is killed by signal: Killed.")
+
+
 class FullDisk(pl.Callback):
     """Leaves no byte on a disk, after so many batches."""
 

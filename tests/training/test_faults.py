@@ -4,6 +4,7 @@ import csv
 import gc
 import json
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -147,9 +148,15 @@ def test_a_worker_that_dies_is_one_sentence_and_nothing_is_lost(tmp_path: Path) 
     assert curve(run) == curve(expected)
 
 
-def test_a_death_that_another_error_wraps_is_the_same_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("death", ["WrappedDeath", "SecondDeath"])
+def test_a_death_in_the_middle_of_a_statement_is_the_same_sentence(
+    death: str, tmp_path: Path
+) -> None:
+    """Another error wraps it, or a second one comes while the first is dealt with: no handler is left behind."""
+    before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(RasedError, match=r"a data loader process died.*--resume"):
-        train(config(("WrappedDeath", {})), tmp_path / "run")
+        train(config((death, {})), tmp_path / "run")
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(

@@ -75,9 +75,9 @@ def test_a_lock_ends_with_its_process_whatever_its_workers_do(tmp_path: Path) ->
     code = (
         "import os, sys, time; from pathlib import Path; from rased.training.folder import hold\n"
         "with hold(Path(sys.argv[1])):\n"
-        "    child = os.fork()\n"
-        "    if child == 0: time.sleep(60); os._exit(0)\n"
-        "    print(child, flush=True); time.sleep(60)\n"
+        # The child speaks: before it runs, it has let go of nothing.
+        "    if os.fork() == 0: print(os.getpid(), flush=True); time.sleep(60); os._exit(0)\n"
+        "    time.sleep(60)\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True
