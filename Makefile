@@ -8,16 +8,17 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 LOCKED := --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
 
-.PHONY: help demo install lint test test-all examples lock clean
+.PHONY: help demo install lint test test-all examples docs lock clean
 
 help:
 	@echo "make demo      set-up and the main job: train, evaluate, leaderboard page (demo/index.html)"
 	@echo "make test      set-up, lint, types and the fast tests"
 	@echo "make test-all  the slow tests too"
 	@echo "make examples  every example of --help and every command of the README, typed once"
+	@echo "make docs      the site of the documentation, in docs/site: open docs/site/index.html"
 	@echo "make install   only the virtual environment $(VENV)"
 	@echo "make lock      requirements*.lock anew from constraints.txt (needs uv: pipx install uv)"
-	@echo "make clean     remove the virtual environment and what demo wrote"
+	@echo "make clean     remove the virtual environment and what demo and docs wrote"
 
 demo: $(VENV)/.users
 	$(BIN)/rased demo --out demo
@@ -30,6 +31,12 @@ test-all: lint
 
 examples: install
 	$(BIN)/python -m pytest -q -n $(JOBS) tests/cli/test_examples.py tests/test_extras.py
+
+# MkDocs does not write into the folder of its sources, so the site is moved there.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	rm -rf docs/site
+	mv build/docs docs/site
 
 # torch comes from PyPI (with CUDA) or from PyTorch's own index (for a CPU): its wheels have no hash in common.
 lock:
@@ -58,4 +65,4 @@ $(VENV)/.developers: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@ $(VENV)/.users
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo docs/site

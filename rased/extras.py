@@ -7,7 +7,7 @@ from functools import cache
 _PROJECTS = {"pil": "pillow", "yaml": "pyyaml"}
 """Import names that differ from the name on PyPI."""
 
-_ORDER = ("train", "eval", "rooms", "remote", "asr", "onnx", "dev")
+_ORDER = ("train", "eval", "rooms", "remote", "asr", "onnx", "docs", "dev")
 """Extras in the order in which they are suggested, unless the caller prefers another."""
 
 

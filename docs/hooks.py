@@ -1,0 +1,80 @@
+"""Hooks of the site (`make docs`): pages that the code writes, and links that leave docs/.
+
+The pages of docs/ are read in a repository browser, too, so their links are those of the repository. On the site,
+README.md, CONTRIBUTING.md, CHANGELOG.md and the experiments are pages; a link to any other file of the repository
+becomes its name, because the site does not contain it.
+"""
+
+import posixpath
+import re
+import sys
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+import generated  # noqa: E402 - beside this file
+
+ROOT = HERE.parent
+EXPERIMENTS = sorted(path.parent.name for path in (ROOT / "experiments").glob("[0-9]*/README.md"))
+PAGES = {
+    "index.md": "README.md",
+    "project/contributing.md": "CONTRIBUTING.md",
+    "project/changelog.md": "CHANGELOG.md",
+    **{f"project/{name}.md": f"experiments/{name}/README.md" for name in EXPERIMENTS},
+}
+"""Pages of the site, and the files of the repository that they show."""
+
+PICTURES = {
+    f"project/{path.parent.name}-{path.name}": path.relative_to(ROOT).as_posix()
+    for path in sorted((ROOT / "experiments").glob("*/*.png"))
+}
+STANDS_FOR = {
+    **{source: page for page, source in (PAGES | PICTURES).items()},
+    **{f"experiments/{name}": f"project/{name}.md" for name in EXPERIMENTS},
+    "experiments": "project/experiments.md",
+    "zoo/leaderboard": "leaderboard.md",
+}
+"""Files and folders of the repository, and the pages of the site that show them."""
+
+LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are not in docs/."""
+    made = {page: (ROOT / source).read_text(encoding="utf-8") for page, source in PAGES.items()}
+    for page, text in {**made, **generated.pages()}.items():
+        files.append(File.generated(config, page, content=text))
+    for page, source in PICTURES.items():
+        files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turn the links of the repository into those of the site; code blocks stay as they are."""
+    name = page.file.src_uri
+    source = PAGES.get(name, name if name.startswith("reference/") else f"docs/{name}")
+    parts = re.split(r"(^```.*?^```$)", markdown, flags=re.M | re.S)
+    return "".join(
+        part
+        if part.startswith("```")
+        else LINK.sub(lambda link: _relinked(link, source, name), part)
+        for part in parts
+    )
+
+
+def _relinked(link: re.Match[str], source: str, page: str) -> str:
+    """Return a link of the file `source` as the page `page` needs it."""
+    picture, text, target = link.groups()
+    if "://" in target or target.startswith(("#", "mailto:")):
+        return link[0]
+    path, _, anchor = target.partition("#")
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
+    found = STANDS_FOR.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else "")
+    if found or source.startswith("reference/"):
+        place = posixpath.relpath(found or path, posixpath.dirname(page) or ".")
+        return f"{picture}[{text}]({place}{'#' + anchor if anchor else ''})"
+    return text if text.startswith("`") else f"`{path}`" if text in path else f"{text} (`{path}`)"
