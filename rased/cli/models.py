@@ -30,8 +30,9 @@ convolutions and recurrent layers for one second of audio. Normalisation, activa
 and the transform are not counted, so other tools may report more (GTCRN: 26.3 M here, 33.0 M in its README,
 39.6 M in its paper). "published" is the paper's number of parameters, if the paper has this configuration.
 "parity" is the largest difference to the output of the authors' code, for this class of network on the same weights;
-empty if it has not been compared. Training, RTF and memory were measured on one thread by `rased bench models`, whose
-help defines them; empty if this configuration has not been measured.
+empty if it has not been compared. Training (speed, and memory for each second of audio), RTF and memory were
+measured on one thread by `rased bench models`, whose help defines them; empty if this configuration has not been
+measured.
 """
 
 _NUMBERS = (
@@ -41,11 +42,12 @@ _NUMBERS = (
     "MACs\nper s",
     "parity",
     "training\n(s/s)",
+    "training\n(MB/s)",
     "RTF",
     "memory\n(MB)",
 )
-_MEASURED = ("training_speed", "real_time_factor", "memory_mb")
-_WIDE = 165
+_MEASURED = ("training_speed", "training_memory_mb_per_second", "real_time_factor", "memory_mb")
+_WIDE = 175
 """Columns of a terminal from which on the table shows the paper."""
 
 
@@ -66,7 +68,9 @@ class Row:
         macs_per_second: multiply-accumulates for one second of audio; None for a classical method.
         paper: authors, title, venue, DOI or arXiv.
         parity: source of the authors' code, and max_error, the largest difference to its output; None if not compared.
-        training_speed: seconds of audio per processor second in `rased train`; None if not measured (as the next two).
+        training_speed: seconds of audio per processor second in `rased train`; None if not measured (as the next
+            three).
+        training_memory_mb_per_second: peak memory that each second of audio in a batch takes in training.
         real_time_factor: processor seconds per second of audio.
         memory_mb: memory that enhancing 10 s adds.
     """
@@ -84,6 +88,7 @@ class Row:
     paper: str
     parity: dict[str, Any] | None = None
     training_speed: float | None = None
+    training_memory_mb_per_second: float | None = None
     real_time_factor: float | None = None
     memory_mb: float | None = None
 
@@ -207,6 +212,7 @@ def _numbers(row: Row) -> tuple[str, ...]:
         _short(row.macs_per_second),
         "" if row.parity_error is None else f"{row.parity_error:.0e}",
         _short(row.training_speed),
+        _short(row.training_memory_mb_per_second),
         "" if row.real_time_factor is None else f"{row.real_time_factor:.3f}",
         _short(row.memory_mb),
     )

@@ -256,7 +256,7 @@ def exponential_average(
     """
     blocks = []
     for block in values.split(128, dim=-1):
-        steps = torch.arange(block.shape[-1], device=block.device)
+        steps = torch.arange(block.shape[-1], device=block.device).to(previous)
         exponent = steps[None, :] - steps[:, None]  # rows: source frame, columns: target frame
         # The clamp keeps the powers finite that `where` discards.
         weights = torch.where(exponent >= 0, (1 - decay) * decay ** exponent.clamp(min=0), 0.0)

@@ -1,6 +1,5 @@
 """Every configs/model and every classical method against the contract of `models/base.py`."""
 
-import copy
 from functools import cache
 
 import pytest
@@ -9,19 +8,13 @@ import torch
 from rased.building import build
 from rased.classes import STRANGERS
 from rased.config import config_folder, load_yaml
-from rased.errors import RasedError
 from rased.models.attenuate import ATENNuate
 from rased.models.base import Enhancer
 from rased.models.classical import METHODS
-from rased.models.cost import count_parameters
-from rased.models.deepfilternet import DeepFilterNet3
-from rased.models.demucs import Demucs
-from rased.models.frequency import FrequencyDomainEnhancer
-from rased.models.fullsubnet import FullSubNet
-from rased.models.rnnoise import RNNoise
-from rased.models.semamba import SEMamba
+from rased.models.cost import count_parameters, macs_per_second
+from rased.models.segan import SEGAN
 from rased.models.tcnn import TCNN
-from rased.streaming import open_stream
+from rased.models.wave_u_net import WaveUNet
 
 CONFIGS = {path.stem: path for path in sorted((config_folder() / "model").glob("*.yaml"))}
 SIBLINGS = {f"fastenhancer-{size}": "fastenhancer-t" for size in "bsml"}
@@ -32,6 +25,8 @@ ARCHITECTURES = [
     pytest.param(name, marks=pytest.mark.slow) if name in SIBLINGS else name for name in CONFIGS
 ]
 NAMES = [*ARCHITECTURES, *METHODS]
+BIASED = (ATENNuate, SEGAN, TCNN, WaveUNet)
+"""Networks from waveform to waveform, without a level."""
 
 
 @cache
@@ -92,11 +87,6 @@ def test_a_causal_one_does_not_hear_the_silence_that_fills_up_a_batch(name):
         torch.testing.assert_close(row[: len(wanted)], wanted, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_silence_is_finite(name):
-    assert run(make(name), torch.zeros(1, 3_000)).isfinite().all()
-
-
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_gradients_on_silence_are_finite(name):
     enhancer = make(name)
@@ -113,151 +103,32 @@ def test_gradients_on_silence_are_finite(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_latency_is_what_a_changed_future_shows_at_every_phase(name, monkeypatch):
-    """Row p differs from the first one from sample now + p on; how far before that does it sound different?"""
-    monkeypatch.setattr(
-        "rased.models.attenuate._BLOCK", 1
-    )  # what a transform rounds off is heard all over a block
+def test_silence_stays_silent(name):
+    """A filter makes no sound, and a level is restored; other networks add biases, which training takes to zero."""
     enhancer = make(name)
-    if enhancer.algorithmic_latency is None:
-        noisy = audio(10_240, batch=1)
-        changed = noisy.clone()
-        changed[:, 7_168:] += 1e4 * audio(3_072, batch=1, seed=2)
-        difference = (run(enhancer, changed) - run(enhancer, noisy)).abs().amax(0)
-        assert difference[:5_168].max() > 1e-7, "does not look ahead: declare its latency"
-        return
-    chunk = enhancer.chunk_length
-    assert enhancer.total_latency == enhancer.algorithmic_latency + enhancer.buffering
-    assert (enhancer.latency, enhancer.buffering) == (enhancer.algorithmic_latency - chunk, chunk)
-    now = 3_072 if enhancer.transform is not None else 3 * enhancer.algorithmic_latency
-    now -= now % chunk
-    rows = 10 * audio(now + chunk, batch=1).repeat(chunk + 1, 1)
-    loud, share = 1e7, 1e-5  # the last samples of a window weigh little
-    if isinstance(enhancer, ATENNuate | Demucs | TCNN):  # the ends of a frame weigh a millionth
-        enhancer, rows = _plain(enhancer).double(), rows.double()
-        loud, share = 1e12, 1e-14 if isinstance(enhancer, ATENNuate) else 1e-12
-    elif _network(enhancer) == SEMamba:  # so do those of two Hann windows
-        enhancer = _plain(enhancer)
-    for phase in range(chunk):
-        rows[1 + phase, now + phase] += loud
-    heard = run(enhancer, rows)
-    rounding = share * heard[0].abs().max()  # rows of a batch differ by less
-    different = (heard[1:] - heard[:1]).abs() > rounding
-    first = different.int().argmax(-1)
-    reach = torch.arange(now, now + chunk)[different.any(-1)] - first[different.any(-1)]
-    expected = enhancer.algorithmic_latency - 1 - _unheard(enhancer)
-    assert expected - _faint(enhancer) <= int(reach.max()) <= expected
+    silence = run(enhancer, torch.zeros(1, 3_000)).abs().max()
+    assert silence.isfinite()
+    if not isinstance(enhancer, BIASED):
+        assert silence < 1e-3 * run(enhancer, audio(3_000, batch=1)).abs().max()
 
 
-def _faint(enhancer: Enhancer) -> int:
-    """Samples at the start of a frame of which little is heard where the future changes gains alone: both windows."""
-    if isinstance(
-        enhancer, ATENNuate
-    ):  # with more rates, the ends of the outermost frames are fainter
-        return enhancer.rates[len(enhancer.factors) // 3] - 1
-    if isinstance(
-        enhancer, Demucs
-    ):  # gates of many layers saturate: the ends of the sinc filters drown
-        return 18 if enhancer.layers > 4 else 0
-    if _network(enhancer) not in (DeepFilterNet3, FullSubNet, RNNoise):
-        return 0
-    like = torch.zeros(1)
-    return int((enhancer.stft._weights(like) * enhancer.stft._window(like) > 1e-2).int().argmax())
-
-
-def _network(enhancer: Enhancer) -> type:
-    """Class of the network inside; that of the enhancer where there is none."""
-    return type(enhancer.network if isinstance(enhancer, FrequencyDomainEnhancer) else enhancer)
-
-
-def _plain(enhancer: Enhancer) -> Enhancer:
-    """A copy that does not bring what is loud down, and soon forgets what was."""
-    bare = copy.deepcopy(enhancer)
-    for name, parameter in bare.named_parameters():
-        if name.endswith("space.log_step"):
-            parameter.data += 3
-    if isinstance(bare, Demucs | FrequencyDomainEnhancer):
-        bare.level = None
-    return bare
-
-
-def _unheard(enhancer: Enhancer) -> int:
-    """Samples that are not heard: frames that wait, ends of windows that are zero or, at the synthesis, rounding."""
-    if isinstance(enhancer, ATENNuate):  # frames that wait for others to be joined with
-        return sum(wait * rate for wait, rate in zip(enhancer.waits, enhancer.rates, strict=False))
-    stft = enhancer.transform
-    if stft is None:
-        return 0
-    like = torch.zeros(1)
-    before = int((stft._weights(like) > 1e-5).int().argmax())
-    return before + int((stft._window(like).flip(0) != 0).int().argmax())
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_a_stream_equals_the_file(name):
+def test_a_minute_is_finite_and_begins_like_its_first_second(name):
+    """A network with many products gets less: as much as it processes with 60 G of them, and a second at least."""
     enhancer = make(name)
-    if enhancer.latency is None:
-        assert enhancer.chunk_length is None
-        with pytest.raises(RasedError, match="cannot stream"):
-            enhancer.initial_state()
-        with pytest.raises(RasedError, match="cannot stream"):
-            enhancer.step(audio(100), {})
-        return
-    noisy = audio(4_000)
-    chunk, latency = enhancer.chunk_length, enhancer.latency
-    chunks = -(-(4_000 + latency) // chunk)
-    padded = torch.nn.functional.pad(noisy, (0, chunks * chunk - 4_000))
-    state, outputs = enhancer.initial_state(batch=2), []
-    with torch.no_grad():
-        for part in padded.split(max(chunk, 512 // chunk * chunk), dim=-1):
-            output, state = enhancer.step(part, state)
-            outputs.append(output)
-    streamed = torch.cat(outputs, dim=-1)[:, latency : latency + 4_000]
-    torch.testing.assert_close(streamed, run(enhancer, noisy), rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_state_is_named_real_full_and_nobody_else_s(name):
-    enhancer = make(name)
-    if not enhancer.causal:
-        return
-    first = enhancer.initial_state(batch=2)
-    before = {leaf: tensor.clone() for leaf, tensor in first.items()}
-    with torch.no_grad():
-        _, after = enhancer.step(audio(3 * enhancer.chunk_length), first)
-        next_one = audio(enhancer.chunk_length)
-        estimate, again = enhancer.step(next_one, after)
-        same, _ = enhancer.step(next_one, dict(reversed(after.items())))
-    assert torch.equal(same, estimate)  # names count, not places
-    for state in (first, after, again):
-        assert state
-        assert list(state) == list(first)
-        for leaf, tensor in state.items():
-            assert isinstance(leaf, str)
-            assert tensor.numel()
-            assert tensor.dtype.is_floating_point
-            assert (tensor.shape, tensor.dtype) == (first[leaf].shape, first[leaf].dtype)
-        places = {tensor.untyped_storage().data_ptr() for tensor in state.values()}
-        assert len(places) == len(state)
-    assert all(torch.equal(before[leaf], first[leaf]) for leaf in first)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_file_is_the_forward_pass_wherever_it_is_cut(name, monkeypatch):
-    enhancer, noisy = make(name), audio(20_000)
-    if not enhancer.causal:
-        return
-    monkeypatch.setattr("rased.streaming.BLOCK_SECONDS", 0.3)
-    stream = open_stream(enhancer, 2)
-    parts = [stream.push(part) for part in noisy.split(7_001, dim=-1)]
-    found = torch.cat([*parts, stream.finish()], dim=-1)
-    wanted = run(enhancer, noisy)
-    limit = 3e-7 * max(1.0, float(wanted.abs().max()))
-    if name in SIBLINGS:
-        limit *= 4  # rounding grows with the number of layers
-    if _network(enhancer) == SEMamba:
-        limit *= 4  # its phase is the direction of a vector, which may be short
-    torch.testing.assert_close(found, wanted, rtol=0, atol=limit)
+    products = macs_per_second(enhancer) if name in CONFIGS else 1.0
+    seconds = min(60.0, max(1.0, 60e9 / products))
+    noisy = audio(round(seconds * enhancer.sample_rate), batch=1)
+    estimate = run(enhancer, noisy)
+    assert estimate.shape == noisy.shape
+    assert estimate.isfinite().all()
+    if enhancer.causal:
+        second = noisy[:, : enhancer.sample_rate]
+        kept = enhancer.sample_rate - enhancer.algorithmic_latency
+        torch.testing.assert_close(
+            estimate[:, :kept], run(enhancer, second)[:, :kept], rtol=0, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

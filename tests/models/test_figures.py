@@ -5,7 +5,9 @@ import json
 import pytest
 
 from rased.cli import main
+from rased.cli.bench import models as bench
 from rased.errors import RasedError
+from rased.machine import processor
 from rased.models import figures
 from rased.models.registry import list_models, model_config
 
@@ -22,6 +24,7 @@ def test_a_measured_row_is_of_this_configuration(name):
     assert MEASURED[name]["training_speed"] > 0
     assert 0 < MEASURED[name]["real_time_factor"]
     assert MEASURED[name]["memory_mb"] > 0
+    assert {*MEASURED[name]} <= {"config_sha256", "processor", *bench.FIGURES}
 
 
 def test_figures_of_another_configuration_are_not_shown():
@@ -33,11 +36,12 @@ def test_figures_of_another_configuration_are_not_shown():
 def test_a_file_keeps_what_it_has_and_gets_what_it_lacks(tmp_path, monkeypatch, capsys):
     asked = []
 
-    def forked(function, name):
-        asked.append(name)
+    def forked(_, figure, name):
         if name == "gru-mask":
+            asked.append(name)
             raise RasedError("no memory.")
-        return {"training_speed": 2.0}
+        asked.append((name, figure))
+        return dict.fromkeys(bench.PARTS[figure], 2.0)
 
     monkeypatch.setattr("rased.cli.bench.models.forked", forked)
     out = tmp_path / "figures.json"
@@ -45,26 +49,49 @@ def test_a_file_keeps_what_it_has_and_gets_what_it_lacks(tmp_path, monkeypatch, 
         json.dumps({"parity": {"a": 1}, "measured": {"gtcrn": {"config_sha256": "old"}}})
     )
     words = ["bench", "models", "--out", str(out), "--model", "gtcrn", "fastenhancer-t", "gru-mask"]
+    every = [(name, figure) for name in ("gtcrn", "fastenhancer-t") for figure in bench.PARTS]
     for _ in range(2):
         assert main(words) == 1  # one of them fails: its row is not written, and it is tried again
-    assert asked == ["gtcrn", "fastenhancer-t", "gru-mask", "gru-mask"]
+    assert asked == [*every, "gru-mask", "gru-mask"]
     written = figures.read(out)
     assert written["parity"] == {"a": 1}
     assert [*written["measured"]] == ["fastenhancer-t", "gtcrn"]
     for name, row in written["measured"].items():
-        digest = figures.config_sha256(model_config(name))
-        assert row == {"config_sha256": digest, "training_speed": 2.0}
+        assert row.pop("config_sha256") == figures.config_sha256(model_config(name))
+        assert row.pop("processor") == processor()
+        assert row == dict.fromkeys(bench.FIGURES, 2.0)
     assert "1 of 1 measurements failed: gru-mask" in capsys.readouterr().err
     assert main([*words[:-1], "--again"]) == 0
-    assert asked[4:] == ["gtcrn", "fastenhancer-t"]
+    assert asked[len(every) + 2 :] == every
+
+
+def test_a_row_gets_the_figures_that_it_lacks(tmp_path, monkeypatch):
+    asked = []
+
+    def forked(_, figure, name):
+        asked.append(figure)
+        return dict.fromkeys(bench.PARTS[figure], 2.0)
+
+    monkeypatch.setattr("rased.cli.bench.models.forked", forked)
+    digest = figures.config_sha256(model_config("gtcrn"))
+    old = {"config_sha256": digest, "processor": processor(), "training_speed": 1.0}
+    out = tmp_path / "figures.json"
+    out.write_text(json.dumps({"measured": {"gtcrn": old}}))
+    words = ["bench", "models", "--out", str(out), "--model", "gtcrn"]
+    assert main(words) == 0
+    assert asked == [bench.inference, bench.training_memory]
+    wanted = {**dict.fromkeys(bench.FIGURES, 2.0), **old}
+    assert figures.read(out)["measured"]["gtcrn"] == wanted
+    out.write_text(json.dumps({"measured": {"gtcrn": {**wanted, "processor": "another"}}}))
+    asked.clear()
+    assert main(words) == 0
+    assert asked == [*bench.PARTS]
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_the_figures_of_an_architecture():
-    from rased.cli.bench.models import inference
-    from rased.cli.bench.train import training_speed
-
-    found = inference("fastenhancer-t", seconds=0.5)
+    found = bench.inference("fastenhancer-t", seconds=0.5)
     assert 0 < found["real_time_factor"] < 10
     assert found["memory_mb"] >= 0
-    assert training_speed("fastenhancer-t", batch_size=1, seconds=0.25, steps=1) > 0
+    assert bench.training_speed("fastenhancer-t", batch_size=1, seconds=0.25, steps=1) > 0
+    assert bench.training_memory("fastenhancer-t", (0.1, 0.2))["training_memory_mb_per_second"] >= 0

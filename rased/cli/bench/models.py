@@ -3,11 +3,13 @@
 import argparse
 import logging
 import warnings
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from rased.cli.bench.train import matching
+from rased.cli.bench.train import matching, step_memory, training_speed
 from rased.errors import RasedError
+from rased.machine import processor
 from rased.parallel import forked
 
 EXAMPLES = """\
@@ -17,13 +19,16 @@ examples:
 
 Each architecture is measured in its own process, untrained, in float32 and on one thread.
   training_speed    seconds of audio that `rased train` processes in a processor second: one mixture of 2 s in a batch
+  training_memory_mb_per_second  peak memory that each further second of audio in a batch adds to a step of training
   real_time_factor  processor seconds for a second of audio: a file of 10 s in one piece
   memory_mb         memory that building the model and enhancing this file add to a process with PyTorch
-With --out, figures are added to the file after each architecture. Those of the same configuration are kept, so an
-interrupted command continues; --again measures them anew.
+With --out, figures are added to the file after each architecture. Those of the same configuration and processor are
+kept, so an interrupted command continues; --again measures them anew.
 """
 
 SECONDS = 10.0
+LENGTHS = (1.0, 3.0)
+"""Seconds of audio in the two steps of training whose peaks of memory are compared."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,9 +58,11 @@ def measure(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     for name in matching(arguments.model or ["*"]):
         digest = config_sha256(model_config(name))
         known = {} if arguments.out is None else read(arguments.out)["measured"].get(name, {})
-        if known.get("config_sha256") == digest and not arguments.again:
+        ours = (known.get("config_sha256"), known.get("processor")) == (digest, processor())
+        kept = known if ours and not arguments.again else {}
+        if {*FIGURES} <= {*kept}:
             continue
-        figures = found[name] = {"config_sha256": digest, **_apart(name)}
+        figures = found[name] = {**kept, **_apart(name, kept), "config_sha256": digest}
         if arguments.out is not None and "failed" not in figures:
             # Read again: measuring takes long, and another process may have added its figures meanwhile.
             content = read(arguments.out)
@@ -64,20 +71,25 @@ def measure(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     return found
 
 
-def figures_of(name: str) -> dict[str, Any]:
-    """Return the figures of one architecture; call it in a process of its own."""
-    from rased.machine import processor
+def _apart(name: str, kept: Collection[str] = ()) -> dict[str, Any]:
+    """Measure the figures that are not kept, each in its own process, whose peak of memory is that of this work."""
+    found: dict[str, Any] = {"processor": processor()}
+    try:
+        for figure, keys in PARTS.items():
+            if not {*keys} <= {*kept}:
+                found |= forked(_quietly, figure, name)
+    except RasedError as error:
+        return {"failed": str(error).rstrip(".")}
+    return found
+
+
+def _quietly(figure: Callable[[str], dict[str, Any]], name: str) -> dict[str, Any]:
+    import torch
 
     warnings.simplefilter("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    return {**inference(name), **_training(name), "processor": processor()}
-
-
-def _apart(name: str) -> dict[str, Any]:
-    try:
-        return forked(figures_of, name)
-    except RasedError as error:
-        return {"failed": str(error).rstrip(".")}
+    torch.set_num_threads(1)
+    return figure(name)
 
 
 def inference(name: str, seconds: float = SECONDS) -> dict[str, Any]:
@@ -88,7 +100,6 @@ def inference(name: str, seconds: float = SECONDS) -> dict[str, Any]:
     from rased.machine import peak_memory
     from rased.models.registry import create_model
 
-    torch.set_num_threads(1)
     before = peak_memory()
     enhancer = create_model(name).eval()
     generator = torch.Generator().manual_seed(0)
@@ -103,8 +114,26 @@ def inference(name: str, seconds: float = SECONDS) -> dict[str, Any]:
     return {"real_time_factor": float(f"{factor:.3g}"), "memory_mb": added}
 
 
-def _training(name: str) -> dict[str, float]:
-    from rased.cli.bench.train import training_speed
-
+def training(name: str) -> dict[str, float]:
+    """Return the speed of a training on one mixture."""
     speed = training_speed(name, batch_size=1, seconds=2.0, steps=3)
     return {"training_speed": float(f"{speed:.3g}")}
+
+
+def training_memory(name: str, lengths: tuple[float, float] = LENGTHS) -> dict[str, float | None]:
+    """Return the peak memory that a step of training takes for each further second; measures this process."""
+    peaks = [step_memory(name, seconds=seconds) for seconds in lengths]
+    shorter, longer = peaks
+    if shorter is None or longer is None:
+        return {"training_memory_mb_per_second": None}
+    slope = (longer - shorter) / (lengths[1] - lengths[0])
+    return {"training_memory_mb_per_second": float(f"{slope:.3g}")}
+
+
+PARTS: dict[Callable[[str], dict[str, Any]], tuple[str, ...]] = {
+    inference: ("real_time_factor", "memory_mb"),
+    training: ("training_speed",),
+    training_memory: ("training_memory_mb_per_second",),
+}
+FIGURES = tuple(key for keys in PARTS.values() for key in keys)
+"""What a complete row has besides the hash and the name of the processor."""

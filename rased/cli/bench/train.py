@@ -154,6 +154,15 @@ def training_speed(name: str, *, batch_size: int, seconds: float, steps: int) ->
     return batch_size * seconds / _trained(module, batch, steps)
 
 
+def step_memory(name: str, *, seconds: float) -> float | None:
+    """Return the peak memory of this process in MB after a step of training on one mixture; None if unknown."""
+    from rased.machine import peak_memory
+
+    module, batch = _prepared(name, 1, seconds, "cpu")
+    _bare(module, batch, 1, module.enhancer.predict)
+    return peak_memory()
+
+
 def _prepared(
     name: str, batch_size: int, seconds: float, device: str
 ) -> "tuple[Enhancement, Mixture]":
