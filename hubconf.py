@@ -8,6 +8,6 @@ import rased
 dependencies = ["einops", "jaxtyping", "msgspec", "numpy", "safetensors", "soundfile", "torch"]
 
 
-def load(name: str, *, allow: Sequence[str] = ()) -> Any:
+def load(name: str, *, allow: Sequence[str] = (), limit_db: float | None = None) -> Any:
     """See `rased.load`."""
-    return rased.load(name, allow=allow)
+    return rased.load(name, allow=allow, limit_db=limit_db)

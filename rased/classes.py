@@ -46,6 +46,7 @@ _TABLE = {
     "rased.models.gcrn": ("GCRN",),
     "rased.models.gru": ("NSNet2",),
     "rased.models.gtcrn": ("GTCRN",),
+    "rased.models.limited": ("Limited", "LimitedSpectrum"),
     "rased.models.lisennet": ("LiSenNet",),
     "rased.models.lstm": ("LSTM",),
     "rased.models.mpsenet": ("MPSENet",),

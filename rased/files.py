@@ -15,6 +15,7 @@ from rased.audio import CHANNELS, RATES
 from rased.conditions import Given
 from rased.errors import RasedError, shown
 from rased.models.base import Enhancer
+from rased.models.limited import limited
 from rased.streaming import open_stream, output_channels
 from rased.zoo import load
 
@@ -57,6 +58,7 @@ def enhance(
     *,
     model: str | Path | Enhancer = DEFAULT_MODEL,
     condition: Given | None = None,
+    limit_db: float | None = None,
     progress: Progress | None = None,
 ) -> Report: ...
 
@@ -68,6 +70,7 @@ def enhance(
     *,
     model: str | Path | Enhancer = DEFAULT_MODEL,
     condition: Given | None = None,
+    limit_db: float | None = None,
 ) -> np.ndarray: ...
 
 
@@ -78,6 +81,7 @@ def enhance(
     *,
     model: str | Path | Enhancer = DEFAULT_MODEL,
     condition: Given | None = None,
+    limit_db: float | None = None,
 ) -> torch.Tensor: ...
 
 
@@ -88,6 +92,7 @@ def enhance(
     *,
     model: str | Path | Enhancer = DEFAULT_MODEL,
     condition: Given | None = None,
+    limit_db: float | None = None,
     progress: Progress | None = None,
 ) -> Any:
     """Enhance a file or an array: `enhance("in.wav")`, `enhance("in.wav", "out.wav")`, `enhance(array, 48000)`.
@@ -107,6 +112,7 @@ def enhance(
             of a run, or an enhancer.
         condition: additional inputs of the model (`Enhancer.conditions`), by name: an audio file, a .npy file, or a
             tensor or array with one row for each output channel, or one row for all.
+        limit_db: largest attenuation in dB, such as 12; None: no limit.
         progress: called with the seconds of audio that were just read.
 
     Returns:
@@ -117,11 +123,11 @@ def enhance(
     """
     if isinstance(input, np.ndarray | torch.Tensor):
         rate = output if sample_rate is None else sample_rate  # enhance(array, 48000)
-        return _enhance_array(input, rate, model, condition)
+        return _enhance_array(input, rate, model, condition, limit_db)
     if isinstance(input, str | Path):
         if sample_rate is not None or isinstance(output, int):
             raise RasedError("a file has its own sample rate: remove the argument `sample_rate`.")
-        return _enhance_file(Path(input), output, model, condition, progress)
+        return _enhance_file(Path(input), output, model, condition, limit_db, progress)
     raise RasedError(
         f"cannot enhance {shown(input)}; give the name of a file, a NumPy array or a PyTorch tensor."
     )
@@ -132,6 +138,7 @@ def _enhance_file(
     output: str | Path | None,
     model: str | Path | Enhancer,
     condition: Given | None,
+    limit_db: float | None,
     progress: Progress | None,
 ) -> Report:
     target = audio.enhanced_name(source) if output is None else Path(output)
@@ -145,7 +152,7 @@ def _enhance_file(
             )
         # Before the model is loaded: a wrong suffix is reported at once.
         container, coding = audio.output_coding(target, info)
-        enhancer = resolve(model)
+        enhancer = limited(resolve(model), limit_db)
         with audio.AudioWriter(
             target,
             sample_rate=info.sample_rate,
@@ -202,6 +209,7 @@ def _enhance_array(
     sample_rate: Any,
     model: str | Path | Enhancer,
     condition: Given | None,
+    limit_db: float | None,
 ) -> np.ndarray | torch.Tensor:
     tensor = torch.as_tensor(signal)
     shape = tuple(tensor.shape)
@@ -211,7 +219,7 @@ def _enhance_array(
     info = audio.AudioInfo(
         Path("array"), int(sample_rate), channels.shape[0], shape[-1], "", "FLOAT"
     )
-    enhancer = resolve(model)
+    enhancer = limited(resolve(model), limit_db)
     parts = enhanced_blocks(enhancer, [channels], info, condition=condition)
     estimate = torch.from_numpy(np.concatenate(list(parts), axis=1))
     shape = shape if enhancer.channels == 1 else shape[-1:]

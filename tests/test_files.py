@@ -14,6 +14,7 @@ from rased.errors import RasedError
 from rased.files import DEFAULT_MODEL, enhance, enhanced_blocks, resolve
 from rased.models.base import Enhancer, Prediction, SpectralEnhancer
 from rased.models.classical import METHODS
+from rased.models.limited import limited
 from rased.signal.stft import STFT
 
 
@@ -25,6 +26,11 @@ class Identity(SpectralEnhancer):
 
     def process(self, spectrum, state):
         return Prediction.of_spectrum(spectrum), state
+
+
+class Mute(Enhancer):
+    def predict(self, noisy):
+        return Prediction(torch.zeros_like(noisy))
 
 
 class Broken(Enhancer):
@@ -297,3 +303,16 @@ def test_every_coding_comes_back_with_its_length_and_at_least_16_bits(tmp_path, 
     assert (after.frames, after.channels) == (before.frames, 1)
     wide = coding in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")
     assert after.subtype == (coding if wide else "PCM_16")
+
+
+def test_the_limit_of_the_attenuation_holds_for_arrays_and_files(tmp_path):
+    waveform = tone(0.4, 16_000)
+    audio.write(tmp_path / "in.wav", waveform, 16_000, coding="FLOAT")
+    model = limited(Mute(), 20.0)
+    enhance(tmp_path / "in.wav", tmp_path / "out.wav", model=Mute(), limit_db=20.0)
+    for found in (
+        audio.read(tmp_path / "out.wav")[0],
+        enhance(waveform, 16_000, model=Mute(), limit_db=20.0),
+        enhance(waveform, 16_000, model=model),
+    ):
+        np.testing.assert_allclose(found, 0.1 * waveform, atol=1e-6)

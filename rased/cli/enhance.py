@@ -12,7 +12,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from rased.cli.options import add_allow, add_condition
+from rased.cli.options import add_allow, add_condition, add_limit
 from rased.errors import ProblemsFound, RasedError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ examples:
   rased enhance noisy.mp3 -o clean.flac                    choose name and format of the output
   rased enhance recordings/ -o enhanced/ --model NAME      enhance a folder with its subfolders, with another model
   rased enhance a.wav b.flac -o enhanced/                  enhance several files
+  rased enhance noisy.wav --limit-db 12                    keep some of the noise: 12 dB below the input
   rased enhance noisy.wav --model NAME --condition enrolment=anna.wav
                                                            use a model that needs a recording of the speaker
   arecord -t raw -f S16_LE -r 16000 | rased enhance - -o - | aplay -t raw -f S16_LE -r 16000
@@ -74,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="name in the zoo (`rased zoo list`), folder of an entry or of a run, URL of a card, hf://ORG/NAME, "
         f"or a classical method such as log-mmse (default: {DEFAULT_MODEL})",
     )
+    add_limit(parser)
     add_condition(parser)
     add_allow(parser)
     parser.add_argument("--json", action="store_true", help="print a summary as JSON")
@@ -102,7 +104,7 @@ def _files(arguments: argparse.Namespace) -> int:
     if len(plan.pairs) == 1:
         audio.inspect(plan.pairs[0][0])  # report a bad input before loading the model
     files = parse(arguments.condition)
-    enhancer = load(arguments.model, allow=arguments.allow)
+    enhancer = load(arguments.model, allow=arguments.allow, limit_db=arguments.limit_db)
     condition = enhancer.given(files)
     reports, failures = _enhance_all(plan.pairs, enhancer, condition, quiet=arguments.json)
     if arguments.json:
@@ -244,7 +246,7 @@ def _stream(arguments: argparse.Namespace) -> int:
     from rased.zoo import load
 
     files = parse(arguments.condition)
-    enhancer = load(arguments.model, allow=arguments.allow)
+    enhancer = load(arguments.model, allow=arguments.allow, limit_db=arguments.limit_db)
     stream = CausalStream(enhancer, condition=files)
     source, sink = cast(BufferedReader, sys.stdin.buffer), sys.stdout.buffer
 

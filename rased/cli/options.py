@@ -41,6 +41,17 @@ def add_allow(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_limit(parser: argparse.ArgumentParser) -> None:
+    """Add --limit-db: the largest attenuation."""
+    parser.add_argument(
+        "--limit-db",
+        type=float,
+        metavar="DB",
+        help="attenuate nothing by more than this many dB, such as 12: noise that the model would remove remains at "
+        "this level (default: no limit)",
+    )
+
+
 def add_condition(parser: argparse.ArgumentParser) -> None:
     """Add --condition: additional inputs of a model."""
     parser.add_argument(

@@ -40,6 +40,7 @@ _HOMES: Homes = {
     "gcrn": ("GCRN",),
     "gru": ("NSNet2",),
     "gtcrn": ("GTCRN",),
+    "limited": ("Limited", "LimitedSpectrum"),
     "lisennet": ("LiSenNet",),
     "lstm": ("LSTM",),
     "mpsenet": ("MPSENet",),

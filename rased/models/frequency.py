@@ -24,8 +24,9 @@ from rased.layers.targets import TARGETS, LogPower, Target, TargetName
 from rased.models.base import Condition, Generators, Prediction, SpectralEnhancer, State
 from rased.signal import features as feature
 from rased.signal.domains import Domain, Spectrum, Waveform
+from rased.signal.gains import floored
 from rased.signal.phase import griffin_lim, project_consistent
-from rased.signal.state import joined, parted
+from rased.signal.state import delayed, joined, parted
 from rased.signal.stft import STFT
 
 
@@ -64,8 +65,7 @@ class PostProcessing:
     def __call__(self, estimate: Spectrum, noisy: Spectrum) -> Spectrum:
         """Return the spectrum of the output."""
         if self.floor_db is not None:
-            least = 10.0 ** (-self.floor_db / 20.0) * noisy
-            estimate = torch.where(estimate.abs() < least.abs(), least, estimate)
+            estimate = floored(estimate, noisy, self.floor_db)
         if self.attenuation_limit_db is None:
             return estimate
         # dB to a factor of the amplitude
@@ -364,16 +364,6 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
             self.target_mean.copy_(of_targets.mean)
             self.target_std.copy_(of_targets.std)
         self.fitted.fill_(True)
-
-
-def delayed(spectrum: Spectrum, state: State) -> tuple[Spectrum, State]:
-    """Delay the spectrum by the frames in `memory` (batch, freq, late, 2); no delay without a memory."""
-    if not state:
-        # The memory layout that `cat` gives, so that later sums round equally.
-        return spectrum.contiguous(), {}
-    extended = torch.cat([torch.view_as_complex(state["memory"]), spectrum], dim=-1)
-    frames = spectrum.shape[-1]
-    return extended[..., :frames], {"memory": torch.view_as_real(extended[..., frames:])}
 
 
 def _refuse_nonsense(

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rased.signal.domains import Spectrum
+
 Values = Float[Tensor, "*shape"]
 
 E1_SERIES = (0.00107857, -0.00976004, 0.05519968, -0.24991055, 0.99999193, -0.57721566)
@@ -33,3 +35,15 @@ def exponential_integral(value: Values) -> Values:
     upper = large * (large + E1_UPPER[0]) + E1_UPPER[1]
     lower = large * (large + E1_LOWER[0]) + E1_LOWER[1]
     return torch.where(value <= 1.0, series - small.log(), upper / lower * (-large).exp() / large)
+
+
+def floored(estimate: Spectrum, noisy: Spectrum, limit_db: float) -> Spectrum:
+    """Replace the bins of an estimate that are more than `limit_db` below the noisy ones by noisy ones at this level.
+
+    Louder bins stay as they are. A limit of 0 returns the noisy spectrum.
+    """
+    if limit_db == 0:
+        return noisy
+    # dB to a factor of the amplitude
+    least = 10.0 ** (-limit_db / 20.0) * noisy
+    return torch.where(estimate.abs() < least.abs(), least, estimate)

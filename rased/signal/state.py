@@ -3,7 +3,10 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+import torch
 from torch import Tensor
+
+from rased.signal.domains import Spectrum
 
 State = dict[str, Tensor]
 """Named, real, non-empty tensors; no two share storage. A module without memory has an empty state."""
@@ -33,3 +36,13 @@ def parted(state: State) -> defaultdict[str, State]:
         part, _, leaf = name.partition(".")
         parts[part][leaf] = tensor
     return parts
+
+
+def delayed(spectrum: Spectrum, state: State) -> tuple[Spectrum, State]:
+    """Delay the spectrum by the frames in `memory` (batch, freq, late, 2); no delay without a memory."""
+    if not state:
+        # The memory layout that `cat` gives, so that later sums round equally.
+        return spectrum.contiguous(), {}
+    extended = torch.cat([torch.view_as_complex(state["memory"]), spectrum], dim=-1)
+    frames = spectrum.shape[-1]
+    return extended[..., :frames], {"memory": torch.view_as_real(extended[..., frames:])}

@@ -66,7 +66,9 @@ class Source:
         return load_folder(Path(source.place), allow=allow)
 
 
-def load(name: str | Path, *, allow: Sequence[str] = ()) -> "Enhancer":
+def load(
+    name: str | Path, *, allow: Sequence[str] = (), limit_db: float | None = None
+) -> "Enhancer":
     """Load and verify an enhancer; it is in eval mode.
 
     Args:
@@ -75,14 +77,20 @@ def load(name: str | Path, *, allow: Sequence[str] = ()) -> "Enhancer":
             its URL (https://, http://, file://), or a repository of the Hugging Face Hub (hf://ORG/NAME).
         allow: packages, besides rased, whose classes it may use, such as ["my_package"]. Building a class runs the
             code of its package, so allow only packages that you trust.
+        limit_db: largest attenuation in dB; noise that the enhancer removes entirely remains at this level. None: no
+            limit.
 
     Raises:
-        RasedError: unknown name (the message suggests similar ones), or it does not match its card.
+        RasedError: a limit below 0, an unknown name (the message suggests similar ones), or it does not match its card.
 
     >>> load("log-mmse").sample_rate
     16000
     """
-    return resolve(name).load(allow=allow)
+    from rased.models.limited import checked_limit, limited
+
+    if limit_db is not None:
+        checked_limit(limit_db)  # before anything is fetched
+    return limited(resolve(name).load(allow=allow), limit_db)
 
 
 def resolve(name: str | Path, *, others: Sequence[str] = ()) -> Source:

@@ -125,3 +125,14 @@ def test_one_output_for_two_inputs_is_refused(tmp_path, capsys):
     assert main(["enhance", *inputs, "-o", str(both), "-m", "log-mmse"]) == 2
     assert "is the name of a file, but the input is 2 inputs" in capsys.readouterr().err
     assert not both.exists()
+
+
+def test_the_limit_of_the_attenuation_is_an_option(tmp_path, capsys):
+    audio.write(tmp_path / "a.wav", noisy(0.5), 16_000)
+    source = str(tmp_path / "a.wav")
+    assert main(["enhance", source, "-m", "log-mmse", "--limit-db", "0"]) == 0
+    found, given = (audio.read(tmp_path / name)[0] for name in ("a.enhanced.wav", "a.wav"))
+    np.testing.assert_allclose(found, given, atol=1e-4)
+    capsys.readouterr()
+    assert main(["enhance", source, "-m", "log-mmse", "--limit-db", "-3"]) == 2
+    assert "give decibels of at least 0" in capsys.readouterr().err
