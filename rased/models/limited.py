@@ -1,8 +1,8 @@
 """An enhancer that attenuates nothing by more than a limit, around any other enhancer.
 
-A bin of the estimate that is more than `limit_db` below the noisy one is replaced by the noisy one at this level (the
-spectral floor of M. Berouti, R. Schwartz, J. Makhoul, "Enhancement of speech corrupted by acoustic noise", ICASSP 1979).
-Louder bins stay. In noise alone, the power of the output is at least that of the limit, and at most the sum of that and
+A bin of the estimate that is more than `limit_db` below the noisy one is replaced by the noisy one at this level: the
+spectral floor of M. Berouti, R. Schwartz, J. Makhoul, "Enhancement of speech corrupted by acoustic noise", ICASSP 1979.
+Louder bins stay. In noise alone, the power of the output is at least that of the limit, and at most the sum of it and
 of what the enhancer leaves: within 0.5 dB of the limit where the enhancer removes 10 dB more.
 """
 
