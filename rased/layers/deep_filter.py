@@ -36,7 +36,10 @@ def deep_filter(
 
 
 def with_past(spectrum: Spectrum, state: State) -> tuple[Complex[Tensor, "batch freq more"], State]:
-    """Return the frames after those of `memory` (batch, freq, past, 2), and the new memory."""
+    """Return the frames after those of `memory` (batch, freq, past, 2), and the new memory; no memory: no past."""
+    if not state:
+        # The memory layout that `cat` gives, so that later sums round equally.
+        return spectrum.contiguous(), {}
     past = state["memory"].shape[2]
     # A state holds only real tensors.
     extended = torch.cat([torch.view_as_complex(state["memory"]), spectrum], dim=-1)

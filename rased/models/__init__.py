@@ -48,6 +48,7 @@ _HOMES: Homes = {
     "rnnoise": ("RNNoise",),
     "rced": ("RCED",),
     "segan": ("SEGAN",),
+    "selection": ("MinimumDifferenceFusion", "SNRSelection"),
     "semamba": ("SEMamba",),
     "sepformer": ("SepFormer",),
     "tcnn": ("TCNN",),

@@ -306,6 +306,11 @@ class SpectralEnhancer(Enhancer):
         """Return whether the transform mirrors the ends."""
         return self.stft.pad_mode != "constant"
 
+    @property
+    def is_all_spectral(self) -> bool:
+        """Return whether analysis, `process` and synthesis are all of it: nothing else changes the waveform."""
+        return True
+
     def process(self, spectrum: Spectrum, state: State) -> tuple[Prediction, State]:
         """Enhance any number of frames, continuing from `state`; return `Prediction.of_spectrum` and the new state."""
         raise NotImplementedError(f"{type(self).__name__} must define process(spectrum, state)")

@@ -152,6 +152,11 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         if whole or not self.network.causal:
             self.latency = self.chunk_length = None
 
+    @property
+    def is_all_spectral(self) -> bool:
+        """Return whether no level of the waveform is normalised."""
+        return self.level is None
+
     def process(self, spectrum: Spectrum, state: State) -> tuple[Prediction, State]:
         """Apply the five parts; the result is `future_frames` frames late."""
         parts = parted(state)

@@ -49,6 +49,7 @@ _HOMES: Homes = {
         "complex_mask",
         "compress_mask",
         "expand_mask_parts",
+        "minimum_difference_masks",
         "phase_sensitive_mask",
         "ratio_mask",
         "wiener_mask",

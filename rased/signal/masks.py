@@ -10,11 +10,14 @@ A mask is the factor that brings the noisy spectrum X close to the target S (N =
 | amplitude_mask | abs(S) / abs(X), clipped | 0 to 2 | Wang 2014 (FFT mask) |
 | phase_sensitive_mask | Re(S / X), clipped | 0 to 1 | Erdogan 2015 |
 | complex_mask | S / X | complex | Williamson 2016 |
+
+Between several estimates, `minimum_difference_masks` choose the best one of each bin (Shi 2020).
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
+from torch.nn import functional
 
 from rased.signal.domains import Bins, Spectrum
 from rased.signal.features import power
@@ -59,6 +62,19 @@ def phase_sensitive_mask(*, target: Spectrum, noisy: Spectrum) -> Bins:
 def complex_mask(*, target: Spectrum, noisy: Spectrum) -> Spectrum:
     """Return speech divided by the input, as complex numbers."""
     return _ratio(target, noisy)
+
+
+def minimum_difference_masks(
+    *, target: Spectrum, estimates: Complex[Tensor, "batch source freq frames"]
+) -> Float[Tensor, "batch source freq frames"]:
+    """Return, for each estimate, 1 in the bins where its magnitude is the closest to that of speech, else 0.
+
+    If several are equally close, the first one has the 1. H. Shi, L. Wang, M. Ge, S. Li, J. Dang, "Spectrograms fusion
+    with minimum difference masks estimation for monaural speech dereverberation", ICASSP 2020.
+    """
+    difference = (estimates.abs() - target.abs()[:, None]).abs()
+    best = functional.one_hot(difference.argmin(1), estimates.shape[1])
+    return best.movedim(-1, 1).to(difference.dtype)
 
 
 def apply_mask(mask: Bins | Spectrum, noisy: Spectrum) -> Spectrum:

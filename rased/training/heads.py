@@ -55,13 +55,34 @@ class Head(Remembered, nn.Module):
         return self.distance(self(hidden, wanted.shape[1]), wanted)
 
 
+def snr_db(batch: Mixture, range_db: tuple[float, float]) -> Float[Tensor, " batch"]:
+    """Return the signal-to-noise ratio of each input in dB; everything that is not target is noise.
+
+    Args:
+        batch: the mixtures.
+        range_db: ratios beyond it count as its ends: a mixture without speech or without noise has an infinite one.
+    """
+    noisy, target = reference(batch["noisy"]).float(), batch["target"].float()
+    return ratios.snr(estimate=noisy, target=target).clamp(*range_db)
+
+
+def check_range(range_db: tuple[float, float]) -> None:
+    """Check a range of ratios.
+
+    Raises:
+        RasedError: the range is empty.
+    """
+    if not range_db[0] < range_db[1]:
+        raise RasedError(f"range_db is {list(range_db)}; the lower end must come first.")
+
+
 class SNRHead(Head):
-    """The signal-to-noise ratio of the input, one number for each mixture; everything that is not target is noise.
+    """The signal-to-noise ratio of the input, one number for each mixture: see `snr_db`.
 
     Its distance is the mean absolute error in units of 10 dB.
 
     Args:
-        range_db: ratios beyond it count as its ends: a mixture without speech or without noise has an infinite one.
+        range_db: see `snr_db`.
         weight: see `Head`.
 
     Raises:
@@ -70,15 +91,13 @@ class SNRHead(Head):
 
     def __init__(self, range_db: tuple[float, float] = (-20.0, 40.0), weight: float = 0.1) -> None:
         super().__init__(1, weight)
-        if not range_db[0] < range_db[1]:
-            raise RasedError(f"range_db is {list(range_db)}; the lower end must come first.")
+        check_range(range_db)
         self.range_db = range_db
 
     def wanted(self, batch: Mixture) -> Wanted:
         """Return the ratios in units of 10 dB."""
-        noisy, target = reference(batch["noisy"]).float(), batch["target"].float()
         # (batch, 1 part, 1 output).
-        return ratios.snr(estimate=noisy, target=target).clamp(*self.range_db)[:, None, None] / 10
+        return snr_db(batch, self.range_db)[:, None, None] / 10
 
     def distance(self, predicted: Wanted, wanted: Wanted) -> Float[Tensor, ""]:
         """Return the mean absolute error."""

@@ -16,6 +16,7 @@ from rased.losses.base import Loss
 from rased.losses.waveform import SNR
 from rased.models.base import Enhancer
 from rased.signal.domains import Waveform
+from rased.signal.levels import SILENT
 from rased.training.base import Enhancement
 from rased.training.suitable import refuse_channels
 
@@ -59,17 +60,16 @@ class NoisyTarget(Enhancement):
         return {**batch, "noisy": noisy + self.added(batch), "target": noisy}
 
     def added(self, batch: Mixture) -> Waveform:
-        """Return further noise for each row, at a random level below or above the recording."""
+        """Return further noise for each row, at a random level below or above the recording.
+
+        Noise below `SILENT` is not raised to a level.
+        """
         noisy, noise = batch["noisy"], further_noise(batch)
         low, high = self.added_db
         # Drawn on the CPU, so that every device gets the same.
         ratio_db = low + (high - low) * torch.rand(len(noisy), 1).to(noisy)
         # Ratio of powers.
         level = noisy.square().mean(-1, keepdim=True) / noise.square().mean(-1, keepdim=True).clamp(
-            min=_SILENT
+            min=SILENT**2
         )
         return noise * (level * 10 ** (-ratio_db / 10)).sqrt()
-
-
-_SILENT = 1e-12
-"""Power below which noise is not raised any further."""
