@@ -28,6 +28,7 @@ FOUNDATION = {
     "audio",
     "signal",
     "native",
+    "onnx",
 }
 LAYERS = {
     **dict.fromkeys(FOUNDATION, 0),
@@ -35,7 +36,7 @@ LAYERS = {
     **dict.fromkeys(("models", "losses", "metrics", "data"), 2),
     **dict.fromkeys(("training", "streaming"), 3),
     "zoo": 4,
-    **dict.fromkeys(("evaluation", "files"), 5),
+    **dict.fromkeys(("evaluation", "export", "files"), 5),
     "cli": 6,
     "__main__": 7,
 }

@@ -49,6 +49,7 @@ VERBS = {
     "evaluate": Verb("rased.cli.evaluate", "score systems on a test set"),
     "leaderboard": Verb("rased.cli.leaderboard", "compare results: table and HTML page"),
     "enhance": Verb("rased.cli.enhance", "enhance files, folders or a raw PCM stream"),
+    "export": Verb("rased.cli.export", "write a graph for ONNX Runtime, browsers or LiteRT"),
     "zoo": Verb("rased.cli.zoo", "list, verify, publish, pull and import checkpoints"),
     "bench": Verb(
         "rased.cli.bench", "measure loading, training, memory and inference on this machine"

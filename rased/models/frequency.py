@@ -68,8 +68,11 @@ class PostProcessing:
             estimate = floored(estimate, noisy, self.floor_db)
         if self.attenuation_limit_db is None:
             return estimate
-        # dB to a factor of the amplitude
-        return torch.lerp(estimate, noisy, 10.0 ** (-self.attenuation_limit_db / 20.0))
+        # dB to a factor of the amplitude; part by part, as ONNX has no complex numbers
+        parts = (torch.view_as_real(estimate), torch.view_as_real(noisy))
+        return torch.view_as_complex(
+            torch.lerp(*parts, 10.0 ** (-self.attenuation_limit_db / 20.0))
+        )
 
 
 class FrequencyDomainEnhancer(SpectralEnhancer):

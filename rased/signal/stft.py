@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rased.errors import RasedError
+from rased.signal import dft
 from rased.signal.domains import Spectrum, Waveform
 from rased.signal.state import State
 
@@ -144,7 +144,8 @@ class STFT:
         """Return one frame for each hop_length samples of the chunk, and the samples that later frames need."""
         heard = torch.cat([buffer, chunk], dim=-1)
         ready = heard[:, : heard.shape[-1] - self.delay]
-        frames = ready.unfold(-1, self.win_length, self.hop_length)
+        one = ready.shape[-1] == self.win_length
+        frames = ready[:, None] if one else ready.unfold(-1, self.win_length, self.hop_length)
         # A "centred" frame has zeros around a shorter window.
         if self._span > self.win_length:
             frames = functional.pad(frames, (self._left, self._span - self.win_length - self._left))
@@ -194,30 +195,20 @@ class STFT:
 
     def _transform(self, frames: Float[Tensor, "batch frames span"]) -> Spectrum:
         windowed = frames.float() * self._window(frames)
-        if self._needs_matrices:
-            # Zeros up to n_fft need no rows.
-            parts = windowed @ _dft_matrix(self.n_fft, windowed)[: windowed.shape[-1]]
-            spectrum = torch.complex(*parts.chunk(2, dim=-1))
+        if torch.compiler.is_exporting():
+            padded = functional.pad(windowed, (0, self.n_fft - windowed.shape[-1]))
+            spectrum = torch.complex(*dft.transform(padded))
         else:
             spectrum = torch.fft.rfft(windowed, n=self.n_fft)
         return rearrange(spectrum, "batch frames freq -> batch freq frames")
 
     def _raw_inverse(self, spectrum: Spectrum) -> Float[Tensor, "batch frames span"]:
         bins = rearrange(spectrum, "batch freq frames -> batch frames freq")
-        if self._needs_matrices:
-            # Bins with a conjugate twin count twice; the first (and, for an even n_fft, the last) has none.
-            twice = torch.full((self.freq,), 2.0 / self.n_fft)
-            twice[:: self.n_fft // 2 if self.n_fft % 2 == 0 else self.freq] /= 2.0
-            parts = torch.cat([bins.real * twice, bins.imag * twice], dim=-1)
-            frames = parts @ _dft_matrix(self.n_fft, parts).T
+        if torch.compiler.is_exporting():
+            frames = dft.inverse(bins.real, bins.imag, self.n_fft)
         else:
             frames = torch.fft.irfft(bins, n=self.n_fft)
         return frames[..., : self._span]
-
-    @property
-    def _needs_matrices(self) -> bool:
-        """Return whether to use matrix products: ONNX has no exact DFT for lengths that are not powers of two."""
-        return torch.compiler.is_exporting() and bool(self.n_fft & (self.n_fft - 1))
 
     def _inverse(self, spectrum: Spectrum) -> Float[Tensor, "batch frames span"]:
         """Return frames that only have to be added to give the waveform."""
@@ -227,6 +218,8 @@ class STFT:
         return self._raw_inverse(spectrum) * (self._weights(spectrum) / sums[: self._span])
 
     def _overlap_add(self, frames: Float[Tensor, "batch frames span"]) -> Waveform:
+        if frames.shape[1] == 1:
+            return frames[:, 0]
         # One call adds all frames, with a gradient; a loop over frames would be slow.
         added = functional.fold(
             rearrange(frames, "batch frames span -> batch span frames"),
@@ -235,14 +228,6 @@ class STFT:
             stride=(1, self.hop_length),
         )
         return added[:, 0, 0]
-
-
-def _dft_matrix(n_fft: int, like: Tensor) -> Float[Tensor, "n_fft parts"]:
-    """Return cosines and negative sines: samples times this matrix give all real parts, then all imaginary parts."""
-    # Reduce the angles modulo a turn in integers, before they lose precision as floats.
-    turns = np.outer(np.arange(n_fft), np.arange(n_fft // 2 + 1)) % n_fft * (2 * np.pi / n_fft)
-    matrix = np.concatenate([np.cos(turns), -np.sin(turns)], axis=1).astype(np.float32)
-    return torch.from_numpy(matrix).to(like.device)
 
 
 def _window(

@@ -1,0 +1,28 @@
+"""Write an enhancer as one graph that other runtimes run: a chunk of the waveform in, a chunk out."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from rased.models.base import Enhancer
+
+Target = Literal["onnx", "web"]
+
+
+def export(
+    enhancer: Enhancer, name: str, *, to: Target, out: Path, int8: bool = False
+) -> dict[str, Any]:
+    """Write the graph of a causal enhancer, its description and examples to a folder; return the description.
+
+    Args:
+        enhancer: any enhancer.
+        name: its name, for messages and the description.
+        to: kind of the graph.
+        out: the folder; its other files stay.
+        int8: weights of 8 bits; the loss in PESQ is measured, which takes a minute.
+
+    Raises:
+        RasedError: the enhancer cannot be exported, with the reason.
+    """
+    from rased.export.targets import to_onnx, to_web
+
+    return (to_onnx if to == "onnx" else to_web)(enhancer, name, out, int8=int8)

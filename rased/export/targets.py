@@ -1,0 +1,141 @@
+"""Write the files of an exported enhancer: graph, description and examples."""
+
+import hashlib
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+import torch
+
+from rased import disk
+from rased.errors import RasedError
+from rased.export.graph import describe, random_state, refuse, starts, step_graph
+from rased.models.base import Enhancer, State
+from rased.onnx import Enhancer as Exported
+from rased.onnx.runtime import GRAPH, session_of
+
+DESCRIPTION = "model.json"
+TEMPLATES = Path(__file__).parent / "templates"
+TOLERANCE = 1e-5
+CHECKED = 64
+"""Chunks that the check of a graph compares, from each of its states."""
+
+
+def facts_of(enhancer: Enhancer, name: str) -> dict[str, Any]:
+    """Return what an exported file says about itself."""
+    from rased import __version__
+
+    card = enhancer.card or {}
+    licence = card.get("licence", {}).get("weights", "unknown: no card")
+    return {
+        "name": card.get("name", Path(name).name),
+        "summary": card.get("summary", ""),
+        "sample_rate": enhancer.sample_rate,
+        "chunk_length": enhancer.chunk_length,
+        "latency": enhancer.latency,
+        "total_latency_ms": 1000 * (enhancer.total_latency or 0) / enhancer.sample_rate,
+        "licence": licence if isinstance(licence, str) else ", ".join(licence),
+        "paper": enhancer.paper,
+        "weights_sha256": card.get("files", {}).get("model.safetensors") or _digest(enhancer),
+        "rased_version": __version__,
+        "quantised": False,
+        "state": starts(enhancer.initial_state()),
+    }
+
+
+def _digest(enhancer: Enhancer) -> str:
+    """Return the SHA-256 of all weights, for an enhancer without a card."""
+    found = hashlib.sha256()
+    for name, tensor in enhancer.state_dict().items():
+        found.update(name.encode() + tensor.cpu().numpy().tobytes())
+    return found.hexdigest()
+
+
+@torch.no_grad()
+def difference(enhancer: Enhancer, exported: Exported, *, seeds: int = 3) -> float:
+    """Return the largest difference of outputs and states between PyTorch and a graph, from random states."""
+    largest = 0.0
+    for seed in range(seeds):
+        state: State = random_state(enhancer, seed)
+        theirs = {name: tensor.numpy() for name, tensor in state.items()}
+        generator = torch.Generator().manual_seed(100 + seed)
+        noisy = 0.1 * torch.randn(1, CHECKED * exported.chunk_length, generator=generator)
+        for chunk in noisy.split(exported.chunk_length, dim=-1):
+            wanted, state = enhancer.step(chunk, state)
+            found, theirs = exported.step(chunk[0].numpy(), theirs)
+            largest = max(largest, float(np.abs(found - wanted[0].numpy()).max()))
+    return largest
+
+
+def to_onnx(enhancer: Enhancer, name: str, out: Path, *, int8: bool = False) -> dict[str, Any]:
+    """Write model.onnx, model.json and the examples to a folder; return the facts.
+
+    Raises:
+        RasedError: the enhancer cannot be exported, or the graph gives other numbers.
+    """
+    content, facts = described_graph(enhancer, name, int8=int8)
+    write(out, {GRAPH: content}, facts, ("example.py", "example.cpp", "example.mjs"))
+    return facts
+
+
+def to_web(enhancer: Enhancer, name: str, out: Path, *, int8: bool = False) -> dict[str, Any]:
+    """Write model.onnx, model.json, a module and a page for browsers to a folder; return the facts.
+
+    Raises:
+        RasedError: the enhancer cannot be exported, or the graph gives other numbers.
+    """
+    content, facts = described_graph(enhancer, name, int8=int8)
+    write(out, {GRAPH: content}, facts, ("enhancer.mjs", "index.html", "package.json"))
+    return facts
+
+
+def described_graph(
+    enhancer: Enhancer, name: str, *, int8: bool = False
+) -> tuple[bytes, dict[str, Any]]:
+    """Return a graph that was compared with PyTorch, and what it says about itself."""
+    refuse(enhancer, name)
+    facts, model = facts_of(enhancer, name), step_graph(enhancer, name)
+    describe(model, facts)
+    facts["max_error"] = checked(enhancer, model.SerializeToString(), facts)
+    if int8:
+        from rased.export.quantise import quantised
+
+        model, facts = quantised(model, facts)
+    describe(model, facts)
+    return model.SerializeToString(), facts
+
+
+def checked(enhancer: Enhancer, content: bytes, facts: dict[str, Any]) -> float:
+    """Return the difference of a graph to PyTorch.
+
+    Raises:
+        RasedError: it is above 1e-5.
+    """
+    found = difference(enhancer, Exported(session_of(content), facts))
+    if not found <= TOLERANCE:
+        raise RasedError(
+            f"'{facts['name']}' cannot be exported: the graph differs from PyTorch by {found:.2g}, more than "
+            f"{TOLERANCE:g}. Please report it with the name of the checkpoint."
+        )
+    return found
+
+
+def write(
+    out: Path, files: dict[str, bytes], facts: dict[str, Any], templates: tuple[str, ...]
+) -> None:
+    """Write a folder: files, description, and templates with the facts filled in."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        with disk.replacing(out / name) as path:
+            path.write_bytes(content)
+    disk.write_json(out / DESCRIPTION, facts)
+    first = ", ".join(_cpp(one["start"]) for one in facts["state"].values())
+    for name in templates:
+        text = (TEMPLATES / name).read_text(encoding="utf-8")
+        disk.write_text(out / name, Template(text).safe_substitute(facts, starts=first))
+
+
+def _cpp(start: Any) -> str:
+    """Return the values that begin a state, in C++: one for all, or all of them."""
+    return "{" + ", ".join(f"{value}f" for value in np.ravel(start)) + "}"

@@ -1,0 +1,202 @@
+"""An exported enhancer: one graph from a chunk and a state to an enhanced chunk and the next state."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from rased.errors import RasedError
+
+Samples = NDArray[np.float32]
+State = dict[str, Samples]
+"""Named tensors, as in PyTorch: the output NAME.next is the input NAME of the next chunk."""
+
+GRAPH, FACTS = "model.onnx", "rased"
+"""Name of the graph in a folder, and of the facts in its metadata."""
+NEXT = ".next"
+
+
+class Enhancer:
+    """An enhancer that `rased export NAME --to onnx` wrote.
+
+    Attributes:
+        sample_rate: Hz of input and output.
+        chunk_length: samples of a chunk; `step` takes any multiple.
+        latency: samples by which the output of `step` is late.
+        facts: all that the file says: name, licence, version, SHA-256 of the weights and more.
+    """
+
+    def __init__(self, session: Any, facts: Mapping[str, Any]) -> None:
+        self.facts = dict(facts)
+        self.sample_rate: int = facts["sample_rate"]
+        self.chunk_length: int = facts["chunk_length"]
+        self.latency: int = facts["latency"]
+        self._session = session
+        self._states = list(facts["state"])
+        self._outputs = ["estimate", *(f"{name}{NEXT}" for name in self._states)]
+
+    def __repr__(self) -> str:
+        return f"rased.onnx.Enhancer({self.facts['name']!r}, {self.sample_rate} Hz)"
+
+    def initial_state(self) -> State:
+        """Return the state before the first chunk of a stream."""
+        return {
+            name: np.broadcast_to(np.asarray(one["start"], dtype=np.float32), one["shape"]).copy()
+            for name, one in self.facts["state"].items()
+        }
+
+    def step(self, chunk: np.ndarray, state: State) -> tuple[Samples, State]:
+        """Enhance the next samples of a stream: (time) in float32, a multiple of `chunk_length`.
+
+        The output is `latency` samples late. The given state is not changed.
+
+        Raises:
+            RasedError: the chunk has another length, shape or type.
+        """
+        length = self.chunk_length
+        if not isinstance(chunk, np.ndarray) or chunk.ndim != 1 or chunk.dtype != np.float32:
+            raise RasedError(
+                "a chunk is a NumPy array of shape (time) in float32: use array.astype(np.float32)."
+            )
+        if not len(chunk) or len(chunk) % length:
+            raise RasedError(
+                f"the chunk has {len(chunk)} samples: give a multiple of {length}, or use stream(), which takes any."
+            )
+        rows = []
+        for start in range(0, len(chunk), length):
+            feeds = {"chunk": chunk[None, start : start + length], **state}
+            row, *after = self._session.run(self._outputs, feeds)
+            state = dict(zip(self._states, after, strict=True))
+            rows.append(row[0])
+        return np.concatenate(rows), state
+
+    def stream(self) -> "Stream":
+        """Return a stream, which takes blocks of any length and returns aligned output."""
+        return Stream(self)
+
+    def __call__(self, noisy: np.ndarray, sample_rate: int | None = None) -> Samples:
+        """Enhance a whole recording: (time) or (channel, time), full scale 1; the output is aligned, of equal shape.
+
+        Channels are enhanced one by one.
+
+        Args:
+            noisy: the samples.
+            sample_rate: their rate in Hz; None: that of the model. Another rate is converted both ways with soxr, and
+                the output has nothing above half the model's rate.
+
+        Raises:
+            RasedError: the array is not audio.
+        """
+        samples = np.asarray(noisy)
+        if (
+            samples.ndim not in (1, 2)
+            or not samples.size
+            or not np.issubdtype(samples.dtype, np.floating)
+        ):
+            raise RasedError(
+                f"give floating-point samples of shape (time) or (channel, time), not {samples.dtype} "
+                f"{samples.shape}; divide 16-bit samples by 32768."
+            )
+        if not np.isfinite(samples).all():
+            raise RasedError("the array contains NaN or infinite samples; repair it first.")
+        rows = np.atleast_2d(samples).astype(np.float32)
+        if sample_rate in (None, self.sample_rate):
+            estimate = np.stack([self._whole(row) for row in rows])
+        else:
+            from rased.onnx.files import enhanced_blocks
+
+            estimate = np.concatenate(
+                list(enhanced_blocks(self, [rows], int(sample_rate), len(rows))), axis=1
+            )
+        return np.reshape(estimate, samples.shape)
+
+    def _whole(self, row: Samples) -> Samples:
+        stream = self.stream()
+        return np.concatenate([stream.push(row), stream.finish()])
+
+
+class Stream:
+    """Enhances one channel block by block; the output is aligned with the input and has its total length."""
+
+    def __init__(self, enhancer: Enhancer) -> None:
+        self.enhancer = enhancer
+        self._state = enhancer.initial_state()
+        self._pending = np.zeros(0, dtype=np.float32)
+        self._drop = enhancer.latency
+        self._owed = 0
+
+    def push(self, block: Samples) -> Samples:
+        """Take the next samples, any number of them; return those that are ready."""
+        self._owed += len(block)
+        return self._through(block)
+
+    def finish(self) -> Samples:
+        """Return the remaining samples."""
+        length, owed = self.enhancer.chunk_length, self._owed
+        if not owed:
+            return np.zeros(0, dtype=np.float32)
+        chunks = -(-(owed + self._drop) // length)
+        silence = np.zeros(chunks * length - len(self._pending), dtype=np.float32)
+        return self._through(silence)[:owed]
+
+    def _through(self, block: Samples) -> Samples:
+        waiting = np.concatenate([self._pending, block])
+        whole = len(waiting) - len(waiting) % self.enhancer.chunk_length
+        self._pending = waiting[whole:]
+        if not whole:
+            return waiting[:0]
+        estimate, self._state = self.enhancer.step(waiting[:whole], self._state)
+        dropped = min(self._drop, len(estimate))
+        self._drop -= dropped
+        self._owed -= len(estimate) - dropped
+        return estimate[dropped:]
+
+
+def load(path: str | Path, *, threads: int = 1) -> Enhancer:
+    """Load an exported enhancer.
+
+    Args:
+        path: the folder that `rased export` wrote, or the .onnx file in it.
+        threads: threads of ONNX Runtime. More than one do not help a graph of small products.
+
+    Raises:
+        RasedError: there is no such file, or `rased export` did not write it.
+    """
+    file = Path(path) / GRAPH if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise RasedError(
+            f"there is no '{file}': write it with `rased export NAME --to onnx --out DIR`."
+        )
+    session = session_of(file, threads=threads)
+    facts = session.get_modelmeta().custom_metadata_map.get(FACTS)
+    if facts is None:
+        raise RasedError(
+            f"'{file}' does not describe itself: write it with `rased export NAME --to onnx --out DIR`."
+        )
+    return Enhancer(session, json.loads(facts))
+
+
+def session_of(graph: Path | bytes, *, threads: int = 1) -> Any:
+    """Return a session of ONNX Runtime on the CPU for a file or its content.
+
+    Raises:
+        RasedError: it is not a graph.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    # Blocked layouts, the last level, cost more than they give for a chunk of one frame.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    given = graph if isinstance(graph, bytes) else str(graph)
+    try:
+        return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has many exception classes without a common base class
+        name = "the graph" if isinstance(graph, bytes) else f"'{graph}'"
+        raise RasedError(
+            f"{name} cannot be run by onnxruntime: export it again ({error})."
+        ) from None

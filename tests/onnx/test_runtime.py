@@ -1,0 +1,115 @@
+"""`rased.onnx`: files and arrays without PyTorch."""
+
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+import soundfile
+from onnx import TensorProto, helper
+
+import rased.onnx
+from rased.errors import RasedError
+from rased.export.graph import describe
+from rased.onnx.__main__ import main
+
+HOP = 160
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A graph that delays its input by a chunk and halves it: its output is known for every input."""
+    out = tmp_path_factory.mktemp("delay")
+    half = helper.make_tensor("half", TensorProto.FLOAT, [], [0.5])
+    tensors = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, HOP])
+        for name in ("chunk", "memory", "estimate", "memory.next")
+    ]
+    nodes = [
+        helper.make_node("Mul", ["memory", "half"], ["estimate"]),
+        helper.make_node("Identity", ["chunk"], ["memory.next"]),
+    ]
+    graph = helper.make_graph(nodes, "delay", tensors[:2], tensors[2:], [half])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    facts = {"name": "delay", "sample_rate": 16_000, "chunk_length": HOP, "latency": HOP}
+    state = {"memory": {"shape": [1, HOP], "start": 0.0}}
+    describe(model, {**facts, "rased_version": "1", "state": state})
+    onnx.save(model, out / "model.onnx")
+    return out
+
+
+@pytest.mark.parametrize("length", [1, HOP - 1, HOP, 4_321])
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_an_array_comes_back_aligned_and_equally_long(folder, length, shape):
+    noisy = np.random.default_rng(0).uniform(-1, 1, (*shape, length))
+    estimate = rased.onnx.load(folder)(noisy)
+    np.testing.assert_allclose(estimate, noisy / 2, atol=1e-7)
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (44_100, 2), (8_000, 1)])
+def test_a_file_of_any_rate_comes_back_aligned_and_equally_long(folder, tmp_path, rate, channels):
+    time = np.arange(rate) / rate
+    noisy = 0.5 * np.stack(
+        [np.sin(2 * np.pi * (300 + 50 * c) * time) for c in range(channels)], axis=1
+    )
+    soundfile.write(tmp_path / "in.wav", noisy, rate, subtype="FLOAT")
+    words = [str(tmp_path / "in.wav"), str(tmp_path / "out.wav"), "--model", str(folder)]
+    assert main(words) == 0
+    found, found_rate = soundfile.read(tmp_path / "out.wav", always_2d=True)
+    assert (found_rate, found.shape) == (rate, noisy.shape)
+    inner = slice(
+        rate // 10, -rate // 10
+    )  # away from the ends, where a resampler has half of its window
+    np.testing.assert_allclose(found[inner], noisy[inner] / 2, atol=1e-3)
+    np.testing.assert_allclose(
+        rased.onnx.load(folder)(noisy.T, rate).T[inner], noisy[inner] / 2, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ("chunk", "said"),
+    [
+        (np.zeros(HOP), "float32"),
+        (np.zeros((1, HOP), np.float32), "float32"),
+        (np.zeros(HOP + 1, np.float32), f"a multiple of {HOP}"),
+        (np.zeros(0, np.float32), f"a multiple of {HOP}"),
+    ],
+)
+def test_a_chunk_that_does_not_fit_is_refused(folder, chunk, said):
+    exported = rased.onnx.load(folder)
+    with pytest.raises(RasedError, match=said):
+        exported.step(chunk, exported.initial_state())
+
+
+@pytest.mark.parametrize(
+    "noisy", [np.zeros((1, 2, 3)), np.zeros(0), np.zeros(5, np.int16), np.array([0.0, np.nan])]
+)
+def test_an_array_that_is_not_audio_is_refused(folder, noisy):
+    with pytest.raises(RasedError, match=r"floating-point|NaN"):
+        rased.onnx.load(folder)(noisy)
+
+
+def test_files_that_are_not_exported_enhancers_are_refused(folder, tmp_path, capsys):
+    with pytest.raises(RasedError, match="rased export NAME --to onnx"):
+        rased.onnx.load(tmp_path)
+    (tmp_path / "broken.onnx").write_bytes(b"no graph")
+    with pytest.raises(RasedError, match="cannot be run"):
+        rased.onnx.load(tmp_path / "broken.onnx")
+    model = onnx.load(folder / "model.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "silent.onnx")
+    with pytest.raises(RasedError, match="does not describe itself"):
+        rased.onnx.load(tmp_path / "silent.onnx")
+    assert main([str(tmp_path / "no.wav"), str(tmp_path / "o.wav"), "--model", str(folder)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_it_needs_numpy_and_onnxruntime_alone():
+    code = (
+        "import sys, rased.onnx\n"
+        "ours = {m.partition('.')[0] for m in sys.modules} - set(sys.stdlib_module_names)\n"
+        "print(*sorted(name for name in ours if not name.startswith('_')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["numpy", "onnxruntime", "rased"]
