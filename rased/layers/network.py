@@ -16,13 +16,14 @@ class Network(nn.Module):
         causal: output frame k depends only on input frames up to k, so that `forward` may
             be called chunk by chunk with the state in between.
         paper: authors, title, venue, DOI or arXiv.
-        published_parameters: number of parameters in the paper for a network of this size; None if
-            the paper does not give it.
+        published_parameters: number of parameters that others give for a network of this size; None if nobody does.
+        published_in: where this number is from; counted in that code, if it is code.
     """
 
     causal: bool = True
     paper: str = ""
     published_parameters: int | None = None
+    published_in: str = ""
 
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"], state: State

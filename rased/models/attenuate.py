@@ -89,6 +89,7 @@ class ATENNuate(Enhancer):
         "Pei, Shrivastava, Sidharth: aTENNuate: optimized real-time speech enhancement with deep SSMs on raw audio. "
         "2024, arXiv:2409.03377"
     )
+    published_in = "authors' code"
 
     def __init__(
         self,
@@ -109,7 +110,7 @@ class ATENNuate(Enhancer):
                 f"ATENNuate: coefficients {coefficients} and repeat {repeat} must be at least 1."
             )
         if (tuple(channels), tuple(factors), coefficients, repeat) == _PAPER:
-            self.published_parameters = 844_864  # counted in the authors' code
+            self.published_parameters = 844_864
         self.sample_rate, self.factors = sample_rate, tuple(factors)
         sizes, space = [1, *channels], (coefficients, repeat)
         pairs = list(zip(sizes[:-1], channels, factors, strict=True))

@@ -44,7 +44,8 @@ class Enhancer(Remembered, nn.Module):
         samples: `predict` draws random numbers, all of them from the given `generator`.
         domains: where a loss may compare; the domains that `ideal` supports.
         paper: authors, title, venue, DOI or arXiv; "" for none.
-        published_parameters: number of parameters in the paper for these sizes; None if not given.
+        published_parameters: number of parameters that others give for these sizes; None if nobody does.
+        published_in: where this number is from; counted in that code, if it is code.
         card: zoo card of the weights; None for a new model.
         version: version of the computation. Increase it when the same settings and weights give another output, so
             that old and new results can be distinguished.
@@ -60,6 +61,7 @@ class Enhancer(Remembered, nn.Module):
     domains: tuple[Domain, ...] = ("waveform",)
     paper: str = ""
     published_parameters: int | None = None
+    published_in: str = ""
     card: dict[str, Any] | None = None
 
     @property

@@ -187,6 +187,7 @@ class CMGAN(Network):
         "Cao, Abdulatif, Yang: CMGAN: conformer-based metric GAN for speech enhancement. Interspeech 2022, "
         "arXiv:2203.15149"
     )
+    published_in = "table of MP-SENet's authors"
 
     def __init__(
         self,

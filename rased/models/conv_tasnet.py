@@ -156,6 +156,7 @@ class ConvTasNet(Enhancer):
         "Luo, Mesgarani: Conv-TasNet: surpassing ideal time-frequency magnitude masking for speech "
         "separation. IEEE/ACM TASLP 27(8), 2019, doi:10.1109/TASLP.2019.2915167"
     )
+    published_in = "paper"
 
     def __init__(
         self,

@@ -109,6 +109,7 @@ class DCCRN(Network):
         "Hu, Liu, Lv, Xing, Zhang, Fu, Wu, Zhang, Xie: DCCRN: deep complex convolution recurrent network for "
         "phase-aware speech enhancement. Interspeech 2020, arXiv:2008.00264"
     )
+    published_in = "paper"
 
     def __init__(
         self,

@@ -57,6 +57,7 @@ class DCUNet(Network):
         "Choi, Kim, Huh, Kim, Ha, Lee: Phase-aware speech enhancement with deep complex U-Net. ICLR 2019, "
         "arXiv:1903.03107"
     )
+    published_in = "Asteroid"
 
     def __init__(
         self,
@@ -98,7 +99,7 @@ class DCUNet(Network):
         skip = 2 if len(layers) > 1 else 1
         self.last = ComplexMap(_layer(skip * first, 1, kernel, stride, up=True, bias=True))
         paper_sizes = (freq, tuple(channels)) == (513, (32, 32, *[64] * 7, 90))
-        self.published_parameters = 3_527_850 if paper_sizes else None  # counted in Asteroid
+        self.published_parameters = 3_527_850 if paper_sizes else None
 
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"], state: State

@@ -198,6 +198,7 @@ class Demucs(Enhancer):
         "Défossez, Synnaeve, Adi: Real time speech enhancement in the waveform domain. Interspeech 2020, "
         "doi:10.21437/Interspeech.2020-2409"
     )
+    published_in = "authors' code"
 
     def __init__(
         self,

@@ -84,6 +84,7 @@ class DPCRN(Network):
         "Le, Chen, Chen, Lu: DPCRN: dual-path convolution recurrent network for single channel speech "
         "enhancement. Interspeech 2021, doi:10.21437/Interspeech.2021-296"
     )
+    published_in = "paper"
 
     def __init__(
         self,

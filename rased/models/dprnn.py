@@ -49,6 +49,7 @@ class DPRNN(Enhancer):
         "Luo, Chen, Yoshioka: Dual-path RNN: efficient long sequence modeling for time-domain single-channel speech "
         "separation. ICASSP 2020, doi:10.1109/ICASSP40776.2020.9054266"
     )
+    published_in = "Asteroid"
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class DPRNN(Enhancer):
                 "least 1."
             )
         if (filters, channels, hidden, repeats, causal) == _PAPER:
-            self.published_parameters = 2_608_065  # counted in Asteroid, for two sources
+            self.published_parameters = 2_608_065
         self.sample_rate, self.segment = sample_rate, segment
         self.hop, self.stride = filter_length // 2, segment // 2
         if causal:

@@ -82,6 +82,7 @@ class DPTFSNet(Network):
         "Dang, Chen, Zhang: DPT-FSNet: dual-path transformer based full-band and sub-band fusion network for speech "
         "enhancement. ICASSP 2022, arXiv:2104.13002"
     )
+    published_in = "table of MP-SENet's authors"
 
     def __init__(
         self,

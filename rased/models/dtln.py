@@ -72,6 +72,7 @@ class DTLN(SpectralEnhancer):
         "Westhausen, Meyer: Dual-signal transformation LSTM network for real-time noise suppression. "
         "Interspeech 2020, doi:10.21437/Interspeech.2020-2631"
     )
+    published_in = "authors' code"
 
     def __init__(
         self,

@@ -8,8 +8,9 @@ the authors fold both into the weights for inference. Kernels cover one frame, s
 convolution has a stride, which the authors write as a reshape. The mask is expanded instead of the masked spectrum,
 which is the same (|x m|^a = |x|^a |m|^a) above a magnitude of 1e-5. Windows are Hann in analysis and
 synthesis; a file starts in silence, like a stream, whereas the authors mirror its ends.
-Parameters: T 22.5 K, B 93.1 K, S 196.8 K, M 496.0 K, L 1112 K, as in the authors' training module
-(published after folding: 22, 91, 194, 492, 1105 K); mid, a size between B and S that is not in the paper, 145 K.
+Parameters: T 22,451, B 93,087, S 196,819, M 495,987, L 1,111,907, as in the authors' training module; their folding
+leaves 21,774, 91,430, 194,418, 491,594 and 1,104,610 (published: 22, 91, 194, 492, 1105 K). mid, a size between B and S
+that is not in the paper, has 145 K.
 MACs: T 60 M/s, B 262 M/s, S 664 M/s, M 2.9 G/s, L 12 G/s (published: the same); mid 433 M/s.
 """
 
@@ -200,6 +201,7 @@ class FastEnhancer(SpectralEnhancer):
         "Ahn, Han, Woo, Kim: FastEnhancer: speed-optimized streaming neural speech enhancement. "
         "ICASSP 2026, arXiv:2509.21867"
     )
+    published_in = "authors' code"
     kernel_size, stride = 8, 4
     floor = 1e-5
     """Magnitude below which the compression is linear."""

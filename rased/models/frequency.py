@@ -145,6 +145,7 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         self.post_processing = post_processing
         self.paper = self.network.paper
         self.published_parameters = self.network.published_parameters
+        self.published_in = self.network.published_in
         self.register_buffer("fitted", torch.tensor(False))
         if meaning.standardised:
             self.register_buffer("target_mean", torch.zeros(stft.freq))

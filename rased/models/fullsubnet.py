@@ -48,6 +48,7 @@ class FullSubNet(Network):
         "Hao, Su, Horaud, Li: FullSubNet: a full-band and sub-band fusion model for real-time single-channel speech "
         "enhancement. ICASSP 2021, doi:10.1109/ICASSP39728.2021.9414177"
     )
+    published_in = "authors' code"
 
     def __init__(
         self,

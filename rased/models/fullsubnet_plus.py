@@ -121,6 +121,7 @@ class FullSubNetPlus(Network):
         "Chen, Wang, Tuo, Wu, Kang, Meng: FullSubNet+: channel attention FullSubNet with complex spectrograms for "
         "speech enhancement. ICASSP 2022, doi:10.1109/ICASSP43922.2022.9747888"
     )
+    published_in = "authors' code"
 
     def __init__(
         self,
@@ -156,7 +157,7 @@ class FullSubNetPlus(Network):
         self.sub_linear = nn.Linear(sub_hidden, 2)
         sizes = (freq, full_hidden, sub_hidden, neighbours, tuple(kernel_sizes))
         if sizes == _PAPER and layers == 2:
-            self.published_parameters = 8_675_102  # counted in the authors' code
+            self.published_parameters = 8_675_102
 
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"], state: State

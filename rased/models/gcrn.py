@@ -125,6 +125,7 @@ class GCRN(Network):
         "Tan, Wang: Learning complex spectral mapping with gated convolutional recurrent networks "
         "for monaural speech enhancement. IEEE/ACM TASLP 28, 2020, doi:10.1109/TASLP.2019.2955276"
     )
+    published_in = "authors' code"
 
     def __init__(
         self,
@@ -150,7 +151,7 @@ class GCRN(Network):
                 f"GCRN: {len(channels)} layers of channels are too many for {freq} bins."
             )
         if (freq, tuple(channels), groups) == (161, (16, 32, 64, 128, 256), 2):
-            self.published_parameters = 9_771_340  # counted in the authors' code
+            self.published_parameters = 9_771_340
         self.encoder = nn.ModuleList(
             GatedConv(wide, narrow) for wide, narrow in zip((2, *channels), channels, strict=False)
         )

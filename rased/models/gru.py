@@ -31,13 +31,14 @@ class NSNet2(Network):
         "Braun, Tashev: Data augmentation and loss normalization for deep noise suppression. "
         "SPECOM 2020, arXiv:2008.06412"
     )
+    published_in = "released ONNX file"
 
     def __init__(
         self, inputs: int, outputs: int, *, hidden: int = 400, layers: int = 2, expansion: int = 600
     ) -> None:
         super().__init__()
         if (inputs, outputs, hidden, layers, expansion) == (161, 161, 400, 2, 600):
-            self.published_parameters = 2_687_561  # counted in the released ONNX file
+            self.published_parameters = 2_687_561
         self.encoder = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU())
         self.recurrent = nn.GRU(hidden, hidden, layers, batch_first=True)
         self.decoder = nn.Sequential(

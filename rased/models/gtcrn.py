@@ -129,6 +129,7 @@ class GTCRN(SpectralEnhancer):
         "Rong, Sun, Zhang, Hu, Zhu, Lu: GTCRN: a speech enhancement model requiring ultralow "
         "computational resources. ICASSP 2024, doi:10.1109/ICASSP48485.2024.10448310"
     )
+    published_in = "authors' README"
 
     def __init__(
         self,

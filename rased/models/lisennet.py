@@ -137,6 +137,7 @@ class LiSenNet(Network):
         "Yan, Zhang, Fan, Zhou, Liu: LiSenNet: lightweight sub-band and dual-path modeling for real-time "
         "speech enhancement. ICASSP 2025, arXiv:2409.13285"
     )
+    published_in = "paper"
 
     def __init__(
         self,

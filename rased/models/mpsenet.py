@@ -131,6 +131,7 @@ class MPSENet(Network):
         "Lu, Ai, Ling: MP-SENet: a speech enhancement model with parallel denoising of magnitude and phase "
         "spectra. Interspeech 2023, arXiv:2305.13686"
     )
+    published_in = "authors' README"
 
     def __init__(
         self,

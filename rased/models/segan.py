@@ -84,6 +84,7 @@ class SEGAN(Enhancer):
         "Pascual, Bonafonte, Serrà: SEGAN: speech enhancement generative adversarial network. Interspeech 2017, "
         "doi:10.21437/Interspeech.2017-1428"
     )
+    published_in = "authors' code"
 
     def __init__(
         self,

@@ -83,6 +83,7 @@ class SEMamba(Network):
         "Chao, Cheng, La Quatra, Siniscalchi, Yang, Fu, Tsao: An investigation of incorporating Mamba for speech "
         "enhancement. SLT 2024, arXiv:2405.06573"
     )
+    published_in = "authors' code"
 
     def __init__(
         self,
@@ -124,7 +125,7 @@ class SEMamba(Network):
         self.phase = PhaseDecoder(channels, dense(), up(), width=1, scope=scope)
         paper_sizes = (self.freq, channels, blocks, depth, expand, states, causal)
         paper = paper_sizes == (201, 64, 4, 4, 4, 16, False)
-        self.published_parameters = 2_258_769 if paper else None  # counted in the authors' code
+        self.published_parameters = 2_258_769 if paper else None
 
     def forward(
         self, frames: Float[Tensor, "batch frames inputs"], state: State

@@ -119,6 +119,7 @@ class SepFormer(Enhancer):
         "Subakan, Ravanelli, Cornell, Bronzi, Zhong: Attention is all you need in speech separation. ICASSP 2021, "
         "doi:10.1109/ICASSP39728.2021.9413901"
     )
+    published_in = "authors' code"
 
     def __init__(
         self,

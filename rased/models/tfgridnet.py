@@ -162,6 +162,7 @@ class TFGridNet(Network):
         "Wang, Cornell, Choi, Lee, Kim, Watanabe: TF-GridNet: integrating full- and sub-band modeling for speech "
         "separation. IEEE/ACM TASLP 31, 2023, doi:10.1109/TASLP.2023.3304482"
     )
+    published_in = "table of TF-MossFormer"
 
     def __init__(
         self,

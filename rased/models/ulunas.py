@@ -176,6 +176,7 @@ class ULUNAS(SpectralEnhancer):
         "Rong, Yang, Wang, Hu, Zhu, Chen, Lu: UL-UNAS: ultra-lightweight U-Nets for real-time speech enhancement via "
         "network architecture search. IEEE/ACM TASLP 34, 2026, doi:10.1109/TASLPRO.2026.3661271"
     )
+    published_in = "paper"
 
     def __init__(
         self,

@@ -4,9 +4,12 @@ import pickle
 
 import pytest
 import torch
+from torch import nn
 
 from rased.errors import RasedError
+from rased.models.cost import count_parameters
 from rased.models.fastenhancer import FastEnhancer
+from rased.models.registry import create_model
 from rased.signal.stft import STFT
 from tests.models.test_contract import audio, run
 
@@ -35,6 +38,25 @@ def test_leaves_of_the_state_share_nothing_and_are_one_row_an_item():
     leaves = small().initial_process_state(3).values()
     assert len({leaf.data_ptr() for leaf in leaves}) == len(leaves) == 3
     assert all(leaf.shape == (3, 6, 8) for leaf in leaves)
+
+
+@pytest.mark.parametrize(
+    ("size", "published"),
+    [("t", 21_774), ("b", 91_430), ("s", 194_418), ("m", 491_594), ("l", 1_104_610)],
+)
+def test_folded_parameters_are_those_of_the_paper(size, published):
+    """Counted in the authors' code after their folding; the paper rounds to thousands.
+
+    Norms become biases of the layers before them, and scales of weights part of these.
+    """
+    with torch.device("meta"):
+        network = create_model(f"fastenhancer-{size}")
+    norms = [
+        layer for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)
+    ]
+    scales = [value for name, value in network.named_parameters() if "scale" in name]
+    folded = sum(norm.weight.numel() for norm in norms) + sum(scale.numel() for scale in scales)
+    assert count_parameters(network) - folded == published
 
 
 @pytest.mark.parametrize("learned", [False, True])
