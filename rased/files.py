@@ -8,7 +8,6 @@ from typing import Any, overload
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
 
 from rased import audio
 from rased.audio import CHANNELS, RATES
@@ -16,10 +15,10 @@ from rased.conditions import Given
 from rased.errors import RasedError, shown
 from rased.models.base import Enhancer
 from rased.models.limited import limited
-from rased.streaming import open_stream, output_channels
+from rased.rates import Band, Block, RateStream
+from rased.streaming import output_channels
 from rased.zoo import load
 
-Block = Float32[np.ndarray, "channel time"]
 Progress = Callable[[float], None]
 """Called with the seconds of audio that were read since the last call."""
 
@@ -59,6 +58,7 @@ def enhance(
     model: str | Path | Enhancer = DEFAULT_MODEL,
     condition: Given | None = None,
     limit_db: float | None = None,
+    band: Band = "full",
     progress: Progress | None = None,
 ) -> Report: ...
 
@@ -71,6 +71,7 @@ def enhance(
     model: str | Path | Enhancer = DEFAULT_MODEL,
     condition: Given | None = None,
     limit_db: float | None = None,
+    band: Band = "full",
 ) -> np.ndarray: ...
 
 
@@ -82,6 +83,7 @@ def enhance(
     model: str | Path | Enhancer = DEFAULT_MODEL,
     condition: Given | None = None,
     limit_db: float | None = None,
+    band: Band = "full",
 ) -> torch.Tensor: ...
 
 
@@ -93,14 +95,15 @@ def enhance(
     model: str | Path | Enhancer = DEFAULT_MODEL,
     condition: Given | None = None,
     limit_db: float | None = None,
+    band: Band = "full",
     progress: Progress | None = None,
 ) -> Any:
     """Enhance a file or an array: `enhance("in.wav")`, `enhance("in.wav", "out.wav")`, `enhance(array, 48000)`.
 
     The output has the rate, length, channels and level of the input. Channels are enhanced one by one; a model of
-    several channels takes them together and returns one. The output has no content above half the model's sample
-    rate. The suffix of an output file determines its format, the input its bit depth (at least 16). Memory does
-    not grow with the length of a file.
+    several channels takes them together and returns one. The band above half the model's sample rate is kept under a
+    gain that follows the model. The suffix of an output file determines its format, the input its bit depth (at least
+    16). Memory does not grow with the length of a file.
 
     Args:
         input: an audio file, or a floating-point NumPy array or PyTorch tensor of shape (time) or
@@ -113,6 +116,7 @@ def enhance(
         condition: additional inputs of the model (`Enhancer.conditions`), by name: an audio file, a .npy file, or a
             tensor or array with one row for each output channel, or one row for all.
         limit_db: largest attenuation in dB, such as 12; None: no limit.
+        band: "full" keeps the band above half the model's sample rate; "model" removes it.
         progress: called with the seconds of audio that were just read.
 
     Returns:
@@ -123,11 +127,11 @@ def enhance(
     """
     if isinstance(input, np.ndarray | torch.Tensor):
         rate = output if sample_rate is None else sample_rate  # enhance(array, 48000)
-        return _enhance_array(input, rate, model, condition, limit_db)
+        return _enhance_array(input, rate, model, condition, limit_db, band)
     if isinstance(input, str | Path):
         if sample_rate is not None or isinstance(output, int):
             raise RasedError("a file has its own sample rate: remove the argument `sample_rate`.")
-        return _enhance_file(Path(input), output, model, condition, limit_db, progress)
+        return _enhance_file(Path(input), output, model, condition, limit_db, band, progress)
     raise RasedError(
         f"cannot enhance {shown(input)}; give the name of a file, a NumPy array or a PyTorch tensor."
     )
@@ -139,6 +143,7 @@ def _enhance_file(
     model: str | Path | Enhancer,
     condition: Given | None,
     limit_db: float | None,
+    band: Band,
     progress: Progress | None,
 ) -> Report:
     target = audio.enhanced_name(source) if output is None else Path(output)
@@ -163,24 +168,25 @@ def _enhance_file(
         ) as writer:
             frames = 0
             for block in enhanced_blocks(
-                enhancer, recording.blocks(), info, progress, condition=condition
+                enhancer, recording.blocks(), info, progress, condition=condition, band=band
             ):
                 writer.write(block)
                 frames += block.shape[1]
     notes = [info.note] if info.note else []
-    notes += [note for note in (_band(enhancer, info), _clipping(writer, info)) if note]
+    notes += [note for note in (_band(enhancer, info, band), _clipping(writer, info)) if note]
     seconds = frames / info.sample_rate
     return Report(source, target, seconds, time.perf_counter() - started, tuple(notes))
 
 
-def _band(enhancer: Enhancer, info: audio.AudioInfo) -> str:
-    """Return a note on the frequencies that a model of a lower sample rate removes."""
+def _band(enhancer: Enhancer, info: audio.AudioInfo, band: Band) -> str:
+    """Return a note on the frequencies above those of the model."""
     if info.sample_rate <= enhancer.sample_rate:
         return ""
-    return (
-        f"the model works at {enhancer.sample_rate} Hz: the output of this {info.sample_rate} Hz file "
-        f"has no content above {enhancer.sample_rate // 2} Hz"
-    )
+    top = enhancer.sample_rate // 2
+    what = f"the model works at {enhancer.sample_rate} Hz: "
+    if band == "full":
+        return f"{what}above {top} Hz, this {info.sample_rate} Hz file follows the gain of the model's highest band"
+    return f"{what}the output of this {info.sample_rate} Hz file has no content above {top} Hz"
 
 
 def _clipping(writer: audio.AudioWriter, info: audio.AudioInfo) -> str:
@@ -210,6 +216,7 @@ def _enhance_array(
     model: str | Path | Enhancer,
     condition: Given | None,
     limit_db: float | None,
+    band: Band,
 ) -> np.ndarray | torch.Tensor:
     tensor = torch.as_tensor(signal)
     shape = tuple(tensor.shape)
@@ -220,7 +227,7 @@ def _enhance_array(
         Path("array"), int(sample_rate), channels.shape[0], shape[-1], "", "FLOAT"
     )
     enhancer = limited(resolve(model), limit_db)
-    parts = enhanced_blocks(enhancer, [channels], info, condition=condition)
+    parts = enhanced_blocks(enhancer, [channels], info, condition=condition, band=band)
     estimate = torch.from_numpy(np.concatenate(list(parts), axis=1))
     shape = shape if enhancer.channels == 1 else shape[-1:]
     result = estimate.reshape(shape).to(tensor.device, tensor.dtype)
@@ -268,39 +275,33 @@ def enhanced_blocks(
     progress: Progress | None = None,
     *,
     condition: Given | None = None,
+    band: Band = "full",
 ) -> Iterator[Block]:
     """Resample, enhance, resample back; the output has as many samples as the input, without delay.
+
+    Args:
+        enhancer: any enhancer.
+        blocks: the input, block by block.
+        info: its sample rate, channels and name.
+        progress: called with the seconds of each block.
+        condition: see `rased.enhance`.
+        band: see `rased.enhance`.
 
     Raises:
         RasedError: the model returned values that are not finite, or does not accept these channels or this condition.
     """
-    outputs = output_channels(enhancer, info.channels)
-    inward = audio.Resampler(info.sample_rate, enhancer.sample_rate, info.channels)
-    outward = audio.Resampler(enhancer.sample_rate, info.sample_rate, outputs)
-    stream = open_stream(enhancer, info.channels, condition=condition)
-    taken = given = 0
-
-    def checked(ready: Float[torch.Tensor, "channel time"]) -> Block:
-        estimate = ready.numpy()
-        if not np.isfinite(estimate).all():
-            raise RasedError(
-                f"the model {type(enhancer).__name__} returned values that are not finite for "
-                f"'{audio.printable(info.path)}'; nothing was written."
-            )
-        return estimate
-
+    stream = RateStream(
+        enhancer,
+        info.sample_rate,
+        info.channels,
+        condition=condition,
+        band=band,
+        where=f" for '{audio.printable(info.path)}'; nothing was written",
+    )
     for block in blocks:
-        taken += block.shape[1]
-        ready = checked(stream.push(torch.from_numpy(inward.push(block))))
-        out = outward.push(ready)[:, : taken - given]
-        given += out.shape[1]
+        out = stream.push(block)
         if out.shape[1]:
             yield out
         if progress is not None:
             progress(block.shape[1] / info.sample_rate)
-    # In order: what the inward resampler holds, then the model, then the outward resampler.
-    last = stream.push(torch.from_numpy(inward.finish()))
-    rest = checked(torch.cat([last, stream.finish()], dim=-1))
-    out = outward.push(rest)
-    out = np.concatenate([out, outward.finish(taken)], axis=1)
-    yield out[:, : taken - given]
+    yield stream.finish()

@@ -184,8 +184,26 @@ def test_what_a_lower_rate_takes_away_is_said(tmp_path):
     for rate in (16_000, 48_000):
         audio.write(tmp_path / "a.wav", tone(0.3, rate), rate)
         notes = enhance(tmp_path / "a.wav", tmp_path / "b.wav", model=Identity()).notes
-        said = "the model works at 16000 Hz: the output of this 48000 Hz file has no content above 8000 Hz"
+        said = (
+            "the model works at 16000 Hz: above 8000 Hz, this 48000 Hz file follows the gain of the model's highest "
+            "band"
+        )
         assert notes == ((said,) if rate == 48_000 else ())
+    notes = enhance(tmp_path / "a.wav", tmp_path / "b.wav", model=Identity(), band="model").notes
+    said = (
+        "the model works at 16000 Hz: the output of this 48000 Hz file has no content above 8000 Hz"
+    )
+    assert notes == (said,)
+
+
+def test_a_file_of_a_higher_rate_keeps_its_upper_band(tmp_path):
+    noise = 0.1 * np.random.default_rng(0).standard_normal((2, 30_000)).astype(np.float32)
+    audio.write(tmp_path / "in.wav", noise, 48_000, coding="FLOAT")
+    enhance(tmp_path / "in.wav", tmp_path / "out.wav", model=Identity())
+    found = audio.read(tmp_path / "out.wav")[0]
+    np.testing.assert_allclose(found[:, 3_000:-3_000], noise[:, 3_000:-3_000], atol=2e-4)
+    dull = enhance(noise, 48_000, model=Identity(), band="model")
+    assert sd_ratio(dull, noise) < 3
 
 
 @pytest.mark.parametrize("suffix", [".flac", ".wav", ".ogg", ".mp3"])

@@ -35,6 +35,7 @@ LAYERS = {
     "layers": 1,
     **dict.fromkeys(("models", "losses", "metrics", "data"), 2),
     **dict.fromkeys(("training", "streaming"), 3),
+    "rates": 4,
     "zoo": 4,
     **dict.fromkeys(("evaluation", "export", "files"), 5),
     "cli": 6,

@@ -1,8 +1,8 @@
 """Enhance files, folders, or a raw PCM stream.
 
 The output has the rate, length, channels and level of the input; its suffix determines the format. Files in a
-folder keep their names (a lossy file becomes FLAC). Memory does not grow with the length of a file. The output
-has no content above half the model's sample rate.
+folder keep their names (a lossy file becomes FLAC). Memory does not grow with the length of a file. The band above
+half the model's sample rate is kept under a gain that follows the model.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from rased.cli.options import add_allow, add_condition, add_limit
+from rased.cli.options import add_allow, add_choice, add_condition, add_limit
 from rased.errors import ProblemsFound, RasedError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ examples:
   rased enhance noisy.mp3 -o clean.flac                    choose name and format of the output
   rased enhance recordings/ -o enhanced/ --model NAME      enhance a folder with its subfolders, with another model
   rased enhance a.wav b.flac -o enhanced/                  enhance several files
+  rased enhance noisy.wav --band model                     remove what lies above half the sample rate of the model
   rased enhance noisy.wav --limit-db 12                    keep some of the noise: 12 dB below the input
   rased enhance noisy.wav --model NAME --condition enrolment=anna.wav
                                                            use a model that needs a recording of the speaker
@@ -76,6 +77,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"or a classical method such as log-mmse (default: {DEFAULT_MODEL})",
     )
     add_limit(parser)
+    add_choice(
+        parser,
+        "--band",
+        ["full", "model"],
+        "full: keep what lies above half the model's sample rate, under a gain that follows it; model: remove it",
+    )
     add_condition(parser)
     add_allow(parser)
     parser.add_argument("--json", action="store_true", help="print a summary as JSON")
@@ -106,7 +113,7 @@ def _files(arguments: argparse.Namespace) -> int:
     files = parse(arguments.condition)
     enhancer = load(arguments.model, allow=arguments.allow, limit_db=arguments.limit_db)
     condition = enhancer.given(files)
-    reports, failures = _enhance_all(plan.pairs, enhancer, condition, quiet=arguments.json)
+    reports, failures = _enhance_all(plan.pairs, enhancer, condition, arguments)
     if arguments.json:
         rows = [
             {
@@ -127,7 +134,10 @@ def _files(arguments: argparse.Namespace) -> int:
 
 
 def _enhance_all(
-    pairs: list[tuple[Path, Path]], enhancer: "Enhancer", condition: "Condition", *, quiet: bool
+    pairs: list[tuple[Path, Path]],
+    enhancer: "Enhancer",
+    condition: "Condition",
+    arguments: argparse.Namespace,
 ) -> tuple[list["Report"], list[str]]:
     """Enhance one file after the other; return the reports and the failures."""
     from rased import audio
@@ -149,6 +159,7 @@ def _enhance_all(
                     target,
                     model=enhancer,
                     condition=condition,
+                    band=arguments.band,
                     progress=lambda seconds: bar.advance(task, seconds),
                 )
             except RasedError as error:
@@ -158,7 +169,7 @@ def _enhance_all(
                 bar.console.print(f"rased: {error}")
                 continue
             reports.append(report)
-            for line in _lines(report, said, quiet=quiet):
+            for line in _lines(report, said, quiet=arguments.json):
                 bar.console.print(line)
     return reports, failures
 

@@ -113,7 +113,10 @@ def test_every_file_of_a_folder_is_done_or_named(tmp_path, capsys):
 def test_what_the_rate_of_the_model_takes_away_is_one_line(tmp_path, capsys):
     for name in "ab":
         audio.write(tmp_path / "in" / f"{name}.wav", noisy(0.2), 48_000)
-    assert main(["enhance", str(tmp_path / "in"), "-o", str(tmp_path / "o"), "-m", "log-mmse"]) == 0
+    words = ["enhance", str(tmp_path / "in"), "-o", str(tmp_path / "o"), "-m", "log-mmse"]
+    assert main(words) == 0
+    assert capsys.readouterr().err.count("above 8000 Hz, this 48000 Hz file follows") == 1
+    assert main([*words, "--band", "model"]) == 0
     assert capsys.readouterr().err.count("no content above 8000 Hz") == 1
 
 
