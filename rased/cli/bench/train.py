@@ -212,10 +212,11 @@ def _bare(
     module.to(batch["noisy"].device)  # Lightning moves it to the CPU at the end of a training
     module.enhancer.train()
     optimizer = module.optimisation.build(module.enhancer)
+    options = module.enhancer.options(len(batch["noisy"]))  # random numbers, if the model samples
     clock = _Clock(batch)
     for _ in range(steps + 1):
         optimizer.zero_grad()
-        module.loss_of(predict(batch["noisy"]), batch).backward()
+        module.loss_of(predict(batch["noisy"], **options), batch).backward()
         optimizer.step()
         clock.tick()
     return clock.per_step()

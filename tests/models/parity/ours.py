@@ -21,6 +21,7 @@ from rased.models.wave_u_net import WaveUNet
 from rased.signal.features import complex_parts
 from rased.signal.stft import STFT
 from rased.zoo.importers.fastenhancer import convert as convert_fastenhancer
+from rased.zoo.importers.gtcrn import convert as convert_gtcrn
 from rased.zoo.importers.ulunas import convert as convert_ul_unas
 from tests.models.parity import (
     attenuate,
@@ -210,9 +211,22 @@ def gcrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
 
 
 def gtcrn(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
-    """The ERB filters of a fresh network."""
-    erb = GTCRN().erb
-    return {"analysis": erb.analysis.detach(), "synthesis": erb.synthesis.detach()}
+    """Spectrum to spectrum, a third of the bins; and the ERB filters of a fresh network."""
+    erb, model = GTCRN().erb, GTCRN().eval()
+    load(model, convert_gtcrn(seeded_state(shapes)))
+    spectrum = of_gtcrn(tensors["noisy"])
+    prediction, _ = model.process(spectrum, model.initial_process_state(len(spectrum)))
+    return {
+        "spectrum": torch.view_as_real(prediction.spectrum)[:, ::3],
+        "analysis": erb.analysis.detach(),
+        "synthesis": erb.synthesis.detach(),
+    }
+
+
+def of_gtcrn(noisy: Tensor) -> Tensor:
+    """The authors' transform."""
+    window = torch.hann_window(512).sqrt()
+    return torch.stft(noisy, 512, 256, window=window, return_complex=True)
 
 
 def lisennet(tensors: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:

@@ -312,10 +312,23 @@ def _of_tan(folder: Path) -> tuple[Any, Any]:
 
 
 def gtcrn(folder: Path) -> Recorded:
-    """The ERB filters of a fresh network."""
+    """Spectrum to spectrum; their two ERB matrices, which are one piece of memory, filled apart."""
     sys.path.insert(0, str(folder))
-    erb = importlib.import_module("gtcrn").ERB(65, 64)
-    return {}, {"analysis": erb.erb_fc.weight, "synthesis": erb.ierb_fc.weight.contiguous()}, {}
+    theirs = importlib.import_module("gtcrn").GTCRN().eval()
+    theirs.erb.ierb_fc.weight.data = theirs.erb.ierb_fc.weight.data.clone()
+    weights = {"analysis": theirs.erb.erb_fc.weight, "synthesis": theirs.erb.ierb_fc.weight}
+    fresh = {
+        name: weight.detach().clone(memory_format=torch.contiguous_format)
+        for name, weight in weights.items()
+    }
+    theirs.load_state_dict(fill(theirs.state_dict()))
+    noisy = sound(2_560)
+    estimate = theirs(torch.view_as_real(ours.of_gtcrn(noisy)))
+    return (
+        {"noisy": noisy},
+        {"spectrum": estimate[:, ::3].contiguous(), **fresh},
+        theirs.state_dict(),
+    )
 
 
 def lisennet(folder: Path) -> Recorded:

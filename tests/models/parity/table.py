@@ -12,8 +12,8 @@ from rased.disk import write_json
 from rased.models.figures import FILE, read
 
 HERE = Path(__file__).parent
-PARTS = {"dual-path", "gtcrn"}
-"""Recordings of a part of a network, which say nothing about the whole."""
+PARTS = {"dual-path"}
+"""A recording of a part of networks, which say nothing about the whole."""
 
 
 def recorded() -> dict[str, dict[str, Any]]:
