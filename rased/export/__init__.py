@@ -23,6 +23,8 @@ def export(
     Raises:
         RasedError: the enhancer cannot be exported, with the reason.
     """
-    from rased.export.targets import to_onnx, to_web
+    from rased.export.targets import described_graph, write
 
-    return (to_onnx if to == "onnx" else to_web)(enhancer, name, out, int8=int8)
+    graph, facts = described_graph(enhancer, name, int8=int8)
+    write(out, graph, facts, to)
+    return facts

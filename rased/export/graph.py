@@ -99,21 +99,36 @@ def describe(model: onnx.ModelProto, facts: dict[str, Any]) -> None:
     plain = {key: value for key, value in facts.items() if isinstance(value, str | int | float)}
     del model.metadata_props[:]
     onnx.helper.set_model_props(
-        model, {**{key: str(value) for key, value in plain.items()}, "rased": json.dumps(facts)}
+        model,
+        {
+            **{key: str(value) for key, value in plain.items()},
+            "rased": json.dumps(facts, allow_nan=False),
+        },
     )
     model.producer_name, model.producer_version = "rased", facts["rased_version"]
     model.graph.name = facts["name"]
 
 
 def starts(state: State) -> dict[str, dict[str, Any]]:
-    """Return shape and first value of each tensor of a state; values that differ are listed."""
+    """Return shape and first value of each tensor of a state; values that differ are listed.
+
+    JSON has no infinity: it is written as the word that JavaScript and Python read as a number.
+    """
     found = {}
     for name, tensor in state.items():
-        values = tensor.numpy()
-        same = values.size > 0 and bool(np.all(values == values.flat[0]))
-        start: Any = float(values.flat[0]) if same else values.tolist()
-        found[name] = {"shape": list(values.shape), "start": start}
+        values = [_word(value) for value in tensor.flatten().tolist()]
+        found[name] = {
+            "shape": list(tensor.shape),
+            "start": values[0] if len(set(values)) == 1 else values,
+        }
     return found
+
+
+def _word(value: float) -> float | str:
+    if np.isfinite(value):
+        return float(value)
+    assert not np.isnan(value), "a state cannot begin with NaN"
+    return "Infinity" if value > 0 else "-Infinity"
 
 
 @torch.no_grad()

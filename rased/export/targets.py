@@ -16,6 +16,11 @@ from rased.onnx import Enhancer as Exported
 from rased.onnx.runtime import GRAPH, session_of
 
 DESCRIPTION = "model.json"
+EXAMPLES = {
+    "onnx": ("example.py", "example.cpp", "example.mjs"),
+    "web": ("enhancer.mjs", "index.html", "package.json"),
+}
+"""Files that stand beside the graph, for each target."""
 TEMPLATES = Path(__file__).parent / "templates"
 TOLERANCE = 1e-5
 CHECKED = 64
@@ -68,32 +73,14 @@ def difference(enhancer: Enhancer, exported: Exported, *, seeds: int = 3) -> flo
     return largest
 
 
-def to_onnx(enhancer: Enhancer, name: str, out: Path, *, int8: bool = False) -> dict[str, Any]:
-    """Write model.onnx, model.json and the examples to a folder; return the facts.
-
-    Raises:
-        RasedError: the enhancer cannot be exported, or the graph gives other numbers.
-    """
-    content, facts = described_graph(enhancer, name, int8=int8)
-    write(out, {GRAPH: content}, facts, ("example.py", "example.cpp", "example.mjs"))
-    return facts
-
-
-def to_web(enhancer: Enhancer, name: str, out: Path, *, int8: bool = False) -> dict[str, Any]:
-    """Write model.onnx, model.json, a module and a page for browsers to a folder; return the facts.
-
-    Raises:
-        RasedError: the enhancer cannot be exported, or the graph gives other numbers.
-    """
-    content, facts = described_graph(enhancer, name, int8=int8)
-    write(out, {GRAPH: content}, facts, ("enhancer.mjs", "index.html", "package.json"))
-    return facts
-
-
 def described_graph(
     enhancer: Enhancer, name: str, *, int8: bool = False
 ) -> tuple[bytes, dict[str, Any]]:
-    """Return a graph that was compared with PyTorch, and what it says about itself."""
+    """Return a graph that was compared with PyTorch, and what it says about itself.
+
+    Raises:
+        RasedError: the enhancer cannot be exported, or the graph gives other numbers.
+    """
     refuse(enhancer, name)
     facts, model = facts_of(enhancer, name), step_graph(enhancer, name)
     describe(model, facts)
@@ -121,21 +108,20 @@ def checked(enhancer: Enhancer, content: bytes, facts: dict[str, Any]) -> float:
     return found
 
 
-def write(
-    out: Path, files: dict[str, bytes], facts: dict[str, Any], templates: tuple[str, ...]
-) -> None:
-    """Write a folder: files, description, and templates with the facts filled in."""
+def write(out: Path, graph: bytes, facts: dict[str, Any], to: str) -> None:
+    """Write a folder: graph, description, and examples with the facts filled in."""
     out.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        with disk.replacing(out / name) as path:
-            path.write_bytes(content)
+    with disk.replacing(out / GRAPH) as path:
+        path.write_bytes(graph)
     disk.write_json(out / DESCRIPTION, facts)
     first = ", ".join(_cpp(one["start"]) for one in facts["state"].values())
-    for name in templates:
+    for name in EXAMPLES[to]:
         text = (TEMPLATES / name).read_text(encoding="utf-8")
         disk.write_text(out / name, Template(text).safe_substitute(facts, starts=first))
 
 
 def _cpp(start: Any) -> str:
     """Return the values that begin a state, in C++: one for all, or all of them."""
-    return "{" + ", ".join(f"{value}f" for value in np.ravel(start)) + "}"
+    words = {"Infinity": "INFINITY", "-Infinity": "-INFINITY"}
+    values = start if isinstance(start, list) else [start]
+    return "{" + ", ".join(words.get(value) or f"{value}f" for value in values) + "}"

@@ -44,10 +44,13 @@ class Enhancer:
 
     def initial_state(self) -> State:
         """Return the state before the first chunk of a stream."""
-        return {
-            name: np.broadcast_to(np.asarray(one["start"], dtype=np.float32), one["shape"]).copy()
-            for name, one in self.facts["state"].items()
-        }
+        state = {}
+        for name, one in self.facts["state"].items():
+            values = np.zeros(one["shape"], dtype=np.float32)
+            # One value for all, or all of them; infinity is a word.
+            values.flat = np.asarray(one["start"]).astype(np.float32)
+            state[name] = values
+        return state
 
     def step(self, chunk: np.ndarray, state: State) -> tuple[Samples, State]:
         """Enhance the next samples of a stream: (time) in float32, a multiple of `chunk_length`.

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rased.export import export
+from rased.export.targets import described_graph, write
 from rased.models.registry import create_model
 from tests.models.test_contract import audio
 
@@ -27,8 +27,14 @@ def enhancer():
 
 
 @pytest.fixture(scope="session")
-def folder(enhancer, tmp_path_factory):
+def graph(enhancer):
+    """Its graph, and what it says about itself."""
+    return described_graph(enhancer, "tiny")
+
+
+@pytest.fixture(scope="session")
+def folder(graph, tmp_path_factory):
     """The folder that `rased export --to onnx` writes for it."""
     out = tmp_path_factory.mktemp("exported")
-    export(enhancer, "tiny", to="onnx", out=out)
+    write(out, *graph, "onnx")
     return out

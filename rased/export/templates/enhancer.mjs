@@ -27,8 +27,8 @@ export class Enhancer {
     const state = {};
     for (const [name, { shape, start }] of Object.entries(this.facts.state)) {
       const values = new Float32Array(size(shape));
-      if (Array.isArray(start)) values.set(start.flat(Infinity));
-      else values.fill(start);
+      if (Array.isArray(start)) values.set(start.map(Number));
+      else values.fill(Number(start)); // "Infinity" is a word, as JSON has no such number
       state[name] = new this.ort.Tensor("float32", values, shape);
     }
     return state;

@@ -1,6 +1,7 @@
 // Raw float32 at $sample_rate Hz from stdin to stdout, $latency samples late: ./example < noisy.f32 > enhanced.f32
 // g++ -std=c++17 -O2 example.cpp -I$$ORT/include -L$$ORT/lib -lonnxruntime -o example
 #include <onnxruntime_cxx_api.h>
+#include <cmath>
 #include <cstdio>
 #include <string>
 #include <vector>

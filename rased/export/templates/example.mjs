@@ -7,7 +7,7 @@ const session = await ort.InferenceSession.create("model.onnx", { intraOpNumThre
 const product = (shape) => shape.reduce((a, b) => a * b, 1);
 const state = {};
 for (const [name, { shape, start }] of Object.entries(facts.state))
-  state[name] = new ort.Tensor("float32", new Float32Array(product(shape)).fill(start), shape);
+  state[name] = new ort.Tensor("float32", Float32Array.from({ length: product(shape) }, (_, i) => [start].flat()[i] ?? [start].flat()[0]), shape);
 const bytes = fs.readFileSync(0);
 const noisy = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
 for (let at = 0; at + facts.chunk_length <= noisy.length; at += facts.chunk_length) {

@@ -8,7 +8,7 @@ import soundfile
 
 session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
 facts = json.loads(session.get_modelmeta().custom_metadata_map["rased"])
-state = {name: np.full(s["shape"], s["start"], np.float32) for name, s in facts["state"].items()}
+state = {name: np.resize(np.float32(s["start"]), s["shape"]) for name, s in facts["state"].items()}
 noisy, rate = soundfile.read(sys.argv[1], dtype="float32")
 assert rate == facts["sample_rate"] and noisy.ndim == 1
 padded = np.pad(
