@@ -7,7 +7,7 @@ from functools import cache
 _PROJECTS = {"pil": "pillow", "yaml": "pyyaml"}
 """Import names that differ from the name on PyPI."""
 
-_ORDER = ("train", "eval", "rooms", "remote", "asr", "onnx", "docs", "dev")
+_ORDER = ("torch", "onnx", "train", "eval", "rooms", "remote", "asr", "export", "docs", "dev")
 """Extras in the order in which they are suggested, unless the caller prefers another."""
 
 
@@ -19,7 +19,7 @@ def install_command(*modules: str, prefer: str = "") -> str:
         prefer: the extra to suggest if several contain them.
 
     Returns:
-        For example "pip install 'rased[eval]'"; "pip install --force-reinstall rased" for required dependencies; ""
+        For example "pip install 'rased[torch]'"; "pip install --force-reinstall rased" for required dependencies; ""
         for modules that rased does not use.
     """
     wanted = {_project(module.partition(".")[0]) for module in modules}
@@ -34,7 +34,10 @@ def install_command(*modules: str, prefer: str = "") -> str:
 
 @cache
 def _extras() -> dict[str, frozenset[str]]:
-    """Return the projects of each extra ("" for required dependencies), from the metadata of the installed package."""
+    """Return the projects of each extra ("" for required dependencies), from the metadata of the installed package.
+
+    There, an extra that contains another one lists the projects of both.
+    """
     try:
         requirements = importlib.metadata.requires("rased") or []
     except importlib.metadata.PackageNotFoundError:  # run from a checkout without installation

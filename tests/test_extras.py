@@ -56,8 +56,16 @@ sys.exit(main(sys.argv[2:]))
 
 
 def projects(extra):
+    """The projects of an extra, and of the extras in it."""
     lines = PROJECT["dependencies"] if extra == "" else PROJECT["optional-dependencies"][extra]
-    return {re.match(r"[\w.-]+", line)[0].lower() for line in lines}
+    found = set()
+    for line in lines:
+        parts = re.match(r"rased\[(.*)\]", line)
+        if parts:
+            found |= set().union(*(projects(part) for part in parts[1].split(",")))
+        else:
+            found.add(re.match(r"[\w.-]+", line)[0].lower())
+    return found
 
 
 def run_without(missing, words, folder):
@@ -123,11 +131,26 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_plain_installation_enhances(folder):
+def test_the_extra_torch_enhances(folder):
     words = ["enhance", "in.wav", "-o", "out.wav", "--model", "gru-mask-16k"]
-    done = run_without(missing_with(), words, folder)
+    done = run_without(missing_with("torch"), words, folder)
     assert done.returncode == 0, done.stderr
     assert soundfile.info(folder / "out.wav").frames == 16_000
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["enhance", "in.wav"], "pip install 'rased[torch]'"),
+        (["zoo", "list"], "pip install 'rased[torch]'"),
+        (["models"], "pip install 'rased[torch]'"),
+        (["export", "NAME", "--to", "onnx", "--out", "out"], "pip install 'rased[export]'"),
+    ],
+)
+def test_a_plain_installation_says_what_runs_models(folder, words, command):
+    done = run_without(missing_with(), words, folder)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert command in done.stderr
 
 
 @pytest.mark.slow
@@ -197,7 +220,7 @@ def test_the_extra_eval_scores(folder):
     ],
 )
 def test_a_verb_without_its_extra_names_it(folder, words, command):
-    done = run_without(missing_with(), words, folder)
+    done = run_without(missing_with("torch"), words, folder)
     if done.returncode == 0:  # evaluate measures what it can, and says so beside the rest
         assert command in done.stdout + done.stderr
         return
@@ -215,6 +238,10 @@ def test_a_verb_without_its_extra_names_it(folder, words, command):
         (("pyroomacoustics",), "eval", "pip install 'rased[rooms]'"),
         (("s3fs", "aiohttp"), "", "pip install 'rased[remote]'"),
         (("soxr",), "", "pip install --force-reinstall rased"),
+        (("torch",), "", "pip install 'rased[torch]'"),
+        (("torch",), "train", "pip install 'rased[train]'"),
+        (("onnxruntime",), "", "pip install 'rased[onnx]'"),
+        (("onnxscript",), "", "pip install 'rased[export]'"),
         (("my_own_networks",), "", ""),
     ],
 )

@@ -56,7 +56,11 @@ VERBS = {
     ),
 }
 
-_EXTRA_OF = {"train": "train", "replay": "train", "evaluate": "eval", "leaderboard": "eval"}
+_EXTRA_OF = {
+    **dict.fromkeys(("demo", "train", "replay"), "train"),
+    **dict.fromkeys(("evaluate", "leaderboard"), "eval"),
+    "export": "export",
+}
 """The pip extra that each verb needs."""
 
 DESCRIPTION = "Train, compare and load speech enhancement and dereverberation models."
