@@ -156,16 +156,10 @@ def _enhance_file(
                 f"the output '{audio.printable(target)}' is the input; choose another output."
             )
         # Before the model is loaded: a wrong suffix is reported at once.
-        container, coding = audio.output_coding(target, info)
+        video = target.suffix.lower() in audio.VIDEO and audio.has_picture(source)
+        coding = None if video else audio.output_coding(target, info)
         enhancer = limited(resolve(model), limit_db)
-        with audio.AudioWriter(
-            target,
-            sample_rate=info.sample_rate,
-            channels=output_channels(enhancer, info.channels),
-            container=container,
-            coding=coding,
-            frames=info.frames,
-        ) as writer:
+        with _writer(target, info, output_channels(enhancer, info.channels), coding) as writer:
             frames = 0
             for block in enhanced_blocks(
                 enhancer, recording.blocks(), info, progress, condition=condition, band=band
@@ -176,6 +170,23 @@ def _enhance_file(
     notes += [note for note in (_band(enhancer, info, band), _clipping(writer, info)) if note]
     seconds = frames / info.sample_rate
     return Report(source, target, seconds, time.perf_counter() - started, tuple(notes))
+
+
+def _writer(
+    target: Path, info: audio.AudioInfo, channels: int, coding: tuple[str, str] | None
+) -> audio.AudioWriter | audio.VideoWriter:
+    """Return a writer of container and coding; without them, of a video with the picture of the input."""
+    rate = info.sample_rate
+    if coding is None:
+        return audio.VideoWriter(target, info.path, sample_rate=rate, channels=channels)
+    return audio.AudioWriter(
+        target,
+        sample_rate=rate,
+        channels=channels,
+        container=coding[0],
+        coding=coding[1],
+        frames=info.frames,
+    )
 
 
 def _band(enhancer: Enhancer, info: audio.AudioInfo, band: Band) -> str:
@@ -189,7 +200,7 @@ def _band(enhancer: Enhancer, info: audio.AudioInfo, band: Band) -> str:
     return f"{what}the output of this {info.sample_rate} Hz file has no content above {top} Hz"
 
 
-def _clipping(writer: audio.AudioWriter, info: audio.AudioInfo) -> str:
+def _clipping(writer: audio.AudioWriter | audio.VideoWriter, info: audio.AudioInfo) -> str:
     """Return a note on the share of clipped samples, and how to avoid clipping."""
     if not writer.clipped:
         return ""

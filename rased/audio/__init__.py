@@ -20,6 +20,7 @@ from rased.audio.reading import (
     read,
 )
 from rased.audio.resampling import Resampler, resample, resampled_length
+from rased.audio.video import VIDEO, VideoWriter, has_picture
 from rased.audio.writing import AudioWriter, output_coding, write
 
 __all__ = [
@@ -29,15 +30,18 @@ __all__ = [
     "LOSSY",
     "RATES",
     "SUFFIXES",
+    "VIDEO",
     "AudioInfo",
     "AudioWriter",
     "BadAudioError",
     "Plan",
     "Recording",
     "Resampler",
+    "VideoWriter",
     "audio_below",
     "blocks",
     "enhanced_name",
+    "has_picture",
     "inspect",
     "looks_like_audio",
     "open_audio",

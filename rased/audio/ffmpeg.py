@@ -15,7 +15,7 @@ from jaxtyping import Float32
 from rased.audio.problems import DamagedError
 from rased.machine import read_at
 
-_DEMUXERS = "mov,wav,matroska,webm,aac,asf,amr,avi,caf,flv,ac3,eac3,mpeg,mpegts,ogg,ape,wv,tta,dts,aiff,w64,sox"
+DEMUXERS = "mov,wav,matroska,webm,aac,asf,amr,avi,caf,flv,ac3,eac3,mpeg,mpegts,ogg,ape,wv,tta,dts,aiff,w64,sox"
 """Containers only: a playlist could refer to other files and network addresses."""
 _PATIENCE = 60
 """Seconds without output after which ffmpeg is stopped."""
@@ -64,7 +64,7 @@ class FfmpegDecoder:
 
     def __init__(self, path: Path) -> None:
         self._said: IO[bytes] = tempfile.TemporaryFile()
-        words = f"-nostdin -hide_banner -nostats -loglevel level+info -format_whitelist {_DEMUXERS}".split()
+        words = f"-nostdin -hide_banner -nostats -loglevel level+info -format_whitelist {DEMUXERS}".split()
         # No network; the prefix keeps a name with a colon from being a protocol.
         words += ["-protocol_whitelist", "file", "-i", f"file:{path}", "-map", "0:a:0"]
         # bitexact: no text with the version of ffmpeg in the header.

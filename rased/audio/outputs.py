@@ -8,6 +8,7 @@ from pathlib import Path
 from rased.audio.folders import audio_below
 from rased.audio.names import FORMATS, SUFFIXES, output_name
 from rased.audio.problems import printable
+from rased.audio.video import video_name
 from rased.errors import RasedError
 
 
@@ -30,25 +31,33 @@ def enhanced_name(source: Path) -> Path:
     >>> enhanced_name(Path("a/b.wav")).as_posix(), enhanced_name(Path("c.mp3")).as_posix()
     ('a/b.enhanced.wav', 'c.enhanced.flac')
     """
-    name = output_name(source)
+    name = video_name(source, output_name(source))
     return name.with_name(f"{name.stem}.enhanced{name.suffix}")
 
 
-def plan(inputs: Iterable[str | Path], output: str | Path | None = None) -> Plan:
+def plan(
+    inputs: Iterable[str | Path], output: str | Path | None = None, *, empty: bool = False
+) -> Plan:
     """Choose the output of each input.
 
     Without `output`, a file gets its `enhanced_name`, and the files of a folder go to "FOLDER.enhanced". With
     `output`,
     a single input file goes to `output` itself, or into it if it is a folder or ends with a slash. Several files, and
     folders with their content, go into the folder `output`, which mirrors the structure of each input folder. A
-    lossy file becomes FLAC. Outputs that would have the same name get different ones.
+    lossy file becomes FLAC; a video stays one, if ffmpeg is installed. Outputs that would have the same name get
+    different ones.
+
+    Args:
+        inputs: files and folders.
+        output: file or folder.
+        empty: allow folders without audio.
 
     Raises:
         RasedError: an input folder without audio, one output file for several inputs, or an output that is an input.
     """
     sources = list(dict.fromkeys(Path(name) for name in inputs))
     if output is None:
-        return _beside(sources)
+        return _beside(sources, empty)
     target = Path(output)
     one_file = len(sources) == 1 and not sources[0].is_dir()
     if one_file and not target.is_dir() and not str(output).endswith("/"):
@@ -58,7 +67,7 @@ def plan(inputs: Iterable[str | Path], output: str | Path | None = None) -> Plan
     left_out: list[str] = []
     for source in sources:
         if source.is_dir():
-            found, earlier = _files(source, target)
+            found, earlier = _files(source, target, empty)
             left_out += earlier
             wanted += [(source / name, name) for name in found]
         else:
@@ -68,7 +77,7 @@ def plan(inputs: Iterable[str | Path], output: str | Path | None = None) -> Plan
     return Plan(pairs, left_out)
 
 
-def _beside(sources: list[Path]) -> Plan:
+def _beside(sources: list[Path], empty: bool) -> Plan:
     """Choose outputs in the folders of the inputs; skip an input that is the output of another one."""
     files = [source for source in sources if not source.is_dir()]
     outputs = {enhanced_name(source): source for source in files}
@@ -81,7 +90,7 @@ def _beside(sources: list[Path]) -> Plan:
     for source in sources:
         if source.is_dir():
             there = source.resolve()
-            inside = plan([source], there.with_name(f"{there.name}.enhanced"))
+            inside = plan([source], there.with_name(f"{there.name}.enhanced"), empty=empty)
             pairs += inside.pairs
             left_out += inside.left_out
         elif source not in outputs:
@@ -91,7 +100,7 @@ def _beside(sources: list[Path]) -> Plan:
     return Plan(pairs, left_out)
 
 
-def _files(folder: Path, target: Path) -> tuple[list[Path], list[str]]:
+def _files(folder: Path, target: Path, empty: bool) -> tuple[list[Path], list[str]]:
     """Return the audio files below a folder, sorted, without outputs of an earlier run; and a sentence about these."""
     here, there = folder.resolve(), target.resolve()
     if here == there:
@@ -103,7 +112,7 @@ def _files(folder: Path, target: Path) -> tuple[list[Path], list[str]]:
     # The output folder is inside the input folder.
     if there.is_relative_to(here):
         kept = [path for path in found if not (here / path).is_relative_to(there)]
-    if not kept:
+    if not kept and not empty:
         raise RasedError(f"the folder '{printable(folder)}' contains no audio files.")
     earlier = len(found) - len(kept)
     if not earlier:
@@ -118,10 +127,10 @@ def _distinct(wanted: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
 
     A lossy file then keeps its suffix in the name: "a.mp3.flac" next to "a.flac"; others get a number: "a-2.wav".
     """
-    count = Counter(output_name(name) for _, name in wanted)
+    names = [video_name(source, output_name(name)) for source, name in wanted]
+    count = Counter(names)
     named = []
-    for source, name in wanted:
-        target = output_name(name)
+    for (source, name), target in zip(wanted, names, strict=True):
         if count[target] > 1 and target != name:
             target = name.with_name(f"{name.name}.flac")
         named.append((source, target))

@@ -1,6 +1,7 @@
+import io
 import json
-import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,19 +19,54 @@ def noisy(seconds=2.0):
     return (tone + 0.05 * generator.standard_normal(samples)).astype(np.float32)[None]
 
 
-def test_a_raw_stream_comes_out_aligned_and_as_long_as_it_went_in():
+@pytest.fixture
+def pipe(monkeypatch):
+    """Runs `rased enhance - -o -` in this process; gives stdout."""
+
+    def run(content, *words, code=0):
+        out = io.BytesIO()
+        monkeypatch.setattr(
+            sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(content)))
+        )
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", SimpleNamespace(buffer=out))
+            assert main(["enhance", "-", "-o", "-", "--model", "log-mmse", *words]) == code
+        return out.getvalue()
+
+    return run
+
+
+def test_a_raw_stream_comes_out_aligned_and_as_long_as_it_went_in(pipe, capsys):
     steps = np.round(noisy(1.0) * 32768).clip(-32768, 32767).astype("<i2")
-    done = subprocess.run(
-        [sys.executable, "-m", "rased", "enhance", "-", "-o", "-", "--model", "log-mmse"],
-        input=steps.tobytes(),
-        capture_output=True,
-        check=True,
-    )
-    assert done.stderr == b""
-    streamed = np.frombuffer(done.stdout, dtype="<i2")
+    streamed = np.frombuffer(pipe(steps.tobytes()), dtype="<i2")
+    assert capsys.readouterr().err == ""
     with torch.inference_mode():
         whole = METHODS["log-mmse"]().eval()(torch.from_numpy(steps.astype(np.float32) / 32768))
     np.testing.assert_allclose(streamed / 32768, whole[0].numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["s16le", "s16be", "s32le", "f32le", "f32be"])
+def test_every_raw_format_rate_and_number_of_channels(pipe, name):
+    dtype = np.dtype(
+        ("<" if name.endswith("le") else ">") + {"s16": "i2", "s32": "i4", "f32": "f4"}[name[:3]]
+    )
+    full = 1.0 if dtype.kind == "f" else 2.0 ** (8 * dtype.itemsize - 1)
+    given = np.stack([noisy(0.4)[0], 0.5 * noisy(0.4)[0]], axis=1)
+    content = (given * full).astype(dtype).tobytes()
+    words = ["--raw", name, "--rate", "48000", "--channels", "2", "--limit-db", "0"]
+    found = np.frombuffer(pipe(content, *words), dtype).reshape(-1, 2) / full
+    assert found.shape == given.shape
+    np.testing.assert_allclose(found[2_000:-2_000], given[2_000:-2_000], atol=2e-3)
+
+
+def test_a_cut_sample_at_the_end_is_said(pipe, capsys):
+    assert len(pipe(bytes(2_001), code=1)) == 2_000
+    assert "in the middle of a 16-bit sample" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--rate", "0"], ["--channels", "0"], ["--raw", "mp3"]])
+def test_raw_options_that_cannot_be_are_refused(pipe, words):
+    pipe(b"", *words, code=2)
 
 
 def test_the_report_as_json(tmp_path, capsys):
@@ -55,17 +91,11 @@ def test_a_model_that_is_not_causal_cannot_stream(capsys):
     "content",
     [b"RIFF\x24\0\0\0WAVEfmt ", b"fLaC\0\0\0\x22", b"OggS\0\2", b"ID3\4\0\0", b"RF64\xff"],
 )
-def test_a_file_on_stdin_is_refused_with_the_repair(content):
-    done = subprocess.run(
-        [sys.executable, "-m", "rased", "enhance", "-", "-o", "-", "--model", "log-mmse"],
-        input=content + bytes(2000),
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stdout == b""
-    assert b"must contain raw 16-bit mono PCM" in done.stderr
-    assert b"ffmpeg -i FILE -f s16le" in done.stderr
+def test_a_file_on_stdin_is_refused_with_the_repair(pipe, content, capsys):
+    assert pipe(content + bytes(2000), code=2) == b""
+    said = capsys.readouterr().err
+    assert "must contain raw 16-bit mono PCM" in said
+    assert "ffmpeg -i FILE -f s16le -ac 1 -ar 16000" in said
 
 
 def test_one_file_needs_neither_model_nor_output(tmp_path, capsys):
@@ -103,7 +133,7 @@ def test_every_file_of_a_folder_is_done_or_named(tmp_path, capsys):
     words = ["enhance", str(root), "-o", str(tmp_path / "out["), "--model", "log-mmse"]
     assert main(words) == 1
     said = capsys.readouterr().err
-    written = {path.name for path in (tmp_path / "out[").iterdir()}
+    written = {path.name for path in (tmp_path / "out[").iterdir()} - {".enhanced.jsonl"}
     assert len(written) == len(names)
     assert "4 of 13 files could not be enhanced" in said
     for name in ("g.m4a", "h.raw", "i.wav", "j.wav", "tag [x].wav", "b].wav", "caf\\xe9.wav"):

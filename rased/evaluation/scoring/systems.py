@@ -5,7 +5,6 @@ folder, or a folder of enhanced files (with the facts that its `system.yaml` sta
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any, Literal, cast
 
 from rased import zoo
 from rased.conditions import Condition
-from rased.construction import settings_of
 from rased.disk import sha256
 from rased.errors import RasedError
 from rased.evaluation.stated import read_stated
@@ -21,6 +19,7 @@ from rased.evaluation.testset import EvaluationSet, audio_files, given
 from rased.models.base import Enhancer
 from rased.models.classical import METHODS
 from rased.models.cost import count_parameters, macs_per_second
+from rased.models.identity import fingerprint
 from rased.names import component
 from rased.zoo.card import CARD, read_card
 from rased.zoo.runs import checkpoint_path, is_run
@@ -139,24 +138,6 @@ def _imported(card: dict[str, Any]) -> dict[str, str]:
     """Return the source of weights that others published; empty for own weights."""
     imported = card.get("training", {}).get("imported")
     return {"imported": str(imported.get("source", "others"))} if imported else {}
-
-
-def fingerprint(enhancer: Enhancer) -> str:
-    """Return the SHA-256 of classes, their versions, settings that differ from the defaults, and weights.
-
-    The module of a class and the rest of its file do not count: when the computation of a class changes, its
-    `version` is incremented, and tests compare the outputs of each version.
-    """
-    digest = hashlib.sha256()
-    settings = json.dumps(settings_of(enhancer), sort_keys=True)
-    parts = [part for part in enhancer.modules() if isinstance(part, Enhancer)]
-    versions = sorted({f"{type(part).__qualname__} {part.version}" for part in parts})
-    digest.update("\n".join([settings, *versions, ""]).encode())
-    # Names and shapes go into the hash as well: bytes alone do not say where one tensor ends.
-    for name, tensor in sorted(enhancer.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _files(path: Path, testset: EvaluationSet) -> System:
