@@ -10,7 +10,6 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from rased.signal.domains import Spectrum
-from rased.signal.state import State
 
 
 def deep_filter(
@@ -33,20 +32,3 @@ def deep_filter(
         sum(real[..., at] * b + imaginary[..., at] * a for at, a, b in taps),
     ]
     return torch.complex(*parts)
-
-
-def with_past(spectrum: Spectrum, state: State) -> tuple[Complex[Tensor, "batch freq more"], State]:
-    """Return the frames after those of `memory` (batch, freq, past, 2), and the new memory; no memory: no past."""
-    if not state:
-        # The memory layout that `cat` gives, so that later sums round equally.
-        return spectrum.contiguous(), {}
-    past = state["memory"].shape[2]
-    # A state holds only real tensors.
-    extended = torch.cat([torch.view_as_complex(state["memory"]), spectrum], dim=-1)
-    after = torch.view_as_real(extended[..., extended.shape[-1] - past :])
-    return extended, {"memory": after.contiguous()}
-
-
-def initial_past(batch: int, freq: int, past: int, like: Tensor) -> State:
-    """Return a memory of silence with this many frames."""
-    return {"memory": like.new_zeros(batch, freq, past, 2)}

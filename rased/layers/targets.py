@@ -9,19 +9,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+from einops import rearrange
+from jaxtyping import Complex, Float
 from torch import Tensor
 from torch.nn import functional
 
 from rased.construction import Remembered
+from rased.errors import RasedError
+from rased.layers.deep_filter import deep_filter
 from rased.layers.prediction import Prediction
 from rased.signal import features as feature
 from rased.signal import masks
 from rased.signal.domains import Bins, Features, Spectrum
+from rased.signal.filtering import ideal_filter, shifted_bins
 from rased.signal.gains import log_mmse_gain
 from rased.signal.phase import unit_phase
 
 Output = Float[Tensor, "batch out frames"]
+ComplexFeatures = Complex[Tensor, "batch feature frames"]
+Around = Complex[Tensor, "batch freq more_frames"]
+"""Frames of the input, with the `Target.context` around them; as many as those of the output if there is none."""
 PRIOR_LIMIT_DB = 60.0
 """Largest prior SNR, and, with a minus sign, smallest one."""
 LOG_POWER_LIMIT = 20.0
@@ -39,15 +46,25 @@ class Target(Remembered):
     phase: ClassVar[Literal["noisy", "predicted"]] = "noisy"
     standardised: ClassVar[bool] = False
 
+    @property
+    def context(self) -> tuple[int, int]:
+        """Return how many frames of the input before and after those of the output `interpret` needs."""
+        return 0, 0
+
     def size(self, freq: int) -> int:
         """Return the size of a frame, for a spectrum of `freq` bins."""
         return freq
 
-    def interpret(self, output: Output, noisy: Spectrum) -> Prediction:
-        """Convert the network's output to a `Prediction.of_spectrum`, whose `output` can be compared with `ideal`."""
+    def interpret(self, output: Output, noisy: Around) -> Prediction:
+        """Convert the network's output to a `Prediction.of_spectrum`, whose `output` can be compared with `ideal`.
+
+        Args:
+            output: of the network.
+            noisy: the same frames of the input, with the `context` around them.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define interpret(output, noisy)")
 
-    def ideal(self, *, noisy: Spectrum, target: Spectrum) -> Features | Spectrum:
+    def ideal(self, *, noisy: Spectrum, target: Spectrum) -> Features | ComplexFeatures:
         """Return what `Prediction.output` would be for a perfect network."""
         raise NotImplementedError(f"{type(self).__name__} must define ideal(noisy=, target=)")
 
@@ -63,7 +80,7 @@ class RealMask(Target):
     limit: ClassVar[float] = 1.0
     formula: ClassVar[Callable[..., Tensor]]
 
-    def interpret(self, output: Output, noisy: Spectrum) -> Prediction:
+    def interpret(self, output: Output, noisy: Around) -> Prediction:
         """Apply the sigmoid, and multiply the noisy spectrum by the mask."""
         mask = self.limit * output.sigmoid()
         return Prediction.of_spectrum(masks.apply_mask(mask, noisy), mask=mask, output=mask)
@@ -123,7 +140,7 @@ class _Parts(Target):
 class ComplexMask(_Parts):
     """Speech divided by the input, as complex numbers; compressed when a loss compares it."""
 
-    def interpret(self, output: Output, noisy: Spectrum) -> Prediction:
+    def interpret(self, output: Output, noisy: Around) -> Prediction:
         """Combine the real parts of all bins and the imaginary parts after them to a complex mask, and apply it."""
         real, imag = output.chunk(2, dim=1)
         mask = torch.complex(real.contiguous(), imag.contiguous())
@@ -133,6 +150,80 @@ class ComplexMask(_Parts):
     def ideal(self, *, noisy: Spectrum, target: Spectrum) -> Spectrum:
         """Return the compressed value."""
         return masks.compress_mask(masks.complex_mask(target=target, noisy=noisy))
+
+
+@dataclass(frozen=True)
+class DeepFilter(_Parts):
+    """Complex weights of the neighbouring frames and bins of the input; speech is their sum.
+
+    W. Mack, E. A. P. Habets, "Deep filtering: signal extraction and reconstruction using complex time-frequency
+    filters", IEEE SPL 27, 2020. There, only the filtered spectrum is compared with speech. Here, a loss can compare the
+    weights as well, compressed like a complex mask: the ideal ones are those of the least squares.
+
+    Attributes:
+        past_frames: frames before the current one.
+        future_frames: frames after it; `inputs` need as many.
+        neighbours: bins on each side.
+        span: frames over which the ideal filter is fitted; odd. 1: it is exact, and as small as possible.
+
+    Raises:
+        RasedError: a number is out of its range.
+    """
+
+    past_frames: int = 4
+    future_frames: int = 0
+    neighbours: int = 0
+    span: int = 9
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        least = min(self.past_frames, self.future_frames, self.neighbours)
+        if least < 0 or self.span < 1 or self.span % 2 == 0:
+            raise RasedError(
+                f"DeepFilter: past_frames {self.past_frames}, future_frames {self.future_frames} and neighbours "
+                f"{self.neighbours} must be at least 0, and span {self.span} an odd number."
+            )
+
+    @property
+    def context(self) -> tuple[int, int]:
+        """Return the frames that the filter sees."""
+        return self.past_frames, self.future_frames
+
+    @property
+    def order(self) -> int:
+        """Return the number of frames of a filter."""
+        return self.past_frames + 1 + self.future_frames
+
+    def size(self, freq: int) -> int:
+        """Return two for each weight."""
+        return 2 * self.order * (2 * self.neighbours + 1) * freq
+
+    def interpret(self, output: Output, noisy: Around) -> Prediction:
+        """Filter the noisy spectrum."""
+        weights = feature.from_complex_parts(output)
+        each = rearrange(
+            torch.view_as_real(weights),
+            "n (bin order f) t part -> bin n t f order part",
+            order=self.order,
+            f=noisy.shape[1],
+        )
+        shifted = shifted_bins(noisy, self.neighbours)
+        parts = [deep_filter(one, taps) for one, taps in zip(shifted, each, strict=True)]
+        return Prediction.of_spectrum(
+            torch.stack(parts).sum(0), output=masks.compress_mask(weights)
+        )
+
+    def ideal(self, *, noisy: Spectrum, target: Spectrum) -> ComplexFeatures:
+        """Return the compressed weights of the least squares."""
+        weights = ideal_filter(
+            target=target,
+            noisy=noisy,
+            past=self.past_frames,
+            future=self.future_frames,
+            neighbours=self.neighbours,
+            span=self.span,
+        )
+        return masks.compress_mask(rearrange(weights, "n tap f t -> n (tap f) t"))
 
 
 @dataclass(frozen=True)
@@ -147,7 +238,7 @@ class PriorSNR(Target):
 
     standardised = True
 
-    def interpret(self, output: Output, noisy: Spectrum) -> Prediction:
+    def interpret(self, output: Output, noisy: Around) -> Prediction:
         """Compute the gain from the SNR, and apply it."""
         prior = 10 ** (output.clamp(-PRIOR_LIMIT_DB, PRIOR_LIMIT_DB) / 10)
         mask = log_mmse_gain(prior, prior + 1)
@@ -164,7 +255,7 @@ class PriorSNR(Target):
 class Magnitude(Target):
     """Magnitude of speech."""
 
-    def interpret(self, output: Output, noisy: Spectrum) -> Prediction:
+    def interpret(self, output: Output, noisy: Around) -> Prediction:
         """Apply softplus, which keeps the magnitude positive."""
         magnitude = functional.softplus(output)
         return Prediction.of_spectrum(magnitude * unit_phase(noisy), output=magnitude)
@@ -180,7 +271,7 @@ class LogPower(Target):
 
     standardised = True
 
-    def interpret(self, output: Output, noisy: Spectrum) -> Prediction:
+    def interpret(self, output: Output, noisy: Around) -> Prediction:
         """Limit the log-power, and convert it to magnitudes."""
         magnitude = (output.clamp(max=LOG_POWER_LIMIT) / 2).exp()  # half: from power to magnitude
         return Prediction.of_spectrum(magnitude * unit_phase(noisy), output=output)
@@ -194,7 +285,7 @@ class LogPower(Target):
 class ComplexSpectrum(_Parts):
     """Complex spectrum of speech: real parts of all bins, then imaginary parts."""
 
-    def interpret(self, output: Output, noisy: Spectrum) -> Prediction:
+    def interpret(self, output: Output, noisy: Around) -> Prediction:
         """Return the value unchanged."""
         spectrum = feature.from_complex_parts(output)
         return Prediction.of_spectrum(spectrum, output=spectrum)
@@ -217,7 +308,7 @@ class MagnitudeAndPhase(Target):
         """Return three per bin."""
         return 3 * freq
 
-    def interpret(self, output: Output, noisy: Spectrum) -> Prediction:
+    def interpret(self, output: Output, noisy: Around) -> Prediction:
         """Apply softplus to the magnitude, and normalise the direction."""
         magnitude, direction = output.tensor_split([output.shape[1] // 3], dim=1)
         phase = unit_phase(feature.from_complex_parts(direction))
@@ -235,7 +326,7 @@ class CompressedComplex(_Parts):
 
     exponent: float = 0.3
 
-    def interpret(self, output: Output, noisy: Spectrum) -> Prediction:
+    def interpret(self, output: Output, noisy: Around) -> Prediction:
         """Return the expanded value."""
         compressed = feature.from_complex_parts(output)
         spectrum = feature.power_law(compressed, 1.0 / self.exponent)
@@ -253,6 +344,7 @@ TARGETS: dict[str, type[Target]] = {
     "amplitude_mask": AmplitudeMask,
     "phase_sensitive_mask": PhaseSensitiveMask,
     "complex_mask": ComplexMask,
+    "deep_filter": DeepFilter,
     "prior_snr": PriorSNR,
     "magnitude": Magnitude,
     "log_power": LogPower,

@@ -20,14 +20,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rased.errors import RasedError
-from rased.layers.deep_filter import deep_filter, initial_past, with_past
+from rased.layers.deep_filter import deep_filter
 from rased.layers.erb import erb_widths
 from rased.layers.recurrent import GroupedLinear, recur, silence
 from rased.layers.unet import DownConv, UpConv
 from rased.models.base import Prediction, SpectralEnhancer, State
 from rased.signal.domains import Spectrum
 from rased.signal.features import exponential_average, power
-from rased.signal.state import joined, parted
+from rased.signal.state import initial_past, joined, parted, with_past
 from rased.signal.stft import STFT
 
 Bins = Float[Tensor, "batch channel frames freq"]

@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from rased.errors import RasedError
@@ -26,7 +26,7 @@ from rased.signal import features as feature
 from rased.signal.domains import Domain, Spectrum, Waveform
 from rased.signal.gains import floored
 from rased.signal.phase import griffin_lim, project_consistent
-from rased.signal.state import delayed, joined, parted
+from rased.signal.state import initial_past, joined, parted, with_past
 from rased.signal.stft import STFT
 
 
@@ -169,9 +169,13 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         if self.conditioning is not None:
             inputs = self.conditioning(inputs, parts["condition"])
         output, network_state = self.network(inputs, parts["network"])
-        noisy, delay = delayed(spectrum, parts["delay"])
+        past, future = self.meaning.context
+        around, delay = with_past(spectrum, parts["delay"])
+        last = past + spectrum.shape[-1]
+        noisy = around[..., past:last]
         prediction = self.interpret(
-            rearrange(output.float(), "batch frames out -> batch out frames"), noisy
+            rearrange(output.float(), "batch frames out -> batch out frames"),
+            around[..., : last + future],
         )
         assert prediction.spectrum is not None
         refined = self.post_processing(self.refine_phase(prediction.spectrum), noisy)
@@ -182,14 +186,14 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         return replace(prediction, spectrum=refined), after
 
     def initial_process_state(self, batch: int) -> State:
-        """Return the states of inputs and network, and silence in the delay line."""
+        """Return the states of inputs and network, and silence in the delay line and before the first frame."""
         like = next(self.parameters())
-        silence = like.new_zeros(batch, self.stft.freq, self.inputs.future_frames, 2)
+        late = self.meaning.context[0] + self.inputs.future_frames
         return joined(
             {
                 "inputs": self.inputs.initial_state(batch, like),
                 "network": self.network.initial_state(batch, like),
-                "delay": {"memory": silence} if silence.numel() else {},
+                "delay": initial_past(batch, self.stft.freq, late, like),
             }
         )
 
@@ -263,8 +267,17 @@ class FrequencyDomainEnhancer(SpectralEnhancer):
         hop_length, sample_rate = self.stft.hop_length, self.sample_rate
         return self.level.gains(noisy, hop_length=hop_length, sample_rate=sample_rate)
 
-    def interpret(self, output: Float[Tensor, "batch out frames"], noisy: Spectrum) -> Prediction:
-        """Convert the network's output by the target: apply a mask, or build the spectrum."""
+    def interpret(
+        self,
+        output: Float[Tensor, "batch out frames"],
+        noisy: Complex[Tensor, "batch freq more_frames"],
+    ) -> Prediction:
+        """Convert the network's output by the target: apply a mask, or build the spectrum.
+
+        Args:
+            output: of the network.
+            noisy: the same frames of the input, with the `context` of the target around them.
+        """
         if not self.meaning.standardised:
             return self.meaning.interpret(output, noisy)
         if self.residual:
@@ -404,6 +417,11 @@ def _refuse_nonsense(
         raise RasedError(
             f"inputs: normalisation 'running_unit' needs exactly one kind of feature, but features are {kinds}; choose "
             "normalisation: running, or one kind."
+        )
+    if target.context[1] > inputs.future_frames:
+        raise RasedError(
+            f"target '{name}' filters {target.context[1]} future frames, but the inputs have {inputs.future_frames}: "
+            f"write inputs: {{future_frames: {target.context[1]}}}."
         )
     if target.phase == "predicted" and phase.source == "noisy":
         raise RasedError(

@@ -20,13 +20,12 @@ from torch import Tensor, nn
 
 from rased.errors import RasedError
 from rased.layers.conv import FrameConv1d
-from rased.layers.deep_filter import initial_past, with_past
 from rased.layers.recurrent import recur, silence
 from rased.models.base import Prediction, SpectralEnhancer, State
 from rased.signal.domains import Spectrum
 from rased.signal.features import dct_basis, power, running_maximum
 from rased.signal.masks import apply_mask
-from rased.signal.state import joined, numbered, parted
+from rased.signal.state import initial_past, joined, numbered, parted, with_past
 from rased.signal.stft import STFT
 
 Frames = Float[Tensor, "batch frames feature"]

@@ -23,14 +23,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rased.errors import RasedError
-from rased.layers.deep_filter import initial_past, with_past
 from rased.layers.frontend import Inputs, InputStage
 from rased.layers.network import Network
 from rased.models.base import Prediction, SpectralEnhancer, State
 from rased.signal import features as feature
 from rased.signal.domains import Bins, Features, Spectrum, Waveform
 from rased.signal.phase import unit_phase
-from rased.signal.state import joined, numbered, parted
+from rased.signal.state import delayed, initial_past, joined, numbered, parted
 from rased.signal.stft import STFT
 
 _GAIN_LIMIT = 10.0
@@ -128,11 +127,10 @@ class _Selection(SpectralEnhancer):
     def initial_process_state(self, batch: int) -> State:
         """Return the states of the enhancers and of the network, and silence in the delay line."""
         like = next(self.parameters())
-        late = self.lookahead
         return joined(
             {
                 "enhancers": numbered(one.initial_process_state(batch) for one in self.parts),
-                "delay": initial_past(batch, self.stft.freq, late, like) if late else {},
+                "delay": initial_past(batch, self.stft.freq, self.lookahead, like),
                 "normalisation": self.normalisation.initial_state(batch, like),
                 "network": self.network.initial_state(batch, like),
             }
@@ -160,9 +158,9 @@ class _Selection(SpectralEnhancer):
     def _run(self, spectrum: Spectrum, state: State) -> tuple[Choice, State]:
         known = parted(state)
         spectra, states = self._enhanced(spectrum, known["enhancers"])
-        extended, delay = with_past(spectrum, known["delay"])
         # As late as the spectra of the enhancers.
-        heard = feature.log_power(extended[..., : spectrum.shape[-1]])
+        late, delay = delayed(spectrum, known["delay"])
+        heard = feature.log_power(late)
         powers = feature.log_power(rearrange(spectra, "n s f t -> (n s) f t"))
         powers = rearrange(powers, "(n s) f t -> n s f t", n=len(spectrum))
         gains = (powers - heard[:, None]).clamp(-_GAIN_LIMIT, _GAIN_LIMIT)

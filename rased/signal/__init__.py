@@ -5,9 +5,12 @@ from rased.exports import Homes, lazily
 _HOMES: Homes = {
     "stft": ("STFT",),
     "state": (
+        "delayed",
+        "initial_past",
         "joined",
         "numbered",
         "parted",
+        "with_past",
     ),
     "features": (
         "band_power",
@@ -40,6 +43,7 @@ _HOMES: Homes = {
     ),
     "gains": (
         "exponential_integral",
+        "floored",
         "log_mmse_gain",
     ),
     "masks": (
@@ -53,6 +57,11 @@ _HOMES: Homes = {
         "phase_sensitive_mask",
         "ratio_mask",
         "wiener_mask",
+    ),
+    "filtering": (
+        "ideal_filter",
+        "neighbourhood",
+        "shifted_bins",
     ),
     "prediction": ("dereverberated",),
     "phase": (

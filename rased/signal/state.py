@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 import torch
+from jaxtyping import Complex
 from torch import Tensor
 
 from rased.signal.domains import Spectrum
@@ -38,11 +39,26 @@ def parted(state: State) -> defaultdict[str, State]:
     return parts
 
 
-def delayed(spectrum: Spectrum, state: State) -> tuple[Spectrum, State]:
-    """Delay the spectrum by the frames in `memory` (batch, freq, late, 2); no delay without a memory."""
+def with_past(
+    spectrum: Spectrum, state: State
+) -> tuple[Complex[Tensor, "batch freq more_frames"], State]:
+    """Return the frames after those of `memory` (batch, freq, past, 2), and the new memory; no memory: no past."""
     if not state:
         # The memory layout that `cat` gives, so that later sums round equally.
         return spectrum.contiguous(), {}
+    past = state["memory"].shape[2]
+    # A state holds only real tensors.
     extended = torch.cat([torch.view_as_complex(state["memory"]), spectrum], dim=-1)
-    frames = spectrum.shape[-1]
-    return extended[..., :frames], {"memory": torch.view_as_real(extended[..., frames:])}
+    after = torch.view_as_real(extended[..., extended.shape[-1] - past :])
+    return extended, {"memory": after.contiguous()}
+
+
+def delayed(spectrum: Spectrum, state: State) -> tuple[Spectrum, State]:
+    """Delay the spectrum by the frames in `memory` (batch, freq, late, 2); no delay without a memory."""
+    extended, after = with_past(spectrum, state)
+    return extended[..., : spectrum.shape[-1]], after
+
+
+def initial_past(batch: int, freq: int, past: int, like: Tensor) -> State:
+    """Return a memory of silence with this many frames; none for 0."""
+    return {"memory": like.new_zeros(batch, freq, past, 2)} if past else {}

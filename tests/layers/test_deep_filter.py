@@ -2,7 +2,8 @@
 
 import torch
 
-from rased.layers.deep_filter import deep_filter, initial_past, with_past
+from rased.layers.deep_filter import deep_filter
+from rased.signal.state import initial_past, with_past
 
 
 def test_a_frame_is_the_weighted_sum_of_its_neighbours():

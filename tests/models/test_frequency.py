@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from rased.building import build
-from rased.classes import STRANGERS
+from rased.classes import OWN, STRANGERS
+from rased.construction import spec_of
 from rased.data.frames.file import Framing
 from rased.errors import RasedError
 from rased.layers.features import FEATURES
-from rased.layers.targets import TARGETS
+from rased.layers.targets import TARGETS, DeepFilter
 from rased.models.base import Enhancer
 from rased.models.dnn import DNN
 from rased.models.frequency import (
@@ -36,7 +37,7 @@ def audio(time, seed=0):
 def make(network=NETWORK, **parts):
     torch.manual_seed(0)
     target = parts.get("target", "ratio_mask")
-    if TARGETS[target].phase == "predicted":
+    if isinstance(target, str) and TARGETS[target].phase == "predicted":
         parts.setdefault("phase", Phase(source="predicted"))
     enhancer = FrequencyDomainEnhancer(network, stft=SMALL, **parts).eval()
     if enhancer.needs_statistics:
@@ -120,6 +121,28 @@ def test_each_frame_of_context_ahead_is_heard_and_none_more(future):
 )
 def test_any_network(network):
     assert_enhances(make(network, inputs=Inputs(past_frames=1)))
+
+
+@pytest.mark.parametrize("future", [1, 2])
+def test_a_deep_filter_of_any_extent_streams_and_hears_no_more_than_its_latency(future):
+    """Also with less future than the inputs have."""
+    filter_ = {"past_frames": 2, "future_frames": 1, "neighbours": 1}
+    spec = spec_of(make(inputs=Inputs("none", future_frames=future), target="deep_filter"))
+    spec["init_args"]["target"] = {
+        "class_path": "rased.layers.targets.DeepFilter",
+        "init_args": filter_,
+    }
+    enhancer = build(Enhancer, spec, classes=OWN).eval()
+    assert enhancer.meaning.size(65) == 2 * 4 * 3 * 65
+    assert enhancer.latency == 64 + 64 * future
+    assert_enhances(enhancer)
+    noisy = audio(1_920)
+    changed = noisy.clone()
+    changed[:, 960:] = 0
+    with torch.no_grad():
+        difference = (enhancer(noisy) - enhancer(changed)).abs().amax(0)
+    assert difference[: 960 - enhancer.latency].max() <= 1e-6
+    assert not enhancer(torch.zeros(1, 900)).any()
 
 
 def test_gcrn_maps_complex_to_complex_and_says_so_otherwise():
@@ -263,6 +286,10 @@ def test_consistency_changes_what_losses_see_and_not_what_is_heard():
         ({"target": "complex_mask", "phase": Phase()}, "source: predicted"),
         ({"phase": Phase(source="predicted")}, "contains no phase"),
         (
+            {"target": DeepFilter(future_frames=2), "phase": Phase(source="predicted")},
+            r"filters 2 future frames.*write inputs: \{future_frames: 2\}",
+        ),
+        (
             {"features": Features(("complex",)), "inputs": Inputs(noise="static")},
             "which complex features do not have",
         ),
@@ -283,6 +310,8 @@ def test_nonsense_is_refused_with_what_to_write(parts, sentence):
         (Features, {"kinds": ()}, "at least one kind"),
         (Features, {"bands": 10, "coefficients": 13}, "1 <= coefficients <= bands"),
         (Inputs, {"past_frames": -1}, "past_frames -1"),
+        (DeepFilter, {"span": 4}, "span 4 an odd number"),
+        (DeepFilter, {"neighbours": -1}, "must be at least 0"),
         (Inputs, {"seconds": 0.0}, "seconds 0.0"),
     ],
 )
