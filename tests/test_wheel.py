@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+
+import rased
 
 ROOT = Path(__file__).parents[1]
 
@@ -76,3 +79,65 @@ def test_a_wheel_holds_what_git_holds(installed):
         path.relative_to(site).as_posix() for path in (site / "rased").rglob("*") if path.is_file()
     }
     assert {name for name in found if "__pycache__" not in name} == expected
+
+
+@pytest.mark.slow
+def test_pip_installs_the_command_and_the_types(installed, tmp_path):
+    """In an empty folder, without the dependencies, which are those of this environment."""
+    (wheel,) = installed.glob("rased-*.whl")
+    words = [
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        str(tmp_path),
+        str(wheel),
+    ]
+    subprocess.run([sys.executable, *words], check=True, capture_output=True)
+    assert (tmp_path / "rased/py.typed").is_file()
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "bin/rased"), "--version"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == f"rased {rased.__version__}\n", done.stderr
+
+
+@pytest.mark.slow
+def test_the_source_archive_builds_the_same_wheel(installed, tmp_path):
+    """It holds what git holds, and its wheel is the wheel of the checkout."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t"]
+    subprocess.run(
+        [*command, "sdist", "-d", str(tmp_path)], cwd=ROOT, check=True, capture_output=True
+    )
+    with tarfile.open(next(tmp_path.glob("rased-*.tar.gz"))) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    git = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    tracked = subprocess.run(
+        git, cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    packed = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
+    assert packed - {"PKG-INFO"} <= set(tracked)
+    assert {
+        "LICENSE",
+        "README.md",
+        "configs/model/gtcrn.yaml",
+        "docs/start.md",
+        "tests/test_wheel.py",
+    } <= packed
+    subprocess.run(
+        [*command, "wheel", "-d", str(tmp_path)], cwd=source, check=True, capture_output=True
+    )
+    assert _names(next(tmp_path.glob("*.whl"))) == _names(next(installed.glob("*.whl")))
+
+
+def _names(wheel):
+    with zipfile.ZipFile(wheel) as opened:
+        return sorted(name for name in opened.namelist() if "__pycache__" not in name)
