@@ -34,7 +34,7 @@ examples: install
 
 # MkDocs does not write into the folder of its sources, so the site is moved there.
 docs: install
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 	rm -rf docs/site
 	mv build/docs docs/site
 

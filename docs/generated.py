@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import inspect
 import io
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -180,6 +181,19 @@ def metrics_page() -> str:
     return "\n\n".join(lines)
 
 
+def facts(name: str) -> str:
+    """Return the line of docs/metrics.md with the properties of a metric."""
+    ours = METRICS[name]
+    low, high = (f"{end:g}" if math.isfinite(end) else "∞" for end in ours.range)
+    rate = f"{ours.sample_rate / 1000:g} kHz" if ours.sample_rate else "any rate"
+    needs = {"target": "the target", "transcript": "the transcript", "none": "no reference"}
+    unit = f" {ours.unit}" if ours.unit else ""
+    return (
+        f"*{ours.title}: {low} to {high}{unit}, {ours.direction} is better; {rate}; "
+        f"needs {needs[ours.reference]}.*"
+    )
+
+
 def corpora_page() -> str:
     """Return the table of `rased data corpora`, and the details of each corpus."""
     parts = [
@@ -210,7 +224,7 @@ def experiments_page() -> str:
     rows = []
     for path in sorted((ROOT / "experiments").glob("[0-9]*/README.md")):
         title = path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
-        rows.append(f"- [{title}](experiments/{path.parent.name}/README.md)")
+        rows.append(f"- [{title}]({path.parent.name}.md)")
     intro = "How the published checkpoints were trained, and what was learned: a question and its answer each."
     return "\n\n".join(["# Experiments", intro, "\n".join(rows)])
 

@@ -1,7 +1,7 @@
 """Hooks of the site (`make docs`): pages that the code writes, and links that leave docs/.
 
 The pages of docs/ are read in a repository browser, too, so their links are those of the repository. On the site,
-README.md, CONTRIBUTING.md, CHANGELOG.md and the experiments are pages; a link to any other file of the repository
+README.md, CONTRIBUTING.md, CHANGELOG.md, the experiments and the notebooks are pages; a link to any other file
 becomes its name, because the site does not contain it.
 """
 
@@ -17,6 +17,7 @@ from mkdocs.structure.pages import Page
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 import generated  # noqa: E402 - beside this file
+import notebook_pages  # noqa: E402
 
 ROOT = HERE.parent
 EXPERIMENTS = sorted(path.parent.name for path in (ROOT / "experiments").glob("[0-9]*/README.md"))
@@ -28,26 +29,50 @@ PAGES = {
 }
 """Pages of the site, and the files of the repository that they show."""
 
+NOTEBOOKS = {
+    f"notebooks/{path.stem}.md": f"notebooks/{path.name}"
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
+}
 PICTURES = {
     f"project/{path.parent.name}-{path.name}": path.relative_to(ROOT).as_posix()
     for path in sorted((ROOT / "experiments").glob("*/*.png"))
 }
 STANDS_FOR = {
-    **{source: page for page, source in (PAGES | PICTURES).items()},
+    **{source: page for page, source in (PAGES | NOTEBOOKS | PICTURES).items()},
     **{f"experiments/{name}": f"project/{name}.md" for name in EXPERIMENTS},
     "experiments": "project/experiments.md",
+    "notebooks": next(iter(NOTEBOOKS)),
     "zoo/leaderboard": "leaderboard.md",
 }
 """Files and folders of the repository, and the pages of the site that show them."""
 
+GENERATED: dict[str, str] = {}
+"""Pages that the code writes: Markdown by path on the site."""
+
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the pages of docs/ that the navigation does not name into a section of their own."""
+    named = re.findall(r"[\w./-]+\.md", str(config.nav))
+    others = [path.name for path in sorted(HERE.glob("*.md")) if path.name not in named]
+    if others:
+        config.nav.append({"More": others})
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are not in docs/."""
     made = {page: (ROOT / source).read_text(encoding="utf-8") for page, source in PAGES.items()}
-    for page, text in {**made, **generated.pages()}.items():
+    GENERATED.update(generated.pages())
+    for page, text in {**made, **GENERATED}.items():
         files.append(File.generated(config, page, content=text))
+    for page, source in NOTEBOOKS.items():
+        text, pictures = notebook_pages.page(ROOT / source)
+        files.append(File.generated(config, page, content=text))
+        for name, picture in pictures.items():
+            files.append(File.generated(config, f"notebooks/{name}", content=picture))
+            STANDS_FOR[f"notebooks/{name}"] = f"notebooks/{name}"
     for page, source in PICTURES.items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
     return files
@@ -56,7 +81,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turn the links of the repository into those of the site; code blocks stay as they are."""
     name = page.file.src_uri
-    source = PAGES.get(name, name if name.startswith("reference/") else f"docs/{name}")
+    if name in GENERATED:
+        return markdown  # written for the site
+    source = (PAGES | NOTEBOOKS).get(name, f"docs/{name}")
     parts = re.split(r"(^```.*?^```$)", markdown, flags=re.M | re.S)
     return "".join(
         part
@@ -74,7 +101,7 @@ def _relinked(link: re.Match[str], source: str, page: str) -> str:
     path, _, anchor = target.partition("#")
     path = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
     found = STANDS_FOR.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else "")
-    if found or source.startswith("reference/"):
-        place = posixpath.relpath(found or path, posixpath.dirname(page) or ".")
+    if found:
+        place = posixpath.relpath(found, posixpath.dirname(page) or ".")
         return f"{picture}[{text}]({place}{'#' + anchor if anchor else ''})"
     return text if text.startswith("`") else f"`{path}`" if text in path else f"{text} (`{path}`)"

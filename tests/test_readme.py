@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from docs.generated import facts
 from rased.cli import VERBS, main
+from rased.metrics import METRICS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,6 +45,12 @@ def test_the_readme_is_short():
     lines = README.splitlines()
     assert len(lines) < 150
     assert max(map(len, lines)) <= 120
+
+
+def test_the_page_of_metrics_holds_every_metric_with_its_properties():
+    page = PAGES[ROOT / "docs" / "metrics.md"]
+    parts = dict(re.findall(r"^### ([\w-]+)\n\n(.*)$", page, re.M))
+    assert parts == {name: facts(name) for name in METRICS}
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)

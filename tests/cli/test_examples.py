@@ -44,6 +44,7 @@ pytestmark = pytest.mark.slow
 NEW = {
     r"rased train .*--name mine": "runs/mine",
     r"rased data pack": "shards",
+    r"rased data freeze .*my/testset": "my/testset",
 }
 """What a command makes: no such folder is there when it begins."""
 
