@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from cost_picture import quality_cost
 from jaxtyping import Float
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -199,6 +200,7 @@ PICTURES = {
     "enhanced": enhanced,
     "signal": signal,
     "metrics": metrics,
+    "quality-cost": quality_cost,
 }
 
 if __name__ == "__main__":

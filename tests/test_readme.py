@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from docs import cost_picture
 from docs.generated import facts
 from rased.cli import VERBS, main
 from rased.metrics import METRICS
+from rased.models.registry import list_models
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -28,6 +30,28 @@ def test_the_leaderboard_is_the_generated_one(capsys, monkeypatch):
     table = page[command.end() :].split("<!-- /leaderboard -->")[0]
     assert main(command[1].split()) == 0
     assert table.strip() == capsys.readouterr().out.strip()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", ROOT / "docs" / "models.md"], ids=lambda page: page.name
+)
+def test_the_tables_of_architectures_are_the_generated_ones(page, capsys):
+    text = page.read_text(encoding="utf-8")
+    command = re.search(r"<!-- models: rased ([^>]*) -->", text)
+    table = text[command.end() :].split("<!-- /models -->")[0]
+    assert main(command[1].split()) == 0
+    assert table.strip() == capsys.readouterr().out.strip()
+
+
+def test_every_architecture_is_on_its_page():
+    page = PAGES[ROOT / "docs" / "models.md"]
+    listed = re.findall(r"^\| `([^`]+)` \| \[", page, re.M)
+    assert sorted(listed) == list_models()
+
+
+def test_the_picture_of_quality_against_cost_shows_the_board():
+    assert cost_picture.kept() == cost_picture.points(), "run: python docs/pictures.py quality-cost"
 
 
 @pytest.mark.parametrize(
