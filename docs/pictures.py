@@ -61,7 +61,8 @@ def enhanced() -> None:
     noisy, target = _bundled("noisy", SHOWN), _bundled("target", SHOWN)
     estimate = rased.load(DEFAULT_MODEL)(noisy[None])[0].detach()
     _save(
-        "enhanced.png", {"noisy": noisy, f"enhanced ({DEFAULT_MODEL})": estimate, "clean": target}
+        "enhanced.png",
+        {"noisy": noisy, f"enhanced ({DEFAULT_MODEL})": estimate, "target: early speech": target},
     )
 
 
