@@ -10,7 +10,8 @@ import torch
 
 from rased import disk
 from rased.errors import RasedError
-from rased.export.graph import describe, random_state, refuse, starts, step_graph
+from rased.export.graph import describe, step_graph
+from rased.export.step import random_state, refuse, starts
 from rased.models.base import Enhancer, State
 from rased.onnx import Enhancer as Exported
 from rased.onnx.runtime import GRAPH, session_of

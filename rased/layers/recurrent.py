@@ -46,6 +46,8 @@ class GroupedRecurrent(nn.Module):
         self, sequence: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames hidden"], State]:
         """Process a sequence; `state` has a part for each group, and is empty at the start of a stream."""
+        if torch.compiler.is_exporting():
+            return self._as_one(sequence, state)
         states, outputs, after = parted(state), [], []
         parts = sequence.chunk(len(self.cells), dim=-1)
         for index, (cell, part) in enumerate(zip(self.cells, parts, strict=True)):
@@ -54,9 +56,62 @@ class GroupedRecurrent(nn.Module):
             after.append(remembered)
         return torch.cat(outputs, dim=-1), numbered(after)
 
+    def _as_one(
+        self, sequence: Float[Tensor, "batch frames inputs"], state: State
+    ) -> tuple[Float[Tensor, "batch frames hidden"], State]:
+        """Run all groups as one layer, whose matrices have zeros between the groups.
+
+        A runtime then walks through the sequence once. PyTorch multiplies the zeros, too, so that it gains nothing.
+        """
+        cells, lstm = list(self.cells), isinstance(self.cells[0], nn.LSTM)
+        twice = bool(self.cells[0].bidirectional)
+        suffixes = ("_l0", "_l0_reverse") if twice else ("_l0",)
+        weights = [
+            _blocks([getattr(cell, f"{name}{suffix}") for cell in cells], gates=4 if lstm else 3)
+            for suffix in suffixes
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        ]
+        states = state or numbered(silence(cell, len(sequence), sequence) for cell in cells)
+        parts = parted(states)
+        names = ("hidden", "cell") if lstm else ("hidden",)
+        start = [
+            torch.cat([parts[str(index)][name] for index in range(len(cells))], dim=-1)
+            for name in names
+        ]
+        run = torch.lstm if lstm else torch.gru
+        given = start if lstm else start[0]
+        settings = (
+            True,
+            1,
+            0.0,
+            False,
+            twice,
+            True,
+        )  # biases, layers, dropout, training, directions, batch first
+        outputs, *ends = run(sequence, given, weights, *settings)  # type: ignore[arg-type, operator]
+        if twice:
+            outputs = rearrange(
+                outputs, "n t (way group h) -> n t (group way h)", way=2, group=len(cells)
+            )
+        if not state:
+            return outputs, {}
+        split = [end.chunk(len(cells), dim=-1) for end in ends]
+        return outputs, numbered(
+            dict(zip(names, (one.contiguous() for one in of_cell), strict=True))
+            for of_cell in zip(*split, strict=True)
+        )
+
     def initial_state(self, batch: int, like: Tensor) -> State:
         """Return zeros for every group (one direction)."""
         return numbered(silence(cell, batch, like) for cell in self.cells)
+
+
+def _blocks(parts: list[Tensor], *, gates: int) -> Tensor:
+    """Return the matrices of several cells as one, or their biases, gate by gate."""
+    by_gate = zip(*(part.chunk(gates) for part in parts), strict=True)
+    if parts[0].ndim == 1:
+        return torch.cat([torch.cat(of_gate) for of_gate in by_gate])
+    return torch.cat([torch.block_diag(*of_gate) for of_gate in by_gate])
 
 
 class GroupedLinear(nn.Module):

@@ -84,7 +84,7 @@ class TemporalBlock(nn.Module):
         """Process the first half of the channels, keep the second."""
         states = parted(state)
         worked, kept = bands.chunk(2, dim=1)
-        worked = self.expand(self.subbands(worked))
+        worked = self._expanded(worked)
         worked, depthwise = self.depthwise(worked, states["depthwise"])
         worked = self.reduce(self.activation(worked))
         worked, attention = self.attention(worked, states["attention"])
@@ -93,6 +93,19 @@ class TemporalBlock(nn.Module):
             [worked, kept], "half batch channel frames band -> batch (channel half) frames band"
         )
         return shuffled, joined({"depthwise": depthwise, "attention": attention})
+
+    def _expanded(
+        self, bands: Float[Tensor, "batch half frames band"]
+    ) -> Float[Tensor, "batch channel frames band"]:
+        """Expand the bands and their neighbours; in an exported graph by one convolution over three bands."""
+        if not torch.compiler.is_exporting():
+            return self.expand(self.subbands(bands))
+        mixing, *rest = self.expand
+        weight = rearrange(mixing.weight, "o (c neighbour) 1 1 -> o c 1 neighbour", neighbour=3)
+        worked = functional.conv2d(bands, weight, mixing.bias, padding=(0, 1))
+        for layer in rest:
+            worked = layer(worked)
+        return worked
 
     def initial_state(self, batch: int, bands: int, like: Tensor) -> State:
         """Return zeros for the convolution and for the attention."""

@@ -69,13 +69,13 @@ class Enhancer:
             raise RasedError(
                 f"the chunk has {len(chunk)} samples: give a multiple of {length}, or use stream(), which takes any."
             )
-        rows = []
+        rows, state = [], dict(state)
         for start in range(0, len(chunk), length):
-            feeds = {"chunk": chunk[None, start : start + length], **state}
-            row, *after = self._session.run(self._outputs, feeds)
+            state["chunk"] = chunk[None, start : start + length]
+            row, *after = self._session.run(self._outputs, state)
             state = dict(zip(self._states, after, strict=True))
             rows.append(row[0])
-        return np.concatenate(rows), state
+        return (rows[0] if len(rows) == 1 else np.concatenate(rows)), state
 
     def stream(self) -> "Stream":
         """Return a stream, which takes blocks of any length and returns aligned output."""

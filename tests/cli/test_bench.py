@@ -64,6 +64,17 @@ def test_speed_of_a_checkpoint(entry, capsys):
     assert figures["chunk_ms"] == 16.0
     assert 0 < figures["file"]
     assert 0 < figures["stream"]
+    assert 0 < figures["stream_p50_ms"] <= figures["stream_p99_ms"]
+    assert 0 < figures["onnx_p50_ms"] <= figures["onnx_p99_ms"]
+
+
+@pytest.mark.slow
+def test_streams_of_a_checkpoint(entry, capsys):
+    words = ["bench", "streams", "--model", str(entry), "--seconds", "0.1", "--json"]
+    assert main(words) == 0
+    streams = json.loads(capsys.readouterr().out)["tiny"]
+    assert streams["streams"] > 0
+    assert streams["slowest_round_ms"] <= streams["chunk_ms"]
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import rased.onnx
 from rased.cli import main
 from rased.errors import RasedError
 from rased.export import export
-from rased.export.graph import random_state
+from rased.export.step import random_state
 from rased.models.registry import create_model
 from tests.models.test_contract import audio
 

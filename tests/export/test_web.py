@@ -16,7 +16,7 @@ import soundfile
 import torch
 
 import rased
-from rased.export.graph import random_state
+from rased.export.step import random_state
 from rased.export.targets import described_graph, write
 from tests.evaluation.report.site.test_browser import CHROMIUM, QUIET
 from tests.models.test_contract import audio

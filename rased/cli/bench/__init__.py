@@ -13,6 +13,7 @@ from rased.cli.bench import loader as bench_loader
 from rased.cli.bench import memory as bench_memory
 from rased.cli.bench import models as bench_models
 from rased.cli.bench import resume as bench_resume
+from rased.cli.bench import streams as bench_streams
 from rased.cli.bench import train as bench_train
 from rased.cli.options import add_json
 from rased.errors import ProblemsFound, RasedError
@@ -26,6 +27,7 @@ examples:
   rased bench train --model gtcrn            training: audio seconds per CPU second, against a plain loop
   rased bench models --model gtcrn           cost of architectures: training, inference, memory
   rased bench inference                      real-time factor of every checkpoint, on one thread
+  rased bench streams                        live streams that one core holds
   rased bench evaluate                       gain of processes and batches in an evaluation
   rased bench VERB --help                    options of a benchmark, with examples
 """
@@ -37,7 +39,11 @@ VERBS: dict[str, tuple[ModuleType, str]] = {
     "resume": (bench_resume, "CPU seconds to the first batch when resuming within an epoch"),
     "train": (bench_train, "speed and memory of training, and what the trainer costs"),
     "models": (bench_models, "speed and memory of the architectures, for `rased models`"),
-    "inference": (bench_inference, "real-time factor of the checkpoints"),
+    "inference": (
+        bench_inference,
+        "real-time factor of the checkpoints, in PyTorch and ONNX Runtime",
+    ),
+    "streams": (bench_streams, "number of live streams that one core holds"),
     "evaluate": (
         bench_evaluate,
         "duration of an evaluation with one and two processes, and with batches",

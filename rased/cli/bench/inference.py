@@ -1,11 +1,13 @@
-"""Measure the real-time factor of checkpoints: processing seconds per second of audio, on one thread."""
+"""Measure the real-time factor of checkpoints on one thread: in PyTorch, and as an exported graph in ONNX Runtime."""
 
 import argparse
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rased.cli.bench.chunks import figures_of
 from rased.cli.options import add_value
 
 EXAMPLES = """\
@@ -13,7 +15,11 @@ examples:
   rased bench inference                      every checkpoint of the zoo
   rased bench inference --model NAME --json
 
-A real-time factor below 1 is faster than real time.
+  file      PyTorch, a file in one piece
+  stream    PyTorch, chunk by chunk
+  onnx      ONNX Runtime, chunk by chunk, exported as by `rased export`
+These are real-time factors: processor seconds for a second of audio; below 1 is faster than real time. p50 and p99 are
+median and 99th percentile of the processor time of a chunk.
 """
 
 
@@ -29,7 +35,6 @@ def measure(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     import torch
 
     from rased.zoo import list_checkpoints, load
-    from rased.zoo.loading import streamed
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -40,28 +45,23 @@ def measure(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
             generator = torch.Generator().manual_seed(0)
             samples = round(arguments.seconds * enhancer.sample_rate)
             noisy = 0.1 * torch.randn(1, samples, generator=generator)
-            values: dict[str, Any] = {
-                "file": _factor(lambda: enhancer(noisy), arguments.seconds)  # noqa: B023
-            }
-            if enhancer.chunk_length is not None:
-                stream = _factor(lambda: streamed(enhancer, noisy), arguments.seconds)  # noqa: B023
-                chunk = enhancer.chunk_length / enhancer.sample_rate
-                values |= {"stream": stream, "chunk_ms": 1000 * chunk}
-            figures[Path(name).name] = values
+            file = _factor(lambda: enhancer(noisy), arguments.seconds)  # noqa: B023
+            chunks = figures_of(name, arguments.seconds) if enhancer.causal else {}
+            figures[Path(name).name] = {"file": file, **chunks}
     finally:
         torch.set_num_threads(threads)
     return figures
 
 
-def _factor(work: Any, seconds: float) -> float:
-    """Return the median of three runs, after one warm-up run."""
+def _factor(work: Callable[[], Any], seconds: float) -> float:
+    """Return the median of three runs in processor seconds, after one warm-up run."""
     import torch
 
     times = []
     with torch.inference_mode():
         # The first run warms up caches and memory, and does not count.
         for _ in range(4):
-            started = time.perf_counter()
+            started = time.process_time()
             work()
-            times.append(time.perf_counter() - started)
+            times.append(time.process_time() - started)
     return statistics.median(times[1:]) / seconds
