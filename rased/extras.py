@@ -7,7 +7,19 @@ from functools import cache
 _PROJECTS = {"pil": "pillow", "yaml": "pyyaml"}
 """Import names that differ from the name on PyPI."""
 
-_ORDER = ("torch", "onnx", "train", "eval", "rooms", "remote", "asr", "export", "docs", "dev")
+_ORDER = (
+    "torch",
+    "onnx",
+    "train",
+    "eval",
+    "rooms",
+    "remote",
+    "asr",
+    "live",
+    "export",
+    "docs",
+    "dev",
+)
 """Extras in the order in which they are suggested, unless the caller prefers another."""
 
 

@@ -37,7 +37,7 @@ LAYERS = {
     **dict.fromkeys(("training", "streaming"), 3),
     "rates": 4,
     "zoo": 4,
-    **dict.fromkeys(("evaluation", "export", "files"), 5),
+    **dict.fromkeys(("evaluation", "export", "files", "live"), 5),
     "cli": 6,
     "__main__": 7,
 }

@@ -49,6 +49,7 @@ VERBS = {
     "evaluate": Verb("rased.cli.evaluate", "score systems on a test set"),
     "leaderboard": Verb("rased.cli.leaderboard", "compare results: table and HTML page"),
     "enhance": Verb("rased.cli.enhance", "enhance files, folders or a raw PCM stream"),
+    "live": Verb("rased.cli.live", "enhance the microphone live, with meters"),
     "export": Verb("rased.cli.export", "write a graph for ONNX Runtime, browsers or LiteRT"),
     "zoo": Verb("rased.cli.zoo", "list, verify, publish, pull and import checkpoints"),
     "bench": Verb(
@@ -60,6 +61,7 @@ _EXTRA_OF = {
     **dict.fromkeys(("demo", "train", "replay"), "train"),
     **dict.fromkeys(("evaluate", "leaderboard"), "eval"),
     "export": "export",
+    "live": "live",
 }
 """The pip extra that each verb needs."""
 
