@@ -37,8 +37,13 @@ SUBCLASSED = {
     "A head": ("rased.training.heads", ("Head",)),
     "Mixtures": ("rased.data", ("datamodule.MixtureDataModule", "mixtures.scene.Scene")),
     "Transform": ("rased.signal.stft", ("STFT",)),
+    "Evaluation": (
+        "rased.evaluation",
+        ("scoring.run.evaluate", "collecting.collect", "result.Result"),
+    ),
+    "An exported model, without PyTorch": ("rased.onnx.runtime", ("load", "Enhancer", "Stream")),
 }
-"""Classes that users derive from or use in their own loops, by heading."""
+"""Classes that users derive from, and what they use in their own loops, by heading."""
 
 
 def pages() -> dict[str, str]:
@@ -104,7 +109,8 @@ def python() -> str:
     """Return the directives of mkdocstrings for the public functions and the base classes."""
     parts = [
         "# Python",
-        "`import rased` gives these functions; the classes below are those that you derive from.",
+        "`import rased` gives these functions. Below are the classes that you derive from, and what you need in a loop "
+        "of your own.",
     ]
     for name in rased.__all__:
         if not name.startswith("_"):

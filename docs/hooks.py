@@ -43,6 +43,7 @@ STANDS_FOR = {
     "experiments": "project/experiments.md",
     "notebooks": next(iter(NOTEBOOKS)),
     "zoo/leaderboard": "leaderboard.md",
+    "configs/model": "models.md",
 }
 """Files and folders of the repository, and the pages of the site that show them."""
 
@@ -101,7 +102,7 @@ def _relinked(link: re.Match[str], source: str, page: str) -> str:
     path, _, anchor = target.partition("#")
     path = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
     found = STANDS_FOR.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else "")
-    if found:
+    if found and found != page:
         place = posixpath.relpath(found, posixpath.dirname(page) or ".")
         return f"{picture}[{text}]({place}{'#' + anchor if anchor else ''})"
     return text if text.startswith("`") else f"`{path}`" if text in path else f"{text} (`{path}`)"

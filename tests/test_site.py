@@ -35,12 +35,15 @@ class Loaded(html.parser.HTMLParser):
             self.found.append(given[FETCHED[tag]])
 
 
+BUILD = (sys.executable, "-m", "mkdocs", "build")
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The folder of the built site; strict: MkDocs fails if a link or an anchor leads nowhere."""
     place = tmp_path_factory.mktemp("site")
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(place)],
+        [*BUILD, "--site-dir", str(place)],
         cwd=ROOT,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -49,6 +52,22 @@ def site(tmp_path_factory):
     )
     assert done.returncode == 0, done.stderr
     return place
+
+
+@pytest.mark.parametrize("link", ["gone.md", "other.md#gone", "#gone", "/gone", "gone.png"])
+def test_a_link_that_leads_nowhere_is_an_error(link, tmp_path):
+    """With the words of the Makefile and the settings of mkdocs.yml: `--quiet`, for one, would hide all warnings."""
+    assert "mkdocs build\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    strictness = re.search(r"^strict:.*$", settings, re.M)[0]
+    validation = re.search(r"^validation:\n(?:  .*\n)+", settings, re.M)[0]
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/index.md").write_text(f"# Page\n\n[text]({link})\n")
+    (tmp_path / "docs/other.md").write_text("# Other\n")
+    (tmp_path / "mkdocs.yml").write_text(f"site_name: test\n{strictness}\n{validation}")
+    done = subprocess.run(BUILD, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "strict" in done.stdout + done.stderr
 
 
 def test_nothing_comes_from_the_network(site):
