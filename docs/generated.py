@@ -105,6 +105,13 @@ def help_of(words: Sequence[str]) -> str:
     return said.getvalue()
 
 
+def write_board(folder: Path) -> None:
+    """Write the page of `rased leaderboard --html` for the results that come with rased."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        code = main(["leaderboard", str(ROOT / "zoo" / "leaderboard"), "--html", str(folder)])
+    assert code == 0
+
+
 def python() -> str:
     """Return the directives of mkdocstrings for the public functions and the base classes."""
     parts = [

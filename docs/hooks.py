@@ -50,6 +50,9 @@ STANDS_FOR = {
 GENERATED: dict[str, str] = {}
 """Pages that the code writes: Markdown by path on the site."""
 
+BOARD = "board"
+BOARD_LINK = f'\n\n<a href="{BOARD}/index.html">These results as a page</a> that sorts and filters, with plots.\n\n'
+
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 
 
@@ -79,12 +82,19 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_post_build(config: MkDocsConfig) -> None:
+    """Add the page of the project's own results."""
+    generated.write_board(Path(config.site_dir) / BOARD)
+
+
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turn the links of the repository into those of the site; code blocks stay as they are."""
     name = page.file.src_uri
     if name in GENERATED:
         return markdown  # written for the site
     source = (PAGES | NOTEBOOKS).get(name, f"docs/{name}")
+    if name == "leaderboard.md":
+        markdown = markdown.replace("\n\n", BOARD_LINK, 1)
     parts = re.split(r"(^```.*?^```$)", markdown, flags=re.M | re.S)
     return "".join(
         part

@@ -113,6 +113,12 @@ def test_the_generated_pages_hold_everything(site):
         assert f'id="{name}"' in pages["python"]
 
 
+def test_the_leaderboard_has_its_page(site):
+    page = (site / "leaderboard.html").read_text(encoding="utf-8")
+    assert 'href="board/index.html"' in page
+    assert (site / "board" / "index.html").is_file()
+
+
 @pytest.mark.browser
 def test_the_search_works_from_files(site):
     """Browsers start no worker from file://, so the site brings its own."""
