@@ -20,10 +20,11 @@ from rased.models.frequency import FrequencyDomainEnhancer, Inputs
 from rased.models.gru import NSNet2
 from rased.signal.stft import STFT
 from rased.streaming import CausalStream
+from rased.training.waveform import WaveformEnhancement
 from rased.zoo.publish import write_entry
 from tests.evaluation.conftest import write_set
 from tests.toys import Conditional, FourChannels, Sampler
-from tests.training.synthetic import TinyWaveform
+from tests.training.synthetic import TinyWaveform, mixture
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -117,6 +118,18 @@ def test_its_cost_is_the_sum() -> None:
     )
     assert cascade.paper == cascade.parts[0].paper
     assert cascade.domains == ("waveform", "spectrum")
+
+
+def test_a_stack_learns_as_one_network_by_the_loss_of_its_last_stage() -> None:
+    """Every parameter of every stage gets a gradient."""
+    torch.manual_seed(0)
+    module = WaveformEnhancement(cascades()["hops that differ"])
+    terms = module.losses(mixture(2, 800, seed=0), "enhancer")
+    assert [*terms] == ["snr"]
+    terms["snr"].backward()
+    for item in module.enhancer.parameters():
+        assert item.grad is not None
+        assert item.grad.any()
 
 
 def test_statistics_reach_every_stage_that_needs_them() -> None:

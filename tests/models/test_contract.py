@@ -18,12 +18,10 @@ from rased.models.tcnn import TCNN
 from rased.models.wave_u_net import WaveUNet
 
 CONFIGS = {path.stem: path for path in sorted((config_folder() / "model").glob("*.yaml"))}
-_CHOOSING = ("minimum-difference", "snr-selected")
+_SEVERAL = ("fusion", "minimum-difference", "progressive", "snr-selected", "stacked", "two-stage")
 SIBLINGS = {f"fastenhancer-{size}": "fastenhancer-t" for size in "bsml"}
 SIBLINGS |= {name: f"{name}-small" for name in CONFIGS if f"{name}-small" in CONFIGS}
-SIBLINGS |= dict.fromkeys(
-    ("deep-mmse", "dnn-wpe", "progressive", "two-stage", *_CHOOSING), "lstm-psm-small"
-)
+SIBLINGS |= dict.fromkeys(("deep-mmse", "dnn-wpe", *_SEVERAL), "lstm-psm-small")
 """Larger ones, and the small one that has the same code; targets and stages have tests of their own."""
 ARCHITECTURES = [
     pytest.param(name, marks=pytest.mark.slow) if name in SIBLINGS else name for name in CONFIGS
