@@ -30,6 +30,7 @@ def step_graph(enhancer: Enhancer, name: str) -> onnx.ModelProto:
     try:
         with _quiet():
             program = torch.export.export(Step(enhancer), (chunk, state), strict=False)
+            _without_aliases(program.graph_module.graph)
             made: Any = torch.onnx.export(
                 program,
                 dynamo=True,
@@ -42,6 +43,15 @@ def step_graph(enhancer: Enhancer, name: str) -> onnx.ModelProto:
         reason = cut(" ".join(str(error).split()), 200)
         raise RasedError(f"'{name}' cannot be exported: {type(error).__name__}: {reason}") from None
     return simplify(onnx.load_from_string(file.getvalue()))
+
+
+def _without_aliases(graph: torch.fx.Graph) -> None:
+    """Remove nodes that return their input: there is no such operator for complex numbers in ONNX."""
+    last = graph.output_node()
+    for node in list(graph.nodes):
+        if node.target is torch.ops.aten.alias.default and last not in node.users:
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
 
 
 class _quiet(warnings.catch_warnings):  # noqa: N801 (a context, as the one that it extends)
