@@ -16,6 +16,7 @@ _ORDER = (
     "remote",
     "asr",
     "live",
+    "tensorboard",
     "export",
     "docs",
     "dev",

@@ -13,7 +13,7 @@ import soundfile
 import torch
 from jaxtyping import Float
 from pytorch_lightning.callbacks import Callback, RichProgressBar
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.profilers import Profiler
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import Tensor
@@ -245,6 +245,8 @@ class Examples(Callback):
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
                     _log_to_wandb(logger, item, path, figure, trainer.global_step)
+                if isinstance(logger, TensorBoardLogger):
+                    _log_to_tensorboard(logger, item, path, figure, trainer.global_step)
 
 
 class Lines(Logger):
@@ -331,3 +333,15 @@ def _log_to_wandb(logger: WandbLogger, item: int, sound: Path, figure: Path, ste
             "trainer/global_step": step,
         }
     )
+
+
+def _log_to_tensorboard(
+    logger: TensorBoardLogger, item: int, sound: Path, figure: Path, step: int
+) -> None:
+    from matplotlib.image import imread
+
+    estimate, rate = soundfile.read(sound, dtype="float32")
+    board = logger.experiment
+    board.add_audio(f"examples/{item}/estimate", torch.from_numpy(estimate)[None], step, rate)
+    image = imread(figure)
+    board.add_image(f"examples/{item}/spectrograms", image, step, dataformats="HWC")

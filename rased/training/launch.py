@@ -45,7 +45,8 @@ from rased.training.origin import FOLDER, Origin, freeze, start
 from rased.training.players import Team
 from rased.training.resume import KeepLast, WholeCheckpoints
 from rased.training.stopping import handlers_kept
-from rased.training.tracking import MetricsCSV, wandb_logger
+from rased.training.trackers import Tracker, open_tracker
+from rased.training.tracking import MetricsCSV
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -67,6 +68,8 @@ class RunOptions:
         evaluate: test sets for the best checkpoint at the end: folders, or `bundle`.
         metrics: names of metrics for it, and of lists in configs/eval; FILE.py:CLASS for your own metric.
         start_from: checkpoint whose weights the run starts from: name in the zoo, or folder of a run (`--from`).
+        tracker: where the curves go besides metrics.csv: "wandb" (offline without an account), "tensorboard",
+            "trackio", or "csv" for nowhere else.
         stop_after: steps after which this launch stops and saves, as after a signal; the schedule follows the budget.
         freeze: patterns of parameter names of the enhancer that are kept fixed (`--freeze`).
         change: settings of the checkpoint's architecture that are changed on purpose, such as `stft` (`--change`).
@@ -84,6 +87,7 @@ class RunOptions:
     freeze: Sequence[str] = ()
     change: Sequence[str] = ()
     stop_after: int | None = None
+    tracker: Tracker = "wandb"
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -201,7 +205,7 @@ class RunCLI(LightningCLI):
         )
         loggers: list[Any] = [
             MetricsCSV(self.folder, steps),
-            wandb_logger(self.folder, self.config_dump),
+            open_tracker(self.options.tracker, self.folder, self.config_dump, steps),
             *_listed(trainer.logger),
         ]
         if not terminal:
