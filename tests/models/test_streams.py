@@ -16,6 +16,7 @@ from rased.errors import RasedError
 from rased.models.attenuate import ATENNuate
 from rased.models.base import Enhancer
 from rased.models.classical import METHODS
+from rased.models.fusion import Fusion
 from rased.streaming import open_stream
 from tests.models.test_contract import ARCHITECTURES, CONFIGS, NAMES, audio, make, run
 
@@ -216,6 +217,8 @@ def unheard(enhancer: Enhancer, faint: float = 0.0) -> tuple[int, int]:
     if isinstance(enhancer, ATENNuate):  # for others to be joined with
         waits = zip(enhancer.waits, enhancer.rates, strict=False)
         return 0, sum(wait * rate for wait, rate in waits)
+    if isinstance(enhancer, Fusion):  # the slowest one tells the latency of all
+        return unheard(max(enhancer.parts, key=lambda one: one.latency), faint)
     stft = enhancer.transform
     if stft is None:
         return 0, 0
