@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any, Literal
 
+from rased.errors import RasedError
 from rased.models.base import Enhancer
 
-Target = Literal["onnx", "web"]
+Target = Literal["onnx", "web", "litert"]
 
 
 def export(
@@ -23,6 +24,12 @@ def export(
     Raises:
         RasedError: the enhancer cannot be exported, with the reason.
     """
+    if to == "litert":
+        if int8:
+            raise RasedError("--int8 is for ONNX: use --to onnx or --to web.")
+        from rased.export.litert import to_litert
+
+        return to_litert(enhancer, name, out)
     from rased.export.targets import described_graph, write
 
     graph, facts = described_graph(enhancer, name, int8=int8)

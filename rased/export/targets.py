@@ -20,6 +20,7 @@ DESCRIPTION = "model.json"
 EXAMPLES = {
     "onnx": ("example.py", "example.cpp", "example.mjs"),
     "web": ("enhancer.mjs", "index.html", "package.json"),
+    "litert": ("example_litert.py",),
 }
 """Files that stand beside the graph, for each target."""
 TEMPLATES = Path(__file__).parent / "templates"
@@ -114,6 +115,11 @@ def write(out: Path, graph: bytes, facts: dict[str, Any], to: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with disk.replacing(out / GRAPH) as path:
         path.write_bytes(graph)
+    write_facts(out, facts, to)
+
+
+def write_facts(out: Path, facts: dict[str, Any], to: str) -> None:
+    """Write the description, and the examples with the facts filled in."""
     disk.write_json(out / DESCRIPTION, facts)
     first = ", ".join(_cpp(one["start"]) for one in facts["state"].values())
     for name in EXAMPLES[to]:

@@ -88,7 +88,7 @@ class GroupedRecurrent(nn.Module):
             twice,
             True,
         )  # biases, layers, dropout, training, directions, batch first
-        outputs, *ends = run(sequence, given, weights, *settings)  # type: ignore[arg-type, operator]
+        outputs, *ends = run(sequence, given, weights, *settings)  # type: ignore[arg-type]
         if twice:
             outputs = rearrange(
                 outputs, "n t (way group h) -> n t (group way h)", way=2, group=len(cells)

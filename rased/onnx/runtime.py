@@ -44,13 +44,11 @@ class Enhancer:
 
     def initial_state(self) -> State:
         """Return the state before the first chunk of a stream."""
-        state = {}
-        for name, one in self.facts["state"].items():
-            values = np.zeros(one["shape"], dtype=np.float32)
-            # One value for all, or all of them; infinity is a word.
-            values.flat = np.asarray(one["start"]).astype(np.float32)
-            state[name] = values
-        return state
+        # One value for all, or all of them; infinity is a word.
+        return {
+            name: np.resize(np.asarray(one["start"]).astype(np.float32), one["shape"])
+            for name, one in self.facts["state"].items()
+        }
 
     def step(self, chunk: np.ndarray, state: State) -> tuple[Samples, State]:
         """Enhance the next samples of a stream: (time) in float32, a multiple of `chunk_length`.

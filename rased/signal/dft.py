@@ -96,8 +96,10 @@ def _factors(n_fft: int) -> Factors:
     weights, back = np.zeros(half * 2 * n2), np.zeros(half * 2 * n2, dtype=np.int64)
     once = np.where((bins == 0) | (2 * bins == n_fft), 1.0, 2.0) / n_fft
     weights[places], back[places] = np.tile(once, 2), np.arange(2 * freq)
-    narrow = (part.astype(np.float32) for part in (first, second))
-    return Factors(*narrow, places, weights.astype(np.float32), back)
+    narrow = np.float32
+    return Factors(
+        first.astype(narrow), second.astype(narrow), places, weights.astype(narrow), back
+    )
 
 
 def _turned(steps: np.ndarray, n_fft: int) -> np.ndarray:

@@ -29,6 +29,7 @@ PARSED = {
     r"rased data frames .*--hours": "writes hours of mixtures: tests/data/frames runs it",
     r"rased data rooms": "simulates for minutes: tests/data/preparation/test_rooms.py runs it",
     r"rased .*(https?|s3)://": "needs the network: tests/data/shards/test_remote.py, tests/zoo/test_pull.py",
+    r"rased export .*(--int8|--to litert)": "minutes, or another environment: tests/export runs them on a tiny model",
     r"rased zoo pull": "needs the network: tests/zoo/test_importable.py",
     r"rased zoo push mine": "needs a checkpoint of one's own: tests/zoo/test_hub.py",
     r"rased live(?!.*--input)": "needs a sound card: tests/test_live.py has a stand-in",
@@ -182,6 +183,7 @@ def desk(tmp_path_factory):
             == 0
         )
         shutil.copytree(here / "runs", here / "elsewhere")
+        assert main(["export", CHECKPOINT, "--to", "onnx", "--out", "exported"]) == 0
         shutil.copy(ROOT / "configs/model/gru-mask.yaml", here / "my-model.yaml")
         (here / "my_metric.py").write_text(MY_METRIC)
     return here

@@ -1,0 +1,53 @@
+"""`rased export --to litert`: the graph as a module, and the converter in its own environment."""
+
+import os
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from rased.errors import RasedError
+from rased.export import export, litert
+from rased.export.litert_convert import Graph
+from rased.export.step import random_state
+
+
+def test_the_graph_as_a_module_gives_what_torch_gives(enhancer, folder):
+    module, state = Graph(onnx.load(folder / "model.onnx")), random_state(enhancer, 3)
+    chunk = 0.1 * torch.randn(1, enhancer.chunk_length)
+    with torch.no_grad():
+        wanted, after = enhancer.step(chunk, state)
+        found, *states = module(chunk, *state.values())
+    np.testing.assert_allclose(found.numpy(), wanted.numpy(), atol=1e-5)
+    for name, tensor in zip(after, states, strict=True):
+        np.testing.assert_allclose(tensor.numpy(), after[name].numpy(), atol=1e-4, err_msg=name)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the exporter, about itself
+@pytest.mark.parametrize("way", [False, True])
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_recurrent_layers_are_those_of_torch(kind, way):
+    torch.manual_seed(0)
+    layer = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[kind](5, 4, bidirectional=way).eval()
+    exported = torch.onnx.export(layer, (torch.randn(6, 2, 5),), dynamo=True, verbose=False)
+    sequence = torch.randn(6, 2, 5)
+    with torch.no_grad():
+        found = Graph(exported.model_proto)(sequence)[0]
+        torch.testing.assert_close(found, layer(sequence)[0], atol=1e-6, rtol=1e-5)
+
+
+def test_without_its_environment_the_target_says_how_to_make_it(enhancer, tmp_path, monkeypatch):
+    monkeypatch.delenv(litert.VARIABLE, raising=False)
+    with pytest.raises(RasedError, match=r"python3 -m venv litert-env .* pip install|pip install"):
+        export(enhancer, "tiny", to="litert", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_litert_gives_what_torch_gives(enhancer, tmp_path):
+    if not os.environ.get(litert.VARIABLE):
+        pytest.skip(f"{litert.VARIABLE} is not set: {litert.RECIPE}")
+    facts = export(enhancer, "tiny", to="litert", out=tmp_path)
+    assert 0 < facts["max_error"] < 1e-5
+    assert (tmp_path / "model.tflite").stat().st_size > 1_000
