@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 
 import rased
 from rased import audio
@@ -240,12 +239,10 @@ def test_without_portaudio_the_command_that_installs_it_is_said(monkeypatch, cap
 
 @pytest.mark.slow
 def test_ten_minutes_of_audio_lose_no_sample():
-    enhancer = rased.load("spectral-subtraction")
     speech = recording("speech", "en_austen_000").numpy()
     noisy = np.tile(speech, (1, -(-600 * 16_000 // speech.shape[1])))[:, : 600 * 16_000]
-    live = Live(enhancer, 16_000, 1)
-    found = through(live, noisy)[:, live.delay :]
-    with torch.inference_mode():
-        wanted = rased.enhance(noisy, 16_000, model=enhancer)
+    live = Live(Half(), 16_000, 1)
+    found = through(live, noisy)
     assert live.lost == 0
-    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    assert found.shape[1] == noisy.shape[1] + live.delay
+    np.testing.assert_allclose(found[:, live.delay :], 0.5 * noisy, atol=1e-5)
