@@ -51,11 +51,11 @@ def _run(node: NodeProto, given: list[Any], attributes: Attributes) -> tuple[Any
     if kind == "LSTM":
         return _lstm(given, attributes)
     if kind == "Split":
-        sizes = given[1].tolist() if len(given) > 1 else len(node.output)
-        axis = attributes.get("axis", 0)
-        if isinstance(sizes, int):
-            return given[0].tensor_split(sizes, dim=axis)
-        return given[0].split(sizes, dim=axis)
+        axis, count = attributes.get("axis", 0), len(node.output)
+        sizes = given[1].tolist() if len(given) > 1 else [given[0].shape[axis] // count] * count
+        starts = [sum(sizes[:number]) for number in range(count)]
+        pieces = zip(starts, sizes, strict=True)
+        return tuple(given[0].narrow(axis, start, size) for start, size in pieces)
     if kind not in OPERATORS:
         raise NotImplementedError(f"the operator {kind}")
     return (OPERATORS[kind](given, attributes),)
