@@ -15,7 +15,7 @@ examples:
   rased export gtcrn-tuned-16k --to onnx --out exported          ONNX, for Python, C++, JavaScript and others
   rased export gtcrn-tuned-16k --to onnx --out exported --int8   weights in 8 bits
   rased export gtcrn-tuned-16k --to web --out page               the same graph, with a page and a module for browsers
-  rased export gtcrn-tuned-16k --to litert --out phone           LiteRT, for Android, iOS and small devices
+  rased export gru-mask-16k --to litert --out phone              LiteRT, for Android, iOS and small devices
 
 LiteRT's converter has an environment of its own; without it, --to litert prints how to make it.
 Run the result of --to onnx without PyTorch (pip install 'rased[onnx]'):

@@ -15,7 +15,9 @@ from rased.cli import main
 from rased.errors import RasedError
 from rased.export import export
 from rased.export.step import random_state
+from rased.export.targets import described_graph
 from rased.models.registry import create_model
+from rased.onnx.runtime import session_of
 from tests.models.test_contract import audio
 
 
@@ -95,6 +97,30 @@ def test_what_a_graph_cannot_do_is_refused_with_the_reason(name, settings, reaso
     with pytest.raises(RasedError, match=reason):
         export(create_model(name, **settings), "mine", to="onnx", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [name for name in rased.list_checkpoints() if "offline" not in name]
+)
+def test_ten_minutes_are_those_of_torch(name):
+    enhancer = rased.load(name)
+    graph, facts = described_graph(enhancer, name)
+    exported, random = rased.onnx.Enhancer(session_of(graph), facts), np.random.default_rng(0)
+    length = enhancer.chunk_length
+    # Features of these are logarithms: the rounding of a bin that is almost silent is a large step.
+    limit = 5e-5 if name in ("gru-mask-16k", "lstm-psm-16k") else 1e-5
+    for seed in range(20):  # random states, each for half a minute in chunks of random lengths
+        state = random_state(enhancer, seed)
+        theirs, left = {leaf: t.numpy() for leaf, t in state.items()}, round(30 * 16_000 / length)
+        while left > 0:
+            count = int(random.integers(1, min(left, 200) + 1))
+            noisy = audio(count * length, batch=1, seed=seed)
+            with torch.no_grad():
+                wanted, state = enhancer.step(noisy, state)
+            found, theirs = exported.step(noisy[0].numpy(), theirs)
+            np.testing.assert_allclose(found, wanted[0].numpy(), atol=limit)
+            left -= count
 
 
 def test_a_target_that_does_not_exist_is_refused(capsys):
