@@ -3,6 +3,7 @@
 from rased.exports import Homes, lazily
 
 _HOMES: Homes = {
+    "dft": ("inverse_real_dft", "real_dft"),
     "stft": ("STFT",),
     "state": (
         "delayed",

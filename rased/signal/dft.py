@@ -34,7 +34,7 @@ class Factors(NamedTuple):
     bins: np.ndarray
 
 
-def transform(
+def real_dft(
     frames: Float[Tensor, "batch frames n_fft"],
 ) -> tuple[Float[Tensor, "batch frames freq"], Float[Tensor, "batch frames freq"]]:
     """Return real and imaginary parts of the spectra."""
@@ -50,10 +50,10 @@ def transform(
     return real, imag
 
 
-def inverse(
+def inverse_real_dft(
     real: Float[Tensor, "batch frames freq"], imag: Float[Tensor, "batch frames freq"], n_fft: int
 ) -> Float[Tensor, "batch frames {n_fft}"]:
-    """Return the frames of spectra; the inverse of `transform`."""
+    """Return the frames of spectra; the inverse of `real_dft`."""
     factors = _factors(n_fft)
     first, second = _constant(factors.first, real), _constant(factors.second, real)
     parts = rearrange(torch.cat([real, imag], dim=-1), "b t f -> (b t) f")

@@ -197,7 +197,7 @@ class STFT:
         windowed = frames.float() * self._window(frames)
         if torch.compiler.is_exporting():
             padded = functional.pad(windowed, (0, self.n_fft - windowed.shape[-1]))
-            spectrum = torch.complex(*dft.transform(padded))
+            spectrum = torch.complex(*dft.real_dft(padded))
         else:
             spectrum = torch.fft.rfft(windowed, n=self.n_fft)
         return rearrange(spectrum, "batch frames freq -> batch freq frames")
@@ -205,7 +205,7 @@ class STFT:
     def _raw_inverse(self, spectrum: Spectrum) -> Float[Tensor, "batch frames span"]:
         bins = rearrange(spectrum, "batch freq frames -> batch frames freq")
         if torch.compiler.is_exporting():
-            frames = dft.inverse(bins.real, bins.imag, self.n_fft)
+            frames = dft.inverse_real_dft(bins.real, bins.imag, self.n_fft)
         else:
             frames = torch.fft.irfft(bins, n=self.n_fft)
         return frames[..., : self._span]
