@@ -101,6 +101,7 @@ class TemporalBlock(nn.Module):
         if not torch.compiler.is_exporting():
             return self.expand(self.subbands(bands))
         mixing, *rest = self.expand
+        assert isinstance(mixing, nn.Conv2d)
         weight = rearrange(mixing.weight, "o (c neighbour) 1 1 -> o c 1 neighbour", neighbour=3)
         worked = functional.conv2d(bands, weight, mixing.bias, padding=(0, 1))
         for layer in rest:

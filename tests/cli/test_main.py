@@ -38,7 +38,10 @@ def test_version(capsys):
         (["trian"], "unknown verb 'trian'; did you mean 'train'?"),
         (["--vresion"], "unknown argument '--vresion'; did you mean '--version'?"),
         (["enhance", "a.wav", "-o", "b.wav", "--modle", "x"], "--model"),
-        (["enhance", "a.wav", "-o", "b.wav", "--model", "x", "--josn"], "did you mean '--json'?"),
+        (
+            ["enhance", "a.wav", "-o", "b.wav", "--model", "x", "--josn"],
+            "did you mean '--json' or ",
+        ),
         (["enhance"], "the following arguments are required: IN"),
         (["zoo", "lsit"], "'lsit' is not a valid choice; did you mean 'list'?"),
         (["zoo"], "the following arguments are required: VERB (see `rased zoo --help`)"),

@@ -14,9 +14,7 @@ from rased.models.registry import list_models, model_config
 MEASURED = figures.read()["measured"]
 HEAVY = {
     "cmgan",
-    "dcunet",
     "demucs-offline",
-    "dpt-fsnet",
     "fullsubnet",
     "fullsubnet-plus",
     "mp-senet",
