@@ -49,8 +49,8 @@ def test_checkpoints_are_written_without_credentials() -> None:
 
 
 def test_everything_written_from_a_configuration_goes_through_one_cut() -> None:
-    """config.yaml, launches.yaml and W&B take the configuration that `Launch` has cut."""
+    """config.yaml, launches.yaml and the tracker take the configuration that `Launch` has cut."""
     source = (Path(__file__).parents[2] / "rased" / "training" / "launch.py").read_text()
     assert source.index("self.config_dump = public(self.config_dump)") < min(
-        source.index(word) for word in ("wandb_logger(self.folder", "check_progress(")
+        source.index(word) for word in ("open_tracker(", "check_progress(")
     )

@@ -140,6 +140,8 @@ def _folders(arguments: argparse.Namespace) -> bool:
 
 
 def _work(arguments: argparse.Namespace) -> Work:
+    # An earlier call in this process may have loaded the same name with other weights.
+    _loaded.cache_clear()
     return Work(
         arguments.model,
         tuple(arguments.allow),
