@@ -196,6 +196,7 @@ def _recordings(here):
         "recordings": ("one.wav", "deep/two.flac"),
         "speech": ("anna/one.wav", "ben/two.wav"),
         "corpus": ("drill/one.wav", "wind/two.wav"),
+        "measured-responses": ("hall/one.wav", "office/two.wav"),
         "array-responses": ("hall/one.wav", "office/two.wav"),
         "my-speech": tuple(
             f"{who}/{index}.wav" for who in ("anna", "ben", "cem") for index in range(4)
