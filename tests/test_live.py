@@ -157,6 +157,8 @@ def test_files_through_the_loop(tmp_path, capsys):
 def test_one_file_alone_is_refused(tmp_path, capsys):
     assert main(["live", "--input", "a.wav"]) == 2
     assert "--input and --output belong together" in capsys.readouterr().err
+    assert main(["live", "--rate", "0"]) == 2
+    assert "--rate is 0" in capsys.readouterr().err
 
 
 class Card:
@@ -246,3 +248,12 @@ def test_ten_minutes_of_audio_lose_no_sample():
     assert live.lost == 0
     assert found.shape[1] == noisy.shape[1] + live.delay
     np.testing.assert_allclose(found[:, live.delay :], 0.5 * noisy, atol=1e-5)
+
+
+def test_a_file_is_not_replaced_by_its_own_output(tmp_path, capsys):
+    source = tmp_path / "a.wav"
+    audio.write(source, np.zeros((1, 1_600), dtype=np.float32), 16_000)
+    content = source.read_bytes()
+    assert main(["live", "--input", str(source), "--output", str(source), "-m", "log-mmse"]) == 2
+    assert "is the input; choose another output" in capsys.readouterr().err
+    assert source.read_bytes() == content

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rased.cli.enhance import add_model
-from rased.cli.options import add_allow, add_choice, add_condition, add_json, add_limit
+from rased.cli.options import add_allow, add_band, add_condition, add_json, add_limit
 from rased.errors import RasedError
 
 if TYPE_CHECKING:
@@ -48,12 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     add_model(parser)
     add_limit(parser)
-    add_choice(
-        parser,
-        "--band",
-        ["full", "model"],
-        "full: keep what lies above half the model's sample rate, under a gain that follows it; model: remove it",
-    )
+    add_band(parser)
     add_condition(parser)
     parser.add_argument("--devices", action="store_true", help="list the devices and exit")
     parser.add_argument("--from", dest="source", metavar="DEVICE", help="input: number or name")
@@ -71,6 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the loop on devices or files."""
     if (arguments.input is None) != (arguments.output is None):
         raise RasedError("--input and --output belong together: give both files, or neither.")
+    if arguments.rate is not None and arguments.rate < 1:
+        raise RasedError(f"--rate is {arguments.rate}: give a sample rate in Hz, such as 48000.")
     if arguments.devices:
         print(_sounddevice().query_devices())
         return 0
@@ -96,6 +93,10 @@ def _files(arguments: argparse.Namespace) -> int:
 
     with audio.open_audio(arguments.input) as recording:
         info = recording.info
+        if arguments.output.exists() and arguments.output.samefile(arguments.input):
+            raise RasedError(
+                f"the output '{audio.printable(arguments.output)}' is the input; choose another output."
+            )
         container, coding = audio.output_coding(arguments.output, info)
         enhancer, options = _enhancer(arguments)
         live = Live(enhancer, info.sample_rate, info.channels, **options)

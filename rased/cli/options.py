@@ -52,6 +52,16 @@ def add_limit(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_band(parser: argparse.ArgumentParser) -> None:
+    """Add --band: what becomes of content above the band of the model."""
+    add_choice(
+        parser,
+        "--band",
+        ["full", "model"],
+        "full: keep what lies above half the model's sample rate, under a gain that follows it; model: remove it",
+    )
+
+
 def add_condition(parser: argparse.ArgumentParser) -> None:
     """Add --condition: additional inputs of a model."""
     parser.add_argument(

@@ -1,6 +1,7 @@
 """Write the files of an exported enhancer: graph, description and examples."""
 
 import hashlib
+import html
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -124,7 +125,10 @@ def write_facts(out: Path, facts: dict[str, Any], to: str) -> None:
     first = ", ".join(_cpp(one["start"]) for one in facts["state"].values())
     for name in EXAMPLES[to]:
         text = (TEMPLATES / name).read_text(encoding="utf-8")
-        disk.write_text(out / name, Template(text).safe_substitute(facts, starts=first))
+        # A card may come from a stranger: in a page, its words are text.
+        said = {key: html.escape(str(fact)) for key, fact in facts.items()}
+        words = said if name.endswith(".html") else facts
+        disk.write_text(out / name, Template(text).safe_substitute(words, starts=first))
 
 
 def _cpp(start: Any) -> str:

@@ -18,6 +18,7 @@ State = dict[str, Samples]
 GRAPH, FACTS = "model.onnx", "rased"
 """Name of the graph in a folder, and of the facts in its metadata."""
 NEXT = ".next"
+_HIGHEST_RATE = 384_000
 
 
 class Enhancer:
@@ -104,6 +105,8 @@ class Enhancer:
             )
         if not np.isfinite(samples).all():
             raise RasedError("the array contains NaN or infinite samples; repair it first.")
+        if sample_rate is not None and not 1 <= sample_rate <= _HIGHEST_RATE:
+            raise RasedError(f"a sample rate is 1 to {_HIGHEST_RATE} Hz, not {sample_rate}.")
         rows = np.atleast_2d(samples).astype(np.float32)
         if sample_rate in (None, self.sample_rate):
             estimate = np.stack([self._whole(row) for row in rows])
@@ -178,7 +181,34 @@ def load(path: str | Path, *, threads: int = 1) -> Enhancer:
         raise RasedError(
             f"'{file}' does not describe itself: write it with `rased export NAME --to onnx --out DIR`."
         )
-    return Enhancer(session, json.loads(facts))
+    known = _checked(facts, {one.name: one.shape for one in session.get_inputs()})
+    if known is None:
+        raise RasedError(f"what '{file}' says about itself is damaged: export it again.")
+    return Enhancer(session, known)
+
+
+def _checked(text: str, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the facts in the metadata of a graph, which may come from a stranger; None if they cannot be right.
+
+    Args:
+        text: the facts in JSON.
+        inputs: shapes of the inputs of the graph: the chunk and the state.
+    """
+    try:
+        facts = json.loads(text)
+        rate, length, latency = (facts[name] for name in ("sample_rate", "chunk_length", "latency"))
+        whole = all(type(number) is int for number in (rate, length, latency))
+        if not whole or not 1 <= rate <= _HIGHEST_RATE or latency < 0:
+            return None
+        # The graph has the same shapes, so that no number in the text decides how much memory is taken.
+        shapes = {name: list(one["shape"]) for name, one in facts["state"].items()}
+        if {"chunk": [1, length], **shapes} != dict(inputs) or not isinstance(facts["name"], str):
+            return None
+        for one in facts["state"].values():
+            np.asarray(one["start"]).astype(np.float32)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return dict(facts)
 
 
 def session_of(graph: Path | bytes, *, threads: int = 1) -> Any:

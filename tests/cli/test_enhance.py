@@ -65,8 +65,9 @@ def test_a_cut_sample_at_the_end_is_said(pipe, capsys):
 
 
 @pytest.mark.parametrize("words", [["--rate", "0"], ["--channels", "0"], ["--raw", "mp3"]])
-def test_raw_options_that_cannot_be_are_refused(pipe, words):
-    pipe(b"", *words, code=2)
+def test_raw_options_that_cannot_be_are_refused(pipe, capsys, words):
+    assert pipe(b"", *words, code=2) == b""
+    assert words[0] in capsys.readouterr().err
 
 
 def test_the_report_as_json(tmp_path, capsys):

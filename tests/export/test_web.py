@@ -17,7 +17,7 @@ import torch
 
 import rased
 from rased.export.step import random_state
-from rased.export.targets import described_graph, write
+from rased.export.targets import described_graph, write, write_facts
 from tests.evaluation.report.site.test_browser import CHROMIUM, QUIET
 from tests.models.test_contract import audio
 
@@ -157,3 +157,11 @@ def test_ten_minutes_in_the_browser_are_those_of_torch(opened, name):
     # 20 states, and 4 chunks in a block on average
     blocks = round(600 * enhancer.sample_rate / enhancer.chunk_length / 20 / 4)
     assert max(differences(window, enhancer, seeds=20, chunks=blocks)) < 1e-5
+
+
+def test_the_words_of_a_card_are_text_in_the_page(tmp_path):
+    facts = {"name": "x", "summary": "<script>alert(1)</script>", "licence": "MIT", "state": {}}
+    write_facts(tmp_path, facts, "web")
+    page = (tmp_path / "index.html").read_text()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page

@@ -1,5 +1,6 @@
 """`rased.onnx`: files and arrays without PyTorch."""
 
+import json
 import subprocess
 import sys
 
@@ -113,3 +114,39 @@ def test_it_needs_numpy_and_onnxruntime_alone():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["numpy", "onnxruntime", "rased"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sample_rate", "16"),
+        ("sample_rate", 0),
+        ("sample_rate", True),
+        ("chunk_length", 0),
+        ("latency", -3),
+        ("latency", None),
+        ("name", ["delay"]),
+        ("state", []),
+        ("state", {}),
+        ("state", {"memory": {"shape": [10**13], "start": 0.0}}),
+        ("state", {"memory": {"shape": [1, HOP], "start": "x"}}),
+        ("state", {"memory": {"shape": [1, HOP], "start": {}}}),
+        ("state", {"memory": {"shape": [1, HOP]}}),
+        (None, "{"),
+        (None, "[]"),
+        (None, "[" * 100_000),
+    ],
+)
+def test_what_a_stranger_says_of_a_graph_is_checked(folder, tmp_path, name, value):
+    model = onnx.load(folder / "model.onnx")
+    (entry,) = (one for one in model.metadata_props if one.key == "rased")
+    entry.value = value if name is None else json.dumps(json.loads(entry.value) | {name: value})
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(RasedError, match="is damaged: export it again"):
+        rased.onnx.load(tmp_path)
+
+
+@pytest.mark.parametrize("rate", [0, -8_000, 10**9])
+def test_a_rate_that_cannot_be_is_refused(folder, rate):
+    with pytest.raises(RasedError, match="a sample rate is 1 to"):
+        rased.onnx.load(folder)(np.zeros(100), rate)

@@ -11,7 +11,7 @@ same size and time of change, the model and the options are the same, and the ou
 
 import argparse
 
-from rased.cli.options import add_allow, add_choice, add_condition, add_json, add_limit
+from rased.cli.options import add_allow, add_band, add_condition, add_json, add_limit
 from rased.errors import RasedError
 
 EXAMPLES = """\
@@ -56,12 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_model(parser)
     add_limit(parser)
-    add_choice(
-        parser,
-        "--band",
-        ["full", "model"],
-        "full: keep what lies above half the model's sample rate, under a gain that follows it; model: remove it",
-    )
+    add_band(parser)
     add_condition(parser)
     folders = parser.add_argument_group("folders")
     folders.add_argument(
