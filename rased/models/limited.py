@@ -7,7 +7,7 @@ of what the enhancer leaves: within 0.5 dB of the limit where the enhancer remov
 """
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -18,7 +18,7 @@ from rased.errors import RasedError, shown
 from rased.models.base import Condition, Enhancer, Generators, Prediction, SpectralEnhancer, State
 from rased.signal.domains import Spectrum, Waveform
 from rased.signal.gains import floored
-from rased.signal.state import delayed, joined, parted
+from rased.signal.state import delayed, initial_past, joined, parted
 from rased.signal.stft import STFT
 
 _HOP_SECONDS = (0.004, 0.010)
@@ -28,19 +28,17 @@ _HOP_SECONDS = (0.004, 0.010)
 def limited(enhancer: Enhancer, limit_db: float | None) -> Enhancer:
     """Return an enhancer that attenuates nothing by more than `limit_db`; None: the same enhancer.
 
-    An enhancer that only processes a spectrum is limited in its own transform, without additional latency. Any other
-    one gets a transform around it, whose hop is added to the latency.
+    An enhancer that only processes a spectrum (`is_all_spectral`), without conditions, is limited in its own transform,
+    without additional latency. Any other one gets a transform around it, which adds one to two hops to the latency.
 
     Raises:
         RasedError: `limit_db` is not a number of at least 0.
     """
     if limit_db is None:
         return enhancer
-    names = ("predict", "predict_spectrum", "step", "initial_state")
-    if isinstance(enhancer, SpectralEnhancer) and all(
-        getattr(type(enhancer), name) is getattr(SpectralEnhancer, name) for name in names
-    ):
-        return LimitedSpectrum(enhancer, limit_db).train(enhancer.training)
+    spectral = isinstance(enhancer, SpectralEnhancer) and enhancer.is_all_spectral
+    if spectral and not enhancer.conditions and not enhancer.samples:
+        return LimitedSpectrum(cast(SpectralEnhancer, enhancer), limit_db).train(enhancer.training)
     return Limited(enhancer, limit_db).train(enhancer.training)
 
 
@@ -62,7 +60,7 @@ class LimitedSpectrum(SpectralEnhancer):
     """Limits a spectral enhancer in its own transform, without additional latency.
 
     Args:
-        enhancer: a spectral enhancer that overrides only `process` and its state.
+        enhancer: a spectral enhancer that `is_all_spectral`, without conditions.
         limit_db: largest attenuation of a bin; 0 returns the input.
 
     Raises:
@@ -92,9 +90,13 @@ class LimitedSpectrum(SpectralEnhancer):
     def initial_process_state(self, batch: int) -> State:
         """Return the state of the enhancer, and silence that delays the noisy frames as much as the estimate."""
         inner = self.enhancer.initial_process_state(batch)
-        silence = torch.zeros(batch, self.stft.freq, self.lookahead, 2, device=_device(self))
-        line = {"memory": silence} if self.lookahead else {}
-        return joined({"enhancer": inner, "delay": line})
+        like = torch.zeros((), device=_device(self))
+        return joined(
+            {
+                "enhancer": inner,
+                "delay": initial_past(batch, self.stft.freq, self.lookahead, like),
+            }
+        )
 
 
 class Limited(Enhancer):

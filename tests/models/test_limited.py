@@ -1,5 +1,7 @@
 """The largest attenuation, around every kind of enhancer."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,13 @@ from torch import nn
 
 import rased
 from rased.errors import RasedError
+from rased.layers.conditioning import Conditioning
+from rased.layers.level import Level
 from rased.models.base import Enhancer, Prediction, SpectralEnhancer
+from rased.models.frequency import FrequencyDomainEnhancer, Inputs, Phase
 from rased.models.limited import Limited, LimitedSpectrum, checked_limit, limited
+from rased.models.lstm import LSTM
+from rased.signal.gains import floored
 from rased.signal.stft import STFT
 from rased.streaming import open_stream
 from tests.bundled import recording
@@ -96,6 +103,43 @@ def test_a_spectral_enhancer_is_not_delayed_further_and_any_other_one_by_a_hop()
     assert around.chunk_length == 128
 
 
+def by_frequency(future=0, **parts):
+    network = partial(LSTM, hidden=3, layers=1)
+    inputs = Inputs("none", future_frames=future)
+    return FrequencyDomainEnhancer(network, inputs=inputs, **parts).eval()
+
+
+FILTER = {"target": "deep_filter", "phase": Phase("predicted")}
+
+
+@pytest.mark.parametrize("parts", [{}, {"future": 2}, FILTER])
+def test_the_model_of_the_frequency_domain_is_limited_in_its_own_transform(parts):
+    """Also with future frames: then the noisy frames wait as long as the estimate."""
+    inner = by_frequency(**parts)
+    enhancer, noisy = limited(inner, 1.0), noise(0.2)
+    assert isinstance(enhancer, LimitedSpectrum)
+    assert (enhancer.latency, enhancer.chunk_length) == (inner.latency, inner.chunk_length)
+    with torch.no_grad():
+        whole = enhancer(noisy)
+        plain = inner.predict_spectrum(inner.stft.analysis(noisy)).spectrum
+        by_hand = floored(plain, inner.stft.analysis(noisy), 1.0)
+        wanted = inner.stft.synthesis(by_hand, noisy.shape[-1])
+        torch.testing.assert_close(whole, wanted, atol=1e-6, rtol=0)
+        torch.testing.assert_close(streamed(enhancer, noisy, 333), whole, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "parts", [{"level": Level(running=True)}, {"conditioning": Conditioning()}]
+)
+def test_one_with_a_level_or_a_condition_gets_a_transform_around_it(parts):
+    inner = by_frequency(**parts)
+    enhancer = limited(inner, 12.0)
+    assert isinstance(enhancer, Limited)
+    assert enhancer.conditions == inner.conditions
+    hop = enhancer.stft.hop_length
+    assert hop <= enhancer.latency - inner.latency < 2 * hop
+
+
 @pytest.mark.parametrize("piece", [1, 20, 999, 8_000])
 def test_a_stream_equals_the_file_although_something_is_heard_before_it(monkeypatch, piece):
     monkeypatch.setattr("rased.streaming.BLOCK_SECONDS", 0.1)
@@ -151,6 +195,7 @@ def test_an_array_of_microphones_is_compared_with_the_first_one():
 
 def test_the_card_and_the_mode_are_kept():
     enhancer = rased.load("gru-mask-16k", limit_db=12.0)
+    assert enhancer.latency == rased.load("gru-mask-16k").latency
     assert not enhancer.training
     assert enhancer.card["name"] == "gru-mask-16k"
     assert limited(enhancer, None) is enhancer
