@@ -29,6 +29,8 @@ from rased.signal.state import State, joined, parted
 
 Bins = Float[Tensor, "batch channel frames freq"]
 Resized = Float[Tensor, "batch outputs frames other_freq"]
+_HALF_TURN = 3.1415925
+"""The largest float32 below pi: differences of phases of 0 and half a turn keep their sign when they are wrapped."""
 
 
 class Down(nn.Module):
@@ -212,7 +214,8 @@ class LiSenNet(Network):
         """Return compressed magnitude, phase difference to the bin below, and phase advance beyond the expected one."""
         # Adding 0.0 turns -0.0 into 0.0, so that silence has phase 0.
         phase = (spectrum + 0.0).angle()
-        phase = _wrapped(phase)  # pi becomes -pi, as in the authors' code after compression
+        # Half a turn is negative, as in the authors' code after compression, whatever the rounding of a sine.
+        phase = torch.where(phase.abs() > _HALF_TURN, -_HALF_TURN, phase)
         below = phase.diff(dim=2, prepend=torch.zeros_like(phase[..., :1]))
         bins = torch.arange(self.freq, device=phase.device)
         # A sine at the centre of bin k turns by 2 pi k hop / n_fft from frame to frame.

@@ -5,7 +5,7 @@ arXiv:1911.04697. The authors published no code.
 Differences: follows the implementation of GitHub huyanxin/phasen, with its GRU in place of the paper's LSTM; tests
 compare the spectra after two repairs of that code: the kernel of its last phase layer has one dimension too many, which
 PyTorch refuses today, and its GRU runs over the batch instead of the frames. Its transform is a convolution with whole
-windows; ours starts from silence.
+windows; ours starts from silence. The amplitude stream is limited to 1e6, so that no input overflows.
 Parameters: 7.36 M in phasen (the paper does not count them), 0.34 M in phasen-small; MACs: 9.9 and 0.079 G/s.
 """
 
@@ -21,6 +21,9 @@ from rased.signal.state import State
 
 Bins = Float[Tensor, "batch channel frames freq"]
 Mapped = Float[Tensor, "batch outputs frames freq"]
+_LOUDEST = 1e6
+"""Limit of the amplitude stream, far above that of recordings of full scale 1. Each gain grows with the level that it
+multiplies: six of them overflow for samples that were not divided by full scale."""
 
 
 class ConvBlock(nn.Sequential):
@@ -71,7 +74,8 @@ class FrequencyTransform(nn.Module):
         """Concatenate the transformed input with the input, and reduce the channels."""
         gain = self.gain(rearrange(self.narrow(bins), "n c t f -> n (c f) t"))
         transformed = self.bins(rearrange(gain, "n c t -> n c t 1") * bins)
-        return self.merge(torch.cat([transformed, bins], dim=1))
+        merged: Bins = self.merge(torch.cat([transformed, bins], dim=1))
+        return merged.clamp(max=_LOUDEST)
 
 
 class Block(nn.Module):

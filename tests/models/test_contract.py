@@ -68,6 +68,11 @@ def test_any_length_comes_back_equally_long_and_finite(name, time):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_samples_that_were_not_divided_by_full_scale_give_no_overflow(name):
+    assert run(make(name), 32_768 * audio(2_000, batch=1)).isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_items_of_a_batch_do_not_see_each_other(name):
     noisy = audio(2_500, batch=3)
     together = run(make(name), noisy)
