@@ -61,6 +61,22 @@ def test_only_what_changed_is_enhanced_again(folder, capsys):
     assert enhance(folder, capsys)[0] == ["a.wav"]
 
 
+def test_an_input_that_changes_while_it_is_enhanced_is_not_done(folder, capsys, monkeypatch):
+    plain = batch.enhance
+
+    def slow(source, target, **words):
+        report = plain(source, target, **words)
+        if source.name == "a.wav":  # a recording that goes on
+            audio.write(source, hum(0.3), 16_000)
+        return report
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "enhance", slow)
+        assert enhance(folder, capsys)[0] == ALL
+    assert enhance(folder, capsys) == (["a.wav"], ALL[1:])
+    assert audio.inspect(folder.parent / "out" / "a.wav").seconds == pytest.approx(0.3)
+
+
 @pytest.mark.parametrize("cut", range(0, 220, 9))
 def test_a_journal_that_ends_anywhere_costs_at_most_work(folder, capsys, cut):
     for name in ("deep/b.flac", "deep/er/c.wav"):
@@ -129,6 +145,29 @@ def test_a_watched_folder_enhances_complete_files_until_it_is_interrupted(
     assert said.count("bad.wav' is not audio") == 1
     assert "1 files could not be enhanced" in said
     assert (out / "late.wav").read_bytes() == (out / "a.wav").read_bytes()
+
+
+def test_a_watched_folder_keeps_the_output_of_an_input_whose_name_another_one_takes(
+    tmp_path, monkeypatch
+):
+    """ "a.ogg" goes to "a.flac" until there is an "a.flac", and then to "a.ogg.flac"."""
+    here, out, turns = tmp_path / "in", tmp_path / "out", []
+    audio.write(here / "a.ogg", hum(0.3), 16_000)
+
+    def sleep(seconds):
+        turns.append(sorted(path.name for path in out.glob("a*")))
+        if len(turns) == 3:
+            audio.write(here / "a.flac", hum(0.1), 16_000)
+        if len(turns) == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch.time, "sleep", sleep)
+    words = ["enhance", str(here), "-o", str(out), "-m", "spectral-subtraction", "--watch"]
+    assert main(words) == 0
+    assert turns[2] == ["a.flac"]
+    assert turns[-1] == ["a.flac", "a.ogg.flac"]
+    lengths = [audio.inspect(out / name).seconds for name in turns[-1]]
+    assert lengths == pytest.approx([0.1, 0.3])
 
 
 def test_only_a_folder_can_be_watched(folder, capsys):

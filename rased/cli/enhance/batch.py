@@ -13,7 +13,7 @@ import torch
 from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
 from rased import audio
-from rased.cli.enhance.done import Done, settings_key
+from rased.cli.enhance.done import Done, Facts, facts, settings_key
 from rased.cli.report import print_json
 from rased.conditions import Condition, parse
 from rased.errors import ProblemsFound, RasedError
@@ -99,23 +99,24 @@ def watch_folder(arguments: argparse.Namespace) -> int:
     work = _work(arguments)
     done = _done(work)
     _say(f"watching '{audio.printable(arguments.input[0])}'; Ctrl-C ends it")
-    seen: dict[Path, Any] = {}
-    tried: dict[Path, Any] = {}
+    seen: dict[Path, Facts] = {}
+    # By both names: an input gets another output if one arrives that would have the same.
+    tried: dict[Pair, Facts] = {}
     failures: list[str] = []
     try:
         while True:
-            now = {pair: _facts(pair[0]) for pair in _planned(arguments)}
+            now = {pair: facts(pair[0]) for pair in _planned(arguments)}
             ready = [
                 pair
-                for pair, facts in now.items()
-                if facts is not None
-                and facts == seen.get(pair[0])
-                and facts != tried.get(pair[0])
+                for pair, found in now.items()
+                if found is not None
+                and found == seen.get(pair[0])
+                and found != tried.get(pair)
                 and (arguments.again or not done.holds(*pair))
             ]
-            tried |= {pair[0]: now[pair] for pair in ready}
+            tried |= {pair: now[pair] for pair in ready}
             failures += _enhance_all(ready, work, done, arguments)[1]
-            seen = {pair[0]: facts for pair, facts in now.items()}
+            seen = {pair[0]: found for pair, found in now.items()}
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
         if failures:
@@ -125,14 +126,6 @@ def watch_folder(arguments: argparse.Namespace) -> int:
 
 def _planned(arguments: argparse.Namespace) -> list[Pair]:
     return audio.plan(arguments.input, arguments.output, empty=True).pairs
-
-
-def _facts(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns
 
 
 def _folders(arguments: argparse.Namespace) -> bool:
@@ -196,6 +189,8 @@ def _enhance_all(
     reports: list[Report] = []
     failures: list[str] = []
     said: set[str] = set()
+    # Before they are read: an input that changes meanwhile is not done.
+    found = [facts(source) for source, _ in pairs]
     _loaded(work)  # a mistake in the options is reported before the first file
     jobs = min(arguments.jobs, len(pairs))
     with _progress() as bar:
@@ -204,7 +199,7 @@ def _enhance_all(
         # A function of this process cannot be sent to another one.
         function = partial(_enhance_one, work, progress=step if jobs == 1 else None)
         results = in_order(function, pairs, jobs=jobs, engine="processes")
-        for (source, target), result in zip(pairs, results, strict=True):
+        for (source, target), seen, result in zip(pairs, found, results, strict=True):
             bar.update(task, description=audio.printable(source.name))
             if isinstance(result, str):
                 if alone:
@@ -213,7 +208,7 @@ def _enhance_all(
                 bar.console.print(f"rased: {result}")
                 continue
             if done is not None:
-                done.add(source, target)
+                done.add(seen, target)
             if jobs > 1:
                 step(result.seconds)
             reports.append(result)

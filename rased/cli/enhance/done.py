@@ -11,6 +11,7 @@ from rased.models.base import Enhancer
 from rased.models.identity import fingerprint
 
 NAME = ".enhanced.jsonl"
+Facts = list[int] | None
 
 
 def settings_key(enhancer: Enhancer, condition: Condition, band: str) -> str:
@@ -25,9 +26,9 @@ def settings_key(enhancer: Enhancer, condition: Condition, band: str) -> str:
 class Done:
     """The files that are done with the same settings.
 
-    A file is done if its input has the size and the time of change that it had then, the settings are the same, and the
-    output has the size and time that it had when it was written. The lines of a killed run count up to the last whole
-    one.
+    A file is done if its input has the size and the time of change that it had before it was read, the settings are
+    the same, and the output has the size and time that it had when it was written. The lines of a killed run count up
+    to the last whole one.
     """
 
     def __init__(self, settings: str) -> None:
@@ -37,11 +38,11 @@ class Done:
     def holds(self, source: Path, target: Path) -> bool:
         """Return whether a file is done."""
         row = self._rows(target.parent).get(target.name)
-        return row is not None and row == self._row(source, target)
+        return row is not None and row == self._row(facts(source), target)
 
-    def add(self, source: Path, target: Path) -> None:
-        """Record a file that was just written."""
-        row = self._row(source, target)
+    def add(self, seen: Facts, target: Path) -> None:
+        """Record a file that was just written, from an input with these facts before it was read."""
+        row = self._row(seen, target)
         self._rows(target.parent)[target.name] = row
         try:
             with (target.parent / NAME).open("a", encoding="utf-8") as file:
@@ -50,8 +51,8 @@ class Done:
         except OSError as error:
             raise RasedError(f"cannot write '{target.parent / NAME}': {error.strerror}.") from None
 
-    def _row(self, source: Path, target: Path) -> dict[str, Any]:
-        return {"settings": self._settings, "input": _facts(source), "written": _facts(target)}
+    def _row(self, seen: Facts, target: Path) -> dict[str, Any]:
+        return {"settings": self._settings, "input": seen, "written": facts(target)}
 
     def _rows(self, folder: Path) -> dict[str, Any]:
         if folder not in self._known:
@@ -59,7 +60,8 @@ class Done:
         return self._known[folder]
 
 
-def _facts(path: Path) -> list[int] | None:
+def facts(path: Path) -> Facts:
+    """Return the size of a file and its time of change; None if it cannot be found."""
     try:
         found = path.stat()
     except OSError:
