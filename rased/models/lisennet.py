@@ -214,8 +214,8 @@ class LiSenNet(Network):
         """Return compressed magnitude, phase difference to the bin below, and phase advance beyond the expected one."""
         # Adding 0.0 turns -0.0 into 0.0, so that silence has phase 0.
         phase = (spectrum + 0.0).angle()
-        # Half a turn is negative, as in the authors' code after compression, whatever the rounding of a sine.
-        phase = torch.where(phase.abs() > _HALF_TURN, -_HALF_TURN, phase)
+        # Half a turn has the other sign, as in the authors' code, where compression computes a sine in float32.
+        phase = torch.where(phase.abs() > _HALF_TURN, -_HALF_TURN * phase.sign(), phase)
         below = phase.diff(dim=2, prepend=torch.zeros_like(phase[..., :1]))
         bins = torch.arange(self.freq, device=phase.device)
         # A sine at the centre of bin k turns by 2 pi k hop / n_fft from frame to frame.

@@ -40,7 +40,7 @@ class RCED(Network):
         "Park, Lee: A fully convolutional neural network for speech enhancement. Interspeech 2017, "
         "doi:10.21437/Interspeech.2017-1465"
     )
-    published_in = "paper"
+    published_in = "paper, not checked"
 
     def __init__(
         self,

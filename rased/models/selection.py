@@ -11,6 +11,7 @@ the input.
 Parameters and MACs: the sums of those of the enhancers and of the network.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -259,10 +260,11 @@ class SNRSelection(_Selection):
         edges_db: Sequence[float] = (10.0,),
     ) -> None:
         stft = _common(enhancers, type(self).__name__)
-        if len(edges_db) + 1 != len(enhancers) or any(a >= b for a, b in pairwise(edges_db)):
+        rising = all(a < b for a, b in pairwise((-math.inf, *edges_db, math.inf)))
+        if len(edges_db) + 1 != len(enhancers) or not rising:
             raise RasedError(
                 f"SNRSelection got {len(enhancers)} enhancers and edges_db {list(edges_db)}: give one edge less than "
-                "enhancers, in rising order."
+                "enhancers, in rising order and finite."
             )
         super().__init__(enhancers, network, inputs=stft.freq, outputs=1)
         self.register_buffer("edges", torch.tensor([*edges_db]), persistent=False)

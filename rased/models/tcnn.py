@@ -76,7 +76,7 @@ class TCNN(Enhancer):
         "Pandey, Wang: TCNN: temporal convolutional neural network for real-time speech enhancement in the time "
         "domain. ICASSP 2019, doi:10.1109/ICASSP.2019.8683634"
     )
-    published_in = "paper"
+    published_in = "paper, not checked"
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ network architecture search", IEEE/ACM TASLP 34, 2026, doi:10.1109/TASLPRO.2026.
 Differences: follows the authors' code (GitHub Xiaobin-Rong/ul-unas). The architecture that they found is the default;
 others of its kind are lists of settings. The ERB triangles are frozen parameters, which the authors count. Windows are
 Hann in analysis and synthesis; a file starts in silence, like a stream, whereas the authors mirror its ends.
-Parameters: 171.3 K with the 24.6 K of the fixed ERB bands (published: 171 K).
+Parameters: 171.3 K with the 24.6 K of the fixed ERB bands (authors' code: the same).
 MACs: 27.4 M/s in products and convolutions (34.3 by ptflops, which the authors use: norms and gates included).
 """
 
@@ -176,7 +176,7 @@ class ULUNAS(SpectralEnhancer):
         "Rong, Yang, Wang, Hu, Zhu, Chen, Lu: UL-UNAS: ultra-lightweight U-Nets for real-time speech enhancement via "
         "network architecture search. IEEE/ACM TASLP 34, 2026, doi:10.1109/TASLPRO.2026.3661271"
     )
-    published_in = "paper"
+    published_in = "authors' code"
 
     def __init__(
         self,

@@ -15,6 +15,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+_ROUNDING = 1e-13
+"""Sines and cosines below it are 0; those of a frame are much larger."""
+
 
 class Factors(NamedTuple):
     """Matrices of a transform of n1 * n2 samples.
@@ -104,4 +107,8 @@ def _factors(n_fft: int) -> Factors:
 
 def _turned(steps: np.ndarray, n_fft: int) -> np.ndarray:
     """Return exp(-2 pi i steps / n_fft), with the steps reduced to a turn while they are whole numbers."""
-    return np.asarray(np.exp(-2j * np.pi * (steps % n_fft) / n_fft))
+    turned = np.asarray(np.exp(-2j * np.pi * (steps % n_fft) / n_fft))
+    # Exactly 0 where it should be: the first and the last bin of real frames have no imaginary part, not a tiny one.
+    turned.real[np.abs(turned.real) < _ROUNDING] = 0.0
+    turned.imag[np.abs(turned.imag) < _ROUNDING] = 0.0
+    return turned

@@ -52,7 +52,7 @@ def tensorboard_logger(folder: Path, steps: int) -> TensorBoardLogger:
 
 
 class Trackio(Logger):
-    """Logs to `folder`/trackio (`TRACKIO_DIR=runs/NAME/trackio trackio show`)."""
+    """Logs to `folder`/trackio (`TRACKIO_DIR=runs/NAME/trackio trackio show`), or to TRACKIO_DIR if it is set."""
 
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
         super().__init__()

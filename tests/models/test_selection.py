@@ -1,5 +1,6 @@
 """Enhancers on one spectrum, and the choice between them: in files and streams, on real speech, by bin and by SNR."""
 
+import math
 from functools import partial
 from typing import Any
 
@@ -180,7 +181,7 @@ def test_a_time_domain_enhancer_in_a_file_is_refused() -> None:
         build(Enhancer, spec, classes=STRANGERS)
 
 
-@pytest.mark.parametrize("edges", [(), (0.0, 10.0), (5.0, 5.0)])
+@pytest.mark.parametrize("edges", [(), (0.0, 10.0), (5.0, 5.0), (math.nan,), (math.inf,)])
 def test_edges_that_do_not_fit_are_refused(edges: tuple[float, ...]) -> None:
     stages = [stage()] * (3 if edges == (5.0, 5.0) else 2)
     with pytest.raises(RasedError, match="one edge less than enhancers, in rising order"):
