@@ -73,13 +73,17 @@ class VideoWriter:
         channels: of the audio.
 
     Raises:
-        RasedError: a suffix that is not one of a video.
+        RasedError: a suffix that is not one of a video, no ffmpeg, or a folder that cannot be written to.
     """
 
     clipped = 0.0
 
     def __init__(self, path: Path, source: Path, *, sample_rate: int, channels: int) -> None:
         container, coding = _muxer(path)
+        if not available():
+            raise RasedError(
+                f"cannot write '{printable(path)}': a video needs ffmpeg, which is not installed."
+            )
         self._named = path
         self._place = ExitStack()
         self._said: IO[bytes] = self._place.enter_context(tempfile.TemporaryFile())

@@ -107,6 +107,13 @@ def test_a_codec_that_the_container_cannot_hold_is_said_and_nothing_remains(tmp_
     assert {path.name for path in tmp_path.iterdir()} == {"film.mkv", "click.wav"}
 
 
+def test_without_ffmpeg_no_video_is_begun(tmp_path, monkeypatch):
+    monkeypatch.setattr("rased.audio.video.available", lambda: False)
+    with pytest.raises(RasedError, match="needs ffmpeg, which is not installed"):
+        audio.VideoWriter(tmp_path / "a.mp4", tmp_path / "b.mp4", sample_rate=16_000, channels=1)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_audio_of_a_video_alone_is_written_to_an_audio_file(tmp_path):
     report = enhance(film(tmp_path / "film.mp4"), tmp_path / "out.wav", model=Half())
     assert audio.inspect(report.output).sample_rate == 48_000

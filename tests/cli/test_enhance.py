@@ -45,6 +45,13 @@ def test_a_raw_stream_comes_out_aligned_and_as_long_as_it_went_in(pipe, capsys):
     np.testing.assert_allclose(streamed / 32768, whole[0].numpy(), atol=1e-4)
 
 
+def test_mono_floats_at_the_rate_of_the_model_come_without_a_warning(pipe, capsys):
+    given = noisy(0.2)[0].astype("<f4")
+    found = np.frombuffer(pipe(given.tobytes(), "--raw", "f32le", "--limit-db", "0"), "<f4")
+    assert capsys.readouterr().err == ""
+    np.testing.assert_allclose(found, given, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["s16le", "s16be", "s32le", "f32le", "f32be"])
 def test_every_raw_format_rate_and_number_of_channels(pipe, name):
     dtype = np.dtype(
@@ -62,6 +69,15 @@ def test_every_raw_format_rate_and_number_of_channels(pipe, name):
 def test_a_cut_sample_at_the_end_is_said(pipe, capsys):
     assert len(pipe(bytes(2_001), code=1)) == 2_000
     assert "in the middle of a 16-bit sample" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_stream_in_another_format_is_not_called_the_fault_of_the_model(pipe, bad, capsys):
+    given = np.append(noisy(0.1)[0], np.float32(bad)).astype("<f4")
+    pipe(given.tobytes(), "--raw", "f32le", code=2)
+    said = capsys.readouterr().err
+    assert "stdin contains NaN or infinite samples" in said
+    assert "--raw (s16le, s16be, s32le, f32le, f32be)" in said
 
 
 @pytest.mark.parametrize("words", [["--rate", "0"], ["--channels", "0"], ["--raw", "mp3"]])

@@ -8,6 +8,7 @@ from typing import cast
 
 import numpy as np
 
+from rased.cli.enhance import RAW
 from rased.conditions import parse
 from rased.errors import ProblemsFound, RasedError
 from rased.rates import Block, RateStream
@@ -80,9 +81,20 @@ def _dtype(name: str) -> np.dtype:
 
 
 def _decoded(content: bytes, kind: np.dtype, channels: int) -> Block:
+    """Return samples of full scale 1.
+
+    Raises:
+        RasedError: some are NaN or infinite.
+    """
     samples = np.frombuffer(content, kind).reshape(-1, channels).T
     if kind.kind == "f":
-        return np.ascontiguousarray(samples, np.float32)
+        if not np.isfinite(samples).all():
+            raise RasedError(
+                "stdin contains NaN or infinite samples: give the format of the stream with --raw "
+                f"({', '.join(RAW)}), or repair it."
+            )
+        # A copy: the bytes of the stream cannot be written to, of which PyTorch warns.
+        return np.array(samples, np.float32, order="C")
     return (samples.astype(np.float64) / _full_scale(kind)).astype(np.float32)
 
 
