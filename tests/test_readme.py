@@ -71,6 +71,28 @@ def test_the_readme_is_short():
     assert max(map(len, lines)) <= 120
 
 
+def test_every_page_is_in_the_navigation_once():
+    named = re.findall(r"^ +- .*: ([\w-]+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.M)
+    pages = [page.name for page in PAGES]
+    assert sorted(named) == sorted([*pages, "index.md"])
+
+
+def test_the_experiment_on_ideal_targets_counts_its_own_tables():
+    text = (ROOT / "experiments" / "0012-ideal-targets" / "README.md").read_text("utf-8")
+    counted = {}
+    for part in re.split("^### noise", text, flags=re.M)[1:]:
+        part = part.partition("###")[0]
+        for worse_better, *cells in re.findall(
+            r"^\| mixtures in which (.*) \|" + r" (\d) \|" * 5, part, re.M
+        ):
+            one = counted.setdefault(worse_better, [0] * 5)
+            counted[worse_better] = [a + int(b) for a, b in zip(one, cells, strict=True)]
+    pesq, estoi = counted["IRM is better than IBM"][2:4]
+    assert f"IBM is below IRM in {pesq} of 24 mixtures (PESQ) and {estoi} of 24 (ESTOI)" in text
+    pesq, estoi = counted["PSM is better than IRM"][2:4]
+    assert f"IRM below PSM in {pesq} and {estoi}" in text
+
+
 def test_the_page_of_metrics_holds_every_metric_with_its_properties():
     page = PAGES[ROOT / "docs" / "metrics.md"]
     parts = dict(re.findall(r"^### ([\w-]+)\n\n(.*)$", page, re.M))

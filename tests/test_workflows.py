@@ -80,6 +80,13 @@ def test_a_command_names_what_exists(command):
             assert (ROOT / word).exists()
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_ubuntu_has_what_is_installed(command):
+    """Its package `chromium-browser` is a link to a snap, and `chromium` does not exist."""
+    packages = re.findall(r"apt-get install ([^&|;]*)", command)
+    assert "chromium" not in " ".join(packages)
+
+
 @pytest.mark.parametrize("name", FLOWS)
 def test_every_job_ends_by_itself(name):
     assert [
