@@ -303,10 +303,12 @@ def _common(enhancers: Sequence[SpectralEnhancer], what: str) -> STFT:
     if len(enhancers) < 2:
         raise RasedError(f"{what} got {len(enhancers)} enhancers: give at least two.")
     for one in enhancers:
-        if not one.is_all_spectral or one.conditions or one.samples:
+        spectral = isinstance(one, SpectralEnhancer) and one.is_all_spectral
+        if not spectral or one.conditions or one.samples:
             raise RasedError(
-                f"{what} combines spectra of enhancers without level, conditions and random numbers, which "
-                f"{type(one).__name__} is not: choose another one, or average waveforms by rased.models.fusion.Fusion."
+                f"{what} combines spectra, but {type(one).__name__} works on the waveform, normalises the level, or "
+                "needs a condition or random numbers: choose another one, or average waveforms by "
+                "rased.models.fusion.Fusion."
             )
     for name in ("stft", "sample_rate", "lookahead"):
         found = [getattr(one, name) for one in enhancers]

@@ -161,8 +161,8 @@ def with_(**parts: Any) -> FrequencyDomainEnhancer:
     [
         ([TinyMask()], "at least two"),
         ([], "at least two"),
-        ([TinyMask(), with_(level=Level(running=True))], "which FrequencyDomainEnhancer is not"),
-        ([TinyMask(), with_(conditioning=Conditioning())], "which FrequencyDomainEnhancer is not"),
+        ([TinyMask(), with_(level=Level(running=True))], "but FrequencyDomainEnhancer works on"),
+        ([TinyMask(), with_(conditioning=Conditioning())], "but FrequencyDomainEnhancer works on"),
         ([TinyMask(), stage(16)], "differ in stft"),
         ([stage(), stage(future=1)], r"differ in lookahead \(0, 1\)"),
     ],
