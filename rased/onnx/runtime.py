@@ -18,7 +18,7 @@ State = dict[str, Samples]
 GRAPH, FACTS = "model.onnx", "rased"
 """Name of the graph in a folder, and of the facts in its metadata."""
 NEXT = ".next"
-_HIGHEST_RATE = 384_000
+_HIGHEST_RATE = 768_000
 
 
 class Enhancer:
