@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The tests start hundreds of processes; without the caches of Python, each compiles the whole package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 LOCKED := --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
 
