@@ -153,14 +153,17 @@ def _print_tables(
     chosen: str | None,
     sounds: Path | None,
 ) -> None:
-    from rased.evaluation import print_table
     from rased.evaluation.comparison.board import boards
-    from rased.evaluation.report.terminal import print_conditions, print_worst, terminal
+    from rased.evaluation.report.terminal import (
+        print_boards,
+        print_conditions,
+        print_worst,
+        terminal,
+    )
 
-    console = terminal()
-    baseline, published = arguments.baseline, arguments.published
-    print_table(rows, console, baseline=baseline, published=published, columns=columns)
-    for board in boards(rows, baseline=baseline):
+    console, found = terminal(), boards(rows, baseline=arguments.baseline)
+    print_boards(found, console, published=arguments.published, columns=columns)
+    for board in found:
         metric = chosen or next(iter(board.metrics), None)
         if metric is None:
             continue

@@ -86,7 +86,7 @@ class Result:
     @property
     def metrics(self) -> list[str]:
         """Return the metrics that any utterance has, in the order of METRICS."""
-        present = {name for utterance in self.utterances for name in utterance.scores}
+        present = set().union(*(utterance.scores for utterance in self.utterances))
         return [name for name in METRICS if name in present]
 
     @property

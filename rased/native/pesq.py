@@ -10,7 +10,6 @@ from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.signal import sosfilt
 
 RATE = 16_000
 UTTERANCES = 50
@@ -84,6 +83,8 @@ def utterances(target: Float[np.ndarray, " time"], mode: str) -> int:
 
 def filtered(target: Float[np.ndarray, " time"], mode: str) -> Float[np.ndarray, " padded"]:
     """Return the input of the voice activity detector: the reference with silence on both sides, filtered twice."""
+    from scipy.signal import sosfilt  # a second of imports, which other metrics do without
+
     edge = _EDGE * _WINDOW
     padded = np.pad(target.astype(np.float64), (edge, edge + _PADDING))
     inner = slice(edge, edge + len(target))

@@ -13,7 +13,7 @@ from rased.evaluation import collect, evaluate, print_table, write_page
 from rased.evaluation.comparison.board import boards
 from rased.evaluation.report.markdown import markdown
 from rased.evaluation.stated import KEYS, read_stated
-from tests.evaluation.conftest import sentences
+from tests.evaluation.conftest import METRICS, sentences
 
 SIDECAR = """\
 parameters: 48_200
@@ -66,9 +66,9 @@ def test_it_stands_in_the_result_apart_from_what_is_counted(theirs, folder, tmp_
     ]
 
 
-def test_every_table_marks_it(theirs, folder, tmp_path):
-    evaluate([str(theirs), "log-mmse"], folder, tmp_path / "out", metrics=["si-sdr"])
-    rows = collect([tmp_path / "out"])
+def test_every_table_marks_it(theirs, scored, folder, tmp_path):
+    evaluate([str(theirs)], folder, tmp_path / "out", metrics=METRICS)
+    rows = collect([tmp_path / "out", scored / "log-mmse--tiny.json"])
     told = printed(rows)
     for cell in ("48.2 K†", "33 M†", "48 (32 + 16)†"):
         assert cell in told

@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import t as student
+from scipy import special  # `scipy.stats.t` calls it, too, and takes a second to import
 
 CONFIDENCE = 0.95
 ENOUGH_VOICES = 5
@@ -78,7 +78,7 @@ def interval(
     found = _estimate(values, speakers)
     half = 0.0
     if found.error > 0:
-        half = found.error * float(student.ppf((1 + confidence) / 2, found.freedom))
+        half = found.error * float(special.stdtrit(found.freedom, (1 + confidence) / 2))
     return Interval(found.mean, found.mean - half, found.mean + half, len(values), found.method)
 
 
@@ -114,7 +114,7 @@ def significance(differences: Sequence[float], speakers: Sequence[Hashable] | No
     # All differences are equal: only zero is no evidence.
     if found.error == 0:
         return float(found.mean == 0)
-    return float(2 * student.sf(abs(found.mean) / found.error, found.freedom))
+    return float(2 * special.stdtr(found.freedom, -abs(found.mean) / found.error))
 
 
 def holm(values: Mapping[Hashable, float]) -> dict[Hashable, float]:

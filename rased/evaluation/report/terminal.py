@@ -54,8 +54,19 @@ def print_table(
         published: add scores from papers for a test set of the same name, below a line.
         columns: metrics to show; empty: all.
     """
-    console = console or terminal()
-    for board in (showing(board, columns) for board in boards(rows, baseline=baseline)):
+    found = boards(rows, baseline=baseline)
+    print_boards(found, console or terminal(), published=published, columns=columns)
+
+
+def print_boards(
+    found: Sequence[Board],
+    console: Console,
+    *,
+    published: bool = False,
+    columns: Sequence[str] = (),
+) -> None:
+    """Print the tables of boards; see `print_table`."""
+    for board in (showing(board, columns) for board in found):
         others = published_beside(board) if published else []
         console.print(*_fitting(board, others, console), sep="\n")
         for number, mark in enumerate(_marks(board), start=1):

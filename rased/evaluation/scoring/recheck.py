@@ -11,9 +11,9 @@ import numpy as np
 from rased.data.testset import GIVEN
 from rased.errors import RasedError
 from rased.evaluation.result import Result
-from rased.evaluation.scoring.run import evaluate
+from rased.evaluation.scoring.run import score
 from rased.evaluation.scoring.systems import describe, resolve
-from rased.evaluation.testset import EvaluationSet, Item
+from rased.evaluation.testset import EvaluationSet, Item, read_testset
 from rased.metrics import METRICS, Score
 
 TOLERANCE = 0.01
@@ -89,7 +89,8 @@ def _recheck(
         return Rechecked(row.name, name, why_not="its files were made by something else")
     word = str(RUNS / row.name) if row.system["kind"] == "run" else row.name
     try:
-        here = describe(resolve(word, testset), testset)
+        system = resolve(word, testset)
+        here = describe(system, testset)
     except RasedError as error:
         return Rechecked(row.name, name, why_not=str(error).rstrip("."))
     # A name proves nothing: only the same weights, settings and code can be expected to give the same scores.
@@ -112,9 +113,11 @@ def _recheck(
     ids = {told[place] for place in drawn}
     # An ordinary evaluation of a smaller test set, so that rechecking has no scoring code of its own.
     with tempfile.TemporaryDirectory() as place:
-        some = _part(testset, ids, Path(place) / name)
+        some = read_testset(_part(testset, ids, Path(place) / name))
         align = row.protocol["alignment"] != "none"
-        (again,) = evaluate([word], some, Path(place) / "results", metrics=metrics, align=align)
+        (again,) = score(
+            [system], some, Path(place) / "results", tuple(metrics), align=align, cost=False
+        )
     conduct = [
         {key: value for key, value in each.protocol.items() if key != "metrics"}
         for each in (row, again)

@@ -107,8 +107,32 @@ def evaluate(
         raise RasedError(f"--jobs is {jobs}; give 1 or more.")
     given = read_testset(testset)
     found = _resolved(systems, given, allow)
+    return score(found, given, Path(out), wanted, jobs=jobs, save_audio=save_audio, align=align)
 
-    folder = Path(out)
+
+def score(
+    found: Sequence[System],
+    given: EvaluationSet,
+    folder: Path,
+    wanted: tuple[str, ...],
+    *,
+    jobs: int = 1,
+    save_audio: bool = False,
+    align: bool = False,
+    cost: bool = True,
+) -> list[Result]:
+    """Do what `evaluate` does, with systems, a test set and names of metrics that are known to be right.
+
+    Args:
+        found: the systems.
+        given: the test set.
+        folder: folder of the results.
+        wanted: names in METRICS.
+        jobs: see `evaluate`.
+        save_audio: see `evaluate`.
+        align: see `evaluate`.
+        cost: measure what the systems cost, too.
+    """
     loaded.cache_clear()  # a run may have been trained further since the last call
     rows = [_begin(system, given, folder, wanted, align) for system in found]
     _warn_of_overlap(rows)
@@ -119,8 +143,9 @@ def evaluate(
     ]
     by_name = {row.name: row for row in rows}
     with one_thread(), _Writer(rows, given, folder) as writer, _progress(len(todo)) as advance:
-        # Before the workers start: they would compete for the processor, and batch_gain decides how they batch.
-        _measure_cost(found, by_name, given, writer)
+        if cost:
+            # Before the workers start: they would compete for the processor, and batch_gain decides how they batch.
+            _measure_cost(found, by_name, given, writer)
         batches = plan(todo, _batching(rows))
         unweighed = [system for system in found if _unweighed(by_name[system.name])]
         with MemoryOf(unweighed, given.items[0].conditions) as memory:

@@ -1,6 +1,5 @@
 """Batches: each utterance once, what suits a system, bounded; and the scores of one at a time."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,9 @@ from rased.evaluation import evaluate
 from rased.evaluation.scoring import batches
 from rased.evaluation.scoring.batches import FILL, SECONDS, SHARE, company, plan
 from rased.evaluation.scoring.jobs import Job, together
-from rased.evaluation.scoring.systems import System
-from rased.evaluation.testset import Item
+from rased.evaluation.scoring.run import score
+from rased.evaluation.scoring.systems import System, resolve
+from rased.evaluation.testset import Item, read_testset
 from rased.models.classical import OMLSA
 from tests.evaluation.conftest import METRICS, speechlike
 
@@ -98,12 +98,12 @@ def test_together_is_alone():
 
 def test_scores_of_batches_are_those_of_one_at_a_time(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(batches, "SHARE", 1)
-    rows = {}
-    for pays in (0.0, float("inf")):
-        monkeypatch.setattr(batches, "PAYS", pays)
-        evaluate(["om-lsa"], folder, tmp_path / str(pays), metrics=METRICS)
-        rows[pays] = json.loads((tmp_path / str(pays) / "om-lsa--tiny.json").read_text())
-    for one, other in zip(*(row["utterances"] for row in rows.values()), strict=True):
+    monkeypatch.setattr(batches, "PAYS", 0.0)
+    together = evaluate(["om-lsa"], folder, tmp_path, metrics=METRICS)
+    testset = read_testset(folder)
+    alone = score([resolve("om-lsa", testset)], testset, tmp_path / "alone", METRICS, cost=False)
+    for one, other in zip(*(row.utterances for (row,) in (together, alone)), strict=True):
+        assert one.id == other.id
         for metric in METRICS:
-            ours, theirs = (u["scores"][metric]["value"] for u in (one, other))
+            ours, theirs = (u.scores[metric].value for u in (one, other))
             assert ours == pytest.approx(theirs, abs=1e-4)

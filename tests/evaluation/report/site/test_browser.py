@@ -33,24 +33,35 @@ def browser():
         chromium.close()
 
 
-@pytest.fixture
-def opened(browser, page):
-    """The page in a window."""
-    messages = []
-    window = browser.new_page(viewport={"width": 1200, "height": 900})
+@pytest.fixture(scope="module")
+def window(browser):
+    """One window for all: its renderer keeps the compiled scripts of a page that it opened before."""
+    window = browser.new_page()
     window.set_default_timeout(120_000)  # for machines that have much else to do
-    window.on("console", lambda message: messages.append(message.text))
-    window.on("pageerror", lambda error: messages.append(str(error)))
-    window.on("requestfailed", lambda request: messages.append(request.url))
-    window.on(
-        "request",
-        lambda request: (
+    return window
+
+
+@pytest.fixture
+def opened(window, page):
+    """The page in the window, with nothing left of the test before."""
+    messages = []
+    listeners = {
+        "console": lambda message: messages.append(message.text),
+        "pageerror": lambda error: messages.append(str(error)),
+        "requestfailed": lambda request: messages.append(request.url),
+        "request": lambda request: (
             request.url.startswith(("file:", "data:", "blob:")) or messages.append(request.url)
         ),
-    )
+    }
+    window.set_viewport_size({"width": 1200, "height": 900})
+    for event, listener in listeners.items():
+        window.on(event, listener)
     window.goto(page.as_uri())
     yield window
-    window.close()
+    for event, listener in listeners.items():
+        window.remove_listener(event, listener)
+    window.evaluate("localStorage.clear()")
+    window.goto("about:blank")
     assert messages == []
 
 
