@@ -11,6 +11,7 @@ from math import prod
 import onnx
 from onnx import NodeProto, helper
 
+from rased.export.norms import fold_norms
 from rased.export.views import Shape, Value, Views
 
 _RESHAPES = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Identity", "Flatten"})
@@ -22,7 +23,8 @@ _BINARY |= {"GreaterOrEqual", "LessOrEqual", "Equal", "And", "Or"}
 
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return an equal model with fewer nodes; all of its shapes are fixed."""
-    graph = _Graph(*_Graph.contents(model))
+    folded = fold_norms(model)
+    graph = _Graph(*_Graph.contents(folded))
     graph.simplify()
     return graph.written(model)
 

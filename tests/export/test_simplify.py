@@ -166,3 +166,52 @@ def test_a_graph_checks():
     model = simplify(builder.model(["v0"]))
     onnx.checker.check_model(model, full_check=True)  # raises
     assert [node.op_type for node in model.graph.node] == ["Sigmoid"]
+
+
+def _normalised(builder, kind, groups, *, between):
+    """A convolution of 4 to 6 channels, and its normalisation; the name of what is between them."""
+    builder.shapes["v0"] = (1, 4, 3, 5)
+    random = builder.random
+    size = (6, 4 // groups, 1, 3) if kind == "Conv" else (4, 6 // groups, 1, 3)
+    weights = [builder.constant(random.standard_normal(size).astype(np.float32))]
+    if random.random() < 0.5:
+        weights.append(builder.constant(random.standard_normal(6).astype(np.float32)))
+    freq = 3 if kind == "Conv" else 7
+    name = builder.add(kind, ["v0", *weights], (1, 6, 3, freq), group=groups)
+    if between:
+        bounds = [builder.ints(1), builder.ints(3), builder.ints(3)]
+        name = builder.add("Slice", [name, *bounds], (1, 6, 3, 2))
+    facts = np.abs(random.standard_normal((4, 6))).astype(np.float32) + 0.1
+    given = [name, *(builder.constant(one) for one in facts)]
+    builder.add("BatchNormalization", given, builder.shapes[name], epsilon=1e-3)
+    return name
+
+
+@pytest.mark.parametrize("kind", ["Conv", "ConvTranspose"])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("between", [False, True])
+@pytest.mark.parametrize("heard", [False, True])
+def test_a_normalisation_goes_into_the_convolution_unless_something_else_hears_it(
+    kind, groups, between, heard
+):
+    builder = Builder(groups)
+    name = _normalised(builder, kind, groups, between=between)
+    if heard:
+        builder.add("Sigmoid", [name], builder.shapes[name])
+    model = builder.model(["v0"])
+    del model.graph.output[:]
+    for node in builder.nodes[-2:] if heard else builder.nodes[-1:]:
+        shape = builder.shapes[node.output[0]]
+        model.graph.output.append(
+            helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, shape)
+        )
+    small = simplify(model)
+    feeds = {"v0": builder.random.standard_normal((1, 4, 3, 5)).astype(np.float32)}
+    wanted, found = (
+        onnxruntime.InferenceSession(one.SerializeToString()).run(None, feeds)
+        for one in (model, small)
+    )
+    for left, right in zip(wanted, found, strict=True):
+        np.testing.assert_allclose(right, left, rtol=1e-5, atol=1e-5)
+    kinds = [node.op_type for node in small.graph.node]
+    assert ("BatchNormalization" in kinds) == heard
