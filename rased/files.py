@@ -1,8 +1,6 @@
 """Enhance arrays, files and folders of any rate, number of channels, length and format, with constant memory."""
 
-import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, overload
 
@@ -15,39 +13,13 @@ from rased.conditions import Given
 from rased.errors import RasedError, shown
 from rased.models.base import Enhancer
 from rased.models.limited import limited
-from rased.rates import Band, Block, RateStream
-from rased.streaming import output_channels
+from rased.rates import Band, Block, Progress, RateStream
+from rased.rewriting import Report, rewrite
+from rased.streaming import open_rates
 from rased.zoo import load
-
-Progress = Callable[[float], None]
-"""Called with the seconds of audio that were read since the last call."""
 
 DEFAULT_MODEL = "gtcrn-tuned-16k"
 """Checkpoint that is used by default: the best of the zoo for general use."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """Result of enhancing a file.
-
-    Attributes:
-        input: the input file.
-        output: the output file.
-        seconds: length of the audio.
-        elapsed: processing time in seconds.
-        notes: remarks on the output for the user, one sentence each.
-    """
-
-    input: Path
-    output: Path
-    seconds: float
-    elapsed: float
-    notes: tuple[str, ...] = ()
-
-    @property
-    def real_time_factor(self) -> float:
-        """Return processing seconds per second of audio; below 1 is faster than real time."""
-        return self.elapsed / self.seconds
 
 
 @overload
@@ -147,78 +119,11 @@ def _enhance_file(
     progress: Progress | None,
 ) -> Report:
     target = audio.enhanced_name(source) if output is None else Path(output)
-    started = time.perf_counter()
-    with audio.open_audio(source) as recording:
-        info = recording.info
-        # The output would replace the input.
-        if target.exists() and target.samefile(source):
-            raise RasedError(
-                f"the output '{audio.printable(target)}' is the input; choose another output."
-            )
-        # Before the model is loaded: a wrong suffix is reported at once.
-        video = target.suffix.lower() in audio.VIDEO and audio.has_picture(source)
-        coding = None if video else audio.output_coding(target, info)
-        enhancer = limited(resolve(model), limit_db)
-        with _writer(target, info, output_channels(enhancer, info.channels), coding) as writer:
-            frames = 0
-            for block in enhanced_blocks(
-                enhancer, recording.blocks(), info, progress, condition=condition, band=band
-            ):
-                writer.write(block)
-                frames += block.shape[1]
-    notes = [info.note] if info.note else []
-    notes += [note for note in (_band(enhancer, info, band), _clipping(writer, info)) if note]
-    seconds = frames / info.sample_rate
-    return Report(source, target, seconds, time.perf_counter() - started, tuple(notes))
 
+    def opened(info: audio.AudioInfo) -> RateStream:
+        return _opened(limited(resolve(model), limit_db), info, condition, band)
 
-def _writer(
-    target: Path, info: audio.AudioInfo, channels: int, coding: tuple[str, str] | None
-) -> audio.AudioWriter | audio.VideoWriter:
-    """Return a writer of container and coding; without them, of a video with the picture of the input."""
-    rate = info.sample_rate
-    if coding is None:
-        return audio.VideoWriter(target, info.path, sample_rate=rate, channels=channels)
-    return audio.AudioWriter(
-        target,
-        sample_rate=rate,
-        channels=channels,
-        container=coding[0],
-        coding=coding[1],
-        frames=info.frames,
-    )
-
-
-def _band(enhancer: Enhancer, info: audio.AudioInfo, band: Band) -> str:
-    """Return a note on the frequencies above those of the model."""
-    if info.sample_rate <= enhancer.sample_rate:
-        return ""
-    top = enhancer.sample_rate // 2
-    what = f"the model works at {enhancer.sample_rate} Hz: "
-    if band == "full":
-        return f"{what}above {top} Hz, this {info.sample_rate} Hz file follows the gain of the model's highest band"
-    return f"{what}the output of this {info.sample_rate} Hz file has no content above {top} Hz"
-
-
-def _clipping(writer: audio.AudioWriter | audio.VideoWriter, info: audio.AudioInfo) -> str:
-    """Return a note on the share of clipped samples, and how to avoid clipping."""
-    if not writer.clipped:
-        return ""
-    floating = info.subtype in ("FLOAT", "DOUBLE")
-    repair = (
-        "write a .wav file, which can hold them" if floating else "lower the level of the input"
-    )
-    return f"{_percent(writer.clipped)} of its samples exceed full scale and were clipped: {repair}"
-
-
-def _percent(share: float) -> str:
-    """Format a small share with two digits.
-
-    >>> _percent(0.374), _percent(0.00012), _percent(1.0)
-    ('37 %', '0.012 %', '100 %')
-    """
-    percent = 100 * share
-    return f"{percent:.0f} %" if percent >= 10 else f"{percent:.2g} %"
+    return rewrite(source, target, opened, progress)
 
 
 def _enhance_array(
@@ -301,7 +206,14 @@ def enhanced_blocks(
     Raises:
         RasedError: the model returned values that are not finite, or does not accept these channels or this condition.
     """
-    stream = RateStream(
+    yield from _opened(enhancer, info, condition, band).through(blocks, progress)
+
+
+def _opened(
+    enhancer: Enhancer, info: audio.AudioInfo, condition: Given | None, band: Band
+) -> RateStream:
+    """Return a stream for audio of this rate and number of channels; messages name it."""
+    return open_rates(
         enhancer,
         info.sample_rate,
         info.channels,
@@ -309,10 +221,3 @@ def enhanced_blocks(
         band=band,
         where=f" for '{audio.printable(info.path)}'; nothing was written",
     )
-    for block in blocks:
-        out = stream.push(block)
-        if out.shape[1]:
-            yield out
-        if progress is not None:
-            progress(block.shape[1] / info.sample_rate)
-    yield stream.finish()

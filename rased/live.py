@@ -15,6 +15,7 @@ from rased.conditions import Given
 from rased.errors import RasedError
 from rased.models.base import Enhancer
 from rased.rates import Band, Block, RateStream
+from rased.streaming import open_rates
 
 BLOCK_SECONDS = 0.01
 _LEARN_SECONDS = 0.5
@@ -67,7 +68,7 @@ class Live:
         self.block_length = block_length or max(1, round(BLOCK_SECONDS * sample_rate))
 
         def opened() -> RateStream:
-            return RateStream(
+            return open_rates(
                 enhancer, sample_rate, channels, condition=condition, band=band, live=True
             )
 

@@ -6,18 +6,17 @@ rest is exactly what resampling to the rate of the model and back removes, so th
 twice: an enhancer that returns its input returns it at any sample rate.
 """
 
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from jaxtyping import Float, Float32
 
 from rased.audio import Resampler
-from rased.conditions import Given
 from rased.errors import RasedError
-from rased.models.base import Enhancer
-from rased.streaming import CausalStream, open_stream, output_channels
 
+Progress = Callable[[float], None]
+"""Called with the seconds of audio that were read since the last call."""
 Block = Float32[np.ndarray, "_ _"]
 """Some samples (time) of each channel."""
 Band = Literal["full", "model"]
@@ -32,49 +31,80 @@ _QUIET = 1e-10
 """Mean power, relative to full scale, of which a band tells nothing about noise."""
 
 
+@runtime_checkable
+class ModelStream(Protocol):
+    """A model that takes blocks of its own sample rate; the output is aligned with the input, and as long.
+
+    Attributes:
+        name: of the model, for messages.
+        sample_rate: of input and output, in Hz.
+        rows: channels of the output.
+    """
+
+    name: str
+    sample_rate: int
+    rows: int
+
+    def push(self, block: Block) -> Block:
+        """Take the next samples of all channels; return those that are ready (possibly none)."""
+
+    def finish(self) -> Block:
+        """Return the remaining samples."""
+
+
 class RateStream:
     """Enhances blocks of any sample rate; the output is aligned with the input, and as long.
 
     Args:
-        enhancer: any enhancer.
+        stream: a new stream of any model; see `rased.streaming.open_rates`.
         sample_rate: of input and output, in Hz.
         channels: of the input.
-        condition: see `open_stream`.
         band: "full" keeps the band above that of the model under a gain; "model" removes it.
-        live: give each sample as early as possible; for causal enhancers.
         where: words about the input for error messages, such as " for 'a.wav'".
 
-    Raises:
-        RasedError: the model does not take these channels or this condition, or `live` needs a causal one.
+    Attributes:
+        rows: channels of the output.
+        model_rate: sample rate of the model in Hz.
+        band: as given.
     """
 
     def __init__(
         self,
-        enhancer: Enhancer,
+        stream: ModelStream,
         sample_rate: int,
         channels: int,
         *,
-        condition: Given | None = None,
         band: Band = "full",
-        live: bool = False,
         where: str = "",
     ) -> None:
-        self._name, self._where = type(enhancer).__name__, where
-        rows = output_channels(enhancer, channels)
-        self._inward = Resampler(sample_rate, enhancer.sample_rate, channels)
-        self._outward = Resampler(enhancer.sample_rate, sample_rate, rows)
-        opened = CausalStream if live else open_stream
-        self._stream = opened(enhancer, channels, condition=condition)
+        self.rows, self.model_rate, self.band = stream.rows, stream.sample_rate, band
+        self._where, self._stream, self._rate = where, stream, sample_rate
+        self._inward = Resampler(sample_rate, stream.sample_rate, channels)
+        self._outward = Resampler(stream.sample_rate, sample_rate, stream.rows)
         self._upper: _UpperBand | None = None
-        if band == "full" and sample_rate > enhancer.sample_rate:
-            self._upper = _UpperBand(sample_rate, enhancer.sample_rate, rows)
+        if band == "full" and sample_rate > stream.sample_rate:
+            self._upper = _UpperBand(sample_rate, stream.sample_rate, stream.rows)
         self._taken = self._given = 0
+
+    def through(self, blocks: Iterable[Block], progress: Progress | None = None) -> Iterator[Block]:
+        """Yield the output of all blocks.
+
+        Raises:
+            RasedError: the model returned values that are not finite.
+        """
+        for block in blocks:
+            out = self.push(block)
+            if out.shape[1]:
+                yield out
+            if progress is not None:
+                progress(block.shape[1] / self._rate)
+        yield self.finish()
 
     def push(self, block: Block) -> Block:
         """Take the next samples of all channels; return those that are ready (possibly none)."""
         self._taken += block.shape[1]
         noisy = self._inward.push(block)
-        estimate = self._checked(self._stream.push(torch.from_numpy(noisy)))
+        estimate = self._checked(self._stream.push(noisy))
         out = self._outward.push(estimate)
         if self._upper is not None:
             out = self._upper.push(block, noisy, estimate, out)
@@ -84,8 +114,8 @@ class RateStream:
         """Return the remaining samples."""
         # In order: what the inward resampler holds, then the model, then the outward resampler.
         noisy = self._inward.finish()
-        last = self._stream.push(torch.from_numpy(noisy))
-        estimate = self._checked(torch.cat([last, self._stream.finish()], dim=-1))
+        last = self._stream.push(noisy)
+        estimate = self._checked(np.concatenate([last, self._stream.finish()], axis=1))
         out = self._outward.push(estimate)
         out = np.concatenate([out, self._outward.finish(self._taken)], axis=1)
         if self._upper is not None:
@@ -97,11 +127,10 @@ class RateStream:
         self._given += out.shape[1]
         return out
 
-    def _checked(self, ready: Float[torch.Tensor, "channel time"]) -> Block:
-        estimate = ready.numpy()
+    def _checked(self, estimate: Block) -> Block:
         if not np.isfinite(estimate).all():
             raise RasedError(
-                f"the model {self._name} returned values that are not finite{self._where}."
+                f"the model {self._stream.name} returned values that are not finite{self._where}."
             )
         return estimate
 

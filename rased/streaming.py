@@ -17,6 +17,7 @@ from torch import Tensor
 from rased.conditions import Given
 from rased.errors import RasedError
 from rased.models.base import Enhancer, State
+from rased.rates import Band, Block, RateStream
 
 BLOCK_SECONDS = 8.0  # longest step of a causal model
 WINDOW_SECONDS = 12.0  # piece of any other model
@@ -64,6 +65,50 @@ def open_stream(
         window_seconds=window_seconds,
         context_seconds=context_seconds,
     )
+
+
+def open_rates(
+    enhancer: Enhancer,
+    sample_rate: int,
+    channels: int,
+    *,
+    condition: Given | None = None,
+    band: Band = "full",
+    live: bool = False,
+    where: str = "",
+) -> RateStream:
+    """Return a stream of arrays of any sample rate.
+
+    Args:
+        enhancer: any enhancer.
+        sample_rate: of input and output, in Hz.
+        channels: of the input.
+        condition: see `open_stream`.
+        band: see `RateStream`.
+        live: give each sample as early as possible; for causal enhancers.
+        where: see `RateStream`.
+
+    Raises:
+        RasedError: the model does not take these channels or this condition, or `live` needs a causal one.
+    """
+    opened = CausalStream if live else open_stream
+    stream = _Arrays(enhancer, channels, opened(enhancer, channels, condition=condition))
+    return RateStream(stream, sample_rate, channels, band=band, where=where)
+
+
+class _Arrays:
+    """A stream of tensors as one of arrays."""
+
+    def __init__(self, enhancer: Enhancer, channels: int, stream: Stream) -> None:
+        self.name, self.sample_rate = type(enhancer).__name__, enhancer.sample_rate
+        self.rows = output_channels(enhancer, channels)
+        self._stream = stream
+
+    def push(self, block: Block) -> Block:
+        return self._stream.push(torch.from_numpy(block)).numpy()
+
+    def finish(self) -> Block:
+        return self._stream.finish().numpy()
 
 
 def output_channels(enhancer: Enhancer, channels: int) -> int:

@@ -29,13 +29,14 @@ FOUNDATION = {
     "signal",
     "native",
     "onnx",
+    "rates",
+    "rewriting",
 }
 LAYERS = {
     **dict.fromkeys(FOUNDATION, 0),
     "layers": 1,
     **dict.fromkeys(("models", "losses", "metrics", "data"), 2),
     **dict.fromkeys(("training", "streaming"), 3),
-    "rates": 4,
     "zoo": 4,
     **dict.fromkeys(("evaluation", "export", "files", "live"), 5),
     "cli": 6,

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 import rased
 from rased import audio
@@ -26,6 +27,21 @@ class Half(SpectralEnhancer):
 
     def process(self, spectrum, state):
         return Prediction.of_spectrum(0.5 * spectrum), state
+
+
+class Late(Enhancer):
+    """Half of the input, a chunk later: a step costs next to nothing."""
+
+    latency, chunk_length = 256, 256
+
+    def initial_state(self, batch=1, *, condition=None):
+        return {"line": torch.zeros(batch, self.chunk_length)}
+
+    def step(self, chunk, state):
+        whole = torch.cat([state["line"], chunk], dim=-1)
+        return 0.5 * whole[:, : -self.chunk_length], {
+            "line": whole[:, -self.chunk_length :].clone()
+        }
 
 
 class Clock:
@@ -241,13 +257,14 @@ def test_without_portaudio_the_command_that_installs_it_is_said(monkeypatch, cap
 
 @pytest.mark.slow
 def test_ten_minutes_of_audio_lose_no_sample():
+    """Sixty thousand blocks: what checks the shapes of every call takes longer than the loop, hence a cheap model."""
     speech = recording("speech", "en_austen_000").numpy()
     noisy = np.tile(speech, (1, -(-600 * 16_000 // speech.shape[1])))[:, : 600 * 16_000]
-    live = Live(Half(), 16_000, 1)
+    live = Live(Late(), 16_000, 1)
     found = through(live, noisy)
     assert live.lost == 0
     assert found.shape[1] == noisy.shape[1] + live.delay
-    np.testing.assert_allclose(found[:, live.delay :], 0.5 * noisy, atol=1e-5)
+    np.testing.assert_array_equal(found[:, live.delay :], np.float32(0.5) * noisy)
 
 
 def test_a_file_is_not_replaced_by_its_own_output(tmp_path, capsys):

@@ -9,8 +9,8 @@ import torch
 import rased
 from rased.audio import resample
 from rased.models.base import Enhancer, Prediction, SpectralEnhancer
-from rased.rates import RateStream
 from rased.signal.stft import STFT
+from rased.streaming import open_rates
 from tests.bundled import recording
 from tests.toys import FourChannels
 
@@ -41,7 +41,7 @@ def white(seconds, rate=48_000, channels=1):
 
 
 def through(enhancer, waveform, rate=48_000, pieces=(4_801,), **options):
-    stream = RateStream(enhancer, rate, len(waveform), **options)
+    stream = open_rates(enhancer, rate, len(waveform), **options)
     parts, at, turn = [], 0, 0
     while at < waveform.shape[1]:
         size = pieces[turn % len(pieces)]

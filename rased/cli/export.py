@@ -18,7 +18,8 @@ examples:
   rased export gru-mask-16k --to litert --out phone              LiteRT, for Android, iOS and small devices
 
 LiteRT's converter has an environment of its own; without it, --to litert prints how to make it.
-Run the result of --to onnx without PyTorch (pip install 'rased[onnx]'):
+Name the folder of --to onnx as --model of `rased enhance` and `rased live`.
+Run it without PyTorch (pip install 'rased[onnx]'):
   python -m rased.onnx noisy.wav enhanced.wav --model exported
 """
 

@@ -32,6 +32,7 @@ examples:
   rased live                                       microphone to headphones, with the default model
   rased live --model fastenhancer-mid-16k --limit-db 15
                                                    another model; keep some of the noise
+  rased live --model exported                      what `rased export` wrote: less load than PyTorch
   rased live --devices                             list the devices
   rased live --from 3 --to 5 --rate 48000          choose devices and sample rate
   rased live --input noisy.wav --output live.wav   a file through the same loop

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rased.errors import RasedError
 from rased.models.base import Enhancer, State
+from rased.zoo.exported import Exported
 
 NEXT = ".next"
 """Suffix of the outputs that are the state of the next chunk."""
@@ -34,6 +35,10 @@ def refuse(enhancer: Enhancer, name: str) -> None:
     Raises:
         RasedError: it cannot, with the reason.
     """
+    if isinstance(enhancer, Exported):
+        raise RasedError(
+            f"'{name}' cannot be exported: it is an exported graph. Export the checkpoint that it was made from."
+        )
     if not enhancer.causal:
         raise RasedError(
             f"'{name}' cannot be exported: it needs the whole recording, and a graph gets one chunk at a time. "

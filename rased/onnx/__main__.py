@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,14 +18,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--model", required=True, metavar="DIR", help="folder that `rased export` wrote"
     )
+    parser.add_argument(
+        "--band",
+        choices=("full", "model"),
+        default="full",
+        help="full: keep what lies above half the model's sample rate, under a gain that follows it; model: remove it",
+    )
     arguments = parser.parse_args(argv)
     try:
         from rased.onnx.files import enhance_file
         from rased.onnx.runtime import load
 
-        started = time.perf_counter()
         enhancer = load(arguments.model)
-        seconds = enhance_file(arguments.input, arguments.output, enhancer)
+        report = enhance_file(arguments.input, arguments.output, enhancer, band=arguments.band)
     except RasedError as error:
         print(f"rased: {error}", file=sys.stderr)
         return 2
@@ -36,8 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    elapsed = time.perf_counter() - started
-    print(f"{arguments.output}: {seconds:.1f} s in {elapsed:.1f} s", file=sys.stderr)
+    for note in report.notes:
+        print(f"rased: {note}.", file=sys.stderr)
+    print(f"{arguments.output}: {report.seconds:.1f} s in {report.elapsed:.1f} s", file=sys.stderr)
     return 0
 
 

@@ -1,69 +1,49 @@
-"""Audio files through an exported enhancer, with constant memory, as `rased enhance` treats them."""
+"""Audio of any rate through an exported enhancer, as `rased enhance` treats it, without PyTorch."""
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rased import audio
-from rased.errors import RasedError
 from rased.onnx.runtime import Enhancer
+from rased.rates import Band, Block, RateStream
+from rased.rewriting import Report, rewrite
 
-Block = NDArray[np.float32]
+
+class Rows:
+    """One stream for each channel, as `rased.rates.ModelStream`."""
+
+    def __init__(self, enhancer: Enhancer, channels: int) -> None:
+        self.name, self.sample_rate = str(enhancer.facts["name"]), enhancer.sample_rate
+        self.rows = channels
+        self._streams = [enhancer.stream() for _ in range(channels)]
+
+    def push(self, block: Block) -> Block:
+        """Take the next samples of all channels; return those that are ready."""
+        pairs = zip(self._streams, block, strict=True)
+        return np.stack([stream.push(row) for stream, row in pairs])
+
+    def finish(self) -> Block:
+        """Return the remaining samples."""
+        return np.stack([stream.finish() for stream in self._streams])
 
 
-def enhance_file(source: Path, target: Path, enhancer: Enhancer) -> float:
-    """Enhance a file of any rate, number of channels, length and format; return its seconds.
+def open_rates(
+    enhancer: Enhancer, sample_rate: int, channels: int, *, band: Band = "full", where: str = ""
+) -> RateStream:
+    """Return a stream of arrays of any sample rate; see `rased.rates.RateStream`."""
+    return RateStream(Rows(enhancer, channels), sample_rate, channels, band=band, where=where)
 
-    The output has the rate, channels and length of the input, and appears when it is complete.
+
+def enhance_file(source: Path, target: Path, enhancer: Enhancer, *, band: Band = "full") -> Report:
+    """Enhance a file of any rate, number of channels, length and format; see `rased.enhance`.
 
     Raises:
         RasedError: the input cannot be read, or the output cannot be written.
     """
-    with audio.open_audio(source) as recording:
-        info = recording.info
-        if target.exists() and target.samefile(source):
-            raise RasedError(
-                f"the output '{audio.printable(target)}' is the input; choose another output."
-            )
-        container, coding = audio.output_coding(target, info)
-        frames = 0
-        with audio.AudioWriter(
-            target,
-            sample_rate=info.sample_rate,
-            channels=info.channels,
-            container=container,
-            coding=coding,
-            frames=info.frames,
-        ) as writer:
-            for block in enhanced_blocks(
-                enhancer, recording.blocks(), info.sample_rate, info.channels
-            ):
-                writer.write(block)
-                frames += block.shape[1]
-    return frames / info.sample_rate
 
+    def opened(info: audio.AudioInfo) -> RateStream:
+        where = f" for '{audio.printable(info.path)}'; nothing was written"
+        return open_rates(enhancer, info.sample_rate, info.channels, band=band, where=where)
 
-def enhanced_blocks(
-    enhancer: Enhancer, blocks: Iterable[Block], sample_rate: int, channels: int
-) -> Iterator[Block]:
-    """Resample, enhance each channel, resample back; the output is aligned with the input and as long."""
-    inward = audio.Resampler(sample_rate, enhancer.sample_rate, channels)
-    outward = audio.Resampler(enhancer.sample_rate, sample_rate, channels)
-    streams = [enhancer.stream() for _ in range(channels)]
-
-    def through(block: Block) -> Block:
-        return np.stack([stream.push(row) for stream, row in zip(streams, block, strict=True)])
-
-    taken = given = 0
-    for block in blocks:
-        taken += block.shape[1]
-        out = outward.push(through(inward.push(block)))[:, : taken - given]
-        given += out.shape[1]
-        if out.shape[1]:
-            yield out
-    # In order: what the inward resampler holds, then the model, then the outward resampler.
-    last = through(inward.finish())
-    rest = np.concatenate([last, np.stack([stream.finish() for stream in streams])], axis=1)
-    yield np.concatenate([outward.push(rest), outward.finish(taken)], axis=1)[:, : taken - given]
+    return rewrite(source, target, opened)

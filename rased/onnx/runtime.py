@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
@@ -80,15 +80,23 @@ class Enhancer:
         """Return a stream, which takes blocks of any length and returns aligned output."""
         return Stream(self)
 
-    def __call__(self, noisy: np.ndarray, sample_rate: int | None = None) -> Samples:
+    def __call__(
+        self,
+        noisy: np.ndarray,
+        sample_rate: int | None = None,
+        *,
+        band: Literal["full", "model"] = "full",
+    ) -> Samples:
         """Enhance a whole recording: (time) or (channel, time), full scale 1; the output is aligned, of equal shape.
 
         Channels are enhanced one by one.
 
         Args:
             noisy: the samples.
-            sample_rate: their rate in Hz; None: that of the model. Another rate is converted both ways with soxr, and
-                the output has nothing above half the model's rate.
+            sample_rate: their rate in Hz; None: that of the model. Another rate is converted both ways, which
+                needs soxr.
+            band: "full" keeps what lies above half the model's rate, under a gain that follows the model; "model"
+                removes it.
 
         Raises:
             RasedError: the array is not audio.
@@ -111,11 +119,10 @@ class Enhancer:
         if sample_rate in (None, self.sample_rate):
             estimate = np.stack([self._whole(row) for row in rows])
         else:
-            from rased.onnx.files import enhanced_blocks
+            from rased.onnx.files import open_rates
 
-            estimate = np.concatenate(
-                list(enhanced_blocks(self, [rows], int(sample_rate), len(rows))), axis=1
-            )
+            stream = open_rates(self, int(sample_rate), len(rows), band=band)
+            estimate = np.concatenate([*stream.through([rows])], axis=1)
         return np.reshape(estimate, samples.shape)
 
     def _whole(self, row: Samples) -> Samples:
@@ -160,6 +167,11 @@ class Stream:
         return estimate[dropped:]
 
 
+def graph_of(path: str | Path) -> Path:
+    """Return the graph in a folder; a file is one itself."""
+    return Path(path) / GRAPH if Path(path).is_dir() else Path(path)
+
+
 def load(path: str | Path, *, threads: int = 1) -> Enhancer:
     """Load an exported enhancer.
 
@@ -170,7 +182,7 @@ def load(path: str | Path, *, threads: int = 1) -> Enhancer:
     Raises:
         RasedError: there is no such file, or `rased export` did not write it.
     """
-    file = Path(path) / GRAPH if Path(path).is_dir() else Path(path)
+    file = graph_of(path)
     if not file.is_file():
         raise RasedError(
             f"there is no '{file}': write it with `rased export NAME --to onnx --out DIR`."

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Source", "find", "list_checkpoints", "list_importable", "load", "resolve"]
 
-Kind = Literal["classical", "zoo", "importable", "run", "url"]
+Kind = Literal["classical", "zoo", "importable", "run", "url", "graph"]
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Source:
     """Where an enhancer comes from.
 
     Attributes:
-        kind: a method without weights, an entry of the zoo, importable third-party weights, a run, or a remote
-            card.
+        kind: a method without weights, an entry of the zoo, importable third-party weights, a run, a remote
+            card, or a graph that `rased export` wrote.
         place: name of the method, folder, name of the importable entry, or URL.
     """
 
@@ -63,6 +63,10 @@ class Source:
                 from rased.zoo.runs import load_run
 
                 return load_run(source.place, allow=allow)
+            case "graph":
+                from rased.zoo.exported import Exported
+
+                return Exported(source.place).eval()
         return load_folder(Path(source.place), allow=allow)
 
 
@@ -74,7 +78,8 @@ def load(
     Args:
         name: a name in the zoo (`rased.list_checkpoints()`), third-party weights (`rased zoo list`), which are
             fetched on first use, a classical method ("log-mmse"), the folder of an entry or of a run, a card.yaml,
-            its URL (https://, http://, file://), or a repository of the Hugging Face Hub (hf://ORG/NAME).
+            its URL (https://, http://, file://), a repository of the Hugging Face Hub (hf://ORG/NAME), or a folder that
+            `rased export --to onnx` wrote.
         allow: packages, besides rased, whose classes it may use, such as ["my_package"]. Building a class runs the
             code of its package, so allow only packages that you trust.
         limit_db: largest attenuation in dB; noise that the enhancer removes entirely remains at this level. None: no
@@ -104,7 +109,6 @@ def resolve(name: str | Path, *, others: Sequence[str] = ()) -> Source:
         RasedError: unknown name; the message suggests similar ones.
     """
     from rased.models.classical import METHODS
-    from rased.zoo.runs import is_run
 
     word = str(name)
     scheme = word.partition("://")[0].lower() if "://" in word else ""
@@ -124,7 +128,7 @@ def resolve(name: str | Path, *, others: Sequence[str] = ()) -> Source:
     if word in METHODS:
         return Source("classical", word)
     path, known = _path(word), entries()
-    if path is not None and (path.name == CARD or (path / CARD).is_file() or is_run(path)):
+    if path is not None and _is_model(path):
         return _of_path(path, word)
     # An import in the cache is checked against its entry again; a copy on another shelf is used as it is.
     if word in importable() and known.get(word, cache()).is_relative_to(cache()):
@@ -148,9 +152,12 @@ def _of_path(path: Path, word: str) -> Source:
         return Source("zoo", str(path))
     if is_run(path):
         return Source("run", str(path))
+    if is_graph(path):
+        return Source("graph", str(path.resolve()))
     if path.is_dir():
         raise RasedError(
-            f"the folder '{cut(word)}' has neither {CARD} (an entry of the zoo) nor checkpoints/ (a run)."
+            f"the folder '{cut(word)}' has neither {CARD} (an entry of the zoo) nor checkpoints/ (a run) nor "
+            "model.onnx (an export)."
         )
     if path.is_file():
         raise RasedError(
@@ -158,6 +165,19 @@ def _of_path(path: Path, word: str) -> Source:
         )
     known = nearest(word, [*entries(), *importable()])
     raise RasedError(f"there is no folder '{cut(word)}' and no checkpoint of that name; {known}")
+
+
+def _is_model(path: Path) -> bool:
+    from rased.zoo.runs import is_run
+
+    return path.name == CARD or (path / CARD).is_file() or is_run(path) or is_graph(path)
+
+
+def is_graph(path: Path) -> bool:
+    """Return whether a path is a graph or a folder that `rased export` wrote; without importing what runs it."""
+    if path.suffix == ".onnx":
+        return path.is_file()
+    return any((path / name).is_file() for name in ("model.onnx", "model.tflite"))
 
 
 def _path(word: str) -> Path | None:

@@ -21,7 +21,8 @@ def figures_of(name: str, seconds: float) -> dict[str, Any]:
     count = max(2, round(seconds * enhancer.sample_rate / enhancer.chunk_length))
     chunk_ms = 1000 * enhancer.chunk_length / enhancer.sample_rate
     values: dict[str, Any] = {"chunk_ms": chunk_ms}
-    values |= summed_up("stream", torch_costs(enhancer, count), chunk_ms)
+    if getattr(enhancer, "exported", None) is None:
+        values |= summed_up("stream", torch_costs(enhancer, count), chunk_ms)
     if exported is None:
         return {**values, "onnx": reason}
     costs = costs_of(exported.step, exported.initial_state(), exported.chunk_length, count)
@@ -33,6 +34,8 @@ def both(name: str) -> tuple[Any, Any, str]:
     from rased.zoo import load
 
     enhancer = load(name)
+    if (exported := getattr(enhancer, "exported", None)) is not None:  # a folder of `rased export`
+        return enhancer, exported, ""
     try:
         from rased.export.targets import described_graph
         from rased.onnx import Enhancer as Exported

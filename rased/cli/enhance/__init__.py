@@ -27,6 +27,7 @@ examples:
   rased enhance noisy.wav --limit-db 12                    keep some of the noise: 12 dB below the input
   rased enhance noisy.wav --model NAME --condition enrolment=anna.wav
                                                            use a model that needs a recording of the speaker
+  rased enhance noisy.wav --model exported                 run what `rased export` wrote, in ONNX Runtime
   arecord -t raw -f S16_LE -r 16000 | rased enhance - -o - | aplay -t raw -f S16_LE -r 16000
                                                            enhance live: 16-bit mono PCM at the model's rate
   ffmpeg -i talk.mp4 -f f32le -ac 2 -ar 48000 - | rased enhance - -o - --raw f32le --rate 48000 --channels 2 > out.raw
@@ -83,8 +84,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--model",
         default=DEFAULT_MODEL,
         metavar="NAME",
-        help="name in the zoo (`rased zoo list`), folder of an entry or of a run, URL of a card, hf://ORG/NAME, "
-        f"or a classical method such as log-mmse (default: {DEFAULT_MODEL})",
+        help="name in the zoo (`rased zoo list`), folder of an entry, of a run or of `rased export`, URL of a card, "
+        f"hf://ORG/NAME, or a classical method such as log-mmse (default: {DEFAULT_MODEL})",
     )
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from rased.cli.enhance import RAW
 from rased.conditions import parse
 from rased.errors import ProblemsFound, RasedError
-from rased.rates import Block, RateStream
+from rased.rates import Block
+from rased.streaming import open_rates
 from rased.zoo import load
 
 _TYPES = {"s16": "i2", "s32": "i4", "f32": "f4"}
@@ -41,7 +42,7 @@ def stream(arguments: argparse.Namespace) -> int:
     enhancer = load(arguments.model, allow=arguments.allow, limit_db=arguments.limit_db)
     rate = enhancer.sample_rate if arguments.rate is None else arguments.rate
     channels = _checked("--channels", arguments.channels, 1024)
-    opened = RateStream(
+    opened = open_rates(
         enhancer,
         _checked("--rate", rate, 768_000),
         channels,
@@ -93,8 +94,7 @@ def _decoded(content: bytes, kind: np.dtype, channels: int) -> Block:
                 "stdin contains NaN or infinite samples: give the format of the stream with --raw "
                 f"({', '.join(RAW)}), or repair it."
             )
-        # A copy: the bytes of the stream cannot be written to, of which PyTorch warns.
-        return np.array(samples, np.float32, order="C")
+        return np.array(samples, np.float32, order="C")  # a copy: bytes cannot be written
     return (samples.astype(np.float64) / _full_scale(kind)).astype(np.float32)
 
 

@@ -68,6 +68,10 @@ def resolve(word: str, testset: EvaluationSet, *, allow: Sequence[str] = ()) -> 
             raise RasedError(f"the test set '{testset.name}' has no target to evaluate.")
         return System("target", "target", "target")
     path = Path(word)
+    if "://" not in word and zoo.is_graph(path):
+        raise RasedError(
+            f"'{word}' is an exported graph without a card: evaluate the checkpoint that it was made from."
+        )
     # A URL is no folder, and a folder named like a method does not hide it.
     if "://" not in word and word not in METHODS and path.is_dir() and not _holds_model(path):
         known = [*zoo.list_checkpoints(), *zoo.list_importable()]
