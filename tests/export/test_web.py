@@ -19,7 +19,9 @@ import rased
 from rased.export.step import random_state
 from rased.export.targets import described_graph, write, write_facts
 from tests.evaluation.report.site.test_browser import CHROMIUM, QUIET
+from tests.export.rounding import allowed
 from tests.models.test_contract import audio
+from tests.models.test_streams import float64  # noqa: F401
 
 RUNTIME = "onnxruntime-web@1.30.0"
 pytestmark = pytest.mark.browser
@@ -103,27 +105,31 @@ def opened(runtime, browser, tmp_path):
     assert messages == []
 
 
-def differences(window, enhancer, *, seeds, chunks):
-    """The largest difference of the outputs between PyTorch and the browser, for each random state and chunking."""
-    random, found = np.random.default_rng(1), []
+def differences(window, enhancer, *, seeds, blocks, most):
+    """The state, the input and the largest difference of the outputs between PyTorch and the browser, for each state.
+
+    A block has 1 to `most` chunks.
+    """
+    random = np.random.default_rng(1)
     for seed in range(seeds):
-        state = random_state(enhancer, seed)
+        begun = state = random_state(enhancer, seed)
         states = {name: [t.flatten().tolist(), list(t.shape)] for name, t in state.items()}
-        lengths = random.integers(1, 8, chunks)
-        blocks = [audio(int(n) * enhancer.chunk_length, batch=1, seed=int(n)) for n in lengths]
+        lengths = random.integers(1, most + 1, blocks)
+        given = [audio(int(n) * enhancer.chunk_length, batch=1, seed=int(n)) for n in lengths]
         outputs = []
         with torch.no_grad():
-            for block in blocks:
+            for block in given:
                 output, state = enhancer.step(block, state)
                 outputs.append(output[0].numpy())
-        heard = window.evaluate(CONVERTED, [states, [block[0].tolist() for block in blocks]])
-        found.append(np.abs(np.float32(heard) - np.concatenate(outputs)).max())
-    return found
+        heard = window.evaluate(CONVERTED, [states, [block[0].tolist() for block in given]])
+        largest = np.abs(np.float32(heard) - np.concatenate(outputs)).max()
+        yield begun, torch.cat(given, dim=-1), float(largest)
 
 
 def test_the_browser_gives_what_torch_gives_from_any_state(opened, enhancer, graph):
     window = opened(graph)
-    assert max(differences(window, enhancer, seeds=3, chunks=6)) < 1e-5
+    found = [*differences(window, enhancer, seeds=3, blocks=6, most=7)]
+    assert max(difference for _, _, difference in found) < 1e-5
     noisy = audio(4_321, batch=1)[0]
     heard = window.evaluate(
         "async (noisy) => [...await window.rased.enhancer.enhance(Float32Array.from(noisy))]",
@@ -150,13 +156,17 @@ def test_the_page_enhances_a_recording_that_is_chosen(opened, graph, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["gtcrn-tuned-16k", "lstm-psm-16k", "fastenhancer-mid-16k"])
-def test_ten_minutes_in_the_browser_are_those_of_torch(opened, name):
+def test_ten_minutes_in_the_browser_are_those_of_torch(opened, name, float64):  # noqa: F811
+    """Twenty states, each for half a minute; long blocks, which PyTorch enhances in a fraction of the time."""
     enhancer = rased.load(name)
     window = opened(described_graph(enhancer, name))
     assert enhancer.chunk_length is not None
-    # 20 states, and 4 chunks in a block on average
-    blocks = round(600 * enhancer.sample_rate / enhancer.chunk_length / 20 / 4)
-    assert max(differences(window, enhancer, seeds=20, chunks=blocks)) < 1e-5
+    blocks = round(30 * enhancer.sample_rate / enhancer.chunk_length / 50)
+    found = [*differences(window, enhancer, seeds=20, blocks=blocks, most=99)]
+    assert len(found) == 20
+    for begun, heard, difference in found:
+        if not difference <= 1e-5:
+            assert difference < allowed(float64(enhancer), begun, heard)
 
 
 def test_the_words_of_a_card_are_text_in_the_page(tmp_path):
