@@ -39,8 +39,9 @@ LAYERS = {
     **dict.fromkeys(("training", "streaming"), 3),
     "zoo": 4,
     **dict.fromkeys(("evaluation", "export", "files", "live"), 5),
-    "cli": 6,
-    "__main__": 7,
+    "app": 6,
+    "cli": 7,
+    "__main__": 8,
 }
 WINGS = {
     "data": {

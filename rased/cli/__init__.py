@@ -50,6 +50,7 @@ VERBS = {
     "leaderboard": Verb("rased.cli.leaderboard", "compare results: table and HTML page"),
     "enhance": Verb("rased.cli.enhance", "enhance files, folders or a raw PCM stream"),
     "live": Verb("rased.cli.live", "enhance the microphone live, with meters"),
+    "app": Verb("rased.cli.app", "compare models on a recording, in the browser"),
     "export": Verb("rased.cli.export", "write a graph for ONNX Runtime, browsers or LiteRT"),
     "zoo": Verb("rased.cli.zoo", "list, verify, publish, pull and import checkpoints"),
     "bench": Verb(

@@ -6,15 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from rased import audio
 from rased.evaluation.comparison.board import Board
 from rased.evaluation.comparison.conditions import worst
 from rased.evaluation.comparison.rows import Row
-from rased.evaluation.report.site.pictures import draw, level_db
 from rased.evaluation.report.terminal import decimals
 from rased.evaluation.result import Utterance
 from rased.metrics import METRICS
+from rased.signal.pictures import level_db, png
 
 WORST = 3
+_PICTURE_RATE = 16_000
+"""Sample rate of the drawn audio: pictures end at half of it."""
 
 
 @dataclass(frozen=True)
@@ -124,13 +131,14 @@ def _listening_order(row: Row) -> int:
 def _tracks(
     name: str, versions: Sequence[tuple[Row, Path]], board: Board, folder: Path
 ) -> list[Track]:
-    levels = [level_db(path) for _, path in versions]
+    levels = [_level_db(path) for _, path in versions]
     # One reference level for all tracks, so that spectrograms of one utterance have comparable colours.
     top = max(float(level.max()) for level in levels)
     tracks = []
     for (row, path), level in zip(versions, levels, strict=True):
         picture = folder / "pictures" / board.testset["name"] / row.result.name / f"{name}.png"
-        draw(level - top, picture)
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        picture.write_bytes(png(level - top))
         scored = next((u for u in row.result.utterances if u.id == name), None)
         tracks.append(
             Track(
@@ -141,6 +149,11 @@ def _tracks(
             )
         )
     return tracks
+
+
+def _level_db(path: Path) -> Float[np.ndarray, "freq frames"]:
+    samples, _ = audio.read(path, sample_rate=_PICTURE_RATE)
+    return level_db(torch.from_numpy(samples[0]), _PICTURE_RATE)
 
 
 def _shown(utterance: Utterance, row: Row, board: Board) -> list[str]:

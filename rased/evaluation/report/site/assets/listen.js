@@ -1,7 +1,6 @@
 "use strict";
 
 // Utterances to listen to, one at a time; and a blind ABX test between two versions of an utterance.
-const SEEK = 0.5;
 
 class BlindTest {
   constructor(root, listen) {
@@ -126,22 +125,15 @@ let recent = null;
 const listens = [...document.querySelectorAll(".listen")].map((root) => new Listen(root));
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || !listens.length) return;
-  const { target, key } = event;
-  if (target.closest("dialog, .chooser")) return;
-  if (target.matches("input:not([type=range], [type=checkbox]), select, textarea")) return;
+  if (!listens.length || !forPage(event)) return;
+  const { key } = event;
   const listen = listens.find((one) => one.player.playing) || recent || listens[0];
   const { player, blind } = listen;
-  if (/^[0-9]$/.test(key) && (Number(key) || 10) <= player.tracks.length) {
-    listen.choose((Number(key) || 10) - 1);
-  } else if (key === "j" || key === "k") {
+  if (key === "j" || key === "k") {
     listen.show(listen.current + (key === "j" ? 1 : -1));
   } else if (blind?.open && ["a", "b", "x"].includes(key)) {
     blind.choose(key);
-  } else if (key === " " && !target.closest("button, summary, a, [type=checkbox]")) {
+  } else if (player.press(event, (number) => listen.choose(number))) {
     event.preventDefault();
-    player.toggle();
-  } else if ((key === "ArrowLeft" || key === "ArrowRight") && !target.closest("[type=range], .scroll")) {
-    player.move(player.position + (key === "ArrowRight" ? SEEK : -SEEK));
   }
 });

@@ -2,6 +2,7 @@
 
 // A player for the versions of one utterance. One plays at a time; switching keeps the position.
 let sounding = null;
+const SEEK = 0.5;
 
 class Player {
   constructor(root) {
@@ -10,24 +11,45 @@ class Player {
     this.seek = root.querySelector(".seek");
     this.time = root.querySelector(".time");
     this.stage = root.querySelector(".stage");
-    this.tracks = [...root.querySelectorAll(".track")];
+    this.tracks = [];
+    this.sounds = [];
     this.length = Number(this.seek.max);
     this.position = 0;
     this.chosen = 0;
-    this.sounds = this.tracks.map((track) => {
-      const sound = new Audio();
-      sound.preload = "none";
-      sound.src = track.dataset.sound;
-      sound.addEventListener("ended", () => this.stop(0));
-      return sound;
-    });
     this.play.addEventListener("click", () => this.toggle());
     this.seek.addEventListener("input", () => this.move(Number(this.seek.value)));
     this.stage.addEventListener("click", (event) => {
       const picture = this.stage.querySelector(".picture").getBoundingClientRect();
       this.move((this.length * (event.clientX - picture.left)) / picture.width);
     });
+    this.collect();
     this.show();
+  }
+
+  // Read the versions from the page again. The chosen one goes on from the same place, also if its sound is new.
+  collect() {
+    const { playing, sounds, tracks } = this;
+    if (playing) this.position = this.sound.currentTime;
+    const before = new Map(tracks.map((track, number) => [track.dataset.opened, sounds[number]]));
+    const chosen = tracks[this.chosen];
+    this.tracks = [...this.root.querySelectorAll(".track:not(:disabled)")];
+    this.sounds = this.tracks.map((track) => before.get(track.dataset.sound) ?? this.open(track.dataset.sound));
+    for (const track of this.tracks) track.dataset.opened = track.dataset.sound;
+    for (const sound of sounds) if (!this.sounds.includes(sound)) sound.pause();
+    const number = Math.max(this.tracks.indexOf(chosen), 0);
+    const same = chosen && this.sounds[number] === sounds[this.chosen];
+    this.chosen = number;
+    if (!chosen || same) return;
+    if (playing) sounding = null; // the position is that of the sound before
+    this.choose(number, { play: playing });
+  }
+
+  open(address) {
+    const sound = new Audio();
+    sound.preload = this.playing ? "auto" : "none";
+    sound.src = address;
+    sound.addEventListener("ended", () => { if (sound === this.sound) this.stop(0); });
+    return sound;
   }
 
   get playing() { return sounding === this; }
@@ -83,6 +105,18 @@ class Player {
     this.show();
   }
 
+  // Use a key of the player: digits choose a version, Space plays and stops, arrows seek. Return whether it is one.
+  press({ key, target }, choose = (number) => this.choose(number)) {
+    const digit = /^[0-9]$/.test(key) ? Number(key) || 10 : 0;
+    if (digit && digit <= this.tracks.length) choose(digit - 1);
+    else if (key === " " && !target.closest("button, summary, a, [type=checkbox]")) this.toggle();
+    else if ((key === "ArrowLeft" || key === "ArrowRight") && !target.closest("[type=range], .scroll")) {
+      this.move(this.position + (key === "ArrowRight" ? SEEK : -SEEK));
+      return false; // the page may still scroll
+    } else return false;
+    return true;
+  }
+
   follow() {
     if (!this.playing) return;
     this.position = this.sound.currentTime;
@@ -95,4 +129,10 @@ class Player {
     this.time.value = `${this.position.toFixed(1)} / ${this.length.toFixed(1)} s`;
     this.root.style.setProperty("--position", `${(100 * this.position) / this.length}%`);
   }
+}
+
+// Whether a key is meant for the page: not for the browser, nor a field, nor a dialogue.
+function forPage({ ctrlKey, metaKey, altKey, target }) {
+  if (ctrlKey || metaKey || altKey || target.closest("dialog, .chooser")) return false;
+  return !target.matches("input:not([type=range], [type=checkbox]), select, textarea");
 }

@@ -1,0 +1,33 @@
+"""A recording of the bundled test set as WAV, and the page's server on a free port."""
+
+import threading
+
+import pytest
+import soundfile
+
+from rased.app import Server
+from rased.evaluation.testset import BUNDLE
+
+EXAMPLE = "m0005"
+
+
+@pytest.fixture(scope="package")
+def noisy(tmp_path_factory):
+    """Real noisy speech at 16 kHz, 16 bits."""
+    path = tmp_path_factory.mktemp("noisy") / "noisy.wav"
+    samples, rate = soundfile.read(BUNDLE / "noisy" / f"{EXAMPLE}.flac", dtype="int16")
+    soundfile.write(path, samples, rate)
+    return path
+
+
+@pytest.fixture(scope="package")
+def server():
+    """The page with two light models."""
+    opened = Server("127.0.0.1", 0, ["gtcrn-tuned-16k", "log-mmse"])
+    thread = threading.Thread(target=opened.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield opened
+    opened.shutdown()
+    thread.join()
+    opened.close()
+    assert not opened.folder.exists()
