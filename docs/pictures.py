@@ -1,7 +1,7 @@
 """Make the pictures of the README and of docs/: `python docs/pictures.py [NAME ...]`, without a name all of them.
 
-They come from the bundled corpus, so that the command gives the same pictures again. The page of the leaderboard needs
-Chromium (`apt-get install chromium`).
+They come from the bundled corpus, so that the command gives the same pictures again. The pages of
+the leaderboard and of `rased app` need Chromium (`apt-get install chromium`).
 """
 
 import shutil
@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,13 @@ from jaxtyping import Float
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 from torch import Tensor
 from torch.nn import functional
 
 import rased
 from rased import audio
+from rased.app import Server
 from rased.cli import main
 from rased.data import MixtureDataModule, Scene
 from rased.evaluation.testset import BUNDLE
@@ -54,6 +56,28 @@ def leaderboard() -> None:
         page.wait_for_timeout(1500)  # figures are drawn after the page has loaded
         page.screenshot(path=HERE / "leaderboard.png")
         browser.close()
+
+
+def app() -> None:
+    """The page of `rased app` with an utterance of the bundled test set."""
+    server = Server("127.0.0.1", 0)
+    Thread(target=server.serve_forever, daemon=True).start()
+    with sync_playwright() as browsers:
+        browser = browsers.chromium.launch(executable_path=shutil.which("chromium"))
+        page = browser.new_page(viewport={"width": 1000, "height": 760}, color_scheme="light")
+        page.goto(server.url)
+        page.select_option("#example", SHOWN)
+        expect(page.locator(".mos > span")).to_have_count(12, timeout=120_000)
+        page.evaluate("player.move(1.2)")
+        # The speed of this machine is another one each time.
+        page.locator(".state").evaluate_all(
+            "states => states.forEach((one) => { one.textContent = ''; })"
+        )
+        page.screenshot(path=HERE / "app.png", full_page=True)
+        browser.close()
+    server.shutdown()
+    server.close()
+    _with_palette(HERE / "app.png", 256)
 
 
 def enhanced() -> None:
@@ -190,14 +214,18 @@ def _save(name: str, sounds: Mapping[str, Sound]) -> None:
         axes.set_xlabel("s")
     panels[0].set_ylabel("kHz")
     figure.savefig(HERE / name, dpi=100)
-    with Image.open(HERE / name) as picture:  # a palette: a third of the size
-        picture.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(
-            HERE / name, optimize=True
-        )
+    _with_palette(HERE / name)
+
+
+def _with_palette(path: Path, colours: int = 128) -> None:
+    """Keep some colours of a picture: a third of its size."""
+    with Image.open(path) as picture:
+        picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 PICTURES = {
     "leaderboard": leaderboard,
+    "app": app,
     "enhanced": enhanced,
     "signal": signal,
     "metrics": metrics,

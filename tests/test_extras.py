@@ -144,6 +144,7 @@ def test_the_extra_torch_enhances(folder):
         (["enhance", "in.wav"], "pip install 'rased[torch]'"),
         (["zoo", "list"], "pip install 'rased[torch]'"),
         (["models"], "pip install 'rased[torch]'"),
+        (["app"], "pip install 'rased[torch]'"),
         (["export", "NAME", "--to", "onnx", "--out", "out"], "pip install 'rased[export]'"),
     ],
 )
@@ -151,6 +152,14 @@ def test_a_plain_installation_says_what_runs_models(folder, words, command):
     done = run_without(missing_with(), words, folder)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert command in done.stderr
+
+
+@pytest.mark.slow
+def test_the_extra_torch_opens_the_page(folder):
+    """With everything in place, there is no port -1."""
+    done = run_without(missing_with("torch"), ["app", "--port", "-1"], folder)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "choose another with --port" in done.stderr
 
 
 @pytest.mark.slow
@@ -234,7 +243,7 @@ def test_a_verb_without_its_extra_names_it(folder, words, command):
         (("h5py",), "", "pip install 'rased[train]'"),
         (("scipy",), "eval", "pip install 'rased[eval]'"),
         (("nara_wpe", "pesq"), "", "pip install 'rased[eval]'"),
-        (("PIL.Image",), "", "pip install 'rased[eval]'"),
+        (("PIL.Image",), "", "pip install 'rased[docs]'"),
         (("pyroomacoustics",), "eval", "pip install 'rased[rooms]'"),
         (("s3fs", "aiohttp"), "", "pip install 'rased[remote]'"),
         (("soxr",), "", "pip install --force-reinstall rased"),

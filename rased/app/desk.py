@@ -230,7 +230,11 @@ class Desk:
         first = torch.from_numpy(samples[0])
         found = {name: METRICS[name](estimate=first, sample_rate=16_000) for name in SCORES}
         return {
-            name: {"title": METRICS[name].title, "value": score.value, "status": score.status}
+            name: {
+                "title": METRICS[name].title.removeprefix("DNSMOS "),
+                "value": score.value,
+                "status": score.status,
+            }
             for name, score in found.items()
         }
 

@@ -34,6 +34,7 @@ PARSED = {
     r"rased zoo pull": "needs the network: tests/zoo/test_importable.py",
     r"rased zoo push mine": "needs a checkpoint of one's own: tests/zoo/test_hub.py",
     r"rased live(?!.*--input)": "needs a sound card: tests/test_live.py has a stand-in",
+    r"rased app": "goes on until Ctrl-C: tests/app runs it",
     r"rased enhance .*--watch": "goes on until Ctrl-C: tests/cli/test_enhance_folders.py runs it",
     r"rased enhance talk.mp4": "needs a video: tests/audio/test_video.py makes one",
     r"rased enhance .*--condition": "needs a model with a condition: tests/test_conditions.py has one",

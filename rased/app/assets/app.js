@@ -255,7 +255,12 @@ $("strength").addEventListener("input", () => {
   const value = limit();
   $("limit").value = value === null ? "no limit" : `${value} dB at most`;
 });
-$("strength").addEventListener("change", work);
+// Keys move it step by step: wait for the last one.
+let waiting = 0;
+$("strength").addEventListener("change", () => {
+  clearTimeout(waiting);
+  waiting = setTimeout(work, 250);
+});
 document.addEventListener("keydown", (event) => {
   if (player && forPage(event) && player.press(event)) event.preventDefault();
 });

@@ -1,65 +1,41 @@
 """The page in a browser, from disk, without a network; any message on the console fails a test."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from rased.evaluation.comparison.board import boards
 from rased.evaluation.comparison.conditions import by_condition, worst
+from tests.browsing import launched, listening
 
-CHROMIUM = Path("/usr/bin/chromium")
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-]
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
 def browser():
-    if not CHROMIUM.is_file():
-        pytest.skip(f"there is no {CHROMIUM}: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=QUIET)
+    with launched() as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
 def window(browser):
     """One window for all: its renderer keeps the compiled scripts of a page that it opened before."""
-    window = browser.new_page()
-    window.set_default_timeout(120_000)  # for machines that have much else to do
-    return window
+    return browser.new_page()
 
 
 @pytest.fixture
 def opened(window, page):
     """The page in the window, with nothing left of the test before."""
     messages = []
-    listeners = {
-        "console": lambda message: messages.append(message.text),
-        "pageerror": lambda error: messages.append(str(error)),
-        "requestfailed": lambda request: messages.append(request.url),
-        "request": lambda request: (
-            request.url.startswith(("file:", "data:", "blob:")) or messages.append(request.url)
-        ),
-    }
     window.set_viewport_size({"width": 1200, "height": 900})
-    for event, listener in listeners.items():
-        window.on(event, listener)
-    window.goto(page.as_uri())
-    yield window
-    for event, listener in listeners.items():
-        window.remove_listener(event, listener)
+
+    def failed(request):
+        messages.append(request.url)
+
+    window.on("requestfailed", failed)
+    with listening(window, "file:", messages):
+        window.goto(page.as_uri())
+        yield window
+    window.remove_listener("requestfailed", failed)
     window.evaluate("localStorage.clear()")
     window.goto("about:blank")
     assert messages == []
