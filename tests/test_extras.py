@@ -243,7 +243,7 @@ def test_a_verb_without_its_extra_names_it(folder, words, command):
         (("h5py",), "", "pip install 'rased[train]'"),
         (("scipy",), "eval", "pip install 'rased[eval]'"),
         (("nara_wpe", "pesq"), "", "pip install 'rased[eval]'"),
-        (("PIL.Image",), "", "pip install 'rased[docs]'"),
+        (("PIL.Image",), "", "pip install 'rased[eval]'"),
         (("pyroomacoustics",), "eval", "pip install 'rased[rooms]'"),
         (("s3fs", "aiohttp"), "", "pip install 'rased[remote]'"),
         (("soxr",), "", "pip install --force-reinstall rased"),

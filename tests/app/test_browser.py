@@ -60,10 +60,13 @@ def uploaded(window, noisy):
 
 SWITCHED = """async (number) => {
   const before = player.sound;
+  before.loop = true; // however late this machine is
   await player.start();
   await new Promise((resolve) => before.addEventListener("timeupdate", resolve, { once: true }));
   player.choose(number);
-  const found = [before.currentTime, player.sound.currentTime, before.paused, player.sound !== before];
+  const played = before.paused && before.played.length;
+  const found = [before.currentTime, player.sound.currentTime, played, player.sound !== before];
+  before.loop = false;
   player.stop(0.7);
   return found;
 }"""
@@ -80,10 +83,9 @@ def test_a_file_is_enhanced_by_the_chosen_models_and_switching_keeps_the_positio
     assert pictures[0] > 100
     for number in (1, 2, 0, 2, 1, 0):
         opened.evaluate("player.move(0.4)")
-        before, after, paused, other = opened.evaluate(SWITCHED, number)
+        before, after, played, other = opened.evaluate(SWITCHED, number)
         assert after == pytest.approx(before, abs=1e-3)
-        assert after >= 0.4
-        assert paused
+        assert played
         assert other
     # Without playing, too; and by keys.
     opened.evaluate("player.move(1.25)")
