@@ -15,16 +15,18 @@ from jaxtyping import Float
 from rased import audio
 from rased.audio import BadAudioError
 from rased.data import testset
+from rased.data.shards.index import bundle
 from rased.errors import RasedError, nearest, shown
-from rased.evaluation.testset import BUNDLE
+from rased.extras import install_command
 from rased.files import DEFAULT_MODEL, enhance
-from rased.metrics import METRICS
 from rased.models.base import Enhancer
 from rased.models.classical import METHODS
 from rased.models.limited import checked_limit
 from rased.signal.pictures import level_db, narrowed, png
 from rased.zoo import list_checkpoints, load
 
+EXAMPLES = bundle() / "frozen"
+"""The bundled test set."""
 MINUTES = 5
 """Longest recording: the page keeps all versions in the browser."""
 SCORES = ("dnsmos-ovrl", "dnsmos-sig", "dnsmos-bak")
@@ -86,7 +88,7 @@ class Desk:
         self.chosen = list(dict.fromkeys(models)) or [DEFAULT_MODEL, _COMPARED]
         for name in models:  # a mistake is reported before the page opens
             self._enhancer(name)
-        self._examples = {item.id: item for item in testset.read(BUNDLE).items}
+        self._examples = {item.id: item for item in testset.read(EXAMPLES).items}
 
     def offer(self) -> dict[str, Any]:
         """Return what the page offers."""
@@ -97,7 +99,7 @@ class Desk:
                 {"id": name, "facts": _facts(item)} for name, item in self._examples.items()
             ],
             "minutes": MINUTES,
-            "scores": METRICS[SCORES[0]].unavailable(),
+            "scores": _missing(),
         }
 
     def open(self, path: Path, title: str) -> dict[str, Any]:
@@ -120,10 +122,10 @@ class Desk:
                 f"there is no example {shown(name)}; {nearest(name, list(self._examples))}"
             )
         with self._lock:
-            answer = self._open(BUNDLE / NOISY / f"{name}.flac", name)
+            answer = self._open(EXAMPLES / NOISY / f"{name}.flac", name)
             recording = self._recordings[answer["recording"]]
             target = recording.folder / f"{TARGET}.wav"
-            _copy(BUNDLE / TARGET / f"{name}.flac", target, name)
+            _copy(EXAMPLES / TARGET / f"{name}.flac", target, name)
             answer["versions"].append(self._add(answer["recording"], TARGET, TARGET, target))
             return answer
 
@@ -162,7 +164,7 @@ class Desk:
         with self._lock:
             facts = self._version(recording, version).facts
             if "scores" not in facts:
-                facts["scores"] = self._scored(self._version(recording, version).sound)
+                facts["scores"] = _scored(self._version(recording, version).sound)
             return dict(facts["scores"])
 
     def file(self, recording: str, name: str) -> Path:
@@ -224,19 +226,6 @@ class Desk:
             gone.sound.unlink()
             gone.picture.unlink()
         return facts
-
-    def _scored(self, sound: Path) -> dict[str, Any]:
-        samples, _ = audio.read(sound, sample_rate=16_000)
-        first = torch.from_numpy(samples[0])
-        found = {name: METRICS[name](estimate=first, sample_rate=16_000) for name in SCORES}
-        return {
-            name: {
-                "title": METRICS[name].title.removeprefix("DNSMOS "),
-                "value": score.value,
-                "status": score.status,
-            }
-            for name, score in found.items()
-        }
 
     def _enhancer(self, name: str) -> Enhancer:
         if name not in self._models:
@@ -300,3 +289,31 @@ def _facts(item: testset.Mixture) -> str:
     noise = None if item.noise_type is None else item.noise_type.replace("_", " ")
     snr = None if item.snr_db is None else f"{item.snr_db:g} dB SNR"
     return ", ".join(part for part in (item.condition, noise, snr) if part)
+
+
+def _missing() -> str:
+    """Return what to install before there are scores; "" if nothing is missing."""
+    try:
+        from rased.metrics import METRICS
+    except ModuleNotFoundError as error:
+        return install_command(error.name or "", prefer="eval")
+    return METRICS[SCORES[0]].unavailable()
+
+
+def _scored(sound: Path) -> dict[str, Any]:
+    titles = {name: name.removeprefix("dnsmos-").upper() for name in SCORES}
+    if missing := _missing():
+        status = f"unavailable: {missing}"
+        return {
+            name: {"title": title, "value": None, "status": status}
+            for name, title in titles.items()
+        }
+    from rased.metrics import METRICS
+
+    samples, _ = audio.read(sound, sample_rate=16_000)
+    first = torch.from_numpy(samples[0])
+    found = {name: METRICS[name](estimate=first, sample_rate=16_000) for name in SCORES}
+    return {
+        name: {"title": titles[name], "value": score.value, "status": score.status}
+        for name, score in found.items()
+    }
