@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(replayed, indent=1))
         return 0
     for sample in replayed["samples"]:
-        keys = "+".join(piece["key"] for piece in sample["speech"])
+        keys = "+".join(piece["key"] for piece in (*sample["speech"], *sample.get("pair", ())))
         noises = "+".join(piece["key"] for piece in sample["noise"]) or "-"
         ratio = "-" if sample["snr_db"] is None else f"{sample['snr_db']:.1f} dB"
         words = (f"{sample['index']:06d}", keys, noises, sample["rir"] or "-", ratio)
@@ -196,7 +196,9 @@ def _drawn(plan: "Plan", epoch: int, batch: "Batch", row: int) -> dict[str, Any]
 
     babble = [crops(voice, plan.speech.key) for voice in drawn.babble]
     enrolment = crops((drawn.enrolment,), plan.speech.key) if drawn.enrolment else []
-    noise = crops(drawn.noise, plan.noise.key)
+    noise = crops(drawn.noise, plan.noise.key) if plan.noise is not None else []
+    pair = crops((drawn.pair,), plan.pairs.corpus.key) if drawn.pair and plan.pairs else []
+    snr_db = float(batch["snr_db"][row]) if pair else drawn.snr_db
     return {
         "index": drawn.index,
         "speech": crops(drawn.speech, plan.speech.key),
@@ -204,12 +206,14 @@ def _drawn(plan: "Plan", epoch: int, batch: "Batch", row: int) -> dict[str, Any]
         **({} if drawn.speaking else {"speaking": False}),
         **({"babble": babble} if babble else {}),
         **({"enrolment": enrolment[0]} if enrolment else {}),
+        **({"pair": pair} if pair else {}),
         "noise": [
             {**crop, "level_db": level} for crop, level in zip(noise, drawn.noise_db, strict=True)
         ],
         "rir": batch["rir_key"][row] or None,
-        "snr_db": drawn.snr_db if math.isfinite(drawn.snr_db) else None,
-        "level_dbfs": drawn.level_dbfs,
+        # Those of a pair are measured when it is read.
+        "snr_db": snr_db if math.isfinite(snr_db) else None,
+        "level_dbfs": float(batch["level_dbfs"][row]) if pair else drawn.level_dbfs,
         "shaping": [list(filter_) for filter_ in drawn.shaping],
         "distortions": [{"kind": names([one]), **one._asdict()} for one in drawn.distortions],
     }

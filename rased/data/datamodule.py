@@ -11,11 +11,12 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
 from rased.data.mixtures import order
-from rased.data.mixtures.cache import Cache, complete, keep
+from rased.data.mixtures.cache import CACHED, Cache, complete, keep
 from rased.data.mixtures.corpus import Corpus, refuse_overlap
 from rased.data.mixtures.curriculum import Curriculum
 from rased.data.mixtures.loader import Loader
 from rased.data.mixtures.mixing import SPECTRA_MB, Mixer, Mixing
+from rased.data.mixtures.pairs import in_use
 from rased.data.mixtures.plan import ROOMS_MB, Plan, Scene, Shuffle
 from rased.data.mixtures.sample import Batch, Mixture
 from rased.data.mixtures.unreadable import Unreadable
@@ -53,6 +54,7 @@ class MixtureDataModule(pl.LightningDataModule):
         rooms_mb: float = ROOMS_MB,
         spectra_mb: float = SPECTRA_MB,
         curriculum: Curriculum | None = None,
+        pairs: Sequence[str] = (),
     ) -> None:
         """Set the sources; `setup` opens them.
 
@@ -64,7 +66,7 @@ class MixtureDataModule(pl.LightningDataModule):
             scene: how mixtures are drawn.
             mixing: the target, and how parts are separated.
             batch_size: mixtures per device and step.
-            samples_per_epoch: mixtures in an epoch; None: as many as there are utterances.
+            samples_per_epoch: mixtures in an epoch; None: as many as there are utterances, or pairs without mixtures.
             validation_samples: mixtures for validation, the same in every epoch; None: as many as
                 there are utterances.
             validation_scene: how validation mixtures are drawn; None: as in `scene`.
@@ -83,6 +85,8 @@ class MixtureDataModule(pl.LightningDataModule):
                 are dropped).
             spectra_mb: the same for their spectra, on each device.
             curriculum: where the scene of the training mixtures begins; None: it is the same in all epochs.
+            pairs: the same as speech for recorded pairs of noisy and clean, of which `scene.pair_probability` is the
+                share. If it is 1, the default, speech and noise are not opened.
 
         Raises:
             RasedError: a number is out of its range.
@@ -99,6 +103,7 @@ class MixtureDataModule(pl.LightningDataModule):
             "speech": list(speech),
             "noise": list(noise),
             "rir": list(rir),
+            "pairs": list(pairs),
         }
         self.scene, self.mixing = scene, mixing
         self.mixer = Mixer(mixing, limit=round(spectra_mb * 1e6))
@@ -122,9 +127,8 @@ class MixtureDataModule(pl.LightningDataModule):
             return
         corpora = {
             (role, split): Corpus(names, role=role, split=split, block_mb=self.block_mb)
-            for role, names in self.sources.items()
+            for role, names in in_use(self.sources, self.scene, self.validation_scene).items()
             for split in ("train", "valid")
-            if names
         }
         # Scores on training data are meaningless.
         for role in {role for role, _ in corpora}:
@@ -134,9 +138,10 @@ class MixtureDataModule(pl.LightningDataModule):
             ("valid", self.validation_scene, self.validation_samples),
         ):
             self._plans[split] = Plan(
-                speech=corpora["speech", split],
-                noise=corpora["noise", split],
+                speech=corpora.get(("speech", split)),
+                noise=corpora.get(("noise", split)),
                 rir=corpora.get(("rir", split)),
+                pairs=corpora.get(("pairs", split)),
                 scene=scene,
                 seed=self.seed,
                 count=count,
@@ -281,7 +286,8 @@ class MixtureDataModule(pl.LightningDataModule):
     def _keep(self) -> list[str]:
         """Enable the cache of recordings; return a message about its size."""
         corpora = self._corpora()
-        if self.cache is None or any(corpus.kept for corpus in corpora):
+        cached = [corpus for corpus in corpora if corpus.role in CACHED]
+        if self.cache is None or not cached or any(corpus.kept for corpus in corpora):
             return []
         sizes = keep(corpora, where=self.cache, limit=round(self.cache_gb * 1e9))
         told = (f"{name} {part / 1e9:.3g} of {all_ / 1e9:.3g} GB" for name, part, all_ in sizes)

@@ -13,9 +13,11 @@ from rased.data.columns import KEY, SPLIT, Kind, read_columns, read_head
 from rased.documents import Count, Hash, Name, Number, SampleRate, Text, Word
 from rased.errors import RasedError, shown
 
-Role = Literal["speech", "noise", "rir"]
+Role = Literal["speech", "noise", "rir", "pairs"]
 Codec = Literal["flac", "pcm16", "opus"]
 ROLES: tuple[Role, ...] = get_args(Role)
+PARTS: tuple[Role, ...] = ("speech", "noise", "rir")
+"""Roles of recordings that mixtures are made of; `pairs` are recorded mixtures."""
 CODECS: tuple[Codec, ...] = get_args(Codec)
 LOSSLESS: tuple[Codec, ...] = ("flac", "pcm16")
 SCHEMA = 2
@@ -44,7 +46,7 @@ class Head(msgspec.Struct, frozen=True):
     """Content of an index.json without its columns.
 
     Attributes:
-        role: speech, noise or rir.
+        role: speech, noise, rir or pairs (two channels: clean, then noisy).
         codec: flac, pcm16 (raw little-endian 16-bit samples) or opus (lossy).
         sample_rate: Hz.
         samples: number of rows.

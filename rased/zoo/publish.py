@@ -17,7 +17,7 @@ from rased.conditions import Condition, Given
 from rased.config import load_yaml, portable
 from rased.data.manifest import read as read_manifest
 from rased.data.manifest import splits, unknown
-from rased.data.schemas import Role, read_index_head
+from rased.data.schemas import ROLES, Role, read_index_head
 from rased.data.shards.index import INDEX, locate
 from rased.documents import Count
 from rased.errors import RasedError
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 ATTRIBUTIONS = "ATTRIBUTIONS.md"
 CODE_LICENCE = "Apache-2.0"
-_ROLES: tuple[Role, ...] = ("speech", "noise", "rir")
 
 
 def publish(
@@ -344,7 +343,7 @@ def _attributions(configs: Sequence[Mapping[str, Any]]) -> str:
     texts: list[str] = []
     for config in configs:
         arguments = config.get("data", {}).get("init_args", {})
-        for role in _ROLES:
+        for role in ROLES:
             texts += _licence_texts(arguments.get(role, ()), role)
     return "\n\n".join(dict.fromkeys(texts)) + "\n" if texts else ""
 

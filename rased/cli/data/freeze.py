@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rased.cli.options import add_choice, add_value, given, numbers
 from rased.cli.report import duration, progress_bar
+from rased.errors import RasedError
 
 EXAMPLES = """\
 examples:
@@ -12,7 +13,9 @@ examples:
   rased data freeze --speech shards/speech --noise shards/noise --out testset --count 200 --seed 1 \\
       --split valid --snr-db=-5:20 --seconds 6
   rased data freeze --speech bundle --noise bundle --out enrolled --count 60 --seed 1 --enrolment 3
+  rased data freeze --pairs shards/pairs --out recorded --count 2 --seed 1 --split valid
 
+--pairs takes recorded pairs as they are; of the other options, only --split and --name apply to them.
 The same command writes the same files, hash for hash. list_sha256 in testset.json is their fingerprint.
 """
 
@@ -20,8 +23,11 @@ The same command writes the same files, hash for hash. list_sha256 in testset.js
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `rased data freeze`."""
     shards = "folder of shards, or 'bundle'"
-    parser.add_argument("--speech", required=True, metavar="DIR", help=shards)
-    parser.add_argument("--noise", required=True, metavar="DIR", help=shards)
+    parser.add_argument("--speech", metavar="DIR", help=shards)
+    parser.add_argument("--noise", metavar="DIR", help=shards)
+    parser.add_argument(
+        "--pairs", metavar="DIR", help="folder of recorded pairs, instead of --speech and --noise"
+    )
     parser.add_argument("--rir", metavar="DIR", help=f"{shards} (default: no reverberation)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
     parser.add_argument("--count", type=int, required=True, metavar="N", help="number of mixtures")
@@ -71,16 +77,39 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the set and print its fingerprint."""
     from rased.data.preparation.balanced import FrozenRecipe
     from rased.data.preparation.freeze import freeze
+    from rased.data.preparation.recorded import freeze_pairs
 
-    arguments.snr_db, arguments.snr_range = arguments.snr_db  # `_snr` gives both
-    recipe = FrozenRecipe(**given(arguments, FrozenRecipe))
-    with progress_bar("mixing") as progress:
-        testset = freeze(**given(arguments, freeze), recipe=recipe, progress=progress)
+    _check(arguments)
+    if arguments.pairs:
+        with progress_bar("copying") as progress:
+            testset = freeze_pairs(**given(arguments, freeze_pairs), progress=progress)
+    else:
+        arguments.snr_db, arguments.snr_range = arguments.snr_db  # `_snr` gives both
+        recipe = FrozenRecipe(**given(arguments, FrozenRecipe))
+        with progress_bar("mixing") as progress:
+            testset = freeze(**given(arguments, freeze), recipe=recipe, progress=progress)
+    what = "pairs" if arguments.pairs else "mixtures"
     print(
-        f"{arguments.out}: {testset['count']} mixtures, {duration(testset['seconds'])}, "
+        f"{arguments.out}: {testset['count']} {what}, {duration(testset['seconds'])}, "
         f"list_sha256 {testset['list_sha256']}"
     )
     return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Check that the sources are those of mixtures or pairs.
+
+    Raises:
+        RasedError: they are neither, or both.
+    """
+    mixed = [name for name in ("speech", "noise", "rir") if getattr(arguments, name)]
+    if arguments.pairs and (mixed or arguments.enrolment or arguments.microphones != 1):
+        raise RasedError(
+            "--pairs was given with --speech, --noise, --rir, --enrolment or --microphones: a set has either pairs or "
+            "mixtures."
+        )
+    if not arguments.pairs and not {"speech", "noise"} <= {*mixed}:
+        raise RasedError("Give --speech and --noise, or --pairs.")
 
 
 def _snr(text: str) -> tuple[tuple[float, ...], bool]:

@@ -1,34 +1,43 @@
-"""`rased data pack`: convert audio files into tar shards with an index."""
+"""`rased data pack`: convert audio files, or recorded pairs of noisy and clean, into tar shards with an index."""
 
 import argparse
 from pathlib import Path
 
 from rased.cli.options import add_bad, add_shards, add_value, given
 from rased.cli.report import duration, print_json, progress_bar
-from rased.errors import ProblemsFound
+from rased.errors import ProblemsFound, RasedError
 
 EXAMPLES = """\
 examples:
   rased data pack recordings/ --out shards/speech --role speech
   rased data pack corpus/manifest.csv --out shards/noise --role noise --codec pcm16 --jobs 4
   rased data pack a.wav b.flac --out shards/mine --role speech --split test
+  rased data pack --pairs noisy/ clean/ --out shards/pairs
 
 Folders are read as [role/][train|valid|test/][label/]... A manifest.csv in a folder is used instead; its columns
 are path and, if known, role, split, label (speaker, noise type, room), licence, source, note, sha256. If neither
 names a split, a tenth of the labels goes into the split valid (--valid-share), or a tenth of the recordings if there
 is only one label. Run the same command again to continue an interrupted run. M4A, MP4, WebM and others are read
 through ffmpeg. Bad files are listed in DIR/skipped.json.
+
+--pairs NOISY CLEAN packs recorded pairs: the files of both folders have the same paths, sample rates and lengths.
+Splits and labels (speakers) are those of the clean files. The delay of each pair is measured.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `rased data pack`."""
     parser.add_argument(
-        "sources", nargs="+", type=Path, metavar="SRC", help="folder, manifest.csv or audio file"
+        "sources", nargs="*", type=Path, metavar="SRC", help="folder, manifest.csv or audio file"
     )
     parser.add_argument(
-        "--role", required=True, choices=("speech", "noise", "rir"), help="what the audio is"
+        "--pairs",
+        nargs=2,
+        type=Path,
+        metavar=("NOISY", "CLEAN"),
+        help="folders of recorded pairs, instead of SRC and --role",
     )
+    parser.add_argument("--role", choices=("speech", "noise", "rir"), help="what the audio is")
     add_shards(
         parser,
         "flac (half the size), pcm16 (fast to read), opus (a tenth of the size; lossy)",
@@ -54,19 +63,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep the channels of noise, for mixtures of several microphones; those of a rir are always kept",
     )
+    parser.add_argument(
+        "--max-delay",
+        type=float,
+        metavar="MS",
+        help="largest delay between noisy and clean of a pair, in milliseconds (default: 1)",
+    )
     add_bad(parser, 0.1, "files")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Pack, and print what was packed and what was skipped."""
     from rased.audio import printable
-    from rased.data.preparation.pack import VALID_SHARE, pack
+    from rased.data.preparation.pack import VALID_SHARE, pack, pack_pairs
+    from rased.data.preparation.pairing import MAX_DELAY_MS, told
 
+    _check(arguments)
     if arguments.valid_share is None:
         arguments.valid_share = 0.0 if arguments.split else VALID_SHARE
     arguments.split = arguments.split or "train"
     with progress_bar("packing") as progress:
-        packed = pack(arguments.sources, **given(arguments, pack), progress=progress)
+        if arguments.pairs:
+            if arguments.max_delay is None:
+                arguments.max_delay = MAX_DELAY_MS
+            packed = pack_pairs(*arguments.pairs, **given(arguments, pack_pairs), progress=progress)
+        else:
+            packed = pack(arguments.sources, **given(arguments, pack), progress=progress)
     if arguments.json:
         print_json(
             {
@@ -79,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "passed_over": packed.passed_over,
                 "division": packed.division,
                 "remarks": packed.remarks,
+                **({"delays_ms": packed.delays} if arguments.pairs else {}),
             }
         )
     else:
@@ -88,6 +111,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
         if packed.division:
             print(f"split: {packed.division} (--valid-share)")
+        if packed.delays:
+            print(told(packed.delays))
         for reason, count in packed.passed_over.items():
             print(f"passed over: {count} {reason}")
         for remark in packed.remarks[:10]:
@@ -105,6 +130,26 @@ def run(arguments: argparse.Namespace) -> int:
             "(--allow-bad accepts that)."
         )
     return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Check that the sources are either files of a role or pairs.
+
+    Raises:
+        RasedError: they are neither, or both.
+    """
+    if arguments.pairs:
+        if arguments.sources or arguments.role or arguments.keep_channels:
+            raise RasedError(
+                "--pairs NOISY CLEAN was given with SRC, --role or --keep-channels: pairs have no other sources, no "
+                "--role, and one channel each."
+            )
+    elif not (arguments.sources and arguments.role):
+        raise RasedError(
+            "Nothing to pack: give SRC and --role speech, noise or rir; or --pairs NOISY CLEAN."
+        )
+    elif arguments.max_delay is not None:
+        raise RasedError("--max-delay was given without --pairs NOISY CLEAN.")
 
 
 def _resumed(resumed: int, samples: int) -> str:

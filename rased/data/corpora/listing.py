@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from rased import documents
 from rased.audio import audio_below, printable
-from rased.data.schemas import ROLES, Role
+from rased.data.schemas import PARTS, Role
 from rased.data.shards.tables import temporary_table
 from rased.documents import one_line
 from rased.errors import RasedError, shown
@@ -305,7 +305,7 @@ def _as_here(root: Path, path: str) -> str:
 
 def _from_folder(root: Path, role: Role, split: str, listing: Listing) -> Iterator[SourceFile]:
     base = root.resolve().name
-    others = [name for name in ROLES if name != role]
+    others = [name for name in PARTS if name != role]
     for found in audio_below(root, passed_over=listing.passed_over, without=others):
         path = found.as_posix()
         in_split, label = split_and_label(path, base, role, split)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rased.data.corpora.base import Item, PublicCorpus, split_by
 from rased.data.corpora.listing import SPLITS, UNDECIDED, NothingFound, collect
-from rased.data.schemas import ROLES
+from rased.data.schemas import PARTS
 
 
 def walk_manifest(root: Path) -> Iterator[Item]:
@@ -16,7 +16,7 @@ def walk_manifest(root: Path) -> Iterator[Item]:
     """
     if not (root / "manifest.csv").is_file():
         return
-    for role in ROLES:
+    for role in PARTS:
         try:
             listing = collect([root / "manifest.csv"], role=role, split=UNDECIDED)
         except NothingFound:
@@ -41,7 +41,7 @@ def walk_folder(root: Path) -> Iterator[Item]:
     Without folders for the splits, labels are split by a hash of their names; files without a
     label folder are in train.
     """
-    for role in ROLES:
+    for role in PARTS:
         if not (root / role).is_dir():
             continue
         for found in collect([root / role], role=role, split=UNDECIDED).sources:
@@ -54,7 +54,7 @@ def walk_folder(root: Path) -> Iterator[Item]:
 FOLDER = PublicCorpus(
     name="folder",
     title="A folder of your own",
-    roles=ROLES,
+    roles=PARTS,
     hours=None,
     sample_rate=0,
     licence="yours",

@@ -16,8 +16,9 @@ from rased.data.columns import hexadecimal
 from rased.data.mixtures import order, stages
 from rased.data.mixtures.corpus import Corpus
 from rased.data.mixtures.mixing import Mixer, Mixing
+from rased.data.mixtures.pairs import in_use
 from rased.data.mixtures.plan import Plan, Scene
-from rased.data.schemas import Head, Shard, read_index_head
+from rased.data.schemas import Head, Role, Shard, read_index_head
 from rased.data.shards.index import INDEX, locate, read_index
 from rased.data.shards.reader import decode
 from rased.data.shards.remote import is_remote
@@ -182,12 +183,14 @@ class Mixtures(FrameSource):
             for place, index in enumerate(mixture["index"].tolist()):
                 audio = {name: mixture[name][place].numpy() for name in self.streams}  # type: ignore[literal-required]
                 # Drawn again, which is cheap: a batch does not tell the recordings.
-                speaker = self.plan.draw(0, index).speech[0].recording
+                drawn = self.plan.draw(0, index)
+                of = self.plan.pairs.corpus if drawn.pair and self.plan.pairs else self.plan.speech
+                speaker = (drawn.pair or drawn.speech[0]).recording
                 content = b"".join(part.tobytes() for part in audio.values())
                 items.append(
                     Item(
                         key=mixture["key"][place],
-                        label=str(self.plan.speech.label[speaker]),
+                        label=str(of.label[speaker]),
                         split=self.split,
                         sha256=hashlib.sha256(content).hexdigest(),
                         length=self.plan.frames,
@@ -211,16 +214,28 @@ class MixtureRecipe:
     speech: tuple[str, ...] = ("bundle",)
     noise: tuple[str, ...] = ("bundle",)
     rir: tuple[str, ...] = ("bundle",)
+    pairs: tuple[str, ...] = ()
     scene: Scene = Scene()  # noqa: RUF009 - frozen values
     mixing: Mixing = Mixing()  # noqa: RUF009
     seed: int = 0
 
     def plan(self) -> Plan:
         """Open the training split of the shards."""
+        sources: dict[Role, Sequence[str]] = {
+            "speech": self.speech,
+            "noise": self.noise,
+            "rir": self.rir,
+            "pairs": self.pairs,
+        }
+        corpora = {
+            role: Corpus(names, role=role, split="train")
+            for role, names in in_use(sources, self.scene).items()
+        }
         return Plan(
-            speech=Corpus(self.speech, role="speech", split="train"),
-            noise=Corpus(self.noise, role="noise", split="train"),
-            rir=Corpus(self.rir, role="rir", split="train") if self.rir else None,
+            speech=corpora.get("speech"),
+            noise=corpora.get("noise"),
+            rir=corpora.get("rir"),
+            pairs=corpora.get("pairs"),
             scene=self.scene,
             seed=self.seed,
             # The order must not depend on where the shards are.
@@ -231,8 +246,10 @@ class MixtureRecipe:
 def describe_mixtures(plan: Plan, mixing: Mixing) -> dict[str, Any]:
     """Return everything that the mixtures of a plan depend on, as plain data."""
     corpora = {"speech": plan.speech, "noise": plan.noise, "rir": plan.rir}
+    if plan.pairs is not None:
+        corpora["pairs"] = plan.pairs.corpus
     scene = asdict(plan.scene)
-    for name in ("microphones", "enrolment", "t60"):
+    for name in ("microphones", "enrolment", "t60", *(name for name in scene if "pair_" in name)):
         # A new setting at its default must not change the description, which identifies a file.
         if scene[name] == getattr(Scene, name):
             del scene[name]

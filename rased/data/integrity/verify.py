@@ -26,7 +26,12 @@ from rased.disk import PART, sha256
 from rased.errors import RasedError
 
 _SUFFIX = r"\.(?:wav|ogg|flac|mp3|opus|aiff?|au)\b"
-_LABEL: dict[Role, str] = {"speech": "speaker", "noise": "noise type", "rir": "room"}
+_LABEL: dict[Role, str] = {
+    "speech": "speaker",
+    "noise": "noise type",
+    "rir": "room",
+    "pairs": "speaker",
+}
 
 
 @dataclass(frozen=True)

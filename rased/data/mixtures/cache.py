@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rased.data.mixtures.corpus import Corpus
 
 Cache = Literal["ram", "device"]
+CACHED: tuple[Role, ...] = ("speech", "noise")
+"""Roles that are cached. Rooms have a cache of their own (`rooms.Rooms`); pairs are read each time."""
 FULL_SCALE = 2**15
 # States of a recording: 0 is not stored yet, _READY stored, _LEFT never to be stored.
 _READY = 1
@@ -122,7 +124,7 @@ class Kept:
 def keep(corpora: Sequence["Corpus"], *, where: Cache, limit: int) -> list[tuple[str, int, int]]:
     """Enable the cache for corpora, smallest first; return (name, cached bytes, total bytes) for each.
 
-    Rooms are not included: the readers have their own cache (`stages.Rooms`).
+    Only `CACHED` roles are included.
 
     Args:
         corpora: any number of corpora.
@@ -138,7 +140,7 @@ def keep(corpora: Sequence["Corpus"], *, where: Cache, limit: int) -> list[tuple
         )
     sizes = []
     for corpus in sorted(corpora, key=lambda corpus: int(corpus.frames.sum())):
-        if corpus.role != "rir":
+        if corpus.role in CACHED:
             corpus.kept = Kept(corpus.frames, limit=limit, device=where == "device")
             limit -= corpus.kept.bytes
             whole = 2 * int(corpus.frames.sum())

@@ -23,7 +23,7 @@ class Corpus:
     """The recordings of one role and split, from one or several shard folders, as one numbered list.
 
     Attributes:
-        role: speech, noise or rir.
+        role: speech, noise, rir or pairs.
         sample_rate: Hz, the same in every folder.
         key, label, sha256: strings, one per recording; label is the speaker, the type of noise or the
             room.
@@ -244,7 +244,7 @@ def refuse_overlap(first: Corpus, second: Corpus) -> None:
         "key": np.intersect1d(first.key.encoded, second.key.encoded),
     }
     if first.role != "noise":
-        name = "speaker" if first.role == "speech" else "room"
+        name = "room" if first.role == "rir" else "speaker"
         shared[name] = np.intersect1d(first.label.encoded, second.label.encoded)
     for what, names in shared.items():
         if len(names):

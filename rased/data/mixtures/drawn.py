@@ -22,7 +22,9 @@ class Drawn:
     `noise_db` is the level of each noise relative to the first; `shaping` holds the coefficients
     for speech and noise, or nothing. If the first noise is babble, `babble` holds its voices, and `noise` the
     other noises. If not `speaking`, the speech is silent. `noise_rir` is the response for the
-    noise with several microphones, `enrolment` a crop of another utterance of the speaker.
+    noise with several microphones, `enrolment` a crop of another utterance of the speaker. A recorded `pair` has no
+    `speech`; `noise` is what is added to it. Its `snr_db`, and its `level_dbfs` if that is as recorded, are NaN until
+    the pair is read.
     """
 
     epoch: int
@@ -40,3 +42,4 @@ class Drawn:
     speaking: bool = True
     noise_rir: int | None = None
     enrolment: Piece | None = None
+    pair: Piece | None = None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Bool, Complex, Float, Shaped
 from torch import Tensor
 
 from rased.data.mixtures import batched, microphones
@@ -123,7 +123,7 @@ class Mixer:
         if by_rows is None:
             by_rows = batch["clean"].device.type == "cpu"
         # Speech and noise at the microphones.
-        batch = _shaped(_at_speed(batch, by_rows=by_rows), by_rows=by_rows)
+        batch = _as_recorded(batch, _shaped(_at_speed(batch, by_rows=by_rows), by_rows=by_rows))
         early, late, target, others = self._by_rows(batch) if by_rows else self._at_once(batch)
         everywhere = microphones.noise_everywhere(batch, by_rows=by_rows)
         heard = everywhere if others is None else everywhere[:, 0]
@@ -136,11 +136,15 @@ class Mixer:
         # Without speech there is no reference for the noise: it keeps its own level.
         silent = levels.rms(speech) == 0
         noise_gain = torch.where(silent & batch["snr_db"].isfinite(), 1.0, noise_gain)
+        if "paired" in batch:
+            # As recorded; in a room, speech has another level.
+            dry = batch["paired"] & ~_in_room(batch)
+            noise_gain = torch.where(dry, 1.0, noise_gain)
         noise = heard * _column(noise_gain)
         if others is not None:
             others.add_(everywhere[:, 1:] * noise_gain[:, None, None])
         # One gain for all parts brings the mixture to its level.
-        gain = _column(_gain(noisy.add_(noise), batch["level_dbfs"], others))
+        gain = _column(_gain(noisy.add_(noise), batch["level_dbfs"], others, batch.get("unscaled")))
         for part in (early, late, noise):
             part.mul_(gain)
         if target is not None:
@@ -288,6 +292,20 @@ def _at_speed(batch: Batch, *, by_rows: bool) -> Batch:
     return {**batch, "clean": clean}
 
 
+def _as_recorded(before: Batch, batch: Batch) -> Batch:
+    """Return a batch whose pairs are those before any change, bit for bit."""
+    if "paired" not in batch:
+        return batch
+    paired, time = _column(batch["paired"]), batch["clean"].shape[-1]
+    clean = torch.where(paired, before["clean"][:, :time], batch["clean"])
+    return {**batch, "clean": clean, "noise": torch.where(paired, before["noise"], batch["noise"])}
+
+
+def _in_room(batch: Batch) -> Bool[Tensor, " batch"]:
+    inside = [bool(key) for key in batch["rir_key"]]
+    return torch.tensor(inside, dtype=torch.bool, device=batch["clean"].device)
+
+
 def _shaped(batch: Batch, *, by_rows: bool) -> Batch:
     """Return the batch with filtered speech and noise; all channels of a noise get the same filter."""
     if not batch["shaping"].shape[-1]:
@@ -313,7 +331,7 @@ def _other_channels(batch: Batch) -> Float[Tensor, "batch channel time"] | None:
     return clean.new_empty(len(clean), rir.shape[1] - 1, clean.shape[-1])
 
 
-def _column(factor: Float[Tensor, " batch"]) -> Float[Tensor, "batch 1"]:
+def _column(factor: Shaped[Tensor, " batch"]) -> Shaped[Tensor, "batch 1"]:
     return factor[:, None]
 
 
@@ -321,6 +339,7 @@ def _gain(
     noisy: Float[Tensor, "batch time"],
     level_dbfs: Float[Tensor, " batch"],
     others: Float[Tensor, "batch channel time"] | None = None,
+    unscaled: Bool[Tensor, " batch"] | None = None,
 ) -> Float[Tensor, " batch"]:
     level = levels.rms(noisy)
     wanted = levels.amplitude(level_dbfs) / level.clamp_min(levels.FLOOR)
@@ -329,7 +348,12 @@ def _gain(
     if others is not None:
         peak = torch.maximum(peak, others.abs().amax((1, 2)))
     loudest = PEAK / peak.clamp_min(levels.FLOOR)
-    return torch.where(level > levels.FLOOR, torch.minimum(wanted, loudest), torch.ones_like(level))
+    one = torch.ones_like(level)
+    gain = torch.where(level > levels.FLOOR, torch.minimum(wanted, loudest), one)
+    if unscaled is not None:
+        # A recording may reach full scale; only what was added to it can exceed that.
+        gain = torch.where(unscaled, torch.where(peak > 1, loudest, one), gain)
+    return gain
 
 
 def _direct_amplitude(

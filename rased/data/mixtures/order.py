@@ -37,6 +37,7 @@ class Stream(IntEnum):
     NOISE_ROOM = (1 << 16) + 4
     ENROLMENT = (1 << 16) + 5
     T60 = (1 << 16) + 6
+    PAIR = (1 << 16) + 7
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,9 @@ class _Key(np.random.bit_generator.ISeedSequence):
         return self.words
 
 
-def permutation(seed: int, epoch: int, turn: int, count: int) -> np.ndarray:
-    """Return the order of `count` recordings in a given pass through them within an epoch."""
-    return generator(seed, epoch, -1 - turn).permutation(count)
+def permutation(seed: int, epoch: int, turn: int, count: int, stream: int = 0) -> np.ndarray:
+    """Return the order of `count` recordings in a given pass through them within an epoch; see `blockwise`."""
+    return generator(seed, epoch, -1 - turn, stream).permutation(count)
 
 
 def blockwise(

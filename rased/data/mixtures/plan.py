@@ -14,10 +14,11 @@ from rased.data.mixtures.decays import Decays
 from rased.data.mixtures.drawn import Drawn, Piece
 from rased.data.mixtures.kinds import Distortion
 from rased.data.mixtures.order import Stream
+from rased.data.mixtures.pairs import Pairs
 from rased.data.mixtures.rooms import ROOMS_MB, Rooms
 from rased.data.mixtures.scene import Scene as Scene
 from rased.data.mixtures.speed import source_frames
-from rased.data.mixtures.turns import Nearby, Turns
+from rased.data.mixtures.turns import STREAMS, Nearby, Turns
 from rased.data.mixtures.voices import Voices
 from rased.data.shards.block_cache import BlockCache
 from rased.errors import RasedError
@@ -42,7 +43,9 @@ class Plan:
     with utterances of the same speaker from the same block.
 
     Attributes:
-        speech, noise, rir: the sources; rir is None without rooms.
+        speech, noise, rir: the sources; rir is None without rooms, noise is None if nothing needs it. If all samples
+            are recorded pairs, speech is the corpus of pairs.
+        pairs: the recorded pairs, or None.
         scene: how to draw.
         seed: the seed.
         count: samples in an epoch; every utterance is used once before any is used again.
@@ -54,11 +57,12 @@ class Plan:
     def __init__(
         self,
         *,
-        speech: Corpus,
-        noise: Corpus,
+        speech: Corpus | None,
+        noise: Corpus | None,
         rir: Corpus | None,
         scene: Scene,
         seed: int,
+        pairs: Corpus | None = None,
         count: int | None = None,
         shuffle: Shuffle = "auto",
         window: int = 32,
@@ -68,12 +72,13 @@ class Plan:
         """Set the sources.
 
         Args:
-            speech: utterances.
-            noise: noise recordings.
+            speech: utterances; None if all samples are recorded pairs.
+            noise: noise recordings; None if, besides, no noise is added to the pairs.
             rir: impulse responses; None: no rooms.
             scene: how to draw.
             seed: the seed.
-            count: samples in an epoch; None: the number of utterances.
+            pairs: recorded pairs; None: only mixtures.
+            count: samples in an epoch; None: the number of utterances, or of pairs if there are only pairs.
             shuffle: by `samples` or by `blocks`; `auto`: by blocks for remote corpora.
             window: blocks of a corpus that are in use at the same time; the cache must hold some more of each corpus.
             rooms_mb: megabytes of decoded impulse responses that each process caches.
@@ -81,8 +86,8 @@ class Plan:
 
         Raises:
             RasedError: different sample rates, an invalid seed, a window without a block, or
-                one larger than the cache; recordings with too few channels, a speaker without an enrolment, or no
-                room in the range of reverberation times.
+                one larger than the cache; no speech or noise for mixtures; recordings with too few channels, a
+                speaker without an enrolment, or no room in the range of reverberation times.
         """
         if not 0 <= seed < order.SEEDS:
             raise RasedError(f"The seed is {seed}; it must be between 0 and {order.SEEDS - 1}.")
@@ -90,13 +95,13 @@ class Plan:
             raise RasedError(f"window is {window}; it must be at least 1.")
         if curriculum is not None:
             curriculum.check(scene)
-        self.speech, self.noise, self.rir = speech, noise, rir
         self.scene, self.seed, self.curriculum = scene, seed, curriculum
-        self.count = len(speech) if count is None else count
+        self._set_sources(speech, noise, rir, pairs)
+        self.count = len(self.speech) if count is None else count
         rates = {corpus.sample_rate for corpus in self.corpora}
         if len(rates) != 1:
             raise RasedError(
-                f"Speech, noise and rooms have different sample rates ({sorted(rates)} Hz): pack them with one."
+                f"Speech, noise, rooms and pairs have different sample rates ({sorted(rates)} Hz): pack them with one."
             )
         self.sample_rate = rates.pop()
         scene.distortions.check(self.sample_rate)
@@ -105,8 +110,35 @@ class Plan:
             # Enough for the fastest speed; a slower one needs less.
             self.speech_frames = source_frames(self.frames, scene.speed[1])
         self.noise_channels = self._channels_of_noise()
-        self._set_orders(shuffle, window)
+        self._set_orders(shuffle, window, pairs)
         self._set_rooms(rooms_mb)
+
+    def _set_sources(
+        self, speech: Corpus | None, noise: Corpus | None, rir: Corpus | None, pairs: Corpus | None
+    ) -> None:
+        """Set the sources.
+
+        Raises:
+            RasedError: speech or noise is missing.
+        """
+        scene = self.scene
+        mixes = pairs is None or scene.pair_probability < 1
+        if (mixes and (speech is None or noise is None)) or (
+            noise is None and scene.pair_noise_probability
+        ):
+            raise RasedError(
+                "Speech or noise is missing: give both, or recorded pairs with scene.pair_probability 1 and "
+                "pair_noise_probability 0."
+            )
+        found = speech if mixes else pairs
+        assert found is not None
+        self.speech, self.noise, self.rir, self._recorded = found, noise, rir, pairs
+
+    @property
+    def noises(self) -> Corpus:
+        """Return the noise recordings; only for what draws noise."""
+        assert self.noise is not None
+        return self.noise
 
     def _set_rooms(self, rooms_mb: float) -> None:
         """Set how impulse responses are cut and cached, and their reverberation times if the scene needs them.
@@ -134,26 +166,36 @@ class Plan:
             if curriculum is not None and curriculum.t60 is not None:
                 self.decays.check(curriculum.t60, "curriculum.t60")
 
-    def _set_orders(self, shuffle: Shuffle, window: int) -> None:
+    def _set_orders(self, shuffle: Shuffle, window: int, pairs: Corpus | None) -> None:
         """Set how utterances, noises and rooms follow each other.
 
         Raises:
             RasedError: a window larger than the cache, or a speaker without an enrolment.
         """
         speech, seed = self.speech, self.seed
-        in_order: Callable[[int, int], np.ndarray] = partial(
-            order.permutation, seed, count=len(speech)
-        )
-        blocks = None
-        if shuffle == "blocks" or (shuffle == "auto" and speech.remote):
-            blocks = speech.blocks()
-            in_order = partial(order.blockwise, seed, blocks=blocks, window=window)
+
+        def by_blocks(corpus: Corpus) -> bool:
+            return shuffle == "blocks" or (shuffle == "auto" and corpus.remote)
+
+        def turns(corpus: Corpus) -> Turns:
+            stream = STREAMS[corpus.role]
+            in_order: Callable[[int, int], np.ndarray]
+            in_order = partial(order.permutation, seed, count=len(corpus), stream=stream)
+            if by_blocks(corpus):
+                blocks = corpus.blocks()
+                in_order = partial(
+                    order.blockwise, seed, blocks=blocks, window=window, stream=stream
+                )
+            return Turns(in_order, len(corpus))
+
         if shuffle != "samples":
             elsewhere = [corpus for corpus in self.corpora if corpus.remote]
             # Raises if the blocks of a window do not fit the cache: they would be fetched again and again.
             BlockCache().hold(sum(corpus.in_use(window) for corpus in elsewhere))
-        self.voices = Voices(speech, self.scene, seed=seed, near=blocks)
-        self._utterance = Turns(in_order, len(speech))
+        self.pairs = None if pairs is None else Pairs(pairs, self.scene, turns(pairs))
+        near = speech.blocks() if by_blocks(speech) else None
+        self.voices = Voices(speech, self.scene, seed=seed, near=near)
+        self._utterance = turns(speech)
         self._nearby = {
             corpus.role: Nearby(
                 corpus,
@@ -166,7 +208,7 @@ class Plan:
                 ),
             )
             for corpus in (self.noise, self.rir)
-            if corpus is not None and (shuffle == "blocks" or (shuffle == "auto" and corpus.remote))
+            if corpus is not None and by_blocks(corpus)
         }
 
     @property
@@ -177,13 +219,45 @@ class Plan:
     @property
     def corpora(self) -> tuple[Corpus, ...]:
         """Return all sources."""
-        return tuple(c for c in (self.speech, self.noise, self.rir) if c is not None)
+        every = (self.speech, self.noise, self.rir, self._recorded)
+        # The speech of a plan of pairs alone is that of the pairs.
+        return tuple({id(corpus): corpus for corpus in every if corpus is not None}.values())
 
     def draw(self, epoch: int, index: int) -> Drawn:
-        """Draw mixture `index` of an epoch."""
+        """Draw sample `index` of an epoch: a mixture, or a recorded pair."""
+        paired, number = (False, index) if self.pairs is None else self.pairs.number(index)
+        return self._pair(epoch, index, number) if paired else self._mixture(epoch, index, number)
+
+    def _pair(self, epoch: int, index: int, number: int) -> Drawn:
+        """Draw the crop of a pair, and what is done to it."""
+        assert self.pairs is not None
+        random = order.generator(self.seed, epoch, index, Stream.PAIR)
+        scene = self._scene(epoch, index)
+        piece = self.pairs.piece(epoch, number, self.frames, random)
+        # Everything is drawn also if it is not used, so that no share moves the other draws.
+        level = float(random.uniform(*scene.level_dbfs))
+        noisy = random.random() < scene.pair_noise_probability
+        noise_db = float(random.uniform(*scene.noise_level_db))
+        in_room = random.random() < scene.pair_reverb_probability
+        return Drawn(
+            epoch=epoch,
+            index=index,
+            speech=(),
+            noise=(self._noise(epoch, index, random),) if noisy else (),
+            noise_db=(noise_db,) if noisy else (),
+            rir=self._room(scene, epoch, index, random) if in_room and self.rir else None,
+            snr_db=float("nan"),
+            level_dbfs=level if scene.pair_level == "drawn" else float("nan"),
+            shaping=(),
+            distortions=(),
+            pair=piece,
+        )
+
+    def _mixture(self, epoch: int, index: int, number: int) -> Drawn:
+        """Draw a mixture of utterance `number` of an epoch, and of further ones of its speaker."""
         random = order.generator(self.seed, epoch, index)
         scene = self._scene(epoch, index)
-        utterance = self._utterance(epoch, index)
+        utterance = self._utterance(epoch, number)
         enrolment = self.voices.enrol(epoch, index, utterance) if self.enrolment_frames else None
         # Each draw from `random` moves all later ones: a new property needs a stream of its own.
         aside = enrolment.recording if enrolment else None
@@ -259,13 +333,13 @@ class Plan:
             RasedError: recordings have too few channels.
         """
         microphones = self.scene.microphones
-        if microphones == 1:
+        if microphones == 1 or self.noise is None:
             return 1
         if self.rir is not None:
             self.rir.refuse_fewer(microphones)
-        if int(self.noise.channels.max()) == 1:
+        if int(self.noises.channels.max()) == 1:
             return 1
-        self.noise.refuse_fewer(microphones)
+        self.noises.refuse_fewer(microphones)
         if self.scene.babble_probability:
             raise RasedError(
                 "babble needs noise of one channel, but the noise has several: use babble_probability 0, or pack the "
@@ -318,8 +392,8 @@ class Plan:
         return nearby(epoch, index, random) if nearby else int(random.integers(len(corpus)))
 
     def _noise(self, epoch: int, index: int, random: np.random.Generator) -> Piece:
-        recording = self._any(self.noise, epoch, index, random)
-        length = int(self.noise.frames[recording])
+        recording = self._any(self.noises, epoch, index, random)
+        length = int(self.noises.frames[recording])
         start = int(random.integers(length if length < self.frames else length - self.frames + 1))
         return Piece(recording, start, self.frames, 0)
 
@@ -336,11 +410,11 @@ class Plan:
         random = order.generator(self.seed, drawn.epoch, drawn.index, Stream.ELSEWHERE + number)
         recording = drawn.noise[number].recording
         for _ in range(1 + _OTHERS):
-            audible = _audible(self.noise.read(recording), self.frames)
+            audible = _audible(self.noises.read(recording), self.frames)
             if len(audible):
                 start = int(audible[random.integers(len(audible))])
                 return Piece(recording, start, self.frames, 0)
-            recording = self._any(self.noise, drawn.epoch, drawn.index, random)
+            recording = self._any(self.noises, drawn.epoch, drawn.index, random)
         return None
 
     def _further(self, epoch: int, index: int) -> list[tuple[Piece, float]]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
-from jaxtyping import Float, Int, Int16
+from jaxtyping import Bool, Float, Int, Int16
 from torch import Tensor
 
 from rased.data.mixtures.kinds import Distortion
@@ -66,6 +66,9 @@ class Batch(TypedDict):
         noise_rir: responses for noise of one channel, with `noise_direct_path` and `noise_rir_key` as
             for speech; only for several microphones.
         enrolment: another utterance of the speaker; only if the scene has enrolments.
+        paired: rows that are recorded pairs; only if the plan has pairs. Their SNR, as recorded, is stated; their
+            `noise_key` begins with their own key.
+        unscaled: rows that keep the level of their recording.
     """
 
     clean: Float[Tensor, "batch source"]
@@ -88,6 +91,8 @@ class Batch(TypedDict):
     noise_direct_path: NotRequired[Int[Tensor, " batch"]]
     noise_rir_key: NotRequired[list[str]]
     enrolment: NotRequired[Float[Tensor, "batch enrolment_time"]]
+    paired: NotRequired[Bool[Tensor, " batch"]]
+    unscaled: NotRequired[Bool[Tensor, " batch"]]
 
 
 class Mixture(TypedDict):

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from rased.data.mixtures.distortions import Distortions
 from rased.errors import RasedError
@@ -47,6 +48,12 @@ class Scene:
         t60: range of the reverberation time of the rooms in seconds, as measured from their responses; None: all rooms.
             Each room within the range is as frequent as the others. With a shuffle by blocks, a room of the
             neighbourhood is chosen that is within the range or, if there is none, closest to it.
+        pair_probability: share of the samples of an epoch that are recorded pairs (if there are pairs), evenly spread;
+            with 1, neither speech nor noise is needed. Pairs have no shaping, speed, babble and distortions.
+        pair_level: "drawn" from `level_dbfs`, or "recorded": pairs keep their level.
+        pair_reverb_probability: share of the pairs whose speech is moved into a room; the noise keeps its ratio to it.
+        pair_noise_probability: share of the pairs with one further noise, at `noise_level_db` relative to that of the
+            recording.
     """
 
     segment: float = 4.0
@@ -67,6 +74,10 @@ class Scene:
     microphones: int = 1
     enrolment: float | None = None
     t60: tuple[float, float] | None = None
+    pair_probability: float = 1.0
+    pair_level: Literal["drawn", "recorded"] = "drawn"
+    pair_reverb_probability: float = 0.0
+    pair_noise_probability: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -83,6 +94,7 @@ class Scene:
         if self.pause[0] < 0:
             raise RasedError(f"pause is {list(self.pause)}; it must be 0 s or more.")
         shares = ("reverb", "noise", "shaping", "babble", "speech")
+        shares += ("pair", "pair_reverb", "pair_noise")
         for name in (f"{share}_probability" for share in shares):
             if not 0 <= getattr(self, name) <= 1:
                 raise RasedError(f"{name} is {getattr(self, name)}; it must be between 0 and 1.")

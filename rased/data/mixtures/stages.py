@@ -2,27 +2,25 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Literal, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch.utils.data import get_worker_info
 
-from rased.data.mixtures import order
-from rased.data.mixtures.cache import runs
+from rased.data.mixtures import order, pairs
 from rased.data.mixtures.corpus import Corpus
+from rased.data.mixtures.crops import Heard, OnDevice, write
 from rased.data.mixtures.drawn import Drawn, Piece
 from rased.data.mixtures.order import Span
 from rased.data.mixtures.plan import Plan, Samples, Scene
-from rased.data.mixtures.sample import Batch, Cached, Place
-from rased.data.schemas import Role
+from rased.data.mixtures.sample import Batch
 from rased.data.shards.reader import ShardError
 from rased.data.shards.remote import RemoteError
 from rased.errors import RasedError
 from rased.signal import levels
 
-Heard = Float[np.ndarray, "*channel time"]
 SHAPING_TAPS = 64
 """Samples in the response of a shaping filter; its slowest pole, 0.83, has decayed by 100 dB there."""
 
@@ -41,7 +39,7 @@ class Sources(TypedDict):
     more: dict[str, np.ndarray]
     bad: list[str]
     rooms_bytes: int
-    device: "OnDevice"
+    device: OnDevice
 
 
 def spans(
@@ -79,9 +77,8 @@ def fetch(batches: Iterable[list[Drawn]], *, plan: Plan) -> Iterator[Sources]:
         device = OnDevice(plan)
         for row, drawn in enumerate(batch):
             try:
-                _speak(drawn, plan.speech, clean[row], row, device)
                 # With the pieces that replaced silent ones, so that the names in the batch are true.
-                batch[row] = drawn = _make_noise(drawn, plan, noise[row], row, device)
+                batch[row] = drawn = _sound(drawn, plan, clean[row], noise[row], row, device)
                 if drawn.rir is None or plan.rooms is None:
                     rir[row] = 0.0
                     # A unit impulse: no room.
@@ -127,7 +124,7 @@ def _read_more(drawn: Drawn, plan: Plan, row: int, more: dict[str, np.ndarray]) 
     if drawn.noise_rir is not None and plan.rooms is not None:
         more["noise_rir"][row], more["noise_direct_path"][row] = plan.rooms[drawn.noise_rir]
     if drawn.enrolment is not None:
-        _write(plan.speech, drawn.enrolment, more["enrolment"][row])
+        write(plan.speech, drawn.enrolment, more["enrolment"][row])
 
 
 def collate(batches: Iterable[Sources], *, plan: Plan) -> Iterator[Batch]:
@@ -153,16 +150,8 @@ def collate(batches: Iterable[Sources], *, plan: Plan) -> Iterator[Batch]:
             snr_db=torch.tensor([d.snr_db for d in drawn]),
             level_dbfs=torch.tensor([d.level_dbfs for d in drawn]),
             index=torch.tensor([d.index for d in drawn], dtype=torch.int64),
-            key=[_names(plan.speech, d.speech) if d.speaking else "" for d in drawn],
-            noise_key=[
-                "+".join(
-                    [
-                        *(_names(plan.speech, pieces) for pieces in d.babble),
-                        *([_names(plan.noise, d.noise)] if d.noise else []),
-                    ]
-                )
-                for d in drawn
-            ],
+            key=[_key(plan, d) for d in drawn],
+            noise_key=[_noise_key(plan, d) for d in drawn],
             rir_key=[
                 "" if d.rir is None or plan.rir is None else str(plan.rir.key[d.rir]) for d in drawn
             ],
@@ -171,6 +160,10 @@ def collate(batches: Iterable[Sources], *, plan: Plan) -> Iterator[Batch]:
             skipped=[reason for reason in sources["bad"] if reason],
             rooms_bytes=sources["rooms_bytes"],
         )
+        if plan.pairs is not None:
+            paired = torch.tensor([d.pair is not None for d in drawn], dtype=torch.bool)
+            batch["paired"] = paired
+            batch["unscaled"] = paired & (plan.scene.pair_level == "recorded")
         if plan.scene.speed != (1, 1):
             batch["speed"] = torch.tensor([d.speed for d in drawn], dtype=torch.float32)
         for name, samples in sources["more"].items():
@@ -185,94 +178,35 @@ def collate(batches: Iterable[Sources], *, plan: Plan) -> Iterator[Batch]:
         yield batch
 
 
-class OnDevice:
-    """Bookkeeping of the parts of a batch that are cached on the device; see `rased.data.mixtures.cache`."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.used = any(corpus.kept and corpus.kept.device for corpus in plan.corpora)
-        self._found: list[Place] = []
-        self._fresh: dict[tuple[Literal["speech", "noise"], int], np.ndarray] = {}
-        self._streamed: set[str] = set()
-
-    def read(self, corpus: Corpus, piece: Piece, out: Heard, row: int) -> bool:
-        """Write a crop like `stream`, or note that it is stored on the device; return whether it is.
-
-        Raises:
-            RasedError: it cannot be read.
-        """
-        number, kept, role = piece.recording, corpus.kept, corpus.role
-        if kept is not None and kept.device and role != "rir" and out.ndim == 1:
-            if kept.has(number):
-                self._found.append(Place(role, row, piece.at, number, piece.start, piece.frames))
-                out[:] = 0
-                return True
-            # The first draw sends the whole recording along; the crop of this batch is still sent as audio.
-            if kept.takes(number) and (role, number) not in self._fresh:
-                whole = corpus.whole(number)
-                if role == "noise" and whole is not None and self._has_silence(whole):
-                    # A recording with silent parts has to be checked in each draw.
-                    kept.leave(number)
-                    whole = None
-                samples = None if whole is None else kept.exact(number, whole)
-                if samples is not None:
-                    self._fresh[role, number] = samples
-        self.stream(corpus, piece, out)
-        return False
-
-    def _has_silence(self, waveform: Samples) -> bool:
-        """Return whether a segment of the recording may be silent; a segment that wraps around contains all of it."""
-        frames = min(self.plan.frames, len(waveform))
-        energy = np.concatenate([[0.0], np.square(waveform, dtype=np.float64).cumsum()])
-        # By differences of cumulated energies.
-        quietest = float((energy[frames:] - energy[: len(energy) - frames]).min())
-        # A segment that wraps around holds its recording k times in less than k + 1 lengths, so its power is at
-        # least half of that of the recording; the rest is for rounding.
-        return quietest < 2.1 * frames * levels.SILENT**2
-
-    def stream(self, corpus: Corpus, piece: Piece, out: Heard, part: Role | None = None) -> None:
-        """Write a crop, which wraps around if its recording is shorter; `part` is its role in the mixture."""
-        self._streamed.add(part or corpus.role)
-        _write(corpus, piece, out)
-
-    def hand_over(self, batch: Batch, rows: list[int]) -> None:
-        """Add the bookkeeping to the batch, whose rows these are."""
-        place = {row: at for at, row in enumerate(rows)}
-        batch["stored"] = Cached(
-            split=self.plan.speech.split,
-            found=[p._replace(row=place[p.row]) for p in self._found if p.row in place],
-            fresh=list(self._fresh),
-            # The empty array gives the type if there is none.
-            samples=torch.from_numpy(
-                np.concatenate([np.empty(0, np.int16), *self._fresh.values()])
-            ),
-            frames={"clean": self.plan.speech_frames, "noise": self.plan.frames},
-        )
-        if "speech" not in self._streamed:
-            # Nothing to send; cloned, or the message would hold all of the memory.
-            batch["clean"] = batch["clean"][:, :0].clone()
-        if "noise" not in self._streamed and batch["noise"].ndim == 2:
-            batch["noise"] = batch["noise"][:, :0].clone()
+def _sound(
+    drawn: Drawn, plan: Plan, clean: Samples, noise: Heard, row: int, device: OnDevice
+) -> Drawn:
+    """Write speech and noise of a mixture or a pair; return the draw that was really used."""
+    if drawn.pair is not None:
+        return _make_pair(drawn, plan, clean, noise, device)
+    _speak(drawn, plan.speech, clean, row, device)
+    return _make_noise(drawn, plan, noise, row, device)
 
 
-def _write(corpus: Corpus, piece: Piece, out: Heard) -> None:
-    """Write a crop, which wraps around if its recording is shorter; all channels if `out` has several."""
-    length = int(corpus.frames[piece.recording])
-    fits = piece.start + piece.frames <= length
-    if out.ndim == 2:
-        # -1: to the end.
-        where = (piece.start, piece.frames) if fits else (0, -1)
-        whole = corpus.read_channels(piece.recording, *where)[: len(out)]
-        if fits:
-            out[:] = whole
-            return
-    elif fits:
-        corpus.read(piece.recording, piece.start, piece.frames, out=out)
-        return
-    else:
-        whole = corpus.read(piece.recording)
-    for at, start, frames in runs(piece.start, piece.frames, length):
-        out[..., at : at + frames] = whole[..., start : start + frames]
+def _make_pair(drawn: Drawn, plan: Plan, clean: Samples, noise: Heard, device: OnDevice) -> Drawn:
+    """Write the speech of a pair, and what its recording has besides; return the draw with measured ratio and level.
+
+    The samples have 16 bits, so the difference is exact in single precision, and clean + noise is the recording.
+    """
+    assert plan.pairs is not None
+    assert drawn.pair is not None
+    # Speech that changes its speed is longer; pairs do not.
+    clean[plan.frames :] = 0
+    clean = clean[: plan.frames]
+    clean[:], noise[:] = device.read_pair(plan.pairs.corpus, drawn.pair)
+    noise -= clean
+    drawn = replace(drawn, noise=_add(drawn, 0, plan, noise, device))
+    level = drawn.level_dbfs
+    return replace(
+        drawn,
+        snr_db=pairs.ratio_db(clean, noise),
+        level_dbfs=pairs.level_dbfs(clean + noise) if np.isnan(level) else level,
+    )
 
 
 def _speak(drawn: Drawn, corpus: Corpus, out: Samples, row: int, device: OnDevice) -> None:
@@ -298,10 +232,10 @@ def _make_noise(drawn: Drawn, plan: Plan, out: Heard, row: int, device: OnDevice
         out[:] = 0
         return drawn
     if len(drawn.noise) == 1:
-        if device.read(plan.noise, drawn.noise[0], out, row):
+        if device.read(plan.noises, drawn.noise[0], out, row):
             return drawn  # recordings on the device have no silent segments
         return replace(drawn, noise=(_audible(drawn, 0, plan, out, device),))
-    device.stream(plan.noise, drawn.noise[0], out)
+    device.stream(plan.noises, drawn.noise[0], out)
     first = _audible(drawn, 0, plan, out, device)
     return replace(drawn, noise=(first, *_add(drawn, 1, plan, out, device)))
 
@@ -330,7 +264,7 @@ def _add(drawn: Drawn, start: int, plan: Plan, out: Heard, device: OnDevice) -> 
     wanted = _rms(out)
     noise, pieces = np.empty_like(out), []
     for number in range(start, len(drawn.noise)):
-        device.stream(plan.noise, drawn.noise[number], noise)
+        device.stream(plan.noises, drawn.noise[number], noise)
         pieces.append(_audible(drawn, number, plan, noise, device))
         scale = wanted / _rms(noise) * 10 ** (drawn.noise_db[number] / 20)
         out += noise * np.float32(scale)
@@ -344,12 +278,27 @@ def _audible(drawn: Drawn, number: int, plan: Plan, out: Heard, device: OnDevice
         return piece
     other = plan.elsewhere(drawn, number)
     if other is not None:
-        device.stream(plan.noise, other, out)
+        device.stream(plan.noises, other, out)
         return other
     raise RasedError(
-        f"the noise '{plan.noise.key[piece.recording]}' is silent, and so are the others that were tried; remove "
+        f"the noise '{plan.noises.key[piece.recording]}' is silent, and so are the others that were tried; remove "
         "silent recordings."
     )
+
+
+def _key(plan: Plan, drawn: Drawn) -> str:
+    if drawn.pair is not None and plan.pairs is not None:
+        return _names(plan.pairs.corpus, [drawn.pair])
+    return _names(plan.speech, drawn.speech) if drawn.speaking else ""
+
+
+def _noise_key(plan: Plan, drawn: Drawn) -> str:
+    parts = [_names(plan.speech, pieces) for pieces in drawn.babble]
+    if drawn.pair is not None:
+        parts.append(_key(plan, drawn))
+    if drawn.noise and plan.noise is not None:
+        parts.append(_names(plan.noise, drawn.noise))
+    return "+".join(parts)
 
 
 def _names(corpus: Corpus, pieces: Iterable[Piece]) -> str:

@@ -10,7 +10,7 @@ from rased.data.mixtures import order
 from rased.data.mixtures.corpus import Corpus
 from rased.data.schemas import Role
 
-_STREAMS: dict[Role, int] = {"speech": 0, "noise": 1, "rir": 2}
+STREAMS: dict[Role, int] = {"speech": 0, "noise": 1, "rir": 2, "pairs": 3}
 """Streams of the generators of orders."""
 
 
@@ -49,7 +49,7 @@ class Nearby:
         self.reach = min(self.length, -(-self.length * window // (int(blocks.max()) + 1)))
         self._order = Turns(
             partial(
-                order.blockwise, seed, blocks=np.repeat(blocks, uses), stream=_STREAMS[corpus.role]
+                order.blockwise, seed, blocks=np.repeat(blocks, uses), stream=STREAMS[corpus.role]
             ),
             self.length,
         )

@@ -70,7 +70,7 @@ def freeze(
     )
     _check_channels(recipe, sources)
     drawn = plan(recipe, sources)
-    _check_out(out)
+    check_out(out)
     about = {
         "name": component(name or out.resolve().name, what="the name of the test set"),
         "seed": recipe.seed,
@@ -345,7 +345,12 @@ def _number(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else round(value, 3)
 
 
-def _check_out(out: Path) -> None:
+def check_out(out: Path) -> None:
+    """Check that a folder is free for a test set, or has one.
+
+    Raises:
+        RasedError: it contains something else.
+    """
     if not out.exists():
         return
     if not out.is_dir():

@@ -16,9 +16,10 @@ from rased.audio import RATES, BadAudioError, printable
 from rased.data.corpora.base import VOICEBANK_TEST_SPEAKERS
 from rased.data.corpora.listing import Listing, SourceFile, collect
 from rased.data.preparation.encoding import MOST_CHANNELS, encode_blocks
+from rased.data.preparation.pairing import MAX_DELAY_MS, Pairing, pairing
 from rased.data.preparation.responses import describe
 from rased.data.preparation.waveform import decode
-from rased.data.schemas import CODECS, ROLES, Codec, Role, read_index_head
+from rased.data.schemas import CODECS, PARTS, Codec, Role, read_index_head
 from rased.data.shards import opus
 from rased.data.shards.folder import SKIPPED, Skipped, Writer, begin, read_skipped, recover, writing
 from rased.data.shards.index import INDEX, write_index
@@ -50,6 +51,7 @@ class Packed:
         skipped: bad files.
         passed_over: number of entries ignored on purpose, by reason.
         remarks: warnings about files that were packed in this run, a sentence with the name of each.
+        delays: of the pairs packed in this run, in milliseconds; None where they could not be measured.
         division: sentence on how recordings were put into the split valid; "" if folders or a manifest define it.
     """
 
@@ -62,6 +64,7 @@ class Packed:
     passed_over: dict[str, int]
     division: str = ""
     remarks: tuple[str, ...] = ()
+    delays: tuple[float | None, ...] = ()
 
 
 def pack(
@@ -87,7 +90,8 @@ def pack(
     Args:
         given: folders, manifests and files (see `sources.collect`).
         out: folder of the shards; created if missing.
-        role: speech, noise or rir. The channels of a rir are kept, those of other roles are mixed to one.
+        role: speech, noise or rir (see `pack_pairs` for pairs). The channels of a rir are kept, those of other
+            roles are mixed to one.
         codec: "flac", "pcm16" (raw: larger, several times faster to read) or "opus" (lossy: a tenth of the size).
         sample_rate: resample to this rate in Hz.
         kbits: kbit/s of opus; ignored by other codecs.
@@ -104,7 +108,9 @@ def pack(
             disk (complete shards are kept).
         ProblemsFound: too many bad files, or only bad files.
     """
-    _check(role, codec, sample_rate, kbits, shard_mb, jobs, max_bad)
+    check(codec, sample_rate, kbits, shard_mb, jobs, max_bad)
+    if role not in PARTS:
+        raise RasedError(f"Unknown role '{role}': {nearest(role, PARTS)}")
     return pack_listing(
         collect(given, role=role, split=split, valid_share=valid_share),
         out,
@@ -116,6 +122,66 @@ def pack(
         keep_channels=keep_channels,
         jobs=jobs,
         max_bad=max_bad,
+        progress=progress,
+    )
+
+
+def pack_pairs(
+    noisy: Path,
+    clean: Path,
+    out: Path,
+    *,
+    codec: Codec = "flac",
+    sample_rate: int = 16_000,
+    split: str = "train",
+    valid_share: float = 0.0,
+    shard_mb: float = 256.0,
+    jobs: int = 0,
+    max_bad: float = 0.1,
+    max_delay: float = MAX_DELAY_MS,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Packed:
+    """Pack recorded pairs as recordings of two channels, clean and noisy; see `pack`.
+
+    Splits, labels and licences are those of the clean files. Both files of a pair get the same gain.
+
+    Args:
+        noisy: folder with the noisy files, with the same paths as the clean ones.
+        clean: folder with the clean files, with a manifest.csv if there is one.
+        out: folder of the shards.
+        codec: "flac" or "pcm16".
+        sample_rate: see `pack`, also for all arguments that are not listed here.
+        split: see `pack`.
+        valid_share: see `pack`.
+        shard_mb: see `pack`.
+        jobs: see `pack`.
+        max_bad: see `pack`; pairs of different length or rate are bad, and those beyond `max_delay`.
+        max_delay: largest delay between noisy and clean in milliseconds.
+        progress: see `pack`.
+
+    Raises:
+        RasedError: see `pack`; or a file without a counterpart.
+        ProblemsFound: see `pack`.
+    """
+    check(codec, sample_rate, opus.USUAL, shard_mb, jobs, max_bad)
+    if MOST_CHANNELS[codec] < 2:
+        raise RasedError(
+            f"Pairs have two channels, which {codec} does not keep: use flac or pcm16."
+        )
+    for folder in (noisy, clean):
+        if not folder.is_dir():
+            raise RasedError(f"'{folder}' is not a folder; give the folders --pairs NOISY CLEAN.")
+    listing = collect([clean], role="speech", split=split, valid_share=valid_share)
+    return pack_listing(
+        listing,
+        out,
+        role="pairs",
+        codec=codec,
+        sample_rate=sample_rate,
+        shard_mb=shard_mb,
+        jobs=jobs,
+        max_bad=max_bad,
+        paired=pairing(listing, clean, noisy, max_delay),
         progress=progress,
     )
 
@@ -132,14 +198,15 @@ def pack_listing(
     keep_channels: bool = False,
     jobs: int = 0,
     max_bad: float = 0.1,
+    paired: Pairing | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Packed:
-    """Pack the files of a settled listing; see `pack`.
+    """Pack the files of a settled listing; see `pack`. Of pairs, it lists the clean files.
 
     Raises:
         RasedError: see `pack`; or test speech of VoiceBank+DEMAND outside the split test.
     """
-    _check(role, codec, sample_rate, kbits, shard_mb, jobs, max_bad)
+    check(codec, sample_rate, kbits, shard_mb, jobs, max_bad)
     if keep_channels and role == "speech":
         raise RasedError(
             "Speech is packed with one channel: rooms simulate the others. Use keep_channels for noise or rir."
@@ -156,15 +223,15 @@ def pack_listing(
         "listing_sha256": listing.digest(),
         **({"kbits": kbits} if codec == "opus" else {}),
         **({"keep_channels": True} if keep_channels and role == "noise" else {}),
+        **({} if paired is None else paired.request()),
     }
     with writing(out):
         if begin(out, request):
             return _summary(out, listing)
-        return _pack(out, listing, recover(out), request, jobs, max_bad, progress)
+        return _pack(out, listing, recover(out), request, jobs, max_bad, paired, progress)
 
 
-def _check(
-    role: str,
+def check(
     codec: str,
     sample_rate: int,
     kbits: float,
@@ -172,9 +239,13 @@ def _check(
     jobs: int,
     max_bad: float,
 ) -> None:
-    for what, given, known in (("role", role, ROLES), ("codec", codec, CODECS)):
-        if given not in known:
-            raise RasedError(f"Unknown {what} '{given}': {nearest(given, known)}")
+    """Check the settings of a run.
+
+    Raises:
+        RasedError: one is out of its range.
+    """
+    if codec not in CODECS:
+        raise RasedError(f"Unknown codec '{codec}': {nearest(codec, CODECS)}")
     if not RATES[0] <= sample_rate <= RATES[1]:
         raise RasedError(
             f"The sample rate is {sample_rate} Hz; allowed are {RATES[0]} to {RATES[1]}, usual is 16000."
@@ -211,11 +282,12 @@ def _pack(
     request: dict[str, Any],
     jobs: int,
     max_bad: float,
+    paired: Pairing | None,
     progress: Callable[[int, int], None],
 ) -> Packed:
     """Pack what an earlier run has not packed yet, and write the index."""
     resumed = len(rows)
-    skipped, remarks = _fill(out, listing, rows, request, jobs, max_bad, progress)
+    skipped, remarks, delays = _fill(out, listing, rows, request, jobs, max_bad, paired, progress)
     write_json(out / SKIPPED, [asdict(entry) for entry in skipped])
     if not len(rows):
         raise ProblemsFound(
@@ -243,6 +315,7 @@ def _pack(
         passed_over=dict(listing.passed_over),
         division=listing.division,
         remarks=tuple(remarks),
+        delays=tuple(delays),
     )
 
 
@@ -253,9 +326,10 @@ def _fill(
     request: dict[str, Any],
     jobs: int,
     max_bad: float,
+    paired: Pairing | None,
     progress: Callable[[int, int], None],
-) -> tuple[list[Skipped], list[str]]:
-    """Write the shards; return the files that were skipped, and warnings about others.
+) -> tuple[list[Skipped], list[str], list[float | None]]:
+    """Write the shards; return the files that were skipped, warnings about others, and the delays of pairs.
 
     Raises:
         ProblemsFound: too many files are bad.
@@ -264,11 +338,12 @@ def _fill(
     resumed, limit = len(done), max(_FEW, max_bad * total)
     skipped: list[Skipped] = []
     remarks: list[str] = []
+    delays: list[float | None] = []
     progress(resumed, total)
 
     def prepare(source: SourceFile) -> tuple[Details, bytes, str] | Skipped:
         try:
-            return _sample(source, request)
+            return _sample(source, request, paired)
         # A result like any other, because an exception would end the run.
         except BadAudioError as error:
             return Skipped(printable(source.path), error.reason)
@@ -282,6 +357,7 @@ def _fill(
             else:
                 details, data, remark = result
                 writer.write(details, data)
+                delays += [details["delay_ms"]] if "delay_ms" in details else []
                 remarks += [f"'{details['path']}': {remark}"] if remark else []
             if len(skipped) > limit:
                 write_json(out / SKIPPED, [asdict(entry) for entry in skipped])
@@ -290,7 +366,7 @@ def _fill(
                     f"{_examples(skipped)} Allow more with --max-bad."
                 )
             progress(resumed + count, total)
-    return skipped, remarks
+    return skipped, remarks, delays
 
 
 def _summary(out: Path, listing: Listing) -> Packed:
@@ -309,7 +385,9 @@ def _summary(out: Path, listing: Listing) -> Packed:
     )
 
 
-def _sample(source: SourceFile, request: Mapping[str, Any]) -> tuple[Details, bytes, str]:
+def _sample(
+    source: SourceFile, request: Mapping[str, Any], paired: Pairing | None
+) -> tuple[Details, bytes, str]:
     """Return the metadata and audio of a recording, and a warning about its file."""
     role, codec, sample_rate = request["role"], request["codec"], request["sample_rate"]
     try:
@@ -321,7 +399,10 @@ def _sample(source: SourceFile, request: Mapping[str, Any]) -> tuple[Details, by
     except OSError:
         pass  # decoding will report why it cannot be read
     keep = request.get("keep_channels", False)
-    decoded = decode(source.file, sample_rate=sample_rate, role=role, keep_channels=keep)
+    if paired is None:
+        decoded = decode(source.file, sample_rate=sample_rate, role=role, keep_channels=keep)
+    else:
+        decoded, delay = paired.decode(source, sample_rate)
     if decoded.channels > MOST_CHANNELS[codec]:
         raise BadAudioError(
             source.file,
@@ -349,6 +430,8 @@ def _sample(source: SourceFile, request: Mapping[str, Any]) -> tuple[Details, by
         "gain_db": decoded.gain_db,
         **({"channels": decoded.channels} if decoded.channels > 1 else {}),
     }
+    if paired is not None:
+        details["delay_ms"] = None if delay is None else round(delay, 4)
     if role == "rir":
         samples = decoded.samples
         # The first channel is the reference of an array.

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -72,6 +72,71 @@ def decode(
     Raises:
         BadAudioError: not audio, empty, truncated, NaN or infinite samples, or only zeros.
     """
+    read = _read(file, sample_rate, role, keep_channels)
+    note = _note(read.info, read.channels, read.gain)
+    return _decoded(read.waveform, read, read.gain, note, read.info.note)
+
+
+def decode_pair(clean: Path, noisy: Path, *, sample_rate: int) -> Decoded:
+    """Read both files of a recorded pair as two channels, clean and noisy, with one gain.
+
+    Raises:
+        BadAudioError: as of `decode`; or the files have different sample rates or lengths.
+    """
+    one, other = (
+        _read(clean, sample_rate, "pairs", False),
+        _read(noisy, sample_rate, "pairs", False),
+    )
+    both = cast(IO[bytes], SpooledTemporaryFile(max_size=2 * _SPOOL))
+    with one.waveform, other.waveform:
+        different = _difference(one, other, sample_rate)
+        if different:
+            both.close()
+            raise BadAudioError(clean, different)
+        for read in (one, other):
+            read.waveform.seek(0)
+        while data := one.waveform.read(4 * _BLOCK):
+            parts = (
+                np.frombuffer(part, np.float32) for part in (data, other.waveform.read(4 * _BLOCK))
+            )
+            both.write(np.stack([*parts], axis=1).data)
+    # One gain, so that the noise is still the difference.
+    gain = min(one.gain, other.gain)
+    notes = [_note(one.info, 1, 1.0), _note(other.info, 1, gain)]
+    remarks = [one.info.note, other.info.note]
+    note, remark = ("; ".join(dict.fromkeys(filter(None, each))) for each in (notes, remarks))
+    return _decoded(both, one._replace(channels=2), gain, note, remark)
+
+
+def _difference(clean: "_Read", noisy: "_Read", sample_rate: int) -> str:
+    """Return why two files cannot be a pair; "" if they can."""
+    ours, theirs = clean.info.sample_rate, noisy.info.sample_rate
+    if ours != theirs:
+        return f"has {ours} Hz, but its noisy file has {theirs} Hz: resample one of them"
+    if clean.frames != noisy.frames:
+        return (
+            f"has {clean.frames} samples at {sample_rate} Hz, but its noisy file has {noisy.frames}: cut both to the "
+            "same part of the recording"
+        )
+    return ""
+
+
+class _Read(NamedTuple):
+    """A file at the wanted rate: samples before scaling, and the gain that brings them to 16 bits."""
+
+    waveform: IO[bytes]
+    info: AudioInfo
+    channels: int
+    frames: int
+    gain: float
+
+
+def _read(file: Path, sample_rate: int, role: Role, keep_channels: bool) -> _Read:
+    """Read a file into a temporary one.
+
+    Raises:
+        BadAudioError: see `decode`.
+    """
     peak, frames = 0.0, 0
     waveform = cast(IO[bytes], SpooledTemporaryFile(max_size=_SPOOL))
     try:
@@ -84,16 +149,18 @@ def decode(
                 # (channel, time) to interleaved samples.
                 waveform.write(np.ascontiguousarray(block.T).data)
         gain = _gain(peak, role, exact=exact, mixed=channels < info.channels)
-        scale = np.float32(32768 * gain)
-        # With the arithmetic of `blocks`.
-        if not np.rint(np.float32(peak) * scale):
+        # With the arithmetic of `Decoded.blocks`.
+        if not np.rint(np.float32(peak) * np.float32(32768 * gain)):
             raise BadAudioError(file, "is silent: every 16-bit sample is zero")
     except BaseException:
         waveform.close()
         raise
-    gain_db = round(20 * float(np.log10(gain)), 3)
-    note = _note(info, channels, gain_db)
-    decoded = Decoded(waveform, scale, frames, gain_db, note, info.note, channels)
+    return _Read(waveform, info, channels, frames, gain)
+
+
+def _decoded(waveform: IO[bytes], read: _Read, gain: float, note: str, remark: str) -> Decoded:
+    scale = np.float32(32768 * gain)
+    decoded = Decoded(waveform, scale, read.frames, _in_db(gain), note, remark, read.channels)
     # The temporary file goes with its last reader.
     weakref.finalize(decoded, waveform.close)
     return decoded
@@ -152,10 +219,14 @@ def _gain(peak: float, role: Role, *, exact: bool, mixed: bool) -> float:
     return 1.0
 
 
-def _note(info: AudioInfo, channels: int, gain_db: float) -> str:
+def _in_db(gain: float) -> float:
+    return round(20 * float(np.log10(gain)), 3)
+
+
+def _note(info: AudioInfo, channels: int, gain: float) -> str:
     notes = [info.note] if info.note else []
     if channels < info.channels:
         notes.append(f"mean of {info.channels} channels")
-    if gain_db:
-        notes.append(f"gain {gain_db:+.3f} dB")
+    if _in_db(gain):
+        notes.append(f"gain {_in_db(gain):+.3f} dB")
     return "; ".join(notes)

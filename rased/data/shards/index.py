@@ -55,8 +55,14 @@ def locate(name: str | Path, role: Role) -> Path:
             return folder
     raise RasedError(
         f"No shards of role {role} in '{name}': neither {base / INDEX} nor {base / role / INDEX} exists. "
-        f"Write them with `rased data pack SRC --out {base} --role {role}`, or use 'bundle'."
+        f"{_how_to_pack(base, role)}."
     )
+
+
+def _how_to_pack(base: Path, role: Role) -> str:
+    if role == "pairs":
+        return f"Write them with `rased data pack --pairs NOISY CLEAN --out {base}`"
+    return f"Write them with `rased data pack SRC --out {base} --role {role}`, or use 'bundle'"
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class Index:
     Attributes:
         folder: folder of index.json.
         origin: URL of the shards; "" if they are in the folder.
-        role: speech, noise or rir.
+        role: speech, noise, rir or pairs.
         codec: flac, pcm16 (raw little-endian 16-bit samples) or opus (lossy).
         sample_rate: Hz.
         shards: the tar files.

@@ -31,7 +31,7 @@ import numpy as np
 from rased import documents
 from rased.config import cache_folder
 from rased.data.columns import hexadecimal
-from rased.data.schemas import read_index_head
+from rased.data.schemas import ROLES, read_index_head
 from rased.data.shards.block_cache import BlockCache, blocks, keep, locked
 from rased.data.shards.transfer import RefusedError, RemoteError, transfer, whole
 from rased.documents import Text
@@ -53,7 +53,7 @@ def is_remote(name: object) -> bool:
     return "://" in str(name)
 
 
-def find(name: str, roles: Sequence[str] = ("speech", "noise", "rir")) -> list[Path]:
+def find(name: str, roles: Sequence[str] = ROLES) -> list[Path]:
     """Return local folders with the indices of the shards at a URL, or in one folder per role below it.
 
     Raises:

@@ -87,12 +87,15 @@ def overlap(manifest: Mapping[str, Any], testset: EvaluationSet) -> list[str]:
     found = []
     for split, roles in splits(manifest).items():
         for (role, column), kind in _KINDS.items():
-            part = roles.get(role, {})
-            shared = set(part.get(column, ())) & testset.sources.get((role, column), frozenset())
-            if column == "keys":
-                # Keys follow from file names, which a copy of a corpus may change; contents do not.
-                heard = testset.contents.get(role, {})
-                shared |= {heard[digits] for digits in heard.keys() & set(part.get("contents", ()))}
+            shared: set[str] = set()
+            for part in _parts(roles, role):
+                named = testset.sources.get((role, column), frozenset())
+                shared |= set(part.get(column, ())) & named
+                if column == "keys":
+                    # Keys follow from file names, which a copy of a corpus may change; contents do not.
+                    heard = testset.contents.get(role, {})
+                    digits = heard.keys() & set(part.get("contents", ()))
+                    shared |= {heard[each] for each in digits}
             if shared:
                 some = ", ".join(sorted(shared)[:_SHOWN]) + (" ..." if len(shared) > _SHOWN else "")
                 plural = "" if len(shared) == 1 else "s"
@@ -100,6 +103,12 @@ def overlap(manifest: Mapping[str, Any], testset: EvaluationSet) -> list[str]:
                     f"its {split} data hold {len(shared)} {kind}{plural} of the test set ({some})"
                 )
     return found
+
+
+def _parts(roles: Mapping[str, Any], role: Role) -> list[Mapping[str, Any]]:
+    """Return what a split has of a role; the clean signals of recorded pairs are speech."""
+    names = (role, "pairs") if role == "speech" else (role,)
+    return [roles[name] for name in names if name in roles]
 
 
 def _no_manifest(*sentences: str) -> dict[str, Any]:
@@ -145,8 +154,11 @@ def _compared(
     manifest: Mapping[str, Any], testset: EvaluationSet, role: Role, column: str
 ) -> Literal["contents", "names"]:
     """Return how recordings are identified."""
-    parts = [roles[role] for roles in splits(manifest).values() if role in roles]
-    ours = all(len(part.get("contents", ())) >= part["recordings"] for part in parts)
+    every = splits(manifest).values()
+    parts = [part for roles in every for part in _parts(roles, role)]
+    # The content of a pair is that of both of its channels.
+    ours = not (role == "speech" and any("pairs" in roles for roles in every))
+    ours &= all(len(part.get("contents", ())) >= part["recordings"] for part in parts)
     theirs = testset.sources.get((role, "keys"), frozenset())
     heard = set(testset.contents.get(role, {}).values())
     return "contents" if column == "keys" and ours and theirs <= heard else "names"

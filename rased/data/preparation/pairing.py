@@ -1,0 +1,162 @@
+"""Recorded pairs: which noisy file belongs to a clean one, and how late it is."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from rased.audio import SUFFIXES, BadAudioError, audio_below, printable
+from rased.data.corpora.listing import Listing, SourceFile, size_of
+from rased.data.preparation.waveform import Decoded, decode_pair
+from rased.data.schemas import PARTS
+from rased.errors import RasedError
+from rased.signal import alignment
+
+MAX_DELAY_MS = 1.0
+"""Largest delay between noisy and clean that is packed by default."""
+_SEARCHED = 0.5
+"""Largest delay that is searched, in seconds."""
+_DISTINCT = 0.2
+"""Correlation of the aligned signals below which a delay is not known: independent ones reach about half of it."""
+_EMPHASIS = 0.97
+"""Factor of the difference that makes a spectrum of speech flatter, and so the peak of its correlation sharper."""
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """How clean files get their noisy ones.
+
+    Attributes:
+        noisy: folder with the noisy files, with the names and folders of the clean ones.
+        max_delay_ms: largest delay between both.
+        digest: SHA-256 over names and sizes of the noisy files.
+    """
+
+    noisy: Path
+    max_delay_ms: float
+    digest: str
+
+    def request(self) -> dict[str, Any]:
+        """Return what a run depends on."""
+        return {"noisy_sha256": self.digest, "max_delay_ms": self.max_delay_ms}
+
+    def decode(self, source: SourceFile, sample_rate: int) -> tuple[Decoded, float | None]:
+        """Read a pair as two channels, clean and noisy; return its delay in milliseconds, too.
+
+        Raises:
+            BadAudioError: a file cannot be read, both are not alike, or noisy is too late or too early.
+        """
+        noisy = next(partners(self.noisy, source.path), self.noisy / source.path)
+        decoded = decode_pair(source.file, noisy, sample_rate=sample_rate)
+        delay = delay_ms(decoded, sample_rate)
+        if delay is not None and abs(delay) > self.max_delay_ms:
+            raise BadAudioError(
+                source.file,
+                f"has a noisy file that is {abs(delay):.2f} ms {'late' if delay > 0 else 'early'}; at most "
+                f"{self.max_delay_ms:g} ms is packed: align both files, or allow more with --max-delay",
+            )
+        return decoded, delay
+
+
+def pairing(listing: Listing, clean: Path, noisy: Path, max_delay_ms: float) -> Pairing:
+    """Find the noisy file of each clean one: the same path below the other folder; the suffix may differ.
+
+    Raises:
+        RasedError: a file of one folder has no counterpart in the other, or two.
+    """
+    if not max_delay_ms >= 0:
+        raise RasedError(f"The largest delay is {max_delay_ms} ms; give 0 or more.")
+    digest = hashlib.sha256()
+
+    def of_clean() -> Iterator[str]:
+        for source in listing.sources:
+            for found in partners(noisy, source.path):
+                digest.update(f"{source.path}\0{size_of(found)}\n".encode(errors="surrogateescape"))
+            yield source.path
+
+    _check_partners(of_clean(), clean, noisy)
+    others = [name for name in PARTS if name != "speech"]
+    _check_partners((p.as_posix() for p in audio_below(noisy, without=others)), noisy, clean)
+    return Pairing(noisy, max_delay_ms, digest.hexdigest())
+
+
+def partners(folder: Path, path: str) -> Iterator[Path]:
+    """Yield the audio files of a folder with this path; the suffix may differ."""
+    plain = PurePosixPath(path)
+    if (folder / path).is_file():
+        yield folder / path
+        return
+    for suffix in sorted(SUFFIXES):
+        for found in (plain.with_suffix(suffix), plain.with_suffix(suffix.upper())):
+            if (folder / found).is_file():
+                yield folder / found
+
+
+def _check_partners(paths: Iterable[str], here: Path, there: Path) -> None:
+    """Check that each path has one counterpart.
+
+    Raises:
+        RasedError: it has none, or several.
+    """
+    alone, total, examples = 0, 0, []
+    for path in paths:
+        total += 1
+        found = list(partners(there, path))
+        if len(found) == 1:
+            continue
+        alone += 1
+        if len(examples) < 3:
+            examples.append(f"'{printable(path)}'{' (several)' if found else ''}")
+    if alone:
+        raise RasedError(
+            f"{alone} of {total} files in '{here}' do not have one counterpart in '{there}', such as "
+            f"{', '.join(examples)}: give both files of a pair the same path below the two folders, and remove or move "
+            "the others."
+        )
+
+
+def delay_ms(decoded: Decoded, sample_rate: int) -> float | None:
+    """Return by how many milliseconds noisy is later than clean, measured where clean is loudest.
+
+    Returns:
+        The delay, negative if noisy is early; None if the signals have too little in common to tell.
+    """
+    loudest: NDArray[np.int16] = max(decoded.blocks(), key=_energy)
+    clean, noisy = (_flatter(channel) for channel in loudest.T)
+    limit = round(_SEARCHED * sample_rate)
+    found = alignment.delay(estimate=noisy, reference=clean, limit=limit) if len(clean) else None
+    if found is None:
+        return None
+    moved = alignment.undelay(noisy, found)
+    norms = clean.norm() * moved.norm()
+    distinct = norms > 0 and float((clean * moved).sum() / norms)
+    return 1000 * found / sample_rate if abs(distinct) >= _DISTINCT else None
+
+
+def told(delays: Iterable[float | None]) -> str:
+    """Return a sentence about the delays of pairs; "" without pairs."""
+    every = [*delays]
+    known = [delay for delay in every if delay is not None]
+    if not every:
+        return ""
+    unknown = len(every) - len(known)
+    rest = f"; not measurable in {unknown} of {len(every)} pairs" if unknown else ""
+    if not known:
+        return f"noisy after clean: not measurable in {unknown} pairs"
+    furthest = max(known, key=abs)
+    return f"noisy after clean: median {float(np.median(known)):.2f} ms, furthest {furthest:.2f} ms{rest}"
+
+
+def _energy(block: NDArray[np.int16]) -> float:
+    return float(np.square(block[:, 0], dtype=np.float64).sum())
+
+
+def _flatter(samples: NDArray[np.int16]) -> Float[torch.Tensor, " time"]:
+    wide = samples.astype(np.float64)
+    return torch.from_numpy(wide[1:] - _EMPHASIS * wide[:-1])
