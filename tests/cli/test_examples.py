@@ -144,6 +144,8 @@ def desk(tmp_path_factory):
             ("my-noise", "shards/noise", "noise"),
         ]:
             assert main(["data", "pack", source, "--out", out, "--role", role]) == 0
+        pairs = ["--pairs", "noisy", "clean", "--out", "shards/pairs"]
+        assert main(["data", "pack", *pairs]) == 0
         frozen = [
             "--speech",
             "bundle",
@@ -212,6 +214,8 @@ def _recordings(here):
             tone = np.sin(2 * np.pi * 200 * time) * (np.sin(2 * np.pi * 3 * time) > 0)
             samples = 0.1 * tone + 0.01 * rng.standard_normal(len(time))
             soundfile.write(path, samples.astype(np.float32), 16_000)
+    for part in ("noisy", "clean"):
+        shutil.copytree(here / "my-speech", here / part)
     rows = ["path,label", "drill/one.wav,drill", "wind/two.wav,wind"]
     (here / "corpus" / "manifest.csv").write_text("\n".join(rows) + "\n")
 

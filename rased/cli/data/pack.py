@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Pack, and print what was packed and what was skipped."""
     from rased.audio import printable
     from rased.data.preparation.pack import VALID_SHARE, pack, pack_pairs
-    from rased.data.preparation.pairing import MAX_DELAY_MS, told
+    from rased.data.preparation.pairing import MAX_DELAY_MS, summary, told
 
     _check(arguments)
     if arguments.valid_share is None:
@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "passed_over": packed.passed_over,
                 "division": packed.division,
                 "remarks": packed.remarks,
-                **({"delays_ms": packed.delays} if arguments.pairs else {}),
+                **({"delay": summary(packed.delays)} if arguments.pairs else {}),
             }
         )
     else:

@@ -11,8 +11,9 @@ from rased.data.mixtures import order
 from rased.data.mixtures.corpus import Corpus
 from rased.data.mixtures.curriculum import Curriculum
 from rased.data.mixtures.decays import Decays
-from rased.data.mixtures.drawn import Drawn, Piece
+from rased.data.mixtures.drawn import Drawn
 from rased.data.mixtures.kinds import Distortion
+from rased.data.mixtures.noises import Noises
 from rased.data.mixtures.order import Stream
 from rased.data.mixtures.pairs import Pairs
 from rased.data.mixtures.rooms import ROOMS_MB, Rooms
@@ -22,12 +23,10 @@ from rased.data.mixtures.turns import STREAMS, Nearby, Turns
 from rased.data.mixtures.voices import Voices
 from rased.data.shards.block_cache import BlockCache
 from rased.errors import RasedError
-from rased.signal import levels, room
+from rased.signal import room
 
 Samples = Float[np.ndarray, " samples"]
 Shuffle = Literal["auto", "samples", "blocks"]
-_OTHERS = 16
-"""Recordings that are tried instead of a silent one before a mixture is given up."""
 _TRIES = 64
 """Rooms of a neighbourhood among which one within a range of reverberation times is chosen."""
 
@@ -135,10 +134,10 @@ class Plan:
         self.speech, self.noise, self.rir, self._recorded = found, noise, rir, pairs
 
     @property
-    def noises(self) -> Corpus:
-        """Return the noise recordings; only for what draws noise."""
-        assert self.noise is not None
-        return self.noise
+    def noises(self) -> Noises:
+        """Return how noises are drawn; only for what needs noise."""
+        assert self._noises is not None
+        return self._noises
 
     def _set_rooms(self, rooms_mb: float) -> None:
         """Set how impulse responses are cut and cached, and their reverberation times if the scene needs them.
@@ -194,6 +193,12 @@ class Plan:
             BlockCache().hold(sum(corpus.in_use(window) for corpus in elsewhere))
         self.pairs = None if pairs is None else Pairs(pairs, self.scene, turns(pairs))
         near = speech.blocks() if by_blocks(speech) else None
+        self._noises = None
+        if self.noise is not None:
+            near_by = partial(self._any, self.noise)
+            self._noises = Noises(
+                self.noise, self.scene, seed=seed, frames=self.frames, recording=near_by
+            )
         self.voices = Voices(speech, self.scene, seed=seed, near=near)
         self._utterance = turns(speech)
         self._nearby = {
@@ -243,9 +248,11 @@ class Plan:
             epoch=epoch,
             index=index,
             speech=(),
-            noise=(self._noise(epoch, index, random),) if noisy else (),
+            noise=(self.noises.draw(epoch, index, random),) if noisy else (),
             noise_db=(noise_db,) if noisy else (),
-            rir=self._room(scene, epoch, index, random) if in_room and self.rir else None,
+            rir=self._room(scene, epoch, index, random)
+            if in_room and self.rir is not None
+            else None,
             snr_db=float("nan"),
             level_dbfs=level if scene.pair_level == "drawn" else float("nan"),
             shaping=(),
@@ -271,10 +278,10 @@ class Plan:
         in_room = self.rir is not None and random.random() < scene.reverb_probability
         # The noise is drawn also if it is not used, so that the share does not move the other draws.
         noisy = random.random() < scene.noise_probability
-        noises = [(self._noise(epoch, index, random), 0.0)]
+        noises = [(self.noises.draw(epoch, index, random), 0.0)]
         # The first number is the probability of a single noise.
         if scene.noises[0] < 1:
-            noises += self._further(epoch, index)
+            noises += self.noises.further(epoch, index)
         babble = self.voices.babble(epoch, index, utterance, self.frames) if noisy else ()
         # The babble takes the place of the first noise.
         if babble:
@@ -337,9 +344,9 @@ class Plan:
             return 1
         if self.rir is not None:
             self.rir.refuse_fewer(microphones)
-        if int(self.noises.channels.max()) == 1:
+        if int(self.noise.channels.max()) == 1:
             return 1
-        self.noises.refuse_fewer(microphones)
+        self.noise.refuse_fewer(microphones)
         if self.scene.babble_probability:
             raise RasedError(
                 "babble needs noise of one channel, but the noise has several: use babble_probability 0, or pack the "
@@ -390,49 +397,3 @@ class Plan:
         """Draw a recording: near the sample, or from the whole corpus."""
         nearby = self._nearby.get(corpus.role)
         return nearby(epoch, index, random) if nearby else int(random.integers(len(corpus)))
-
-    def _noise(self, epoch: int, index: int, random: np.random.Generator) -> Piece:
-        recording = self._any(self.noises, epoch, index, random)
-        length = int(self.noises.frames[recording])
-        start = int(random.integers(length if length < self.frames else length - self.frames + 1))
-        return Piece(recording, start, self.frames, 0)
-
-    def elsewhere(self, drawn: Drawn, number: int) -> Piece | None:
-        """Return a replacement for noise `number` of a mixture that is silent at the drawn position.
-
-        The replacement is an audible position in the same recording, or else in one of some others. It is a
-        function of the
-        draw, independent of the reading process. None if all of them are silent.
-
-        Raises:
-            RasedError: a recording cannot be read.
-        """
-        random = order.generator(self.seed, drawn.epoch, drawn.index, Stream.ELSEWHERE + number)
-        recording = drawn.noise[number].recording
-        for _ in range(1 + _OTHERS):
-            audible = _audible(self.noises.read(recording), self.frames)
-            if len(audible):
-                start = int(audible[random.integers(len(audible))])
-                return Piece(recording, start, self.frames, 0)
-            recording = self._any(self.noises, drawn.epoch, drawn.index, random)
-        return None
-
-    def _further(self, epoch: int, index: int) -> list[tuple[Piece, float]]:
-        """Draw the noises after the first, and their levels."""
-        random = order.generator(self.seed, epoch, index, Stream.FURTHER)
-        # How many of the thresholds are passed: the number of noises after the first.
-        count = int(np.searchsorted(np.cumsum(self.scene.noises[:-1]), random.random(), "right"))
-        return [
-            (self._noise(epoch, index, random), float(random.uniform(*self.scene.noise_level_db)))
-            for _ in range(count)
-        ]
-
-
-def _audible(waveform: Samples, frames: int) -> np.ndarray:
-    """Return the starts of all segments of a recording that are not silent; a shorter recording wraps around."""
-    # Powers of all segments by differences of cumulated energies.
-    length = min(frames, len(waveform))
-    energy = np.concatenate([[0.0], np.square(waveform, dtype=np.float64).cumsum()])
-    power = (energy[length:] - energy[: len(energy) - length]) / length
-    # Twice the level of silence, so that the check after reading in single precision passes as well.
-    return np.flatnonzero(power >= 4 * levels.SILENT**2)

@@ -232,10 +232,10 @@ def _make_noise(drawn: Drawn, plan: Plan, out: Heard, row: int, device: OnDevice
         out[:] = 0
         return drawn
     if len(drawn.noise) == 1:
-        if device.read(plan.noises, drawn.noise[0], out, row):
+        if device.read(plan.noises.corpus, drawn.noise[0], out, row):
             return drawn  # recordings on the device have no silent segments
         return replace(drawn, noise=(_audible(drawn, 0, plan, out, device),))
-    device.stream(plan.noises, drawn.noise[0], out)
+    device.stream(plan.noises.corpus, drawn.noise[0], out)
     first = _audible(drawn, 0, plan, out, device)
     return replace(drawn, noise=(first, *_add(drawn, 1, plan, out, device)))
 
@@ -264,7 +264,7 @@ def _add(drawn: Drawn, start: int, plan: Plan, out: Heard, device: OnDevice) -> 
     wanted = _rms(out)
     noise, pieces = np.empty_like(out), []
     for number in range(start, len(drawn.noise)):
-        device.stream(plan.noises, drawn.noise[number], noise)
+        device.stream(plan.noises.corpus, drawn.noise[number], noise)
         pieces.append(_audible(drawn, number, plan, noise, device))
         scale = wanted / _rms(noise) * 10 ** (drawn.noise_db[number] / 20)
         out += noise * np.float32(scale)
@@ -276,13 +276,13 @@ def _audible(drawn: Drawn, number: int, plan: Plan, out: Heard, device: OnDevice
     piece = drawn.noise[number]
     if _rms(out) >= levels.SILENT:
         return piece
-    other = plan.elsewhere(drawn, number)
+    other = plan.noises.elsewhere(drawn, number)
     if other is not None:
-        device.stream(plan.noises, other, out)
+        device.stream(plan.noises.corpus, other, out)
         return other
     raise RasedError(
-        f"the noise '{plan.noises.key[piece.recording]}' is silent, and so are the others that were tried; remove "
-        "silent recordings."
+        f"the noise '{plan.noises.corpus.key[piece.recording]}' is silent, and so are the others that were tried; "
+        "remove silent recordings."
     )
 
 

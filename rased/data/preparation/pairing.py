@@ -1,7 +1,7 @@
 """Recorded pairs: which noisy file belongs to a clean one, and how late it is."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -139,18 +139,26 @@ def delay_ms(decoded: Decoded, sample_rate: int) -> float | None:
     return 1000 * found / sample_rate if abs(distinct) >= _DISTINCT else None
 
 
-def told(delays: Iterable[float | None]) -> str:
-    """Return a sentence about the delays of pairs; "" without pairs."""
-    every = [*delays]
-    known = [delay for delay in every if delay is not None]
-    if not every:
-        return ""
-    unknown = len(every) - len(known)
-    rest = f"; not measurable in {unknown} of {len(every)} pairs" if unknown else ""
-    if not known:
-        return f"noisy after clean: not measurable in {unknown} pairs"
-    furthest = max(known, key=abs)
-    return f"noisy after clean: median {float(np.median(known)):.2f} ms, furthest {furthest:.2f} ms{rest}"
+def summary(delays: Sequence[float | None]) -> dict[str, float | int | None]:
+    """Return the number of pairs, of delays that could not be measured, their median, and the furthest one."""
+    known = [delay for delay in delays if delay is not None]
+    return {
+        "pairs": len(delays),
+        "not_measurable": len(delays) - len(known),
+        "median_ms": float(np.median(known)) if known else None,
+        "furthest_ms": max(known, key=abs) if known else None,
+    }
+
+
+def told(delays: Sequence[float | None]) -> str:
+    """Return a sentence about the delays of pairs."""
+    found = summary(delays)
+    parts = []
+    if found["median_ms"] is not None:
+        parts.append(f"median {found['median_ms']:.2f} ms, furthest {found['furthest_ms']:.2f} ms")
+    if found["not_measurable"]:
+        parts.append(f"not measurable in {found['not_measurable']} of {found['pairs']} pairs")
+    return f"noisy after clean: {'; '.join(parts)}"
 
 
 def _energy(block: NDArray[np.int16]) -> float:

@@ -94,13 +94,21 @@ def test_delays_are_measured_and_far_ones_refused(random, tmp_path, delay):
         assert "--max-delay" in limited.skipped[0].reason
 
 
+def test_a_summary_for_programs(recorded, tmp_path, capsys):
+    root, written = recorded
+    folders = [str(root / "noisy"), str(root / "clean")]
+    assert main(["data", "pack", "--pairs", *folders, "--out", str(tmp_path), "--json"]) == 0
+    expected = {"pairs": len(written), "not_measurable": 0, "median_ms": 0.0, "furthest_ms": 0.0}
+    assert json.loads(capsys.readouterr().out)["delay"] == expected
+
+
 def test_a_delay_that_cannot_be_measured_is_said(random, tmp_path):
     clean = voice(random, 2.0)
     other = np.rint(3000 * random.standard_normal(len(clean))).clip(-32768, 32767)
     write_pair(tmp_path, "a/1", clean, other.astype(np.int16))
     packed = pack_pairs(tmp_path / "noisy", tmp_path / "clean", tmp_path / "out", jobs=1)
     assert packed.delays == (None,)
-    assert told(packed.delays) == "noisy after clean: not measurable in 1 pairs"
+    assert told(packed.delays) == "noisy after clean: not measurable in 1 of 1 pairs"
     assert told([0.0, -2.0, None]) == (
         "noisy after clean: median -1.00 ms, furthest -2.00 ms; not measurable in 1 of 3 pairs"
     )
