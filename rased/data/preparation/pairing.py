@@ -87,7 +87,7 @@ def pairing(listing: Listing, clean: Path, noisy: Path, max_delay_ms: float) -> 
 
 
 def partners(folder: Path, path: str) -> Iterator[Path]:
-    """Yield the audio files of a folder with this path; the suffix may differ."""
+    """Yield the file of a folder with this path; if there is none, the audio files with another suffix."""
     plain = PurePosixPath(path)
     if (folder / path).is_file():
         yield folder / path
@@ -108,7 +108,10 @@ def _check_partners(paths: Iterable[str], here: Path, there: Path) -> None:
     for path in paths:
         total += 1
         found = list(partners(there, path))
-        if len(found) == 1:
+        # Both ways: of two files that differ in their suffix alone, one has no counterpart.
+        if len(found) == 1 and [here / path] == list(
+            partners(here, found[0].relative_to(there).as_posix())
+        ):
             continue
         alone += 1
         if len(examples) < 3:

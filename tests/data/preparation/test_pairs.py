@@ -148,6 +148,10 @@ def test_a_file_without_counterpart_is_refused(random, tmp_path, alone):
     soundfile.write(tmp_path / "noisy/a/1.aiff", clean, RATE)
     with pytest.raises(RasedError, match=r"\(several\)"):
         pack_pairs(tmp_path / "noisy", tmp_path / "clean", tmp_path / "other", jobs=1)
+    # Also beside a file of the same name.
+    (tmp_path / "noisy/a/1.ogg.bak").rename(tmp_path / "noisy/a/1.wav")
+    with pytest.raises(RasedError, match=r"2 of 3 files in '.*noisy' .*'a/1.(aiff|flac)'"):
+        pack_pairs(tmp_path / "noisy", tmp_path / "clean", tmp_path / "other", jobs=1)
 
 
 def test_a_run_that_stopped_goes_on_and_another_request_is_refused(recorded, tmp_path):
