@@ -34,21 +34,23 @@ class OnDevice:
             RasedError: it cannot be read.
         """
         number, kept, role = piece.recording, corpus.kept, corpus.role
-        if kept is not None and kept.device and role != "rir" and out.ndim == 1:
-            if kept.has(number):
-                self._found.append(Place(role, row, piece.at, number, piece.start, piece.frames))
-                out[:] = 0
-                return True
-            # The first draw sends the whole recording along; the crop of this batch is still sent as audio.
-            if kept.takes(number) and (role, number) not in self._fresh:
-                whole = corpus.whole(number)
-                if role == "noise" and whole is not None and self._has_silence(whole):
-                    # A recording with silent parts has to be checked in each draw.
-                    kept.leave(number)
-                    whole = None
-                samples = None if whole is None else kept.exact(number, whole)
-                if samples is not None:
-                    self._fresh[role, number] = samples
+        if kept is None or not kept.device or out.ndim > 1 or role == "rir" or role == "pairs":
+            self.stream(corpus, piece, out)
+            return False
+        if kept.has(number):
+            self._found.append(Place(role, row, piece.at, number, piece.start, piece.frames))
+            out[:] = 0
+            return True
+        # The first draw sends the whole recording along; the crop of this batch is still sent as audio.
+        if kept.takes(number) and (role, number) not in self._fresh:
+            whole = corpus.whole(number)
+            if role == "noise" and whole is not None and self._has_silence(whole):
+                # A recording with silent parts has to be checked in each draw.
+                kept.leave(number)
+                whole = None
+            samples = None if whole is None else kept.exact(number, whole)
+            if samples is not None:
+                self._fresh[role, number] = samples
         self.stream(corpus, piece, out)
         return False
 

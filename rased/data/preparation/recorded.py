@@ -90,7 +90,7 @@ def _in_rounds(corpus: Corpus, count: int, seed: int) -> list[int]:
 
 def _samples(corpus: Corpus, number: int) -> Int16[np.ndarray, "2 time"]:
     # Recordings in shards have 16 bits, so this is exact.
-    return np.rint(corpus.read_channels(number) * np.float32(32768)).astype(np.int16)
+    return np.rint(corpus.read_channels(number)[:2] * np.float32(32768)).astype(np.int16)
 
 
 def _item(
