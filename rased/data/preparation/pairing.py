@@ -23,7 +23,7 @@ MAX_DELAY_MS = 1.0
 _SEARCHED = 0.5
 """Largest delay that is searched, in seconds."""
 _DISTINCT = 0.2
-"""Correlation of the aligned signals below which a delay is not known: independent ones reach about half of it."""
+"""Correlation of the aligned signals below which a delay counts as not measurable."""
 _EMPHASIS = 0.97
 """Factor of the difference that makes a spectrum of speech flatter, and so the peak of its correlation sharper."""
 
