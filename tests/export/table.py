@@ -23,7 +23,7 @@ from rased.machine import processor
 from rased.onnx import Enhancer as Exported
 from rased.onnx.runtime import session_of
 from rased.zoo import list_checkpoints, load
-from tests.evaluation.report.site.test_browser import CHROMIUM, QUIET
+from tests.browsing import CHROMIUM, QUIET
 from tests.export.test_web import CONVERTED, RUNTIME, Quiet
 
 PAGE = Path(__file__).parents[2] / "docs/export.md"

@@ -18,7 +18,7 @@ import torch
 import rased
 from rased.export.step import random_state
 from rased.export.targets import described_graph, write, write_facts
-from tests.evaluation.report.site.test_browser import CHROMIUM, QUIET
+from tests.browsing import CHROMIUM, QUIET
 from tests.export.rounding import allowed
 from tests.models.test_contract import audio
 from tests.models.test_streams import float64  # noqa: F401
