@@ -173,8 +173,8 @@ class Mixtures(FrameSource):
     def groups(self, position: Position) -> Iterator[Group]:
         """Yield a few mixtures per group."""
         spans = partial(order.batches, position[1], self.count, batch_size=BATCH)
-        drawn = stages.draw(spans(), plan=self.plan, epoch=0)
-        batches = stages.collate(stages.fetch(drawn, plan=self.plan), plan=self.plan)
+        draws = stages.draw(spans(), plan=self.plan, epoch=0)
+        batches = stages.collate(stages.fetch(draws, plan=self.plan), plan=self.plan)
         mixer = Mixer(self.mixing, limit=_SPECTRA)
         # The same spans again, for the position after each batch.
         for span, batch in zip(spans(), batches, strict=True):

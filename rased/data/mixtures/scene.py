@@ -93,8 +93,8 @@ class Scene:
             )
         if self.pause[0] < 0:
             raise RasedError(f"pause is {list(self.pause)}; it must be 0 s or more.")
-        shares = ("reverb", "noise", "shaping", "babble", "speech")
-        shares += ("pair", "pair_reverb", "pair_noise")
+        shares = ["reverb", "noise", "shaping", "babble", "speech"]
+        shares += ["pair", "pair_reverb", "pair_noise"]
         for name in (f"{share}_probability" for share in shares):
             if not 0 <= getattr(self, name) <= 1:
                 raise RasedError(f"{name} is {getattr(self, name)}; it must be between 0 and 1.")

@@ -7,7 +7,7 @@ listed in skipped.json.
 
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,15 @@ from typing import Any
 from rased.audio import RATES, BadAudioError, printable
 from rased.data.corpora.base import VOICEBANK_TEST_SPEAKERS
 from rased.data.corpora.listing import Listing, SourceFile, collect
-from rased.data.preparation.encoding import MOST_CHANNELS, encode_blocks
+from rased.data.preparation.encoding import MOST_CHANNELS
 from rased.data.preparation.pairing import MAX_DELAY_MS, Pairing, pairing
-from rased.data.preparation.responses import describe
-from rased.data.preparation.waveform import decode
+from rased.data.preparation.samples import sample
 from rased.data.schemas import CODECS, PARTS, Codec, Role, read_index_head
 from rased.data.shards import opus
 from rased.data.shards.folder import SKIPPED, Skipped, Writer, begin, read_skipped, recover, writing
 from rased.data.shards.index import INDEX, write_index
 from rased.data.shards.tars import Details, Rows
-from rased.disk import sha256, write_json
+from rased.disk import write_json
 from rased.errors import ProblemsFound, RasedError, nearest
 from rased.parallel import in_order
 
@@ -343,7 +342,7 @@ def _fill(
 
     def prepare(source: SourceFile) -> tuple[Details, bytes, str] | Skipped:
         try:
-            return _sample(source, request, paired)
+            return sample(source, request, paired)
         # A result like any other, because an exception would end the run.
         except BadAudioError as error:
             return Skipped(printable(source.path), error.reason)
@@ -383,61 +382,6 @@ def _summary(out: Path, listing: Listing) -> Packed:
         passed_over=dict(listing.passed_over),
         division=listing.division,
     )
-
-
-def _sample(
-    source: SourceFile, request: Mapping[str, Any], paired: Pairing | None
-) -> tuple[Details, bytes, str]:
-    """Return the metadata and audio of a recording, and a warning about its file."""
-    role, codec, sample_rate = request["role"], request["codec"], request["sample_rate"]
-    try:
-        if source.sha256 and sha256(source.file) != source.sha256:
-            raise BadAudioError(
-                source.file,
-                "was changed: its sha256 is not that of the manifest",
-            )
-    except OSError:
-        pass  # decoding will report why it cannot be read
-    keep = request.get("keep_channels", False)
-    if paired is None:
-        decoded = decode(source.file, sample_rate=sample_rate, role=role, keep_channels=keep)
-    else:
-        decoded, delay = paired.decode(source, sample_rate)
-    if decoded.channels > MOST_CHANNELS[codec]:
-        raise BadAudioError(
-            source.file,
-            f"has {decoded.channels} channels; {codec} allows {MOST_CHANNELS[codec]}, pcm16 any number (--codec)",
-        )
-    data = encode_blocks(
-        decoded.blocks(),
-        codec,
-        sample_rate,
-        request.get("kbits", opus.USUAL),
-        channels=decoded.channels,
-    )
-    details = {
-        "key": source.key,
-        "role": role,
-        "split": source.split,
-        "label": source.label,
-        "sample_rate": sample_rate,
-        "frames": decoded.frames,
-        "seconds": round(decoded.frames / sample_rate, 3),
-        "licence": source.licence,
-        "source": source.source,
-        "path": printable(source.path),
-        "note": "; ".join(part for part in (source.note, decoded.note) if part),
-        "gain_db": decoded.gain_db,
-        **({"channels": decoded.channels} if decoded.channels > 1 else {}),
-    }
-    if paired is not None:
-        details["delay_ms"] = None if delay is None else round(delay, 4)
-    if role == "rir":
-        samples = decoded.samples
-        # The first channel is the reference of an array.
-        first = samples if decoded.channels == 1 else samples[:, 0]
-        details |= describe(first, sample_rate=sample_rate)
-    return details, data, decoded.remark
 
 
 def _attribute(out: Path, licence_files: Sequence[Path]) -> str | None:

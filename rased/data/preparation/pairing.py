@@ -104,7 +104,8 @@ def _check_partners(paths: Iterable[str], here: Path, there: Path) -> None:
     Raises:
         RasedError: it has none, or several.
     """
-    alone, total, examples = 0, 0, []
+    alone, total = 0, 0
+    examples: list[str] = []
     for path in paths:
         total += 1
         found = list(partners(there, path))

@@ -1,0 +1,78 @@
+"""What is packed of one file: its metadata and its audio."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rased.audio import BadAudioError, printable
+from rased.data.corpora.listing import SourceFile
+from rased.data.preparation.encoding import MOST_CHANNELS, encode_blocks
+from rased.data.preparation.pairing import Pairing
+from rased.data.preparation.responses import describe
+from rased.data.preparation.waveform import decode
+from rased.data.shards import opus
+from rased.data.shards.tars import Details
+from rased.disk import sha256
+
+
+def sample(
+    source: SourceFile, request: Mapping[str, Any], paired: Pairing | None
+) -> tuple[Details, bytes, str]:
+    """Return the metadata and audio of a recording, and a warning about its file.
+
+    Args:
+        source: the file; of a pair, the clean one.
+        request: role, codec, sample_rate, and keep_channels and kbits where they matter.
+        paired: finds the noisy file of a pair.
+
+    Raises:
+        BadAudioError: the file cannot be packed.
+    """
+    role, codec, sample_rate = request["role"], request["codec"], request["sample_rate"]
+    try:
+        if source.sha256 and sha256(source.file) != source.sha256:
+            raise BadAudioError(
+                source.file,
+                "was changed: its sha256 is not that of the manifest",
+            )
+    except OSError:
+        pass  # decoding will report why it cannot be read
+    keep = request.get("keep_channels", False)
+    if paired is None:
+        decoded = decode(source.file, sample_rate=sample_rate, role=role, keep_channels=keep)
+    else:
+        decoded, delay = paired.decode(source, sample_rate)
+    if decoded.channels > MOST_CHANNELS[codec]:
+        raise BadAudioError(
+            source.file,
+            f"has {decoded.channels} channels; {codec} allows {MOST_CHANNELS[codec]}, pcm16 any number (--codec)",
+        )
+    data = encode_blocks(
+        decoded.blocks(),
+        codec,
+        sample_rate,
+        request.get("kbits", opus.USUAL),
+        channels=decoded.channels,
+    )
+    details = {
+        "key": source.key,
+        "role": role,
+        "split": source.split,
+        "label": source.label,
+        "sample_rate": sample_rate,
+        "frames": decoded.frames,
+        "seconds": round(decoded.frames / sample_rate, 3),
+        "licence": source.licence,
+        "source": source.source,
+        "path": printable(source.path),
+        "note": "; ".join(part for part in (source.note, decoded.note) if part),
+        "gain_db": decoded.gain_db,
+        **({"channels": decoded.channels} if decoded.channels > 1 else {}),
+    }
+    if paired is not None:
+        details["delay_ms"] = None if delay is None else round(delay, 4)
+    if role == "rir":
+        samples = decoded.samples
+        # The first channel is the reference of an array.
+        first = samples if decoded.channels == 1 else samples[:, 0]
+        details |= describe(first, sample_rate=sample_rate)
+    return details, data, decoded.remark
