@@ -19,6 +19,8 @@ from rased.training.skipping import MOST_SKIPPED
 from rased.zoo.runs import load_run
 from tests.training.synthetic import Killed, Tones
 
+pytestmark = pytest.mark.usefixtures("unpublished")
+
 LOSSES = [
     {"class_path": "rased.losses.waveform.SNR"},
     {"class_path": "rased.losses.waveform.L1"},

@@ -19,19 +19,23 @@ from rased.data.shards.index import bundle
 from rased.errors import RasedError
 from tests.training.test_resume import DATA, MODEL, curve
 
+pytestmark = pytest.mark.usefixtures("unpublished")
+
 
 @pytest.fixture(autouse=True)
 def _no_wandb(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
 
 
-def config(callback: tuple[str, dict[str, Any]] | None = None, **data: Any) -> dict[str, Any]:
-    """60 mixtures an epoch in batches of 6, two epochs."""
+def config(
+    callback: tuple[str, dict[str, Any]] | None = None, *, epochs: int = 2, **data: Any
+) -> dict[str, Any]:
+    """60 mixtures an epoch in batches of 6."""
     callbacks = []
     if callback is not None:
         name, arguments = callback
         callbacks = [{"class_path": f"tests.training.synthetic.{name}", "init_args": arguments}]
-    trainer = {"accelerator": "cpu", "max_epochs": 2, "log_every_n_steps": 1}
+    trainer = {"accelerator": "cpu", "max_epochs": epochs, "log_every_n_steps": 1}
     sizes = {"samples_per_epoch": 60, "batch_size": 6, **data}
     return {
         "trainer": {**trainer, "callbacks": callbacks},
@@ -122,13 +126,8 @@ def test_nothing_but_bad_samples_is_one_sentence_also_from_a_worker(
 def test_bad_samples_of_validation_are_named(speech: Path, tmp_path: Path) -> None:
     keys = damage(speech, 0.5, split="valid")
     run = tmp_path / "run"
-    assert (
-        train(
-            config(speech=[str(speech)], max_bad_share=0.9, batch_size=1, validation_samples=12),
-            run,
-        )
-        == 0
-    )
+    sizes = {"batch_size": 1, "samples_per_epoch": 4, "validation_samples": 12}
+    assert train(config(speech=[str(speech)], max_bad_share=0.9, **sizes), run) == 0
     named = (run / "skipped.txt").read_text().splitlines()
     assert named
     assert all(any(f"Sample {key} of" in sentence for key in keys) for sentence in named)
@@ -139,7 +138,7 @@ def test_bad_samples_of_validation_are_named(speech: Path, tmp_path: Path) -> No
 def test_a_worker_that_dies_is_one_sentence_and_nothing_is_lost(tmp_path: Path) -> None:
     """It dies while most of the epoch is still to be read, however fast the workers are."""
     expected, run = tmp_path / "expected", tmp_path / "run"
-    sizes = {"batch_size": 3, "num_workers": 2}
+    sizes = {"batch_size": 3, "num_workers": 2, "epochs": 1}
     assert train(config(**sizes), expected) == 0
     with pytest.raises(RasedError, match=r"a data loader process died.*--resume"):
         train(config(("KilledWorker", {"count": 2}), **sizes), run)
@@ -164,16 +163,17 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(
 ) -> None:
     """The disk of a megabyte fills up behind the first steps."""
     expected, run = tmp_path / "expected", small_disk / "run"
-    assert train(config(), expected) == 0
+    assert train(config(epochs=1), expected) == 0
     path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(config(("FullDisk", {"disk": str(small_disk), "count": 4}))))
+    full = ("FullDisk", {"disk": str(small_disk), "count": 4})
+    path.write_text(yaml.safe_dump(config(full, epochs=1)))
     capsys.readouterr()
     assert main(["train", "-c", str(path), "--runs", str(small_disk), "--name", "run"]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert "cannot be written: No space left on device" in said or "No space left" in said
     stored = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    assert 0 < stored["global_step"] < 20
+    assert 0 < stored["global_step"] < 10
     (small_disk / "filler").unlink()
     subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
-    assert train(config(), run) == 0
+    assert train(config(epochs=1), run) == 0
     assert curve(run) == curve(expected)

@@ -23,6 +23,8 @@ from tests.training.test_by_hand import QUICK
 from tests.training.test_checks import WORDS
 from tests.training.test_resume import DATA, MODEL, curve, weights
 
+pytestmark = pytest.mark.usefixtures("unpublished")
+
 
 @pytest.fixture(autouse=True)
 def _no_wandb(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,8 @@ from tests.training.synthetic import Adversarial, TinyMask, TinyWaveform, Tones
 from tests.training.test_by_hand import QUICK
 from tests.training.test_resume import DATA, ROOT, curve, weights
 
+pytestmark = pytest.mark.usefixtures("unpublished")
+
 STEPS = 10
 PLATEAU = {
     "class_path": "rased.training.schedules.Plateau",

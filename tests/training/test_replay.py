@@ -35,6 +35,8 @@ from rased.training.history import (
 )
 from tests.training.test_resume import MODEL
 
+pytestmark = pytest.mark.usefixtures("unpublished")
+
 SCENE = {
     "segment": 0.25,
     "noises": [0.5, 0.5],

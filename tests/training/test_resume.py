@@ -20,6 +20,8 @@ from rased.evaluation.result import load
 from rased.training.optimisation import Budget
 from rased.training.schedules import Cosine, warm_up
 
+pytestmark = pytest.mark.usefixtures("unpublished")
+
 ROOT = Path(__file__).parents[2]
 BATCHES = 5
 MODEL = {

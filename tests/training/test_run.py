@@ -3,8 +3,6 @@
 import csv
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,9 +18,9 @@ from rased.training.checkpoint import build_module, load_module
 from rased.training.resume import WholeCheckpoints
 from rased.training.tracking import MetricsCSV
 from rased.zoo.runs import load_run
+from tests.forks import ended, started
 from tests.training.synthetic import mixture
 
-ROOT = Path(__file__).parents[2]
 MODEL = {
     "class_path": "rased.training.mask.MaskEnhancement",
     "init_args": {
@@ -186,31 +184,23 @@ def test_print_config_shows_the_merged_files(capsys: pytest.CaptureFixture[str])
     assert shown["trainer"]["gradient_clip_val"] == 5.0
 
 
-def child(words: list[str], runs: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "rased", "train", "--runs", str(runs), *words],
-        cwd=ROOT,
-        env={**os.environ, "WANDB_MODE": "disabled", "PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        text=True,
-    )
-
-
-def stopped(process: subprocess.Popen[str], folder: Path, steps: int, number: int) -> str:
-    """Send the signal when so many steps are in metrics.csv; return what was said."""
+def stopped(words: list[str], folder: Path, steps: int, number: int) -> str:
+    """Train, and send the signal when so many steps are in metrics.csv; return what was said."""
+    log = folder.parent.parent / f"said-{steps}.txt"
+    process = started(["train", "--runs", str(folder.parent), *words], log)
     deadline = time.monotonic() + 240
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and process.is_alive():
         if (folder / "metrics.csv").exists() and len(rows(folder)) > steps:
             break
         time.sleep(0.05)
-    process.send_signal(number)
-    said = process.communicate(timeout=120)[1]
-    assert process.returncode == 128 + number, said
+    assert process.pid is not None
+    os.kill(process.pid, number)
+    status, said = ended(process), log.read_text()
+    assert status == 128 + number, said
     return said
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_signals_save_and_say_how_to_resume(tmp_path: Path) -> None:
     """SIGTERM to a run, Ctrl-C to its continuation, and then to the end."""
     config = tmp_path / "config.yaml"
@@ -220,16 +210,12 @@ def test_signals_save_and_say_how_to_resume(tmp_path: Path) -> None:
     }
     config.write_text(yaml.safe_dump(endless))
     folder = tmp_path / "runs" / "endless"
-    said = stopped(
-        child(["-c", str(config), "--name", "endless"], folder.parent), folder, 10, signal.SIGTERM
-    )
+    said = stopped(["-c", str(config), "--name", "endless"], folder, 10, signal.SIGTERM)
     assert f"rased train --resume {folder}" in said
     assert "Traceback" not in said
     first = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     assert max(int(row["step"]) for row in rows(folder)) == first - 1
-    said = stopped(
-        child(["--resume", "endless"], folder.parent), folder, len(rows(folder)) + 10, signal.SIGINT
-    )
+    said = stopped(["--resume", "endless"], folder, len(rows(folder)) + 10, signal.SIGINT)
     assert f"rased train --resume {folder}" in said
     second = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     assert second > first

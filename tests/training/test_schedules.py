@@ -13,6 +13,8 @@ from rased.training.optimisation import Budget
 from rased.training.schedules import Constant, Cosine, Exponential, Plateau, Schedule, Step
 from tests.training.test_resume import DATA, MODEL, curve, weights
 
+pytestmark = pytest.mark.usefixtures("unpublished")
+
 
 @pytest.fixture(autouse=True)
 def _no_wandb(monkeypatch: pytest.MonkeyPatch) -> None:

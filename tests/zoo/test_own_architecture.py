@@ -1,8 +1,8 @@
 """One file and one YAML outside the package: trained for a step, published, and loaded by who trusts it."""
 
-import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from rased.cli import main
 from rased.errors import RasedError
 from rased.zoo import resolve
 from rased.zoo.runs import load_run
+from tests.forks import ended, started
 
 MODEL = """
 import torch
@@ -60,17 +61,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "my_package" / "nets.py").write_text(MODEL)
     (folder / "mine.yaml").write_text(YAML)
     words = ["train", "-c", "mine.yaml", "--name", "own"]
-    # As the installed command does it: the working directory is not on the path.
-    code = f"import sys; sys.path.pop(0); from rased.cli import main; sys.exit(main({words!r}))"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "WANDB_MODE": "disabled"},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks, by later versions of Python
+        process = started(words, folder / "said.txt", folder=folder)
+    assert ended(process) == 0, (folder / "said.txt").read_text()[-2000:]
     return folder
 
 

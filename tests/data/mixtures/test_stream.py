@@ -235,53 +235,65 @@ def test_readers_survive_pickling_and_many_shards(corpora):
     assert torch.from_numpy(first).abs().max() <= 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_to_the_whole_group_are_left_to_the_trainer(corpora, number):
-    code = f"""
-import signal, time
-from rased.data.datamodule import MixtureDataModule
-noted = []
-signal.signal({int(number)}, lambda *_: noted.append("noted"))
-folder = {str(corpora)!r}
-data = MixtureDataModule([folder], [folder], [folder], batch_size=1, samples_per_epoch=30, num_workers=1)
-batches = 0
-for batch in data._new_loader("train"):
-    batches += 1
-    if batches == 3:
-        print("running", flush=True)
-        while not noted:
-            time.sleep(0.02)
-print(*noted, batches)
+LOADER = """
+import signal, sys, time
+from rased.data.mixtures.corpus import Corpus
+from rased.data.mixtures.loader import Loader
+from rased.data.mixtures.plan import Plan, Scene
+
+def loader(workers, count):
+    roles = ("speech", "noise", "rir")
+    sources = {role: Corpus([sys.argv[1]], role=role, split="train") for role in roles}
+    plan = Plan(**sources, scene=Scene(segment=0.5), seed=0, count=count)
+    return Loader(plan, batch_size=1, num_workers=workers, rank=0, world_size=1)
 """
-    child = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", code],
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert child.stdout.readline() == "running\n"
-    os.killpg(child.pid, number)
-    said, _ = child.communicate(timeout=120)
-    assert said.split() == ["noted", "30"]
-    assert child.returncode == 0
 
 
-def test_a_program_that_ends_within_an_epoch_ends_its_workers(corpora):
-    code = f"""
-from rased.data.datamodule import MixtureDataModule
-folder = {str(corpora)!r}
-data = MixtureDataModule([folder], [folder], [folder], batch_size=1, samples_per_epoch=500, num_workers=2)
-batches = iter(data._new_loader("train"))
-next(batches)
-print("ends", flush=True)
-"""
-    child = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", code],
+def _started(code, folder):
+    """A program in a group of its own that reads by a loader."""
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", LOADER + code, str(folder)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
+
+
+def test_signals_to_the_whole_group_are_left_to_the_trainer(corpora):
+    """First SIGINT, then SIGTERM; each in the middle of an epoch of its own."""
+    code = """
+for number in (signal.SIGINT, signal.SIGTERM):
+    noted, batches = [], 0
+    signal.signal(number, lambda *_: noted.append("noted"))
+    for batch in loader(workers=1, count=30):
+        batches += 1
+        if batches == 3:
+            print("running", flush=True)
+            while not noted:
+                time.sleep(0.02)
+    print(*noted, batches, flush=True)
+"""
+    child = _started(code, corpora)
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            assert child.stdout.readline() == "running\n"
+            os.killpg(child.pid, number)
+            assert child.stdout.readline().split() == ["noted", "30"]
+        child.communicate(timeout=120)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+    assert child.returncode == 0
+
+
+def test_a_program_that_ends_within_an_epoch_ends_its_workers(corpora):
+    code = """
+batches = iter(loader(workers=2, count=500))
+next(batches)
+print("ends", flush=True)
+"""
+    child = _started(code, corpora)
     try:
         assert child.stdout.readline() == "ends\n"
         said = child.communicate(timeout=30)
