@@ -79,10 +79,9 @@ def test_the_recogniser_hears_the_reader_and_loses_words_in_babble(spoken, in_ba
 def test_what_is_heard_is_what_a_fresh_recogniser_hears_in_any_order():
     """One decoder keeps features of what it heard before: without a reset most of these texts differ."""
     clips = [
-        soundfile.read(path, dtype="float32")[0][8_000:28_000]
-        for path in sorted(EXCERPTS.glob("target/*.flac"))[:4]
+        soundfile.read(EXCERPTS / "target" / f"{name}.flac", dtype="float32")[0][8_000:22_000]
+        for name in ("m0002", "m0004", "m0022", "m0026")
     ]
-    assert len(clips) == 4
     fresh = []
     for clip in clips:
         _decoder.cache_clear()
