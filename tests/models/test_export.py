@@ -9,8 +9,8 @@ from rased.onnx import Enhancer as Exported
 from rased.onnx.runtime import session_of
 from tests.models.test_contract import CONFIGS, make
 
-FAST = ("gru-mask", "dtln")
-"""Exporting one takes seconds, and the larger ones half a minute."""
+FAST = ("dtln",)
+"""Exporting one takes seconds, and the larger ones half a minute; tests/export has a gru-mask."""
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_a_stream_equals_the_file_although_something_is_heard_before_it(monkeypa
 
 @pytest.mark.parametrize("name", ["gtcrn-tuned-16k", "gru-mask-16k", "log-mmse"])
 def test_noise_is_attenuated_by_the_limit_and_less_by_a_smaller_one(name):
-    noisy = noise()
+    noisy = noise(0.5)
     own = level_db(rased.load(name)(noisy)) - level_db(noisy)
     before = own
     for limit in (20.0, 12.0, 6.0, 3.0, 0.0):
