@@ -264,5 +264,5 @@ def _share_between(
 
 def _numbered(speakers: Sequence[Hashable]) -> np.ndarray:
     """Return speakers as integers, in order of appearance."""
-    order: dict[Hashable, int] = {}
-    return np.array([order.setdefault(name, len(order)) for name in speakers])
+    order = {name: place for place, name in enumerate(dict.fromkeys(speakers))}
+    return np.array([order[name] for name in speakers])

@@ -1,17 +1,18 @@
 """Batches: each utterance once, what suits a system, bounded; and the scores of one at a time."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from rased.evaluation import evaluate
-from rased.evaluation.scoring import batches
+from rased.evaluation import result as results
+from rased.evaluation.scoring import batches, run
 from rased.evaluation.scoring.batches import FILL, SECONDS, SHARE, company, plan
 from rased.evaluation.scoring.jobs import Job, together
-from rased.evaluation.scoring.run import score
-from rased.evaluation.scoring.systems import System, resolve
-from rased.evaluation.testset import Item, read_testset
+from rased.evaluation.scoring.systems import System
+from rased.evaluation.testset import Item
 from rased.models.classical import OMLSA
 from tests.evaluation.conftest import METRICS, speechlike
 
@@ -96,13 +97,22 @@ def test_together_is_alone():
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
 
-def test_scores_of_batches_are_those_of_one_at_a_time(folder, tmp_path, monkeypatch):
+def test_scores_of_batches_are_those_of_one_at_a_time(scored, folder, tmp_path, monkeypatch):
+    alone = results.load(scored / "log-mmse--tiny.json")  # six short utterances: none had company
+    # The same result before its first score, so that the cost is not measured again.
+    results.save(replace(alone, utterances=[]), tmp_path / "log-mmse--tiny.json")
+    sizes = []
+
+    def counting(*arguments):
+        sizes.extend(map(len, found := plan(*arguments)))
+        return found
+
     monkeypatch.setattr(batches, "SHARE", 1)
     monkeypatch.setattr(batches, "PAYS", 0.0)
-    together = evaluate(["om-lsa"], folder, tmp_path, metrics=METRICS)
-    testset = read_testset(folder)
-    alone = score([resolve("om-lsa", testset)], testset, tmp_path / "alone", METRICS, cost=False)
-    for one, other in zip(*(row.utterances for (row,) in (together, alone)), strict=True):
+    monkeypatch.setattr(run, "plan", counting)
+    (together,) = evaluate(["log-mmse"], folder, tmp_path, metrics=METRICS)
+    assert sizes == [6]
+    for one, other in zip(together.utterances, alone.utterances, strict=True):
         assert one.id == other.id
         for metric in METRICS:
             ours, theirs = (u.scores[metric].value for u in (one, other))

@@ -27,6 +27,7 @@ def opened(window, page):
     """The page in the window, with nothing left of the test before."""
     messages = []
     window.set_viewport_size({"width": 1200, "height": 900})
+    window.emulate_media(color_scheme="light")
 
     def failed(request):
         messages.append(request.url)
@@ -432,7 +433,7 @@ def test_names_of_near_points_do_not_collide(opened):
         assert name[2] <= 400
 
 
-def test_theme_switches_and_follows_the_system(opened, browser, page):
+def test_theme_switches_and_follows_the_system(opened, page):
     ground = "getComputedStyle(document.body).backgroundColor"
     light = opened.evaluate(ground)
     figure = drawn(opened, "scatter")
@@ -444,11 +445,10 @@ def test_theme_switches_and_follows_the_system(opened, browser, page):
         "([plot, ink]) => plot.layout.font.color !== ink",
         arg=[figure.locator(".plot").element_handle(), ink],
     )
-    context = browser.new_context(color_scheme="dark")
-    window = context.new_page()
-    window.goto(page.as_uri())
-    assert window.evaluate(ground) == dark
-    context.close()
+    opened.evaluate("localStorage.clear()")
+    opened.emulate_media(color_scheme="dark")
+    opened.goto(page.as_uri())
+    assert opened.evaluate(ground) == dark
 
 
 @pytest.mark.parametrize("width", [360, 768, 1600])
