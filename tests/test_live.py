@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -183,6 +184,9 @@ class Card:
     class PortAudioError(Exception):
         pass
 
+    class CallbackAbort(Exception):
+        pass
+
     def __init__(self, rate=16_000):
         self.rate, self.given, self.heard = rate, white(8_000), []
 
@@ -198,10 +202,12 @@ class Card:
             latency = (0.01, 0.02)
 
             def __enter__(self):
-                for turn, at in enumerate(range(0, card.given.shape[1], blocksize)):
-                    out = np.empty((blocksize, 1), np.float32)
-                    callback(card.given[:, at : at + blocksize].T, out, blocksize, None, turn == 2)
-                    card.heard.append(out)
+                with suppress(Card.CallbackAbort):
+                    for turn, at in enumerate(range(0, card.given.shape[1], blocksize)):
+                        out = np.empty((blocksize, 1), np.float32)
+                        block = card.given[:, at : at + blocksize].T
+                        callback(block, out, blocksize, None, turn == 2)
+                        card.heard.append(out)
 
             def __exit__(self, *error):
                 return False
@@ -229,6 +235,20 @@ def test_the_sound_card_gets_what_a_file_would(card, capsys):
     np.testing.assert_allclose(heard[delay:], wanted[: len(heard) - delay], atol=1e-5)
     assert report["gaps"] == 1
     assert "30 ms in the sound card; Enter: off and on; q: end" in said.err
+
+
+def test_a_failure_in_the_callback_ends_the_loop(card, monkeypatch, capsys):
+    class Broken(Live):
+        def push(self, block):
+            if len(card.heard) == 3:
+                raise RasedError("the fourth block is damaged.")
+            return super().push(block)
+
+    monkeypatch.setattr("rased.live.Live", Broken)
+    monkeypatch.setattr(sys, "stdin", [])  # nobody types q
+    assert main(["live", "-m", "log-mmse"]) == 2
+    assert "the fourth block is damaged" in capsys.readouterr().err
+    assert len(card.heard) == 3
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from rased.cli.report import print_json
     from rased.export import export
+    from rased.terminal import open_console
     from rased.zoo import load
 
     torch.set_num_threads(1)
@@ -61,14 +62,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(facts)
         return 0
-    print(
+    console = open_console(soft_wrap=True)
+    console.print(
         f"{arguments.out}: {facts['name']}, {facts['sample_rate']} Hz, chunks of {facts['chunk_length']} samples"
     )
-    print(
+    console.print(
         f"largest difference to PyTorch: {facts['max_error']:.1g}; licence of the weights: {facts['licence']}"
     )
     if facts["quantised"]:
-        print(
+        console.print(
             f"8 bits: PESQ {facts['pesq_int8']:.3f}, in 32 bits {facts['pesq_float']:.3f}, on {facts['testset']}"
         )
     return 0

@@ -147,11 +147,15 @@ def _devices(arguments: argparse.Namespace, sounddevice: Any) -> int:
         raise RasedError(f"there is no such device: {error}; see `rased live --devices`.") from None
     enhancer, options = _enhancer(arguments)
     live = Live(enhancer, rate, 1, **options)
-    gaps = [0]
+    gaps, failures = [0], list[Exception]()
 
     def callback(indata: Any, outdata: Any, frames: int, when: Any, status: Any) -> None:
         gaps[0] += bool(status)
-        outdata[:] = live.push(np.ascontiguousarray(indata.T)).T
+        try:
+            outdata[:] = live.push(np.ascontiguousarray(indata.T)).T
+        except Exception as error:  # in a thread of the sound card: raised below, where it is seen
+            failures.append(error)
+            raise sounddevice.CallbackAbort from error
 
     try:
         stream = sounddevice.Stream(
@@ -169,17 +173,19 @@ def _devices(arguments: argparse.Namespace, sounddevice: Any) -> int:
             _say(
                 f"{_introduction(live, rate)}, and {device} ms in the sound card; Enter: off and on; q: end"
             )
-            _meter(live, gaps)
+            _meter(live, gaps, failures)
     except sounddevice.PortAudioError as error:
         raise RasedError(
             f"the sound card refuses: {error}; try --rate 48000 or another device."
         ) from None
+    if failures:
+        raise failures[0]
     _report(live, arguments, gaps[0])
     return 0
 
 
-def _meter(live: "Live", gaps: list[int]) -> None:
-    """Show the meter until q or Ctrl-C; Enter switches."""
+def _meter(live: "Live", gaps: list[int], failures: list[Exception]) -> None:
+    """Show the meter until q, Ctrl-C or a failure; Enter switches."""
     from rich.live import Live as Display
     from rich.text import Text
 
@@ -200,11 +206,11 @@ def _meter(live: "Live", gaps: list[int]) -> None:
     console = open_console(stderr=True)
     try:
         if not console.is_terminal:
-            while not ended.is_set():
+            while not (ended.is_set() or failures):
                 time.sleep(_REFRESH_SECONDS)
             return
         with Display(console=console, transient=True, auto_refresh=False) as display:
-            while not ended.is_set():
+            while not (ended.is_set() or failures):
                 display.update(Text(meter(live, gaps[0])), refresh=True)
                 time.sleep(_REFRESH_SECONDS)
     except KeyboardInterrupt:

@@ -92,6 +92,8 @@ def described_graph(
         from rased.export.quantise import quantised
 
         model, facts = quantised(model, facts)
+        written = Exported(session_of(model.SerializeToString()), facts)
+        facts["max_error"] = difference(enhancer, written)
     describe(model, facts)
     return model.SerializeToString(), facts
 

@@ -270,6 +270,37 @@ class Enhancer(Remembered, nn.Module):
         )
 
 
+class Several(Enhancer):
+    """Base class of an enhancer that is made of others; subclasses define `parts`."""
+
+    @property
+    def parts(self) -> Sequence[Enhancer]:
+        """Return the enhancers."""
+        raise NotImplementedError(f"{type(self).__name__} must define parts")
+
+    @property
+    def mirrors(self) -> bool:
+        """Return whether an enhancer mirrors the ends."""
+        return any(one.mirrors for one in self.parts)
+
+    @property
+    def needs_statistics(self) -> bool:
+        """Return whether an enhancer does."""
+        return any(one.needs_statistics for one in self.parts)
+
+    def fit_statistics(
+        self, batches: Iterable[tuple[Float[Tensor, "batch *channel time"], Waveform]]
+    ) -> None:
+        """Compute the statistics of every enhancer that needs them, for all from the noisy input."""
+        pairs = list(batches)
+        for one in self.parts:
+            if one.needs_statistics:
+                one.fit_statistics(
+                    (noisy[:, 0] if noisy.ndim > 2 and one.channels == 1 else noisy, target)
+                    for noisy, target in pairs
+                )
+
+
 class SpectralEnhancer(Enhancer):
     """An enhancer that works on the STFT; subclasses define `process` and, if causal, `initial_process_state`.
 

@@ -7,7 +7,7 @@ Parameters and MACs: the sums of those of the stages.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -16,13 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rased.errors import RasedError
-from rased.models.base import Condition, Enhancer, Generators, Prediction, State
-from rased.signal.domains import Waveform
+from rased.models.base import Condition, Enhancer, Generators, Prediction, Several, State
 from rased.signal.state import joined, numbered, parted
 from rased.signal.stft import STFT
 
 
-class Cascade(Enhancer):
+class Cascade(Several):
     """Runs enhancers one after the other; causal if all of them are.
 
     Args:
@@ -64,28 +63,6 @@ class Cascade(Enhancer):
     def transform(self) -> STFT | None:
         """Return the transform of the last stage."""
         return self.parts[-1].transform
-
-    @property
-    def mirrors(self) -> bool:
-        """Return whether a stage mirrors the ends."""
-        return any(stage.mirrors for stage in self.parts)
-
-    @property
-    def needs_statistics(self) -> bool:
-        """Return whether a stage does."""
-        return any(stage.needs_statistics for stage in self.parts)
-
-    def fit_statistics(
-        self, batches: Iterable[tuple[Float[Tensor, "batch *channel time"], Waveform]]
-    ) -> None:
-        """Compute the statistics of every stage that needs them, for all from the noisy input."""
-        pairs = list(batches)
-        for stage in self.parts:
-            if stage.needs_statistics:
-                stage.fit_statistics(
-                    (noisy[:, 0] if noisy.ndim > 2 and stage.channels == 1 else noisy, target)
-                    for noisy, target in pairs
-                )
 
     def predict(
         self,

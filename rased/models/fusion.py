@@ -7,7 +7,7 @@ Difference: one weight per enhancer, fixed or learned. Parameters and MACs: the 
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rased.errors import RasedError
-from rased.models.base import Condition, Enhancer, Generators, Prediction, State
+from rased.models.base import Condition, Enhancer, Generators, Prediction, Several, State
 from rased.signal.domains import Waveform
 from rased.signal.state import joined, numbered, parted
 
 
-class Fusion(Enhancer):
+class Fusion(Several):
     """Averages the estimates of enhancers; causal if all of them are.
 
     Args:
@@ -56,25 +56,6 @@ class Fusion(Enhancer):
     def parts(self) -> list[Enhancer]:
         """Return the enhancers."""
         return [cast(Enhancer, one) for one in self.enhancers]
-
-    @property
-    def mirrors(self) -> bool:
-        """Return whether an enhancer mirrors the ends."""
-        return any(one.mirrors for one in self.parts)
-
-    @property
-    def needs_statistics(self) -> bool:
-        """Return whether an enhancer does."""
-        return any(one.needs_statistics for one in self.parts)
-
-    def fit_statistics(
-        self, batches: Iterable[tuple[Float[Tensor, "batch *channel time"], Waveform]]
-    ) -> None:
-        """Compute the statistics of every enhancer that needs them."""
-        pairs = list(batches)
-        for one in self.parts:
-            if one.needs_statistics:
-                one.fit_statistics(iter(pairs))
 
     def predict(
         self, noisy: Waveform, *, condition: Condition | None = None, generator: Generators = None

@@ -12,7 +12,7 @@ Parameters and MACs: the sums of those of the enhancers and of the network.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
@@ -26,7 +26,7 @@ from torch.nn import functional
 from rased.errors import RasedError
 from rased.layers.frontend import Inputs, InputStage
 from rased.layers.network import Network
-from rased.models.base import Prediction, SpectralEnhancer, State
+from rased.models.base import Prediction, Several, SpectralEnhancer, State
 from rased.signal import features as feature
 from rased.signal.domains import Bins, Features, Spectrum, Waveform
 from rased.signal.phase import unit_phase
@@ -59,7 +59,7 @@ class Choice:
         return Choice(*(part[..., first:] for part in parts))
 
 
-class _Selection(SpectralEnhancer):
+class _Selection(Several, SpectralEnhancer):
     """Base class: runs the enhancers and the network; subclasses define `seen` and `chosen`.
 
     Args:
@@ -99,20 +99,6 @@ class _Selection(SpectralEnhancer):
     def parts(self) -> list[SpectralEnhancer]:
         """Return the enhancers."""
         return [cast(SpectralEnhancer, one) for one in self.enhancers]
-
-    @property
-    def needs_statistics(self) -> bool:
-        """Return whether an enhancer does."""
-        return any(one.needs_statistics for one in self.parts)
-
-    def fit_statistics(
-        self, batches: Iterable[tuple[Float[Tensor, "batch *channel time"], Waveform]]
-    ) -> None:
-        """Compute the statistics of every enhancer that needs them."""
-        pairs = list(batches)
-        for one in self.parts:
-            if one.needs_statistics:
-                one.fit_statistics(iter(pairs))
 
     def choice(self, noisy: Waveform) -> Choice:
         """Return what is chosen between for whole recordings, such as for a loss."""

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rased.audio import printable
 from rased.errors import RasedError
 
 
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         enhancer = load(arguments.model)
         report = enhance_file(arguments.input, arguments.output, enhancer, band=arguments.band)
     except RasedError as error:
-        print(f"rased: {error}", file=sys.stderr)
+        _say(f"rased: {error}")
         return 2
     except ModuleNotFoundError as error:
         print(
@@ -41,9 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 2
     for note in report.notes:
-        print(f"rased: {note}.", file=sys.stderr)
-    print(f"{arguments.output}: {report.seconds:.1f} s in {report.elapsed:.1f} s", file=sys.stderr)
+        _say(f"rased: {note}.")
+    _say(f"{arguments.output}: {report.seconds:.1f} s in {report.elapsed:.1f} s")
     return 0
+
+
+def _say(text: str) -> None:
+    """Print a line, without the control characters that a name may hold."""
+    print(printable(text), file=sys.stderr)
 
 
 if __name__ == "__main__":
