@@ -91,7 +91,7 @@ def test_the_delay_is_that_of_model_and_blocks(hop_length):
         live = Live(enhancer, 16_000, 1, block_length=block_length)
         most = enhancer.latency + hop_length - np.gcd(hop_length, block_length)
         assert live.delay == most
-        through(live, white(4_000))
+        through(live, white(2_000))
         assert live.lost == 0
 
 

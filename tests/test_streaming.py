@@ -97,7 +97,7 @@ def test_a_long_file_through_a_causal_model_of_the_waveform_equals_the_whole():
     with torch.inference_mode():
         whole = enhancer(noisy)
     peak = float(whole.abs().max())
-    for piece in (1, 999, 30_123):
+    for piece in (7, 999, 30_123):
         heard = through(open_stream(enhancer, 2), noisy, piece)
         torch.testing.assert_close(heard / peak, whole / peak, atol=1e-4, rtol=0)
 

@@ -1,6 +1,7 @@
 """The measures of Hu and Loizou against their formulas, frame by frame and band by band."""
 
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -37,19 +38,22 @@ def frames(signal):
     return [signal[120 * k : 120 * k + 480] * np.array(window) for k in range(count)]
 
 
-def bands(frame, magnitude):
-    spectrum = np.abs(np.fft.fft(frame, 1024))[:512]
-    spectrum = spectrum / spectrum.sum() if magnitude else spectrum**2
-    out = []
-    for centre, width in zip(CENTRES, WIDTHS, strict=True):
+@cache
+def weights():
+    """(band, frequency), zero where a weight is too small to count."""
+    rows = np.zeros((len(CENTRES), 512))
+    for row, centre, width in zip(rows, CENTRES, WIDTHS, strict=True):
         middle, bins = math.floor(centre / 8000 * 512), width / 8000 * 512
-        total = 0.0
         for j in range(512):
             weight = math.exp(-11 * ((j - middle) / bins) ** 2 + math.log(70) - math.log(width))
             if weight > math.exp(-30 / (2 * 2.303)):
-                total += weight * spectrum[j]
-        out.append(total)
-    return np.array(out)
+                row[j] = weight
+    return rows
+
+
+def bands(frame, magnitude):
+    spectrum = np.abs(np.fft.fft(frame, 1024))[:512]
+    return weights() @ (spectrum / spectrum.sum() if magnitude else spectrum**2)
 
 
 def predictor(frame):

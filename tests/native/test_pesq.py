@@ -49,7 +49,7 @@ def value(target, mode):
 
 
 @pytest.mark.parametrize("mode", ["nb", "wb"])
-@pytest.mark.parametrize("count", [51, 60, 80, 90])
+@pytest.mark.parametrize("count", [51, 90])
 def test_more_than_50_utterances_are_a_status(count, mode):
     target = utterances(count)
     assert pesq.utterances(target, mode) == count
@@ -59,7 +59,7 @@ def test_more_than_50_utterances_are_a_status(count, mode):
 
 @pytest.mark.parametrize("mode", ["nb", "wb"])
 def test_50_utterances_have_a_value_near_that_of_fewer(mode):
-    few, many = value(utterances(45), mode), value(utterances(50), mode)
+    few, many = value(utterances(20), mode), value(utterances(50), mode)
     assert few.status == many.status == "ok"
     assert many.value == pytest.approx(few.value, abs=0.05)
 
