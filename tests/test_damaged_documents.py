@@ -27,7 +27,6 @@ from rased.evaluation.comparison.board import boards
 from rased.evaluation.comparison.conditions import by_condition, worst
 from rased.evaluation.report.markdown import markdown
 from rased.evaluation.report.terminal import as_plain
-from rased.evaluation.scoring import cost, run
 from rased.evaluation.testset import KNOWN, read_testset
 from rased.layers.frontend import Features
 from rased.signal.stft import STFT
@@ -37,12 +36,6 @@ RATE = 16_000
 COUNT = int(os.environ.get("RASED_FUZZ", "25"))
 """Damaged documents of each kind; more of them by RASED_FUZZ=5000."""
 SEED = int(os.environ.get("RASED_FUZZ_SEED", "0"))
-
-
-@pytest.fixture(autouse=True)
-def _without_fsync(monkeypatch):
-    """Nothing here outlives the test: no waiting for the disk."""
-    monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
 class Shards:
@@ -296,26 +289,9 @@ def _rehashed(content) -> bytes:
     return fuzz.dumped(content)
 
 
-class Weighed:
-    """Stands for the process that measures the memory of systems."""
-
-    def __init__(self, systems, given):
-        self._names = [system.name for system in systems]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def megabytes(self):
-        return dict.fromkeys(self._names, 12.5)
-
-
-def test_results(testset, tmp_path_factory, monkeypatch):
+@pytest.mark.usefixtures("little_cost")
+def test_results(testset, tmp_path_factory):
     out = tmp_path_factory.mktemp("results")
-    monkeypatch.setattr(run, "MemoryOf", Weighed)
-    monkeypatch.setattr(cost, "SECONDS", 0.5)
     evaluate(["noisy", "log-mmse"], testset[0], out, metrics=["si-sdr", "stoi"])
     path = out / "log-mmse--plain.json"
     data = path.read_bytes()

@@ -9,7 +9,7 @@ from tests.evaluation.conftest import write_set
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory):
+def out(tmp_path_factory, little_cost):
     base = tmp_path_factory.mktemp("cli")
     testset = write_set(base / "tiny", names=["a", "b"])
     words = ["--metrics", "si-sdr", "stoi", "--jobs", "1", "--save-audio"]

@@ -28,6 +28,8 @@ from rased.signal.stft import STFT
 from rased.zoo.runs import load_run
 from tests.data.conftest import RATE, corpora  # noqa: F401
 
+pytestmark = pytest.mark.usefixtures("unpublished")
+
 ROOT = Path(__file__).parents[2]
 RECIPE: dict[str, Any] = {"scene": Scene(segment=1.0, snr_db=(0.0, 5.0)), "seed": 3}
 ENHANCER = {

@@ -3,8 +3,6 @@
 import copy
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +23,10 @@ from rased.training.history import read_launches
 from rased.training.players import Optimisation, Player, Team
 from rased.training.skipping import MOST_SKIPPED
 from rased.training.waveform import WaveformEnhancement
+from tests.forks import ended, script
 from tests.training.synthetic import Adversarial, TinyMask, TinyWaveform, Tones
 from tests.training.test_by_hand import QUICK
-from tests.training.test_resume import DATA, ROOT, curve, weights
+from tests.training.test_resume import DATA, curve, weights
 
 pytestmark = pytest.mark.usefixtures("unpublished")
 
@@ -387,15 +386,9 @@ trainer.fit(module, datamodule=Some(batches=4 * ranks, batch_size=2))
 
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_ranks_stay_together(tmp_path: Path, ranks: int) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", RANKS, str(tmp_path), str(ranks)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    said = tmp_path / "said.txt"
+    status = ended(script(RANKS, [str(tmp_path), str(ranks)], said), 300)
+    assert status == 0, said.read_text()
     told = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(ranks)]
     assert all(one == told[0] for one in told)
     assert told[0]["step"] == 4

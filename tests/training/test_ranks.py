@@ -1,15 +1,13 @@
 """Three ranks under gloo, each a process: validation, batches without a row, the share of bad samples of all."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.data.conftest import corpora  # noqa: F401
+from tests.forks import ended, script
 
-ROOT = Path(__file__).parents[2]
 CODE = """
 import json, sys, time
 from pathlib import Path
@@ -66,19 +64,11 @@ pl.Trainer(accelerator="cpu", devices=3, strategy="ddp_fork", max_epochs=1, logg
 def fit(corpora: Path, out: Path, **options: float) -> tuple[int, list[list[dict]]]:  # noqa: F811
     """Exit status, and what each rank noted."""
     out.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", CODE, str(corpora), str(out), json.dumps(options)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    said = out / "said.txt"
+    status = ended(script(CODE, [str(corpora), str(out), json.dumps(options)], said), 300)
     ranks = [(out / f"{rank}.jsonl") for rank in range(3)]
-    assert all(file.is_file() for file in ranks), done.stderr
-    return done.returncode, [
-        [json.loads(row) for row in file.read_text().splitlines()] for file in ranks
-    ]
+    assert all(file.is_file() for file in ranks), said.read_text()
+    return status, [[json.loads(row) for row in file.read_text().splitlines()] for file in ranks]
 
 
 def every(ranks: list[list[dict]], name: str) -> list[int]:

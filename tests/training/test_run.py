@@ -200,7 +200,6 @@ def stopped(words: list[str], folder: Path, steps: int, number: int) -> str:
     return said
 
 
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_signals_save_and_say_how_to_resume(tmp_path: Path) -> None:
     """SIGTERM to a run, Ctrl-C to its continuation, and then to the end."""
     config = tmp_path / "config.yaml"

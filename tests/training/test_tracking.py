@@ -25,6 +25,8 @@ from rased.evaluation import closing
 from rased.evaluation.result import load
 from rased.zoo.runs import load_run
 
+pytestmark = pytest.mark.usefixtures("little_cost")
+
 SMALL = (
     *("-c", "model/gru-mask", "-c", "data/bundle", "-c", "trainer/cpu"),
     *("--model.enhancer.network.hidden", "16", "--model.enhancer.network.expansion", "16"),
@@ -62,6 +64,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, testset: Path) -> Path:
         for name in ("WANDB_BASE_URL", "HTTPS_PROXY", "HTTP_PROXY"):
             patch.setenv(name, "http://127.0.0.1:9")
         patch.setenv("HOME", str(home))
+        patch.setattr("rased.cli.train._MOST_JOBS", 1)  # more would import PyTorch each
         patch.setattr("builtins.input", lambda *words: pytest.fail("asked for something"))
         words = [*SMALL, "--runs", str(folder.parent), "--name", folder.name]
         words += ["--trainer.max_epochs", "2", "--run.evaluate", f"[{testset}]"]
@@ -304,6 +307,7 @@ def test_a_run_that_goes_on_logs_what_it_then_is(
 ) -> None:
     """Last here, for it changes the run."""
     monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setattr("rased.cli.train._MOST_JOBS", 1)
     assert main(["train", "--resume", str(run), "--trainer.max_epochs", "3"]) == 0
     assert len(list((run / "wandb").glob("offline-run-*"))) == 2
     (artifact,) = (r.artifact for r in records(run, 1) if r.artifact.type == "model")

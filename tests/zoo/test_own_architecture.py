@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
@@ -61,9 +60,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "my_package" / "nets.py").write_text(MODEL)
     (folder / "mine.yaml").write_text(YAML)
     words = ["train", "-c", "mine.yaml", "--name", "own"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forks, by later versions of Python
-        process = started(words, folder / "said.txt", folder=folder)
+    process = started(words, folder / "said.txt", folder=folder)
     assert ended(process) == 0, (folder / "said.txt").read_text()[-2000:]
     return folder
 

@@ -31,6 +31,7 @@ from rased.data.shards.reader import decode as stored
 from rased.data.shards.tars import read_shard
 from rased.disk import PART
 from rased.errors import ProblemsFound, RasedError
+from tests.forks import ended, started
 
 RATE = 16_000
 
@@ -556,15 +557,14 @@ class TestRestart:
         options = ["--role", "speech", "--shard-mb", "0.2", "--jobs", "1"]
         out = tmp_path / "out"
         words = ["data", "pack", str(tmp_path / "in"), "--out", str(out), *options]
-        code = f"import sys; from rased.cli import main; sys.exit(main({words!r}))"
         for shards in (2, 6):
-            process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+            process = started(words, tmp_path / "said.txt")
             deadline = time.monotonic() + 60
-            while len(list(out.glob("*.tar"))) < shards and process.poll() is None:
+            while len(list(out.glob("*.tar"))) < shards and process.is_alive():
                 assert time.monotonic() < deadline
                 time.sleep(0.001)
             os.kill(process.pid, signal.SIGKILL)
-            assert process.wait() == -signal.SIGKILL
+            assert ended(process) == -signal.SIGKILL
             assert not (out / "index.json").exists()
         packed = pack([tmp_path / "in"], out, role="speech", shard_mb=0.2)
         assert packed.resumed > 0
