@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rased import disk
-from rased.errors import RasedError, cut
+from rased.errors import RasedError, cut, shown
 from rased.export.step import random_state
 from rased.export.targets import CHECKED, TOLERANCE, described_graph, write_facts
 from rased.models.base import Enhancer
@@ -33,27 +33,52 @@ def to_litert(enhancer: Enhancer, name: str, out: Path) -> dict[str, Any]:
     Raises:
         RasedError: there is no environment with the converter, it fails, or its graph gives other numbers.
     """
-    python = os.environ.get(VARIABLE, "")
-    if not Path(python).is_file():
-        raise RasedError(f"{RECIPE}.")
+    if not installed():
+        given = os.environ.get(VARIABLE)
+        raise RasedError(
+            f"{VARIABLE} is {shown(given)}: no such file. {RECIPE}." if given else f"{RECIPE}."
+        )
     content, facts = described_graph(enhancer, name)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        (folder / GRAPH).write_bytes(content)
-        wanted = _check(enhancer, Exported(session_of(content), facts), folder)
-        _convert(python, folder, facts["name"])
-        found = np.load(folder / "checked.npz")["estimate"]
-        facts["max_error"] = float(np.abs(found.ravel() - wanted).max())
-        if not facts["max_error"] <= TOLERANCE:
-            raise RasedError(
-                f"'{facts['name']}' cannot be exported: LiteRT's graph differs by {facts['max_error']:.2g}, more than "
-                f"{TOLERANCE:g}. Use --to onnx."
-            )
+        exported = Exported(session_of(content), facts)
+        facts["max_error"] = convert(enhancer, exported, content, folder)
         out.mkdir(parents=True, exist_ok=True)
         with disk.replacing(out / TFLITE) as path:
             path.write_bytes((folder / TFLITE).read_bytes())
     write_facts(out, facts, "litert")
     return facts
+
+
+def installed() -> bool:
+    """Return whether the environment with the converter is named, and there."""
+    return Path(os.environ.get(VARIABLE, "")).is_file()
+
+
+def convert(enhancer: Enhancer, exported: Exported, content: bytes, folder: Path) -> float:
+    """Write model.tflite to a folder; return the difference of its output to that of ONNX Runtime.
+
+    Args:
+        enhancer: gives a state for the comparison.
+        exported: the graph in ONNX Runtime.
+        content: its file.
+        folder: gets the graph, and chunks and a random state in check.npz.
+
+    Raises:
+        RasedError: the converter fails, or its graph gives other numbers.
+    """
+    name = exported.facts["name"]
+    (folder / GRAPH).write_bytes(content)
+    wanted = _check(enhancer, exported, folder)
+    run_there(SCRIPT, folder, name=name)
+    found = np.load(folder / "checked.npz")["estimate"]
+    difference = float(np.abs(found.ravel() - wanted).max())
+    if not difference <= TOLERANCE:
+        raise RasedError(
+            f"'{name}' cannot be exported: LiteRT's graph differs by {difference:.2g}, more than {TOLERANCE:g}. Use "
+            "--to onnx."
+        )
+    return difference
 
 
 def _check(enhancer: Enhancer, exported: Exported, folder: Path) -> np.ndarray:
@@ -65,21 +90,21 @@ def _check(enhancer: Enhancer, exported: Exported, folder: Path) -> np.ndarray:
     return exported.step(chunks.ravel(), state)[0]
 
 
-def _convert(python: str, folder: Path, name: str) -> None:
-    """Run the converter in its environment.
+def run_there(script: Path, folder: Path, *words: str, name: str) -> None:
+    """Run a script with a folder in the environment of the converter.
 
     Raises:
         RasedError: it fails.
     """
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
-        [python, "-P", str(SCRIPT), str(folder)],
+        [os.environ[VARIABLE], "-P", str(script), str(folder), *words],
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode or not (folder / "checked.npz").is_file():
+    if done.returncode:
         errors = [line for line in done.stderr.splitlines() if "Error" in line]
         reason = cut(errors[-1] if errors else done.stderr[-200:])
         raise RasedError(f"'{name}' cannot be converted to LiteRT: {reason}. Use --to onnx.")

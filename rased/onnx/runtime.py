@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,8 @@ GRAPH, FACTS = "model.onnx", "rased"
 """Name of the graph in a folder, and of the facts in its metadata."""
 NEXT = ".next"
 _HIGHEST_RATE = 768_000
+_LONGEST_LATENCY = 60
+"""Seconds: a file decides by its latency how much silence is appended."""
 
 
 class Enhancer:
@@ -31,8 +34,17 @@ class Enhancer:
         facts: all that the file says: name, licence, version, SHA-256 of the weights and more.
     """
 
-    def __init__(self, session: Any, facts: Mapping[str, Any]) -> None:
-        self.facts = dict(facts)
+    def __init__(
+        self, session: Any, facts: Mapping[str, Any], *, opened: tuple[Path, int] | None = None
+    ) -> None:
+        """Wrap a session.
+
+        Args:
+            session: of ONNX Runtime.
+            facts: what the graph says about itself.
+            opened: its file and number of threads, so that another process can open it, too.
+        """
+        self.facts, self._opened = dict(facts), opened
         self.sample_rate: int = facts["sample_rate"]
         self.chunk_length: int = facts["chunk_length"]
         self.latency: int = facts["latency"]
@@ -42,6 +54,17 @@ class Enhancer:
 
     def __repr__(self) -> str:
         return f"rased.onnx.Enhancer({self.facts['name']!r}, {self.sample_rate} Hz)"
+
+    def __deepcopy__(self, memo: Any) -> "Enhancer":
+        """Return itself: nothing in it changes."""
+        return self
+
+    def __reduce__(self) -> Any:
+        """Pickle the name of the file: another process opens it."""
+        if self._opened is None:
+            raise TypeError("an exported graph without a file cannot be pickled")
+        file, threads = self._opened
+        return partial(load, threads=threads), (file,)
 
     def initial_state(self) -> State:
         """Return the state before the first chunk of a stream."""
@@ -196,7 +219,7 @@ def load(path: str | Path, *, threads: int = 1) -> Enhancer:
     known = _checked(facts, {one.name: one.shape for one in session.get_inputs()})
     if known is None:
         raise RasedError(f"what '{file}' says about itself is damaged: export it again.")
-    return Enhancer(session, known)
+    return Enhancer(session, known, opened=(file.resolve(), threads))
 
 
 def _checked(text: str, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -210,7 +233,9 @@ def _checked(text: str, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
         facts = json.loads(text)
         rate, length, latency = (facts[name] for name in ("sample_rate", "chunk_length", "latency"))
         whole = all(type(number) is int for number in (rate, length, latency))
-        if not whole or not 1 <= rate <= _HIGHEST_RATE or latency < 0:
+        if not whole or not 1 <= rate <= _HIGHEST_RATE or length < 1:
+            return None
+        if not 0 <= latency <= _LONGEST_LATENCY * rate:
             return None
         # The graph has the same shapes, so that no number in the text decides how much memory is taken.
         shapes = {name: list(one["shape"]) for name, one in facts["state"].items()}

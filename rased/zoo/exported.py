@@ -58,20 +58,33 @@ class Exported(Enhancer):
     def initial_state(self, batch: int = 1, *, condition: Condition | None = None) -> State:
         """Return the state before the first chunk, with an axis for the rows in front."""
         start = self.exported.initial_state()
-        return {name: torch.from_numpy(np.stack([one] * batch)) for name, one in start.items()}
+        device = self.graph_sha256.device
+        return {
+            name: torch.from_numpy(np.stack([one] * batch)).to(device)
+            for name, one in start.items()
+        }
 
     def step(
         self, chunk: Float[Tensor, "batch chunk"], state: State
     ) -> tuple[Float[Tensor, "batch chunk"], State]:
-        """Enhance the next samples of each row."""
+        """Enhance the next samples of each row, on the CPU; the result is where the chunk was."""
+        arrays = {name: _array(tensor) for name, tensor in state.items()}
         rows, after = [], []
-        for number, row in enumerate(chunk.detach().numpy()):
-            before = {name: tensor[number].numpy() for name, tensor in state.items()}
-            estimate, one = self.exported.step(np.ascontiguousarray(row, np.float32), before)
+        for number, row in enumerate(_array(chunk)):
+            before = {name: array[number] for name, array in arrays.items()}
+            estimate, one = self.exported.step(np.ascontiguousarray(row), before)
             rows.append(estimate)
             after.append(one)
-        following = {name: _stacked([one[name] for one in after]) for name in state}
-        return _stacked(rows), following
+        following = {
+            name: _stacked([one[name] for one in after]).to(chunk.device) for name in state
+        }
+        return _stacked(rows).to(chunk.device), following
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    """Return a tensor of any device and precision as an array; usually without a copy."""
+    array: np.ndarray = tensor.detach().to("cpu", torch.float32).numpy()
+    return array
 
 
 def _stacked(rows: list[np.ndarray]) -> Tensor:

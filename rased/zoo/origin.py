@@ -17,7 +17,7 @@ from rased.tensors import read_checkpoint
 from rased.training.base import Enhancement
 from rased.training.history import manifest_of
 from rased.training.origin import Origin, read_origin, settings_of
-from rased.zoo import resolve
+from rased.zoo import is_graph, resolve
 from rased.zoo.card import CARD, MANIFEST, WEIGHTS, read_card
 from rased.zoo.importable import importable
 from rased.zoo.loading import check_manifest, load_folder, verified_files
@@ -37,6 +37,10 @@ def find(source: str, runs: Path = Path("runs")) -> Path:
     path = Path(source)
     if (path / CARD).is_file() or (path / "checkpoints").is_dir():
         return path
+    if is_graph(path):
+        raise RasedError(
+            f"'{source}' is an exported graph, which cannot be trained: start from the checkpoint that it was made from."
+        )
     known = entries()
     run = runs / source
     # `rased train --from NAME` must not depend on the order of look-ups, so an ambiguous name is an error.

@@ -7,9 +7,11 @@ import pytest
 from rased.cli import main
 from rased.cli.bench import VERBS
 from rased.cli.bench.train import _bare, _batch, figures
+from rased.export import litert
 from rased.models.registry import model_config
 from rased.training.checkpoint import build_module
 from tests.evaluation.conftest import write_set
+from tests.export.conftest import enhancer, folder, graph  # noqa: F401
 from tests.zoo.conftest import made, put, shelf  # noqa: F401
 
 
@@ -58,7 +60,8 @@ def test_speed_of_frames(capsys):
     assert min(figures.values()) > 50
 
 
-def test_speed_of_a_checkpoint(entry, capsys):
+def test_speed_of_a_checkpoint(entry, capsys, monkeypatch):
+    monkeypatch.delenv(litert.VARIABLE, raising=False)
     assert main(["bench", "inference", "--model", str(entry), "--seconds", "1", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)["tiny"]
     assert figures["chunk_ms"] == 16.0
@@ -66,6 +69,26 @@ def test_speed_of_a_checkpoint(entry, capsys):
     assert 0 < figures["stream"]
     assert 0 < figures["stream_p50_ms"] <= figures["stream_p99_ms"]
     assert 0 < figures["onnx_p50_ms"] <= figures["onnx_p99_ms"]
+    assert "RASED_LITERT is not the Python of an environment" in figures["litert"]
+    assert "rased export NAME --to litert" in figures["litert"]
+
+
+def test_what_cannot_be_measured_says_why(folder, capsys):  # noqa: F811
+    words = ["bench", "inference", "--seconds", "0.1", "--json", "--model"]
+    assert main([*words, str(folder)]) == 0
+    (figures,) = json.loads(capsys.readouterr().out).values()
+    assert 0 < figures["onnx_p50_ms"] <= figures["onnx_p99_ms"]
+    assert "stream" not in figures
+    assert "name the checkpoint that it was made from" in figures["litert"]
+
+
+@pytest.mark.slow
+def test_litert_stands_beside_the_others(entry, capsys):
+    if not litert.installed():
+        pytest.skip(f"{litert.VARIABLE} is not set: {litert.RECIPE}")
+    assert main(["bench", "inference", "--model", str(entry), "--seconds", "1", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)["tiny"]
+    assert 0 < figures["litert_p50_ms"] <= figures["litert_p99_ms"]
 
 
 @pytest.mark.slow

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rased.cli.bench.chunks import costs_of, summed_up, torch_costs
+from rased.cli.bench.chunks import summed_up, torch_costs
+from rased.cli.bench.costs import costs_of
 from rased.errors import RasedError
 from rased.export.step import random_state
 from rased.export.targets import described_graph, difference, write

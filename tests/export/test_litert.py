@@ -59,6 +59,12 @@ def test_without_its_environment_the_target_says_how_to_make_it(enhancer, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+def test_a_wrong_environment_is_named(enhancer, tmp_path, monkeypatch):
+    monkeypatch.setenv(litert.VARIABLE, str(tmp_path / "gone"))
+    with pytest.raises(RasedError, match=r"RASED_LITERT is '.*gone': no such file\. LiteRT's"):
+        export(enhancer, "tiny", to="litert", out=tmp_path / "out")
+
+
 @pytest.mark.slow
 def test_litert_gives_what_torch_gives(enhancer, tmp_path):
     if not os.environ.get(litert.VARIABLE):

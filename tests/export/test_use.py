@@ -1,7 +1,9 @@
 """An exported folder wherever a model is named: `rased.load`, files, folders, raw streams and the live loop."""
 
+import copy
 import io
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from rased import audio
 from rased.cli import main
 from rased.cli.enhance.batch import _loaded
 from rased.errors import RasedError
+from rased.export.graph import describe
 from rased.models.identity import fingerprint
 from rased.models.limited import Limited
 from rased.onnx.__main__ import main as without_torch
@@ -59,6 +62,37 @@ def test_rows_are_streams_of_their_own_and_a_given_state_stays(folder):
         found, _ = exported.step(second[row : row + 1], alone)
         assert torch.equal(found[0], wanted[row])
     assert all(torch.equal(state[name], tensor) for name, tensor in before.items())
+
+
+@torch.no_grad()
+def test_a_copy_and_another_process_have_the_same_graph(folder):
+    exported, waveform = rased.load(folder), noise(1_000)
+    wanted = exported(waveform)
+    for made in (copy.deepcopy(exported), pickle.loads(pickle.dumps(exported))):
+        assert torch.equal(made(waveform), wanted)
+        assert fingerprint(made) == fingerprint(exported)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_any_precision_is_taken(folder, dtype):
+    exported, waveform = rased.load(folder), noise(1_000).to(dtype)
+    assert torch.equal(exported(waveform), exported(waveform.float()))
+    _, state = exported.step(waveform[:, : exported.chunk_length], exported.initial_state(2))
+    state = {name: tensor.clone().requires_grad_() for name, tensor in state.items()}
+    estimate, _ = exported.step(waveform[:, : exported.chunk_length], state)
+    assert estimate.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "facts", [{"chunk_length": 0}, {"latency": 10**12}, {"latency": -1}, {"sample_rate": 0}]
+)
+def test_a_graph_of_a_stranger_does_not_decide_how_much_memory_is_taken(graph, tmp_path, facts):
+    model = onnx.load_from_string(graph[0])
+    describe(model, graph[1] | facts)
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(RasedError, match="is damaged: export it again"):
+        rased.onnx.load(tmp_path)
 
 
 @pytest.mark.parametrize("rate", [16_000, 44_100, 48_000])
@@ -142,6 +176,7 @@ def test_a_folder_is_skipped_until_the_graph_is_another(folder, tmp_path, capsys
     ("words", "said"),
     [
         (["export", "{}", "--to", "onnx", "--out", "{}/again"], "it is an exported graph"),
+        (["train", "--from", "{}"], "cannot be trained: start from the checkpoint"),
         (
             ["evaluate", "{}", "--on", "bundle", "--out", "{}/rows"],
             "is an exported graph without a card",

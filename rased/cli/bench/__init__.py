@@ -41,7 +41,7 @@ VERBS: dict[str, tuple[ModuleType, str]] = {
     "models": (bench_models, "speed and memory of the architectures, for `rased models`"),
     "inference": (
         bench_inference,
-        "real-time factor of the checkpoints, in PyTorch and ONNX Runtime",
+        "real-time factor of the checkpoints, in PyTorch, ONNX Runtime and LiteRT",
     ),
     "streams": (bench_streams, "number of live streams that one core holds"),
     "evaluate": (

@@ -1,41 +1,59 @@
-"""Time one chunk after another of causal checkpoints, in PyTorch and in ONNX Runtime, on one thread."""
+"""Time the chunks of causal checkpoints on one thread: in PyTorch, ONNX Runtime and LiteRT."""
 
-import time
-from collections.abc import Callable
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rased.cli.bench import costs
+from rased.cli.bench.costs import costs_of
 from rased.errors import RasedError
 
-Step = Callable[[np.ndarray, Any], tuple[Any, Any]]
-WARM_UP = 20
-"""Chunks that are not measured: memory is allocated, and kernels are chosen."""
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint and its graph.
+
+    Attributes:
+        enhancer: what `rased.load` gives.
+        exported: the graph in ONNX Runtime; None if there is none.
+        content: the file of the graph; b"" if the checkpoint is itself an exported graph.
+        reason: why there is no graph.
+    """
+
+    enhancer: Any
+    exported: Any = None
+    content: bytes = b""
+    reason: str = ""
 
 
-def figures_of(name: str, seconds: float) -> dict[str, Any]:
-    """Return real-time factor, median and 99th percentile of a chunk in PyTorch and in ONNX Runtime."""
-    enhancer, exported, reason = both(name)
-    assert enhancer.chunk_length is not None
+def figures_of(checkpoint: Checkpoint, seconds: float) -> dict[str, Any]:
+    """Return real-time factor, median and 99th percentile of a chunk in each runtime, or why one cannot be measured."""
+    enhancer, exported = checkpoint.enhancer, checkpoint.exported
     count = max(2, round(seconds * enhancer.sample_rate / enhancer.chunk_length))
     chunk_ms = 1000 * enhancer.chunk_length / enhancer.sample_rate
     values: dict[str, Any] = {"chunk_ms": chunk_ms}
-    if getattr(enhancer, "exported", None) is None:
+    if exported is None or checkpoint.content:
         values |= summed_up("stream", torch_costs(enhancer, count), chunk_ms)
     if exported is None:
-        return {**values, "onnx": reason}
-    costs = costs_of(exported.step, exported.initial_state(), exported.chunk_length, count)
-    return {**values, **summed_up("onnx", costs, chunk_ms)}
+        return {**values, "onnx": checkpoint.reason, "litert": checkpoint.reason}
+    found = costs_of(exported.step, exported.initial_state(), exported.chunk_length, count)
+    values |= summed_up("onnx", found, chunk_ms)
+    try:
+        return {**values, **summed_up("litert", litert_costs(checkpoint, count), chunk_ms)}
+    except RasedError as error:
+        return {**values, "litert": str(error)}
 
 
-def both(name: str) -> tuple[Any, Any, str]:
-    """Return a checkpoint, and its graph in ONNX Runtime: None, and the reason, where there is none."""
+def opened(name: str) -> Checkpoint:
+    """Load a checkpoint, and export it in memory if that is possible."""
     from rased.zoo import load
 
     enhancer = load(name)
     if (exported := getattr(enhancer, "exported", None)) is not None:  # a folder of `rased export`
-        return enhancer, exported, ""
+        return Checkpoint(enhancer, exported)
     try:
         from rased.export.targets import described_graph
         from rased.onnx import Enhancer as Exported
@@ -43,10 +61,11 @@ def both(name: str) -> tuple[Any, Any, str]:
 
         content, facts = described_graph(enhancer, Path(name).name)
     except RasedError as error:
-        return enhancer, None, str(error)
+        return Checkpoint(enhancer, reason=str(error))
     except ModuleNotFoundError as error:
-        return enhancer, None, f"needs the package '{error.name}': pip install 'rased[export]'"
-    return enhancer, Exported(session_of(content), facts), ""
+        reason = f"needs the package '{error.name}': pip install 'rased[export]'"
+        return Checkpoint(enhancer, reason=reason)
+    return Checkpoint(enhancer, Exported(session_of(content), facts), content)
 
 
 def torch_costs(enhancer: Any, count: int) -> np.ndarray:
@@ -60,17 +79,28 @@ def torch_costs(enhancer: Any, count: int) -> np.ndarray:
         return costs_of(step, enhancer.initial_state(), enhancer.chunk_length, count)
 
 
-def costs_of(step: Step, state: Any, length: int, count: int) -> np.ndarray:
-    """Return the processor seconds of each of so many steps: other processes have little effect on these."""
-    random = np.random.default_rng(0)
-    noise = (0.1 * random.standard_normal(64 * length)).astype(np.float32)
-    chunks = noise.reshape(64, length)
-    costs = []
-    for number in range(WARM_UP + count):
-        started = time.process_time()
-        _, state = step(chunks[number % 64], state)
-        costs.append(time.process_time() - started)
-    return np.array(costs[WARM_UP:])
+def litert_costs(checkpoint: Checkpoint, count: int) -> np.ndarray:
+    """Return the processor seconds of each of so many steps of LiteRT.
+
+    Raises:
+        RasedError: there is no environment with the converter, or it cannot convert the graph.
+    """
+    if not checkpoint.content:
+        raise RasedError("a graph is not converted: name the checkpoint that it was made from")
+    from rased.export import litert
+
+    if not litert.installed():
+        raise RasedError(
+            f"{litert.VARIABLE} is not the Python of an environment with LiteRT's converter: `rased export NAME --to "
+            "litert --out DIR` prints how to make it"
+        )
+    name, exported = checkpoint.exported.facts["name"], checkpoint.exported
+    with tempfile.TemporaryDirectory(prefix="rased-bench-") as scratch:
+        folder = Path(scratch)
+        litert.convert(checkpoint.enhancer, exported, checkpoint.content, folder)
+        litert.run_there(Path(costs.__file__), folder, str(count), name=name)
+        found: np.ndarray = np.load(folder / "costs.npy")
+    return found
 
 
 def summed_up(kind: str, costs: np.ndarray, chunk_ms: float) -> dict[str, float]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from rased.cli.bench.chunks import both, costs_of
+from rased.cli.bench.chunks import opened
+from rased.cli.bench.costs import costs_of
 from rased.cli.options import add_value
 from rased.errors import RasedError
 
@@ -38,9 +39,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     Raises:
         RasedError: the checkpoint cannot be exported.
     """
-    _, exported, reason = both(arguments.model)
+    checkpoint = opened(arguments.model)
+    exported = checkpoint.exported
     if exported is None:
-        raise RasedError(reason)
+        raise RasedError(checkpoint.reason)
     length = exported.chunk_length
     deadline = length / exported.sample_rate
     rounds = max(1, round(arguments.seconds / deadline))

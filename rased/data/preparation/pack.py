@@ -154,7 +154,7 @@ def pack_pairs(
         valid_share: see `pack`.
         shard_mb: see `pack`.
         jobs: see `pack`.
-        max_bad: see `pack`; pairs of different length or rate are bad, and those beyond `max_delay`.
+        max_bad: see `pack`; pairs of different length, rate or polarity are bad, and those beyond `max_delay`.
         max_delay: largest delay between noisy and clean in milliseconds.
         progress: see `pack`.
 
@@ -170,6 +170,10 @@ def pack_pairs(
     for folder in (noisy, clean):
         if not folder.is_dir():
             raise RasedError(f"'{folder}' is not a folder; give the folders --pairs NOISY CLEAN.")
+    if noisy.samefile(clean):
+        raise RasedError(
+            f"'{noisy}' was given for both noisy and clean; give two folders, --pairs NOISY CLEAN."
+        )
     listing = collect([clean], role="speech", split=split, valid_share=valid_share)
     return pack_listing(
         listing,

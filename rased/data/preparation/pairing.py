@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ _SEARCHED = 0.5
 """Largest delay that is searched, in seconds."""
 _DISTINCT = 0.2
 """Correlation of the aligned signals below which a delay counts as not measurable."""
+_LEVEL_DB = 6.0
+"""Difference of level between clean and the same sound in noisy from which on a pair gets a warning."""
 _EMPHASIS = 0.97
 """Factor of the difference that makes a spectrum of speech flatter, and so the peak of its correlation sharper."""
 
@@ -46,22 +48,39 @@ class Pairing:
         """Return what a run depends on."""
         return {"noisy_sha256": self.digest, "max_delay_ms": self.max_delay_ms}
 
-    def decode(self, source: SourceFile, sample_rate: int) -> tuple[Decoded, float | None]:
-        """Read a pair as two channels, clean and noisy; return its delay in milliseconds, too.
+    def decode(self, source: SourceFile, sample_rate: int) -> "Pair":
+        """Read a pair as two channels, clean and noisy, and compare them.
 
         Raises:
-            BadAudioError: a file cannot be read, both are not alike, or noisy is too late or too early.
+            BadAudioError: a file cannot be read, both are not alike, or noisy is too late, too early or inverted.
         """
         noisy = next(partners(self.noisy, source.path), self.noisy / source.path)
         decoded = decode_pair(source.file, noisy, sample_rate=sample_rate)
-        delay = delay_ms(decoded, sample_rate)
-        if delay is not None and abs(delay) > self.max_delay_ms:
+        if _equal(decoded):
+            return Pair(decoded, 0.0, "its noisy file is the same sound")
+        found = compared(decoded, sample_rate)
+        if found is None:
+            return Pair(decoded, None, "")
+        delay, gain = found
+        if abs(delay) > self.max_delay_ms:
             raise BadAudioError(
                 source.file,
                 f"has a noisy file that is {abs(delay):.2f} ms {'late' if delay > 0 else 'early'}; at most "
                 f"{self.max_delay_ms:g} ms is packed: align both files, or allow more with --max-delay",
             )
-        return decoded, delay
+        if gain < 0:
+            raise BadAudioError(
+                source.file, "has a noisy file of opposite polarity: change the sign of one of them"
+            )
+        return Pair(decoded, delay, _level(gain))
+
+
+class Pair(NamedTuple):
+    """What is packed of a pair: its audio, its delay in milliseconds (None: not measurable), and a warning or ""."""
+
+    decoded: Decoded
+    delay_ms: float | None
+    remark: str
 
 
 def pairing(listing: Listing, clean: Path, noisy: Path, max_delay_ms: float) -> Pairing:
@@ -125,11 +144,12 @@ def _check_partners(paths: Iterable[str], here: Path, there: Path) -> None:
         )
 
 
-def delay_ms(decoded: Decoded, sample_rate: int) -> float | None:
-    """Return by how many milliseconds noisy is later than clean, measured where clean is loudest.
+def compared(decoded: Decoded, sample_rate: int) -> tuple[float, float] | None:
+    """Look for clean in noisy, where clean is loudest.
 
     Returns:
-        The delay, negative if noisy is early; None if the signals have too little in common to tell.
+        By how many milliseconds it is later (negative: earlier), and the factor of its amplitude (negative: inverted);
+        None if the signals have too little in common to tell.
     """
     loudest: NDArray[np.int16] = max(decoded.blocks(), key=_energy)
     clean, noisy = (_flatter(channel) for channel in loudest.T)
@@ -138,9 +158,23 @@ def delay_ms(decoded: Decoded, sample_rate: int) -> float | None:
     if found is None:
         return None
     moved = alignment.undelay(noisy, found)
-    norms = clean.norm() * moved.norm()
-    distinct = norms > 0 and float((clean * moved).sum() / norms)
-    return 1000 * found / sample_rate if abs(distinct) >= _DISTINCT else None
+    common, power = float((clean * moved).sum()), float(clean.square().sum())
+    if abs(common) < _DISTINCT * np.sqrt(power) * float(moved.norm()):
+        return None
+    return 1000 * found / sample_rate, common / power
+
+
+def _level(gain: float) -> str:
+    """Return a warning on the level of clean in noisy."""
+    level_db = 20 * float(np.log10(gain))
+    if abs(level_db) < _LEVEL_DB:
+        return ""
+    way = "higher" if level_db > 0 else "lower"
+    return f"the clean sound is {abs(level_db):.0f} dB {way} in its noisy file: bring both to one level"
+
+
+def _equal(decoded: Decoded) -> bool:
+    return all(np.array_equal(block[:, 0], block[:, 1]) for block in decoded.blocks())
 
 
 def summary(delays: Sequence[float | None]) -> dict[str, float | int | None]:

@@ -37,10 +37,11 @@ def sample(
     except OSError:
         pass  # decoding will report why it cannot be read
     keep = request.get("keep_channels", False)
+    warning = ""
     if paired is None:
         decoded = decode(source.file, sample_rate=sample_rate, role=role, keep_channels=keep)
     else:
-        decoded, delay = paired.decode(source, sample_rate)
+        decoded, delay, warning = paired.decode(source, sample_rate)
     if decoded.channels > MOST_CHANNELS[codec]:
         raise BadAudioError(
             source.file,
@@ -75,4 +76,4 @@ def sample(
         # The first channel is the reference of an array.
         first = samples if decoded.channels == 1 else samples[:, 0]
         details |= describe(first, sample_rate=sample_rate)
-    return details, data, decoded.remark
+    return details, data, "; ".join(filter(None, (decoded.remark, warning)))

@@ -83,10 +83,12 @@ def decode_pair(clean: Path, noisy: Path, *, sample_rate: int) -> Decoded:
     Raises:
         BadAudioError: as of `decode`; or the files have different sample rates or lengths.
     """
-    one, other = (
-        _read(clean, sample_rate, "pairs", False),
-        _read(noisy, sample_rate, "pairs", False),
-    )
+    one = _read(clean, sample_rate, "pairs", False)
+    try:
+        other = _read(noisy, sample_rate, "pairs", False)
+    except BadAudioError as error:
+        one.waveform.close()
+        raise BadAudioError(clean, f"has a noisy file that {error.reason}") from None
     both = cast(IO[bytes], SpooledTemporaryFile(max_size=2 * _SPOOL))
     with one.waveform, other.waveform:
         different = _difference(one, other, sample_rate)

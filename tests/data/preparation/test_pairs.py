@@ -132,6 +132,47 @@ def test_unlike_files_are_refused_with_the_repair(random, tmp_path, length, rate
     assert says in packed.skipped[0].reason
 
 
+def test_an_inverted_pair_is_refused_and_a_suspicious_one_gets_a_warning(random, tmp_path):
+    clean = voice(random, 2.0)
+    noise = np.rint(200 * random.standard_normal(len(clean)))
+    for name, noisy in {
+        "fine": clean + noise,
+        "half": 0.6 * clean + noise,
+        "inverted": noise - clean,
+        "same": clean,
+        "quiet": 0.1 * clean + 0.05 * noise,
+    }.items():
+        write_pair(tmp_path, f"a/{name}", clean, np.rint(noisy).astype(np.int16))
+    packed = pack_pairs(tmp_path / "noisy", tmp_path / "clean", tmp_path / "out", jobs=1)
+    ((path, reason),) = [(one.path, one.reason) for one in packed.skipped]
+    assert path == "a/inverted.wav"
+    assert "noisy file of opposite polarity: change the sign" in reason
+    assert packed.remarks == (
+        "'a/quiet.wav': the clean sound is 20 dB lower in its noisy file: bring both to one level",
+        "'a/same.wav': its noisy file is the same sound",
+    )
+
+
+def test_a_bad_noisy_file_is_not_taken_for_the_clean_one(random, tmp_path):
+    clean = voice(random, 0.5)
+    write_pair(tmp_path, "a/good", clean, clean)
+    write_pair(tmp_path, "a/silent", clean, 0 * clean)
+    write_pair(tmp_path, "a/text", clean, clean)
+    (tmp_path / "noisy/a/text.wav").write_bytes(b"no audio")
+    packed = pack_pairs(tmp_path / "noisy", tmp_path / "clean", tmp_path / "out", jobs=1)
+    assert [one.path for one in packed.skipped] == ["a/silent.wav", "a/text.wav"]
+    assert packed.skipped[0].reason.startswith("has a noisy file that is silent")
+    assert packed.skipped[1].reason.startswith("has a noisy file that is not audio")
+
+
+def test_one_folder_is_not_a_pair_of_folders(random, tmp_path):
+    write_pair(tmp_path, "a/1", *[voice(random, 0.5)] * 2)
+    (tmp_path / "link").symlink_to(tmp_path / "clean")
+    for noisy in (tmp_path / "clean", tmp_path / "noisy/../clean", tmp_path / "link"):
+        with pytest.raises(RasedError, match="given for both noisy and clean"):
+            pack_pairs(noisy, tmp_path / "clean", tmp_path / "out", jobs=1)
+
+
 @pytest.mark.parametrize("alone", ["clean", "noisy"])
 def test_a_file_without_counterpart_is_refused(random, tmp_path, alone):
     clean = voice(random, 0.5)
