@@ -45,6 +45,15 @@ def install_command(*modules: str, prefer: str = "") -> str:
     return ""
 
 
+def missing_package(error: ModuleNotFoundError, *, prefer: str = "") -> str:
+    """Return a sentence that names the missing package and the command that installs it."""
+    module = (error.name or "").partition(".")[0]
+    command = install_command(module, prefer=prefer)
+    if not command:  # a module of the user, or a module that it imports
+        return f"the Python module '{error.name}' cannot be found: install the package that provides it"
+    return f"this needs the package '{module}': {command}"
+
+
 @cache
 def _extras() -> dict[str, frozenset[str]]:
     """Return the projects of each extra ("" for required dependencies), from the metadata of the installed package.

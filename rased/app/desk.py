@@ -41,11 +41,12 @@ _COMPARED = "log-mmse"
 
 @dataclass
 class _Version:
-    """One version of a recording: its sound, its picture, and what the page shows."""
+    """One version of a recording: its sound, its picture, what the page shows, and its scores once they are known."""
 
     sound: Path
     picture: Path
     facts: dict[str, Any]
+    scores: dict[str, Any] | None = None
 
 
 @dataclass
@@ -144,7 +145,7 @@ class Desk:
         limit = None if limit_db is None else checked_limit(limit_db)
         with self._lock:
             opened = self._found(recording)
-            name = f"{self.models.index(model)}-{'all' if limit is None else f'{limit:g}'}"
+            name = f"{self.models.index(model)}-{'all' if limit is None else f'{limit:.17g}'}"
             if name in opened.versions:
                 return opened.versions[name].facts
             target = opened.folder / f"{name}.wav"
@@ -162,10 +163,10 @@ class Desk:
             RasedError: there is no such recording or version.
         """
         with self._lock:
-            facts = self._version(recording, version).facts
-            if "scores" not in facts:
-                facts["scores"] = _scored(self._version(recording, version).sound)
-            return dict(facts["scores"])
+            found = self._version(recording, version)
+            if found.scores is None:
+                found.scores = _scored(found.sound)
+            return found.scores
 
     def file(self, recording: str, name: str) -> Path:
         """Return a sound or picture by its name, such as "noisy.wav".
@@ -280,8 +281,15 @@ def _copy(source: Path, target: Path, title: str) -> audio.AudioInfo:
 
 def _level_db(recording: _Recording, sound: Path) -> Float[np.ndarray, "freq frames"]:
     rate = recording.picture_rate
-    samples, _ = audio.read(sound, sample_rate=rate)
-    return level_db(torch.from_numpy(samples[0]), rate)
+    return level_db(torch.from_numpy(_first_channel(sound, rate)), rate)
+
+
+def _first_channel(sound: Path, rate: int) -> Float[np.ndarray, " time"]:
+    """Read the first of any number of channels, with the memory of one."""
+    with audio.open_audio(sound) as recording:
+        before = recording.info.sample_rate
+        blocks = [block[:1].copy() for block in recording.blocks()]
+    return audio.resample(np.concatenate(blocks, axis=1), before, rate)[0]
 
 
 def _facts(item: testset.Mixture) -> str:
@@ -310,8 +318,7 @@ def _scored(sound: Path) -> dict[str, Any]:
         }
     from rased.metrics import METRICS
 
-    samples, _ = audio.read(sound, sample_rate=16_000)
-    first = torch.from_numpy(samples[0])
+    first = torch.from_numpy(_first_channel(sound, 16_000))
     found = {name: METRICS[name](estimate=first, sample_rate=16_000) for name in SCORES}
     return {
         name: {"title": titles[name], "value": score.value, "status": score.status}

@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import re
+import socket
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,6 +18,7 @@ from uuid import uuid4
 import rased
 from rased.app.desk import Desk
 from rased.errors import RasedError, shown
+from rased.extras import missing_package
 
 LARGEST = 512 << 20
 """Bytes of an upload: five minutes of eight channels at 48 kHz in 24 bits, and more."""
@@ -46,6 +48,8 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    # Another page cannot play or show what is here.
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
 _AT_ONCE = 1 << 20
@@ -79,6 +83,10 @@ class Server(ThreadingHTTPServer):
             raise
 
     def _listen(self, host: str, port: int) -> None:
+        if not host:
+            raise RasedError("--host is empty; give an address, such as 127.0.0.1.")
+        if ":" in host:
+            self.address_family = socket.AF_INET6
         try:
             super().__init__((host, port), _Handler)
         except (OSError, OverflowError) as error:
@@ -86,11 +94,14 @@ class Server(ThreadingHTTPServer):
             raise RasedError(
                 f"cannot listen on {host}, port {port}: {said}; choose another with --port (0: any free one)."
             ) from None
+        except (TypeError, ValueError):  # from the encoding of the name
+            raise RasedError(f"--host is {shown(host)}, which is not an address.") from None
 
     @property
     def url(self) -> str:
         """Return the address for the browser."""
-        return f"http://{self.host}:{self.server_address[1]}/"
+        host = f"[{self.host}]" if self.address_family == socket.AF_INET6 else self.host
+        return f"http://{host}:{self.server_address[1]}/"
 
     def close(self) -> None:
         """Stop listening, and delete all audio."""
@@ -110,6 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
     """Answers one request."""
 
     server: Server
+    server_version, sys_version = "rased", ""
 
     def do_GET(self) -> None:
         """Answer with the page, a sound, a picture, or what the page offers."""
@@ -131,6 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._json({"error": str(error)}, HTTPStatus.BAD_REQUEST)
         except (BrokenPipeError, ConnectionResetError):
             return
+        except ModuleNotFoundError as error:
+            self._json({"error": f"{missing_package(error)}."}, HTTPStatus.INTERNAL_SERVER_ERROR)
         except Exception as error:
             said = f"internal error, {type(error).__name__}: {error}"
             self._json({"error": said}, HTTPStatus.INTERNAL_SERVER_ERROR)
@@ -144,13 +158,16 @@ class _Handler(BaseHTTPRequestHandler):
         host = self.headers.get("Host", "")
         name = _name_of(host)
         origin = self.headers.get("Origin")
-        if not _is_address(name) and name not in ("localhost", self.server.host):
-            raise RasedError(f"this server is not {shown(name)}: open {self.server.url}")
+        # A page of a stranger can give its own name the address of this machine; it cannot have another's address.
+        if not _is_address(name) and name not in ("localhost", self.server.host.casefold()):
+            raise RasedError(
+                f"this server is not {shown(name)}: open it by its address, or allow the name with --host"
+            )
         if origin is not None and origin != f"http://{host}":
             raise RasedError(f"requests of {shown(origin)} are refused: open {self.server.url}")
 
     def _get(self) -> None:
-        path = unquote(urlsplit(self.path).path).lstrip("/")
+        path = unquote(self._address()[0]).lstrip("/")
         if path == "offer":
             return self._json(self.server.desk.offer() | {"bytes": LARGEST})
         if path in _PAGES:
@@ -161,9 +178,9 @@ class _Handler(BaseHTTPRequestHandler):
         return self._json({"error": f"there is no {shown(path)}."}, HTTPStatus.NOT_FOUND)
 
     def _post(self) -> None:
-        address, desk = urlsplit(self.path), self.server.desk
-        if address.path == "/recordings":
-            return self._json(self._uploaded(parse_qs(address.query).get("name", ["recording"])[0]))
+        (path, query), desk = self._address(), self.server.desk
+        if path == "/recordings":
+            return self._json(self._uploaded(parse_qs(query).get("name", ["recording"])[0]))
         doings: dict[str, Callable[..., dict[str, Any]]] = {
             "/examples": partial(_called, desk.open_example, {"name": str}),
             "/enhance": partial(
@@ -173,17 +190,15 @@ class _Handler(BaseHTTPRequestHandler):
             ),
             "/scores": partial(_called, desk.scores, {"recording": str, "version": str}),
         }
-        if address.path not in doings:
-            return self._json(
-                {"error": f"there is no {shown(address.path)}."}, HTTPStatus.NOT_FOUND
-            )
+        if path not in doings:
+            return self._json({"error": f"there is no {shown(path)}."}, HTTPStatus.NOT_FOUND)
         if self._length() > _AT_ONCE:
             raise RasedError("the request is too long.")
         try:
             given = json.loads(self.rfile.read(self._length()))
         except (ValueError, RecursionError):
             raise RasedError("the request is not JSON.") from None
-        return self._json(doings[address.path](given))
+        return self._json(doings[path](given))
 
     def _uploaded(self, name: str) -> dict[str, Any]:
         """Store the upload, open it, and delete it."""
@@ -207,6 +222,18 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             place.unlink(missing_ok=True)
 
+    def _address(self) -> tuple[str, str]:
+        """Return path and query.
+
+        Raises:
+            RasedError: the address is not well formed.
+        """
+        try:
+            address = urlsplit(self.path)
+        except ValueError:
+            raise RasedError(f"{shown(self.path)} is not an address.") from None
+        return address.path, address.query
+
     def _length(self) -> int:
         text = self.headers.get("Content-Length", "")
         if not re.fullmatch("[0-9]{1,18}", text):
@@ -220,7 +247,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _file(self, path: Path) -> None:
         """Send a file, or the part that the browser asks for, so that it can seek."""
-        with path.open("rb") as file:
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:  # deleted for a newer one in the meantime
+            raise RasedError("this recording is no longer kept: open it again.") from None
+        with file:
             size = path.stat().st_size
             headers: dict[str, Any] = {
                 "Content-Type": _TYPES[path.suffix],

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from rased.errors import ProblemsFound, RasedError, nearest
-from rased.extras import install_command
+from rased.extras import missing_package
 from rased.fetch import without_credentials
 
 # 70 is EX_SOFTWARE of sysexits.h; 130 and 141 are 128 + SIGINT and 128 + SIGPIPE, as shells report them.
@@ -137,7 +137,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         # Without a module of rased itself, the fault is ours: an internal error.
         if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("rased"):
-            _complain(_missing_package(error, next(iter(words), "")), debug)
+            prefer = _EXTRA_OF.get(next(iter(words), ""), "")
+            _complain(missing_package(error, prefer=prefer), debug)
             return USAGE
         what = f"{type(error).__name__}: {error}"
         _complain(f"internal error, {what} (add --debug for the traceback)", debug)
@@ -203,12 +204,3 @@ def _complain(message: str, debug: bool) -> None:
     # Names of files may hold control sequences of the terminal.
     line = "".join(letter if letter.isprintable() else "?" for letter in line)
     print(f"rased: {line}", file=sys.stderr)
-
-
-def _missing_package(error: ModuleNotFoundError, verb: str) -> str:
-    """Return a sentence that names the missing package and the command that installs it."""
-    module = (error.name or "").partition(".")[0]
-    command = install_command(module, prefer=_EXTRA_OF.get(verb, ""))
-    if not command:  # a module of the user, or a module that it imports
-        return f"the Python module '{error.name}' cannot be found: install the package that provides it"
-    return f"this needs the package '{module}': {command}"

@@ -9,7 +9,10 @@ in a temporary folder that is deleted at the end.
 """
 
 import argparse
+import signal
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from rased.cli.options import add_allow, add_value
 
@@ -22,6 +25,9 @@ examples:
 """
 
 PORT = 7860
+_SIGNALS = [
+    getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
+]  # Windows has no SIGHUP
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,15 +53,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve the page until Ctrl-C."""
+    """Serve the page until Ctrl-C, or a signal that ends the process."""
     from rased.app import Server
 
-    server = Server(arguments.host, arguments.port, arguments.model, allow=arguments.allow)
-    print(f"rased: open {server.url} (Ctrl-C ends it)", file=sys.stderr)
-    try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        server.close()
+    with _interrupted_by(_SIGNALS):
+        server = Server(arguments.host, arguments.port, arguments.model, allow=arguments.allow)
+        print(f"rased: open {server.url} (Ctrl-C ends it)", file=sys.stderr)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            server.close()
     return 0
+
+
+@contextmanager
+def _interrupted_by(numbers: Sequence[int]) -> Iterator[None]:
+    """Let signals do what Ctrl-C does, so that the recordings are deleted; those that are ignored (nohup) stay so."""
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        for number, handler in before.items():
+            if handler is signal.SIG_DFL:
+                signal.signal(number, signal.default_int_handler)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -39,7 +39,7 @@ def find(source: str, runs: Path = Path("runs")) -> Path:
         return path
     if is_graph(path):
         raise RasedError(
-            f"'{source}' is an exported graph, which cannot be trained: start from the checkpoint that it was made from."
+            f"'{source}' is an exported graph, which cannot be trained: give the checkpoint that it was made from."
         )
     known = entries()
     run = runs / source

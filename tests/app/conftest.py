@@ -1,6 +1,7 @@
 """A recording of the bundled test set as WAV, and the page's server on a free port."""
 
 import threading
+from contextlib import contextmanager
 
 import pytest
 import soundfile
@@ -20,10 +21,9 @@ def noisy(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="package")
-def server():
-    """The page with two light models."""
-    opened = Server("127.0.0.1", 0, ["gtcrn-tuned-16k", "log-mmse"])
+@contextmanager
+def serving(opened):
+    """Serve until the end of the context."""
     thread = threading.Thread(target=opened.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     yield opened
@@ -31,3 +31,10 @@ def server():
     thread.join()
     opened.close()
     assert not opened.folder.exists()
+
+
+@pytest.fixture(scope="package")
+def server():
+    """The page with two light models."""
+    with serving(Server("127.0.0.1", 0, ["gtcrn-tuned-16k", "log-mmse"])) as opened:
+        yield opened

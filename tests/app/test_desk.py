@@ -143,6 +143,34 @@ def test_the_oldest_recordings_and_versions_are_deleted(opened, noisy, tmp_path,
     }
 
 
+def test_limits_that_differ_little_are_not_taken_for_one(opened, noisy):
+    opened.open(noisy, "noisy.wav")
+    limits = (12, 12.0, 12.000001, 0.1, None)
+    names = [opened.enhance("r1", METHOD, limit)["version"] for limit in limits]
+    assert names[0] == names[1]
+    assert len(set(names)) == 4
+    assert all(opened.file("r1", f"{name}.png").is_file() for name in names)
+
+
+def test_an_answer_does_not_change_when_scores_come(opened, noisy):
+    """Answers are written by one thread while another one scores."""
+    (before,) = opened.open(noisy, "noisy.wav")["versions"]
+    given = dict(before)
+    opened.scores("r1", "noisy")
+    assert before == given
+
+
+def test_pictures_and_scores_are_those_of_the_first_channel(opened, noisy, tmp_path):
+    samples, rate = audio.read(noisy)
+    many = np.concatenate([samples, np.zeros((15, samples.shape[1]), np.float32)])
+    audio.write(tmp_path / "many.wav", many, rate)
+    for file in (noisy, tmp_path / "many.wav"):
+        opened.open(file, "talk.wav")
+    first, second = (opened.file(name, "noisy.png").read_bytes() for name in ("r1", "r2"))
+    assert first == second
+    assert opened.scores("r1", "noisy") == opened.scores("r2", "noisy")
+
+
 def test_scores_are_those_of_rased_evaluate(opened, noisy):
     pytest.importorskip("speechmos")
     opened.open(noisy, "noisy.wav")

@@ -3,8 +3,10 @@
 import html.parser
 import http.client
 import json
+import os
 import random
 import re
+import signal
 import socket
 from pathlib import Path
 from urllib.parse import quote
@@ -15,6 +17,7 @@ from rased.app import Server
 from rased.app.server import _PAGES
 from rased.cli import main
 from rased.errors import RasedError
+from tests.app.conftest import serving
 
 
 def request(server, method, path, body=None, **headers):
@@ -78,6 +81,8 @@ def test_the_browser_is_told_to_load_nothing_from_elsewhere(server):
         headers = request(server, "GET", path)[1]
         assert headers["Content-Security-Policy"].startswith("default-src 'self'")
         assert headers["Cache-Control"] == "no-store"
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert "Python" not in headers["Server"]
 
 
 def test_a_part_of_a_sound_is_that_part(server, recording, noisy):
@@ -212,6 +217,94 @@ def test_the_command_says_the_address_and_ends_with_ctrl_c(capsys, monkeypatch):
     assert main(["app", "--port", "0", "--model", "log-mmse"]) == 0
     assert re.search(r"open http://127\.0\.0\.1:\d+/ ", capsys.readouterr().err)
     assert not folders[0].exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends a process without telling it")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_deletes_the_recordings_as_ctrl_c_does(monkeypatch, name):
+    folders, number = [], getattr(signal, name)
+    before = signal.signal(number, signal.SIG_DFL)  # as in a new process
+
+    def ended(server):
+        folders.append(server.folder)
+        (server.folder / "r1").mkdir()
+        os.kill(os.getpid(), number)
+        raise AssertionError("the signal did nothing")
+
+    monkeypatch.setattr(Server, "serve_forever", ended)
+    try:
+        assert main(["app", "--port", "0", "--model", "log-mmse"]) == 0
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
+    assert not folders[0].exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("", "--host is empty"),
+        ("é" * 70, "which is not an address"),
+        ("a\0b", "which is not an address"),
+        ("no.such.invalid", "cannot listen on no.such.invalid"),
+    ],
+)
+def test_a_wrong_host_is_said_in_a_sentence(host, said):
+    with pytest.raises(RasedError, match=said):
+        Server(host, 0, ["log-mmse"])
+
+
+@pytest.mark.parametrize(
+    ("host", "name", "url"),
+    [
+        ("::1", "[::1]", r"http://\[::1\]:\d+/"),
+        ("LOCALHOST", "localhost", r"http://LOCALHOST:\d+/"),
+    ],
+)
+def test_other_hosts_of_this_machine(host, name, url):
+    try:
+        opened = Server(host, 0, ["log-mmse"])
+    except RasedError:
+        pytest.skip(f"this machine has no {host}")
+    assert re.fullmatch(url, opened.url)
+    with serving(opened):
+        connection = http.client.HTTPConnection(*opened.server_address[:2], timeout=60)
+        for words, status in ((name, 200), (f"{name}:80", 200), ("evil.example", 400)):
+            connection.request("GET", "/offer", headers={"Host": words})
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == status
+
+
+@pytest.mark.parametrize("address", ["http://[x", "//[", "http://[::1"])
+def test_an_address_that_is_none_gets_a_sentence(server, address):
+    for method in ("GET", "POST"):
+        with socket.create_connection(server.server_address) as connection:
+            head = f"{method} {address} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+            connection.sendall(head.encode())
+            said = b"".join(iter(lambda: connection.recv(4096), b""))
+        assert b" 40" in said.splitlines()[0]
+        assert b"internal error" not in said
+
+
+def test_a_sound_that_was_deleted_in_the_meantime_gets_a_sentence(server, noisy, monkeypatch):
+    gone = server.folder / "gone.wav"
+    monkeypatch.setattr(server.desk, "file", lambda recording, name: gone)
+    status, _, content = request(server, "GET", "/files/r1/noisy.wav")
+    assert (status, json.loads(content)["error"]) == (
+        400,
+        "this recording is no longer kept: open it again.",
+    )
+
+
+def test_a_missing_package_is_named(server, monkeypatch):
+    def missing(name):
+        raise ModuleNotFoundError("No module named 'onnxruntime'", name="onnxruntime")
+
+    monkeypatch.setattr(server.desk, "open_example", missing)
+    status, answer = ask(server, "/examples", {"name": "m0005"})
+    assert status == 500
+    assert answer["error"].startswith("this needs the package 'onnxruntime': pip install 'rased[")
 
 
 def test_an_unknown_model_leaves_no_folder(monkeypatch, tmp_path):

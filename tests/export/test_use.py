@@ -25,6 +25,7 @@ from rased.models.identity import fingerprint
 from rased.models.limited import Limited
 from rased.onnx.__main__ import main as without_torch
 from rased.streaming import open_stream
+from rased.zoo.origin import find
 from tests.models.test_contract import audio as noise
 
 CLOSE = 2e-5
@@ -176,7 +177,6 @@ def test_a_folder_is_skipped_until_the_graph_is_another(folder, tmp_path, capsys
     ("words", "said"),
     [
         (["export", "{}", "--to", "onnx", "--out", "{}/again"], "it is an exported graph"),
-        (["train", "--from", "{}"], "cannot be trained: start from the checkpoint"),
         (
             ["evaluate", "{}", "--on", "bundle", "--out", "{}/rows"],
             "is an exported graph without a card",
@@ -190,6 +190,11 @@ def test_what_a_graph_cannot_do_is_refused(folder, capsys, words, said):
     message = capsys.readouterr().err
     assert said in message
     assert message.count("\n") == 1
+
+
+def test_training_does_not_start_from_a_graph(folder):
+    with pytest.raises(RasedError, match=r"an exported graph, which cannot be trained"):
+        find(str(folder))
 
 
 def test_a_graph_for_litert_is_refused(enhancer, tmp_path):

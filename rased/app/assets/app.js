@@ -7,12 +7,18 @@ let offer = null;
 let opened = null;
 let player = null;
 let round = 0;
+let opening = 0;
 
 async function ask(address, content, { raw = false } = {}) {
-  const answer = await fetch(address, {
-    method: content === undefined ? "GET" : "POST",
-    body: raw || content === undefined ? content : JSON.stringify(content),
-  });
+  let answer;
+  try {
+    answer = await fetch(address, {
+      method: content === undefined ? "GET" : "POST",
+      body: raw || content === undefined ? content : JSON.stringify(content),
+    });
+  } catch {
+    throw new Error("The server does not answer: start `rased app` again, and reload this page.");
+  }
   const found = await answer.json();
   if (!answer.ok) throw new Error(found.error);
   return found;
@@ -23,17 +29,22 @@ function say(sentence) {
   $("alert").hidden = !sentence;
 }
 
-// Open a recording: `getting` is the promise of the server's answer.
+// Open a recording: `getting` begins the request for it. Of several at once, the last choice counts.
 async function open(what, getting) {
+  const mine = ++opening;
   say("");
   $("hint").textContent = `Opening ${what} …`;
+  let found;
   try {
-    opened = await getting();
+    found = await getting();
   } catch (error) {
+    if (mine !== opening) return;
     say(error.message);
     $("hint").textContent = opened ? "" : "Choose a recording first.";
     return;
   }
+  if (mine !== opening) return;
+  opened = found;
   $("hint").textContent = "";
   build();
   await work();
@@ -144,6 +155,7 @@ function fail(card, sentence) {
   card.classList.add("failed");
   card.querySelector(".state").textContent = sentence;
   card.querySelector(".track").disabled = true;
+  card.querySelector(".download").hidden = true;
   card.querySelector(".mos").replaceChildren();
 }
 
@@ -201,10 +213,14 @@ async function record() {
     return upload(await ended.stop(), "recording.wav");
   }
   const begun = new Microphone();
+  button.disabled = true; // the browser may ask for permission
   try {
     await begun.start();
   } catch (error) {
+    begun.release();
     return say(`The microphone cannot be used: ${error.message}`);
+  } finally {
+    button.disabled = false;
   }
   microphone = begun;
   button.setAttribute("aria-pressed", "true");

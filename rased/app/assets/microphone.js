@@ -17,8 +17,13 @@ class Microphone {
 
   get seconds() { return this.blocks.reduce((sum, block) => sum + block.length, 0) / this.context.sampleRate; }
 
+  // Switch the microphone off, also if not all of `start` was done.
+  release() {
+    for (const track of this.stream?.getTracks() ?? []) track.stop();
+  }
+
   async stop() {
-    for (const track of this.stream.getTracks()) track.stop();
+    this.release();
     const { sampleRate } = this.context;
     await this.context.close();
     return wav(this.blocks, sampleRate);

@@ -70,8 +70,8 @@ def resolve(word: str, testset: EvaluationSet, *, allow: Sequence[str] = ()) -> 
     path = Path(word)
     if "://" not in word and zoo.is_graph(path):
         raise RasedError(
-            f"'{word}' is an exported graph without a card: evaluate the checkpoint that it was made from, or files that the graph "
-            "enhanced."
+            f"'{word}' is an exported graph without a card: evaluate the checkpoint that it was made from, or a folder "
+            "of files that the graph enhanced."
         )
     # A URL is no folder, and a folder named like a method does not hide it.
     if "://" not in word and word not in METHODS and path.is_dir() and not _holds_model(path):
