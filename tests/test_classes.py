@@ -17,7 +17,10 @@ from rased.layers.network import Network
 from rased.losses.base import Loss
 from rased.models.base import Enhancer
 
-_BASES = {"Enhancer", "SpectralEnhancer", "FrameGain", "DecisionDirected", "Loss", "SpectralLoss"}
+_BASES = {
+    *("Enhancer", "SpectralEnhancer", "Several", "FrameGain", "DecisionDirected"),
+    *("Loss", "SpectralLoss"),
+}
 
 
 def parts() -> set[str]:

@@ -17,12 +17,12 @@ from rased.audio import BadAudioError
 from rased.data import testset
 from rased.data.shards.index import bundle
 from rased.errors import RasedError, nearest, shown
+from rased.evaluation.report.site.pictures import level_db, narrowed, png
 from rased.extras import install_command
 from rased.files import DEFAULT_MODEL, enhance
 from rased.models.base import Enhancer
 from rased.models.classical import METHODS
 from rased.models.limited import checked_limit
-from rased.signal.pictures import level_db, narrowed, png
 from rased.zoo import list_checkpoints, load
 
 EXAMPLES = bundle() / "frozen"

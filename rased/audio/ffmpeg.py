@@ -2,10 +2,10 @@
 
 import os
 import re
-import select
 import shutil
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 from typing import IO
 
@@ -119,19 +119,37 @@ class FfmpegDecoder:
         raise DamagedError(f"cannot be read by ffmpeg ({self._complaint() or 'no audio in it'})")
 
     def _bytes(self, count: int) -> bytes:
-        assert self._process.stdout is not None
         parts = []
         while count > 0:
-            # Waits at most _PATIENCE seconds, unlike `read` of a pipe.
-            ready, _, _ = select.select([self._process.stdout], [], [], _PATIENCE)
-            if not ready:
-                raise DamagedError(f"gives no audio: ffmpeg wrote nothing for {_PATIENCE} seconds")
-            part = os.read(self._process.stdout.fileno(), min(count, 1 << 20))
+            part = self._part(min(count, 1 << 20))
             if not part:
                 break
             parts.append(part)
             count -= len(part)
         return b"".join(parts)
+
+    def _part(self, most: int) -> bytes:
+        """Return the next bytes, at most so many; ffmpeg is stopped if it writes none for a minute.
+
+        A thread does that: `select` knows neither the pipes of Windows nor the descriptors above 1023.
+        """
+        assert self._process.stdout is not None
+        silent = threading.Event()
+
+        def give_up() -> None:
+            silent.set()
+            self._process.kill()
+
+        watch = threading.Timer(_PATIENCE, give_up)
+        watch.daemon = True
+        watch.start()
+        try:
+            part = os.read(self._process.stdout.fileno(), most)
+        finally:
+            watch.cancel()
+        if silent.is_set() and not part:
+            raise DamagedError(f"gives no audio: ffmpeg wrote nothing for {_PATIENCE} seconds")
+        return part
 
     def _refuse_what_is_missing(self) -> None:
         code = self._process.wait()

@@ -340,6 +340,32 @@ def test_ffmpeg_reads_what_libsndfile_does_not(tmp_path, name):
     assert judgements[0] is not None
 
 
+def test_an_ffmpeg_that_writes_nothing_is_stopped(tmp_path, monkeypatch):
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr("rased.audio.ffmpeg._PATIENCE", 0.2)
+    path = tmp_path / "a.m4a"
+    path.write_bytes(b"\0\0\0\x20ftypM4A \0\0\0\0")
+    assert "ffmpeg wrote nothing for 0.2 seconds" in judgement(lambda: audio.read(path))
+
+
+@ffmpeg
+def test_ffmpeg_is_read_in_a_process_with_many_files(tmp_path):
+    path = by_ffmpeg(tmp_path, "a.mka")
+    descriptors = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        while descriptors[-1] < 1100:
+            descriptors.append(os.open(os.devnull, os.O_RDONLY))
+        assert three_judgements(path) == (None, None, None)
+    except OSError as error:
+        pytest.skip(f"a process may not open so many files here: {error}")
+    finally:
+        for one in descriptors:
+            os.close(one)
+
+
 @ffmpeg
 def test_ffmpeg_opens_no_other_file(tmp_path):
     """A playlist under the name of a video does not lead to other files."""

@@ -86,6 +86,13 @@ class Reader:
         """Drop open files."""
         return self.__dict__ | {"_files": OrderedDict(), "_process": -1}
 
+    def __del__(self) -> None:
+        """Close the files, in the process that opened them."""
+        files = self.__dict__.get("_files")
+        if files and self._process == os.getpid():
+            for descriptor in files.values():
+                os.close(descriptor)
+
     def raw(self, row: int, first: int = 0, size: int = -1) -> bytes:
         """Return the stored bytes of one sample, or `size` of them from `first` on.
 

@@ -1,6 +1,7 @@
 """Packing: what goes in comes out, whatever its format; bad files are named; a cut-off run goes on."""
 
 import csv
+import gc
 import io
 import json
 import os
@@ -421,6 +422,18 @@ class TestShards:
             assert details["split"] == index.columns["split"][row]
             assert details["role"] == "noise"
         assert row == len(index) - 1 == 11
+
+    def test_a_reader_closes_its_files(self, tmp_path: Path):
+        corpus(tmp_path / "in")
+        pack([tmp_path / "in"], tmp_path / "out", role="noise")
+        reader = Reader(read_index(tmp_path / "out"))
+        reader.read(0)
+        (descriptor,) = reader._files.values()
+        os.fstat(descriptor)  # raises if it is closed
+        del reader
+        gc.collect()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
 
     def test_a_shard_keeps_to_its_size(self, tmp_path: Path):
         corpus(tmp_path / "in")

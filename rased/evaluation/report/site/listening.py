@@ -14,10 +14,10 @@ from rased import audio
 from rased.evaluation.comparison.board import Board
 from rased.evaluation.comparison.conditions import worst
 from rased.evaluation.comparison.rows import Row
+from rased.evaluation.report.site.pictures import level_db, png
 from rased.evaluation.report.terminal import decimals
 from rased.evaluation.result import Utterance
 from rased.metrics import METRICS
-from rased.signal.pictures import level_db, png
 
 WORST = 3
 _PICTURE_RATE = 16_000

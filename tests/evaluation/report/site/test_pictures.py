@@ -8,7 +8,7 @@ import torch
 from matplotlib import colormaps
 from PIL import Image
 
-from rased.signal.pictures import RANGE_DB, level_db, narrowed, png
+from rased.evaluation.report.site.pictures import RANGE_DB, level_db, narrowed, png
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (257, 31)])
