@@ -214,6 +214,34 @@ def test_what_is_no_audio_is_said_and_the_page_goes_on(opened, noisy, messages, 
     assert not alert.is_visible()
 
 
+@pytest.mark.slow
+def test_of_two_recordings_that_are_opened_at_once_the_last_choice_counts(opened, noisy):
+    uploaded(opened, noisy)
+    names = opened.evaluate(
+        """async ([first, second]) => {
+          let late;
+          const waiting = open("first", () => new Promise((resolve) => { late = resolve; }));
+          await open("second", () => ask("examples", { name: second }));
+          late(await ask("examples", { name: first }));
+          await waiting;
+          return [opened.title, document.querySelector(".title").textContent];
+        }""",
+        ["m0000", EXAMPLE],
+    )
+    assert names == [EXAMPLE, EXAMPLE]
+    ready(opened, "noisy", "target", MODEL, METHOD)
+
+
+@pytest.mark.slow
+def test_a_server_that_has_ended_is_named(opened, noisy, messages):
+    opened.route("**/recordings*", lambda route: route.abort())
+    opened.set_input_files("#file", noisy)
+    alert = opened.locator("#alert")
+    alert.wait_for()
+    assert alert.text_content().startswith("The server does not answer: start `rased app` again")
+    assert "ERR_FAILED" in messages.pop()  # noted by the browser itself
+
+
 OUTSIDE = """() => [...document.querySelectorAll(".panel, .example")].flatMap((panel) => {
   const edge = panel.getBoundingClientRect();
   return [...panel.querySelectorAll("*")].filter((one) => {

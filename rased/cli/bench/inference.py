@@ -18,7 +18,8 @@ examples:
   file      PyTorch, a file in one piece
   stream    PyTorch, chunk by chunk
   onnx      ONNX Runtime, chunk by chunk, exported as by `rased export`
-  litert    LiteRT, chunk by chunk, if the environment of its converter is there (`rased export --to litert`)
+  litert    LiteRT, chunk by chunk, if the environment of its converter is there (`rased export --to litert`);
+            converting a checkpoint takes up to minutes
 These are real-time factors: processor seconds for a second of audio; below 1 is faster than real time. p50 and p99 are
 median and 99th percentile of the processor time of a chunk. A sentence instead of a figure says why there is none. For
 a folder that `rased export` wrote, file and onnx are both measured in ONNX Runtime.

@@ -16,7 +16,7 @@ from rased.data.columns import Names
 from rased.data.corpora.listing import SPLITS
 from rased.data.integrity.judge import altered, head_of, is_shards, is_whole, judge
 from rased.data.integrity.known import SUMS, Known, Seen, load
-from rased.data.schemas import ROLES, Role, Shard
+from rased.data.schemas import Role, Shard
 from rased.data.shards import remote
 from rased.data.shards.index import INDEX, bundle
 from rased.data.shards.tars import StoredSample, read_shard
@@ -32,6 +32,8 @@ _LABEL: dict[Role, str] = {
     "rir": "room",
     "pairs": "speaker",
 }
+_COMPARED: tuple[tuple[Role, ...], ...] = (("speech", "pairs"), ("noise",), ("rir",))
+"""Roles whose splits are compared together: a speaker of recorded pairs is a speaker."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,8 @@ def verify(
     """Check shards and frozen test sets completely: hash every byte, decode every sample.
 
     For shards: the index against the tar files, hashes, lengths; and over all given folders of one
-    role, that splits share no recordings (by hash and by source) and, except for noise, whose types may
-    recur, no labels. For test sets: hashes, lengths, missing and additional files.
+    role (speech and recorded pairs count as one), that splits share no recordings (by hash and by source) and, except
+    for noise, whose types may recur, no labels. For test sets: hashes, lengths, missing and additional files.
 
     Args:
         folders: folders from `find`.
@@ -126,8 +128,10 @@ def verify(
     seen = Seen()
     shards = [_check_shards(path, seen, step) for path in folders if is_shards(path)]
     problems = [problem for each in shards for problem in each.problems]
-    for role in ROLES:
-        problems += _overlaps(role, [each.folder for each in shards if each.role == role], seen)
+    for roles in _COMPARED:
+        of_roles = [each for each in shards if each.role in roles]
+        given = [role for role in roles if any(each.role == role for each in of_roles)]
+        problems += _overlaps(given, [each.folder for each in of_roles], seen)
     samples = sum(each.samples for each in shards)
     for path in folders:
         if (path / TESTSET).is_file():
@@ -344,18 +348,18 @@ def _origins(details: Mapping[str, Any]) -> set[str]:
     }
 
 
-def _overlaps(role: Role, folders: Sequence[Path], seen: Seen) -> Iterator[Problem]:
-    """Yield what splits have in common over all folders of a role; types of noise may recur."""
+def _overlaps(roles: Sequence[Role], folders: Sequence[Path], seen: Seen) -> Iterator[Problem]:
+    """Yield what splits have in common over all folders of these roles; types of noise may recur."""
     shared: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for kind, value, splits in seen.shared(folders):
-        if role != "noise" or kind != "label":
+        if "noise" not in roles or kind != "label":
             shared.setdefault((kind, splits), []).append(value)
     for (kind, together), names in shared.items():
-        word = _LABEL[role] if kind == "label" else kind
+        word = _LABEL[roles[0]] if kind == "label" else kind
         some = ", ".join(name[:60] for name in names[:5])
         yield Problem(
             folders[0],
-            f"the {role} splits {' and '.join(together)} share {len(names)} {word}(s): {some}",
+            f"the {' and '.join(roles)} splits {' and '.join(together)} share {len(names)} {word}(s): {some}",
             f"put each {word} into one split (manifest column split) and pack again",
         )
 

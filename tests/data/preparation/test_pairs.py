@@ -165,6 +165,18 @@ def test_a_bad_noisy_file_is_not_taken_for_the_clean_one(random, tmp_path):
     assert packed.skipped[1].reason.startswith("has a noisy file that is not audio")
 
 
+def test_speakers_of_pairs_and_of_speech_are_compared(recorded, tmp_path):
+    root, _ = recorded
+    pack_pairs(root / "noisy", root / "clean", tmp_path / "pairs", jobs=1)
+    pack([root / "clean/train"], tmp_path / "same", role="speech", split="test", jobs=1)
+    pack([root / "clean/train"], tmp_path / "train", role="speech", jobs=1)
+    (problem,) = verify([tmp_path / "pairs", tmp_path / "same"]).problems
+    assert problem.what == (
+        "the speech and pairs splits test and train share 3 speaker(s): speaker0, speaker1, speaker2"
+    )
+    assert verify([tmp_path / "pairs", tmp_path / "train"]).problems == ()
+
+
 def test_one_folder_is_not_a_pair_of_folders(random, tmp_path):
     write_pair(tmp_path, "a/1", *[voice(random, 0.5)] * 2)
     (tmp_path / "link").symlink_to(tmp_path / "clean")
