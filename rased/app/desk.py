@@ -29,11 +29,15 @@ EXAMPLES = bundle() / "frozen"
 """The bundled test set."""
 MINUTES = 5
 """Longest recording: the page keeps all versions in the browser."""
+LARGEST = 512 << 20
+"""Bytes of an upload, and of a recording in 32 bits: five minutes of eight channels at 48 kHz, and more."""
 SCORES = ("dnsmos-ovrl", "dnsmos-sig", "dnsmos-bak")
 NOISY, TARGET = "noisy", "target"
 
 _RECORDINGS, _VERSIONS, _MODELS = 8, 64, 6
 """How many are kept; the oldest is removed."""
+_BYTES = 4 * LARGEST
+"""Size of all versions of a recording from which on the oldest enhanced ones are removed."""
 _COLUMNS = 1500
 _PICTURE_RATES = (16_000, 48_000)
 _COMPARED = "log-mmse"
@@ -64,6 +68,17 @@ class _Recording:
         """Return the sample rate of the pictures: with the upper band if the recording has one."""
         low, high = _PICTURE_RATES
         return low if self.info.sample_rate <= low else high
+
+    def trim(self, newest: str) -> None:
+        """Delete the oldest enhanced versions, except for the newest one, if there are too many or too large ones."""
+        left = [name for name in self.versions if name not in (NOISY, TARGET, newest)]
+        sizes = {name: one.sound.stat().st_size for name, one in self.versions.items()}
+        while left and (len(sizes) > _VERSIONS or sum(sizes.values()) > _BYTES):
+            oldest = left.pop(0)
+            gone = self.versions.pop(oldest)
+            del sizes[oldest]
+            gone.sound.unlink()
+            gone.picture.unlink()
 
 
 class Desk:
@@ -100,6 +115,7 @@ class Desk:
                 {"id": name, "facts": _facts(item)} for name, item in self._examples.items()
             ],
             "minutes": MINUTES,
+            "bytes": LARGEST,
             "scores": _missing(),
         }
 
@@ -208,7 +224,7 @@ class Desk:
         }
 
     def _add(self, key: str, name: str, label: str, sound: Path) -> dict[str, Any]:
-        """Draw a version and keep it; the oldest enhanced one goes if there are too many."""
+        """Draw a version and keep it."""
         recording = self._recordings[key]
         picture = sound.with_suffix(".png")
         level = _level_db(recording, sound) - recording.top_db
@@ -221,11 +237,7 @@ class Desk:
             "download": f"{Path(recording.title).stem}.{label.replace('/', '-')}.wav",
         }
         recording.versions[name] = _Version(sound, picture, facts)
-        if len(recording.versions) > _VERSIONS:
-            oldest = next(one for one in recording.versions if one not in (NOISY, TARGET))
-            gone = recording.versions.pop(oldest)
-            gone.sound.unlink()
-            gone.picture.unlink()
+        recording.trim(newest=name)
         return facts
 
     def _enhancer(self, name: str) -> Enhancer:
@@ -268,15 +280,28 @@ def _copy(source: Path, target: Path, title: str) -> audio.AudioInfo:
                 frames = 0
                 for block in recording.blocks():
                     frames += block.shape[1]
-                    if frames > 60 * MINUTES * info.sample_rate:
-                        raise RasedError(
-                            f"'{title}' is longer than {MINUTES} minutes: shorten it, or use `rased enhance`, which "
-                            "takes any length."
-                        )
+                    _check_length(frames, info, title)
                     writer.write(block)
     except BadAudioError as error:
         raise RasedError(f"'{title}' {error.reason}.") from None
     return replace(info, path=target, frames=frames)
+
+
+def _check_length(frames: int, info: audio.AudioInfo, title: str) -> None:
+    """Check so many samples of each channel.
+
+    Raises:
+        RasedError: they are too long, or too many.
+    """
+    if frames > 60 * MINUTES * info.sample_rate:
+        what = f"is longer than {MINUTES} minutes"
+    elif 4 * frames * info.channels > LARGEST:
+        what = f"has more than {LARGEST >> 20} MB in 32 bits"
+    else:
+        return
+    raise RasedError(
+        f"'{title}' {what}: shorten it, or use `rased enhance`, which takes any length."
+    )
 
 
 def _level_db(recording: _Recording, sound: Path) -> Float[np.ndarray, "freq frames"]:

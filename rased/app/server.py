@@ -6,6 +6,7 @@ import re
 import socket
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,12 +17,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from uuid import uuid4
 
 import rased
-from rased.app.desk import Desk
+from rased.app.desk import LARGEST, Desk
 from rased.errors import RasedError, shown
 from rased.extras import missing_package
-
-LARGEST = 512 << 20
-"""Bytes of an upload: five minutes of eight channels at 48 kHz in 24 bits, and more."""
 
 _OURS = Path(__file__).parent / "assets"
 _SHARED = Path(rased.__file__).parent / "evaluation" / "report" / "site" / "assets"
@@ -53,6 +51,8 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _AT_ONCE = 1 << 20
+_PATIENCE = 60.0
+"""Seconds without a byte after which an upload has ended."""
 
 
 class Server(ThreadingHTTPServer):
@@ -169,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _get(self) -> None:
         path = unquote(self._address()[0]).lstrip("/")
         if path == "offer":
-            return self._json(self.server.desk.offer() | {"bytes": LARGEST})
+            return self._json(self.server.desk.offer())
         if path in _PAGES:
             return self._file(_PAGES[path])
         place = path.split("/")
@@ -212,10 +212,12 @@ class _Handler(BaseHTTPRequestHandler):
         suffix = re.search(r"\.\w{1,8}$", name, re.ASCII)
         place = self.server.folder / f"upload-{uuid4().hex}{suffix[0] if suffix else ''}"
         try:
-            with place.open("wb") as file:
-                while left and (part := self.rfile.read(min(left, _AT_ONCE))):
+            self.connection.settimeout(_PATIENCE)
+            with place.open("wb") as file, suppress(TimeoutError):
+                while left and (part := self.rfile.read1(min(left, _AT_ONCE))):
                     file.write(part)
                     left -= len(part)
+            self.connection.settimeout(None)
             if left:
                 raise RasedError(f"the upload of '{name}' ended early: try again.")
             return self.server.desk.open(place, name)

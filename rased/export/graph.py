@@ -11,8 +11,9 @@ import torch
 
 from rased.errors import RasedError, cut
 from rased.export.simplify import simplify
-from rased.export.step import NEXT, Step, refuse
+from rased.export.step import Step, refuse
 from rased.models.base import Enhancer
+from rased.onnx.runtime import NEXT
 
 
 @torch.no_grad()

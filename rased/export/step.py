@@ -11,9 +11,6 @@ from rased.errors import RasedError
 from rased.models.base import Enhancer, State
 from rased.zoo.exported import Exported
 
-NEXT = ".next"
-"""Suffix of the outputs that are the state of the next chunk."""
-
 Chunk = Float[Tensor, "1 chunk"]
 
 

@@ -102,6 +102,27 @@ def test_a_long_recording_is_refused(opened, noisy, monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_recording_of_many_channels_is_refused(opened, monkeypatch, tmp_path):
+    """A few megabytes of FLAC may hold gigabytes of silence."""
+    monkeypatch.setattr(desk, "LARGEST", 1 << 20)
+    soundfile.write(tmp_path / "many.flac", np.zeros((40_000, 8)), 16_000)
+    with pytest.raises(RasedError, match=r"'many' has more than 1 MB in 32 bits: .*rased enhance"):
+        opened.open(tmp_path / "many.flac", "many")
+    assert [path.name for path in tmp_path.iterdir()] == ["many.flac"]
+
+
+def test_the_oldest_versions_are_deleted_if_all_are_too_large(opened, noisy, monkeypatch):
+    size = noisy.stat().st_size
+    monkeypatch.setattr(desk, "_BYTES", 3 * size + 10_000)
+    opened.open(noisy, "noisy.wav")
+    names = [opened.enhance("r1", "spectral-subtraction", at)["version"] for at in range(4)]
+    kept = sorted(path.stem for path in opened.file("r1", "noisy.wav").parent.glob("*.wav"))
+    assert kept == sorted(["noisy", *names[-2:]])
+    monkeypatch.setattr(desk, "_BYTES", 1)  # the recording and its newest version always stay
+    assert opened.file("r1", f"{opened.enhance('r1', METHOD)['version']}.wav").is_file()
+    assert opened.file("r1", "noisy.wav").is_file()
+
+
 @pytest.mark.parametrize(
     ("recording", "model", "limit", "said"),
     [

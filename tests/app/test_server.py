@@ -187,6 +187,16 @@ def test_an_upload_that_ends_early_is_refused_and_deleted(server):
     assert not list(server.folder.glob("upload*"))
 
 
+def test_an_upload_that_stands_still_is_refused_and_deleted(server, monkeypatch):
+    monkeypatch.setattr("rased.app.server._PATIENCE", 0.1)
+    with socket.create_connection(server.server_address) as connection:
+        connection.sendall(
+            b"POST /recordings?name=a.wav HTTP/1.0\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nRIFF"
+        )
+        assert b"ended early" in b"".join(iter(lambda: connection.recv(4096), b""))
+    assert not list(server.folder.glob("upload*"))
+
+
 def test_a_large_upload_is_refused_before_it_is_sent(server):
     with socket.create_connection(server.server_address) as connection:
         connection.sendall(

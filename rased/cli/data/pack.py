@@ -1,11 +1,16 @@
 """`rased data pack`: convert audio files, or recorded pairs of noisy and clean, into tar shards with an index."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rased.cli.options import add_bad, add_shards, add_value, given
 from rased.cli.report import duration, print_json, progress_bar
 from rased.errors import ProblemsFound, RasedError
+
+if TYPE_CHECKING:
+    from rased.data.preparation.pack import Packed
 
 EXAMPLES = """\
 examples:
@@ -74,9 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Pack, and print what was packed and what was skipped."""
-    from rased.audio import printable
     from rased.data.preparation.pack import VALID_SHARE, pack, pack_pairs
-    from rased.data.preparation.pairing import MAX_DELAY_MS, summary, told
+    from rased.data.preparation.pairing import MAX_DELAY_MS
 
     _check(arguments)
     if arguments.valid_share is None:
@@ -89,40 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
             packed = pack_pairs(*arguments.pairs, **given(arguments, pack_pairs), progress=progress)
         else:
             packed = pack(arguments.sources, **given(arguments, pack), progress=progress)
-    if arguments.json:
-        print_json(
-            {
-                "folder": printable(packed.folder),
-                "samples": packed.samples,
-                "seconds": round(packed.seconds, 3),
-                "bytes": packed.bytes,
-                "resumed": packed.resumed,
-                "skipped": [{"path": s.path, "reason": s.reason} for s in packed.skipped],
-                "passed_over": packed.passed_over,
-                "division": packed.division,
-                "remarks": packed.remarks,
-                **({"delay": summary(packed.delays)} if arguments.pairs else {}),
-            }
-        )
-    else:
-        print(
-            f"{printable(packed.folder)}: {packed.samples} samples, {duration(packed.seconds)}, "
-            f"{packed.bytes / 1e6:.1f} MB{_resumed(packed.resumed, packed.samples)}"
-        )
-        if packed.division:
-            print(f"split: {packed.division} (--valid-share)")
-        if packed.delays:
-            print(told(packed.delays))
-        for reason, count in packed.passed_over.items():
-            print(f"passed over: {count} {reason}")
-        for remark in packed.remarks[:10]:
-            print(f"packed, but look at it: {remark}")
-        if len(packed.remarks) > 10:
-            print(f"packed, but look at it: {len(packed.remarks) - 10} more")
-        for skipped in packed.skipped[:10]:
-            print(f"skipped: '{skipped.path}' {skipped.reason}")
-        if len(packed.skipped) > 10:
-            print(f"skipped: {len(packed.skipped) - 10} more")
+    (_print_json if arguments.json else _print)(packed, paired=bool(arguments.pairs))
     if packed.skipped and not arguments.allow_bad:
         raise ProblemsFound(
             f"{len(packed.skipped)} bad files were skipped, listed in "
@@ -130,6 +101,52 @@ def run(arguments: argparse.Namespace) -> int:
             "(--allow-bad accepts that)."
         )
     return 0
+
+
+def _print_json(packed: "Packed", *, paired: bool) -> None:
+    from rased.audio import printable
+    from rased.data.preparation.pairing import summary
+
+    print_json(
+        {
+            "folder": printable(packed.folder),
+            "samples": packed.samples,
+            "seconds": round(packed.seconds, 3),
+            "bytes": packed.bytes,
+            "resumed": packed.resumed,
+            "skipped": [{"path": s.path, "reason": s.reason} for s in packed.skipped],
+            "passed_over": packed.passed_over,
+            "division": packed.division,
+            "remarks": packed.remarks,
+            **({"delay": summary(packed.delays)} if paired else {}),
+        }
+    )
+
+
+def _print(packed: "Packed", *, paired: bool) -> None:
+    from rased.audio import printable
+    from rased.data.preparation.pairing import told
+
+    print(
+        f"{printable(packed.folder)}: {packed.samples} samples, {duration(packed.seconds)}, "
+        f"{packed.bytes / 1e6:.1f} MB{_resumed(packed.resumed, packed.samples)}"
+    )
+    if packed.division:
+        print(f"split: {packed.division} (--valid-share)")
+    if paired and packed.delays:
+        print(told(packed.delays))
+    for reason, count in packed.passed_over.items():
+        print(f"passed over: {count} {reason}")
+    _print_some("packed, but look at it", packed.remarks)
+    _print_some("skipped", [f"'{one.path}' {one.reason}" for one in packed.skipped])
+
+
+def _print_some(what: str, lines: Sequence[str]) -> None:
+    """Print at most ten lines, and the number of the others."""
+    for line in lines[:10]:
+        print(f"{what}: {line}")
+    if len(lines) > 10:
+        print(f"{what}: {len(lines) - 10} more")
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -60,7 +60,7 @@ class Pairing:
             return Pair(decoded, 0.0, "its noisy file is the same sound")
         found = compared(decoded, sample_rate)
         if found is None:
-            return Pair(decoded, None, "")
+            return Pair(decoded)
         delay, gain = found
         if abs(delay) > self.max_delay_ms:
             raise BadAudioError(
@@ -79,8 +79,8 @@ class Pair(NamedTuple):
     """What is packed of a pair: its audio, its delay in milliseconds (None: not measurable), and a warning or ""."""
 
     decoded: Decoded
-    delay_ms: float | None
-    remark: str
+    delay_ms: float | None = None
+    remark: str = ""
 
 
 def pairing(listing: Listing, clean: Path, noisy: Path, max_delay_ms: float) -> Pairing:

@@ -6,9 +6,10 @@ from typing import Any
 from rased.audio import BadAudioError, printable
 from rased.data.corpora.listing import SourceFile
 from rased.data.preparation.encoding import MOST_CHANNELS, encode_blocks
-from rased.data.preparation.pairing import Pairing
+from rased.data.preparation.pairing import Pair, Pairing
 from rased.data.preparation.responses import describe
-from rased.data.preparation.waveform import decode
+from rased.data.preparation.waveform import Decoded, decode
+from rased.data.schemas import Role
 from rased.data.shards import opus
 from rased.data.shards.tars import Details
 from rased.disk import sha256
@@ -27,21 +28,9 @@ def sample(
     Raises:
         BadAudioError: the file cannot be packed.
     """
-    role, codec, sample_rate = request["role"], request["codec"], request["sample_rate"]
-    try:
-        if source.sha256 and sha256(source.file) != source.sha256:
-            raise BadAudioError(
-                source.file,
-                "was changed: its sha256 is not that of the manifest",
-            )
-    except OSError:
-        pass  # decoding will report why it cannot be read
-    keep = request.get("keep_channels", False)
-    warning = ""
-    if paired is None:
-        decoded = decode(source.file, sample_rate=sample_rate, role=role, keep_channels=keep)
-    else:
-        decoded, delay, warning = paired.decode(source, sample_rate)
+    codec, sample_rate = request["codec"], request["sample_rate"]
+    pair = _read(source, request, paired)
+    decoded = pair.decoded
     if decoded.channels > MOST_CHANNELS[codec]:
         raise BadAudioError(
             source.file,
@@ -54,6 +43,36 @@ def sample(
         request.get("kbits", opus.USUAL),
         channels=decoded.channels,
     )
+    details = _details(source, decoded, request["role"], sample_rate)
+    if paired is not None:
+        details["delay_ms"] = None if pair.delay_ms is None else round(pair.delay_ms, 4)
+    return details, data, "; ".join(filter(None, (decoded.remark, pair.remark)))
+
+
+def _read(source: SourceFile, request: Mapping[str, Any], paired: Pairing | None) -> Pair:
+    """Read a recording, alone or with its noisy file.
+
+    Raises:
+        BadAudioError: it cannot be read, or is not the one that the manifest means.
+    """
+    try:
+        if source.sha256 and sha256(source.file) != source.sha256:
+            raise BadAudioError(
+                source.file,
+                "was changed: its sha256 is not that of the manifest",
+            )
+    except OSError:
+        pass  # decoding will report why it cannot be read
+    sample_rate = request["sample_rate"]
+    if paired is not None:
+        return paired.decode(source, sample_rate)
+    keep = request.get("keep_channels", False)
+    return Pair(
+        decode(source.file, sample_rate=sample_rate, role=request["role"], keep_channels=keep)
+    )
+
+
+def _details(source: SourceFile, decoded: Decoded, role: Role, sample_rate: int) -> Details:
     details = {
         "key": source.key,
         "role": role,
@@ -69,11 +88,9 @@ def sample(
         "gain_db": decoded.gain_db,
         **({"channels": decoded.channels} if decoded.channels > 1 else {}),
     }
-    if paired is not None:
-        details["delay_ms"] = None if delay is None else round(delay, 4)
     if role == "rir":
         samples = decoded.samples
         # The first channel is the reference of an array.
         first = samples if decoded.channels == 1 else samples[:, 0]
         details |= describe(first, sample_rate=sample_rate)
-    return details, data, "; ".join(filter(None, (decoded.remark, warning)))
+    return details
