@@ -19,7 +19,8 @@ State = dict[str, Samples]
 GRAPH, FACTS = "model.onnx", "rased"
 """Name of the graph in a folder, and of the facts in its metadata."""
 NEXT = ".next"
-_HIGHEST_RATE = 768_000
+RATES = (1_000, 768_000)
+"""As `rased.audio.RATES`, which needs more packages."""
 _LONGEST_LATENCY = 60
 """Seconds: a file decides by its latency how much silence is appended."""
 
@@ -80,7 +81,7 @@ class Enhancer:
         The output is `latency` samples late. The given state is not changed.
 
         Raises:
-            RasedError: the chunk has another length, shape or type.
+            RasedError: the chunk has another length, shape or type, or the state is of another graph.
         """
         length = self.chunk_length
         if not isinstance(chunk, np.ndarray) or chunk.ndim != 1 or chunk.dtype != np.float32:
@@ -90,6 +91,10 @@ class Enhancer:
         if not len(chunk) or len(chunk) % length:
             raise RasedError(
                 f"the chunk has {len(chunk)} samples: give a multiple of {length}, or use stream(), which takes any."
+            )
+        if state.keys() != set(self._states):
+            raise RasedError(
+                "the state is not one of this graph: begin with initial_state(), and give what step() returned."
             )
         rows, state = [], dict(state)
         for start in range(0, len(chunk), length):
@@ -124,21 +129,9 @@ class Enhancer:
         Raises:
             RasedError: the array is not audio.
         """
-        samples = np.asarray(noisy)
-        if (
-            samples.ndim not in (1, 2)
-            or not samples.size
-            or not np.issubdtype(samples.dtype, np.floating)
-        ):
-            raise RasedError(
-                f"give floating-point samples of shape (time) or (channel, time), not {samples.dtype} "
-                f"{samples.shape}; divide 16-bit samples by 32768."
-            )
-        if not np.isfinite(samples).all():
-            raise RasedError("the array contains NaN or infinite samples; repair it first.")
-        if sample_rate is not None and not 1 <= sample_rate <= _HIGHEST_RATE:
-            raise RasedError(f"a sample rate is 1 to {_HIGHEST_RATE} Hz, not {sample_rate}.")
-        rows = np.atleast_2d(samples).astype(np.float32)
+        samples = _checked_samples(noisy)
+        _check_conversion(sample_rate, band)
+        rows = np.atleast_2d(samples)
         if sample_rate in (None, self.sample_rate):
             estimate = np.stack([self._whole(row) for row in rows])
         else:
@@ -153,6 +146,45 @@ class Enhancer:
         return np.concatenate([stream.push(row), stream.finish()])
 
 
+def _checked_samples(noisy: np.ndarray) -> np.ndarray:
+    """Return samples in float32.
+
+    Raises:
+        RasedError: they are not audio.
+    """
+    samples = np.asarray(noisy)
+    if samples.ndim not in (1, 2) or not np.issubdtype(samples.dtype, np.floating):
+        raise RasedError(
+            f"give floating-point samples of shape (time) or (channel, time), not {samples.dtype} {samples.shape}; "
+            "divide 16-bit samples by 32768."
+        )
+    if not samples.size:
+        raise RasedError(f"the array of shape {samples.shape} has no samples.")
+    with np.errstate(over="ignore"):
+        single = samples.astype(np.float32)
+    if not np.isfinite(single).all():
+        raise RasedError("the array contains NaN or infinite samples; repair it first.")
+    return single
+
+
+def _check_conversion(sample_rate: Any, band: Any) -> None:
+    """Check the sample rate of an array, and what to do above that of the model.
+
+    Raises:
+        RasedError: the rate is not a whole number of Hz, or not one of audio; or an unknown band.
+    """
+    if band not in ("full", "model"):
+        raise RasedError(f"the band is {band!r}: give 'full' or 'model'.")
+    if sample_rate is None:
+        return
+    if isinstance(sample_rate, bool) or not isinstance(sample_rate, int | np.integer):
+        raise RasedError(f"the sample rate is {sample_rate!r}: give it in whole Hz, such as 48000.")
+    if not RATES[0] <= sample_rate <= RATES[1]:
+        raise RasedError(
+            f"the sample rate is {sample_rate} Hz; allowed are {RATES[0]} to {RATES[1]} Hz."
+        )
+
+
 class Stream:
     """Enhances one channel block by block; the output is aligned with the input and has its total length."""
 
@@ -164,7 +196,15 @@ class Stream:
         self._owed = 0
 
     def push(self, block: Samples) -> Samples:
-        """Take the next samples, any number of them; return those that are ready."""
+        """Take the next samples of one channel, any number of them; return those that are ready.
+
+        Raises:
+            RasedError: they are not of shape (time).
+        """
+        if np.ndim(block) != 1:
+            raise RasedError(
+                f"a stream has one channel, not the shape {np.shape(block)}: open one stream for each channel."
+            )
         self._owed += len(block)
         return self._through(block)
 
@@ -233,7 +273,7 @@ def _checked(text: str, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
         facts = json.loads(text)
         rate, length, latency = (facts[name] for name in ("sample_rate", "chunk_length", "latency"))
         whole = all(type(number) is int for number in (rate, length, latency))
-        if not whole or not 1 <= rate <= _HIGHEST_RATE or length < 1:
+        if not whole or not RATES[0] <= rate <= RATES[1] or length < 1:
             return None
         if not 0 <= latency <= _LONGEST_LATENCY * rate:
             return None

@@ -11,9 +11,11 @@ import soundfile
 from onnx import TensorProto, helper
 
 import rased.onnx
+from rased import audio
 from rased.errors import RasedError
 from rased.export.graph import describe
 from rased.onnx.__main__ import main
+from rased.onnx.runtime import RATES, _check_conversion
 
 HOP = 160
 
@@ -83,14 +85,6 @@ def test_a_chunk_that_does_not_fit_is_refused(folder, chunk, said):
         exported.step(chunk, exported.initial_state())
 
 
-@pytest.mark.parametrize(
-    "noisy", [np.zeros((1, 2, 3)), np.zeros(0), np.zeros(5, np.int16), np.array([0.0, np.nan])]
-)
-def test_an_array_that_is_not_audio_is_refused(folder, noisy):
-    with pytest.raises(RasedError, match=r"floating-point|NaN"):
-        rased.onnx.load(folder)(noisy)
-
-
 def test_files_that_are_not_exported_enhancers_are_refused(folder, tmp_path, capsys):
     with pytest.raises(RasedError, match="rased export NAME --to onnx"):
         rased.onnx.load(tmp_path)
@@ -127,6 +121,7 @@ def test_it_needs_numpy_and_onnxruntime_alone():
         ("latency", None),
         ("name", ["delay"]),
         ("state", []),
+        ("latency", 10**12),
         ("state", {}),
         ("state", {"memory": {"shape": [10**13], "start": 0.0}}),
         ("state", {"memory": {"shape": [1, HOP], "start": "x"}}),
@@ -146,7 +141,43 @@ def test_what_a_stranger_says_of_a_graph_is_checked(folder, tmp_path, name, valu
         rased.onnx.load(tmp_path)
 
 
-@pytest.mark.parametrize("rate", [0, -8_000, 10**9])
-def test_a_rate_that_cannot_be_is_refused(folder, rate):
-    with pytest.raises(RasedError, match="a sample rate is 1 to"):
-        rased.onnx.load(folder)(np.zeros(100), rate)
+def test_rates_are_those_of_rased():
+    assert RATES == audio.RATES
+
+
+@pytest.mark.parametrize(
+    ("rate", "band", "said"),
+    [
+        *((rate, "full", "allowed are 1000 to 768000 Hz") for rate in (0, 1, -8_000, 10**9)),
+        *((rate, "full", "whole Hz") for rate in (22_050.5, float("nan"), "16000", True)),
+        (None, "wide", "give 'full' or 'model'"),
+    ],
+)
+def test_a_rate_or_band_that_cannot_be_is_refused(rate, band, said):
+    with pytest.raises(RasedError, match=said):
+        _check_conversion(rate, band)
+
+
+@pytest.mark.parametrize(
+    ("samples", "said"),
+    [
+        (np.zeros(0), "has no samples"),
+        (np.zeros((2, 0)), "has no samples"),
+        (np.zeros((1, 1, 9)), "shape"),
+        (np.zeros(9, np.int16), "divide 16-bit samples"),
+        (np.full(9, np.nan), "NaN or infinite"),
+        (np.full(9, 1e300), "NaN or infinite"),  # beyond 32 bits
+    ],
+)
+def test_what_is_not_audio_is_refused(folder, samples, said):
+    with pytest.raises(RasedError, match=said):
+        rased.onnx.load(folder)(samples)
+
+
+def test_what_does_not_fit_the_graph_is_refused_in_a_sentence(folder):
+    enhancer, chunk = rased.onnx.load(folder), np.zeros(HOP, np.float32)
+    for state in ({}, enhancer.initial_state() | {"other": chunk}):
+        with pytest.raises(RasedError, match=r"begin with initial_state\(\)"):
+            enhancer.step(chunk, state)
+    with pytest.raises(RasedError, match="open one stream for each channel"):
+        enhancer.stream().push(chunk[None])
