@@ -15,11 +15,9 @@ from rased.models.base import Enhancer
 from rased.models.limited import limited
 from rased.rates import Band, Block, Progress, RateStream
 from rased.rewriting import Report, rewrite
+from rased.shelves import DEFAULT_MODEL
 from rased.streaming import open_rates
 from rased.zoo import load
-
-DEFAULT_MODEL = "gtcrn-tuned-16k"
-"""Checkpoint that is used by default: the best of the zoo for general use."""
 
 
 @overload

@@ -11,10 +11,11 @@ import rased
 from rased import audio
 from rased.cli import enhance as cli_enhance
 from rased.errors import RasedError
-from rased.files import DEFAULT_MODEL, enhance, enhanced_blocks, resolve
+from rased.files import enhance, enhanced_blocks, resolve
 from rased.models.base import Enhancer, Prediction, SpectralEnhancer
 from rased.models.classical import METHODS
 from rased.models.limited import limited
+from rased.shelves import DEFAULT_MODEL
 from rased.signal.stft import STFT
 
 

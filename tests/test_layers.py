@@ -29,6 +29,7 @@ FOUNDATION = {
     "signal",
     "native",
     "onnx",
+    "shelves",
     "rates",
     "rewriting",
 }

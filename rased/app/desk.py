@@ -19,10 +19,11 @@ from rased.data.shards.index import bundle
 from rased.errors import RasedError, nearest, shown
 from rased.evaluation.report.site.pictures import level_db, narrowed, png
 from rased.extras import install_command
-from rased.files import DEFAULT_MODEL, enhance
+from rased.files import enhance
 from rased.models.base import Enhancer
 from rased.models.classical import METHODS
 from rased.models.limited import checked_limit
+from rased.shelves import DEFAULT_MODEL
 from rased.zoo import list_checkpoints, load
 
 EXAMPLES = bundle() / "frozen"

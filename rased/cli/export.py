@@ -14,12 +14,13 @@ EXAMPLES = """\
 examples:
   rased export gtcrn-tuned-16k --to onnx --out exported          ONNX, for Python, C++, JavaScript and others
   rased export gtcrn-tuned-16k --to onnx --out exported --int8   weights in 8 bits
+  rased export zoo/my-entry --to onnx --into-zoo                 into the entry itself: `rased.onnx` loads it by name
   rased export gtcrn-tuned-16k --to web --out page               the same graph, with a page and a module for browsers
   rased export gru-mask-16k --to litert --out phone              LiteRT, for Android, iOS and small devices
 
 LiteRT's converter has an environment of its own; without it, --to litert prints how to make it.
 Name the folder of --to onnx as --model of `rased enhance` and `rased live`.
-Run it without PyTorch (pip install 'rased[onnx]'):
+Run it without PyTorch (pip install 'rased[onnx]'); without --model, the default checkpoint:
   python -m rased.onnx noisy.wav enhanced.wav --model exported
 """
 
@@ -35,7 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="causal checkpoint: name in the zoo, folder of an entry or of a run, or URL",
     )
     parser.add_argument("--to", required=True, choices=TARGETS, help="kind of the graph")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write")
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--out", type=Path, metavar="DIR", help="folder to write")
+    place.add_argument(
+        "--into-zoo",
+        action="store_true",
+        help="write the graph into the entry NAME itself, so that `rased.onnx` loads it by name",
+    )
     parser.add_argument(
         "--int8",
         action="store_true",
@@ -52,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rased.cli.report import print_json
     from rased.export import export
     from rased.terminal import open_console
-    from rased.zoo import load
+    from rased.zoo import find, load
 
     torch.set_num_threads(1)
     enhancer = load(arguments.name, allow=arguments.allow)
@@ -63,8 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(facts)
         return 0
     console = open_console(soft_wrap=True)
+    place = arguments.out or find(arguments.name)
     console.print(
-        f"{arguments.out}: {facts['name']}, {facts['sample_rate']} Hz, chunks of {facts['chunk_length']} samples"
+        f"{place}: {facts['name']}, {facts['sample_rate']} Hz, chunks of {facts['chunk_length']} samples"
     )
     console.print(
         f"largest difference to PyTorch: {facts['max_error']:.1g}; licence of the weights: {facts['licence']}"

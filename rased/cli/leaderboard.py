@@ -179,7 +179,7 @@ def default_results() -> Path:
     Raises:
         RasedError: neither exists.
     """
-    from rased.zoo.registry import shelves
+    from rased.shelves import shelves
 
     here = Path("results")
     if any(here.glob("*--*.json")):

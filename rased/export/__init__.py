@@ -5,12 +5,13 @@ from typing import Any, Literal
 
 from rased.errors import RasedError
 from rased.models.base import Enhancer
+from rased.zoo import find
 
 Target = Literal["onnx", "web", "litert"]
 
 
 def export(
-    enhancer: Enhancer, name: str, *, to: Target, out: Path, int8: bool = False
+    enhancer: Enhancer, name: str, *, to: Target, out: Path | None, int8: bool = False
 ) -> dict[str, Any]:
     """Write the graph of a causal enhancer, its description and examples to a folder; return the description.
 
@@ -18,20 +19,30 @@ def export(
         enhancer: any enhancer.
         name: its name, for messages and the description.
         to: kind of the graph.
-        out: the folder; its other files stay.
+        out: the folder; its other files stay. None: the graph alone goes into the entry `name` of the zoo, and its
+            SHA-256 into the card.
         int8: weights of 8 bits; the loss in PESQ is measured, which takes a minute.
 
     Raises:
         RasedError: the enhancer cannot be exported, with the reason.
     """
+    if out is None and (to != "onnx" or int8):
+        raise RasedError(
+            "--into-zoo writes the graph for ONNX in 32 bits: leave out --int8 and --to web or litert."
+        )
     if to == "litert":
         if int8:
             raise RasedError("--int8 is for ONNX: use --to onnx or --to web.")
         from rased.export.litert import to_litert
 
+        assert out is not None
+
         return to_litert(enhancer, name, out)
-    from rased.export.targets import described_graph, write
+    from rased.export.targets import add_to_entry, described_graph, write
 
     graph, facts = described_graph(enhancer, name, int8=int8)
-    write(out, graph, facts, to)
+    if out is None:
+        add_to_entry(find(name), graph)
+    else:
+        write(out, graph, facts, to)
     return facts

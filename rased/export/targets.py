@@ -16,6 +16,7 @@ from rased.export.step import random_state, refuse, starts
 from rased.models.base import Enhancer, State
 from rased.onnx import Enhancer as Exported
 from rased.onnx.runtime import GRAPH, session_of
+from rased.zoo.card import read_card, write_card
 
 DESCRIPTION = "model.json"
 EXAMPLES = {
@@ -119,6 +120,19 @@ def write(out: Path, graph: bytes, facts: dict[str, Any], to: str) -> None:
     with disk.replacing(out / GRAPH) as path:
         path.write_bytes(graph)
     write_facts(out, facts, to)
+
+
+def add_to_entry(folder: Path, graph: bytes) -> None:
+    """Write a graph into an entry of the zoo, and its SHA-256 into the card: `rased.onnx` finds it by name.
+
+    Raises:
+        RasedError: the folder is no entry.
+    """
+    card = read_card(folder)
+    card["files"][GRAPH] = hashlib.sha256(graph).hexdigest()
+    with disk.replacing(folder / GRAPH) as path:
+        path.write_bytes(graph)
+    write_card(folder, card)
 
 
 def write_facts(out: Path, facts: dict[str, Any], to: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rased.audio import printable
 from rased.errors import RasedError
+from rased.shelves import DEFAULT_MODEL
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,7 +18,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "output", type=Path, metavar="OUT", help="file to write; its suffix is its format"
     )
     parser.add_argument(
-        "--model", required=True, metavar="DIR", help="folder that `rased export` wrote"
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="NAME",
+        help="checkpoint of the zoo that has a graph, or folder that `rased export` wrote (default: "
+        f"{DEFAULT_MODEL})",
     )
     parser.add_argument(
         "--band",

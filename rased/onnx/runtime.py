@@ -1,5 +1,6 @@
 """An exported enhancer: one graph from a chunk and a state to an enhanced chunk and the next state."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from functools import partial
@@ -11,6 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from rased.errors import RasedError
+from rased.shelves import CARD, DEFAULT_MODEL, shelves
 
 Samples = NDArray[np.float32]
 State = dict[str, Samples]
@@ -235,20 +237,33 @@ def graph_of(path: str | Path) -> Path:
     return Path(path) / GRAPH if Path(path).is_dir() else Path(path)
 
 
-def load(path: str | Path, *, threads: int = 1) -> Enhancer:
+def graphs() -> dict[str, Path]:
+    """Return the graphs that checkpoints of the zoo have, by name."""
+    found: dict[str, Path] = {}
+    for shelf in shelves():
+        for graph in sorted(shelf.glob(f"[!.]*/{GRAPH}")):
+            found.setdefault(graph.parent.name, graph)
+    return found
+
+
+def load(path: str | Path = DEFAULT_MODEL, *, threads: int = 1) -> Enhancer:
     """Load an exported enhancer.
 
     Args:
-        path: the folder that `rased export` wrote, or the .onnx file in it.
+        path: a checkpoint of the zoo that has a graph, the folder that `rased export` wrote, or the .onnx file in it.
         threads: threads of ONNX Runtime. More than one do not help a graph of small products.
 
     Raises:
-        RasedError: there is no such file, or `rased export` did not write it.
+        RasedError: there is no such file, `rased export` did not write it, or it was changed.
     """
     file = graph_of(path)
+    if not file.exists() and str(path) in (there := graphs()):
+        file = there[str(path)]
+        _verify(file)
     if not file.is_file():
         raise RasedError(
-            f"there is no '{file}': write it with `rased export NAME --to onnx --out DIR`."
+            f"there is no '{file}': write it with `rased export NAME --to onnx --out DIR`, or choose a checkpoint that "
+            f"comes with a graph ({', '.join(graphs()) or 'none is here'})."
         )
     session = session_of(file, threads=threads)
     facts = session.get_modelmeta().custom_metadata_map.get(FACTS)
@@ -260,6 +275,23 @@ def load(path: str | Path, *, threads: int = 1) -> Enhancer:
     if known is None:
         raise RasedError(f"what '{file}' says about itself is damaged: export it again.")
     return Enhancer(session, known, opened=(file.resolve(), threads))
+
+
+def _verify(graph: Path) -> None:
+    """Compare a graph of the zoo with the SHA-256 in the card beside it.
+
+    Raises:
+        RasedError: they differ, or there is no card.
+    """
+    from rased.config import load_yaml  # a graph that is given by its path needs no YAML
+
+    files = load_yaml(graph.parent / CARD, own=False).get("files")
+    wanted = files.get(GRAPH) if isinstance(files, dict) else None
+    if hashlib.sha256(graph.read_bytes()).hexdigest() != wanted:
+        raise RasedError(
+            f"'{graph}' was changed: its SHA-256 is not that in the card; install it again, or write another with "
+            "`rased export NAME --to onnx --out DIR`."
+        )
 
 
 def _checked(text: str, inputs: Mapping[str, Any]) -> dict[str, Any] | None:

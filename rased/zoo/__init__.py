@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rased.errors import RasedError, cut, nearest
+from rased.shelves import cache
 from rased.zoo.card import CARD
 from rased.zoo.importable import importable, list_importable
-from rased.zoo.registry import cache, entries, find, list_checkpoints
+from rased.zoo.registry import entries, find, list_checkpoints
 
 if TYPE_CHECKING:
     from rased.models.base import Enhancer

@@ -14,7 +14,7 @@ from rased import documents, names, yaml_reader
 from rased.building import check_size
 from rased.documents import Count, Hash, Line, Number, SampleRate, Text, Word
 from rased.errors import RasedError, cut, nearest
-from rased.zoo.registry import given_shelves
+from rased.shelves import given_shelves
 
 FOLDER = "importable"
 """Folder of these entries in a zoo."""

@@ -12,12 +12,12 @@ from rased import disk, fetch
 from rased.classes import STRANGERS
 from rased.errors import RasedError, nearest
 from rased.models.base import Enhancer
+from rased.shelves import cache
 from rased.zoo.assembly import assemble
 from rased.zoo.card import CARD, read_card
 from rased.zoo.importable import Importable, read_importable
 from rased.zoo.loading import TOLERANCE, facts_of, golden_excerpt
 from rased.zoo.publish import write_entry
-from rased.zoo.registry import cache
 from rased.zoo.sources import Progress, obtain, shown, take
 
 _IMPORTED = "imported"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rased import disk, fetch
 from rased.errors import RasedError, cut
+from rased.shelves import cache
 from rased.zoo.card import CARD, parse_card
 from rased.zoo.importable import importable
-from rased.zoo.registry import cache
 from rased.zoo.sources import Progress, download
 
 SOURCE = "source.txt"

@@ -49,7 +49,7 @@ def shelf(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv("RASED_ZOO", str(folder))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("rased.zoo.registry._PACKAGE", tmp_path / "package")
+    monkeypatch.setattr("rased.shelves._PACKAGE", tmp_path / "package")
     return folder
 
 

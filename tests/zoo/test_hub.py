@@ -10,9 +10,9 @@ import rased
 from rased import fetch
 from rased.cli import main
 from rased.errors import RasedError
+from rased.shelves import cache
 from rased.zoo.card import CARD
 from rased.zoo.hub import card_url, write_repository
-from rased.zoo.registry import cache
 from tests.zoo.test_importable import Quiet, site  # noqa: F401 (a fixture)
 
 ROOT = Path(__file__).parents[2]

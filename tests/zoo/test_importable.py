@@ -24,12 +24,12 @@ from rased.evaluation.testset import BUNDLE, read_testset
 from rased.metrics import METRICS
 from rased.models.base import Enhancer
 from rased.models.cost import count_parameters, macs_per_second
+from rased.shelves import cache
 from rased.zoo import origin
 from rased.zoo.card import CARD, read_card
 from rased.zoo.importable import PERMISSIVE, importable, list_importable, read_importable
 from rased.zoo.importers import IMPORTERS
 from rased.zoo.importing import pull_importable
-from rased.zoo.registry import cache
 from tests.models.test_contract import audio, run
 from tests.models.test_streams import unheard
 from tests.zoo import authors

@@ -17,8 +17,8 @@ import yaml
 
 import rased
 from rased.errors import RasedError
+from rased.shelves import cache
 from rased.zoo.importing import import_weights, pull_importable
-from rased.zoo.registry import cache
 from tests.zoo import authors, fuzzing
 from tests.zoo.fuzzing import MARK, TEXTS, attempt, change
 from tests.zoo.test_importers import message

@@ -13,9 +13,9 @@ import yaml
 
 import rased
 from rased.errors import RasedError
+from rased.shelves import cache
 from rased.zoo.card import CARD, WEIGHTS
 from rased.zoo.pull import SOURCE, pull
-from rased.zoo.registry import cache
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -12,9 +12,7 @@ from rased.cli.bench.chunks import opened
 from rased.cli.bench.costs import costs_of
 from rased.cli.options import add_value
 from rased.errors import RasedError
-
-DEFAULT_MODEL = "gtcrn-tuned-16k"
-"""Same as `rased.files.DEFAULT_MODEL`, without importing torch for the help text."""
+from rased.shelves import DEFAULT_MODEL
 
 EXAMPLES = f"""\
 examples:

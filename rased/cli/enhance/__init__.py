@@ -13,6 +13,7 @@ import argparse
 
 from rased.cli.options import add_allow, add_band, add_condition, add_json, add_limit
 from rased.errors import RasedError
+from rased.shelves import DEFAULT_MODEL
 
 EXAMPLES = """\
 examples:
@@ -37,8 +38,6 @@ WAV, FLAC, MP3, Ogg Vorbis, Opus, AIFF and others are read directly; M4A, AAC, M
 ffmpeg. A file that cannot be read to its end is reported, and the exit code is 1.
 """
 
-DEFAULT_MODEL = "gtcrn-tuned-16k"
-"""Same as `rased.files.DEFAULT_MODEL`, without importing torch for the help text."""
 RAW = ("s16le", "s16be", "s32le", "f32le", "f32be")
 """Formats of a raw stream, named as in ffmpeg."""
 

@@ -50,9 +50,10 @@ def found(pattern: str = "*", *, cached: bool = True) -> list[Row]:
     """
     from fnmatch import fnmatchcase
 
+    from rased.shelves import cache
     from rased.zoo.card import read_card
     from rased.zoo.importable import list_importable, read_importable
-    from rased.zoo.registry import cache, entries
+    from rased.zoo.registry import entries
 
     rows: list[Row] = []
     for name, folder in entries().items():
