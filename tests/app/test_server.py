@@ -8,10 +8,13 @@ import random
 import re
 import signal
 import socket
+import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import soundfile
 
 from rased.app import Server
 from rased.app.server import _PAGES
@@ -37,7 +40,7 @@ def ask(server, path, content):
     return status, json.loads(answer)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def recording(server, noisy):
     """The name of an uploaded recording."""
     status, _, answer = request(
@@ -173,6 +176,37 @@ def test_the_name_of_an_upload_is_only_shown(server, noisy, name):
     assert status == 200, content
     # The folders of recordings, and nothing of uploads.
     assert all(re.fullmatch(r"r\d+", one.name) for one in server.folder.iterdir())
+
+
+def test_two_users_at_once_get_what_each_gets_alone(server, noisy, tmp_path):
+    samples, rate = soundfile.read(noisy, dtype="int16")
+    files = [tmp_path / f"{number}.wav" for number in range(4)]
+    for number, file in enumerate(files):
+        soundfile.write(file, samples[4_000 * number :][:8_000], rate)
+
+    def use(file):
+        _, _, answer = request(server, "POST", f"/recordings?name={file.name}", file.read_bytes())
+        found, sounds = json.loads(answer)["recording"], []
+        for limit in (None, 6):
+            wanted = {"recording": found, "model": "gtcrn-tuned-16k", "limit_db": limit}
+            status, version = ask(server, "/enhance", wanted)
+            assert status == 200, version
+            sounds.append(request(server, "GET", f"/{version['sound']}")[2])
+        return sounds
+
+    alone = [use(file) for file in files]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(use, files)) == alone
+
+
+def test_a_browser_that_closes_in_the_middle_disturbs_nobody(server, recording, capfd):
+    for path in (f"/files/{recording}/noisy.wav", "/offer"):
+        with socket.create_connection(server.server_address) as connection:
+            connection.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+            # Closes with a reset, although the answer is on its way.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert request(server, "GET", path)[0] == 200
+    assert capfd.readouterr().err == ""
 
 
 def test_an_upload_that_ends_early_is_refused_and_deleted(server):
