@@ -2,10 +2,12 @@
 
 import base64
 import http.server
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -273,3 +275,14 @@ def test_no_password_survives_whatever_stands_around_it(around: str, word: str) 
 def test_errors_of_bad_certificates_and_closed_ports_are_sentences() -> None:
     with pytest.raises(RasedError, match="cannot be fetched"):
         fetch.read("http://127.0.0.1:1/x", largest=10, silence=2.0)
+
+
+def test_a_server_that_is_too_slow_is_said_once():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        reply = SimpleNamespace(fp=SimpleNamespace(raw=SimpleNamespace(_sock=ours)))
+        with pytest.raises(RefusedError) as refused:
+            next(fetch._pieces("http://localhost/a", reply, 1.0, time.monotonic() - 1))
+    assert str(refused.value) == (
+        "'http://localhost/a' cannot be fetched: the server sends too slowly."
+    )

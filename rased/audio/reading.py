@@ -194,6 +194,8 @@ def _descriptor(path: Path) -> int:
                 path, "is a pipe or device, not a file: write it to disk and give that file"
             )
         return os.open(path, READ)
+    except BadAudioError:  # which is a ValueError
+        raise
     except FileNotFoundError:
         raise BadAudioError(path, "does not exist") from None
     except PermissionError:

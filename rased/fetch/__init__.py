@@ -230,6 +230,8 @@ def _pieces(url: str, reply: Any, silence: float, deadline: float | None) -> Ite
             raise FetchError(
                 f"'{named(url)}' is incomplete: the connection broke; try again."
             ) from None
+        except RasedError:  # of `_left`; it is a ValueError, too
+            raise
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise _failed(url, error) from None
         if not piece:

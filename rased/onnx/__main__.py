@@ -40,6 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RasedError as error:
         _say(f"rased: {error}")
         return 2
+    except OSError as error:
+        _say(f"rased: {error.strerror or error} '{error.filename or arguments.output}'")
+        return 2
+    except KeyboardInterrupt:
+        _say("rased: interrupted")
+        return 130
     except ModuleNotFoundError as error:
         print(
             f"rased: this needs the package '{error.name}': pip install 'rased[onnx]'",

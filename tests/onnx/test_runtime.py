@@ -141,6 +141,25 @@ def test_what_a_stranger_says_of_a_graph_is_checked(folder, tmp_path, name, valu
         rased.onnx.load(tmp_path)
 
 
+def test_an_output_that_cannot_be_is_said_in_a_sentence(folder, tmp_path, capsys):
+    audio.write(tmp_path / "in.wav", np.full((1, 100), 0.1, np.float32), 16_000)
+    for name in ("o" * 300 + ".wav", "in.wav/o.wav", "o.xyz"):
+        words = [str(tmp_path / "in.wav"), str(tmp_path / name), "--model", str(folder)]
+        assert main(words) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("rased: ")
+        assert said.count("\n") == 1
+
+
+def test_ctrl_c_ends_it_without_a_traceback(folder, tmp_path, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rased.onnx.files.enhance_file", interrupted)
+    assert main(["in.wav", str(tmp_path / "o.wav"), "--model", str(folder)]) == 130
+    assert capsys.readouterr().err == "rased: interrupted\n"
+
+
 def test_rates_are_those_of_rased():
     assert RATES == audio.RATES
 
