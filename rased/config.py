@@ -1,7 +1,5 @@
 """Configuration: find YAML files by short names, merge them left to right, and override single keys."""
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,28 +8,11 @@ from rased import yaml_reader
 from rased.building import Spec
 from rased.errors import RasedError, nearest
 from rased.fetch import without_credentials
-from rased.machine import user
 
 _PACKAGE = Path(__file__).parent
 KEEP = "keep_init_args"
 """Key next to a class_path: keep the init_args of the class that it replaces."""
 _SPEC_KEYS = {"class_path", "init_args"}
-
-
-def cache_folder() -> Path:
-    """Return the folder for downloads: $RASED_CACHE, $XDG_CACHE_HOME/rased or ~/.cache/rased.
-
-    A user without a home folder gets one in the folder of temporary files.
-    """
-    given, base = os.environ.get("RASED_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    if given:
-        return Path(given)
-    if base:
-        return Path(base) / "rased"
-    try:
-        return Path.home() / ".cache" / "rased"
-    except RuntimeError:
-        return Path(tempfile.gettempdir()) / f"rased-{user()}"
 
 
 def config_folder() -> Path:

@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -188,6 +189,22 @@ def kill_family(process: "subprocess.Popen[str]") -> None:
         os.killpg(process.pid, signal.SIGKILL)  # its group has its number
     else:
         process.kill()
+
+
+def cache_folder() -> Path:
+    """Return the folder for downloads: $RASED_CACHE, $XDG_CACHE_HOME/rased or ~/.cache/rased.
+
+    A user without a home folder gets one in the folder of temporary files.
+    """
+    given, base = os.environ.get("RASED_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    if given:
+        return Path(given)
+    if base:
+        return Path(base) / "rased"
+    try:
+        return Path.home() / ".cache" / "rased"
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"rased-{user()}"
 
 
 def user() -> str:

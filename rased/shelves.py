@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from rased.machine import cache_folder
+
 CARD = "card.yaml"
 """The file that describes a checkpoint, in its folder."""
 DEFAULT_MODEL = "gtcrn-tuned-16k"
@@ -11,9 +13,7 @@ _PACKAGE = Path(__file__).parent
 
 
 def cache() -> Path:
-    """Return the folder of pulled checkpoints; see `config.cache_folder`."""
-    from rased.config import cache_folder  # reads YAML, which `rased.onnx` does without
-
+    """Return the folder of pulled checkpoints; see `machine.cache_folder`."""
     return cache_folder() / "zoo"
 
 

@@ -68,10 +68,10 @@ def projects(extra):
     return found
 
 
-def run_without(missing, words, folder):
+def run_without(missing, words, folder, *, code=RUN_WITHOUT):
     """The command line in a fresh process in which these modules cannot be imported."""
     return subprocess.run(
-        [sys.executable, "-c", RUN_WITHOUT, ",".join(missing), *words],
+        [sys.executable, "-c", code, ",".join(missing), *words],
         cwd=folder,
         env={
             **os.environ,
@@ -134,6 +134,13 @@ def folder(tmp_path):
 def test_the_extra_torch_enhances(folder):
     words = ["enhance", "in.wav", "-o", "out.wav", "--model", "gru-mask-16k"]
     done = run_without(missing_with("torch"), words, folder)
+    assert done.returncode == 0, done.stderr
+    assert soundfile.info(folder / "out.wav").frames == 16_000
+
+
+def test_the_extra_onnx_enhances(folder):
+    code = RUN_WITHOUT.replace("from rased.cli import main", "from rased.onnx.__main__ import main")
+    done = run_without(missing_with("onnx"), ["in.wav", "out.wav"], folder, code=code)
     assert done.returncode == 0, done.stderr
     assert soundfile.info(folder / "out.wav").frames == 16_000
 

@@ -11,7 +11,7 @@ import pytest
 from rich.table import Table
 
 from rased.cli import main
-from rased.config import cache_folder
+from rased.machine import cache_folder
 from rased.terminal import PlainColumn, markdown_cell, markdown_name, open_console, printable
 from rased.zoo.card import CARD, read_card, write_card
 from tests.zoo.conftest import write_tiny

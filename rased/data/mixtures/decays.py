@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from rased.config import cache_folder
 from rased.data.mixtures.corpus import Corpus
 from rased.disk import replacing
 from rased.errors import RasedError
+from rased.machine import cache_folder
 from rased.signal import room
 
 _VERSION = 1

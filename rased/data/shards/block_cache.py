@@ -11,10 +11,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from rased.config import cache_folder
 from rased.data.shards.transfer import RemoteError
 from rased.errors import RasedError
-from rased.machine import read_at, take_lock
+from rased.machine import cache_folder, read_at, take_lock
 
 BLOCK_MB = 8.0
 """Default megabytes in a block."""

@@ -13,7 +13,7 @@ Credentials and endpoints are those of fsspec: AWS_ACCESS_KEY_ID, AWS_SECRET_ACC
 AWS_ENDPOINT_URL and the like, FSSPEC_S3_ANON=true, FSSPEC_HTTP_... or ~/.config/fsspec/*.json
 (https://filesystem-spec.readthedocs.io, "Configuration").
 
-Settings: RASED_CACHE, the cache folder (`config.cache_folder`), and RASED_CACHE_GB, the maximum size of the blocks
+Settings: RASED_CACHE, the cache folder (`machine.cache_folder`), and RASED_CACHE_GB, the maximum size of the blocks
 (default 20; the least recently used blocks are removed first).
 """
 
@@ -29,13 +29,13 @@ import msgspec
 import numpy as np
 
 from rased import documents
-from rased.config import cache_folder
 from rased.data.columns import hexadecimal
 from rased.data.schemas import ROLES, read_index_head
 from rased.data.shards.block_cache import BlockCache, blocks, keep, locked
 from rased.data.shards.transfer import RefusedError, RemoteError, transfer, whole
 from rased.documents import Text
 from rased.errors import RasedError
+from rased.machine import cache_folder
 
 INDEX = "index.json"
 ORIGIN = "origin.json"

@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 from rased import fetch
-from rased.config import cache_folder
 from rased.errors import RasedError, cut
 from rased.fetch import Answer
+from rased.machine import cache_folder
 
 _PIECE = 2 << 20
 _ATTEMPTS = 8
