@@ -175,10 +175,15 @@ def _is_model(path: Path) -> bool:
 
 
 def is_graph(path: Path) -> bool:
-    """Return whether a path is a graph or a folder that `rased export` wrote; without importing what runs it."""
+    """Return whether a path is a graph or a folder that `rased export` wrote; without importing what runs it.
+
+    An entry of the zoo, which may have its graph beside its weights, is none.
+    """
     if path.suffix == ".onnx":
         return path.is_file()
-    return any((path / name).is_file() for name in ("model.onnx", "model.tflite"))
+    return not (path / CARD).is_file() and any(
+        (path / name).is_file() for name in ("model.onnx", "model.tflite")
+    )
 
 
 def _path(word: str) -> Path | None:

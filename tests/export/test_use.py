@@ -20,11 +20,15 @@ from rased import audio
 from rased.cli import main
 from rased.cli.enhance.batch import _loaded
 from rased.errors import RasedError
+from rased.evaluation.scoring.systems import resolve as evaluated
+from rased.evaluation.testset import BUNDLE, read_testset
 from rased.models.identity import fingerprint
 from rased.models.limited import Limited
 from rased.onnx.__main__ import main as without_torch
 from rased.streaming import open_stream
+from rased.zoo import resolve
 from rased.zoo.origin import find
+from rased.zoo.registry import entries
 from tests.models.test_contract import audio as noise
 
 CLOSE = 2e-5
@@ -178,6 +182,14 @@ def test_what_a_graph_cannot_do_is_refused(folder, capsys, words, said):
     message = capsys.readouterr().err
     assert said in message
     assert message.count("\n") == 1
+
+
+def test_an_entry_of_the_zoo_with_its_graph_is_an_entry():
+    place = entries()["gtcrn-tuned-16k"]
+    assert (place / "model.onnx").is_file()
+    assert resolve(str(place)).kind == "zoo"
+    assert evaluated(str(place), read_testset(BUNDLE)).kind == "zoo"
+    assert find(str(place)) == place
 
 
 def test_training_does_not_start_from_a_graph(folder):

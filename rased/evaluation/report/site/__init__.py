@@ -1,5 +1,12 @@
 """Write leaderboards as an HTML page: one folder that opens offline and loads nothing from the network."""
 
-from rased.evaluation.report.site.page import write_page
+from typing import TYPE_CHECKING
 
-__all__ = ["write_page"]
+from rased.exports import Homes, lazily
+
+if TYPE_CHECKING:
+    from rased.evaluation.report.site.page import write_page as write_page
+
+# `rased app` draws its pictures with a module of this package, and must not need what the board needs.
+_HOMES: Homes = {"page": ("write_page",)}
+__all__, __getattr__, __dir__ = lazily(__name__, _HOMES)
