@@ -8,7 +8,7 @@ from rased.machine import cache_folder
 CARD = "card.yaml"
 """The file that describes a checkpoint, in its folder."""
 DEFAULT_MODEL = "gtcrn-tuned-16k"
-"""Checkpoint that is used by default: the best of the zoo for general use."""
+"""Checkpoint that is used by default: the best that streams with little load on any machine."""
 _PACKAGE = Path(__file__).parent
 
 

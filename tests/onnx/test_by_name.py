@@ -73,4 +73,4 @@ def test_an_unknown_name_says_what_is_there(tmp_path, capsys):
     assert main(words) == 2
     said = capsys.readouterr().err
     assert "there is no 'gtcrn': write it with `rased export NAME --to onnx --out DIR`" in said
-    assert f"or choose a checkpoint that comes with a graph ({DEFAULT_MODEL})" in said
+    assert f"or choose a checkpoint that comes with a graph ({', '.join(graphs())})" in said
