@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -78,7 +79,9 @@ class Loader:
         )
         receive = Receiver(pin_memory=pinned)
         try:
-            for message in loader:
+            with _signals_held():
+                messages = iter(loader)
+            for message in messages:
                 yield cast(Batch, receive(message))
         except RasedError as error:  # a worker's error contains its traceback
             kind = type(error)
@@ -86,6 +89,19 @@ class Loader:
         except ConnectionError as error:
             # At any other time, torch raises this error itself when a worker dies.
             raise RuntimeError("DataLoader worker died while it handed over a batch") from error
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back while workers begin: each has the trainer's handlers until it sets its own."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker(worker: int) -> None:
@@ -96,6 +112,8 @@ def _start_worker(worker: int) -> None:
         # Elsewhere (macOS) the sender of a SIGTERM is unknown: any SIGTERM ends the worker.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_with_the_trainer, daemon=True).start()
+    elif hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def _end_with_the_trainer() -> None:

@@ -235,6 +235,23 @@ def test_readers_survive_pickling_and_many_shards(corpora):
     assert torch.from_numpy(first).abs().max() <= 1
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no masks of signals here")
+def test_a_worker_begins_deaf_to_signals_of_the_group(plan, tmp_path, monkeypatch):
+    """Before it sets its own handlers it has those of the trainer; a signal in between ended it."""
+    start = loader._start_worker
+
+    def noted(worker):
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        (tmp_path / str(worker)).write_text(" ".join(sorted(one.name for one in blocked)))
+        start(worker)
+
+    monkeypatch.setattr(loader, "_start_worker", noted)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    next(iter(_loader(plan, num_workers=2)))
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    assert [(tmp_path / name).read_text() for name in "01"] == ["SIGINT SIGTERM"] * 2
+
+
 LOADER = """
 import signal, sys, time
 from rased.data.mixtures.corpus import Corpus
