@@ -215,7 +215,9 @@ class LiSenNet(Network):
         # Adding 0.0 turns -0.0 into 0.0, so that silence has phase 0.
         phase = (spectrum + 0.0).angle()
         # Half a turn has the other sign, as in the authors' code, where compression computes a sine in float32.
-        phase = torch.where(phase.abs() > _HALF_TURN, -_HALF_TURN * phase.sign(), phase)
+        # By the sign of the imaginary part: for a negative real number, a graph in ONNX has the phase -pi.
+        sign = torch.where(spectrum.imag < 0, -1.0, 1.0)
+        phase = torch.where(phase.abs() > _HALF_TURN, -_HALF_TURN * sign, phase)
         below = phase.diff(dim=2, prepend=torch.zeros_like(phase[..., :1]))
         bins = torch.arange(self.freq, device=phase.device)
         # A sine at the centre of bin k turns by 2 pi k hop / n_fft from frame to frame.
