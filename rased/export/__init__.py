@@ -30,6 +30,7 @@ def export(
         raise RasedError(
             "--into-zoo writes the graph for ONNX in 32 bits: leave out --int8 and --to web or litert."
         )
+    entry = find(name) if out is None else None  # before the work of an export
     if to == "litert":
         if int8:
             raise RasedError("--int8 is for ONNX: use --to onnx or --to web.")
@@ -41,8 +42,9 @@ def export(
     from rased.export.targets import add_to_entry, described_graph, write
 
     graph, facts = described_graph(enhancer, name, int8=int8)
-    if out is None:
-        add_to_entry(find(name), graph)
+    if entry is not None:
+        add_to_entry(entry, graph)
     else:
+        assert out is not None
         write(out, graph, facts, to)
     return facts

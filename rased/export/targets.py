@@ -2,6 +2,7 @@
 
 import hashlib
 import html
+import shutil
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -130,9 +131,11 @@ def add_to_entry(folder: Path, graph: bytes) -> None:
     """
     card = read_card(folder)
     card["files"][GRAPH] = hashlib.sha256(graph).hexdigest()
-    with disk.replacing(folder / GRAPH) as path:
-        path.write_bytes(graph)
-    write_card(folder, card)
+    # The whole folder at once: a kill never leaves a graph beside the card of another.
+    with disk.new_folder(folder.resolve(), replace=True) as part:
+        shutil.copytree(folder, part, dirs_exist_ok=True)
+        (part / GRAPH).write_bytes(graph)
+        write_card(part, card)
 
 
 def write_facts(out: Path, facts: dict[str, Any], to: str) -> None:

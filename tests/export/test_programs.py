@@ -45,7 +45,7 @@ def heard(words, folder, noisy):
     return np.frombuffer(done.stdout, np.float32)
 
 
-def check(words, folder, enhancer):
+def assert_gives_what_torch_gives(words, folder, enhancer):
     """Compare a program with PyTorch on whole chunks and a rest, which it leaves out."""
     count = 40
     noisy = audio(count * enhancer.chunk_length + 7, batch=1)[0]
@@ -70,7 +70,7 @@ def test_the_example_in_cpp_gives_what_torch_gives(enhancer, here):
     built = subprocess.run(words, cwd=here, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     assert "example.cpp" not in built.stderr, f"warnings: {built.stderr}"
-    check(["./example"], here, enhancer)
+    assert_gives_what_torch_gives(["./example"], here, enhancer)
 
 
 def test_the_example_in_javascript_gives_what_torch_gives(enhancer, here):
@@ -82,4 +82,4 @@ def test_the_example_in_javascript_gives_what_torch_gives(enhancer, here):
     fetched = subprocess.run(words, cwd=here, capture_output=True, text=True, check=False)
     if fetched.returncode:
         pytest.skip(f"npm cannot fetch {RUNTIME}: {fetched.stderr[-200:]}")
-    check(["node", "example.mjs"], here, enhancer)
+    assert_gives_what_torch_gives(["node", "example.mjs"], here, enhancer)

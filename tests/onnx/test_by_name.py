@@ -12,6 +12,7 @@ import torch
 import rased
 import rased.onnx
 from rased.errors import RasedError
+from rased.export import export
 from rased.export.targets import add_to_entry, difference
 from rased.onnx.__main__ import main
 from rased.onnx.runtime import graphs
@@ -55,6 +56,28 @@ def test_a_new_graph_is_found_by_name_and_listed_in_the_card(shelf):
     noisy = recording("speech", "en_austen_000").numpy()[0, :8000]
     np.testing.assert_array_equal(rased.onnx.load("copy")(noisy), rased.onnx.load()(noisy))
     assert all(check.passed for check in verify(shelf))
+
+
+def test_a_stop_in_the_middle_leaves_the_entry_as_it_was(shelf, monkeypatch):
+    before = {path.name: path.read_bytes() for path in shelf.iterdir()}
+
+    def stopped(folder, card):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rased.export.targets.write_card", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        add_to_entry(shelf, b"graph")
+    assert {path.name: path.read_bytes() for path in shelf.iterdir()} == before
+    assert [path.name for path in shelf.parent.iterdir()] == ["copy"]
+
+
+def test_what_is_no_entry_is_refused_before_the_work(shelf):
+    enhancer = rased.load(DEFAULT_MODEL)
+    enhancer.step = None  # an export would fail
+    with pytest.raises(RasedError, match="no checkpoint 'nothing' in the zoo"):
+        export(enhancer, "nothing", to="onnx", out=None)
+    with pytest.raises(RasedError, match="--into-zoo writes the graph for ONNX in 32 bits"):
+        export(enhancer, "copy", to="web", out=None)
 
 
 @pytest.mark.parametrize("listed", [True, False])
