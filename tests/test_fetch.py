@@ -3,7 +3,6 @@
 import base64
 import http.server
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from rased import fetch
 from rased.errors import RasedError
 from rased.fetch import FetchError, RefusedError, without_credentials
+from tests.serving import running
 
 CONTENT = bytes(range(256)) * 40
 
@@ -119,13 +119,10 @@ def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("HOME", str(tmp_path))
     Server.asked.clear()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    server.daemon_threads = True
+    with running(server):
         yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 def test_a_whole_file(site: str, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """A recording of the bundled test set as WAV, and the page's server on a free port."""
 
-import threading
 from contextlib import contextmanager
 
 import pytest
@@ -8,6 +7,7 @@ import soundfile
 
 from rased.app import Server
 from rased.evaluation.testset import BUNDLE
+from tests.serving import running
 
 EXAMPLE = "m0005"
 
@@ -24,11 +24,8 @@ def noisy(tmp_path_factory):
 @contextmanager
 def serving(opened):
     """Serve until the end of the context."""
-    thread = threading.Thread(target=opened.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield opened
-    opened.shutdown()
-    thread.join()
+    with running(opened):
+        yield opened
     opened.close()
     assert not opened.folder.exists()
 

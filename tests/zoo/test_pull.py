@@ -16,6 +16,7 @@ from rased.errors import RasedError
 from rased.shelves import cache
 from rased.zoo.card import CARD, WEIGHTS
 from rased.zoo.pull import SOURCE, pull
+from tests.serving import running
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -30,13 +31,8 @@ def site(tmp_path, monkeypatch, put):
     folder = tmp_path / "site"
     folder.mkdir()
     put(folder / "far")
-    handler = functools.partial(Quiet, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield folder / "far", f"http://127.0.0.1:{server.server_port}/far/{CARD}"
-        server.shutdown()
-        thread.join()
+    with served(folder) as url:
+        yield folder / "far", url
 
 
 def test_a_card_url_is_loaded_and_kept(site):
@@ -118,16 +114,9 @@ class Cutting(Quiet):
 
 @contextlib.contextmanager
 def served(folder, handler=Quiet):
-    with http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(handler, directory=folder)
-    ) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/far/{CARD}"
-        finally:
-            server.shutdown()
-            thread.join()
+    handler = functools.partial(handler, directory=folder)
+    with running(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
+        yield f"http://127.0.0.1:{server.server_port}/far/{CARD}"
 
 
 def test_a_card_cut_by_the_connection_is_refused(site):

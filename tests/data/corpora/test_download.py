@@ -8,7 +8,6 @@ import json
 import socket
 import ssl
 import tarfile
-import threading
 import zipfile
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +19,7 @@ import pytest
 from rased.data.corpora.base import Archive
 from rased.data.preparation.download import FOLDER, RECORD, fetch, obtain
 from rased.errors import RasedError
+from tests.serving import running
 
 DATA = np.random.default_rng(0).bytes(300_000)
 
@@ -86,12 +86,8 @@ def server():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.places = {}
     server.url = lambda path: f"http://127.0.0.1:{server.server_port}{path}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running(server):
+        yield server
 
 
 def md5(data):

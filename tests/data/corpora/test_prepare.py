@@ -6,7 +6,6 @@ import zipfile
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import numpy as np
 import pytest
@@ -23,6 +22,7 @@ from rased.data.shards.tars import read_shard
 from rased.errors import RasedError
 from rased.evaluation.testset import read_testset
 from tests.data.corpora.test_walkers import audio, replica, wanted
+from tests.serving import running
 
 VOICEBANK = replace(CORPORA["voicebank-demand"], test_ids=("p232_001", "p257_434"))
 
@@ -303,12 +303,10 @@ class TestDownload:
         data = (tmp_path / "Audio.zip").read_bytes()
         digest = hashlib.sha256(data).hexdigest()
         handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
-        with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-            Thread(target=server.serve_forever, daemon=True).start()
+        with running(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
             self.assert_prepares(
                 f"http://127.0.0.1:{server.server_port}/Audio.zip", data, digest, tmp_path
             )
-            server.shutdown()
 
     def assert_prepares(self, url, data, digest, tmp_path):
         given = Archive("all", "Audio.zip", (url,), holds="Audio", checksum=f"sha256:{digest}")

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -25,6 +24,7 @@ from rased.data.shards.index import read_index
 from rased.data.shards.remote import RemoteError, RemoteShards
 from rased.errors import RasedError
 from tests.data.conftest import RATE, response, write_corpus
+from tests.serving import running
 
 BLOCK_MB = 0.05
 ROLES = ("speech", "noise", "rir")
@@ -134,15 +134,8 @@ def server(folder):
         yield server
 
 
-@contextmanager
 def _serving(folder):
-    server = Server(folder)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    return running(Server(folder))
 
 
 @pytest.fixture(autouse=True)
