@@ -40,6 +40,7 @@ _TABLE = {
     "rased.models.dtln": ("DTLN",),
     "rased.models.fastenhancer": ("FastEnhancer",),
     "rased.models.fcn": ("FCN",),
+    "rased.models.frcrn": ("FRCRN",),
     "rased.models.fullsubnet": ("FullSubNet",),
     "rased.models.fullsubnet_plus": ("FullSubNetPlus",),
     "rased.models.fusion": ("Fusion",),

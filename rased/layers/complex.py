@@ -29,6 +29,15 @@ def multiplied(real: Tensor, imaginary: Tensor) -> tuple[Tensor, Tensor]:
     return by_real - back, turned + of_imaginary
 
 
+def beside(
+    bins: Float[Tensor, "batch channel frames freq"],
+    skip: Float[Tensor, "batch skipped frames freq"],
+) -> Float[Tensor, "batch more_channels frames freq"]:
+    """Concatenate real parts with real parts, and imaginary parts with imaginary parts."""
+    parts = [rearrange(one, "n (part c) t f -> n part c t f", part=2) for one in (bins, skip)]
+    return rearrange(torch.cat(parts, dim=2), "n part c t f -> n (part c) t f")
+
+
 class ComplexMap(nn.Module):
     """A complex layer without memory, made of two real layers.
 

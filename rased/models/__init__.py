@@ -34,6 +34,7 @@ _HOMES: Homes = {
     "dtln": ("DTLN",),
     "fastenhancer": ("FastEnhancer",),
     "fcn": ("FCN",),
+    "frcrn": ("FRCRN",),
     "fullsubnet": ("FullSubNet",),
     "fullsubnet_plus": ("FullSubNetPlus",),
     "fusion": ("Fusion",),

@@ -13,14 +13,13 @@ Parameters: 3.67 M at the paper's sizes (abstract: 3.7 M); MACs: 8.5 G/s at 160 
 from functools import partial
 from itertools import pairwise
 
-import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rased.errors import RasedError
-from rased.layers.complex import ComplexConv, ComplexLSTM
+from rased.layers.complex import ComplexConv, ComplexLSTM, beside
 from rased.layers.network import Network, start_near
 from rased.layers.stack import Stack
 from rased.layers.unet import DownConv, UpConv
@@ -81,11 +80,9 @@ class Up(nn.Module):
         state: State,
     ) -> tuple[Float[Tensor, "batch outputs frames twice_freq"], State]:
         """Concatenate input and skip connection (real with real parts), and process, continuing from `state`."""
-        # The complex convolution takes the first half of the channels as real parts: sort both inputs into the halves.
-        pairs = zip(bins.chunk(2, dim=1), skip.chunk(2, dim=1), strict=True)
-        bins = torch.cat([part for pair in pairs for part in pair], dim=1)
         ahead = int(self.lookahead)  # zero frames after the end
-        bins, state = self.conv(functional.pad(bins, (0, 0, 0, ahead)), state)
+        padded = functional.pad(beside(bins, skip), (0, 0, 0, ahead))
+        bins, state = self.conv(padded, state)
         return self.after(bins[:, :, ahead:]), state
 
     def initial_state(self, batch: int, freq: int, like: Tensor) -> State:

@@ -13,14 +13,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 
-import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rased.errors import RasedError
-from rased.layers.complex import ComplexMap
+from rased.layers.complex import ComplexMap, beside
 from rased.layers.network import Network
 from rased.signal.state import State
 
@@ -114,7 +113,7 @@ class DCUNet(Network):
             skips.append(bins)
         skips.pop()  # the innermost output is the input of the decoder
         for block in self.up:
-            bins = _beside(block(bins), skips.pop())
+            bins = beside(block(bins), skips.pop())
         mask = self.last(bins).float()[:, :, :count]
         # The floor keeps the gradient finite where the mask is 0.
         length = mask.square().sum(1, keepdim=True).clamp_min(1e-16).sqrt()
@@ -129,9 +128,3 @@ def _layer(
     padding = (kernel[0] // 2, kernel[1] // 2)
     kind = nn.ConvTranspose2d if up else nn.Conv2d
     return partial(kind, channels, outputs, kernel, stride, padding, bias=bias)
-
-
-def _beside(bins: Bins, skip: Bins) -> Float[Tensor, "batch more_channels frames freq"]:
-    """Concatenate real parts with real parts, and imaginary parts with imaginary parts."""
-    parts = [rearrange(one, "n (part c) t f -> n part c t f", part=2) for one in (bins, skip)]
-    return rearrange(torch.cat(parts, dim=2), "n part c t f -> n (part c) t f")

@@ -15,6 +15,7 @@ MEASURED = figures.read()["measured"]
 HEAVY = {
     "cmgan",
     "demucs-offline",
+    "frcrn",
     "fullsubnet",
     "fullsubnet-plus",
     "mp-senet",

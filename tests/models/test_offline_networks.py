@@ -8,6 +8,7 @@ from rased.models.cmgan import CMGAN, RelativeAttention
 from rased.models.cost import count_parameters
 from rased.models.dcunet import DCUNet
 from rased.models.dptfsnet import DPTFSNet
+from rased.models.frcrn import FRCRN
 from rased.models.mpsenet import MPSENet
 from rased.models.phasen import PHASEN
 from rased.models.semamba import SEMamba
@@ -28,6 +29,9 @@ from rased.models.tfgridnet import TFGridNet
         (TFGridNet, (402, 402), {"hop": 5}, "hop 5 must be between 1 and the window of 4"),
         (DPTFSNet, (402, 201), {}, "complex mask"),
         (DPTFSNet, (402, 402), {"channels": 12}, "divide half of the 12 channels"),
+        (FRCRN, (642, 321), {}, "maps a complex spectrum to a complex mask"),
+        (FRCRN, (642, 642), {"layers": 5}, "until 2 to 5 are left"),
+        (FRCRN, (642, 642), {"channels": 4}, "8 or more"),
         (PHASEN, (402, 201), {}, "maps a complex spectrum to another"),
         (DCUNet, (402, 402), {}, "an n_fft that 512 divides"),
         (DCUNet, (1026, 1026), {"channels": [4]}, "1 channels, 10 kernels and 10 strides"),

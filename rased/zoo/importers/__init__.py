@@ -19,14 +19,15 @@ def _imported(
     *,
     summary: str,
     source: str,
+    code: str = "MIT",
     weights: str = "MIT",
     data: str = "see the authors' repository",
 ) -> Imported:
-    """Return the result of an importer; the authors' code of all of them has the MIT licence."""
+    """Return the result of an importer."""
     facts = {
         "summary": summary,
         "paper": model.paper,
-        "licence": {"code": "MIT", "weights": weights, "data": data},
+        "licence": {"code": code, "weights": weights, "data": data},
         "source": source,
         "training": {"data": path.stem},
     }
@@ -112,11 +113,25 @@ def _ul_unas(path: Path) -> Imported:
     return _imported(spec, import_ulunas(path), path, summary=summary, source=source)
 
 
+def _frcrn(path: Path) -> Imported:
+    from rased.zoo.importers.frcrn import import_frcrn
+
+    return _imported(
+        *import_frcrn(path),
+        path,
+        summary="FRCRN with its authors' weights",
+        source="https://huggingface.co/alibabasglab/FRCRN_SE_16K",
+        code="Apache-2.0",
+        weights="Apache-2.0",
+    )
+
+
 IMPORTERS: dict[str, Callable[[Path], Imported]] = {
     "cmgan": _cmgan,
     "deepfilternet3": _deepfilternet3,
     "dtln": _dtln,
     "fastenhancer": _fastenhancer,
+    "frcrn": _frcrn,
     "gtcrn": _gtcrn,
     "mp-senet": _mp_senet,
     "nsnet2": _nsnet2,

@@ -16,6 +16,7 @@
     python -m tests.models.parity.record dpt-fsnet FOLDER      # of dangf15/DPT-FSNet
     python -m tests.models.parity.record fastenhancer FOLDER   # of aask1357/fastenhancer, with librosa in the venv
     python -m tests.models.parity.record fcn FOLDER            # of JasonSWFu/End-to-end-waveform-utterance-enhancement
+    python -m tests.models.parity.record frcrn FOLDER          # of modelscope/ClearerVoice-Studio
     python -m tests.models.parity.record fullsubnet FOLDER     # of Audio-WestlakeU/FullSubNet
     python -m tests.models.parity.record fullsubnet-plus FOLDER # of RookieJunChen/FullSubNet-plus
     python -m tests.models.parity.record gcrn FOLDER           # of JupiterEthan/GCRN-complex
@@ -64,6 +65,7 @@ from tests.models.parity import (
     dcunet,
     deepfilternet3,
     dpt_fsnet,
+    frcrn,
     fullsubnet,
     fullsubnet_plus,
     mp_senet,
@@ -413,6 +415,7 @@ SOURCES: dict[str, tuple[str, str, Callable[[Path], Recorded]]] = {
     "dual-path": ("yluo42/TAC", "e3373b7", dual_path),
     "fastenhancer": ("aask1357/fastenhancer", "f6f51f1", fastenhancer),
     "fcn": ("JasonSWFu/End-to-end-waveform-utterance-enhancement", "9b6ab1a", fcn),
+    "frcrn": ("modelscope/ClearerVoice-Studio", "6b3774d", frcrn.frcrn),
     "fullsubnet": ("Audio-WestlakeU/FullSubNet", "e974483", fullsubnet.fullsubnet),
     "fullsubnet-plus": (
         "RookieJunChen/FullSubNet-plus",
