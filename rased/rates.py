@@ -3,7 +3,8 @@
 A model at 16 kHz returns nothing above 8 kHz. The rest of the input is kept under one gain for each channel, which
 follows the model: the ratio of amplitudes, output to input, in its own highest quarter, from 12 ms of the past. The
 rest is exactly what resampling to the rate of the model and back removes, so that no frequency is missing or there
-twice: an enhancer that returns its input returns it at any sample rate.
+twice: an enhancer that returns its input returns it at any sample rate. At a rate below the model's, the rest is the
+edge of the band of the input, and the gain is that of the input's highest quarter.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +26,7 @@ _FRAME_SECONDS = 0.004
 _PAST = np.array([1.0, 0.5, 0.25])
 """Weights of the energies of a frame and the two before it."""
 _SHARE = 0.75
-"""Frequency above which the gain is measured, as a share of half the sample rate of the model."""
+"""Frequency above which the gain is measured, as a share of the highest that input and model have."""
 _TAPS = 63
 _QUIET = 1e-10
 """Mean power, relative to full scale, of which a band tells nothing about noise."""
@@ -81,9 +82,11 @@ class RateStream:
         self._where, self._stream, self._rate = where, stream, sample_rate
         self._inward = Resampler(sample_rate, stream.sample_rate, channels)
         self._outward = Resampler(stream.sample_rate, sample_rate, stream.rows)
-        self._upper: _UpperBand | None = None
-        if band == "full" and sample_rate > stream.sample_rate:
-            self._upper = _UpperBand(sample_rate, stream.sample_rate, stream.rows)
+        self._rest: _Rest | None = None
+        # The edge of a band below the model's own belongs to that of the model.
+        wanted = band == "full" or sample_rate < stream.sample_rate
+        if wanted and sample_rate != stream.sample_rate:
+            self._rest = _Rest(sample_rate, stream.sample_rate, stream.rows)
         self._taken = self._given = 0
 
     def through(self, blocks: Iterable[Block], progress: Progress | None = None) -> Iterator[Block]:
@@ -106,8 +109,8 @@ class RateStream:
         noisy = self._inward.push(block)
         estimate = self._checked(self._stream.push(noisy))
         out = self._outward.push(estimate)
-        if self._upper is not None:
-            out = self._upper.push(block, noisy, estimate, out)
+        if self._rest is not None:
+            out = self._rest.push(block, noisy, estimate, out)
         return self._out(out)
 
     def finish(self) -> Block:
@@ -118,8 +121,8 @@ class RateStream:
         estimate = self._checked(np.concatenate([last, self._stream.finish()], axis=1))
         out = self._outward.push(estimate)
         out = np.concatenate([out, self._outward.finish(self._taken)], axis=1)
-        if self._upper is not None:
-            out = self._upper.finish(noisy, estimate, out, self._taken)
+        if self._rest is not None:
+            out = self._rest.finish(noisy, estimate, out, self._taken)
         return self._out(out)
 
     def _out(self, out: Block) -> Block:
@@ -135,12 +138,12 @@ class RateStream:
         return estimate
 
 
-class _UpperBand:
+class _Rest:
     """Adds what resampling removed from the noisy input, under the gain of the model."""
 
     def __init__(self, sample_rate: int, model_rate: int, rows: int) -> None:
         self._again = Resampler(model_rate, sample_rate, rows)
-        self._gains = _Gains(model_rate, rows)
+        self._gains = _Gains(model_rate, rows, top=min(sample_rate, model_rate) / model_rate)
         self._pace = model_rate / sample_rate
         self._rows, self._at = rows, 0
         nothing = np.zeros((rows, 0), np.float32)
@@ -186,11 +189,17 @@ class _UpperBand:
 
 
 class _Gains:
-    """The gain of a model in its highest band, over time; that of a frame holds when it is over."""
+    """The gain of a model in the highest band, over time; that of a frame holds when it is over.
 
-    def __init__(self, rate: int, rows: int) -> None:
+    Args:
+        rate: sample rate of the model in Hz.
+        rows: channels.
+        top: highest frequency of the input, as a share of half the sample rate of the model.
+    """
+
+    def __init__(self, rate: int, rows: int, *, top: float) -> None:
         self._frame = round(_FRAME_SECONDS * rate)
-        self._filter = _highpass()
+        self._filter = _highpass(_SHARE * top)
         past = np.zeros((rows, _TAPS - 1), np.float32)
         # Past samples of the filter; then those that do not fill a frame.
         self._heard, self._energies = [past, past], np.zeros((2, rows, len(_PAST) - 1))
@@ -254,10 +263,10 @@ class _Gains:
         self._values = np.concatenate([self._values, gains], axis=1)
 
 
-def _highpass() -> Float32[np.ndarray, " taps"]:
-    """Return a filter that passes the highest quarter of the band (a windowed sinc)."""
+def _highpass(share: float) -> Float32[np.ndarray, " taps"]:
+    """Return a filter that passes what is above this share of half the sample rate (a windowed sinc)."""
     middle = np.arange(_TAPS) - _TAPS // 2
-    low = _SHARE * np.sinc(_SHARE * middle) * np.hamming(_TAPS)
+    low = share * np.sinc(share * middle) * np.hamming(_TAPS)
     high = -low / low.sum()
     high[_TAPS // 2] += 1.0
     return high.astype(np.float32)

@@ -335,3 +335,13 @@ def test_the_limit_of_the_attenuation_holds_for_arrays_and_files(tmp_path):
         enhance(waveform, 16_000, model=model),
     ):
         np.testing.assert_allclose(found, 0.1 * waveform, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 44_100])
+def test_a_file_with_a_limit_of_zero_keeps_every_sample(tmp_path, rate):
+    given = np.concatenate([tone(0.3, rate), -tone(0.3, rate)[:, ::-1]])
+    given += np.random.default_rng(0).normal(0, 0.05, given.shape).astype(np.float32)
+    audio.write(tmp_path / "in.wav", given, rate)
+    enhance(tmp_path / "in.wav", tmp_path / "out.wav", model="gtcrn-tuned-16k", limit_db=0.0)
+    before, after = (audio.read(tmp_path / name)[0] for name in ("in.wav", "out.wav"))
+    np.testing.assert_array_equal(after, before)

@@ -9,6 +9,7 @@ import torch
 import rased
 from rased.audio import resample
 from rased.models.base import Enhancer, Prediction, SpectralEnhancer
+from rased.models.limited import limited
 from rased.signal.stft import STFT
 from rased.streaming import open_rates
 from tests.bundled import recording
@@ -61,7 +62,10 @@ def bands_db(waveform, edges, rate=48_000):
     )
 
 
-@pytest.mark.parametrize("rate", [16_000, 22_050, 44_100, 48_000, 96_000])
+RATES = [1_000, 8_000, 11_025, 15_999, 16_000, 22_050, 44_100, 48_000, 96_000]
+
+
+@pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("gain", [1.0, 0.25])
 def test_a_constant_gain_holds_for_the_whole_band_without_notch_or_bump(rate, gain):
     noisy = white(0.6, rate, channels=2)
@@ -69,6 +73,26 @@ def test_a_constant_gain_holds_for_the_whole_band_without_notch_or_bump(rate, ga
     assert found.shape == noisy.shape
     inner = slice(rate // 20, -rate // 20)
     np.testing.assert_allclose(found[:, inner], gain * noisy[:, inner], atol=2e-4)
+
+
+LIMITED = {
+    "spectral": lambda: Gain(0.1),
+    "of whole utterances": Gate,
+    "of 48 kHz": lambda: Gain(0.1, 48_000),
+    "of four microphones": FourChannels,
+}
+
+
+@pytest.mark.parametrize("kind", LIMITED)
+def test_a_limit_of_zero_returns_the_input_of_any_rate(kind):
+    enhancer = limited(LIMITED[kind]().eval(), 0.0)
+    for rate in RATES:
+        for length in (round(0.3 * rate), 13):
+            noisy = white(0.3, rate, channels=4 if enhancer.channels == 4 else 2)[:, :length]
+            for band in ("full", "model") if rate <= enhancer.sample_rate else ("full",):
+                found = through(enhancer, noisy, rate, band=band)
+                said = f"{rate} Hz, {length} samples, {band}"
+                np.testing.assert_allclose(found, noisy[: len(found)], atol=1e-6, err_msg=said)
 
 
 def test_the_band_of_the_model_alone_is_an_option():
