@@ -121,29 +121,54 @@ def _start(given: list[Any], place: int, way: int, size: int) -> Tensor:
     return torch.zeros(given[0].shape[1], size)
 
 
-def _conv(given: list[Any], attributes: Attributes, up: bool = False) -> Tensor:
+def _conv(given: list[Any], attributes: Attributes) -> Tensor:
     rank = given[0].ndim - 2
     pads = attributes.get("pads", [0] * 2 * rank)
-    options = {
-        "stride": attributes.get("strides", [1] * rank),
-        "dilation": attributes.get("dilations", [1] * rank),
-        "groups": attributes.get("group", 1),
-    }
     bias = given[2] if len(given) > 2 else None
-    if up:
-        run = (functional.conv_transpose1d, functional.conv_transpose2d)[rank - 1]
-        extra = attributes.get("output_padding", [0] * rank)
-        assert pads[:rank] == pads[rank:], "equal padding at both ends"
-        result: Tensor = run(
-            given[0], given[1], bias, padding=pads[:rank], output_padding=extra, **options
-        )
-        return result
-    both = [side for axis in reversed(range(rank)) for side in (pads[axis], pads[axis + rank])]
-    padded = functional.pad(given[0], both) if any(both) else given[0]
     folded: Tensor = (functional.conv1d, functional.conv2d)[rank - 1](
-        padded, given[1], bias, **options
+        _padded(given[0], pads[:rank], pads[rank:]),
+        given[1],
+        bias,
+        stride=attributes.get("strides", [1] * rank),
+        dilation=attributes.get("dilations", [1] * rank),
+        groups=attributes.get("group", 1),
     )
     return folded
+
+
+def _conv_transpose(given: list[Any], attributes: Attributes) -> Tensor:
+    """Write a transposed convolution, which the converter refuses, as a plain one of values with zeros between."""
+    values, weights = given[:2]
+    rank, groups = values.ndim - 2, attributes.get("group", 1)
+    pads = attributes.get("pads", [0] * 2 * rank)
+    extra = attributes.get("output_padding", [0] * rank)
+    dilations = attributes.get("dilations", [1] * rank)
+    for axis, stride in enumerate(attributes.get("strides", [1] * rank), 2):
+        values = _spread(values, axis, stride)
+    reach = [
+        dilation * (size - 1) for dilation, size in zip(dilations, weights.shape[2:], strict=True)
+    ]
+    low = [most - pad for most, pad in zip(reach, pads[:rank], strict=True)]
+    high = [most - pad + more for most, pad, more in zip(reach, pads[rank:], extra, strict=True)]
+    turned = weights.reshape(groups, -1, *weights.shape[1:]).transpose(1, 2).flatten(0, 1)
+    backwards = turned.flip(list(range(2, 2 + rank)))
+    plain = {"dilations": dilations, "group": groups, "pads": [*low, *high]}
+    return _conv([values, backwards, *given[2:]], plain)
+
+
+def _spread(values: Tensor, axis: int, stride: int) -> Tensor:
+    """Put zeros between the values of an axis."""
+    if stride == 1:
+        return values
+    size = values.shape[axis]
+    spread = torch.stack([values, *[torch.zeros_like(values)] * (stride - 1)], dim=axis + 1)
+    return spread.flatten(axis, axis + 1).narrow(axis, 0, (size - 1) * stride + 1)
+
+
+def _padded(values: Tensor, low: list[int], high: list[int], value: float = 0.0) -> Tensor:
+    """Pad the last axes, from the first of them to the last; below 0 is cut off."""
+    both = [side for pair in zip(low[::-1], high[::-1], strict=True) for side in pair]
+    return functional.pad(values, both, value=value) if any(both) else values
 
 
 def _slice(given: list[Any], attributes: Attributes) -> Tensor:
@@ -172,9 +197,8 @@ def _gather(given: list[Any], attributes: Attributes) -> Tensor:
 
 def _pad(given: list[Any], attributes: Attributes) -> Tensor:
     pads, rank = given[1].tolist(), given[0].ndim
-    both = [side for axis in reversed(range(rank)) for side in (pads[axis], pads[axis + rank])]
     value = float(given[2]) if len(given) > 2 and given[2] is not None else 0.0
-    return functional.pad(given[0], both, value=value)
+    return _padded(given[0], pads[:rank], pads[rank:], value)
 
 
 def _reduce(function: Callable[..., Tensor]) -> Callable[[list[Any], Attributes], Tensor]:
@@ -284,7 +308,7 @@ OPERATORS: dict[str, Callable[[list[Any], Attributes], Tensor]] = {
     "Gather": _gather,
     "Pad": _pad,
     "Conv": _conv,
-    "ConvTranspose": lambda given, a: _conv(given, a, up=True),
+    "ConvTranspose": _conv_transpose,
 }
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from torch.nn import functional
 
 from rased.errors import RasedError
 from rased.export import export, litert
-from rased.export.litert_convert import Graph
+from rased.export.litert_convert import OPERATORS, Graph
 from rased.export.step import random_state
 
 
@@ -50,6 +51,31 @@ def test_recurrent_layers_are_those_of_torch():
     assert len(found) == len(wanted) == 4
     for ours, theirs in zip(found, wanted, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_convolutions_are_those_of_torch(rank):
+    """Transposed ones, too, which the converter gets as plain ones."""
+    random = np.random.default_rng(rank)
+    plain = (functional.conv1d, functional.conv2d)[rank - 1]
+    transposed = (functional.conv_transpose1d, functional.conv_transpose2d)[rank - 1]
+    for _ in range(40):
+        strides, dilations, sizes = (random.integers(1, 4, rank).tolist() for _ in range(3))
+        reach = [d * (size - 1) for d, size in zip(dilations, sizes, strict=True)]
+        pads = [int(random.integers(0, most + 1)) for most in reach]
+        extra = [int(random.integers(0, stride)) for stride in strides]
+        groups, bias = int(random.choice([1, 2, 4])), torch.randn(8)
+        values = torch.randn(2, 4, *(11 for _ in sizes))
+        attributes = {"strides": strides, "dilations": dilations, "pads": [*pads, *pads]}
+        attributes |= {"group": groups, "output_padding": extra}
+        options = {"stride": strides, "dilation": dilations, "padding": pads, "groups": groups}
+        there, back = torch.randn(8, 4 // groups, *sizes), torch.randn(4, 8 // groups, *sizes)
+        found = OPERATORS["Conv"]([values, there, bias], attributes)
+        wanted = plain(values, there, bias, **options)
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+        found = OPERATORS["ConvTranspose"]([values, back, bias], attributes)
+        wanted = transposed(values, back, bias, output_padding=extra, **options)
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
 
 
 def test_without_its_environment_the_target_says_how_to_make_it(enhancer, tmp_path, monkeypatch):
