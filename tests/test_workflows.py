@@ -66,6 +66,24 @@ def test_a_release_is_installed_on_every_system_with_the_first_and_the_last_pyth
     assert found["python"] == [PYTHONS[0], PYTHONS[-1]]
 
 
+def test_the_repository_has_one_owner():
+    """Badges, installations and torch.hub name that of pyproject.toml."""
+    (owner,) = re.fullmatch(
+        r"https://github\.com/([\w.-]+)/rased", PROJECT["urls"]["Repository"]
+    ).groups()
+    places = [
+        ROOT / "hubconf.py",
+        ROOT / "README.md",
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("notebooks/*.ipynb"),
+    ]
+    pattern = r'(?:github(?:\.com)?/|hub\.load\(\\?")([\w.-]+)/rased\b'
+    found = {place: re.findall(pattern, place.read_text(encoding="utf-8")) for place in places}
+    named = {place.name: set(owners) for place, owners in found.items() if owners}
+    assert {"hubconf.py", "zoo.md", "01_box_by_box.ipynb"} <= set(named)
+    assert all(owners == {owner} for owners in named.values()), named
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_names_what_exists(command):
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
