@@ -14,6 +14,7 @@ EXAMPLES = """\
 examples:
   rased export gtcrn-tuned-16k --to onnx --out exported          ONNX, for Python, C++, JavaScript and others
   rased export gtcrn-tuned-16k --to onnx --out exported --int8   weights in 8 bits
+  rased export gtcrn-tuned-16k --to onnx --out server --streams 8    eight live streams at a time, for a server
   rased export zoo/my-entry --to onnx --into-zoo                 into the entry itself: `rased.onnx` loads it by name
   rased export gtcrn-tuned-16k --to web --out page               the same graph, with a page and a module for browsers
   rased export gru-mask-16k --to litert --out phone              LiteRT, for Android, iOS and small devices
@@ -48,6 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="weights in 8 bits (ONNX); the loss of PESQ is measured and stated",
     )
+    parser.add_argument(
+        "--streams",
+        type=int,
+        default=1,
+        metavar="N",
+        help="live streams that get a chunk at once (ONNX): each costs less than alone (default: 1)",
+    )
     add_allow(parser)
     add_json(parser, "what the file says about itself")
 
@@ -64,7 +72,12 @@ def run(arguments: argparse.Namespace) -> int:
     torch.set_num_threads(1)
     enhancer = load(arguments.name, allow=arguments.allow)
     facts = export(
-        enhancer, arguments.name, to=arguments.to, out=arguments.out, int8=arguments.int8
+        enhancer,
+        arguments.name,
+        to=arguments.to,
+        out=arguments.out,
+        int8=arguments.int8,
+        streams=arguments.streams,
     )
     if arguments.json:
         print_json(facts)

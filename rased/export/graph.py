@@ -11,26 +11,32 @@ import torch
 
 from rased.errors import RasedError, cut
 from rased.export.simplify import simplify
-from rased.export.step import Step, refuse
+from rased.export.step import Step, Together, refuse, stacked
 from rased.models.base import Enhancer
 from rased.onnx.runtime import NEXT
 
 
 @torch.no_grad()
-def step_graph(enhancer: Enhancer, name: str) -> onnx.ModelProto:
+def step_graph(enhancer: Enhancer, name: str, streams: int = 1) -> onnx.ModelProto:
     """Return the graph of one chunk: inputs `chunk` and the state, outputs `estimate` and NAME.next.
+
+    Args:
+        enhancer: a causal enhancer.
+        name: its name, for messages.
+        streams: how many streams get a chunk at once; if several, each tensor of the state has one more axis in front.
 
     Raises:
         RasedError: an operation of the model has no counterpart in ONNX.
     """
     refuse(enhancer, name)
     assert enhancer.chunk_length is not None
-    state = enhancer.initial_state()
-    chunk = torch.zeros(1, enhancer.chunk_length)
+    state = stacked([enhancer.initial_state()] * streams)
+    chunk = torch.zeros(streams, enhancer.chunk_length)
+    step = Step(enhancer) if streams == 1 else Together(enhancer, streams)
     file = io.BytesIO()
     try:
         with _quiet():
-            program = torch.export.export(Step(enhancer), (chunk, state), strict=False)
+            program = torch.export.export(step, (chunk, state), strict=False)
             _without_aliases(program.graph_module.graph)
             made: Any = torch.onnx.export(
                 program,

@@ -1,20 +1,22 @@
-"""Fold batch normalisation into the convolution before it: a factor and a summand for each channel."""
+"""Fold batch normalisation into the convolution or product before it: a factor and a summand for each channel."""
 
 from collections import Counter
 
 import numpy as np
 import onnx
+from jaxtyping import Float64
 from onnx import NodeProto, helper, numpy_helper
 
-from rased.export.views import Views
+from rased.export.views import Shape, Views
 
 _KEEP_CHANNELS = frozenset({"Slice", "Identity"})
 """Operators that may stand in between: they move or drop samples, and compute nothing."""
+_VIEWS = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Identity", "Flatten"})
 
 
 def fold_norms(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return an equal model whose batch normalisations are in the weights of the convolutions before them."""
-    nodes, constants, _, outputs = Views.contents(model)
+    """Return an equal model whose batch normalisations are in the weights of convolutions and products before them."""
+    nodes, constants, shapes, outputs = Views.contents(model)
     used = Counter(name for node in nodes for name in node.input)
     used.update(outputs)
     source = {name: node for node in nodes for name in node.output}
@@ -24,7 +26,8 @@ def fold_norms(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in nodes:
         convolution = _convolution(node, source, used, made)
         if convolution is None:
-            kept.append(node)
+            product = _product(node, source, used, made, shapes)
+            kept.append(node if product is None else _folded(node, product, made))
             continue
         _fold(node, convolution, made)
         # What computed the input of the normalisation computes its output now.
@@ -63,6 +66,30 @@ def _convolution(
     return None
 
 
+def _product(
+    node: NodeProto,
+    source: dict[str, NodeProto],
+    used: Counter[str],
+    constants: dict[str, np.ndarray],
+    shapes: dict[str, Shape],
+) -> NodeProto | None:
+    """Return the product with a matrix whose rows a node normalises, if nothing else sees what lies between them."""
+    if node.op_type != "BatchNormalization" or len(node.output) > 1:
+        return None
+    name, shape = node.input[0], shapes.get(node.input[0], ())
+    if any(one not in constants for one in node.input[1:]) or len(shape) != 2:
+        return None
+    while used[name] == 1 and (before := source.get(name)) is not None:
+        if before.op_type == "MatMul":
+            weight = constants.get(before.input[1])
+            return before if weight is not None and weight.ndim == 2 else None
+        # The rows may be numbered along other axes.
+        if before.op_type not in _VIEWS or shapes.get(before.input[0], ())[-1:] != shape[1:]:
+            return None
+        name = before.input[0]
+    return None
+
+
 def _cuts_channels(node: NodeProto, constants: dict[str, np.ndarray]) -> bool:
     """Return whether a slice is along the channels, or along axes that are not known."""
     if node.op_type != "Slice":
@@ -71,18 +98,37 @@ def _cuts_channels(node: NodeProto, constants: dict[str, np.ndarray]) -> bool:
     return axes is None or bool(np.any((axes == 1) | (axes < 0)))
 
 
-def _fold(norm: NodeProto, convolution: NodeProto, constants: dict[str, np.ndarray]) -> None:
-    """Write the normalisation into weights and bias of the convolution."""
+def _folded(norm: NodeProto, product: NodeProto, constants: dict[str, np.ndarray]) -> NodeProto:
+    """Write the factors into the matrix of a product; return the sum that remains of the normalisation."""
+    factor, summand = _line(norm, constants)
+    weight = constants[product.input[1]]
+    names = [f"{norm.output[0]}.weight", f"{norm.output[0]}.bias"]
+    constants[names[0]] = (weight * factor).astype(weight.dtype)
+    constants[names[1]] = summand.astype(weight.dtype)
+    product.input[1] = names[0]
+    return helper.make_node("Add", [norm.input[0], names[1]], [norm.output[0]])
+
+
+def _line(
+    norm: NodeProto, constants: dict[str, np.ndarray]
+) -> tuple[Float64[np.ndarray, " channel"], Float64[np.ndarray, " channel"]]:
+    """Return factor and summand of a normalisation for each channel."""
     attributes = {one.name: helper.get_attribute_value(one) for one in norm.attribute}
     scale, shift, mean, variance = (constants[n].astype(np.float64) for n in norm.input[1:5])
     factor = scale / np.sqrt(variance + attributes.get("epsilon", 1e-5))
+    return factor, shift - mean * factor
+
+
+def _fold(norm: NodeProto, convolution: NodeProto, constants: dict[str, np.ndarray]) -> None:
+    """Write the normalisation into weights and bias of the convolution."""
+    factor, summand = _line(norm, constants)
     weight = constants[convolution.input[1]]
     bias = np.zeros(len(factor))
     if len(convolution.input) > 2 and convolution.input[2]:
         bias = constants[convolution.input[2]].astype(np.float64)
     names = [f"{norm.output[0]}.weight", f"{norm.output[0]}.bias"]
     constants[names[0]] = _scaled(convolution, weight, factor).astype(weight.dtype)
-    constants[names[1]] = (bias * factor + shift - mean * factor).astype(weight.dtype)
+    constants[names[1]] = (bias * factor + summand).astype(weight.dtype)
     first = convolution.input[0]
     del convolution.input[:]
     convolution.input.extend([first, *names])

@@ -97,8 +97,25 @@ class _Graph(Views):
             if not lead:
                 return False
         else:
-            return False
+            return self._rowwise_binary(node, sizes)
         self.elementwise(node, [Value(name, lead) for name in names])
+        return True
+
+    def _rowwise_binary(self, node: NodeProto, sizes: list[int]) -> bool:
+        """Write a sum, product and so on of a constant for the last axis, whatever axes stand in front of it."""
+        large = sizes.index(max(sizes))
+        given, constant = node.input[large], node.input[1 - large]
+        root, shape = self.root(given), self.shapes[given]
+        last = self.shapes[constant][-1:]
+        if constant not in self.constants or min(sizes) != prod(last) or not root.shape:
+            return False
+        if last != shape[-1:] or last != root.shape[-1:]:
+            return False
+        names = [self.shaped(constant, last)] * 2
+        names[large] = root.name
+        # The first one gives its shape to the output.
+        values = [Value(name, root.shape) for name in names]
+        self.elementwise(node, values)
         return True
 
     def _lead(self, names: list[str]) -> Shape:

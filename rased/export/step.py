@@ -11,7 +11,7 @@ from rased.errors import RasedError
 from rased.models.base import Enhancer, State
 from rased.zoo.exported import Exported
 
-Chunk = Float[Tensor, "1 chunk"]
+Chunk = Float[Tensor, "streams chunk"]
 
 
 class Step(nn.Module):
@@ -24,6 +24,44 @@ class Step(nn.Module):
     def forward(self, chunk: Chunk, state: State) -> tuple[Chunk, State]:
         """Enhance a chunk."""
         return self.enhancer.step(chunk, state)
+
+
+class Together(Step):
+    """The step of several streams: the tensors of their states are stacked, one stream after the other.
+
+    Args:
+        enhancer: a causal enhancer.
+        streams: their number.
+    """
+
+    def __init__(self, enhancer: Enhancer, streams: int) -> None:
+        super().__init__(enhancer)
+        self.streams = streams
+        one, two = (enhancer.initial_state(batch) for batch in (1, 2))
+        # The axis of a tensor that is longer for two rows: some have layers in front, or rows and bands in one axis.
+        self.axes = {
+            name: next(axis for axis, size in enumerate(one[name].shape) if size != sizes[axis])
+            for name, sizes in ((name, tensor.shape) for name, tensor in two.items())
+        }
+
+    def forward(self, chunk: Chunk, state: State) -> tuple[Chunk, State]:
+        """Enhance a chunk of each stream."""
+        rows = {
+            name: tensor.movedim(0, self.axes[name]).flatten(self.axes[name], self.axes[name] + 1)
+            for name, tensor in state.items()
+        }
+        estimate, after = self.enhancer.step(chunk, rows)
+        return estimate, {
+            name: tensor.unflatten(self.axes[name], (self.streams, -1)).movedim(self.axes[name], 0)
+            for name, tensor in after.items()
+        }
+
+
+def stacked(states: list[State]) -> State:
+    """Return the states of several streams as one; that of one stream stays as it is."""
+    if len(states) == 1:
+        return states[0]
+    return {name: torch.stack([state[name] for state in states]) for name in states[0]}
 
 
 def refuse(enhancer: Enhancer, name: str) -> None:

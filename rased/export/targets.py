@@ -13,8 +13,8 @@ import torch
 from rased import disk
 from rased.errors import RasedError
 from rased.export.graph import describe, step_graph
-from rased.export.step import random_state, refuse, starts
-from rased.models.base import Enhancer, State
+from rased.export.step import random_state, refuse, stacked, starts
+from rased.models.base import Enhancer
 from rased.onnx import Enhancer as Exported
 from rased.onnx.runtime import GRAPH, session_of
 from rased.zoo.card import read_card, write_card
@@ -24,6 +24,7 @@ EXAMPLES = {
     "onnx": ("example.py", "example.cpp", "example.mjs"),
     "web": ("enhancer.mjs", "index.html", "package.json"),
     "litert": ("example_litert.py",),
+    "streams": ("example_streams.py",),
 }
 """Files that stand beside the graph, for each target."""
 TEMPLATES = Path(__file__).parent / "templates"
@@ -64,30 +65,44 @@ def _digest(enhancer: Enhancer) -> str:
 
 @torch.no_grad()
 def difference(enhancer: Enhancer, exported: Exported, *, seeds: int = 3) -> float:
-    """Return the largest difference of outputs and states between PyTorch and a graph, from random states."""
-    largest = 0.0
+    """Return the largest difference of the outputs of PyTorch and a graph, from random states.
+
+    A graph of several streams is compared with PyTorch stream by stream.
+    """
+    largest, streams = 0.0, exported.streams
     for seed in range(seeds):
-        state: State = random_state(enhancer, seed)
-        theirs = {name: tensor.numpy() for name, tensor in state.items()}
+        states = [random_state(enhancer, seed + 10 * number) for number in range(streams)]
+        theirs = {name: tensor.numpy() for name, tensor in stacked(states).items()}
         generator = torch.Generator().manual_seed(100 + seed)
-        noisy = 0.1 * torch.randn(1, CHECKED * exported.chunk_length, generator=generator)
+        noisy = 0.1 * torch.randn(streams, CHECKED * exported.chunk_length, generator=generator)
         for chunk in noisy.split(exported.chunk_length, dim=-1):
-            wanted, state = enhancer.step(chunk, state)
-            found, theirs = exported.step(chunk[0].numpy(), theirs)
-            largest = max(largest, float(np.abs(found - wanted[0].numpy()).max()))
+            found, theirs = exported.step(
+                chunk.numpy() if streams > 1 else chunk[0].numpy(), theirs
+            )
+            for number, row in enumerate(np.atleast_2d(found)):
+                wanted, states[number] = enhancer.step(chunk[number : number + 1], states[number])
+                largest = max(largest, float(np.abs(row - wanted[0].numpy()).max()))
     return largest
 
 
 def described_graph(
-    enhancer: Enhancer, name: str, *, int8: bool = False
+    enhancer: Enhancer, name: str, *, int8: bool = False, streams: int = 1
 ) -> tuple[bytes, dict[str, Any]]:
     """Return a graph that was compared with PyTorch, and what it says about itself.
+
+    Args:
+        enhancer: any enhancer.
+        name: its name, for messages and the description.
+        int8: weights of 8 bits, for one stream.
+        streams: how many streams get a chunk at once.
 
     Raises:
         RasedError: the enhancer cannot be exported, or the graph gives other numbers.
     """
     refuse(enhancer, name)
-    facts, model = facts_of(enhancer, name), step_graph(enhancer, name)
+    facts, model = facts_of(enhancer, name), step_graph(enhancer, name, streams)
+    if streams > 1:
+        facts["streams"] = streams
     describe(model, facts)
     facts["max_error"] = checked(enhancer, model.SerializeToString(), facts)
     if int8:
@@ -106,7 +121,8 @@ def checked(enhancer: Enhancer, content: bytes, facts: dict[str, Any]) -> float:
     Raises:
         RasedError: it is above 1e-5.
     """
-    found = difference(enhancer, Exported(session_of(content), facts))
+    exported = Exported(session_of(content), facts)
+    found = difference(enhancer, exported, seeds=3 if exported.streams == 1 else 1)
     if not found <= TOLERANCE:
         raise RasedError(
             f"'{facts['name']}' cannot be exported: the graph differs from PyTorch by {found:.2g}, more than "

@@ -34,6 +34,7 @@ class Enhancer:
         sample_rate: Hz of input and output.
         chunk_length: samples of a chunk; `step` takes any multiple.
         latency: samples by which the output of `step` is late.
+        streams: how many streams `step` takes at once (`rased export --streams N`); usually 1.
         facts: all that the file says: name, licence, version, SHA-256 of the weights and more.
     """
 
@@ -51,6 +52,7 @@ class Enhancer:
         self.sample_rate: int = facts["sample_rate"]
         self.chunk_length: int = facts["chunk_length"]
         self.latency: int = facts["latency"]
+        self.streams: int = facts.get("streams", 1)
         self._session = session
         self._states = list(facts["state"])
         self._outputs = ["estimate", *(f"{name}{NEXT}" for name in self._states)]
@@ -70,45 +72,77 @@ class Enhancer:
         return partial(load, threads=threads), (file,)
 
     def initial_state(self) -> State:
-        """Return the state before the first chunk of a stream."""
+        """Return the state before the first chunk of a stream.
+
+        For several streams, each tensor has an axis for them in front: copy a row of this state to begin one anew.
+        """
         # One value for all, or all of them; infinity is a word.
-        return {
+        state = {
             name: np.resize(np.asarray(one["start"]).astype(np.float32), one["shape"])
             for name, one in self.facts["state"].items()
         }
+        if self.streams == 1:
+            return state
+        return {name: np.stack([one] * self.streams) for name, one in state.items()}
 
     def step(self, chunk: np.ndarray, state: State) -> tuple[Samples, State]:
         """Enhance the next samples of a stream: (time) in float32, a multiple of `chunk_length`.
 
-        The output is `latency` samples late. The given state is not changed.
+        For several streams: (stream, time), of one length. The output is `latency` samples late. The given state is not
+        changed.
 
         Raises:
             RasedError: the chunk has another length, shape or type, or the state is of another graph.
         """
-        length = self.chunk_length
-        if not isinstance(chunk, np.ndarray) or chunk.ndim != 1 or chunk.dtype != np.float32:
+        length, streams = self.chunk_length, self.streams
+        rows = chunk[None] if streams == 1 and isinstance(chunk, np.ndarray) else chunk
+        if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype != np.float32:
+            shape = "(time)" if streams == 1 else f"({streams}, time)"
             raise RasedError(
-                "a chunk is a NumPy array of shape (time) in float32: use array.astype(np.float32)."
+                f"a chunk is a NumPy array of shape {shape} in float32: use array.astype(np.float32)."
             )
-        if not len(chunk) or len(chunk) % length:
+        if len(rows) != streams:
             raise RasedError(
-                f"the chunk has {len(chunk)} samples: give a multiple of {length}, or use stream(), which takes any."
+                f"the chunk has {len(rows)} rows: give one for each of {streams} streams."
+            )
+        time = rows.shape[1]
+        if not time or time % length:
+            raise RasedError(
+                f"the chunk has {time} samples: give a multiple of {length}, or use stream(), which takes any."
             )
         if state.keys() != set(self._states):
             raise RasedError(
                 "the state is not one of this graph: begin with initial_state(), and give what step() returned."
             )
-        rows, state = [], dict(state)
-        for start in range(0, len(chunk), length):
-            state["chunk"] = chunk[None, start : start + length]
-            row, *after = self._session.run(self._outputs, state)
+        parts, state = [], dict(state)
+        for start in range(0, time, length):
+            state["chunk"] = rows[:, start : start + length]
+            part, *after = self._session.run(self._outputs, state)
             state = dict(zip(self._states, after, strict=True))
-            rows.append(row[0])
-        return (rows[0] if len(rows) == 1 else np.concatenate(rows)), state
+            parts.append(part)
+        estimate = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        return (estimate[0] if streams == 1 else estimate), state
 
     def stream(self) -> "Stream":
-        """Return a stream, which takes blocks of any length and returns aligned output."""
+        """Return a stream, which takes blocks of any length and returns aligned output.
+
+        Raises:
+            RasedError: the graph takes several streams at once.
+        """
+        self.refuse_several()
         return Stream(self)
+
+    def refuse_several(self) -> None:
+        """Check that the graph takes one stream.
+
+        Raises:
+            RasedError: it takes several.
+        """
+        if self.streams > 1:
+            raise RasedError(
+                f"the graph of {self.facts['name']} takes {self.streams} live streams at once, through step(): for "
+                "recordings, export it without --streams."
+            )
 
     def __call__(
         self,
@@ -303,14 +337,18 @@ def _checked(text: str, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
     try:
         facts = json.loads(text)
         rate, length, latency = (facts[name] for name in ("sample_rate", "chunk_length", "latency"))
-        whole = all(type(number) is int for number in (rate, length, latency))
+        streams = facts.get("streams", 1)
+        whole = all(type(number) is int for number in (rate, length, latency, streams))
         if not whole or not RATES[0] <= rate <= RATES[1] or length < 1:
             return None
         if not 0 <= latency <= _LONGEST_LATENCY * rate:
             return None
         # The graph has the same shapes, so that no number in the text decides how much memory is taken.
-        shapes = {name: list(one["shape"]) for name, one in facts["state"].items()}
-        if {"chunk": [1, length], **shapes} != dict(inputs) or not isinstance(facts["name"], str):
+        lead = [streams] if streams > 1 else []
+        shapes = {name: [*lead, *one["shape"]] for name, one in facts["state"].items()}
+        if {"chunk": [streams, length], **shapes} != dict(inputs) or not isinstance(
+            facts["name"], str
+        ):
             return None
         for one in facts["state"].values():
             np.asarray(one["start"]).astype(np.float32)

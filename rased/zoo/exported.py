@@ -39,6 +39,7 @@ class Exported(Enhancer):
                 "onnx --out DIR`."
             )
         self.exported = load(path)
+        self.exported.refuse_several()
         self.sample_rate = self.exported.sample_rate
         self.chunk_length, self.latency = self.exported.chunk_length, self.exported.latency
         self.paper = str(self.exported.facts.get("paper", ""))

@@ -93,11 +93,14 @@ def test_litert_stands_beside_the_others(entry, capsys):
 
 @pytest.mark.slow
 def test_streams_of_a_checkpoint(entry, capsys):
-    words = ["bench", "streams", "--model", str(entry), "--seconds", "0.1", "--json"]
-    assert main(words) == 0
-    streams = json.loads(capsys.readouterr().out)["tiny"]
-    assert streams["streams"] > 0
-    assert streams["slowest_round_ms"] <= streams["chunk_ms"]
+    words = ["bench", "streams", "--model", str(entry), "--seconds", "0.1", "--together", "3"]
+    assert main([*words, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures.keys() == {"tiny", "tiny, 3 in a graph"}
+    for streams in figures.values():
+        assert streams["streams"] > 0
+        assert streams["slowest_round_ms"] <= streams["chunk_ms"]
+    assert figures["tiny, 3 in a graph"]["streams"] % 3 == 0
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from rased.export import export
 from rased.export.targets import described_graph, write
 from rased.models.registry import create_model
 from tests.models.test_contract import audio
@@ -30,6 +31,14 @@ def enhancer():
 def graph(enhancer):
     """Its graph, and what it says about itself."""
     return described_graph(enhancer, "tiny")
+
+
+@pytest.fixture(scope="session")
+def several(enhancer, tmp_path_factory):
+    """The folder of its graph for three streams at once."""
+    out = tmp_path_factory.mktemp("several")
+    export(enhancer, "tiny", to="onnx", out=out, streams=3)
+    return out
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,11 @@ from rased.onnx.runtime import session_of
 
 CONV = ("Conv", ["x", "w"], "c", {})
 RELU = ("Relu", ["c"], "z", {})
+PRODUCT = ("MatMul", ["x", "matrix"], "c", {})
+
+
+def rows(name, out):
+    return ("Reshape", [name, "rows"], out, {})
 
 
 def norm(name, out):
@@ -59,13 +64,30 @@ def graph(nodes, outputs, weights):
         ),
         pytest.param([CONV, norm("c", "y"), RELU], ["y", "z"], 1, id="seen by another node"),
         pytest.param([CONV, norm("c", "y")], ["y", "c"], 1, id="seen from outside"),
+        pytest.param([PRODUCT, rows("c", "r"), norm("r", "y")], ["y"], 0, id="rows of a product"),
+        pytest.param(
+            [PRODUCT, rows("c", "r"), norm("r", "d"), norm("d", "y")],
+            ["y"],
+            1,
+            id="rows of a product, twice",
+        ),
+        pytest.param(
+            [PRODUCT, rows("c", "r"), norm("r", "y")], ["y", "c"], 1, id="product seen from outside"
+        ),
+        pytest.param(
+            [PRODUCT, ("Reshape", ["c", "others"], "r", {}), norm("r", "y")],
+            ["y"],
+            1,
+            id="other rows",
+        ),
         pytest.param([CONV, RELU, norm("z", "y")], ["y"], 1, id="another operator between"),
     ],
 )
 def test_the_output_stays(nodes, outputs, left):
     random = np.random.default_rng(3)
-    channels = 2 if any(name in nodes[1][1] for name in ("channels", "last axis but one")) else 6
-    sizes = {"w": (6, 4, 3), "halves": (6, 2, 3), "up": (4, 3, 3), "bias": (6,)}
+    two = ("channels", "last axis but one", "others")
+    channels = 2 if any(name in nodes[1][1] for name in two) else 6
+    sizes = {"w": (6, 4, 3), "halves": (6, 2, 3), "up": (4, 3, 3), "bias": (6,), "matrix": (10, 6)}
     sizes |= dict.fromkeys(("scale", "shift", "mean", "variance"), (channels,))
     weights = {
         name: random.standard_normal(size).astype(np.float32) for name, size in sizes.items()
@@ -73,6 +95,7 @@ def test_the_output_stays(nodes, outputs, left):
     weights["variance"] = np.abs(weights["variance"]) + np.float32(0.1)
     places = {"first": 1, "last": 3, "time": 2, "channels": 1, "last axis but one": -2}
     weights |= {name: np.array([place]) for name, place in places.items()}
+    weights |= {"rows": np.array([4, 6]), "others": np.array([12, 2])}
     used = {name for _, given, _, _ in nodes for name in given}
     model = graph(nodes, outputs, {name: weights[name] for name in weights if name in used})
     folded = fold_norms(model)

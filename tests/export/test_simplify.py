@@ -90,6 +90,13 @@ class Builder:
         )
         self.add(str(self.random.choice(["Add", "Mul"])), [name, other], shape)
 
+    def bias(self, name, shape, axis):
+        values = self.random.standard_normal(shape[-1:]).astype(np.float32)
+        sides = [name, self.constant(values)]
+        if self.random.random() < 0.5:
+            sides.reverse()
+        self.add(str(self.random.choice(["Add", "Sub", "Mul"])), sides, shape)
+
     def square(self, name, shape, axis):
         self.add("Pow", [name, self.constant(np.float32(2.0))], shape)
 
@@ -157,6 +164,17 @@ def test_what_only_renames_axes_and_takes_apart_complex_numbers_goes_away():
     model = builder.model(["v0"])
     del model.graph.output[:-1]
     assert [node.op_type for node in simplify(model).graph.node] == ["Sigmoid", "Reshape"]
+
+
+def test_a_sum_with_a_row_takes_the_shape_in_which_the_data_are():
+    builder = Builder(0)
+    builder.shapes["v0"] = (4, 3)
+    wide = builder.add("Unsqueeze", ["v0", builder.ints(0)], (1, 4, 3))
+    moved = builder.add("Add", [builder.constant(np.float32([1, 2, 3])), wide], (1, 4, 3))
+    builder.add("Reshape", [moved, builder.ints(4, 3)], (4, 3))
+    model = builder.model(["v0"])
+    del model.graph.output[:-1]
+    assert [node.op_type for node in simplify(model).graph.node] == ["Add", "Reshape"]
 
 
 def test_a_graph_checks():

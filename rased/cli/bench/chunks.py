@@ -55,17 +55,26 @@ def opened(name: str) -> Checkpoint:
     if (exported := getattr(enhancer, "exported", None)) is not None:  # a folder of `rased export`
         return Checkpoint(enhancer, exported)
     try:
-        from rased.export.targets import described_graph
-        from rased.onnx import Enhancer as Exported
-        from rased.onnx.runtime import session_of
-
-        content, facts = described_graph(enhancer, Path(name).name)
+        return Checkpoint(enhancer, *graph_of(enhancer, Path(name).name))
     except RasedError as error:
         return Checkpoint(enhancer, reason=str(error))
     except ModuleNotFoundError as error:
         reason = f"needs the package '{error.name}': pip install 'rased[export]'"
         return Checkpoint(enhancer, reason=reason)
-    return Checkpoint(enhancer, Exported(session_of(content), facts), content)
+
+
+def graph_of(enhancer: Any, name: str, *, streams: int = 1) -> tuple[Any, bytes]:
+    """Return the graph of a checkpoint for so many streams at once, in ONNX Runtime, and its file.
+
+    Raises:
+        RasedError: the checkpoint cannot be exported.
+    """
+    from rased.export.targets import described_graph
+    from rased.onnx import Enhancer as Exported
+    from rased.onnx.runtime import session_of
+
+    content, facts = described_graph(enhancer, name, streams=streams)
+    return Exported(session_of(content), facts), content
 
 
 def torch_costs(enhancer: Any, count: int) -> np.ndarray:
