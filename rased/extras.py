@@ -14,6 +14,7 @@ _ORDER = (
     "eval",
     "rooms",
     "remote",
+    "ray",
     "asr",
     "live",
     "tensorboard",

@@ -21,10 +21,12 @@ def kill_at_three(number):
     return number
 
 
-@pytest.mark.parametrize("engine", ["threads", "processes"])
+@pytest.mark.parametrize("workers", ["threads", "processes"])
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_results_keep_the_order_of_the_items(engine, jobs):
-    assert list(in_order(square, range(25), jobs=jobs, engine=engine)) == [n * n for n in range(25)]
+def test_results_keep_the_order_of_the_items(workers, jobs):
+    assert list(in_order(square, range(25), jobs=jobs, workers=workers)) == [
+        n * n for n in range(25)
+    ]
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
@@ -37,9 +39,9 @@ def test_items_are_read_no_further_than_needed(jobs):
     results.close()
 
 
-@pytest.mark.parametrize(("engine", "jobs"), [("threads", 2), ("processes", 1)])
-def test_what_fails_comes_out_at_its_place(engine, jobs):
-    results = in_order((lambda n: 1 / n), [2, 1, 0, 4], jobs=jobs, engine=engine)
+@pytest.mark.parametrize(("workers", "jobs"), [("threads", 2), ("processes", 1)])
+def test_what_fails_comes_out_at_its_place(workers, jobs):
+    results = in_order((lambda n: 1 / n), [2, 1, 0, 4], jobs=jobs, workers=workers)
     assert [next(results), next(results)] == [0.5, 1.0]
     with pytest.raises(ZeroDivisionError):
         next(results)
@@ -47,7 +49,7 @@ def test_what_fails_comes_out_at_its_place(engine, jobs):
 
 def test_a_killed_worker_is_a_sentence():
     with pytest.raises(RasedError, match=r"was killed .* fewer --jobs"):
-        list(in_order(kill_at_three, range(8), jobs=2, engine="processes"))
+        list(in_order(kill_at_three, range(8), jobs=2, workers="processes"))
 
 
 def test_cores_are_those_of_this_process(monkeypatch):

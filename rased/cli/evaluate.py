@@ -19,8 +19,7 @@ enhancing 10 s adds.
 import argparse
 from pathlib import Path
 
-from rased.cli.options import add_allow
-from rased.machine import cores
+from rased.cli.options import add_allow, add_engine, engine
 
 EXAMPLES = """\
 examples:
@@ -28,6 +27,7 @@ examples:
   rased evaluate noisy gru-mask-16k runs/mine --on bundle --out results --save-audio
   rased evaluate noisy other-toolkit/enhanced --on voicebank/test --out results
   rased evaluate noisy om-lsa wpe --on bundle --out results --metrics quick --jobs 4
+  rased evaluate noisy om-lsa --on bundle --out results --metrics quick --engine ray --jobs 2
   rased evaluate noisy log-mmse --on bundle --out results --metrics stoi my_metric.py:MyMetric
   rased leaderboard results --html page                             compare the results
 """
@@ -51,13 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="metrics (see `rased metrics`), a list in configs/eval (default, quick, full), or FILE.py:CLASS "
         "for a class of your own that derives from rased.metrics.Metric",
     )
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=cores(),
-        metavar="N",
-        help="number of processes, one thread each (default: %(default)s)",
-    )
+    add_engine(parser, "number of processes, one thread each")
     parser.add_argument(
         "--save-audio", action="store_true", help="also write DIR/audio/TESTSET/SYSTEM/ID.wav"
     )
@@ -78,16 +72,18 @@ def run(arguments: argparse.Namespace) -> int:
     from rased.evaluation.report.terminal import as_plain
     from rased.evaluation.testset import locate
 
-    rows = evaluate(
-        arguments.system,
-        locate(arguments.on),
-        arguments.out,
-        metrics=arguments.metrics,
-        jobs=arguments.jobs,
-        save_audio=arguments.save_audio,
-        align=arguments.align,
-        allow=arguments.allow,
-    )
+    with engine(arguments):
+        rows = evaluate(
+            arguments.system,
+            locate(arguments.on),
+            arguments.out,
+            metrics=arguments.metrics,
+            jobs=arguments.jobs,
+            save_audio=arguments.save_audio,
+            align=arguments.align,
+            allow=arguments.allow,
+            engine=arguments.engine,
+        )
     if arguments.json:
         print(json.dumps(as_plain(rows), indent=1))
     else:

@@ -23,6 +23,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rased.cli.options import add_engine, engine
 from rased.errors import ProblemsFound, RasedError
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TESTSET",
         help="test sets for --recheck: folders, or `bundle` (the default)",
     )
+    add_engine(parser, "results that --recheck computes in parallel", usual=1)
     parser.add_argument(
         "--columns",
         nargs="+",
@@ -140,7 +142,7 @@ def run(arguments: argparse.Namespace) -> int:
         page = write_page(rows, arguments.html, audio_folder=sounds, baseline=arguments.baseline)
         print(f"page: {page}", file=sys.stderr)
     if arguments.recheck:
-        _recheck(rows, arguments.on, arguments.recheck)
+        _recheck(rows, arguments)
     if refused:
         raise ProblemsFound("\n".join(f"refused: {error}" for error in refused))
     return 0
@@ -194,7 +196,7 @@ def default_results() -> Path:
     raise RasedError("the folder results/ does not exist here: make it with `rased evaluate`.")
 
 
-def _recheck(rows: "list[Result]", on: list[str], count: int) -> None:
+def _recheck(rows: "list[Result]", arguments: argparse.Namespace) -> None:
     """Compute some of the scores again and print what was checked.
 
     Raises:
@@ -205,9 +207,18 @@ def _recheck(rows: "list[Result]", on: list[str], count: int) -> None:
     from rased.evaluation.scoring.recheck import TOLERANCE, recheck
     from rased.evaluation.testset import BUNDLE, read_testset
 
-    testsets = [read_testset(BUNDLE if word == "bundle" else word) for word in on]
+    testsets = [read_testset(BUNDLE if word == "bundle" else word) for word in arguments.on]
     # Unseeded on purpose: a submitter must not know which utterances will be computed again.
-    found = recheck(rows, testsets, count=count, random=np.random.default_rng())
+    random = np.random.default_rng()
+    with engine(arguments):
+        found = recheck(
+            rows,
+            testsets,
+            count=arguments.recheck,
+            random=random,
+            jobs=arguments.jobs,
+            engine=arguments.engine,
+        )
     for one in found:
         print(f"recheck: {one}.", file=sys.stderr)
     problems = [sentence for one in found for sentence in one.problems]

@@ -2,9 +2,12 @@
 
 import argparse
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from rased.errors import RasedError
 
 
 def add_value(
@@ -83,7 +86,7 @@ def add_config(parser: argparse.ArgumentParser, what: str, **more: Any) -> None:
 def add_shards(
     parser: argparse.ArgumentParser, codecs: str, *, rate: str, shard_mb: float, jobs: str
 ) -> None:
-    """Add the options of verbs that write shards: --out, --codec, --sample-rate, --shard-mb, --jobs and --json.
+    """Add the options of verbs that write shards: --out, --codec, --sample-rate, --shard-mb, --json and `add_engine`.
 
     Args:
         parser: parser of the verb.
@@ -99,9 +102,57 @@ def add_shards(
     add_choice(parser, "--codec", names, f"format of the samples: {codecs}")
     add_value(parser, "--sample-rate", "HZ", 16_000, rate)
     add_value(parser, "--shard-mb", "N", shard_mb, "megabytes in a shard")
-    text = f"{jobs} (default: one per core)"
-    parser.add_argument("--jobs", type=int, default=0, metavar="N", help=text)
+    add_engine(parser, jobs)
     add_json(parser)
+
+
+def add_engine(parser: argparse.ArgumentParser, jobs: str, *, usual: int = 0) -> None:
+    """Add --engine, --address and --jobs; `engine` reads them.
+
+    Args:
+        parser: parser of the verb.
+        jobs: what runs in parallel.
+        usual: default of --jobs on this machine; 0: one per core.
+    """
+    text = (
+        "local: on this machine; ray: on the nodes of a Ray cluster, which all see the same folders "
+        "(pip install 'rased[ray]')"
+    )
+    add_choice(parser, "--engine", ("local", "ray"), text)
+    parser.add_argument(
+        "--address",
+        default="",
+        metavar="ADDRESS",
+        help="with --engine ray: HOST:PORT of the cluster, or auto for the one that runs on this machine (default: "
+        "$RAY_ADDRESS, else Ray is started on this machine for this command)",
+    )
+    shown = f"{usual}; with ray," if usual else "one per core;"
+    text = f"{jobs} (default: {shown} one per CPU of a cluster)"
+    parser.add_argument("--jobs", type=int, default=0, metavar="N", help=text)
+    parser.set_defaults(usual_jobs=usual)
+
+
+@contextmanager
+def engine(arguments: argparse.Namespace) -> Iterator[None]:
+    """Replace the arguments `engine` and `jobs` by those of functions, for the time of the block.
+
+    Raises:
+        RasedError: they do not fit together, or Ray is not installed.
+    """
+    from rased.parallel import cluster
+
+    if arguments.jobs < 0:
+        raise RasedError(f"--jobs is {arguments.jobs}; give 1 or more, or 0 for the default.")
+    if arguments.engine == "ray":
+        with cluster(arguments.address, jobs=arguments.jobs) as arguments.engine:
+            yield
+        return
+    if arguments.address:
+        raise RasedError(
+            "--address was given without --engine ray: add it, or leave out --address."
+        )
+    arguments.engine, arguments.jobs = None, arguments.jobs or arguments.usual_jobs
+    yield
 
 
 def add_bad(parser: argparse.ArgumentParser, share: float, what: str) -> None:

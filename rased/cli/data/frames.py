@@ -4,7 +4,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rased.cli.options import add_bad, add_choice, add_config, add_json, add_value
+from rased.cli.options import (
+    add_bad,
+    add_choice,
+    add_config,
+    add_engine,
+    add_json,
+    add_value,
+    engine,
+)
 from rased.cli.report import duration, print_json, progress_bar
 from rased.errors import ProblemsFound, RasedError, nearest
 
@@ -43,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_value(parser, "--hop-length", "N", 256, "hop in samples")
     add_value(parser, "--win-length", "N", 512, "window in samples")
     add_choice(parser, "--window", ("sqrt_hann", "hann", "hamming"), "window of the analysis")
+    add_engine(parser, "features computed in parallel, one thread each", usual=1)
     add_bad(parser, 0.01, "utterances")
     add_json(parser)
 
@@ -64,12 +73,14 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.n_fft, arguments.hop_length, arguments.win_length, window=arguments.window
     )
     source = _source(arguments)
-    with progress_bar("framing") as progress:
+    with engine(arguments), progress_bar("framing") as progress:
         written = write_frames(
             source,
             Framing(features, stft, source.sample_rate),
             arguments.out,
             max_bad=arguments.max_bad,
+            jobs=arguments.jobs,
+            engine=arguments.engine,
             progress=progress,
         )
     if arguments.json:

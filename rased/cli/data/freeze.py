@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from rased.cli.options import add_choice, add_value, given, numbers
+from rased.cli.options import add_choice, add_engine, add_value, engine, given, numbers
 from rased.cli.report import duration, progress_bar
 from rased.errors import RasedError
 
@@ -71,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--name", default="", help="name of the set in results (default: the folder's name)"
     )
+    add_engine(parser, "mixtures made in parallel, one thread each", usual=1)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -81,12 +82,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     _check(arguments)
     if arguments.pairs:
-        with progress_bar("copying") as progress:
+        with engine(arguments), progress_bar("copying") as progress:
             testset = freeze_pairs(**given(arguments, freeze_pairs), progress=progress)
     else:
         arguments.snr_db, arguments.snr_range = arguments.snr_db  # `_snr` gives both
         recipe = FrozenRecipe(**given(arguments, FrozenRecipe))
-        with progress_bar("mixing") as progress:
+        with engine(arguments), progress_bar("mixing") as progress:
             testset = freeze(**given(arguments, freeze), recipe=recipe, progress=progress)
     what = "pairs" if arguments.pairs else "mixtures"
     print(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rased.cli.options import add_bad, add_shards, add_value, given
+from rased.cli.options import add_bad, add_shards, add_value, engine, given
 from rased.cli.report import duration, print_json, progress_bar
 from rased.errors import ProblemsFound, RasedError
 
@@ -18,6 +18,7 @@ examples:
   rased data pack corpus/manifest.csv --out shards/noise --role noise --codec pcm16 --jobs 4
   rased data pack a.wav b.flac --out shards/mine --role speech --split test
   rased data pack --pairs noisy/ clean/ --out shards/pairs
+  rased data pack recordings/ --out shards/speech --role speech --engine ray --jobs 2
 
 Folders are read as [role/][train|valid|test/][label/]... A manifest.csv in a folder is used instead; its columns
 are path and, if known, role, split, label (speaker, noise type, room), licence, source, note, sha256. If neither
@@ -86,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.valid_share is None:
         arguments.valid_share = 0.0 if arguments.split else VALID_SHARE
     arguments.split = arguments.split or "train"
-    with progress_bar("packing") as progress:
+    with engine(arguments), progress_bar("packing") as progress:
         if arguments.pairs:
             if arguments.max_delay is None:
                 arguments.max_delay = MAX_DELAY_MS

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rased.cli.options import add_bad, add_shards, given
+from rased.cli.options import add_bad, add_shards, engine, given
 from rased.cli.report import print_json
 from rased.errors import ProblemsFound
 
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     # Not under its name: `given` would pass it a second time.
     corpus = find(vars(arguments).pop("corpus"))
-    with _progress() as progress:
+    with engine(arguments), _progress() as progress:
         done = prepare(
             corpus,
             roles=arguments.role,

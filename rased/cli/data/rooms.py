@@ -4,7 +4,7 @@ import argparse
 import json
 from dataclasses import asdict
 
-from rased.cli.options import add_choice, add_shards, add_value, given
+from rased.cli.options import add_choice, add_shards, add_value, engine, given
 from rased.cli.report import progress_bar
 
 EXAMPLES = """\
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rased.data.preparation.rooms import simulate
 
     recipe = RoomRecipe(**given(arguments, RoomRecipe))
-    with progress_bar("simulating") as progress:
+    with engine(arguments), progress_bar("simulating") as progress:
         done = simulate(**given(arguments, simulate), recipe=recipe, progress=progress)
     if arguments.json:
         print(json.dumps({**asdict(done), "folder": str(done.folder)}, indent=1))

@@ -198,7 +198,7 @@ def _enhance_all(
         step = partial(bar.advance, task)
         # A function of this process cannot be sent to another one.
         function = partial(_enhance_one, work, progress=step if jobs == 1 else None)
-        results = in_order(function, pairs, jobs=jobs, engine="processes")
+        results = in_order(function, pairs, jobs=jobs, workers="processes")
         for (source, target), seen, result in zip(pairs, found, results, strict=True):
             bar.update(task, description=audio.printable(source.name))
             if isinstance(result, str):

@@ -163,6 +163,11 @@ class Listing:
         self._table.execute("CREATE INDEX in_order ON files (split, key)")
 
     @property
+    def roots(self) -> list[Path]:
+        """Return the folders that the files are in."""
+        return list(dict.fromkeys(self._roots))
+
+    @property
     def sources(self) -> Iterator[SourceFile]:
         """Yield the files in the order of packing."""
         return map(self._source, self._table.execute("SELECT * FROM files ORDER BY split, key"))

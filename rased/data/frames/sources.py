@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +16,10 @@ from rased.data.columns import hexadecimal
 from rased.data.mixtures import order, stages
 from rased.data.mixtures.corpus import Corpus
 from rased.data.mixtures.mixing import Mixer, Mixing
+from rased.data.mixtures.order import Span
 from rased.data.mixtures.pairs import in_use
 from rased.data.mixtures.plan import Plan, Scene
-from rased.data.schemas import Head, Role, Shard, read_index_head
+from rased.data.schemas import Codec, Head, Role, Shard, read_index_head
 from rased.data.shards.index import INDEX, locate, read_index
 from rased.data.shards.reader import decode
 from rased.data.shards.remote import is_remote
@@ -61,10 +62,12 @@ class FrameSource:
     Attributes:
         streams: names of the signals of an utterance.
         sample_rate: Hz.
+        folders: what a process must see to make a group.
     """
 
     streams: tuple[str, ...]
     sample_rate: int
+    folders: Sequence[Path] = ()
 
     def describe(self) -> dict[str, Any]:
         """Return everything that the utterances depend on, as plain data."""
@@ -73,6 +76,18 @@ class FrameSource:
     def groups(self, position: Position) -> Iterator[Group]:
         """Yield utterances from a position; (0, 0) is the beginning."""
         raise NotImplementedError
+
+    def parts(self, position: Position) -> Iterator[Any]:
+        """Yield what `group` makes the groups from: small, so that it can be sent to another process."""
+        return self.groups(position)
+
+    def group(self, part: Any) -> Group:
+        """Make a group, in any process."""
+        return part
+
+    def longest(self, part: Any) -> int | None:
+        """Return the samples of the longest utterance of a group; None if the group cannot be made in pieces."""
+        return max((item.length for item in part.items), default=0)
 
     def progress(self, position: Position) -> tuple[int, int]:
         """Return how much is done at a position, and the total."""
@@ -100,8 +115,8 @@ class Recordings(FrameSource):
                 raise RasedError(
                     f"'{name}' is remote: copy its shards to this machine, and give their folder."
                 )
-        self._folders = [locate(name, "speech") for name in names]
-        heads = [_head(folder) for folder in self._folders]
+        self.folders = [locate(name, "speech") for name in names]
+        heads = [_head(folder) for folder in self.folders]
         named = [
             (shard.name.rpartition("-")[0], place, shard.name, shard)
             for place, head in enumerate(heads)
@@ -109,7 +124,7 @@ class Recordings(FrameSource):
         ]
         # All tar files of a split follow each other (SPLIT-NUMBER.tar), also those of several folders.
         named.sort(key=lambda entry: entry[:3])
-        self._shards = [(self._folders[place], shard) for _, place, _, shard in named]
+        self._shards = [(self.folders[place], shard) for _, place, _, shard in named]
         for folder, shard in self._shards:
             if not (folder / shard.name).is_file():
                 raise RasedError(
@@ -120,14 +135,14 @@ class Recordings(FrameSource):
         roles = {head.role for head in heads}
         if roles != {"speech"} or len(rates) != 1:
             raise RasedError(
-                f"{', '.join(map(str, self._folders))} contain {'/'.join(sorted(roles))} at "
+                f"{', '.join(map(str, self.folders))} contain {'/'.join(sorted(roles))} at "
                 f"{'/'.join(map(str, sorted(rates)))} Hz; speech at one sample rate is needed."
             )
         self.sample_rate: int = rates.pop()
 
     def describe(self) -> dict[str, Any]:
         """Return the SHA-256 of the indices, which contain those of all recordings."""
-        return {"speech": [sha256(folder / INDEX) for folder in self._folders]}
+        return {"speech": [sha256(folder / INDEX) for folder in self.folders]}
 
     def groups(self, position: Position) -> Iterator[Group]:
         """Yield one recording per group; after a damaged tar file, also what is missing in it."""
@@ -165,39 +180,48 @@ class Mixtures(FrameSource):
             )
         self.plan, self.mixing, self.count, self.split = plan, mixing, count, split
         self.sample_rate = plan.sample_rate
+        self._mixer = Mixer(mixing, limit=_SPECTRA)
 
     def describe(self) -> dict[str, Any]:
         """Return corpora, scene, mixing, seed and count."""
         return {"mixtures": self.count, **describe_mixtures(self.plan, self.mixing)}
 
+    def parts(self, position: Position) -> Iterator[Span]:
+        """Yield a few mixtures per group."""
+        return order.batches(position[1], self.count, batch_size=BATCH)
+
     def groups(self, position: Position) -> Iterator[Group]:
         """Yield a few mixtures per group."""
-        spans = partial(order.batches, position[1], self.count, batch_size=BATCH)
-        draws = stages.draw(spans(), plan=self.plan, epoch=0)
-        batches = stages.collate(stages.fetch(draws, plan=self.plan), plan=self.plan)
-        mixer = Mixer(self.mixing, limit=_SPECTRA)
-        # The same spans again, for the position after each batch.
-        for span, batch in zip(spans(), batches, strict=True):
-            mixture = mixer(batch)
-            items = []
-            for place, index in enumerate(mixture["index"].tolist()):
-                audio = {name: mixture[name][place].numpy() for name in self.streams}  # type: ignore[literal-required]
-                # Drawn again, which is cheap: a batch does not tell the recordings.
-                drawn = self.plan.draw(0, index)
-                of = self.plan.pairs.corpus if drawn.pair and self.plan.pairs else self.plan.speech
-                speaker = (drawn.pair or drawn.speech[0]).recording
-                content = b"".join(part.tobytes() for part in audio.values())
-                items.append(
-                    Item(
-                        key=mixture["key"][place],
-                        label=str(of.label[speaker]),
-                        split=self.split,
-                        sha256=hashlib.sha256(content).hexdigest(),
-                        length=self.plan.frames,
-                        audio={name: partial(_cut, part) for name, part in audio.items()},
-                    )
+        return map(self.group, self.parts(position))
+
+    def longest(self, part: Span) -> None:
+        """Return None: a piece would mix all of them again."""
+        return None
+
+    def group(self, part: Span) -> Group:
+        """Read and mix."""
+        draws = stages.draw([part], plan=self.plan, epoch=0)
+        (batch,) = stages.collate(stages.fetch(draws, plan=self.plan), plan=self.plan)
+        mixture = self._mixer(batch)
+        items = []
+        for place, index in enumerate(mixture["index"].tolist()):
+            audio = {name: mixture[name][place].numpy() for name in self.streams}  # type: ignore[literal-required]
+            # Drawn again, which is cheap: a batch does not tell the recordings.
+            drawn = self.plan.draw(0, index)
+            of = self.plan.pairs.corpus if drawn.pair and self.plan.pairs else self.plan.speech
+            speaker = (drawn.pair or drawn.speech[0]).recording
+            content = b"".join(signal.tobytes() for signal in audio.values())
+            items.append(
+                Item(
+                    key=mixture["key"][place],
+                    label=str(of.label[speaker]),
+                    split=self.split,
+                    sha256=hashlib.sha256(content).hexdigest(),
+                    length=self.plan.frames,
+                    audio={name: partial(_cut, signal) for name, signal in audio.items()},
                 )
-            yield Group(items, batch["skipped"], (0, span.stop))
+            )
+        return Group(items, batch["skipped"], (0, part.stop))
 
     def progress(self, position: Position) -> tuple[int, int]:
         """Return the number of mixtures."""
@@ -305,28 +329,61 @@ def _bad(key: str, shard: Path, reason: str) -> str:
 
 def _recording(stored: StoredSample, shard: Path) -> Item:
     details = stored.details
-
-    def samples(start: int, count: int) -> NDArray[np.float32]:
-        try:
-            audio = decode(stored.audio, stored.codec, start, count)
-        except soundfile.LibsndfileError as error:
-            raise RasedError(
-                f"Sample {details['key']} of {shard} does not decode ({error.error_string.rstrip('.')})."
-            ) from error
-        if len(audio) != count:
-            raise RasedError(
-                f"Sample {details['key']} of {shard} ends before its {details['frames']} samples."
-            )
-        return audio
-
+    digest = hashlib.sha256(stored.audio).hexdigest()
+    place = _Place(
+        shard,
+        details["key"],
+        stored.codec,
+        stored.offset,
+        len(stored.audio),
+        digest,
+        details["frames"],
+    )
     return Item(
         key=details["key"],
         label=details["label"],
         split=details["split"],
-        sha256=hashlib.sha256(stored.audio).hexdigest(),
+        sha256=digest,
         length=details["frames"],
-        audio={"clean": samples},
+        audio={"clean": partial(_samples, place)},
     )
+
+
+class _Place(NamedTuple):
+    """Where a recording is, so that any process can read it."""
+
+    shard: Path
+    key: str
+    codec: Codec
+    offset: int
+    size: int
+    sha256: str
+    frames: int
+
+
+def _samples(place: _Place, start: int, count: int) -> NDArray[np.float32]:
+    try:
+        audio = decode(_stored(place), place.codec, start, count)
+    except soundfile.LibsndfileError as error:
+        raise RasedError(
+            f"Sample {place.key} of {place.shard} does not decode ({error.error_string.rstrip('.')})."
+        ) from error
+    if len(audio) != count:
+        raise RasedError(
+            f"Sample {place.key} of {place.shard} ends before its {place.frames} samples."
+        )
+    return audio
+
+
+@lru_cache(maxsize=1)
+def _stored(place: _Place) -> bytes:
+    """Return the bytes of a recording; a long one is decoded in several parts."""
+    with place.shard.open("rb") as file:
+        file.seek(place.offset)
+        stored = file.read(place.size)
+    if hashlib.sha256(stored).hexdigest() != place.sha256:
+        raise RasedError(_bad(place.key, place.shard, "its bytes have changed since packing"))
+    return stored
 
 
 def _cut(audio: NDArray[np.float32], start: int, count: int) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ from the stored values, utterance by utterance.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,6 @@ import h5py
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float
 
 from rased import __version__
 from rased.data.frames import probe as frame_probe
@@ -30,16 +29,18 @@ from rased.data.frames.file import (
     write_moments,
 )
 from rased.data.frames.journal import SUFFIX, JournalledFile
+from rased.data.frames.pieces import Computed, Values, compute
 from rased.data.frames.probe import CHUNK
-from rased.data.frames.sources import FrameSource, Item, Position, Samples
+from rased.data.frames.sources import FrameSource, Position
 from rased.disk import NO_ROOM, PART
 from rased.errors import ProblemsFound, RasedError
 from rased.layers.frontend import Moments
+from rased.parallel import Cluster
 
-BLOCK = 4096
-"""Frames computed at once: a minute of audio."""
 COMMIT = 1 << 17
 """Frames between two commits: half an hour of audio, seconds of work."""
+_ROWS = 4096
+"""Rows of the index read at once."""
 _FEW = 10
 """This many bad utterances never stop a run."""
 _METADATA = 1 << 20
@@ -75,6 +76,8 @@ def write_frames(
     out: Path,
     *,
     max_bad: float = 0.01,
+    jobs: int = 1,
+    engine: Cluster | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Written:
     """Write OUT, or continue an interrupted run with the same settings.
@@ -86,6 +89,8 @@ def write_frames(
         framing: the features to compute.
         out: the file.
         max_bad: the run stops if more than ten utterances, and more than this share, cannot be read.
+        jobs: number of processes that compute features; 0: one per core. The content does not depend on it.
+        engine: a Ray cluster (`rased.parallel.cluster`); None: this machine.
         progress: called with (done, total).
 
     Raises:
@@ -101,12 +106,16 @@ def write_frames(
         part.with_name(part.name + SUFFIX).unlink(missing_ok=True)
         return _written(out, resumed=file.count)
     journal: JournalledFile | None = None
+    threads = torch.get_num_threads()
+    # Several threads may add up in another order.
+    torch.set_num_threads(1)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         journal = JournalledFile(part)
         with _Writer(journal, framing, source.streams, configuration) as writer:
             resumed = writer.length
-            _fill(writer, source, max_bad, progress)
+            results = compute(source, framing, writer.position, jobs=jobs, engine=engine)
+            _fill(writer, source, results, max_bad, progress)
             writer.finish(out)
     except Exception as error:
         known = isinstance(error, OSError) and error.errno  # HDF5 raises OSErrors that tell nothing
@@ -121,38 +130,31 @@ def write_frames(
             f"Cannot write to '{out}': {str(failure.strerror).lower()}. {kept}: free some space, or choose "
             "another --out, and run the same command again."
         ) from error
+    finally:
+        torch.set_num_threads(threads)
     return _written(out, resumed=resumed)
 
 
-def frames_of(
-    samples: Samples, length: int, first: int, last: int, framing: Framing
-) -> Float[torch.Tensor, "frames feature"]:
-    """Compute frames [first, last) of a recording as stored; read only the samples that they need."""
-    stft = framing.stft
-    # Frame n ends with sample (n + 1) * hop_length; the first frames begin before the recording, in silence.
-    start, stop = (first + 1) * stft.hop_length - stft.win_length, last * stft.hop_length
-    begin, end = max(start, 0), min(stop, length)
-    waveform = torch.zeros(1, stop - start)
-    waveform[0, begin - start : end - start] = torch.from_numpy(samples(begin, end - begin))
-    # The first `latency` samples are the state that a stream would have kept.
-    spectrum, _ = stft.analysis_step(waveform[:, stft.latency :], waveform[:, : stft.latency])
-    values = framing.features(spectrum, framing.sample_rate).to(framing.dtype)
-    return rearrange(values, "1 feature frames -> frames feature").contiguous()
-
-
 def _fill(
-    writer: "_Writer", source: FrameSource, max_bad: float, progress: Callable[[int, int], None]
+    writer: "_Writer",
+    source: FrameSource,
+    results: Iterator[Computed],
+    max_bad: float,
+    progress: Callable[[int, int], None],
 ) -> None:
     progress(*source.progress(writer.position))
-    for group in source.groups(writer.position):
-        bad = list(group.bad)
-        for item in group.items:
-            try:
-                writer.add(item)
-            except RasedError as error:
-                bad.append(str(error))
+    refused = -1
+    for result in results:
+        # An utterance that cannot be read gives errors for several pieces.
+        bad = result.bad if result.group != refused else []
+        refused = result.group if bad and not result.last else refused
+        if result.group != refused:
+            for values in result.done:
+                writer.add(values)
         writer.skipped += bad
-        writer.position = group.position
+        if not result.last:
+            continue
+        writer.position = result.position
         seen = writer.utterances + len(writer.skipped)
         if bad and len(writer.skipped) > max(_FEW, max_bad * seen):
             raise ProblemsFound(
@@ -199,6 +201,7 @@ class _Writer:
             self._frames = {name: self._file["frames"][name] for name in streams}
             self.length = len(self._frames[streams[0]])
             self._moments = {name: read_moments(self._file["statistics"][name]) for name in streams}
+            self._open = self._moments
             self._rows: list[tuple[str, str, str, int, int, str]] = []
             self._committed = self.length
         except Exception as error:
@@ -229,26 +232,30 @@ class _Writer:
         """Return the frames since the last commit."""
         return self.length - self._committed
 
-    def add(self, item: Item) -> None:
-        """Append an utterance.
-
-        Raises:
-            RasedError: it cannot be read; nothing of it is kept.
-        """
-        frames = self._framing.stft.frames(item.length)
-        # Copies, which replace the old ones only if all of the utterance can be read.
-        moments = {name: Moments(m.count, m.mean, m.variance) for name, m in self._moments.items()}
+    def add(self, values: Values) -> None:
+        """Append frames of an utterance; nothing of it is kept before its last ones."""
+        if not values.first:
+            # Copies, which replace the old ones only if all of the utterance can be read.
+            self._open = {
+                name: Moments(m.count, m.mean, m.variance) for name, m in self._moments.items()
+            }
+        stop = values.first
         for name, dataset in self._frames.items():
+            features = values.features[name]
+            stop = values.first + len(features)
             # An utterance that fails leaves its frames behind; the next one overwrites them.
-            dataset.resize(self.length + frames, axis=0)
-            for first in range(0, frames, BLOCK):
-                last = min(first + BLOCK, frames)
-                values = frames_of(item.audio[name], item.length, first, last, self._framing)
-                moments[name].add(rearrange(values, "frames feature -> 1 feature frames"))
-                dataset[self.length + first : self.length + last] = values.numpy()
-        self._moments = moments
-        self._rows.append((item.key, item.label, item.split, self.length, frames, item.sha256))
-        self.length += frames
+            if not values.first:
+                dataset.resize(self.length + values.frames, axis=0)
+            # A copy, because PyTorch dislikes arrays that cannot be written to.
+            copied = torch.tensor(features)
+            self._open[name].add(rearrange(copied, "frames feature -> 1 feature frames"))
+            dataset[self.length + values.first : self.length + stop] = features
+        if stop < values.frames:
+            return
+        self._moments = self._open
+        row = (values.key, values.label, values.split, self.length, values.frames, values.sha256)
+        self._rows.append(row)
+        self.length += values.frames
         self.utterances += 1
 
     def commit(self) -> None:
@@ -291,8 +298,8 @@ class _Writer:
         """Return split, first and end of each run of utterances of one split."""
         splits: list[tuple[str, int, int]] = []
         utterances = self._file["utterances"].fields("split")
-        for start in range(0, self.utterances, BLOCK):
-            for number, name in enumerate(utterances[start : start + BLOCK], start):
+        for start in range(0, self.utterances, _ROWS):
+            for number, name in enumerate(utterances[start : start + _ROWS], start):
                 # A source yields split by split.
                 if not splits or splits[-1][0] != name.decode():
                     splits.append((name.decode(), number, number))

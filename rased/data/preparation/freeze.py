@@ -6,7 +6,8 @@ and SNRs are used in rounds (each once before any is used again), so a set of an
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from rased.data.shards.index import DIGITS
 from rased.data.testset import ENROLMENT, GIVEN, TESTSET
 from rased.errors import RasedError
 from rased.names import component
+from rased.parallel import Cluster, in_order
 from rased.signal import levels, room
 
 _CANDIDATES = 16
@@ -44,6 +46,8 @@ def freeze(
     recipe: FrozenRecipe,
     split: str = "test",
     name: str = "",
+    jobs: int = 1,
+    engine: Cluster | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Write OUT/{testset.json, noisy/ID.flac, target/ID.flac}, and return the content of testset.json.
@@ -58,6 +62,8 @@ def freeze(
         recipe: how to draw.
         split: split of all three sources.
         name: name of the set in results; "": the folder's name.
+        jobs: number of processes; 0: one per core. The result does not depend on it.
+        engine: a Ray cluster (`rased.parallel.cluster`); None: this machine.
         progress: called with (mixtures done, total mixtures).
 
     Raises:
@@ -80,21 +86,17 @@ def freeze(
         "split": split,
         "recipe": recipe.plain(),
         "sources": {role: of and of.manifest() for role, of in vars(sources).items()},
-        "contents": {
-            "speech": _contents(
-                sources.speech,
-                {number for item in drawn for number in (item.speech, item.enrolment)},
-            ),
-            "noise": _contents(sources.noise, {item.noise for item in drawn}),
-            "rir": _contents(sources.rir, {item.rir for item in drawn}),
-        },
+        "contents": _contents(sources, drawn, jobs, engine),
     }
     return write_frozen(
         out.resolve(),
-        (_item(item, recipe, sources) for item in drawn),
+        drawn,
+        partial(_item, recipe=recipe, sources=sources),
         about,
         kept="Nothing of the set is kept: free some space, or choose another --out",
         progress=lambda done: progress(done, recipe.count),
+        jobs=jobs,
+        engine=engine,
     )
 
 
@@ -127,22 +129,42 @@ def _item(
     return details, parts
 
 
-def _contents(corpus: Corpus | None, drawn: Iterable[int | None]) -> dict[str, list[str]]:
-    """Return the content hash of each recording in the form of a manifest, also for other codecs."""
-    found = {}
-    for number in sorted(number for number in drawn if number is not None):
-        assert corpus is not None
-        audio = (
-            corpus.read_channels(number).T if corpus.channels[number] > 1 else corpus.read(number)
-        )
-        # Recordings in shards have 16 bits, so this is exact.
-        samples = np.rint(audio * np.float32(32768)).astype(np.int16)
-        # The same recording has other bytes in shards of another codec.
-        packed = (encode(samples, codec, corpus.sample_rate) for codec in LOSSLESS)
-        digests = {hashlib.sha256(content).hexdigest() for content in packed}
-        digests |= set(hexadecimal(corpus.sha256[number : number + 1]))
-        found[corpus.key[number]] = sorted(digest[:DIGITS] for digest in digests)
-    return dict(sorted(found.items()))
+def _contents(
+    sources: Corpora, drawn: Sequence[DrawnItem], jobs: int, engine: Cluster | None
+) -> dict[str, dict[str, list[str]]]:
+    """Return the content hashes of each recording in the form of a manifest, by role and key."""
+    used = {
+        "speech": {number for item in drawn for number in (item.speech, item.enrolment)},
+        "noise": {item.noise for item in drawn},
+        "rir": {item.rir for item in drawn},
+    }
+    every = [
+        (role, number)
+        for role, numbers in used.items()
+        for number in sorted(number for number in numbers if number is not None)
+    ]
+    content = partial(_content, sources=sources)
+    found: dict[str, dict[str, list[str]]] = {role: {} for role in used}
+    hashes = in_order(
+        content, every, jobs=jobs, workers="processes", engine=engine, share=lambda _: 1 / 16
+    )
+    for (role, _), (key, digests) in zip(every, hashes, strict=True):
+        found[role][key] = digests
+    return {role: dict(sorted(contents.items())) for role, contents in found.items()}
+
+
+def _content(place: tuple[str, int], *, sources: Corpora) -> tuple[str, list[str]]:
+    """Return the key of a recording, and its content hashes, also for other codecs."""
+    role, number = place
+    corpus: Corpus = getattr(sources, role)
+    audio = corpus.read_channels(number).T if corpus.channels[number] > 1 else corpus.read(number)
+    # Recordings in shards have 16 bits, so this is exact.
+    samples = np.rint(audio * np.float32(32768)).astype(np.int16)
+    # The same recording has other bytes in shards of another codec.
+    packed = (encode(samples, codec, corpus.sample_rate) for codec in LOSSLESS)
+    digests = {hashlib.sha256(content).hexdigest() for content in packed}
+    digests |= set(hexadecimal(corpus.sha256[number : number + 1]))
+    return corpus.key[number], sorted(digest[:DIGITS] for digest in digests)
 
 
 def mix(drawn: DrawnItem, recipe: FrozenRecipe, sources: Corpora) -> tuple[Mixture, dict[str, Any]]:

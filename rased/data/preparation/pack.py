@@ -7,31 +7,32 @@ listed in skipped.json.
 
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rased.audio import RATES, BadAudioError, printable
+from rased.audio import RATES
 from rased.data.corpora.base import VOICEBANK_TEST_SPEAKERS
 from rased.data.corpora.listing import Listing, SourceFile, collect
 from rased.data.preparation.encoding import MOST_CHANNELS
 from rased.data.preparation.pairing import MAX_DELAY_MS, Pairing, pairing
-from rased.data.preparation.samples import sample
+from rased.data.preparation.samples import Attempt, attempt, share_of_task
 from rased.data.schemas import CODECS, PARTS, Codec, Role, read_index_head
 from rased.data.shards import opus
 from rased.data.shards.folder import SKIPPED, Skipped, Writer, begin, read_skipped, recover, writing
 from rased.data.shards.index import INDEX, write_index
-from rased.data.shards.tars import Details, Rows
+from rased.data.shards.tars import Rows
 from rased.disk import write_json
 from rased.errors import ProblemsFound, RasedError, nearest
-from rased.parallel import in_order
+from rased.parallel import Cluster, in_order
 
 VALID_SHARE = 0.1
 """Share of the labels that goes into the split valid if nothing else defines a split: a training needs one."""
 _FEW = 10
 """This many bad files never stop a run, however small the corpus."""
-
+Results = Callable[[Iterator[SourceFile]], Iterator[Attempt]]
 
 _TEST_SPEECH = re.compile(rf"(?:.*/)?(?:{'|'.join(VOICEBANK_TEST_SPEAKERS)})_\d{{3}}[._][^/]*")
 """Paths such as clean_testset_wav/p232_001.wav."""
@@ -79,6 +80,7 @@ def pack(
     shard_mb: float = 256.0,
     keep_channels: bool = False,
     jobs: int = 0,
+    engine: Cluster | None = None,
     max_bad: float = 0.1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Packed:
@@ -99,6 +101,7 @@ def pack(
         shard_mb: a shard ends before it exceeds this many megabytes (a larger sample gets its own shard).
         keep_channels: keep the channels of noise, too, for mixtures of several microphones.
         jobs: files decoded in parallel; 0: one per CPU core. The result does not depend on it.
+        engine: a Ray cluster (`rased.parallel.cluster`); None: this machine. The result does not depend on it.
         max_bad: the run stops if more than this share of all files, and more than ten, are bad.
         progress: called with (files done, total files).
 
@@ -120,6 +123,7 @@ def pack(
         shard_mb=shard_mb,
         keep_channels=keep_channels,
         jobs=jobs,
+        engine=engine,
         max_bad=max_bad,
         progress=progress,
     )
@@ -136,6 +140,7 @@ def pack_pairs(
     valid_share: float = 0.0,
     shard_mb: float = 256.0,
     jobs: int = 0,
+    engine: Cluster | None = None,
     max_bad: float = 0.1,
     max_delay: float = MAX_DELAY_MS,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -154,6 +159,7 @@ def pack_pairs(
         valid_share: see `pack`.
         shard_mb: see `pack`.
         jobs: see `pack`.
+        engine: see `pack`.
         max_bad: see `pack`; pairs of different length, rate or polarity are bad, and those beyond `max_delay`.
         max_delay: largest delay between noisy and clean in milliseconds.
         progress: see `pack`.
@@ -183,6 +189,7 @@ def pack_pairs(
         sample_rate=sample_rate,
         shard_mb=shard_mb,
         jobs=jobs,
+        engine=engine,
         max_bad=max_bad,
         paired=pairing(listing, clean, noisy, max_delay),
         progress=progress,
@@ -200,6 +207,7 @@ def pack_listing(
     shard_mb: float = 256.0,
     keep_channels: bool = False,
     jobs: int = 0,
+    engine: Cluster | None = None,
     max_bad: float = 0.1,
     paired: Pairing | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -231,7 +239,15 @@ def pack_listing(
     with writing(out):
         if begin(out, request):
             return _summary(out, listing)
-        return _pack(out, listing, recover(out), request, jobs, max_bad, paired, progress)
+        results = partial(
+            in_order,
+            partial(attempt, request=request, paired=paired),
+            jobs=jobs,
+            engine=engine,
+            share=share_of_task,
+            folders=[*listing.roots, *([] if paired is None else [paired.noisy])],
+        )
+        return _pack(out, listing, recover(out), request, results, max_bad, progress)
 
 
 def check(
@@ -283,14 +299,13 @@ def _pack(
     listing: Listing,
     rows: Rows,
     request: dict[str, Any],
-    jobs: int,
+    results: Results,
     max_bad: float,
-    paired: Pairing | None,
     progress: Callable[[int, int], None],
 ) -> Packed:
     """Pack what an earlier run has not packed yet, and write the index."""
     resumed = len(rows)
-    skipped, remarks, delays = _fill(out, listing, rows, request, jobs, max_bad, paired, progress)
+    skipped, remarks, delays = _fill(out, listing, rows, request, results, max_bad, progress)
     write_json(out / SKIPPED, [asdict(entry) for entry in skipped])
     if not len(rows):
         raise ProblemsFound(
@@ -327,9 +342,8 @@ def _fill(
     listing: Listing,
     rows: Rows,
     request: dict[str, Any],
-    jobs: int,
+    results: Results,
     max_bad: float,
-    paired: Pairing | None,
     progress: Callable[[int, int], None],
 ) -> tuple[list[Skipped], list[str], list[float | None]]:
     """Write the shards; return the files that were skipped, warnings about others, and the delays of pairs.
@@ -343,18 +357,10 @@ def _fill(
     remarks: list[str] = []
     delays: list[float | None] = []
     progress(resumed, total)
-
-    def prepare(source: SourceFile) -> tuple[Details, bytes, str] | Skipped:
-        try:
-            return sample(source, request, paired)
-        # A result like any other, because an exception would end the run.
-        except BadAudioError as error:
-            return Skipped(printable(source.path), error.reason)
-
     # A generator: `in_order` takes from it as it goes.
     todo = (source for source in listing.sources if not resumed or source.key not in done)
     with Writer(out, rows, request["codec"], shard_mb=request["shard_mb"]) as writer:
-        for count, result in enumerate(in_order(prepare, todo, jobs=jobs), 1):
+        for count, result in enumerate(results(todo), 1):
             if isinstance(result, Skipped):
                 skipped.append(result)
             else:

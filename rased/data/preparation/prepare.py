@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from rased.data.testset import TESTSET
 from rased.data.testset import read as read_frozen
 from rased.disk import on_disk, write_json
 from rased.errors import RasedError, nearest
+from rased.parallel import Cluster
 
 CORPUS_FILE = "corpus.json"
 """File next to the folders of the roles: a record of what was prepared, from which files."""
@@ -69,6 +71,7 @@ def prepare(
     sample_rate: int = 16_000,
     shard_mb: float = 256.0,
     jobs: int = 0,
+    engine: Cluster | None = None,
     max_bad: float = 0.1,
     progress: Progress = lambda what, done, total: None,
 ) -> Prepared:
@@ -87,6 +90,7 @@ def prepare(
         sample_rate: Hz.
         shard_mb: megabytes in a shard.
         jobs: files decoded in parallel.
+        engine: a Ray cluster; None: this machine.
         max_bad: allowed share of bad files.
         progress: called with (current task, done, total).
 
@@ -119,12 +123,21 @@ def prepare(
                 sample_rate=sample_rate,
                 shard_mb=shard_mb,
                 jobs=jobs,
+                engine=engine,
                 max_bad=max_bad,
                 # role=role: a closure would see the last role.
                 progress=lambda done, total, role=role: progress(role, done, total),
             )
         if pairs:
-            freeze_pairs(corpus, pairs, out / "testset", sample_rate=sample_rate, progress=progress)
+            freeze_pairs(
+                corpus,
+                pairs,
+                out / "testset",
+                sample_rate=sample_rate,
+                jobs=jobs if engine else 1,
+                engine=engine,
+                progress=progress,
+            )
             with on_disk(out, _KEPT):
                 shutil.copyfile(attribution, out / "testset" / "LICENSES.md")
     testset = out / "testset" if pairs else None
@@ -169,6 +182,8 @@ def freeze_pairs(
     out: Path,
     *,
     sample_rate: int,
+    jobs: int = 1,
+    engine: Cluster | None = None,
     progress: Progress = lambda what, done, total: None,
 ) -> None:
     """Write a corpus's own test set as OUT/{testset.json, noisy/ID.flac, target/ID.flac}.
@@ -201,10 +216,13 @@ def freeze_pairs(
     }
     write_frozen(
         out,
-        (_pair(pair, sample_rate) for pair in pairs),
+        pairs,
+        partial(_pair, sample_rate=sample_rate),
         about,
         kept=_KEPT,
         progress=lambda done: progress("testset", done, len(pairs)),
+        jobs=jobs,
+        engine=engine,
     )
 
 
@@ -225,7 +243,7 @@ def _refuse_other_pairs(corpus: PublicCorpus, root: Path, pairs: Sequence[Pair])
     )
 
 
-def _pair(pair: Pair, sample_rate: int) -> tuple[dict[str, Any], dict[str, NDArray[np.int16]]]:
+def _pair(pair: Pair, *, sample_rate: int) -> tuple[dict[str, Any], dict[str, NDArray[np.int16]]]:
     signals: dict[str, NDArray[np.float32]] = {}
     for part, file in (("noisy", pair.noisy), ("target", pair.target)):
         try:

@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from rased.data.schemas import LOSSLESS
 from rased.data.shards.index import DIGITS
 from rased.errors import RasedError
 from rased.names import component
+from rased.parallel import Cluster
 
 
 def freeze_pairs(
@@ -31,6 +33,8 @@ def freeze_pairs(
     seed: int,
     split: str = "test",
     name: str = "",
+    jobs: int = 1,
+    engine: Cluster | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Write OUT/{testset.json, noisy/ID.flac, target/ID.flac}, and return the content of testset.json.
@@ -42,6 +46,8 @@ def freeze_pairs(
         seed: seed of the choice: labels (speakers) are used in rounds, each once before any is used again.
         split: split of the pairs.
         name: name of the set in results; "": the folder's name.
+        jobs: number of processes; 0: one per core.
+        engine: a Ray cluster (`rased.parallel.cluster`); None: this machine.
         progress: called with (pairs done, total pairs).
 
     Raises:
@@ -70,10 +76,13 @@ def freeze_pairs(
     }
     return write_frozen(
         out.resolve(),
-        (_item(corpus, number, index) for index, number in enumerate(chosen)),
+        enumerate(chosen),
+        partial(_item, corpus=corpus),
         about,
         kept="Nothing of the set is kept: free some space, or choose another --out",
         progress=lambda done: progress(done, count),
+        jobs=jobs,
+        engine=engine,
     )
 
 
@@ -94,8 +103,9 @@ def _samples(corpus: Corpus, number: int) -> Int16[np.ndarray, "2 time"]:
 
 
 def _item(
-    corpus: Corpus, number: int, index: int
+    place: tuple[int, int], *, corpus: Corpus
 ) -> tuple[dict[str, Any], dict[str, Int16[np.ndarray, " time"]]]:
+    index, number = place
     clean, noisy = corpus.read_channels(number)[:2]
     ratio = ratio_db(clean, noisy - clean)
     samples = _samples(corpus, number)

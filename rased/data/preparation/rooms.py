@@ -24,7 +24,7 @@ from rased.data.shards.folder import Writer, begin, recover, writing
 from rased.data.shards.index import write_index
 from rased.data.shards.tars import Details
 from rased.errors import RasedError
-from rased.parallel import in_order
+from rased.parallel import Cluster, in_order
 
 Response = Float[np.ndarray, " _"]
 # Reflections that are computed exactly; the rays give the rest of the decay.
@@ -52,6 +52,7 @@ def simulate(
     codec: Codec = "flac",
     shard_mb: float = 16.0,
     jobs: int = 0,
+    engine: Cluster | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Simulated:
     """Write the responses of `recipe.count` rooms to OUT/{split}-{number:06d}.tar with an index.
@@ -66,6 +67,7 @@ def simulate(
         codec: flac or pcm16.
         shard_mb: a shard ends before it exceeds this many megabytes.
         jobs: number of processes; 0: one per CPU core.
+        engine: a Ray cluster (`rased.parallel.cluster`); None: processes of this machine.
         progress: called with (responses done, total responses).
 
     Raises:
@@ -99,7 +101,9 @@ def simulate(
             progress(count, total)
             with Writer(out, rows, codec, shard_mb=shard_mb) as writer:
                 rendering = partial(render, recipe=recipe, codec=codec)
-                for responses in in_order(rendering, todo, jobs=jobs, engine="processes"):
+                for responses in in_order(
+                    rendering, todo, jobs=jobs, workers="processes", engine=engine
+                ):
                     for details, audio in responses:
                         if details["key"] not in done:
                             writer.write(details, audio)

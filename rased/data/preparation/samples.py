@@ -11,8 +11,27 @@ from rased.data.preparation.responses import describe
 from rased.data.preparation.waveform import Decoded, decode
 from rased.data.schemas import Role
 from rased.data.shards import opus
+from rased.data.shards.folder import Skipped
 from rased.data.shards.tars import Details
 from rased.disk import sha256
+
+Attempt = tuple[Details, bytes, str] | Skipped
+"""Metadata, audio and warning of a file that was packed, or why it was skipped."""
+_BYTES = 8e6
+"""Bytes of files in a task: a small part of the memory of a node."""
+
+
+def attempt(source: SourceFile, *, request: Mapping[str, Any], paired: Pairing | None) -> Attempt:
+    """Return `sample`; of a file that cannot be packed, the reason: an exception would end the run."""
+    try:
+        return sample(source, request, paired)
+    except BadAudioError as error:
+        return Skipped(printable(source.path), error.reason)
+
+
+def share_of_task(source: SourceFile) -> float:
+    """Return the share of a task that a file is: 16 files, or some megabytes, are worth one."""
+    return 1 / 16 + source.bytes / _BYTES
 
 
 def sample(

@@ -2,8 +2,9 @@
 
 import csv
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,13 @@ import numpy as np
 from rased.data.testset import GIVEN
 from rased.errors import RasedError
 from rased.evaluation.result import Result
+from rased.evaluation.scoring.own_metrics import OwnMetric, own_among, register
 from rased.evaluation.scoring.run import score
 from rased.evaluation.scoring.systems import describe, resolve
 from rased.evaluation.testset import EvaluationSet, Item, read_testset
+from rased.machine import cores
 from rased.metrics import METRICS, Score
+from rased.parallel import Cluster, in_order
 
 TOLERANCE = 0.01
 """Largest allowed difference of a score, in the unit of its metric: other processors round differently."""
@@ -62,6 +66,8 @@ def recheck(
     *,
     count: int,
     random: np.random.Generator,
+    jobs: int = 1,
+    engine: Cluster | None = None,
 ) -> list[Rechecked]:
     """Enhance and score utterances of each result again, if its system and test set are available here.
 
@@ -73,13 +79,37 @@ def recheck(
         testsets: the available test sets.
         count: number of utterances of each result.
         random: chooses them; it should not be predictable, or a forger could keep just those scores true.
+        jobs: results that are computed in parallel, each in a process; 0: one per core.
+        engine: a Ray cluster (`rased.parallel.cluster`); None: this machine.
     """
-    return [_recheck(row, testsets, count, random) for row in rows]
+    drawn = []
+    for row in rows:
+        # Only of the utterances that the result has scores for.
+        told = [utterance.id for utterance in row.utterances]
+        places = random.choice(len(told), size=min(count, len(told)), replace=False) if told else []
+        drawn.append((row, frozenset(told[place] for place in places)))
+    own = own_among(tuple(METRICS))
+    return list(
+        in_order(
+            partial(_recheck, testsets=testsets, own=own),
+            drawn,
+            jobs=min(jobs or cores(), max(1, len(drawn))) if engine is None else jobs,
+            workers="processes",
+            engine=engine,
+            folders=[testset.folder for testset in testsets],
+        )
+    )
 
 
 def _recheck(
-    row: Result, testsets: Sequence[EvaluationSet], count: int, random: np.random.Generator
+    drawn: tuple[Result, frozenset[str]],
+    *,
+    testsets: Sequence[EvaluationSet],
+    own: Sequence[OwnMetric],
 ) -> Rechecked:
+    row, ids = drawn
+    for metric in own:
+        register(metric)
     name = str(row.testset["name"])
     fingerprint = row.testset["list_sha256"]
     testset = next((one for one in testsets if one.list_sha256 == fingerprint), None)
@@ -103,14 +133,10 @@ def _recheck(
         if row.protocol["metrics"][metric]["version"] == METRICS[metric].version
         and not METRICS[metric].unavailable()
     ]
-    told = [utterance.id for utterance in row.utterances]
-    if not metrics or not told:
+    if not metrics or not ids:
         return Rechecked(
             row.name, name, why_not="none of its metrics is available here in the same version"
         )
-    # Only of the utterances that the result has scores for.
-    drawn = random.choice(len(told), size=min(count, len(told)), replace=False)
-    ids = {told[place] for place in drawn}
     # An ordinary evaluation of a smaller test set, so that rechecking has no scoring code of its own.
     with tempfile.TemporaryDirectory() as place:
         some = read_testset(_part(testset, ids, Path(place) / name))
@@ -127,7 +153,7 @@ def _recheck(
     return _compared(row, again, metrics)
 
 
-def _part(testset: EvaluationSet, ids: set[str], folder: Path) -> Path:
+def _part(testset: EvaluationSet, ids: Collection[str], folder: Path) -> Path:
     """Create a plain test set of some of the utterances, with links instead of copies."""
     items = [item for item in testset.items if item.id in ids]
     for item in items:

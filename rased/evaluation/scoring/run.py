@@ -31,6 +31,7 @@ from rased.evaluation.scoring.systems import System, describe, resolve
 from rased.evaluation.scoring.workers import one_thread, work
 from rased.evaluation.testset import EvaluationSet, Item, read_testset
 from rased.metrics import METRICS
+from rased.parallel import Cluster
 from rased.terminal import PlainColumn, open_console
 
 _SAVE_EVERY = 15.0
@@ -80,6 +81,7 @@ def evaluate(
     save_audio: bool = False,
     align: bool = False,
     allow: Sequence[str] = (),
+    engine: Cluster | None = None,
 ) -> list[Result]:
     """Score systems on a test set and write `<system>--<testset>.json` for each into `out`.
 
@@ -91,11 +93,12 @@ def evaluate(
         testset: see `testset.read_testset`.
         out: folder of the results.
         metrics: names in METRICS, names of lists in configs/eval, and FILE.py:CLASS for user-defined metrics.
-        jobs: number of processes, each with one thread.
+        jobs: number of processes, each with one thread; 0: one per core.
         save_audio: also write `out`/audio/<testset>/<system>/<id>.wav with 16 bits.
         align: remove a delay of the estimate before measuring (the delay is measured and stored in any
             case). This is part of the protocol: rows with and without it are not comparable.
         allow: packages, besides rased, whose classes the systems may use.
+        engine: a Ray cluster (`rased.parallel.cluster`); None: this machine. Cost is measured on this machine.
 
     Raises:
         RasedError: unknown system, metric or test set, or the results cannot be written.
@@ -103,11 +106,20 @@ def evaluate(
     wanted = metric_names(metrics)
     if not wanted or not systems:
         raise RasedError("nothing to evaluate: give at least one system and one metric.")
-    if jobs < 1:
-        raise RasedError(f"--jobs is {jobs}; give 1 or more.")
+    if jobs < 0:
+        raise RasedError(f"--jobs is {jobs}; give 1 or more, or 0 for one per core.")
     given = read_testset(testset)
     found = _resolved(systems, given, allow)
-    return score(found, given, Path(out), wanted, jobs=jobs, save_audio=save_audio, align=align)
+    return score(
+        found,
+        given,
+        Path(out),
+        wanted,
+        jobs=jobs,
+        save_audio=save_audio,
+        align=align,
+        engine=engine,
+    )
 
 
 def score(
@@ -120,6 +132,7 @@ def score(
     save_audio: bool = False,
     align: bool = False,
     cost: bool = True,
+    engine: Cluster | None = None,
 ) -> list[Result]:
     """Do what `evaluate` does, with systems, a test set and names of metrics that are known to be right.
 
@@ -132,6 +145,7 @@ def score(
         save_audio: see `evaluate`.
         align: see `evaluate`.
         cost: measure what the systems cost, too.
+        engine: see `evaluate`.
     """
     loaded.cache_clear()  # a run may have been trained further since the last call
     rows = [_begin(system, given, folder, wanted, align) for system in found]
@@ -149,7 +163,9 @@ def score(
         batches = plan(todo, _batching(rows))
         unweighed = [system for system in found if _unweighed(by_name[system.name])]
         with MemoryOf(unweighed, given.items[0].conditions) as memory:
-            for job, outcome in work(batches, jobs, own_among(wanted)):
+            folders = [given.folder, folder, *(Path(s.source) for s in found if s.kind == "files")]
+            own = own_among(wanted)
+            for job, outcome in work(batches, jobs, own, engine=engine, folders=folders):
                 _enter(by_name[job.system.name], job.item, outcome)
                 writer.tick(job.system.name)
                 advance(job.system.name)

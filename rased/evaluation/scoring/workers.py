@@ -1,43 +1,78 @@
-"""Run batches in several processes, each of which takes the next batch when it is free; this process works, too."""
+"""Run batches in several processes, each of which takes the next batch when it is free; or on a Ray cluster."""
 
 import os
+import secrets
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache, partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 import torch
 from threadpoolctl import threadpool_limits
 
 from rased.errors import RasedError
-from rased.evaluation.scoring.jobs import Job, JobBatch, Outcome, perform
+from rased.evaluation.scoring.jobs import Job, JobBatch, Outcome, loaded, perform
 from rased.evaluation.scoring.own_metrics import OwnMetric, register
+from rased.machine import cores
+from rased.parallel import Cluster, in_order
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def work(
-    batches: Sequence[JobBatch], jobs: int, own: Sequence[OwnMetric] = ()
+    batches: Sequence[JobBatch],
+    jobs: int,
+    own: Sequence[OwnMetric] = (),
+    *,
+    engine: Cluster | None = None,
+    folders: Sequence[Path] = (),
 ) -> Iterator[tuple[Job, Outcome]]:
     """Yield outcomes as they arrive, from `jobs` processes including this one.
+
+    On a cluster, they come in the order of the batches.
 
     Args:
         batches: the work.
         jobs: number of processes.
         own: metrics from files, which the other processes must load, too.
+        engine: a Ray cluster; None: this machine.
+        folders: what the nodes of the cluster must see.
 
     Raises:
         RasedError: a process died, or raised an error.
     """
-    with _Helpers(batches, min(jobs, len(batches)) - 1, own) as helpers:
+    if engine is not None:
+        task = partial(perform_elsewhere, own=tuple(own), call=secrets.token_hex(8))
+        results = in_order(task, batches, jobs=jobs, engine=engine, folders=folders)
+        for batch, outcomes in zip(batches, results, strict=True):
+            yield from zip(batch, outcomes, strict=True)
+        return
+    with _Helpers(batches, min(jobs or cores(), len(batches)) - 1, own) as helpers:
         while (batch := helpers.take()) is not None:
             for job, outcome in zip(batch, perform(batch), strict=True):
                 yield job, outcome
                 yield from helpers.outcomes(timeout=0.0)  # whatever has arrived, without waiting
         while helpers.busy:
             yield from helpers.outcomes(timeout=None)
+
+
+def perform_elsewhere(batch: JobBatch, *, own: Sequence[OwnMetric], call: str) -> list[Outcome]:
+    """Perform a batch in a worker of a cluster."""
+    _begin(call)
+    for metric in own:
+        register(metric)
+    return list(perform(batch))
+
+
+@lru_cache(maxsize=1)
+def _begin(call: str) -> None:
+    """Prepare a worker for a call of `work`: a run may have been trained further since the last one."""
+    torch.set_num_threads(1)
+    loaded.cache_clear()
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import torch
 from rased import machine
 from rased.cli import main
 from rased.data.columns import hexadecimal
+from rased.data.frames import pieces
 from rased.data.frames import writer as frame_writer
 from rased.data.frames.datamodule import FrameLoader, FramePlan, FramesDataModule
 from rased.data.frames.file import CHUNK, FrameFile, Framing
@@ -133,7 +134,7 @@ def test_mean_and_variance_are_those_of_what_is_stored(clean):
 def test_long_recordings_are_computed_in_blocks_with_the_same_values(
     shards, clean, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(frame_writer, "BLOCK", 37)
+    monkeypatch.setattr(pieces, "BLOCK", 37)
     write_frames(Recordings([shards]), FRAMING, tmp_path / "blocks.h5")
     whole, blocks = FrameFile(clean), FrameFile(tmp_path / "blocks.h5")
     for row in range(len(whole)):

@@ -1,4 +1,4 @@
-"""Run a function in parallel on this machine and return the results in the order of the items."""
+"""Run a function in threads or processes of this machine, or once in a fork."""
 
 import multiprocessing
 import os
@@ -21,33 +21,25 @@ def in_order(
     function: Callable[[Item], Result],
     items: Iterable[Item],
     *,
-    jobs: int | None = None,
-    engine: Literal["threads", "processes"] = "threads",
+    jobs: int | None,
+    workers: Literal["threads", "processes"],
 ) -> Iterator[Result]:
-    """Yield function(item) in the order of the items; at most two items per worker are pending, so memory is bounded.
-
-    Args:
-        function: applied to each item; must be picklable with processes.
-        items: read lazily.
-        jobs: number of workers; None: one per core. With one process, the work runs in the calling process.
-        engine: threads for work that releases the GIL (decoding, compression), processes for other work.
-
-    Raises:
-        RasedError: a worker process was killed.
-    """
+    """Do what `rased.parallel.in_order` does, on this machine."""
     jobs, items = jobs or cores(), iter(items)
     # A spawned process costs seconds of imports, which one worker does not win back.
-    if jobs == 1 and engine == "processes":
+    if jobs == 1 and workers == "processes":
         yield from map(function, items)
         return
-    with _pool(jobs, engine) as pool:
+    with _pool(jobs, workers, function) as pool:
+        # A process has the function already: it may hold the index of a corpus.
+        call: Callable[[Item], Result] = function if workers == "threads" else _call
         waiting: deque[Future[Result]] = deque(
-            pool.submit(function, item) for item in islice(items, 2 * jobs)
+            pool.submit(call, item) for item in islice(items, 2 * jobs)
         )
         try:
             while waiting:
                 yield waiting.popleft().result()
-                waiting.extend(pool.submit(function, item) for item in islice(items, 1))
+                waiting.extend(pool.submit(call, item) for item in islice(items, 1))
         except BrokenProcessPool as error:
             raise RasedError(
                 "A worker process was killed (out of memory?). Finished work is kept: run the same "
@@ -94,8 +86,30 @@ def _send(pipe: Any, function: Callable[..., object], arguments: tuple[Any, ...]
         pipe.send((f"{type(error).__name__}: {cut(str(error))}".rstrip("."), None))
 
 
-def _pool(jobs: int, engine: Literal["threads", "processes"]) -> Executor:
-    if engine == "threads":
+def _pool(
+    jobs: int, workers: Literal["threads", "processes"], function: Callable[[Any], Any]
+) -> Executor:
+    if workers == "threads":
         return ThreadPoolExecutor(jobs)
-    # Forking a process that has threads can deadlock in the child: spawn starts a new interpreter instead.
-    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    return ProcessPoolExecutor(
+        jobs,
+        # Forking a process that has threads can deadlock in the child: spawn starts a new interpreter instead.
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_receive,
+        initargs=(function, max(1, cores() // jobs)),
+    )
+
+
+_received: Callable[[Any], Any]
+
+
+def _receive(function: Callable[[Any], Any], threads: int) -> None:
+    """Keep the function of a pool in one of its processes, which gets its share of the cores."""
+    global _received
+    _received = function
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(threads)
+
+
+def _call(item: Any) -> Any:
+    return _received(item)
