@@ -47,7 +47,12 @@ def corpus(tmp_path_factory):
     rng = np.random.default_rng(0)
     for number in range(60):
         role = "noise" if number % 4 == 3 else "speech"
-        path = folder / role / ("valid" if number % 5 == 4 else "train") / f"{number % 6}-{number % 5 == 4:d}"
+        path = (
+            folder
+            / role
+            / ("valid" if number % 5 == 4 else "train")
+            / f"{number % 6}-{number % 5 == 4:d}"
+        )
         path.mkdir(parents=True, exist_ok=True)
         audio = 0.1 * rng.standard_normal(rng.integers(8_000, 40_000))
         soundfile.write(path / f"{number:03d}.wav", audio, 22_050, subtype="PCM_16")

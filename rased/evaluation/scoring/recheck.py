@@ -86,7 +86,7 @@ def recheck(
     for row in rows:
         # Only of the utterances that the result has scores for.
         told = [utterance.id for utterance in row.utterances]
-        places = random.choice(len(told), size=min(count, len(told)), replace=False) if told else []
+        places = random.permutation(len(told))[:count]
         drawn.append((row, frozenset(told[place] for place in places)))
     own = own_among(tuple(METRICS))
     return list(

@@ -48,8 +48,8 @@ def work(
     if engine is not None:
         task = partial(perform_elsewhere, own=tuple(own), call=secrets.token_hex(8))
         results = in_order(task, batches, jobs=jobs, engine=engine, folders=folders)
-        for batch, outcomes in zip(batches, results, strict=True):
-            yield from zip(batch, outcomes, strict=True)
+        for done, outcomes in zip(batches, results, strict=True):
+            yield from zip(done, outcomes, strict=True)
         return
     with _Helpers(batches, min(jobs or cores(), len(batches)) - 1, own) as helpers:
         while (batch := helpers.take()) is not None:
