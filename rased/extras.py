@@ -18,6 +18,7 @@ _ORDER = (
     "asr",
     "live",
     "tensorboard",
+    "slurm",
     "export",
     "docs",
     "dev",

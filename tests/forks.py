@@ -16,12 +16,12 @@ def started(words: list[str], said: Path, *, folder: Path | None = None) -> Base
 
     As for the installed command, the working directory is not on the path.
     """
-    return _forked(_typed, words, said, folder or Path.cwd())
+    return forked(_typed, words, said, folder or Path.cwd())
 
 
 def script(code: str, arguments: list[str], said: Path) -> BaseProcess:
     """Start a script of Python without warnings; what it says on either channel goes to the file `said`."""
-    return _forked(_executed, code, arguments, said)
+    return forked(_executed, code, arguments, said)
 
 
 def ended(process: BaseProcess, seconds: float = 120) -> int:
@@ -33,7 +33,7 @@ def ended(process: BaseProcess, seconds: float = 120) -> int:
     return process.exitcode
 
 
-def _forked(target: Callable[..., None], *arguments: object) -> BaseProcess:
+def forked(target: Callable[..., None], *arguments: object) -> BaseProcess:
     process = get_context("fork").Process(target=target, args=arguments)
     with warnings.catch_warnings():
         warnings.simplefilter(

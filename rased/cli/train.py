@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rased import yaml_reader
 from rased.classes import packages
@@ -17,6 +17,7 @@ from rased.cli.options import add_allow
 from rased.config import KEEP, load_configs, load_yaml, merge, override, public
 from rased.errors import RasedError, nearest, worker_died
 from rased.machine import cores
+from rased.names import plain
 
 if TYPE_CHECKING:
     from rased.training.launch import RunCLI
@@ -40,16 +41,20 @@ examples:
   rased train --from runs/mine -c data/bundle --model.lr 1e-4 --freeze 'network.decoder.*'
   rased train --resume runs/mine                                                continue where the run stopped
   rased train --resume runs/mine --trainer.max_epochs 100                       train longer
+  rased train -c model/gru-mask -c data/bundle --name big --submit nodes=2 gpus_per_node=4     queue a job of Slurm
+  torchrun --nproc-per-node 4 -m rased train -c model/gru-mask -c data/bundle -c trainer/ddp --name big
 
 A run is a folder runs/NAME: config.yaml, metrics.csv, checkpoints/{best,last}.ckpt, audio/,
 figures/, results/ (of the evaluation), zoo/NAME/ (card and weights), and wandb/ with a copy of all of them
 (offline unless WANDB_API_KEY is set; WANDB_MODE=disabled turns it off).
 --from starts with the weights and statistics of a checkpoint; its training data count as training data of the
 new run. Without -c MODEL, the model is that of the checkpoint.
-Ctrl-C, SIGTERM and SIGHUP save last.ckpt and stop; a second Ctrl-C stops at once.
+Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 save last.ckpt and stop; a second Ctrl-C stops at once.
 """
 
 _FOLDER = "RASED_RUN_FOLDER"
+_IN_JOB = "SUBMITIT_EXECUTOR"
+"""Variable that submitit sets in its jobs, which repeat the command: there, --submit trains."""
 _MOST_JOBS = 8
 _EXAMPLE = "rased train -c model/gru-mask -c data/bundle --trainer.max_epochs 50"
 
@@ -60,6 +65,7 @@ _KNOWN_WARNINGS = (
     "The number of training batches .* is smaller than the logging interval",
     "Checkpoint directory .* exists and is not empty",
     "Found \\d+ module\\(s\\) in eval mode at the start of training",
+    "It is recommended to use `self.log\\(.*sync_dist=True",  # the means are those of all ranks
     "\\s*By default only one JsonargparseDeprecationWarning",  # Lightning of jsonargparse's
     "\\s*.* was deprecated in v4\\.",
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # Lightning of torch's trees
@@ -67,7 +73,7 @@ _KNOWN_WARNINGS = (
 
 
 def main(argv: list[str]) -> int:
-    """Run `rased train`; return 0, or 130 or 143 if a signal stopped it.
+    """Run `rased train`; return 0, or 128 and the number of the signal that stopped it.
 
     Raises:
         RasedError: see the message.
@@ -105,6 +111,13 @@ def main(argv: list[str]) -> int:
     )
     add_allow(parser)
     parser.add_argument(
+        "--submit",
+        nargs="+",
+        metavar="KEY=VALUE",
+        help="queue the training as a job of Slurm: nodes=2 gpus_per_node=4 timeout_min=720 slurm_partition=NAME, "
+        "and other settings of submitit",
+    )
+    parser.add_argument(
         "--print-config", action="store_true", help="print the merged YAML and exit"
     )
     try:
@@ -123,34 +136,60 @@ def main(argv: list[str]) -> int:
     if words.print_config:
         print(yaml_reader.dump(public(config)), end="")
         return 0
+    if words.submit and _IN_JOB not in os.environ:
+        return _submit(words, argv, config, folder)
     if _FOLDER in os.environ:  # a child process of a distributed run
         return _train(config, Path(os.environ[_FOLDER]))
-    with _taken(words, folder) as run:
+    with _taken(words, folder) as (run, again):
         # Lightning's child processes find the folder there, instead of making one of their own.
         os.environ[_FOLDER] = str(run)
         try:
-            return _train(config, run)
+            return _train(config, run, again=again)
         finally:
             del os.environ[_FOLDER]
 
 
-@contextmanager
-def _taken(words: argparse.Namespace, folder: Path | None) -> Iterator[Path]:
-    """Give the folder of the run, locked for this process."""
-    from rased.training.folder import hold, new
+def _submit(
+    words: argparse.Namespace, argv: list[str], config: dict[str, Any], folder: Path | None
+) -> int:
+    """Queue the training; print where its log is."""
+    from rased.cli.slurm import FOLDER, submit
+    from rased.training.launch import check_config
 
-    if os.environ.get("RANK", "0") != "0":  # torchrun starts all processes; rank 0 holds the lock
-        if words.name is None and folder is None:
-            raise RasedError("under torchrun, all processes must know the run: give it a --name.")
-        yield folder or words.runs / words.name
-    elif folder is not None:
-        with hold(folder):
-            yield folder
+    if folder is None and words.name is None:
+        raise RasedError("--submit: a job may start several times, so give the run a --name.")
+    check_config(config)  # an error shows here, before the job waits in the queue
+    run = folder or words.runs / plain(words.name, what="--name")
+    job = submit(["train", *argv], words.submit, run)
+    print(f"job {job}: {run / FOLDER}/{job}_0_log.err")
+    return 0
+
+
+@contextmanager
+def _taken(words: argparse.Namespace, folder: Path | None) -> Iterator[tuple[Path, bool]]:
+    """Give the folder of the run, locked by rank 0, and whether the same command continues the run.
+
+    torchrun and Slurm repeat the command after a failure, so the run may exist already.
+    """
+    from rased.training.cluster import cluster, rank
+    from rased.training.folder import PATIENCE_SECONDS, hold, new
+
+    launcher, number = cluster(), rank()
+    named = folder or (words.runs / plain(words.name, what="--name") if words.name else None)
+    if named is None and (number or (launcher is not None and launcher.several)):
+        raise RasedError(
+            "torchrun, Slurm or another launcher starts several processes, and all must know the run: give it a --name."
+        )
+    again = launcher is not None and folder is None
+    if number:
+        yield cast(Path, named), again
+    elif named is not None and (folder or launcher):
+        # The process that wrote the run before the restart may still be ending, perhaps on another node.
+        with hold(named, patience=PATIENCE_SECONDS if launcher else 0.0):
+            yield named, again
     else:
-        if words.name is None and "TORCHELASTIC_RUN_ID" in os.environ:
-            raise RasedError("under torchrun, all processes must know the run: give it a --name.")
         with new(words.runs, words.name, _stem(words.config, words.source)) as run:
-            yield run
+            yield run, False
 
 
 def train(config: dict[str, Any], folder: Path) -> int:
@@ -166,7 +205,7 @@ def train(config: dict[str, Any], folder: Path) -> int:
         return _train(config, folder)
 
 
-def _train(config: dict[str, Any], folder: Path) -> int:
+def _train(config: dict[str, Any], folder: Path, *, again: bool = False) -> int:
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     from rased.evaluation import closing
@@ -183,6 +222,7 @@ def _train(config: dict[str, Any], folder: Path) -> int:
             folder,
             lambda run, enhancer: closing.check(run.evaluate, run.metrics, enhancer),
             origin,
+            again=again,
         )
         try:
             code = _fit(launch)
@@ -203,6 +243,7 @@ def _train(config: dict[str, Any], folder: Path) -> int:
 
 def _fit(launch: "RunCLI") -> int | None:
     """Train; return the exit code if something stopped the training early, None if it finished."""
+    from rased.training.resume import rank_lost
     from rased.training.stopping import Interrupted
 
     hint = f"continue with: rased train --resume {launch.folder}"
@@ -216,6 +257,11 @@ def _fit(launch: "RunCLI") -> int | None:
         print(f"interrupted; {hint}", file=sys.stderr)
         return 130
     except Exception as error:
+        if rank_lost(error):
+            raise RasedError(
+                f"another process of the training has ended or cannot be reached; {hint} (torchrun and Slurm repeat "
+                "the command, which continues from last.ckpt)."
+            ) from error
         if not worker_died(error):
             raise
         raise RasedError(

@@ -23,6 +23,7 @@ from rased.data.datamodule import MixtureDataModule
 from rased.errors import RasedError, nearest
 from rased.tensors import read_checkpoint
 from rased.training.base import SCORES, Enhancement
+from rased.training.divided import load
 from rased.training.optimisation import is_finite
 
 NAME = "best.ckpt"
@@ -127,7 +128,7 @@ class KeepBest(Checkpoint):
             if name.startswith(_AVERAGE)
         }
         try:
-            module.average.load_state_dict(other)
+            load(module.average, other)
             module.average.eval()
             with torch.no_grad(), trainer.precision_plugin.val_step_context():
                 batches = iter(loader) if limit == float("inf") else islice(loader, int(limit))
@@ -135,7 +136,7 @@ class KeepBest(Checkpoint):
                     module.validation_step(trainer.strategy.batch_to_device(batch), number)
             return module.validation_scores()
         finally:
-            module.average.load_state_dict(own)
+            load(module.average, own)
             module.average.train()
 
     def _set_aside(self) -> None:

@@ -22,6 +22,7 @@ from rased.data.datamodule import MixtureDataModule
 from rased.data.mixtures.sample import Mixture, reference
 from rased.signal.stft import STFT
 from rased.training.base import Enhancement
+from rased.training.divided import put_together
 
 
 class LoaderClock(Profiler):
@@ -108,6 +109,8 @@ class Caches(Callback):
 class BadSamples(Callback):
     """Counts samples that could not be read (data/skipped), and names them in skipped.txt and on stderr.
 
+    Rank N writes skipped-N.txt: on file servers, what two nodes append to one file may be lost.
+
     Validation samples are included. Each sample is named once per launch, by the rank that read it. The count
     starts with the launch.
 
@@ -131,7 +134,7 @@ class BadSamples(Callback):
         data = cast(Any, trainer).datamodule
         if not isinstance(data, MixtureDataModule):
             return
-        self._name(data)
+        self._name(data, trainer)
         if trainer.global_step % cast(Any, trainer).log_every_n_steps == 0:
             count = float(data.skipped.total())
             pl_module.log("data/skipped", count, sync_dist=True, reduce_fx="sum")
@@ -148,7 +151,7 @@ class BadSamples(Callback):
         """Name new bad samples."""
         data = cast(Any, trainer).datamodule
         if isinstance(data, MixtureDataModule):
-            self._name(data)
+            self._name(data, trainer)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
@@ -158,16 +161,18 @@ class BadSamples(Callback):
         if isinstance(data, MixtureDataModule):
             # If the disk is full, report the original error instead.
             with contextlib.suppress(OSError):
-                self._name(data)
+                self._name(data, trainer)
 
-    def _name(self, data: MixtureDataModule) -> None:
+    def _name(self, data: MixtureDataModule, trainer: pl.Trainer) -> None:
         if len(data.skipped) == self._named:
             return
         new = list(data.skipped)[self._named :]
         self._named = len(data.skipped)
         for sentence in new:
             print(f"skipped: {sentence}", file=sys.stderr)
-        with self.path.open("a", encoding="utf-8") as file:
+        rank = trainer.global_rank
+        path = self.path.with_stem(f"{self.path.stem}-{rank}") if rank else self.path
+        with path.open("a", encoding="utf-8") as file:
             file.write("".join(f"{sentence}\n" for sentence in new))
 
 
@@ -218,18 +223,24 @@ class Examples(Callback):
         """Write the last examples."""
         self._write(trainer, cast(Enhancement, pl_module))
 
-    @rank_zero_only
-    @torch.no_grad()
     def _write(self, trainer: pl.Trainer, module: Enhancement) -> None:
         epoch = trainer.current_epoch
-        if self._noisy is None or self._target is None or self._written == epoch:
+        if not self.count or self._written == epoch:
             return
         self._written = epoch
         # Without dropout, and with the running statistics of norms.
         was_training = module.average.training
-        average = module.average.eval()
-        estimates = average(self._noisy, condition=self._condition).float().cpu()
+        module.average.eval()
+        with put_together(module.average):
+            self._write_estimates(trainer, module, epoch)
         module.average.train(was_training)
+
+    @rank_zero_only
+    @torch.no_grad()
+    def _write_estimates(self, trainer: pl.Trainer, module: Enhancement, epoch: int) -> None:
+        if self._noisy is None or self._target is None:
+            return
+        estimates = module.average(self._noisy, condition=self._condition).float().cpu()
         rate = module.enhancer.sample_rate
         for folder in ("audio", "figures"):
             (self.folder / folder).mkdir(parents=True, exist_ok=True)

@@ -7,10 +7,16 @@ from typing import Any
 
 import torch
 
+from rased import yaml_reader
+from rased.config import load_yaml
 from rased.errors import RasedError, shown
 from rased.tensors import read_checkpoint
+from rased.training.folder import CONFIG
+from rased.training.runs import flat
 
 _PRECISIONS = (None, 16, 32, "16", "32", "16-mixed", "bf16", "bf16-mixed", "32-true")
+_DIVIDING = ("fsdp", "deepspeed", "model_parallel", "modelparallel")
+"""Parts of the names of Lightning's own strategies that divide weights as the moving average cannot."""
 _LEAST = {
     # -1: no limit; for the sanity check: all batches.
     "max_epochs": -1,
@@ -28,6 +34,7 @@ _LEAST = {
     "limit_val_batches": 0,
     "reload_dataloaders_every_n_epochs": 0,
 }
+_SIZES = ("trainer.devices", "trainer.num_nodes")
 _OURS = {
     "enable_checkpointing": (
         False,
@@ -66,6 +73,13 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
             f"trainer.precision is {shown(precision)}; allowed are {allowed} (weights and spectra stay in float32)."
         )
     _check_accelerator(trainer.get("accelerator"))
+    strategy = trainer.get("strategy")
+    name = strategy.get("class_path", "") if isinstance(strategy, Mapping) else strategy
+    if any(word in str(name).lower() for word in _DIVIDING):
+        raise RasedError(
+            f"trainer.strategy is {shown(name)}, which the moving average cannot follow: write -c trainer/fsdp to "
+            "divide the weights among GPUs, or -c trainer/ddp to copy them."
+        )
     epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps")
     if epochs in (None, -1) and steps in (None, -1) and not trainer.get("fast_dev_run"):
         raise RasedError(
@@ -97,6 +111,29 @@ def check_progress(last: Path, trainer: Mapping[str, Any], stop_after: int | Non
             f"run.stop_after is {stop_after}, but '{run}' has already done {steps} steps: give more, or remove it."
         )
     return steps
+
+
+def check_same(folder: Path, config: Mapping[str, Any]) -> None:
+    """Check that a run that exists has this configuration; the number of processes may differ.
+
+    Raises:
+        RasedError: it has another one; the message names the settings that differ.
+    """
+    if not (folder / CONFIG).is_file():
+        return
+    written = yaml_reader.dump(dict(config)).encode()  # as it is read: lists for tuples, and so on
+    pair = [load_yaml(folder / CONFIG, own=False), yaml_reader.parse(written, of=CONFIG)]
+    before, now = (dict(flat(one)) for one in pair)
+    changed = sorted(
+        name
+        for name in before.keys() | now.keys()
+        if before.get(name) != now.get(name) and name not in _SIZES
+    )
+    if changed:
+        raise RasedError(
+            f"the run '{folder}' exists already, with other settings ({', '.join(changed[:5])}): repeat its command to "
+            f"continue it, write --resume {folder} to change them, or choose another --name."
+        )
 
 
 def _check_accelerator(accelerator: Any) -> None:

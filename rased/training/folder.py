@@ -4,6 +4,7 @@ import itertools
 import os
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,9 @@ from rased.names import plain
 
 CONFIG = "config.yaml"
 LAUNCHES = "launches.yaml"
+PATIENCE_SECONDS = 120.0
+"""How long a restarted training waits for the lock of its predecessor; a file server keeps that of a dead node."""
+_PAUSE_SECONDS = 0.2
 _LOCK = ".lock"
 _held: set[int] = set()
 """Descriptors of the locks of this process. Forked children close their copies, so that no worker keeps a lock."""
@@ -30,17 +34,23 @@ in_forked_children(_let_go)
 
 
 @contextmanager
-def hold(folder: Path) -> Iterator[None]:
+def hold(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
     """Hold the lock of a folder while the block runs; create the folder if it is missing.
 
     If the block fails and no training has started (no launches.yaml), an empty folder is removed again.
 
+    Args:
+        folder: folder of the run.
+        patience: seconds to wait for another process that holds the lock.
+
     Raises:
         RasedError: another process trains there.
     """
-    lock = _lock(folder)
-    if lock is None:
-        raise _busy(folder)
+    deadline = time.monotonic() + patience
+    while (lock := _lock(folder)) is None:
+        if time.monotonic() >= deadline:
+            raise _busy(folder)
+        time.sleep(_PAUSE_SECONDS)
     # The lock has just been made; anything else belongs to somebody.
     fresh = {path.name for path in folder.iterdir()} <= {_LOCK}
     with _released(folder, lock, fresh=fresh):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import pytorch_lightning as pl
 import torch
 from jsonargparse import ArgumentError
+from lightning_fabric.plugins.environments import ClusterEnvironment
 from pytorch_lightning.callbacks import Callback, EarlyStopping, Timer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import WandbLogger
@@ -36,7 +37,8 @@ from rased.training.callbacks import (
     Throughput,
     progress_bar,
 )
-from rased.training.checks import check_progress, check_trainer
+from rased.training.checks import check_progress, check_same, check_trainer
+from rased.training.cluster import cluster
 from rased.training.complaints import as_rased_error
 from rased.training.folder import CONFIG
 from rased.training.history import History
@@ -141,6 +143,7 @@ class RunCLI(LightningCLI):
         folder: runs/NAME; if it contains checkpoints/last.ckpt, the run continues from it.
         check: called with the options and the enhancer before anything is written.
         origin: checkpoint that a new run starts from; None for random weights.
+        again: the launcher may have repeated the command, so the run may exist, with this configuration.
 
     Raises:
         RasedError: the config does not describe a run.
@@ -152,9 +155,11 @@ class RunCLI(LightningCLI):
         folder: Path,
         check: Callable[[RunOptions, Enhancer], None],
         origin: Origin | None = None,
+        *,
+        again: bool = False,
     ) -> None:
         check_config(config)
-        self.folder, self.check, self.origin = folder, check, origin
+        self.folder, self.check, self.origin, self.again = folder, check, origin, again
         self.last = folder / "checkpoints" / "last.ckpt"
         try:
             super().__init__(
@@ -200,7 +205,9 @@ class RunCLI(LightningCLI):
         self.options: RunOptions = self.config_init.run
         # Before anything is written.
         self.check(self.options, self.model.enhancer)
-        steps = check_progress(
+        if self.again:
+            check_same(self.folder, self.config_dump)
+        self.steps = steps = check_progress(
             self.last, self.config_dump.get("trainer") or {}, self.options.stop_after
         )
         loggers: list[Any] = [
@@ -210,10 +217,17 @@ class RunCLI(LightningCLI):
         ]
         if not terminal:
             loggers.append(Lines())
+        plugins = [*_listed(trainer.plugins), WholeCheckpoints()]
+        launcher = cluster()
+        if launcher and not any(isinstance(one, ClusterEnvironment) for one in plugins):
+            # The launcher has started the processes, so it decides how many there are, in each launch anew.
+            plugins.append(launcher.environment)
+            kwargs = {**kwargs, "devices": launcher.devices, "num_nodes": launcher.nodes}
         return super().instantiate_trainer(
+            **kwargs,
             default_root_dir=str(self.folder),
             logger=[logger for logger in loggers if logger is not None],
-            plugins=[*_listed(trainer.plugins), WholeCheckpoints()],
+            plugins=plugins,
             # A profiler, because no hook of a callback surrounds the wait for a batch.
             profiler=trainer.profiler or LoaderClock(),
             enable_progress_bar=terminal,
@@ -311,7 +325,8 @@ class RunCLI(LightningCLI):
                     check_on_train_epoch_end=False,  # check before last.ckpt is saved, so that its count is included
                 )
             )
-        return [*callbacks, KeepLast(checkpoints, options.save_minutes, options.stop_after)]
+        last = KeepLast(checkpoints, options.save_minutes, options.stop_after, self.steps)
+        return [*callbacks, last]
 
 
 def refused_by_lightning(error: Exception) -> RasedError:

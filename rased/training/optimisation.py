@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rased.errors import RasedError
+from rased.training.divided import whole
 
 
 @dataclass(frozen=True)
@@ -88,5 +89,5 @@ def is_finite(module: nn.Module) -> bool:
     """Return whether all weights and statistics of a module are finite."""
     tensors = [item for item in module.state_dict().values() if isinstance(item, Tensor)]
     # Collected on the device and read once: each `bool` would wait for the GPU.
-    flags = [item.isfinite().all() for item in tensors if item.is_floating_point()]
+    flags = [whole(item.isfinite().all()) for item in tensors if item.is_floating_point()]
     return not flags or bool(torch.stack(flags).all())

@@ -79,17 +79,39 @@ class KeepLast(Checkpoint):
         folder: folder of last.ckpt.
         minutes: time between two saves within an epoch.
         stop_after: steps after which the training stops as if it had received a signal; None: never.
+        steps: steps of the checkpoint that this process has found; 0: none.
     """
 
     def __init__(
-        self, folder: str | Path, minutes: float = 10.0, stop_after: int | None = None
+        self,
+        folder: str | Path,
+        minutes: float = 10.0,
+        stop_after: int | None = None,
+        steps: int = 0,
     ) -> None:
-        self.path = Path(folder) / LAST
+        self.path, self.steps = Path(folder) / LAST, steps
         self.minutes, self.stop_after = minutes, stop_after
         self._signals: Signals | None = None
         self._stop: Interrupted | None = None
         self._saved = time.monotonic()
         self._epoch_done = False
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Check that all ranks resume from the same checkpoint, before they load it.
+
+        Raises:
+            RasedError: they have found different ones.
+        """
+        if trainer.world_size == 1:
+            return
+        found = [0] * trainer.world_size
+        torch.distributed.all_gather_object(found, self.steps)
+        if len({*found}) > 1:
+            raise RasedError(
+                f"the processes have found different checkpoints in '{self.path.parent}', of the steps "
+                f"{', '.join(str(steps) for steps in sorted({*found}))}: put the folder of the runs (--runs) on a disk "
+                "that all nodes share."
+            )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Install the signal handlers."""
@@ -212,6 +234,14 @@ class KeepLast(Checkpoint):
     def _restore(self) -> None:
         if self._signals is not None:
             self._signals.restore()
+
+
+def rank_lost(error: BaseException) -> bool:
+    """Return whether an error says that another rank has ended or cannot be reached."""
+    if isinstance(error, torch.distributed.DistError):
+        return True
+    # Gloo raises plain errors that name its source file.
+    return isinstance(error, RuntimeError) and "gloo" in str(error).lower()
 
 
 def _counts(begun: int, done: int) -> dict[str, int]:

@@ -111,7 +111,7 @@ def list_runs(folder: Path) -> list[Run]:
 
 def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Return the settings that differ between runs: dotted name -> value in each run, "" if it is not set."""
-    flat = [dict(_flat(run.config)) for run in runs]
+    flat = [dict(flat(run.config)) for run in runs]
     names = sorted(set().union(*flat))
     table = {name: [str(own.get(name, "")) for own in flat] for name in names}
     return {name: values for name, values in table.items() if len(set(values)) > 1}
@@ -196,9 +196,10 @@ def _losses(spec: Any) -> list[str]:
     return found or [str(spec.get("class_path", "")).rpartition(".")[2]]
 
 
-def _flat(value: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
+def flat(value: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Yield the settings of a configuration with dotted names."""
     if isinstance(value, dict):
         for name, item in value.items():
-            yield from _flat(item, f"{prefix}.{name}" if prefix else str(name))
+            yield from flat(item, f"{prefix}.{name}" if prefix else str(name))
     else:
         yield prefix, value

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rased.errors import RasedError
+from rased.training.divided import whole
 from rased.training.optimisation import undo_buffers
 
 MOST_SKIPPED = 20
@@ -94,4 +95,4 @@ def gradient_norm(module: nn.Module) -> Tensor:
             f"the loss does not depend on any parameter of {type(module).__name__}: check what losses() returns for it."
         )
     # The norm of the norms is the norm of all; _foreach avoids a kernel for each parameter.
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    return whole(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))

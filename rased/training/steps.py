@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from rased.data.mixtures.sample import Mixture
 from rased.errors import RasedError
 from rased.losses.base import total
-from rased.models.base import Enhancer
+from rased.models.base import Enhancer, Prediction
 from rased.training import suitable
+from rased.training.divided import is_divided, local
 from rased.training.optimisation import budget, undo_buffers, update_average
 from rased.training.players import Player, Team
 from rased.training.skipping import Skipping, gradient_norm
@@ -44,6 +45,7 @@ class Steps(pl.LightningModule):
         self.team: Team | None = None
         self.fixed: list[nn.Module] = []
         self._turn: Player | None = None
+        self._rows = 0
         self._notes: dict[str, Tensor | float] = {}
         self._saved_team: dict[str, Any] | None = None
 
@@ -53,6 +55,10 @@ class Steps(pl.LightningModule):
 
     def losses(self, batch: Mixture, player: str) -> dict[str, Float[Tensor, ""]]:
         """Compute the loss of a player, as named terms that are summed."""
+        raise NotImplementedError
+
+    def trained_prediction(self, batch: Mixture) -> Prediction:
+        """Run the enhancer that is trained on a batch."""
         raise NotImplementedError
 
     def rows(self, batch: Mixture) -> int:
@@ -66,8 +72,9 @@ class Steps(pl.LightningModule):
         training, the other ranks wait for this gradient.
         """
         rows, player = self.rows(batch), self._playing
+        self._rows = rows
         if not rows:
-            return self._nothing()
+            return self._idle(batch)
         terms = self.losses(batch, player.name)
         suitable.check_terms(terms, player.name)
         loss, word = total(terms), self._word(player)
@@ -82,7 +89,21 @@ class Steps(pl.LightningModule):
         """Return zero, connected to every trained parameter."""
         # The sum of an empty slice is 0 even for a weight that is not finite, unlike 0 * weight.
         return torch.stack(
-            [item.flatten()[:0].sum() for item in self.parameters() if item.requires_grad]
+            [local(item).flatten()[:0].sum() for item in self.parameters() if item.requires_grad]
+        ).sum()
+
+    def _idle(self, batch: Mixture) -> Float[Tensor, ""]:
+        """Return the loss of a batch without items."""
+        if not is_divided(self.enhancer):
+            return self._nothing()
+        # The other ranks need the parts that this rank holds, in a forward and a backward pass: those of silence.
+        shown = self.trained_prediction(_silence(batch))
+        return torch.stack(
+            [
+                item.flatten()[:0].real.sum().float()
+                for item in vars(shown).values()
+                if isinstance(item, Tensor) and item.requires_grad
+            ]
         ).sum()
 
     def _word(self, player: Player) -> str:
@@ -191,12 +212,32 @@ class Steps(pl.LightningModule):
             self._turn = None
         self.skipping.end()
         self._notes["train/skipped_steps"] = float(self.skipping.total)
+        if self.trainer.world_size > 1 and self._logs():
+            self._notes.update(self._over_ranks())
         for name, value in self._notes.items():  # here, since training_step runs once per player
             self.log(name, value, prog_bar=name == "train/loss")
         if not self.skipping.holds(self.enhancer):
             # The ramp of TensorFlow's ExponentialMovingAverage: random initial weights are soon forgotten.
             decay = min(self.ema_decay, (1 + self.global_step) / (10 + self.global_step))
             update_average(self.average, self.enhancer, decay)
+
+    def _logs(self) -> bool:
+        """Return whether the loggers receive the numbers of this step."""
+        step, every = self.global_step + 1, cast(Any, self.trainer).log_every_n_steps
+        return step == self.trainer.max_steps or (every > 0 and step % every == 0)
+
+    def _over_ranks(self) -> dict[str, float]:
+        """Return the losses of this step as means over the items of all ranks."""
+        own = {name: float(one) for name, one in self._notes.items() if "loss" in name.split("/")}
+        found: list[tuple[int, dict[str, float]]] = [(0, {})] * self.trainer.world_size
+        torch.distributed.all_gather_object(found, (self._rows, own))
+        sums: dict[str, float] = {}
+        items: dict[str, int] = {}
+        for rows, losses in found:  # a rank whose items were all unreadable has no loss
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + rows * value
+                items[name] = items.get(name, 0) + rows
+        return {name: sums[name] / items[name] for name in sums}
 
     def _skip(self, player: Player) -> None:
         """Skip this step for a player."""
@@ -217,3 +258,10 @@ class Steps(pl.LightningModule):
                     f"{type(schedule).__name__} follows {schedule.monitor}, but this run has no validation: choose "
                     "another model.schedule, or set trainer.limit_val_batches above 0."
                 )
+
+
+def _silence(batch: Any) -> Any:
+    """Return a batch like another one, with one item of zeros."""
+    if isinstance(batch, dict):
+        return {name: _silence(value) for name, value in batch.items()}
+    return batch.new_zeros((1, *batch.shape[1:])) if isinstance(batch, Tensor) else [""]

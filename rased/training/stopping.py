@@ -1,4 +1,6 @@
-"""Stop a training in order: on SIGINT, SIGTERM or SIGHUP, or at a given step.
+"""Stop a training in order: on SIGINT, SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2, or at a given step.
+
+Schedulers send the last two some time before they end a job.
 
 A signal takes effect after the current step, or at once if the trainer is waiting for a batch, which may never come.
 """
@@ -12,7 +14,9 @@ from types import FrameType
 from typing import Any, Literal
 
 SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)
 )
 GRACE_SECONDS = 10.0
 """Seconds after which a signal also interrupts a wait that cannot be resumed (a validation, or several ranks)."""
@@ -24,7 +28,7 @@ class Interrupted(BaseException):
     """The training was asked to stop, and the last checkpoint is written.
 
     Attributes:
-        code: exit code of the process: 129 for SIGHUP, 130 for Ctrl-C, 143 for SIGTERM, 0 for a given step.
+        code: exit code of the process: 128 and the number of the signal (130 for Ctrl-C), 0 for a given step.
         between: it was raised between two steps, and the checkpoint still has to be written.
     """
 

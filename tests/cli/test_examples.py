@@ -40,6 +40,7 @@ PARSED = {
     r"rased enhance talk.mp4": "needs a video: tests/audio/test_video.py makes one",
     r"rased enhance .*--condition": "needs a model with a condition: tests/test_conditions.py has one",
     r"rased zoo import": "needs weights from elsewhere: tests/zoo/test_importers.py",
+    r"rased train .*--submit": "needs Slurm: tests/training/test_cluster.py has the job",
     r"rased train .*data/frames": "needs an hour of mixtures: tests/training/test_frames.py runs it",
     r"rased train .*data/(dns|librispeech-musan|voicebank-demand)": "needs a corpus",
 }

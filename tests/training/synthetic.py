@@ -224,6 +224,14 @@ class Seen(pl.Callback):
             file.write(json.dumps(row) + "\n")
 
 
+class SeenBy(Seen):
+    """As `Seen`, with a file for each number of ranks and each rank."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        name = f"{self.file.name}-{trainer.world_size}-{trainer.global_rank}"
+        self.file = self.file.with_name(name)
+
+
 class Heard(pl.Callback):
     """Saves every mixture that the module gets as FOLDER/STEP-NUMBER.pt, both counted from 1."""
 

@@ -94,6 +94,9 @@ def plain(rows: list[Row]) -> list[tuple[int, int]]:
         if {row["rank"] for row in of_step} != ranks:
             continue  # the kill came between two ranks
         indices = [index for row in of_step for index in row["index"]]
+        if len({*indices}) < len(ranks):
+            # Fewer samples than ranks were left of the epoch: some ranks have had the same one.
+            indices = sorted({*indices})
         assert indices == list(range(indices[0], indices[0] + len(indices)))
         samples += [(of_step[0]["epoch"], index) for index in indices]
     return samples
