@@ -15,6 +15,8 @@ _ORDER = (
     "rooms",
     "remote",
     "ray",
+    "gcs",
+    "hub",
     "asr",
     "live",
     "tensorboard",

@@ -1,7 +1,7 @@
 """Read the columns of an index.json piece by piece into compact arrays, without Python objects for all rows."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal
@@ -74,8 +74,29 @@ def joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
+class Column:
+    """A column while it is read: its parts are collected in memory."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._parts: list[NDArray[Any]] = []
+
+    def append(self, part: NDArray[Any]) -> None:
+        """Add the next values."""
+        self._parts.append(part)
+
+    def whole(self) -> NDArray[Any]:
+        """Return all values."""
+        return joined(self._parts)
+
+
 def read_columns(
-    path: Path, kinds: Mapping[str, Kind], *, optional: Collection[str] = (), repair: str
+    path: Path,
+    kinds: Mapping[str, Kind],
+    *,
+    optional: Collection[str] = (),
+    repair: str,
+    column: Callable[[str], Column] = Column,
 ) -> tuple[Any, dict[str, NDArray[Any]]]:
     """Return the content of an index.json without its columns, as plain values, and the columns.
 
@@ -86,6 +107,7 @@ def read_columns(
         kinds: kind of each wanted column, see `Kind`.
         optional: columns that may be missing.
         repair: sentence for error messages: what to do if the file cannot be read.
+        column: returns what collects the values of a column, by its name.
 
     Raises:
         RasedError: the file is missing or damaged, lacks a column, or a column has values that its kind does
@@ -93,7 +115,7 @@ def read_columns(
     """
     with _opened(path, repair) as stream:
         try:
-            return _in_pieces(stream, kinds, optional, path, repair)
+            return _in_pieces(stream, kinds, optional, path, repair, column)
         except _OtherLayoutError:
             stored = _whole(path, repair)
     columns = stored.pop("columns", None)
@@ -108,7 +130,9 @@ def read_columns(
                 f"'{path}' is damaged: the field `columns.{name}` is missing. {repair}"
             )
         with _explained(path, name, repair):
-            found[name] = _small(msgspec.convert(columns[name], _TYPES[kind]), kind)
+            collected = column(name)
+            collected.append(_small(msgspec.convert(columns[name], _TYPES[kind]), kind))
+            found[name] = collected.whole()
     return stored, found
 
 
@@ -193,6 +217,7 @@ def _in_pieces(
     optional: Collection[str],
     path: Path,
     repair: str,
+    column: Callable[[str], Column],
 ) -> tuple[Any, dict[str, NDArray[Any]]]:
     head, text = _head(stream)
     columns: dict[str, NDArray[Any]] = {}
@@ -206,8 +231,9 @@ def _in_pieces(
             raise _OtherLayoutError
         kind = kinds[name]
         with _explained(path, name, repair):
-            parts, text = _array(stream, text[found.end() :], kind)
-        columns[name] = np.concatenate(parts) if parts else _small([], kind)
+            collected = column(name)
+            text = _array(stream, text[found.end() :], kind, collected)
+        columns[name] = collected.whole()
         text += stream.read(256 if len(text) < 256 else 0)
         if not text.startswith(b","):
             break
@@ -219,20 +245,23 @@ def _in_pieces(
     return _parsed(head, path, repair), columns
 
 
-def _array(stream: IO[bytes], text: bytes, kind: Kind) -> tuple[list[NDArray[Any]], bytes]:
-    """Return the parts of an array, and the text that was read after it."""
-    parts: list[NDArray[Any]] = []
+def _array(stream: IO[bytes], text: bytes, kind: Kind, column: Column) -> bytes:
+    """Collect the values of an array, and return the text that was read after it."""
+    some = False
     while True:
         end, closed = _cut(text)
         if end:
             # The values up to the last complete one, as an array of their own.
             values = msgspec.json.decode(b"[%b]" % text[:end], type=_TYPES[kind])
             if values:
-                parts.append(_small(values, kind))
-            elif parts:
+                column.append(_small(values, kind))
+                some = True
+            elif some:
                 raise ValueError("a comma is not followed by a value")
         if closed:
-            return parts, text[end + 1 :]
+            if not some:
+                column.append(_small([], kind))
+            return text[end + 1 :]
         # Without the comma; `end` is 0 if no value was complete.
         text = text[end + bool(end) :]
         more = stream.read(_PIECE)

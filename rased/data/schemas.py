@@ -92,7 +92,7 @@ def read_index_head(path: Path, *, repair: str) -> Head:
 
 
 def read_index_parts(
-    path: Path, kinds: Mapping[str, Kind], *, repair: str
+    path: Path, kinds: Mapping[str, Kind], *, repair: str, **collecting: Any
 ) -> tuple[Head, dict[str, NDArray[Any]]]:
     """Read head and columns of an index.json, and check that they are consistent; `channels` is always included.
 
@@ -100,19 +100,24 @@ def read_index_parts(
         path: the file.
         kinds: kinds of the columns, see `columns.Kind`.
         repair: sentence for error messages: what to do if the file is damaged.
+        collecting: `column` of `read_columns`.
 
     Raises:
         RasedError: the file is missing, damaged, from a newer version of rased, or contradicts itself.
     """
     every = {**kinds, CHANNELS: "small"}
-    stored, columns = read_columns(path, every, optional=(CHANNELS,), repair=repair)
+    stored, columns = read_columns(path, every, optional=(CHANNELS,), repair=repair, **collecting)
     head = _head(stored, path, repair)
-    # A view of a single 1: an index without the column takes no memory for it.
-    columns.setdefault(CHANNELS, np.broadcast_to(np.uint8(1), head.samples))
+    columns.setdefault(CHANNELS, one_channel(head))
     wrong = _contradiction(head, columns, kinds)
     if wrong:
         raise RasedError(f"'{path}' is damaged: {wrong}. {repair}")
     return head, columns
+
+
+def one_channel(head: Head) -> NDArray[np.uint8]:
+    """Return the column `channels` of an index without it: a view of a single 1, which takes no memory."""
+    return np.broadcast_to(np.uint8(1), head.samples)
 
 
 def _head(stored: Any, path: Path, repair: str) -> Head:

@@ -1,13 +1,14 @@
 """Check addresses, and remove credentials from them before they are shown."""
 
+import os
 import re
 import urllib.parse
 
 from rased.errors import RasedError, cut
 
 _SECRETS = (
-    "access_?token|api_?key|auth|awsaccesskeyid|key|password|pwd|secret|sig|signature|token|"
-    "x-amz-(?:credential|security-token|signature)|x-goog-(?:credential|signature)"
+    r"[\w.%-]*(?:token|secret|passw(?:or)?d|passphrase|signature|credential|api[_-]?key|access[_-]?key(?:[_-]?id)?)|"
+    "auth|authorization|googleaccessid|key|pass|pwd|sig"
 )
 _USER = re.compile(r"(?<![\w+.-])([A-Za-z][A-Za-z0-9+.-]{0,31}://)[^/?#\s'\"]*@")
 _PARAMETER = re.compile(rf"([?&])(?:{_SECRETS})=[^&#\s'\"]*(&?)", re.IGNORECASE)
@@ -44,8 +45,8 @@ def without_credentials(text: str) -> str:
 
 
 def _left_out(found: re.Match[str]) -> str:
-    """Return the replacement for a parameter: the mark before it, if another parameter follows a `?`."""
-    return "?" if found[1] == "?" and found[2] else found[2]
+    """Return the replacement for a parameter: the mark before it, if another parameter follows."""
+    return found[1] if found[2] else ""
 
 
 def named(url: str) -> str:
@@ -56,6 +57,21 @@ def named(url: str) -> str:
 def is_url(word: str) -> bool:
     """Return whether a name is an http or https address."""
     return word.lower().startswith(("http://", "https://"))
+
+
+def hub() -> str:
+    """Return the URL of the Hugging Face Hub; $HF_ENDPOINT selects another one."""
+    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+
+
+def hub_file(repository: str, revision: str, path: str) -> str:
+    """Return the URL of a file of the Hub.
+
+    >>> hub_file("datasets/org/name", "main", "index.json")
+    'https://huggingface.co/datasets/org/name/resolve/main/index.json'
+    """
+    # A revision is one part of the path: that of a pull request contains slashes.
+    return f"{hub()}/{repository}/resolve/{urllib.parse.quote(revision, safe='')}/{path}"
 
 
 def checked_url(url: str) -> str:

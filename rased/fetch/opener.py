@@ -3,6 +3,7 @@
 import base64
 import http.client
 import netrc
+import os
 import socket
 import threading
 import urllib.parse
@@ -11,7 +12,7 @@ from contextlib import suppress
 from http.client import HTTPMessage
 from typing import Any, cast
 
-from rased.fetch.addresses import RefusedError, checked_url, named
+from rased.fetch.addresses import RefusedError, checked_url, hub, named
 
 
 def request_for(url: str, start: int, stop: int | None, known: str) -> urllib.request.Request:
@@ -29,6 +30,8 @@ def request_for(url: str, start: int, stop: int | None, known: str) -> urllib.re
         token = base64.b64encode(f"{name}:{password}".encode()).decode()
         # urllib copies ordinary headers to the target of a redirect, which may be another host.
         request.add_unredirected_header("Authorization", f"Basic {token}")
+    elif os.environ.get("HF_TOKEN") and url.startswith(f"{hub()}/"):
+        request.add_unredirected_header("Authorization", f"Bearer {os.environ['HF_TOKEN']}")
     if start or stop is not None:
         request.add_header("Range", f"bytes={start}-{'' if stop is None else stop - 1}")
     if known:

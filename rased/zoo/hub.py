@@ -5,7 +5,6 @@ format of the Hub, and the scores once more in `.eval_results`, which leaderboar
 URLs, so loading needs no package of the Hub.
 """
 
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Any
 
 from rased import disk, yaml_reader
 from rased.errors import RasedError, cut, nearest
+from rased.fetch import hub_file
 from rased.terminal import markdown_cell
 from rased.zoo.card import CARD, read_card
 from rased.zoo.loading import verify
@@ -44,8 +44,7 @@ def card_url(address: str) -> str:
         raise RasedError(
             f"'{cut(address)}' is not a repository of the Hub: write hf://ORG/NAME or hf://ORG/NAME@REVISION."
         )
-    hub = os.environ.get("HF_ENDPOINT") or _HUB
-    return f"{hub.rstrip('/')}/{found[1]}/resolve/{found[2] or 'main'}/{CARD}"
+    return hub_file(found[1], found[2] or "main", CARD)
 
 
 def write_repository(

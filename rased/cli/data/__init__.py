@@ -17,6 +17,7 @@ VERBS = {
     "pack": "audio files into tar shards with an index",
     "info": "contents of folders of shards, split by split",
     "verify": "check shards, index, splits and test sets",
+    "push": "upload shards to s3://, gs:// or hf://",
     "freeze": "a fixed test set of mixtures",
     "rooms": "simulated rooms as shards",
     "corpora": "public corpora: licence, splits, how to get them",

@@ -20,9 +20,9 @@ from rased.data.mixtures.order import Span
 from rased.data.mixtures.pairs import in_use
 from rased.data.mixtures.plan import Plan, Scene
 from rased.data.schemas import Codec, Head, Role, Shard, read_index_head
+from rased.data.shards.address import address, is_remote
 from rased.data.shards.index import INDEX, locate, read_index
 from rased.data.shards.reader import decode
-from rased.data.shards.remote import is_remote
 from rased.data.shards.tars import StoredSample, read_shard
 from rased.disk import sha256
 from rased.errors import RasedError
@@ -113,7 +113,7 @@ class Recordings(FrameSource):
         for name in names:
             if is_remote(name):
                 raise RasedError(
-                    f"'{name}' is remote: copy its shards to this machine, and give their folder."
+                    f"'{address(str(name))}' is remote: copy its shards to this machine, and give their folder."
                 )
         self.folders = [locate(name, "speech") for name in names]
         heads = [_head(folder) for folder in self.folders]

@@ -18,6 +18,7 @@ from rased.data.integrity.judge import altered, head_of, is_shards, is_whole, ju
 from rased.data.integrity.known import SUMS, Known, Seen, load
 from rased.data.schemas import Role, Shard
 from rased.data.shards import remote
+from rased.data.shards.address import address, is_remote
 from rased.data.shards.index import INDEX, bundle
 from rased.data.shards.tars import StoredSample, read_shard
 from rased.data.testset import GIVEN, TESTSET, list_sha256
@@ -90,9 +91,9 @@ def find(name: str | Path) -> list[Path]:
         RasedError: no such folder, or nothing in it.
     """
     base = bundle() if str(name) == "bundle" else Path(name)
-    if remote.is_remote(name):
+    if is_remote(name):
         raise RasedError(
-            f"'{name}' is not on this machine: verify shards on the machine that stores them."
+            f"'{address(str(name))}' is not on this machine: verify shards on the machine that stores them."
         )
     if not base.is_dir():
         raise RasedError(f"'{name}' is not a folder; give a folder of shards, or 'bundle'.")
@@ -149,7 +150,7 @@ def summary(name: str | Path) -> list[dict[str, Any]]:
         RasedError: nothing there, or an unusable index.
     """
     found = []
-    for folder in remote.find(str(name)) if remote.is_remote(name) else find(name):
+    for folder in remote.find(str(name)) if is_remote(name) else find(name):
         if is_shards(folder):
             found.append(_summary_of_shards(folder))
         if (folder / TESTSET).is_file():
@@ -180,7 +181,7 @@ def _summary_of_shards(folder: Path) -> dict[str, Any]:
             }
         )
     return {
-        "folder": remote.origin(folder) or str(folder),
+        "folder": str(remote.origin(folder) or folder),
         "what": f"{head.role}, {head.codec}, {head.sample_rate} Hz, {len(head.shards)} shards",
         "role": head.role,
         "codec": head.codec,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rased.data.columns import Names, hexadecimal, joined
 from rased.data.mixtures.cache import FULL_SCALE, Kept
 from rased.data.schemas import CHANNELS, Role
-from rased.data.shards import remote
+from rased.data.shards.address import RemoteError
 from rased.data.shards.block_cache import BLOCK_MB, blocks
 from rased.data.shards.index import DIGITS, locate, read_index
 from rased.data.shards.reader import Reader, ShardError
@@ -84,7 +84,7 @@ class Corpus:
             {
                 reader.index.licences[code]
                 for reader in self._readers
-                for code in np.unique(reader.index.columns["licence"])
+                for code in np.flatnonzero(np.bincount(reader.index.columns["licence"]))
             }
         )
 
@@ -160,7 +160,7 @@ class Corpus:
             reader, row = self._find(number)
             return reader.read(row)
         # Not one recording but all of them cannot be read.
-        except (remote.RemoteError, ShardError):
+        except (RemoteError, ShardError):
             raise
         except RasedError:
             return None

@@ -16,8 +16,8 @@ from rased.data.mixtures.drawn import Drawn, Piece
 from rased.data.mixtures.order import Span
 from rased.data.mixtures.plan import Plan, Samples, Scene
 from rased.data.mixtures.sample import Batch
+from rased.data.shards.address import RemoteError
 from rased.data.shards.reader import ShardError
-from rased.data.shards.remote import RemoteError
 from rased.errors import RasedError
 from rased.signal import levels
 

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from rased.data.shards.transfer import RemoteError
+from rased.data.shards.address import RemoteError
 from rased.errors import RasedError
 from rased.machine import cache_folder, read_at, take_lock
 
@@ -124,7 +124,7 @@ class BlockCache:
         path = self.folder / name
         # The file `used` counts the bytes in the cache, so that not every block needs a walk through the
         # folder.
-        with locked(self.folder / "used") as account, _writing(path):
+        with locked(self.folder / "used") as account, writing(path):
             noted = account.read()
             used = int(noted) if noted else self._shrink(self.limit)
             if used + len(data) > self.limit:
@@ -166,7 +166,7 @@ class BlockCache:
 
 def keep(path: Path, data: bytes) -> None:
     """Write a file atomically; the caller holds a lock."""
-    with _writing(path):
+    with writing(path):
         unfinished = path.with_name(path.name + ".part")
         unfinished.write_bytes(data)
         unfinished.replace(path)
@@ -175,7 +175,7 @@ def keep(path: Path, data: bytes) -> None:
 @contextmanager
 def locked(path: Path) -> Iterator[BinaryIO]:
     """Open a file that only one process at a time can hold; the lock ends with the process."""
-    with _writing(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+b")
         take_lock(file.fileno(), wait=True)
@@ -185,7 +185,8 @@ def locked(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
+    """Raise RemoteError if a file of the cache cannot be written."""
     try:
         yield
     except OSError as error:

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 import rased
 from rased.data.columns import Kind, Names, hexadecimal
-from rased.data.schemas import CHANNELS, COLUMNS, SCHEMA, Codec, Role, Shard, read_index_parts
+from rased.data.schemas import CHANNELS, COLUMNS, SCHEMA, Codec, Role, Shard
 from rased.data.shards import remote
+from rased.data.shards.address import Address, is_remote
+from rased.data.shards.mapped import read_mapped
 from rased.disk import replacing
 from rased.errors import RasedError, nearest
 
@@ -47,7 +49,7 @@ def locate(name: str | Path, role: Role) -> Path:
     Raises:
         RasedError: index.json is missing there.
     """
-    if remote.is_remote(name):
+    if is_remote(name):
         return remote.find(str(name), [role])[0]
     base = bundle() if str(name) == "bundle" else Path(name)
     for folder in (base, base / role):
@@ -71,7 +73,7 @@ class Index:
 
     Attributes:
         folder: folder of index.json.
-        origin: URL of the shards; "" if they are in the folder.
+        origin: address of the shards; None if they are in the folder.
         role: speech, noise, rir or pairs.
         codec: flac, pcm16 (raw little-endian 16-bit samples) or opus (lossy).
         sample_rate: Hz.
@@ -82,7 +84,7 @@ class Index:
     """
 
     folder: Path
-    origin: str
+    origin: Address | None
     role: Role
     codec: Codec
     sample_rate: int
@@ -96,8 +98,8 @@ class Index:
 
     @property
     def place(self) -> str:
-        """Return the location of the shards: the folder, or its URL."""
-        return self.origin or str(self.folder)
+        """Return the location of the shards: the folder, or its address."""
+        return str(self.origin or self.folder)
 
     @property
     def seconds(self) -> float:
@@ -116,10 +118,10 @@ class Index:
             RasedError: the split is empty or unknown.
         """
         rows = self.rows(split)
-        # No copy of the columns.
-        if len(rows) == len(self):
-            return self
-        return replace(self, columns={name: of[rows] for name, of in self.columns.items()})
+        span = slice(int(rows[0]), int(rows[-1]) + 1)
+        # Rows that follow each other, as packed, are views of the columns, not copies.
+        taken = span if span.stop - span.start == len(rows) else rows
+        return replace(self, columns={name: of[taken] for name, of in self.columns.items()})
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Return the rows of one split.
@@ -152,7 +154,7 @@ def read_index(folder: Path, *, resized: bool = False) -> Index:
             f"No {INDEX} in {folder}: write it with `rased data verify {folder} --repair`."
         )
     mend = f"Rebuild it with `rased data verify {folder} --repair`."
-    head, arrays = read_index_parts(path, _KINDS, repair=mend)
+    head, arrays = read_mapped(path, _KINDS, repair=mend)
     index = Index(
         folder=folder,
         origin=remote.origin(folder),

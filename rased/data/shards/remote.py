@@ -31,8 +31,9 @@ import numpy as np
 from rased import documents
 from rased.data.columns import hexadecimal
 from rased.data.schemas import ROLES, read_index_head
-from rased.data.shards.block_cache import BlockCache, blocks, keep, locked
-from rased.data.shards.transfer import RefusedError, RemoteError, transfer, whole
+from rased.data.shards.address import Address, RefusedError, RemoteError, address
+from rased.data.shards.block_cache import BlockCache, blocks, keep, locked, writing
+from rased.data.shards.transfer import fetched, transfer, whole
 from rased.documents import Text
 from rased.errors import RasedError
 from rased.machine import cache_folder
@@ -44,40 +45,31 @@ _DAMAGED_SECONDS = 3600.0
 """Seconds after which a block with damaged samples is fetched again."""
 
 
-def is_remote(name: object) -> bool:
-    """Return whether a name is a URL.
-
-    >>> is_remote("s3://bucket/corpus"), is_remote("shards/speech")
-    (True, False)
-    """
-    return "://" in str(name)
-
-
 def find(name: str, roles: Sequence[str] = ROLES) -> list[Path]:
     """Return local folders with the indices of the shards at a URL, or in one folder per role below it.
 
     Raises:
         RemoteError: there is no index, or it cannot be read.
     """
-    base, found, reasons = name.rstrip("/"), [], []
-    for url in (base, *(f"{base}/{role}" for role in roles)):
+    base, found, reasons = address(name), [], []
+    for place in (base, *(base / role for role in roles)):
         try:
-            found.append(mirror(url))
+            found.append(mirror(place))
         except RefusedError as error:
             reasons.append(str(error))
         # The address itself is a folder of shards: there are none by role below it.
-        if found and url == base:
+        if found and place == base:
             break
     if not found:
         raise RemoteError(
-            f"No shards at '{name}'. {' '.join(reasons)} Copy a whole folder that `rased data pack` wrote there, "
-            "index.json last."
+            f"No shards at '{base}'. {' '.join(reasons)} Upload a whole folder with `rased data push FOLDER ADDRESS`, "
+            "or copy it there, index.json last."
         )
     return found
 
 
 @functools.cache
-def mirror(url: str) -> Path:
+def mirror(place: Address) -> Path:
     """Return a local folder with the index.json of a remote folder of shards; fetched or checked once per process.
 
     It also contains the file of attributions that the index refers to.
@@ -86,46 +78,56 @@ def mirror(url: str) -> Path:
         RefusedError: there is no index.
         RemoteError: it cannot be read, or is not an index.
     """
-    folder = cache_folder() / "shards" / hashlib.sha256(url.encode()).hexdigest()[:32]
-    address = f"{url}/{INDEX}"
+    folder = cache_folder() / "shards" / hashlib.sha256(str(place).encode()).hexdigest()[:32]
     with locked(folder / "lock"):
-        kept = _origin(folder)
-        data, version = whole(address, known=kept.version)
-        # No data: the server answered that the known version is still current.
-        if data or not kept.url:
+        kept, unread = _kept(folder), folder / f"{INDEX}.new"
+        with writing(unread):
+            version = fetched(place / INDEX, unread, known=kept.version)
+        # None: the server answered that the known version is still current.
+        if version is None and kept.url:
+            unread.unlink()
+        else:
             # Read before it replaces an index that works.
-            unread = folder / f"{INDEX}.new"
-            keep(unread, data)
             try:
                 head = read_index_head(unread, repair="Copy the one that `rased data pack` wrote.")
             except RasedError as error:
                 unread.unlink()
-                raise RemoteError(str(error).replace(f"'{unread}'", f"'{address}'")) from error
+                message = str(error).replace(f"'{unread}'", f"'{place / INDEX}'")
+                raise RemoteError(message) from error
             if head.attribution:
-                _fetch_attribution(url, head.attribution, folder)
+                _fetch_attribution(place, head.attribution, folder)
             unread.replace(folder / INDEX)
-            keep(folder / ORIGIN, json.dumps({"url": url, "version": version}).encode())
+            note = {"url": str(place), "version": version or ""}
+            keep(folder / ORIGIN, json.dumps(note).encode())
+    _MIRRORED[folder] = place
     return folder
 
 
-def origin(folder: Path) -> str:
-    """Return the URL that the index in a folder was fetched from; "" if the shards are in that folder."""
-    return _origin(folder).url
+_MIRRORED: dict[Path, Address] = {}
+"""Addresses by the folder of their index: the note in the folder has no credentials."""
+
+
+def origin(folder: Path) -> Address | None:
+    """Return the address that the index in a folder was fetched from; None if the shards are in that folder."""
+    url = _kept(folder).url
+    return (_MIRRORED.get(folder) or Address(url)) if url else None
 
 
 class RemoteShards:
     """Reads the samples of a remote corpus; safe to fork and to pickle."""
 
-    def __init__(self, url: str, shards: Any, columns: Mapping[str, Any], block_mb: float) -> None:
+    def __init__(
+        self, place: Address, shards: Any, columns: Mapping[str, Any], block_mb: float
+    ) -> None:
         """Set the shards of an index.
 
         Args:
-            url: URL of their folder.
+            place: address of their folder.
             shards: shards of the index, with name, bytes and sha256.
             columns: columns of the index.
             block_mb: megabytes in a block.
         """
-        self.url, self.shards, self.columns = url, shards, columns
+        self.place, self.shards, self.columns = place, shards, columns
         self.blocks = blocks(columns, block_mb)
         self.cache = BlockCache()
 
@@ -147,7 +149,7 @@ class RemoteShards:
                     found = self._bring(number, place + skip, size)
         data, damaged = found
         if place in damaged:
-            shard = f"{self.url}/{self.shards[int(self.columns['shard'][row])].name}"
+            shard = self.place / self.shards[int(self.columns["shard"][row])].name
             raise RasedError(
                 f"Sample {self.columns['key'][row]} of {shard} has changed since packing (sha256, fetched twice): "
                 "check its folder with `rased data verify` on the machine that stores it, and copy it again."
@@ -199,7 +201,7 @@ class RemoteShards:
         # A server with ranges sends this block alone.
         waiting, begin, buffer, found = [wanted], int(start[wanted]), bytearray(), b""
         for _, offset, piece in transfer(
-            f"{self.url}/{shard.name}", begin, int(stop[wanted]), total=shard.bytes
+            self.place / shard.name, begin, int(stop[wanted]), total=shard.bytes
         ):
             # The server ignored the range and began with the file: now all blocks of the shard come, in order.
             if offset != begin + len(buffer):
@@ -220,29 +222,29 @@ class RemoteShards:
         return found
 
 
-class _Origin(msgspec.Struct):
-    """Origin and version of an index in the cache."""
+class _Kept(msgspec.Struct):
+    """Origin (without credentials) and version of an index in the cache."""
 
     url: Text = ""
     version: Text = ""
 
 
-def _origin(folder: Path) -> _Origin:
+def _kept(folder: Path) -> _Kept:
     """Return the origin of the index in a folder; empty if it was not fetched, or if the note is damaged."""
     if not (folder / ORIGIN).is_file():
-        return _Origin()
+        return _Kept()
     try:
-        return documents.read(folder / ORIGIN, _Origin, repair="")
+        return documents.read(folder / ORIGIN, _Kept, repair="")
     except RasedError:
-        return _Origin()
+        return _Kept()
 
 
-def _fetch_attribution(url: str, name: str, folder: Path) -> None:
+def _fetch_attribution(place: Address, name: str, folder: Path) -> None:
     """Fetch a file from the folder of an index, or from the folder above."""
     # All roles of a corpus may share one file in the folder above.
-    for place in (url, url.rpartition("/")[0]):
+    for above in (place, place.parent):
         try:
-            keep(folder / name, whole(f"{place}/{name}")[0])
+            keep(folder / name, whole(above / name))
         except RefusedError:
             continue
         return

@@ -1,12 +1,14 @@
-"""Read files at any address of fsspec piece by piece; interrupted transfers continue where they stopped."""
+"""Read files at any address piece by piece; interrupted transfers continue where they stopped."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from rased import fetch
+from rased.data.shards.address import Address, RefusedError, RemoteError, file_system
 from rased.errors import RasedError, cut
 from rased.fetch import Answer
 from rased.machine import cache_folder
@@ -22,29 +24,43 @@ _SILENCE = 60.0
 """Seconds without a byte after which a connection is given up."""
 # Request timeout, too early, too many requests: the same request may succeed later.
 _LATER = (408, 425, 429)
-_VERSIONS = ("ETag", "LastModified", "mtime")
+_VERSIONS = ("ETag", "etag", "LastModified", "mtime", "created")
 
 
-class RemoteError(RasedError):
-    """A remote file cannot be read. This is not the fault of a sample, so no sample is skipped for it."""
+def whole(place: Address) -> bytes:
+    """Return a whole file.
 
-
-class RefusedError(RemoteError):
-    """The server answers that the file does not exist, or that access is denied."""
-
-
-def whole(url: str, *, known: str = "") -> tuple[bytes, str]:
-    """Return a whole file and its version; nothing if it is still the known version."""
-    data, version = bytearray(), known
-    for answer, offset, piece in transfer(url, 0, None, known=known, attempts=_FIRST_ATTEMPTS):
+    Raises:
+        RemoteError: it cannot be read.
+    """
+    data = bytearray()
+    for _, offset, piece in transfer(place, 0, None, attempts=_FIRST_ATTEMPTS):
         # Not +=: a server without ranges begins again after an interruption.
         data[offset:] = piece
-        version = answer.version
-    return bytes(data), version
+    return bytes(data)
+
+
+def fetched(place: Address, file: Path, *, known: str = "") -> str | None:
+    """Write a whole file to disk piece by piece; return its version, or None if it is still the known one.
+
+    Raises:
+        RemoteError: it cannot be read.
+        OSError: the disk is full or not writable.
+    """
+    version = None
+    with file.open("wb") as stream:
+        for answer, offset, piece in transfer(
+            place, 0, None, known=known, attempts=_FIRST_ATTEMPTS
+        ):
+            stream.seek(offset)
+            stream.truncate()
+            stream.write(piece)
+            version = answer.version
+    return version
 
 
 def transfer(
-    url: str,
+    place: Address,
     start: int,
     stop: int | None,
     *,
@@ -58,7 +74,7 @@ def transfer(
     the file is of the known version.
 
     Args:
-        url: the file.
+        place: the file.
         start: first byte.
         stop: end of the range; None: end of the file.
         total: required size of the file in bytes.
@@ -69,9 +85,9 @@ def transfer(
         RefusedError: the file does not exist, or access is denied.
         RemoteError: too many attempts failed, or the file has another size.
     """
-    ask = partial(_ask_http, url) if fetch.is_url(url) else partial(_ask, *_file_system(url))
+    ask = partial(_ask_http, place.http) if place.http else partial(_ask, *file_system(place))
     at = reached = start
-    shown = fetch.without_credentials(url)
+    shown = cut(str(place))
     failures = 0
     while True:
         try:
@@ -104,8 +120,8 @@ def transfer(
         except RasedError:
             raise
         except Exception as error:  # each file system of fsspec has its own exceptions
-            reason = _reason(error)
-            if _lasting(error):
+            reason = reason_of(error)
+            if lasting(error):
                 raise RefusedError(
                     f"'{shown}' cannot be read ({reason}): check the address and the credentials."
                 ) from error
@@ -118,15 +134,16 @@ def transfer(
         time.sleep(_PAUSE * 2 ** (failures - 1))
 
 
-def _reason(error: Exception) -> str:
-    """Return the message of a file system in a few words."""
+def reason_of(error: Exception) -> str:
+    """Return the message of a file system in a few words, without credentials."""
     if isinstance(error, FileNotFoundError):
         return "404 not found"
     status = getattr(error, "status", "")  # of an HTTP response
-    return f"{status} {getattr(error, 'message', error)}".strip() or type(error).__name__
+    text = f"{status} {getattr(error, 'message', error)}".strip() or type(error).__name__
+    return cut(fetch.without_credentials(text))
 
 
-def _lasting(error: Exception) -> bool:
+def lasting(error: Exception) -> bool:
     """Return whether the same request would fail again."""
     status = getattr(error, "status", 0)
     return (
@@ -136,29 +153,13 @@ def _lasting(error: Exception) -> bool:
     )
 
 
-def _file_system(url: str) -> tuple[Any, str]:
-    """Return the fsspec file system of an address, and the path in it; one per process."""
-    try:
-        import fsspec
-
-        return fsspec.url_to_fs(url)
-    except ImportError as error:
-        raise RemoteError(
-            f"Reading '{fetch.without_credentials(url)}' needs more packages ({error}): pip install 'rased[remote]'."
-        ) from error
-    except ValueError as error:
-        raise RemoteError(
-            f"'{fetch.without_credentials(url)}' is not an address that fsspec supports ({cut(str(error))})."
-        ) from error
-
-
 @contextmanager
 def _ask(
     system: Any, path: str, start: int, stop: int | None, known: str
 ) -> Iterator[Answer | None]:
     """Request bytes [start, stop) of a file; None if it is of the known version."""
     info = system.info(path)
-    # fsspec has no common name: these are those of S3, and of SFTP and local files.
+    # fsspec has no common name: these are those of S3, of Google, of SFTP and local files, and of memory.
     version = str(next((info[name] for name in _VERSIONS if info.get(name)), ""))
     end = info["size"] if stop is None else min(stop, info["size"])
     pieces = (

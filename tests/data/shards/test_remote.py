@@ -19,11 +19,12 @@ from rased.data.mixtures.corpus import Corpus
 from rased.data.mixtures.loader import Loader
 from rased.data.mixtures.plan import Plan, Scene
 from rased.data.shards import remote, transfer
+from rased.data.shards.address import Address, RemoteError
 from rased.data.shards.block_cache import BlockCache, blocks
 from rased.data.shards.index import read_index
-from rased.data.shards.remote import RemoteError, RemoteShards
+from rased.data.shards.remote import RemoteShards
 from rased.errors import RasedError
-from tests.data.conftest import RATE, response, write_corpus
+from tests.data.conftest import write_corpus
 from tests.serving import running
 
 BLOCK_MB = 0.05
@@ -111,23 +112,6 @@ class Handler(BaseHTTPRequestHandler):
         """Silence."""
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Shards of 60 utterances, 24 noises and 4 rooms; some hundred kilobytes."""
-    root, random = tmp_path_factory.mktemp("elsewhere"), np.random.default_rng(1)
-
-    def some(count, label, shortest, longest):
-        for n in range(count):
-            samples = int(random.uniform(shortest, longest) * RATE)
-            yield "train", f"{label}{n // 5}", 0.1 * random.standard_normal(samples)
-
-    write_corpus(root / "speech", "speech", list(some(60, "speaker", 0.2, 1.0)), codec="pcm16")
-    write_corpus(root / "noise", "noise", list(some(24, "type", 0.3, 1.5)), codec="flac")
-    rooms = [("train", f"room{n}", response(random, 30 + 10 * n)) for n in range(4)]
-    write_corpus(root / "rir", "rir", rooms)
-    return root
-
-
 @pytest.fixture
 def server(folder):
     with _serving(folder) as server:
@@ -136,16 +120,6 @@ def server(folder):
 
 def _serving(folder):
     return running(Server(folder))
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """An empty cache, and little patience."""
-    monkeypatch.setenv("RASED_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(transfer, "_PAUSE", 0.001)
-    remote.mirror.cache_clear()
-    yield tmp_path / "cache"
-    remote.mirror.cache_clear()
 
 
 def _plan(name, shuffle="auto", block_mb=BLOCK_MB, **options):
@@ -223,7 +197,9 @@ class TestHttp:
         (tmp_path / "file.tar").write_bytes(data)
         server.drops, server.random = 0.9, np.random.default_rng(3)
         came = bytearray()
-        for _, offset, piece in transfer.transfer(f"{server.url}/file.tar", 1000, 7_000_000):
+        for _, offset, piece in transfer.transfer(
+            Address(f"{server.url}/file.tar"), 1000, 7_000_000
+        ):
             assert offset == 1000 + len(came)
             came += piece
         assert came == data[1000:7_000_000]
@@ -520,40 +496,17 @@ class TestShuffle:
 
 
 @pytest.fixture(scope="module")
-def bucket(folder):
-    """URL of the shards in a bucket of an S3 server on this machine, and what configures clients for it."""
-    import boto3
-    from moto.moto_server.threaded_moto_server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    client = boto3.client(
-        "s3",
-        endpoint_url=settings["AWS_ENDPOINT_URL"],
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",
-        region_name="us-east-1",
-    )
+def bucket(folder, s3_server):
+    """URL of the shards in a bucket of an S3 server on this machine, and a client of it."""
+    client = s3_server.client
     client.create_bucket(Bucket="bucket")
     for path in folder.glob("*/*"):
         client.upload_file(str(path), "bucket", f"corpus/{path.parent.name}/{path.name}")
-    yield "s3://bucket/corpus", settings, client
-    server.stop()
+    return "s3://bucket/corpus", client
 
 
+@pytest.mark.usefixtures("s3")
 class TestS3:
-    @pytest.fixture(autouse=True)
-    def _settings(self, bucket, monkeypatch):
-        for name, value in bucket[1].items():
-            monkeypatch.setenv(name, value)
-
     def test_same_batches_as_from_the_folder(self, bucket, folder):
         plan = _plan(bucket[0])
         local = _batches(_plan(folder, "blocks"))
@@ -567,12 +520,12 @@ class TestS3:
     def test_what_is_missing_or_changed_is_named(self, bucket):
         with pytest.raises(RemoteError, match=r"s3://bucket/nothing/index\.json.*404 not found"):
             Corpus(["s3://bucket/nothing"], role="speech", split="train")
-        bucket[2].copy_object(
+        bucket[1].copy_object(
             Bucket="bucket",
             Key="other/index.json",
             CopySource="bucket/corpus/noise/index.json",
         )
-        bucket[2].put_object(Bucket="bucket", Key="other/train-000000.tar", Body=bytes(1000))
+        bucket[1].put_object(Bucket="bucket", Key="other/train-000000.tar", Body=bytes(1000))
         corpus = Corpus(["s3://bucket/other"], role="noise", split="train")
         with pytest.raises(RemoteError, match="has 1000 bytes, but its index says"):
             corpus.read(0)
