@@ -29,7 +29,7 @@ PARSED = {
     r"rased data prepare": "needs a corpus, or the network: tests/data/corpora runs it on replicas",
     r"rased data frames .*--hours": "writes hours of mixtures: tests/data/frames runs it",
     r"rased data rooms": "simulates for minutes: tests/data/preparation/test_rooms.py runs it",
-    r"rased .*(https?|s3|gs|hf)://": "needs the network: tests/data/shards, tests/zoo/test_pull.py, tests/zoo/test_hub.py",
+    r"rased .*(https?|s3|gs|hf)://": "needs the network: tests/data/shards, tests/zoo have servers",
     r"rased export .*(--int8|--to litert)": "minutes, or another environment: tests/export runs them on a tiny model",
     r"rased export zoo/my-entry": "needs an entry of one's own: tests/onnx/test_by_name.py adds a graph to one",
     r"rased zoo pull": "needs the network: tests/zoo/test_importable.py",
