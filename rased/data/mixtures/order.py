@@ -18,6 +18,10 @@ from rased.errors import RasedError
 SEEDS = 1 << 63
 EPOCHS = 1 << 19
 """Number of different seeds and epochs for `generator`."""
+LARGE = 1 << 18
+"""Recordings from which on an order is `Shuffled`, not a list."""
+_ROUNDS = 6
+_WORD = (1 << 64) - 1
 
 
 class Stream(IntEnum):
@@ -99,6 +103,75 @@ def blockwise(
     random = generator(seed, epoch, -1 - turn, stream)
     place = random.permutation(int(blocks.max()) + 1)
     return np.argsort(place[blocks] + window * random.random(len(blocks)), kind="stable")
+
+
+class Shuffled:
+    """The order of a pass as a function: it takes the same memory for any number of recordings.
+
+    A place is permuted by a Feistel network, which permutes a power of two; results beyond the recordings are
+    permuted again. With groups, recordings that are neighbours in the index stay close, as in `blockwise`: the
+    groups come in random order, and those of each `window` groups are mixed.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        epoch: int,
+        turn: int,
+        *,
+        count: int,
+        group: int = 1,
+        window: int = 1,
+        stream: int = 0,
+    ) -> None:
+        """Set a pass.
+
+        Args:
+            seed: seed of the plan.
+            epoch: number of the epoch.
+            turn: number of the pass within it.
+            count: number of recordings.
+            group: recordings in a group.
+            window: groups that are mixed.
+            stream: stream of the generator, to give corpora different orders.
+        """
+        self.count, self.group, self.span = count, group, window * group
+        # Whole windows: the groups beyond the recordings are empty.
+        self._groups = -(-count // self.span) * window
+        keys = generator(seed, epoch, -1 - turn, stream).integers(1 << 63, size=(2, _ROUNDS))
+        self._outer, self._inner = (tuple(map(int, each)) for each in keys)
+
+    def __getitem__(self, place: int) -> int:
+        """Return the recording at a place of the pass."""
+        while True:
+            number, inside = divmod(place, self.span)
+            # Each window is mixed in its own way.
+            inside = _permuted(inside, self.span, tuple(key + number for key in self._inner))
+            turn, within = divmod(inside, self.group)
+            group = number * (self.span // self.group) + turn
+            place = _permuted(group, self._groups, self._outer) * self.group + within
+            if place < self.count:
+                return place
+
+
+def _permuted(value: int, size: int, keys: tuple[int, ...]) -> int:
+    """Return the value of a permutation of [0, size)."""
+    half = ((size - 1).bit_length() + 1) // 2
+    low = (1 << half) - 1
+    while True:
+        left, right = value >> half, value & low
+        for key in keys:
+            left, right = right, left ^ (_scrambled(right + key) & low)
+        value = left << half | right
+        if value < size:
+            return value
+
+
+def _scrambled(word: int) -> int:
+    """Return the finaliser of SplitMix64 for a word."""
+    word = (word ^ word >> 30) * 0xBF58476D1CE4E5B9 & _WORD
+    word = (word ^ word >> 27) * 0x94D049BB133111EB & _WORD
+    return word ^ word >> 31
 
 
 def steps(position: int, count: int, *, batch_size: int, world_size: int) -> int:

@@ -1,6 +1,5 @@
 """Draw all random properties of a mixture, before anything is read."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
@@ -19,7 +18,7 @@ from rased.data.mixtures.pairs import Pairs
 from rased.data.mixtures.rooms import ROOMS_MB, Rooms
 from rased.data.mixtures.scene import Scene as Scene
 from rased.data.mixtures.speed import source_frames
-from rased.data.mixtures.turns import STREAMS, Nearby, Turns
+from rased.data.mixtures.turns import STREAMS, Nearby, Turns, by_blocks, samples
 from rased.data.mixtures.voices import Voices
 from rased.data.shards.block_cache import BlockCache
 from rased.errors import RasedError
@@ -173,26 +172,23 @@ class Plan:
         """
         speech, seed = self.speech, self.seed
 
-        def by_blocks(corpus: Corpus) -> bool:
+        def grouped(corpus: Corpus) -> bool:
             return shuffle == "blocks" or (shuffle == "auto" and corpus.remote)
 
         def turns(corpus: Corpus) -> Turns:
             stream = STREAMS[corpus.role]
-            in_order: Callable[[int, int], np.ndarray]
-            in_order = partial(order.permutation, seed, count=len(corpus), stream=stream)
-            if by_blocks(corpus):
-                blocks = corpus.blocks()
-                in_order = partial(
-                    order.blockwise, seed, blocks=blocks, window=window, stream=stream
-                )
-            return Turns(in_order, len(corpus))
+            if grouped(corpus):
+                found = by_blocks(seed, corpus.blocks(), stream, window)
+            else:
+                found = samples(seed, len(corpus), stream)
+            return Turns(found, len(corpus))
 
         if shuffle != "samples":
             elsewhere = [corpus for corpus in self.corpora if corpus.remote]
             # Raises if the blocks of a window do not fit the cache: they would be fetched again and again.
             BlockCache().hold(sum(corpus.in_use(window) for corpus in elsewhere))
         self.pairs = None if pairs is None else Pairs(pairs, self.scene, turns(pairs))
-        near = speech.blocks() if by_blocks(speech) else None
+        near = speech.blocks() if grouped(speech) else None
         self._noises = None
         if self.noise is not None:
             near_by = partial(self._any, self.noise)
@@ -213,7 +209,7 @@ class Plan:
                 ),
             )
             for corpus in (self.noise, self.rir)
-            if corpus is not None and by_blocks(corpus)
+            if corpus is not None and grouped(corpus)
         }
 
     @property

@@ -1,7 +1,8 @@
 """Addresses of shards on other machines: what is one, how it is shown, and what lies below it.
 
 An address is a URL: http(s)://, hf://datasets/ORG/NAME, or a protocol of fsspec such as s3:// and gs://. Text shows
-it without credentials. The address itself has some only if it is http(s); for others they come from the environment.
+it without credentials, and an address that was given with some is refused: they would not be in the configuration
+of a run, so that resuming it or publishing its result would fail. They come from the environment or ~/.netrc.
 """
 
 import os
@@ -17,6 +18,8 @@ _DATASET = re.compile(
     r"hf://datasets/([\w.-]{1,96}/[\w.-]{1,96})(?:@([A-Za-z0-9][\w.-]{0,95}))?(/.*)?", re.ASCII
 )
 _VARIABLES = {
+    "http": "~/.netrc",
+    "https": "~/.netrc",
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
     "hf": "HF_TOKEN",
@@ -56,8 +59,8 @@ class Address:
     def __truediv__(self, name: str) -> "Address":
         """Return the address of a file or folder below this one; a query stays at the end.
 
-        >>> (Address("https://host/corpus?token=t") / "index.json").url
-        'https://host/corpus/index.json?token=t'
+        >>> (Address("https://host/corpus?version=3") / "index.json").url
+        'https://host/corpus/index.json?version=3'
         """
         place, mark, query = self.url.partition("?")
         return Address(f"{place.rstrip('/')}/{name}{mark}{query}")
@@ -97,11 +100,10 @@ def address(name: str) -> Address:
     """Return the address that somebody gave.
 
     Raises:
-        RemoteError: it has a password although its protocol reads passwords from the environment, or it is not a
-            dataset of the Hugging Face Hub.
+        RemoteError: it has credentials, or it is not a dataset of the Hugging Face Hub.
     """
     given = Address(name.strip())
-    if not fetch.is_url(given.url) and str(given) != given.url:
+    if str(given) != given.url:
         where = _VARIABLES.get(given.scheme, "the configuration of fsspec")
         raise RemoteError(
             f"'{cut(str(given))}' was given with credentials: leave them out, and put them into {where}."

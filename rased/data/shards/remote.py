@@ -99,18 +99,13 @@ def mirror(place: Address) -> Path:
             unread.replace(folder / INDEX)
             note = {"url": str(place), "version": version or ""}
             keep(folder / ORIGIN, json.dumps(note).encode())
-    _MIRRORED[folder] = place
     return folder
-
-
-_MIRRORED: dict[Path, Address] = {}
-"""Addresses by the folder of their index: the note in the folder has no credentials."""
 
 
 def origin(folder: Path) -> Address | None:
     """Return the address that the index in a folder was fetched from; None if the shards are in that folder."""
     url = _kept(folder).url
-    return (_MIRRORED.get(folder) or Address(url)) if url else None
+    return Address(url) if url else None
 
 
 class RemoteShards:
@@ -223,7 +218,7 @@ class RemoteShards:
 
 
 class _Kept(msgspec.Struct):
-    """Origin (without credentials) and version of an index in the cache."""
+    """Origin and version of an index in the cache."""
 
     url: Text = ""
     version: Text = ""

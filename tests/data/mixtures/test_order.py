@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rased.data.mixtures import order
+from rased.data.mixtures import order, turns
 from rased.errors import RasedError
 
 SIZES = {
@@ -151,3 +151,83 @@ def test_a_generator_is_philox_by_its_key(stream):
     )
     assert ours.random(9).tolist() == plain.random(9).tolist()
     assert ours.permutation(50).tolist() == plain.permutation(50).tolist()
+
+
+class TestShuffled:
+    @given(
+        count=st.integers(1, 150),
+        group=st.integers(1, 9),
+        window=st.integers(1, 5),
+        seed=st.integers(0, order.SEEDS - 1),
+        epoch=st.integers(0, 40),
+    )
+    def test_each_recording_comes_once(self, count, group, window, seed, epoch):
+        found = order.Shuffled(seed, epoch, 0, count=count, group=group, window=window)
+        assert sorted(found[place] for place in range(count)) == list(range(count))
+
+    def test_any_of_its_names_gives_another_order_and_the_same_ones_the_same(self):
+        names = [(s, e, t, r) for s in (0, 1) for e in (0, 1) for t in (0, 1) for r in (0, 1)]
+        for shape in ({}, {"group": 10, "window": 4}):
+            orders = []
+            for seed, epoch, turn, stream in names * 2:
+                made = order.Shuffled(seed, epoch, turn, count=60, stream=stream, **shape)
+                orders.append(tuple(made[place] for place in range(60)))
+            assert orders[: len(names)] == orders[len(names) :]
+            assert len(set(orders)) == len(names)
+
+    def test_it_shuffles_like_a_list(self):
+        """Places are uncorrelated with recordings, and neighbours are no nearer than by chance."""
+        count = 1 << 13
+        found = order.Shuffled(5, 0, 0, count=count)
+        numbers = np.array([found[place] for place in range(count)])
+        spread = 4 / np.sqrt(count)
+        for lag in (0, 1, 2, 1 << 6, 1 << 7):
+            other = np.arange(count) if lag == 0 else np.roll(numbers, lag)
+            assert abs(np.corrcoef(numbers, other)[0, 1]) < spread
+        # Steps of a shuffled list: the mean of the distance of two uniform numbers is a third.
+        steps = np.abs(np.diff(numbers)) / count
+        assert abs(steps.mean() - 1 / 3) < 4 * steps.std() / np.sqrt(count)
+        cells = np.histogram2d(np.arange(count), numbers, bins=16)[0]
+        expected = count / 256
+        assert ((cells - expected) ** 2 / expected).sum() < 255 + 4 * np.sqrt(2 * 255)
+
+    def test_few_groups_are_in_use_at_a_time(self):
+        count, group, window = 4000, 10, 8
+        found = order.Shuffled(1, 2, 3, count=count, group=group, window=window)
+        groups = np.array([found[place] for place in range(count)]) // group
+        spans = [np.ptp(np.flatnonzero(groups == each)) for each in range(count // group)]
+        # The last window has recordings of others in the places of those that do not exist.
+        assert sorted(spans)[-2 * window] < window * group
+        # Windows are mixed, each in its own way.
+        first, second = (groups[at : at + window * group] for at in (0, window * group))
+        assert len(set(first.tolist())) == len(set(second.tolist())) == window
+        assert (
+            np.unique(first, return_inverse=True)[1] != np.unique(second, return_inverse=True)[1]
+        ).mean() > 0.5
+        # The order of the groups is not that of the index.
+        assert np.corrcoef(np.arange(count), groups)[0, 1] < 0.1
+
+    def test_it_takes_no_memory(self):
+        import tracemalloc
+
+        tracemalloc.start()
+        found = order.Shuffled(1, 0, 0, count=10**12, group=50, window=16)
+        assert 0 <= found[10**11] < 10**12
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+        tracemalloc.stop()
+
+
+def test_large_corpora_have_functions_and_others_the_lists_that_they_had(monkeypatch):
+    blocks = np.repeat(np.arange(30), 7)
+    monkeypatch.setattr(order, "LARGE", 210)
+    for made in (turns.samples(1, 210, 0), turns.by_blocks(1, blocks, 0, 4)):
+        assert isinstance(made(0, 0), order.Shuffled)
+        found = turns.Turns(made, 210)
+        for epoch in (0, 1):
+            for first in (0, 210):
+                passed = [found(epoch, first + place) for place in range(210)]
+                assert sorted(passed) == list(range(210))
+    shorter = turns.samples(1, 209, 0)(0, 0)
+    np.testing.assert_array_equal(shorter, order.permutation(1, 0, 0, 209))
+    # Recordings that are not in the order of their shards have no groups.
+    assert isinstance(turns.by_blocks(1, blocks[::-1], 0, 4)(0, 0), np.ndarray)

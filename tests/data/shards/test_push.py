@@ -293,7 +293,7 @@ class TestRefused:
 
     def test_addresses_that_can_only_be_read(self, folder):
         with pytest.raises(RemoteError, match=r"'https://host/corpus' can only be read.*s3://"):
-            push(folder / "noise", "https://me:secret@host/corpus")
+            push(folder / "noise", "https://host/corpus")
 
     def test_no_bucket(self, folder, s3):
         with pytest.raises(RemoteError, match=r"'s3://nowhere/corpus/\S+' cannot be written \(404"):

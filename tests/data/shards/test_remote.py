@@ -1,5 +1,6 @@
 """Shards over HTTP and S3, from loopback servers that fail: the same batches as from the folder itself."""
 
+import base64
 import functools
 import json
 import re
@@ -44,13 +45,14 @@ class Server(ThreadingHTTPServer):
         drops: share of answers that break off at a random byte.
         busy: share of answers that are 503.
         flips: how many of the next answers have a flipped byte in their middle.
+        password: NAME:PASSWORD that each request must carry; "": nothing.
         asked: (path, first byte, bytes sent) of every answer.
     """
 
     def __init__(self, folder):
         super().__init__(("127.0.0.1", 0), Handler)
         self.folder, self.ranges, self.drops, self.busy = folder, True, 0.0, 0.0
-        self.flips = 0
+        self.flips, self.password = 0, ""
         self.asked, self.random, self.lock = [], np.random.default_rng(0), threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
@@ -65,7 +67,11 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        server, path = self.server, self.server.folder / self.path[1:]
+        server = self.server
+        path = server.folder / self.path[1:]
+        login = base64.b64encode(server.password.encode()).decode()
+        if server.password and self.headers.get("Authorization") != f"Basic {login}":
+            return self._say(401, b"", 0, {})
         with server.lock:
             busy, drop, share = server.random.random(3) < (server.busy, server.drops, 2)
             share = server.random.random()
