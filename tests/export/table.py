@@ -1,6 +1,7 @@
 """The table of docs/export.md: `python -m tests.export.table [NAME...]` measures entries and replaces their rows.
 
-Needs chromium, npm, and the weights of the entries. A minute for each entry.
+Needs chromium, npm, and the weights of the entries. A minute for each entry. With --equality, on a machine that is too
+busy for times, it measures equality and size alone.
 """
 
 import functools
@@ -25,7 +26,7 @@ from rased.onnx import Enhancer as Exported
 from rased.onnx.runtime import session_of
 from rased.zoo import list_checkpoints, load
 from tests.browsing import CHROMIUM, QUIET
-from tests.export.test_web import CONVERTED, RUNTIME, Quiet
+from tests.export.test_web import RUNTIME, Quiet, converted
 
 PAGE = Path(__file__).parents[2] / "docs/export.md"
 BEGIN, END = "<!-- table: python -m tests.export.table -->", "<!-- end of the table -->"
@@ -47,12 +48,21 @@ IN_BROWSER = """async ([chunks, count]) => {
 }"""
 
 
-def row(name, window, folder):
+def row(name, window, folder, *, timed):
     """The row of an entry."""
     enhancer = load(name)
     content, facts = described_graph(enhancer, name)
     write(folder, content, facts, "web")
     exported = Exported(session_of(content), facts)
+    window.reload()
+    window.wait_for_function("document.getElementById('status').textContent === 'Ready.'")
+    largest = difference(enhancer, exported), in_browser(enhancer, window)
+    speeds = times(enhancer, exported, window) if timed else "- | - | -"
+    return f"| {name} | {len(content) / 1e6:.2f} | {largest[0]:.0e} | {largest[1]:.0e} | {speeds} |"
+
+
+def times(enhancer, exported, window):
+    """The columns of the times."""
     count = round(SECONDS * enhancer.sample_rate / enhancer.chunk_length)
     chunk_ms = 1000 * enhancer.chunk_length / enhancer.sample_rate
     ours = summed_up("x", torch_costs(enhancer, count // 4), chunk_ms)
@@ -61,30 +71,25 @@ def row(name, window, folder):
         costs_of(exported.step, exported.initial_state(), exported.chunk_length, count),
         chunk_ms,
     )
-    window.reload()
-    window.wait_for_function("document.getElementById('status').textContent === 'Ready.'")
     chunks = 0.1 * np.random.default_rng(0).standard_normal((8, enhancer.chunk_length))
-    times = window.evaluate(IN_BROWSER, [chunks.tolist(), count // 4])
-    browser = summed_up("x", np.array(times) / 1000, chunk_ms)
-    largest = difference(enhancer, exported), in_browser(enhancer, window)
-    speeds = " | ".join(
+    elapsed = window.evaluate(IN_BROWSER, [chunks.tolist(), count // 4])
+    browser = summed_up("x", np.array(elapsed) / 1000, chunk_ms)
+    return " | ".join(
         f"{one['x']:.3f}, {one['x_p99_ms']:.2f} ms" for one in (ours, theirs, browser)
     )
-    return f"| {name} | {len(content) / 1e6:.2f} | {largest[0]:.0e} | {largest[1]:.0e} | {speeds} |"
 
 
 @torch.no_grad()
 def in_browser(enhancer, window):
     """The largest difference to PyTorch, from a random state."""
     state = random_state(enhancer, 0)
-    states = {name: [t.flatten().tolist(), list(t.shape)] for name, t in state.items()}
-    noisy = 0.1 * torch.randn(1, 40 * enhancer.chunk_length)
+    begun, noisy = state, 0.1 * torch.randn(1, 40 * enhancer.chunk_length)
     wanted = []
     for chunk in noisy.split(enhancer.chunk_length, dim=-1):
         output, state = enhancer.step(chunk, state)
         wanted.append(output[0].numpy())
-    found = window.evaluate(CONVERTED, [states, [noisy[0].tolist()]])
-    return float(np.abs(np.float32(found) - np.concatenate(wanted)).max())
+    found = converted(window, begun, [noisy[0]])
+    return float(np.abs(found - np.concatenate(wanted)).max())
 
 
 def main(names):
@@ -92,6 +97,7 @@ def main(names):
     from playwright.sync_api import sync_playwright
 
     torch.set_num_threads(1)
+    timed, names = "--equality" not in names, [name for name in names if name != "--equality"]
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
         folder = Path(scratch)
         subprocess.run(
@@ -107,10 +113,15 @@ def main(names):
         window.goto(f"http://127.0.0.1:{server.server_port}/index.html")
         for name in names or list_checkpoints():
             try:
-                put(name, row(name, window, folder))
+                put(name, row(name, window, folder, timed=timed))
             except RasedError as error:
                 print(f"{name}: {error}")
         browser.close()
+
+
+def kept(line, before):
+    """A row without times, with those of the row before."""
+    return "|".join(line.split("|")[:5] + before.split("|")[5:])
 
 
 def put(name, line):
@@ -122,11 +133,12 @@ def put(name, line):
         one.split("|")[1].strip(): one for one in re.findall(r"^\| [\w-]+ \|.*\d.*", table, re.M)
     }
     rows.pop("checkpoint", None)  # the head
-    rows[name] = line
+    rows[name] = line if "- | - | -" not in line else kept(line, rows.get(name, line))
     body = "\n".join(rows[one] for one in sorted(rows))
     note = (
         "\n\nRTF: seconds for a second of audio, one thread; p99: of a chunk. PyTorch and ONNX Runtime by the time of\n"
-        f"the processor, the browser by the clock, on a machine with much other work. {processor()}.\n"
+        f"the processor, the browser by the clock, on a machine with much other work. {processor()}. -: not\n"
+        "measured (`--equality`).\n"
     )
     PAGE.write_text(f"{before}{BEGIN}\n\n{HEAD}{body}{note}\n{END}{after}", encoding="utf-8")
 
