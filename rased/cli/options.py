@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rased.errors import RasedError
+from rased.fetch import without_credentials
 
 
 def add_value(
@@ -83,6 +84,21 @@ def add_config(parser: argparse.ArgumentParser, what: str, **more: Any) -> None:
     parser.add_argument("-c", "--config", action="append", metavar="YAML", help=text, **more)
 
 
+def local_path(text: str) -> Path:
+    """Return a path on this machine; refuse an address, which would become a folder of that name.
+
+    >>> local_path("shards/speech").name
+    'speech'
+    """
+    if "://" in text:
+        message = (
+            f"'{without_credentials(text)}' is an address: give a path on this machine, then upload shards with "
+            "`rased data push`"
+        )
+        raise argparse.ArgumentTypeError(message)
+    return Path(text)
+
+
 def add_shards(
     parser: argparse.ArgumentParser, codecs: str, *, rate: str, shard_mb: float, jobs: str
 ) -> None:
@@ -96,7 +112,7 @@ def add_shards(
         jobs: what runs in parallel.
     """
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder for the shards"
+        "--out", type=local_path, required=True, metavar="DIR", help="folder for the shards"
     )
     names = [part.split()[0] for part in codecs.split(", ")]
     add_choice(parser, "--codec", names, f"format of the samples: {codecs}")

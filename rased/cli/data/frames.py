@@ -1,7 +1,6 @@
 """`rased data frames`: write frame features of a whole corpus to one HDF5 file, in constant memory."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rased.cli.options import (
@@ -12,6 +11,7 @@ from rased.cli.options import (
     add_json,
     add_value,
     engine,
+    local_path,
 )
 from rased.cli.report import duration, print_json, progress_bar
 from rased.errors import ProblemsFound, RasedError, nearest
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument("--mixtures", type=int, metavar="N", help="number of mixtures (with -c)")
     amount.add_argument("--hours", type=float, metavar="H", help="hours of mixtures (with -c)")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the file")
+    parser.add_argument("--out", type=local_path, required=True, metavar="FILE", help="the file")
     add_value(parser, "--features", "LIST", "log_power", "features, such as log_power,mfcc")
     add_value(parser, "--bands", "N", 40, "bands of log_mel, log_erb, log_gammatone and mfcc")
     add_value(parser, "--coefficients", "N", 20, "coefficients of mfcc")

@@ -1,9 +1,8 @@
 """`rased data freeze`: write a frozen test set of mixtures."""
 
 import argparse
-from pathlib import Path
 
-from rased.cli.options import add_choice, add_engine, add_value, engine, given, numbers
+from rased.cli.options import add_choice, add_engine, add_value, engine, given, local_path, numbers
 from rased.cli.report import duration, progress_bar
 from rased.errors import RasedError
 
@@ -29,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pairs", metavar="DIR", help="folder of recorded pairs, instead of --speech and --noise"
     )
     parser.add_argument("--rir", metavar="DIR", help=f"{shards} (default: no reverberation)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
+    parser.add_argument("--out", type=local_path, required=True, metavar="DIR", help="new folder")
     parser.add_argument("--count", type=int, required=True, metavar="N", help="number of mixtures")
     parser.add_argument(
         "--seed", type=int, required=True, metavar="S", help="seed of all random choices"

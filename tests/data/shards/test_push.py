@@ -323,3 +323,27 @@ def test_the_command_line_pushes(folder, capsys):
     said = capsys.readouterr().err
     assert "'s3://bucket/corpus' was given with credentials" in said
     assert "secret" not in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["pack", "x", "--role", "speech"],
+        ["prepare", "musan", "--root", "x"],
+        ["rooms", "--count", "1", "--seed", "1"],
+        ["frames", "x"],
+        ["freeze", "--speech", "x", "--noise", "x", "--count", "1", "--seed", "1"],
+    ],
+)
+def test_what_writes_locally_refuses_an_address(words, tmp_path, monkeypatch, capsys):
+    """It would become a folder `s3:`."""
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = main(["data", *words, "--out", "s3://key:secret@bucket/corpus"])
+    except SystemExit as error:
+        code = error.code
+    said = capsys.readouterr().err
+    assert code == 2
+    assert "'s3://bucket/corpus' is an address" in said
+    assert "rased data push" in said
+    assert [*tmp_path.iterdir()] == []
