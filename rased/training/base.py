@@ -17,6 +17,7 @@ from rased.losses.base import Domain, Loss, OnWaveforms, total
 from rased.models.base import Enhancer, Generators, Prediction, generators
 from rased.signal.ratios import si_sdr
 from rased.training import suitable
+from rased.training.divided import divide, unite
 from rased.training.means import Means
 from rased.training.optimisation import update_average
 from rased.training.players import Optimisation, Player
@@ -127,6 +128,7 @@ class Enhancement(Steps):
         # A submodule, so that Lightning moves it to the device and stores it in every checkpoint.
         self.average = copy.deepcopy(enhancer).requires_grad_(False)
         self.means = Means()
+        self._united = False
         self.manifest_sha256: str | None = None
         self.scores: dict[str, Any] | None = None
         suitable.check_loss(self.loss, self.enhancer, self.domains, type(self).__name__)
@@ -209,6 +211,10 @@ class Enhancement(Steps):
         scores = {"loss": total(terms), "si_sdr": ratio, "si_sdr_improvement": improvement}
         return {**scores, **named}
 
+    def on_validation_epoch_start(self) -> None:
+        """Give every rank the whole average: one without readable items does not run it."""
+        self._united = unite(self.average)
+
     def validation_step(self, batch: Mixture, batch_idx: int) -> None:
         """Add the scores of `validate` to the means."""
         rows = self.rows(batch)
@@ -217,6 +223,8 @@ class Enhancement(Steps):
 
     def on_validation_epoch_end(self) -> None:
         """Log the means over all items and ranks, and pass them to the schedules."""
+        if self._united:
+            divide(self.average)
         scores = self.validation_scores()
         for name, value in scores.items():
             self.log(name, value, prog_bar=name == "valid/si_sdr_improvement")

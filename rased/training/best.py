@@ -23,7 +23,7 @@ from rased.data.datamodule import MixtureDataModule
 from rased.errors import RasedError, nearest
 from rased.tensors import read_checkpoint
 from rased.training.base import SCORES, Enhancement
-from rased.training.divided import load
+from rased.training.divided import load, united
 from rased.training.optimisation import is_finite
 
 NAME = "best.ckpt"
@@ -130,7 +130,8 @@ class KeepBest(Checkpoint):
         try:
             load(module.average, other)
             module.average.eval()
-            with torch.no_grad(), trainer.precision_plugin.val_step_context():
+            context = trainer.precision_plugin.val_step_context()
+            with torch.no_grad(), context, united(module.average):
                 batches = iter(loader) if limit == float("inf") else islice(loader, int(limit))
                 for number, batch in enumerate(batches):
                     module.validation_step(trainer.strategy.batch_to_device(batch), number)

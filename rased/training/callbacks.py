@@ -22,7 +22,7 @@ from rased.data.datamodule import MixtureDataModule
 from rased.data.mixtures.sample import Mixture, reference
 from rased.signal.stft import STFT
 from rased.training.base import Enhancement
-from rased.training.divided import put_together
+from rased.training.divided import united
 
 
 class LoaderClock(Profiler):
@@ -231,7 +231,7 @@ class Examples(Callback):
         # Without dropout, and with the running statistics of norms.
         was_training = module.average.training
         module.average.eval()
-        with put_together(module.average):
+        with united(module.average):
             self._write_estimates(trainer, module, epoch)
         module.average.train(was_training)
 

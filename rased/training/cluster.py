@@ -65,7 +65,7 @@ def rank() -> int:
     else:
         number = next((_number(name) for name in _RANKS if os.environ.get(name)), 0)
     if number:
-        rank_zero_only.rank = number
+        vars(rank_zero_only)["rank"] = number
     return number
 
 

@@ -38,15 +38,28 @@ def load(module: nn.Module, weights: dict[str, Tensor]) -> None:
     module.load_state_dict({name: part(item, like=own[name]) for name, item in weights.items()})
 
 
+def unite(module: nn.Module) -> bool:
+    """Put the parts together on every rank, which all take part, until `divide`; return whether there are parts.
+
+    In between, each rank may run the module without the others.
+    """
+    found = is_divided(module)
+    if found:
+        cast(Any, module).unshard()
+    return found
+
+
+def divide(module: nn.Module) -> None:
+    """Keep this rank's part alone, after `unite`."""
+    cast(Any, module).reshard()
+
+
 @contextmanager
-def put_together(module: nn.Module) -> Iterator[None]:
-    """Hold whole weights while the block runs, so that one rank can run a module alone; all ranks must enter."""
-    if not is_divided(module):
-        yield
-        return
-    sharded = cast(Any, module)
-    sharded.unshard()
+def united(module: nn.Module) -> Iterator[None]:
+    """Unite a module while the block runs; nothing happens to a module that is not divided."""
+    parts = unite(module)
     try:
         yield
     finally:
-        sharded.reshard()
+        if parts:
+            divide(module)

@@ -37,8 +37,8 @@ class FullySharded(DDPStrategy):
         _sync_module_states(model)
         mesh = device_mesh.init_device_mesh(self.root_device.type, (self.world_size,))
         for one in (model.enhancer, model.average):
-            # Divided again after each forward pass, also that of a validation.
-            fsdp.fully_shard(one, mesh=mesh, reshard_after_forward=True)
+            # A validation unites the average, because ranks may have different numbers of batches.
+            fsdp.fully_shard(one, mesh=mesh, reshard_after_forward=one is model.enhancer)
             for name in _RUN:
                 if name in dir(one):
                     fsdp.register_fsdp_forward_method(one, name)
