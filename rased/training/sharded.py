@@ -69,7 +69,7 @@ class FullySharded(DDPStrategy):
 
     def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """Return the whole state of an optimiser; all ranks take part."""
-        state = super().optimizer_state(optimizer)
+        state: dict[str, Any] = dict(super().optimizer_state(optimizer))
         found = {
             number: {name: _whole(value) for name, value in values.items()}
             for number, values in state["state"].items()

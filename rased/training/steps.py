@@ -45,7 +45,7 @@ class Steps(pl.LightningModule):
         self.team: Team | None = None
         self.fixed: list[nn.Module] = []
         self._turn: Player | None = None
-        self._rows = 0
+        self._seen_items = 0
         self._notes: dict[str, Tensor | float] = {}
         self._saved_team: dict[str, Any] | None = None
 
@@ -72,7 +72,7 @@ class Steps(pl.LightningModule):
         training, the other ranks wait for this gradient.
         """
         rows, player = self.rows(batch), self._playing
-        self._rows = rows
+        self._seen_items = rows
         if not rows:
             return self._idle(batch)
         terms = self.losses(batch, player.name)
@@ -230,7 +230,7 @@ class Steps(pl.LightningModule):
         """Return the losses of this step as means over the items of all ranks."""
         own = {name: float(one) for name, one in self._notes.items() if "loss" in name.split("/")}
         found: list[tuple[int, dict[str, float]]] = [(0, {})] * self.trainer.world_size
-        torch.distributed.all_gather_object(found, (self._rows, own))
+        torch.distributed.all_gather_object(found, (self._seen_items, own))
         sums: dict[str, float] = {}
         items: dict[str, int] = {}
         for rows, losses in found:  # a rank whose items were all unreadable has no loss
