@@ -1,5 +1,6 @@
 """On Ray as on this machine: the same results in the same order, the same errors, the same files."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -19,7 +20,9 @@ from tests.clusters import family, local_cluster, ray_folder
 from tests.tasks import killed, place, refused, squared, unsendable
 
 # Not `importorskip`: Ray reads its settings when it is imported.
-pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+pytestmark = pytest.mark.skipif(
+    find_spec("ray") is None or os.name == "nt", reason="needs Ray, and not Windows"
+)
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +107,15 @@ def test_ray_is_needed_only_when_it_is_asked_for(monkeypatch, capsys):
         (["--address", "auto"], "without --engine ray"),
         (["--jobs", "-1"], "give 1 or more"),
         (["--engine", "ray", "--address", "ray://host:1"], "is not supported"),
+        (
+            ["--engine", "ray", "--address", "127.0.0.1:9"],
+            "No Ray cluster answers at '127.0.0.1:9'",
+        ),
+        (["--engine", "ray", "--address", "somewhere"], "No Ray cluster answers at 'somewhere'"),
     ],
 )
 def test_what_does_not_fit_together_is_said(words, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # by the tests above
     monkeypatch.chdir(tmp_path)
     command = ["data", "rooms", "--out", "rooms", "--count", "1", "--seed", "1"]
     assert main([*command, *words]) == 2

@@ -4,6 +4,7 @@ import logging
 import os
 import platform
 import signal
+import socket
 import sys
 import threading
 import time
@@ -29,6 +30,8 @@ LOST = 8
 """How often a task is repeated that was lost with its process or node."""
 _LOOK = 1.0
 """Seconds between two looks at the size of the cluster."""
+_KNOCK = 10.0
+"""Seconds that a cluster has to answer."""
 _STORE = 100_000_000, 32_000_000
 """Bytes of shared memory for results, and bytes per worker, where Ray is started for one command."""
 _NAMES = 8
@@ -169,8 +172,12 @@ def _connect(ray: Any, address: str, workers: int) -> None:
             "object_store_memory": store,
         }
     try:
+        if address not in ("auto", "local"):
+            # Ray itself would knock for minutes.
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), timeout=_KNOCK).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except (OSError, OverflowError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise RasedError(
             f"No Ray cluster answers at '{address}' ({cut(str(error)).rstrip('.')}): start one with "
             "`ray start --head`, run the command on one of its nodes, and give --address auto or its HOST:PORT."
