@@ -20,6 +20,8 @@ from rased.parallel.ray_cluster import _QUIET
 
 STORE = 80_000_000
 """Bytes of shared memory, which some machines have little of."""
+TOKEN = secrets.token_hex(32)
+"""What the nodes and commands of a cluster share; a process reads it once."""
 
 
 @contextmanager
@@ -29,9 +31,8 @@ def ray_folder() -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", str(folder))
         patch.delenv("RAY_ADDRESS", raising=False)
-        # Nodes and commands of a cluster share a token, which is made for this one.
         patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        patch.setenv("RAY_AUTH_TOKEN", TOKEN)
         try:
             yield folder
         finally:
@@ -67,9 +68,13 @@ class TwoNodes:
         self._second = self._add()
 
     def _add(self) -> str:
-        name = next(self._names)
-        self._start(name, "--address", self.address)
-        return name
+        for name in itertools.islice(self._names, 3):
+            # On a busy machine, a node may not come up in Ray's own time.
+            with suppress(subprocess.CalledProcessError):
+                self._start(name, "--address", self.address)
+                return name
+            end(name)
+        raise AssertionError("no node came up in three attempts")
 
     def _start(self, name: str, *words: str) -> None:
         ray = Path(sys.executable).with_name("ray")

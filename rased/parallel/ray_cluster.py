@@ -178,6 +178,9 @@ def _connect(ray: Any, address: str, workers: int) -> None:
             socket.create_connection((host, int(port)), timeout=_KNOCK).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
     except (OSError, OverflowError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        if address == "local":
+            why = cut(str(error)).rstrip(".")
+            raise RasedError(f"Ray does not start on this machine: {why}.") from error
         raise RasedError(
             f"No Ray cluster answers at '{address}' ({cut(str(error)).rstrip('.')}): start one with "
             "`ray start --head`, run the command on one of its nodes, and give --address auto or its HOST:PORT."
