@@ -111,9 +111,9 @@ def list_runs(folder: Path) -> list[Run]:
 
 def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
     """Return the settings that differ between runs: dotted name -> value in each run, "" if it is not set."""
-    flat = [dict(flat(run.config)) for run in runs]
-    names = sorted(set().union(*flat))
-    table = {name: [str(own.get(name, "")) for own in flat] for name in names}
+    settings = [dict(flat(run.config)) for run in runs]
+    names = sorted(set().union(*settings))
+    table = {name: [str(own.get(name, "")) for own in settings] for name in names}
     return {name: values for name, values in table.items() if len(set(values)) > 1}
 
 

@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.core.mixins import hparams_mixin
 from pytorch_lightning.loops import evaluation_loop, fetchers, training_epoch_loop
 from pytorch_lightning.loops.optimization import automatic
+from pytorch_lightning.overrides import distributed
 from pytorch_lightning.trainer import call
 from torch.nn.modules import batchnorm
 
@@ -51,6 +52,7 @@ USED = [
         "_after_closure",
         "looking at the gradient of each player before it is clipped (rased/training/base.py)",
     ),
+    (distributed, "_sync_module_states", "divided weights (rased/training/sharded.py)"),
     (torch, "_foreach_norm", "the length of a gradient (rased/training/skipping.py)"),
     (torch, "_foreach_lerp_", "the average weights (rased/training/optimisation.py)"),
     (batchnorm, "_NormBase", "--freeze (rased/training/origin.py)"),

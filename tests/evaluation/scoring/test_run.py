@@ -176,8 +176,8 @@ def test_wrong_words(folder, tmp_path):
         evaluate(["log-mse"], folder, tmp_path)
     with pytest.raises(RasedError, match="did you mean 'stoi' or 'estoi'"):
         evaluate(["noisy"], folder, tmp_path, metrics=("stoii",))
-    with pytest.raises(RasedError, match="give 1 or more"):
-        evaluate(["noisy"], folder, tmp_path, jobs=0)
+    with pytest.raises(RasedError, match="give 1 or more, or 0 for one per core"):
+        evaluate(["noisy"], folder, tmp_path, jobs=-1)
     (tmp_path / "empty").mkdir()
     with pytest.raises(RasedError, match="has neither checkpoints/"):
         evaluate([str(tmp_path / "empty")], folder, tmp_path)
