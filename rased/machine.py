@@ -29,6 +29,10 @@ _HERE, _EXCHANGE = -100, 2
 """AT_FDCWD and RENAME_EXCHANGE of Linux."""
 
 
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""Variables that limit the numerical libraries of a new process to one thread."""
+
+
 def cores() -> int:
     """Return the number of cores that this process may use (on Linux possibly fewer than the machine has)."""
     if hasattr(os, "sched_getaffinity"):

@@ -69,7 +69,8 @@ def test_every_setting_builds(line: str) -> None:
     spec: Any = load_configs(["model/gru-mask"])["model"]["init_args"]["enhancer"]
     small = {"hidden": 4, "expansion": 4, "layers": 1}
     spec["init_args"]["network"]["init_args"] = small
-    build(Enhancer, merge(spec, {"init_args": yaml.safe_load(line)}), classes=OWN)
+    settings = merge(spec, {"init_args": yaml.safe_load(line)})
+    assert isinstance(build(Enhancer, settings, classes=OWN), Enhancer)
 
 
 def test_every_test_that_is_named_exists() -> None:

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from rased import __version__
 from rased.errors import ProblemsFound, RasedError, cut
 from rased.extras import missing_package
-from rased.machine import cores
+from rased.machine import ONE_THREAD, cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -36,7 +36,6 @@ _STORE = 100_000_000, 32_000_000
 """Bytes of shared memory for results, and bytes per worker, where Ray is started for one command."""
 _NAMES = 8
 """Names in a folder that a node is asked for."""
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _QUIET = {
     # Ray asks for tasks that ran out of memory to be repeated for ever.
     "RAY_task_oom_retries": str(LOST),
@@ -239,7 +238,7 @@ def _site(folders: Sequence[Path]) -> _Site:
         str(Path.cwd()),
         __version__,
         tuple(sys.path),
-        own | dict.fromkeys(_ONE_THREAD, "1"),
+        own | ONE_THREAD,
         {str(folder.resolve()): _some_names(folder) for folder in folders},
     )
 

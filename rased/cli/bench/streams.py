@@ -75,12 +75,8 @@ def _held(exported: Any, seconds: float) -> dict[str, Any]:
 def _rounds(exported: Any, graphs: int, rounds: int, deadline: float) -> Iterator[float]:
     """Yield the processor seconds of each round, in which every stream gets a chunk; end after one that is late."""
     random = np.random.default_rng(0)
-    shape = (
-        exported.chunk_length
-        if exported.streams == 1
-        else (exported.streams, exported.chunk_length)
-    )
-    noise = (0.1 * random.standard_normal((64, *np.atleast_1d(shape)))).astype(np.float32)
+    rows = [exported.streams] if exported.streams > 1 else []
+    noise = 0.1 * random.standard_normal((64, *rows, exported.chunk_length), dtype=np.float32)
     states = [exported.initial_state() for _ in range(graphs)]
     for number in range(-3, rounds):  # the first ones warm up
         started = time.process_time()

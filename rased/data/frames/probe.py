@@ -40,7 +40,7 @@ def check(path: Path) -> None:
         raise RasedError("it is not a file")
     words = [sys.executable, "-m", __name__, str(path)]
     # Threads would need address space, which is limited.
-    alone = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    alone = {**os.environ, **machine.ONE_THREAD}
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=alone)
     if done.returncode:
         said = done.stdout.strip().splitlines()

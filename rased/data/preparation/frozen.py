@@ -4,7 +4,6 @@ Additional inputs of models, such as an enrolment, are in conditions/NAME/ID.fla
 """
 
 import hashlib
-import secrets
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from rased.data.preparation.encoding import encode
 from rased.data.testset import SCHEMA, TESTSET, list_sha256, read
-from rased.disk import PART, new_folder, on_disk, write_json
+from rased.disk import PART, new_folder, on_disk, unfinished_name, write_json
 from rased.errors import RasedError
 from rased.parallel import Cluster, in_order
 
@@ -98,10 +97,12 @@ def _put(
     for part, samples in parts.items():
         data = encode(samples, "flac", sample_rate)
         (work / part).mkdir(parents=True, exist_ok=True)
-        # Renamed when complete: on a cluster, a task that was given up may go on beside its repetition.
-        unfinished = work / part / f".{item['id']}.{secrets.token_hex(4)}{PART}"
+        # Renamed when complete: on a cluster, a task that was given up may go on beside its repetition. For each file,
+        # `replacing` would look at the whole folder and wait for the disk.
+        name = f"{item['id']}.flac"
+        unfinished = work / part / unfinished_name(name)
         unfinished.write_bytes(data)
-        unfinished.replace(work / part / f"{item['id']}.flac")
+        unfinished.replace(work / part / name)
         # conditions/NAME: the hash goes to sha256_conditions.
         folder, _, condition = part.partition("/")
         digest = hashlib.sha256(data).hexdigest()

@@ -134,7 +134,9 @@ def prepare(
                 pairs,
                 out / "testset",
                 sample_rate=sample_rate,
-                jobs=jobs if engine else 1,
+                jobs=jobs
+                if engine
+                else 1,  # new processes here would take longer to start than the set takes
                 engine=engine,
                 progress=progress,
             )

@@ -17,10 +17,8 @@ from threadpoolctl import threadpool_limits
 from rased.errors import RasedError
 from rased.evaluation.scoring.jobs import Job, JobBatch, Outcome, loaded, perform
 from rased.evaluation.scoring.own_metrics import OwnMetric, register
-from rased.machine import cores
+from rased.machine import ONE_THREAD, cores
 from rased.parallel import Cluster, in_order
-
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def work(
@@ -78,9 +76,9 @@ def _begin(call: str) -> None:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Limit all numerical libraries to one thread, here and in processes that are started."""
-    before = {name: os.environ.get(name) for name in _ONE_THREAD}
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
     threads = torch.get_num_threads()
-    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
+    os.environ.update(ONE_THREAD)
     torch.set_num_threads(1)
     try:
         # numpy has read the variables at its import; only this limits its threads in the running process.
