@@ -54,6 +54,7 @@ _TABLE = {
     "rased.models.phasen": ("PHASEN",),
     "rased.models.rnnoise": ("RNNoise",),
     "rased.models.rced": ("RCED",),
+    "rased.models.refinement": ("Refinement",),
     "rased.models.segan": ("SEGAN",),
     "rased.models.selection": ("MinimumDifferenceFusion", "SNRSelection"),
     "rased.models.semamba": ("SEMamba",),

@@ -9,6 +9,7 @@ forward, backward, clipping, AdamW and average on one mixture that stays.
 import argparse
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,10 @@ HERE = Path(__file__).parent
 
 def parts(name: str, words: list[str]) -> tuple[dict[str, Any], Enhancement, Any]:
     """Configuration, module and data of a training."""
-    model = (HERE / f"{name}.yaml").read_text().splitlines()[0].lstrip("# ")
-    config = load_configs([model, str(HERE / "common.yaml"), str(HERE / f"{name}.yaml")])
+    path = HERE / f"{name}.yaml"
+    told = path.read_text().splitlines()[0].split()
+    given = [after for word, after in pairwise(told) if word == "-c"]
+    config = load_configs([*given, str(path)])
     for key, value in zip(words[::2], words[1::2], strict=True):
         config = override(config, key.lstrip("-"), yaml.safe_load(value))
     module = build(Enhancement, config["model"], classes=OWN, where="model")

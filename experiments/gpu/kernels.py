@@ -96,33 +96,46 @@ def _run(
 
 
 def lstm(layer: nn.LSTM, sequence: Tensor, state: Any, *, half: bool) -> tuple[Tensor, Any]:
-    """What an LSTM of one layer gives."""
-    width = _aligned(layer.input_size + 1)
+    """What an LSTM gives: its layers one after the other, without dropout."""
+    ways = 1 + layer.bidirectional
+    if state is None:
+        rows = sequence.shape[0 if layer.batch_first else 1]
+        zeros = sequence.new_zeros(
+            layer.num_layers * ways, rows, layer.hidden_size, dtype=torch.float32
+        )
+        state = (zeros, zeros)
+    ends = []
+    for number in range(layer.num_layers):
+        before = [one[number * ways : (number + 1) * ways] for one in state]
+        sequence, *end = _lstm_layer(layer, number, sequence, before, half=half)
+        ends.append(end)
+    memory, cell = (torch.cat(parts) for parts in zip(*ends, strict=True))
+    return sequence, (memory, cell)
+
+
+def _lstm_layer(
+    layer: nn.LSTM, number: int, sequence: Tensor, state: list[Tensor], *, half: bool
+) -> tuple[Tensor, ...]:
+    inputs = sequence.shape[-1]
+    width = _aligned(inputs + 1)
     weights = []
     for end in ("", "_reverse") if layer.bidirectional else ("",):
         inner, outer, one, other = (
-            getattr(layer, f"{name}_l0{end}")
+            getattr(layer, f"{name}_l{number}{end}")
             for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         )
         inner = torch.cat([inner, (one + other)[:, None]], dim=1)
         weights += [functional.pad(inner, (0, width - inner.shape[1])), outer]
-    if state is None:
-        rows = sequence.shape[0 if layer.batch_first else 1]
-        zeros = sequence.new_zeros(
-            1 + layer.bidirectional, rows, layer.hidden_size, dtype=torch.float32
-        )
-        state = (zeros, zeros)
-    output, memory, cell = _run(
+    return _run(
         torch.lstm,
         _with_one(sequence, width),
-        list(state),
+        state,
         weights,
         half=half,
         training=layer.training,
         bidirectional=layer.bidirectional,
         batch_first=layer.batch_first,
     )
-    return output, (memory, cell)
 
 
 def gru(
@@ -171,13 +184,16 @@ def apply(mode: str | None = None, *, compile_norms: bool = False) -> None:
     mode = mode or os.environ.get(MODE, "plain")
     if mode == "off":
         return
-    from rased.layers import dual_path, norm, weight_norm
+    from rased.layers import norm, weight_norm
 
-    half = mode == "half"
+    half, plain = mode == "half", nn.LSTM.forward
 
-    def recur(layer: Any, sequence: Tensor, state: Any) -> tuple[Tensor, Any]:
-        with torch.autocast(sequence.device.type, enabled=False):
-            return lstm(layer, sequence.float(), state, half=half)
+    def run(self: nn.LSTM, input: Any, hx: Any = None) -> Any:
+        fits = isinstance(input, Tensor) and input.ndim == 3 and self.bias and not self.proj_size
+        if not fits or (self.dropout and self.training):
+            return plain(self, input, hx)
+        with torch.autocast(input.device.type, enabled=False):
+            return lstm(self, input.float(), hx, half=half)
 
     def forward(self: Any, sequence: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(sequence.device.type, enabled=False):
@@ -189,7 +205,7 @@ def apply(mode: str | None = None, *, compile_norms: bool = False) -> None:
             ]
             return gru(self, sequence.float(), state, parts, half=half)
 
-    dual_path.in_full_precision = recur
+    nn.LSTM.forward = run  # type: ignore[method-assign]
     weight_norm.WeightNormGRU.forward = forward  # type: ignore[method-assign]
     batch_norm = nn.modules.batchnorm._BatchNorm
     batch_norm.forward = _hooked(batch_norm.forward)  # type: ignore[method-assign]

@@ -2,15 +2,16 @@
 
   python experiments/gpu/train.py NAME... --minutes 9 --runs runs --out OUT [-- WORDS FOR EACH rased train]
 
-NAME.yaml lies beside this file; its first line names the model: `# model/fastenhancer-mid`. Each training is a
-`rased train` of that model with common.yaml and NAME.yaml. At the end OUT holds the runs without what is large
-(home.tar.gz.0, .1, ...), their output and the load of the GPU (log.tar.gz). Run it where local/commons and
-local/rooms are.
+NAME.yaml lies beside this file; its first line is the command that it is added to: `# rased train -c model/gtcrn ...`.
+All run side by side, and those that count their steps may end before the clock. At the end OUT holds the runs without
+what is large (home.tar.gz.0, .1, ...), their output and the load of the GPU (log.tar.gz). Run it where local/commons
+and local/rooms are.
 """
 
 import argparse
 import csv
 import os
+import shlex
 import shutil
 import signal
 import statistics
@@ -34,11 +35,10 @@ _QUERY = "utilization.gpu,utilization.memory,memory.used,power.draw"
 
 def command(name: str, runs: Path, words: list[str]) -> list[str]:
     """The `rased train` of a training."""
-    model = (HERE / f"{name}.yaml").read_text().splitlines()[0].lstrip("# ")
-    configs = [model, str(HERE / "common.yaml"), str(HERE / f"{name}.yaml")]
-    told = [word for config in configs for word in ("-c", config)]
-    start = [sys.executable, "-m", "rased", "train"]
-    return [*start, *told, "--runs", str(runs), "--name", name, *words]
+    path = HERE / f"{name}.yaml"
+    first = shlex.split(path.read_text().splitlines()[0].lstrip("# "))[1:]
+    told = [*first, "-c", str(path), "--runs", str(runs), "--name", name]
+    return [sys.executable, "-m", "rased", *told, *words]
 
 
 def train(

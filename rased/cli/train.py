@@ -39,6 +39,7 @@ examples:
   rased train -c my-model.yaml -c data/bundle --run.evaluate '[]'               skip the evaluation
   rased train --from gru-mask-16k -c data/bundle                                start from a checkpoint's weights
   rased train --from runs/mine -c data/bundle --model.lr 1e-4 --freeze 'network.decoder.*'
+  rased train -c model/refinement -c data/bundle --from ul-unas-fine-16k --into first --freeze 'first.*'
   rased train --resume runs/mine                                                continue where the run stopped
   rased train --resume runs/mine --trainer.max_epochs 100                       train longer
   rased train -c model/gru-mask -c data/bundle --name big --submit nodes=2 gpus_per_node=4     queue a job of Slurm
@@ -48,7 +49,7 @@ A run is a folder runs/NAME: config.yaml, metrics.csv, checkpoints/{best,last}.c
 figures/, results/ (of the evaluation), zoo/NAME/ (card and weights), and wandb/ with a copy of all of them
 (offline unless WANDB_API_KEY is set; WANDB_MODE=disabled turns it off).
 --from starts with the weights and statistics of a checkpoint; its training data count as training data of the
-new run. Without -c MODEL, the model is that of the checkpoint.
+new run. Without -c MODEL, the model is that of the checkpoint. With --into, the weights are those of a part.
 Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 save last.ckpt and stop; a second Ctrl-C stops at once.
 """
 
@@ -109,6 +110,12 @@ def main(argv: list[str]) -> int:
         metavar="SETTING",
         help="settings of the checkpoint's architecture that you change on purpose, such as stft",
     )
+    parser.add_argument(
+        "--into",
+        metavar="PART",
+        help="load the weights of --from into this part of the enhancer, such as first or stages.0; give the model "
+        "with -c",
+    )
     add_allow(parser)
     parser.add_argument(
         "--submit",
@@ -128,8 +135,10 @@ def main(argv: list[str]) -> int:
     if words.resume and words.source:
         raise RasedError("--resume uses the weights of the run: remove --from.")
     folder = find_run(words.resume, words.runs) if words.resume else None
-    start = _start(words.source, words.runs, words.allow)
-    for name in ("freeze", "change"):
+    if words.into and not words.source:
+        raise RasedError("--into needs a checkpoint: add --from NAME.")
+    start = _start(words.source, words.runs, words.allow, into=words.into)
+    for name in ("freeze", "change", "into"):
         if getattr(words, name):
             start = merge(start, {"run": {name: getattr(words, name)}})
     config = _collect(words.config, overrides, folder, start)
@@ -292,8 +301,8 @@ def _close(launch: "RunCLI") -> int:
     return 0
 
 
-def _start(source: str | None, runs: Path, allow: list[str]) -> dict[str, Any]:
-    """Return the parts of a config that follow from a checkpoint: its model, and run.start_from."""
+def _start(source: str | None, runs: Path, allow: list[str], *, into: str | None) -> dict[str, Any]:
+    """Return what follows from a checkpoint: its model, unless it becomes a part of one, and run.start_from."""
     if source is None:
         return {}
     from rased.zoo import origin
@@ -302,7 +311,7 @@ def _start(source: str | None, runs: Path, allow: list[str]) -> dict[str, Any]:
     found, model = origin.read(folder, allow=allow)
     # The name of a zoo entry also holds on another machine; a path does not.
     name = found.name if found.kind == "zoo" and not Path(source).exists() else str(folder)
-    return {"model": model, "run": {"start_from": name}}
+    return {**({} if into else {"model": model}), "run": {"start_from": name}}
 
 
 def _origin(config: dict[str, Any], folder: Path) -> "Origin | None":

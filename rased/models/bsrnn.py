@@ -52,8 +52,9 @@ class BSRNN(Network):
     """Band split, LSTMs along frames and across bands, band merge.
 
     Args:
-        inputs: real parts of all bins, then imaginary parts (features: [complex]).
-        outputs: the same (target: complex).
+        inputs: real parts of all bins, then imaginary parts (features: [complex]); of several spectra one after the
+            other, the last of which is masked (`Refinement`).
+        outputs: the same of one spectrum (target: complex).
         channels: channels of each band.
         hidden: hidden size of each LSTM and direction; None: twice the channels.
         layers: number of pairs of LSTMs, one along the frames and one across the bands.
@@ -84,7 +85,7 @@ class BSRNN(Network):
         sample_rate: int = 16_000,
     ) -> None:
         super().__init__()
-        if inputs != outputs or outputs % 2:
+        if outputs % 2 or not inputs or inputs % outputs:
             raise RasedError(
                 f"BSRNN maps complex spectra to complex spectra, but gets {inputs} inputs for {outputs} outputs: use "
                 "features: {kinds: [complex]}, no context, no noise estimate, and target: complex."
@@ -93,7 +94,8 @@ class BSRNN(Network):
         self.compression = compression
         self.widths = band_widths(outputs // 2, sample_rate)
         hidden = 2 * channels if hidden is None else hidden
-        self.split = BandSplit(self.widths, channels, scope=norm)
+        self.spectra = inputs // outputs
+        self.split = BandSplit(self.widths, channels, scope=norm, parts=2 * self.spectra)
         self.along = nn.ModuleList(
             ResidualLSTM(channels, hidden, across=False, bidirectional=bidirectional, scope=norm)
             for _ in range(layers)
@@ -113,19 +115,22 @@ class BSRNN(Network):
         self, frames: Float[Tensor, "batch frames inputs"], state: State
     ) -> tuple[Float[Tensor, "batch frames outputs"], State]:
         """Process frames, continuing from `state`."""
-        # Real parts of all bins, then imaginary parts.
-        numbers = rearrange(frames.float(), "n t (part f) -> n t f part", part=2)
-        noisy = torch.view_as_complex(numbers.contiguous())
-        seen = noisy if self.compression == 1.0 else power_law(noisy, self.compression)
+        # Real parts of all bins, then imaginary parts, of each spectrum.
+        numbers = rearrange(
+            frames.float(), "n t (which part f) -> n t (f which) part", which=self.spectra, part=2
+        )
+        spectra = torch.view_as_complex(numbers.contiguous())
+        seen = spectra if self.compression == 1.0 else power_law(spectra, self.compression)
         parts, after = parted(state), {}
-        bands, after["split"] = self.split(torch.view_as_real(seen), parts["split"])
+        heard = torch.view_as_real(seen).unflatten(2, (-1, self.spectra)).flatten(-2)
+        bands, after["split"] = self.split(heard, parts["split"])
         bands, after["along"], after["across"] = self._alternate(
             bands, parts["along"], parts["across"]
         )
         heads, after["merge"] = self.merge(bands, parts["merge"])
         mask, *residual = map(torch.view_as_complex, heads.float().contiguous())
         # The start of the sum is the masked spectrum; without a residual, the sum is empty.
-        spectrum = sum(residual, mask * noisy)
+        spectrum = sum(residual, mask * spectra[..., self.spectra - 1 :: self.spectra])
         output = torch.cat([spectrum.real, spectrum.imag], dim=-1)
         return output, joined(after)
 

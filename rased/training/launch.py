@@ -75,6 +75,8 @@ class RunOptions:
         stop_after: steps after which this launch stops and saves, as after a signal; the schedule follows the budget.
         freeze: patterns of parameter names of the enhancer that are kept fixed (`--freeze`).
         change: settings of the checkpoint's architecture that are changed on purpose, such as `stft` (`--change`).
+        into: the part of the enhancer that gets the weights of `start_from`, such as `first`; None: all of it
+            (`--into`).
     """
 
     monitor: str = "valid/loss"
@@ -88,6 +90,7 @@ class RunOptions:
     start_from: str | None = None
     freeze: Sequence[str] = ()
     change: Sequence[str] = ()
+    into: str | None = None
     stop_after: int | None = None
     tracker: Tracker = "wandb"
 
@@ -182,7 +185,7 @@ class RunCLI(LightningCLI):
         except MisconfigurationException as error:
             raise refused_by_lightning(error) from error
         if origin is not None:
-            start(self.model, origin, self.options.change)
+            start(self.model, origin, self.options.change, into=self.options.into)
         freeze(self.model, self.options.freeze)
         Team(self.model.players()).build()  # raises if a player cannot be trained
 

@@ -118,19 +118,23 @@ def read_origin(run: Path) -> Origin | None:
         ) from None
 
 
-def start(module: Enhancement, origin: Origin, changed: Sequence[str] = ()) -> None:
+def start(
+    module: Enhancement, origin: Origin, changed: Sequence[str] = (), *, into: str | None = None
+) -> None:
     """Load the weights and statistics of a checkpoint into the network and its average.
 
     Args:
         module: the training; its enhancer gets the weights.
         origin: the checkpoint.
         changed: names of settings that may differ from those of the checkpoint, such as `stft`.
+        into: the part of the enhancer that gets them, such as `first`; None: all of it.
 
     Raises:
-        RasedError: the enhancer of the module has another architecture, or no setting has such a name.
+        RasedError: the enhancer of the module has another architecture, or no setting or part has such a name.
     """
-    hint = "Leave -c MODEL out to train the model of the checkpoint."
-    ours = settings_of(module.enhancer)
+    whole = "model.enhancer" if into is None else f"model.enhancer, part '{into}',"
+    hint = "" if into else "Leave -c MODEL out to train the model of the checkpoint."
+    ours = settings_of(_part(module.enhancer, into))
     names = [*dict.fromkeys([*origin.settings, *ours])]
     for name in changed:
         if name not in names:
@@ -144,17 +148,28 @@ def start(module: Enhancement, origin: Origin, changed: Sequence[str] = ()) -> N
         name, wanted = differing[0], " ".join([*changed, *differing])
         here, there = (known.get(name, "missing") for known in (ours, origin.settings))
         raise RasedError(
-            f"model.enhancer is not the architecture of '{origin.name}': {name} is {here} instead of {there}. "
+            f"{whole} is not the architecture of '{origin.name}': {name} is {here} instead of {there}. "
             f"{hint} If the weights fit nevertheless, and you want this change: --change {wanted}."
         )
     for network in (module.enhancer, module.average):
         try:
-            network.load_state_dict(origin.weights)
+            _part(network, into).load_state_dict(origin.weights)
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise RasedError(
-                f"the weights of '{origin.name}' do not fit model.enhancer ({reason}). {hint}"
+                f"the weights of '{origin.name}' do not fit {whole} ({reason}). {hint}".rstrip()
             ) from None
+
+
+def _part(enhancer: nn.Module, name: str | None) -> nn.Module:
+    if name is None:
+        return enhancer
+    named = dict(enhancer.named_modules())
+    if name not in named:
+        raise RasedError(
+            f"--into {name}: {type(enhancer).__name__} has no part of this name; {nearest(name, [*named][1:])}"
+        )
+    return named[name]
 
 
 def freeze(module: Enhancement, globs: Sequence[str]) -> None:

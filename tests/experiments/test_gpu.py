@@ -105,6 +105,37 @@ def test_an_lstm_without_biases_is_the_lstm(bidirectional, batch_first):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
+def test_two_layers_are_the_layers_one_after_the_other():
+    torch.manual_seed(0)
+    layer = nn.LSTM(5, 6, num_layers=2, bidirectional=True)
+    sequence, state = torch.randn(7, 3, 5), (torch.randn(4, 3, 6), torch.randn(4, 3, 6))
+    torch.testing.assert_close(
+        kernels.lstm(layer, sequence, state, half=False), layer(sequence, state)
+    )
+
+
+def test_applied_kernels_are_those_that_run():
+    """In a process of its own: layers of rased call them, whatever module they are in."""
+    code = """
+import torch
+from torch import nn
+from rased.layers.dual_path import ResidualLSTM
+from rased.layers.weight_norm import WeightNormGRU
+from experiments.gpu import kernels
+ran = []
+inner = kernels._run
+kernels._run = lambda function, *given, **named: (ran.append(function), inner(function, *given, **named))[1]
+kernels.apply("plain")
+path = ResidualLSTM(4, 6, across=False, bidirectional=True, scope="utterance")
+path(torch.randn(3, 2, 5, 4), path.initial_state(2, 3, torch.zeros(())))
+WeightNormGRU(4, 6)(torch.randn(5, 2, 4), torch.zeros(1, 2, 6))
+assert ran == [torch.lstm, torch.gru], ran
+"""
+    root = GPU.parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, check=True)
+
+
 @pytest.mark.parametrize("half", [False, True])
 def test_a_gru_with_a_unit_that_stays_one_is_the_gru(half):
     """In float16 too, and with gradients that would vanish there."""

@@ -17,6 +17,7 @@ from rased.errors import RasedError
 from rased.evaluation.scoring.provenance import training_of
 from rased.evaluation.scoring.systems import System
 from rased.evaluation.testset import BUNDLE, read_testset
+from rased.training.origin import read_origin
 from rased.zoo.card import read_card
 from rased.zoo.publish import publish, write_entry
 from rased.zoo.runs import load_run
@@ -123,6 +124,37 @@ def test_a_setting_that_is_named_may_change(made: Path, tmp_path: Path) -> None:
     expected = frozen_weights(made / "runs" / "first")
     assert all(torch.equal(value, expected[name]) for name, value in frozen_weights(run).items())
     assert load_run(run).stft.hop_length == 64 != load_run(made / "runs" / "first").stft.hop_length
+
+
+def test_a_part_starts_where_the_checkpoint_is(made: Path, tmp_path: Path) -> None:
+    """It keeps weights and statistics while the other part learns."""
+    stage = SMALL["init_args"]["enhancer"]
+    cascade = {
+        "class_path": "rased.models.cascade.Cascade",
+        "init_args": {"stages": [stage, stage]},
+    }
+    arguments = {"enhancer": cascade, "loss": {"class_path": "rased.losses.waveform.SNR"}}
+    model = {**SMALL, "init_args": {**SMALL["init_args"], **arguments}}
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "cascade.yaml").write_text(yaml.safe_dump({"model": model}))
+    words = [
+        "-c",
+        str(tmp_path / "model" / "cascade.yaml"),
+        "--into",
+        "stages.1",
+        "--freeze",
+        "stages.1.*",
+    ]
+    run = started(made, tmp_path / "runs", str(made / "runs" / "first"), *words)
+    assert run.name == "cascade"
+    expected, found = frozen_weights(made / "runs" / "first"), frozen_weights(run)
+    assert all(torch.equal(found[f"stages.1.{name}"], value) for name, value in expected.items())
+    assert any(not torch.equal(found[f"stages.0.{name}"], expected[name]) for name in expected)
+    content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(
+        torch.equal(content[f"enhancer.stages.1.{name}"], expected[name]) for name in expected
+    )
+    assert read_origin(run).name == "first"  # whose data count as heard
 
 
 def test_it_learns_from_there(made: Path, tmp_path: Path) -> None:
@@ -239,6 +271,15 @@ def test_a_run_goes_on_without_what_it_started_from(made: Path, tmp_path: Path) 
         (["--from", "gru-mask-16k", "--freeze", "netwrok.*"], "'netwrok.*' matches no parameter"),
         (["--from", "gru-mask-16k", "--freeze", "*"], "no parameter to train"),
         (["--from", "gru-mask-16k", "--resume", "x"], "remove --from"),
+        (["--into", "first"], "--into needs a checkpoint"),
+        (
+            ["--from", "gru-mask-16k", "-c", "model/stacked", "--into", "stages.2"],
+            "--into stages.2: Cascade has no part of this name; .*'stages.1'",
+        ),
+        (
+            ["--from", "gru-mask-16k", "-c", "model/stacked", "--into", "stages.1"],
+            "part 'stages.1', is not the architecture of 'gru-mask-16k'",
+        ),
     ],
 )
 def test_mistakes_are_one_sentence(
