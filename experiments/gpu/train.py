@@ -21,13 +21,10 @@ import tarfile
 import time
 from pathlib import Path
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from experiments.gpu import kernels
+from experiments.gpu import home, kernels
 
 HERE = Path(__file__).parent
-CHUNK = 15 << 20
 GRACE = 8.0
 """Seconds before the end at which whatever still trains is asked to stop, and then to end."""
 _QUERY = "utilization.gpu,utilization.memory,memory.used,power.draw"
@@ -84,33 +81,19 @@ def _monitor(path: Path) -> "subprocess.Popen[bytes] | None":
 
 
 def bring_home(names: list[str], runs: Path, out: Path) -> None:
-    """Pack what is small, in pieces of CHUNK bytes at most."""
-    out.mkdir(parents=True, exist_ok=True)
-    packed = out / "home.tar.gz"
-    with tarfile.open(packed, "w:gz", compresslevel=1) as tar:
-        for name in names:
-            for path in sorted((runs / name).rglob("*")):
-                where = path.relative_to(runs).as_posix()
-                if path.name == "best.ckpt":
-                    slim(path)
-                if path.is_file() and path.name != "last.ckpt" and f"{name}/zoo" not in where:
-                    tar.add(path, where)
-    data = packed.read_bytes()
-    packed.unlink()
-    for number, start in enumerate(range(0, len(data), CHUNK)):
-        (out / f"home.tar.gz.{number}").write_bytes(data[start : start + CHUNK])
+    """Pack what is small."""
+    files = []
+    for name in names:
+        for path in sorted((runs / name).rglob("*")):
+            where = path.relative_to(runs).as_posix()
+            if path.name == "best.ckpt":
+                home.slim(path)
+            if path.is_file() and path.name != "last.ckpt" and f"{name}/zoo" not in where:
+                files.append((path, where))
+    home.pack(files, out, "home")
     with tarfile.open(out / "log.tar.gz", "w:gz") as tar:
         for path in [*sorted(runs.glob("*.log")), *sorted(runs.glob("gpu.csv"))]:
             tar.add(path, path.name)
-
-
-def slim(path: Path) -> None:
-    """Leave the weights in training out of a checkpoint: their average is what is used."""
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    weights = checkpoint["state_dict"]
-    for key in [key for key in weights if key.startswith("enhancer.")]:
-        del weights[key]
-    torch.save(checkpoint, path)
 
 
 def table(names: list[str], runs: Path) -> None:
