@@ -15,7 +15,7 @@ from rased.errors import RasedError, nearest
 from rased.models.base import Enhancer, SpectralEnhancer
 from rased.models.classical import METHODS
 from rased.models.cost import Latency, count_parameters, macs_per_second
-from rased.models.figures import measured, parity
+from rased.models.figures import learned, measured, parity
 from rased.models.registry import list_models, model_config
 
 EXAMPLES = """\
@@ -36,7 +36,8 @@ and the transform are not counted, so other tools may report more (GTCRN: 26.3 M
 configuration. "parity" is the largest difference to the output of the authors' code, for this class of network on the
 same weights; empty if it has not been compared. Training (speed, and memory for each second of audio), RTF and memory
 were measured on one thread by `rased bench models`, whose help defines them; empty if this configuration has not been
-measured.
+measured. "10 min" is what a training of ten CPU minutes gains: dB of SI-SDR over the noisy input (see
+experiments/0013-box-by-box); empty if this configuration has not been trained so.
 """
 
 _MEASURED = ("training_speed", "training_memory_mb_per_second", "real_time_factor", "memory_mb")
@@ -128,7 +129,8 @@ def describe(name: str) -> Row:
     )
     figures = measured(name, model) or {}
     known: dict[str, Any] = {field: figures.get(field) for field in _MEASURED}
-    return replace(row, parity=parity(name), **known)
+    gain = (learned(name, model) or {}).get("si_sdr_gain")
+    return replace(row, parity=parity(name), ten_minute_si_sdr_gain=gain, **known)
 
 
 def ordered(rows: Sequence[Row], column: str, *, reverse: bool = False) -> list[Row]:

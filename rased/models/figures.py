@@ -1,8 +1,9 @@
 """Figures of the architectures that take minutes to obtain: read from figures.json, never guessed.
 
-The file has two parts. `parity` is written by `python -m tests.models.parity.table` from the recorded outputs of the
-authors' code. `measured` is written by `rased bench models --out rased/models/figures.json`. A measured row carries the
-hash of its configuration, so a row that no longer fits is not shown; a test reports it.
+The file has three parts. `parity` is written by `python -m tests.models.parity.table` from the recorded outputs of the
+authors' code. `measured` is written by `rased bench models --out rased/models/figures.json`. `learned` is written by
+`python experiments/0013-box-by-box/run.py table`: scores after a training of ten CPU minutes. Rows of the last two
+carry the hash of their configuration, so a row that no longer fits is not shown; a test reports it.
 """
 
 import hashlib
@@ -22,9 +23,9 @@ def config_sha256(config: Mapping[str, Any]) -> str:
 
 
 def read(file: Path = FILE) -> dict[str, dict[str, Any]]:
-    """Return both parts of a file; empty parts if there is no such file."""
+    """Return all parts of a file; empty parts if there is no such file."""
     content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return {"parity": {}, "measured": {}, **content}
+    return {"parity": {}, "measured": {}, "learned": {}, **content}
 
 
 @lru_cache(maxsize=1)
@@ -34,7 +35,16 @@ def _own() -> dict[str, dict[str, Any]]:
 
 def measured(name: str, config: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the measured figures of an architecture; None if there are none for this configuration."""
-    row = _own()["measured"].get(name)
+    return _fitting("measured", name, config)
+
+
+def learned(name: str, config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what an architecture learned in ten CPU minutes; None if this configuration was not trained so."""
+    return _fitting("learned", name, config)
+
+
+def _fitting(part: str, name: str, config: Mapping[str, Any]) -> dict[str, Any] | None:
+    row = _own()[part].get(name)
     return row if row and row["config_sha256"] == config_sha256(config) else None
 
 

@@ -61,7 +61,7 @@ def test_any_column_orders_the_rows_with_unknown_values_last(column):
     values = {"causal": [True, False], "parameters": [3, 1, 2]}.get(column, [3, None, 1, 2])
     if column in WORDS:
         values = ["c", "a", "b"]
-    elif column.endswith(("_ms", "_mb", "mb_per_second", "speed", "factor", "error")):
+    elif column.endswith(("_ms", "_mb", "mb_per_second", "speed", "factor", "error", "gain")):
         values = [value and float(value) for value in values]
     field, given = column, values
     if column == "parity_error":

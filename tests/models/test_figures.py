@@ -12,6 +12,7 @@ from rased.models import figures
 from rased.models.registry import list_models, model_config
 
 MEASURED = figures.read()["measured"]
+LEARNED = figures.read()["learned"]
 HEAVY = {
     "cmgan",
     "demucs-offline",
@@ -38,6 +39,18 @@ def test_a_measured_row_is_of_this_configuration(name):
     assert MEASURED[name]["memory_mb"] > 0
     assert {*MEASURED[name]} == {"config_sha256", "processor", *bench.FIGURES}, AGAIN + name
     assert MEASURED[name]["training_memory_mb_per_second"] > 0
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_gain_is_of_this_configuration(name):
+    assert name in list_models(), f"remove the row {name}: there is no such configuration"
+    row, again = LEARNED[name], f"train {name} again: experiments/0013-box-by-box/README.md"
+    assert row["config_sha256"] == figures.config_sha256(model_config(name)), again
+    assert figures.learned(name, model_config(name)) == row
+    assert figures.learned(name, {**model_config(name), "changed": True}) is None
+    assert {*row} == {"si_sdr_gain", "pesq", "estoi", "steps", "config_sha256"}
+    assert row["steps"] > 0
+    assert -20 < row["si_sdr_gain"] < 20
 
 
 def test_every_architecture_is_measured_but_for_the_heaviest():
