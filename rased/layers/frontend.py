@@ -331,7 +331,8 @@ class Moments:
         # The variance between the two groups: their means differ by `shift`.
         between = share * (1 - share) * shift.square()
         self.mean = self.mean + share * shift
-        self.variance = torch.lerp(self.variance, variance, share) + between
+        # Unlike `lerp`, products take the first, empty one on the CPU with those of a batch on a GPU.
+        self.variance = (1 - share) * self.variance + share * variance + between
 
     @property
     def std(self) -> Float[Tensor, " feature"]:
