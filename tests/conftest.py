@@ -11,6 +11,10 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests import typechecks
+
+typechecks.install()
+
 # One thread for each worker of pytest-xdist and what it starts: threads that wait for each other burn twice the CPU.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)

@@ -137,7 +137,7 @@ def put(name, line):
     body = "\n".join(rows[one] for one in sorted(rows))
     note = (
         "\n\nRTF: seconds for a second of audio, one thread; p99: of a chunk. PyTorch and ONNX Runtime by the time of\n"
-        f"the processor, the browser by the clock, on a machine with much other work. {processor()}. -: not\n"
+        f"the processor, the browser by the clock, with no other work on the machine. {processor()}. -: not\n"
         "measured (`--equality`).\n"
     )
     PAGE.write_text(f"{before}{BEGIN}\n\n{HEAD}{body}{note}\n{END}{after}", encoding="utf-8")
