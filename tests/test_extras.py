@@ -161,6 +161,22 @@ def test_a_plain_installation_says_what_runs_models(folder, words, command):
     assert command in done.stderr
 
 
+PACK = ["data", "pack", "set/clean", "--role", "speech", "--out", "shards", "--engine", "ray"]
+
+
+def test_a_cluster_needs_the_extra_ray(folder):
+    done = run_without(missing_with("torch"), PACK, folder)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "pip install 'rased[ray]'" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_extra_ray_packs(folder):
+    done = run_without(missing_with("ray"), [*PACK, "--jobs", "2"], folder)
+    assert done.returncode == 0, done.stderr
+    assert [*(folder / "shards").glob("*.tar")]
+
+
 @pytest.mark.slow
 def test_the_extra_torch_opens_the_page(folder):
     """With everything in place, there is no port -1."""

@@ -14,11 +14,13 @@ import pytest
 import torch
 import yaml
 
+import rased
 from rased.data.mixtures import stages
 from rased.errors import RasedError
 from rased.training.checkpoint import load_module
 from rased.training.history import Launch, read_launches
 from rased.training.metrics import read_metrics
+from rased.zoo.publish import publish
 from tests.forks import ended
 from tests.training.nodes import Node, free_port, one_machine, slurm_task, two_nodes
 from tests.training.test_kill import COUNT, plain
@@ -243,3 +245,6 @@ def test_divided_weights_are_those_of_copies(tmp_path: Path) -> None:
     module = load_module(runs / "sharded" / "checkpoints" / "best.ckpt", allow=["tests"])
     noisy = torch.randn(1, 4000, generator=torch.Generator().manual_seed(0))
     assert module.average(noisy).shape == noisy.shape
+    publish(runs / "sharded", "mine", tmp_path / "zoo", allow=["tests"])
+    published = rased.load(tmp_path / "zoo" / "mine", allow=["tests"])
+    torch.testing.assert_close(published(noisy), module.average.eval()(noisy), atol=1e-6, rtol=0)
