@@ -59,7 +59,7 @@ ENVIRONMENT = {
     # Convolutions in float32, as on a CPU: cuDNN would round their factors to 10 bits.
     "NVIDIA_TF32_OVERRIDE": "0",
 }
-METRICS = ("si_sdr", "estoi", "pesq")
+METRICS = ("si-sdr", "estoi", "pesq-wb")
 MARKERS = ("<!-- table: run.py table -->", "<!-- /table -->")
 AUDIO = 32.0
 """Seconds of mixtures in a batch."""
@@ -341,7 +341,7 @@ def learned(results: Path, testset: str, steps: Steps) -> Steps:
     from rased.evaluation.result import file_name, load
 
     noisy = load(results / file_name("noisy", testset))
-    before, rows = noisy.values("si_sdr"), {}
+    before, rows = noisy.values("si-sdr"), {}
     for name in FAMILIES:
         path = results / file_name(name, testset)
         if name not in steps or not path.is_file():
@@ -350,11 +350,11 @@ def learned(results: Path, testset: str, steps: Steps) -> Steps:
         if any(own.missing(metric) for metric in METRICS):
             continue
         means = {metric: _mean(own.values(metric).values()) for metric in METRICS}
-        after = own.values("si_sdr")
+        after = own.values("si-sdr")
         gains = [value - before[one] for one, value in after.items() if one in before]
         rows[name] = {
             "si_sdr_gain": round(_mean(gains), 2),
-            "pesq": round(means["pesq"], 3),
+            "pesq": round(means["pesq-wb"], 3),
             "estoi": round(means["estoi"], 4),
             "steps": steps[name]["steps"],
             "config_sha256": steps[name]["config_sha256"],
@@ -393,7 +393,7 @@ def markdown(rows: Steps, steps: Steps, costs: dict[str, Any], noisy: dict[str, 
         "| architecture | causal | parameters | MACs/s | CPU s a step | steps | heard (h) | SI-SDR gain (dB) | ESTOI "
         "| PESQ |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
-        f"| noisy | | | | | | | 0.0 ({noisy['si_sdr']:.2f} dB) | {noisy['estoi']:.3f} | {noisy['pesq']:.2f} |",
+        f"| noisy | | | | | | | 0.0 ({noisy['si-sdr']:.2f} dB) | {noisy['estoi']:.3f} | {noisy['pesq-wb']:.2f} |",
     ]
     for name, row in sorted(rows.items(), key=lambda item: -item[1]["si_sdr_gain"]):
         cost, each = costs[name], steps[name]["cpu_seconds_per_step"]

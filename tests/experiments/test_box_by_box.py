@@ -107,7 +107,7 @@ def test_the_table_is_sorted_by_gain_and_the_figure_names_everything(run, tmp_pa
         for number, name in enumerate(names)
     }
     steps = {name: {"cpu_seconds_per_step": 6.0} for name in names}
-    told = run.markdown(rows, steps, costs, {"si_sdr": 5.0, "estoi": 0.6, "pesq": 1.5})
+    told = run.markdown(rows, steps, costs, {"si-sdr": 5.0, "estoi": 0.6, "pesq-wb": 1.5})
     lines = told.splitlines()
     assert "| noisy |" in lines[2]
     gains = [float(line.split("|")[-4]) for line in lines[3:]]
