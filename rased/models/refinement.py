@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 from einops import rearrange
-from torch import nn
 
 from rased.errors import RasedError
 from rased.layers.level import Level
@@ -57,7 +56,7 @@ class Refinement(Several):
             )
         self.first, self.sample_rate = first, first.sample_rate
         self.stft, self.level, self.residual = stft, level, residual
-        self.network: nn.Module = network(4 * stft.freq, 2 * stft.freq)
+        self.network = network(4 * stft.freq, 2 * stft.freq)
         self.paper = (
             "Li, Liu, Zheng, Fan, Li: Two heads are better than one: a two-stage complex spectral mapping approach for "
             "monaural speech enhancement. IEEE/ACM TASLP 29, 2021, doi:10.1109/TASLP.2021.3079813"

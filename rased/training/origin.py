@@ -21,7 +21,6 @@ from rased import yaml_reader
 from rased.config import load_yaml
 from rased.data.manifest import UNKNOWN
 from rased.errors import RasedError, nearest
-from rased.models.base import Enhancer
 from rased.signal.stft import STFT
 from rased.training.base import Enhancement
 
@@ -200,7 +199,7 @@ def _is_fixed_norm(part: nn.Module) -> bool:
     return isinstance(part, _NormBase) and bool(parameters) and not trained
 
 
-def settings_of(enhancer: Enhancer) -> dict[str, str]:
+def settings_of(enhancer: nn.Module) -> dict[str, str]:
     """Return class and plain settings of every part of an enhancer, by name; equal for equal architectures.
 
     The padding of a transform at the ends of a file is left out. It affects only the first and last frames, so weights
