@@ -48,6 +48,7 @@ _HOMES: Homes = {
     "phasen": ("PHASEN",),
     "rnnoise": ("RNNoise",),
     "rced": ("RCED",),
+    "refinement": ("Refinement",),
     "segan": ("SEGAN",),
     "selection": ("MinimumDifferenceFusion", "SNRSelection"),
     "semamba": ("SEMamba",),
