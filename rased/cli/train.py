@@ -135,8 +135,6 @@ def main(argv: list[str]) -> int:
     if words.resume and words.source:
         raise RasedError("--resume uses the weights of the run: remove --from.")
     folder = find_run(words.resume, words.runs) if words.resume else None
-    if words.into and not words.source:
-        raise RasedError("--into needs a checkpoint: add --from NAME.")
     start = _start(words.source, words.runs, words.allow, into=words.into)
     for name in ("freeze", "change", "into"):
         if getattr(words, name):
@@ -304,6 +302,8 @@ def _close(launch: "RunCLI") -> int:
 def _start(source: str | None, runs: Path, allow: list[str], *, into: str | None) -> dict[str, Any]:
     """Return what follows from a checkpoint: its model, unless it becomes a part of one, and run.start_from."""
     if source is None:
+        if into:
+            raise RasedError("--into needs a checkpoint: add --from NAME.")
         return {}
     from rased.zoo import origin
 
