@@ -12,7 +12,7 @@ from rased.classes import STRANGERS
 from rased.errors import RasedError
 from rased.models.base import Enhancer
 from rased.zoo.importers import IMPORTERS
-from tests.models.parity.theirs import seeded_state, skip_on_other_rounding
+from tests.models.parity.theirs import seeded_state
 
 RECORDED = Path(__file__).parent.parent / "models" / "parity"
 KEYS = {"mp-senet": "generator", "cmgan": ""}
@@ -39,9 +39,7 @@ def test_the_imported_one_gives_the_spectra_of_their_code(tmp_path, name):
     with torch.no_grad():
         found = torch.view_as_real(enhancer.predict(noisy).output)
     found = found.permute(0, 2, 1, 3)[:, :, ::5]
-    if name == "mp-senet":
-        skip_on_other_rounding()
-    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=2e-4)  # as in test_parity
 
 
 @pytest.mark.parametrize("name", KEYS)

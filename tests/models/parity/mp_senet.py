@@ -14,7 +14,7 @@ from torch import Tensor
 from rased.models.registry import create_model
 from rased.zoo.importers.mpsenet import convert
 from tests.models.parity.theirs import Recorded, Shapes, load, seeded_state
-from tests.models.parity.weights import fill, sound
+from tests.models.parity.weights import after_a_click, fill, sound
 
 _SETTINGS: dict[str, Any] = {"channels": 16, "blocks": 2}
 _BINS = slice(None, None, 5)
@@ -42,7 +42,7 @@ def mp_senet(folder: Path) -> Recorded:
     theirs = network(types.SimpleNamespace(**settings), num_tsblocks=_SETTINGS["blocks"]).eval()
     theirs.load_state_dict(fill(theirs.state_dict()))
     transform = importlib.import_module("dataset").mag_pha_stft
-    noisy, heard = sound(2_400), []
+    noisy, heard = after_a_click(sound(2_400)), []
     for waveform in noisy:
         scaled = waveform * (waveform.numel() / waveform.square().sum()).sqrt()
         magnitude, phase, _ = transform(scaled[None], 400, 100, 400, 0.3)

@@ -78,7 +78,7 @@ from tests.models.parity import (
     tf_gridnet,
 )
 from tests.models.parity.theirs import Recorded, packages
-from tests.models.parity.weights import fill, of_keras, seeded, sound
+from tests.models.parity.weights import after_a_click, fill, of_keras, seeded, sound
 
 HERE = Path(__file__).parent
 
@@ -344,7 +344,7 @@ def lisennet(folder: Path) -> Recorded:
     sys.modules["torchaudio.functional"].melscale_fbanks = None  # type: ignore[attr-defined]
     theirs = importlib.import_module("model.generator.generator").LiSenNet().eval()
     theirs.load_state_dict(fill(theirs.state_dict()))
-    noisy = sound(4_000) + 0.1 * sound(4_000).flip(0)
+    noisy = after_a_click(sound(4_000) + 0.1 * sound(4_000).flip(0))
     magnitude = theirs(noisy)["est_mag"] ** (1 / 0.3)
     shown = rearrange(magnitude, "batch frames freq -> batch freq frames")[:, ::3]
     return {"noisy": noisy}, {"magnitude": shown.contiguous()}, theirs.state_dict()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from rased.models.registry import create_model
 from rased.zoo.importers.checkpoint import renamed
 from tests.models.parity.theirs import Recorded, Shapes, load, packages, seeded_state
-from tests.models.parity.weights import fill, sound
+from tests.models.parity.weights import after_a_click, fill, sound
 
 _SETTINGS: dict[str, Any] = {"channels": 16, "blocks": 2, "states": 8}
 _BINS = slice(None, None, 5)
@@ -104,7 +104,7 @@ def semamba(folder: Path) -> Recorded:
     theirs = network({"model_cfg": model, "stft_cfg": {"n_fft": 400}}).eval()
     theirs.load_state_dict(fill(theirs.state_dict()))
     transform = importlib.import_module("models.stfts").mag_phase_stft
-    noisy = sound(2_400) + 0.1 * sound(2_400).flip(0)
+    noisy = after_a_click(sound(2_400) + 0.1 * sound(2_400).flip(0))
     scale = (noisy.shape[-1] / noisy.square().sum(-1, keepdim=True)).sqrt()
     magnitude, phase, _ = transform(noisy * scale, 400, 100, 400, 0.3)
     spectrum = rearrange(theirs(magnitude, phase)[2], "n f t part -> n t f part")[:, :, _BINS]

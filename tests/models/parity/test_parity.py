@@ -11,15 +11,12 @@ from rased.models.figures import read
 from tests.models.parity.ours import OURS
 from tests.models.parity.record import SOURCES
 from tests.models.parity.table import recorded
-from tests.models.parity.theirs import skip_on_other_rounding
 
 HERE = Path(__file__).parent
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in HERE.glob("*.safetensors")))
 def test_our_output_is_that_of_the_authors_code(name):
-    if name in ("lisennet", "mp-senet", "semamba"):  # hear the phase
-        skip_on_other_rounding()
     with safe_open(HERE / f"{name}.safetensors", "pt") as file:
         kept = {key: file.get_tensor(key) for key in file.keys()}
         metadata = file.metadata()
@@ -28,7 +25,9 @@ def test_our_output_is_that_of_the_authors_code(name):
     # Processors round differently; a difference of another size would make the figure of `rased models` wrong.
     shown = 20 * float(metadata["largest_difference"]) + 1e-6
     for key, ours in found.items():
-        torch.testing.assert_close(ours, kept[key], rtol=0, atol=min(shown, 1e-4))
+        # The difference is below 1e-4 where it was recorded; another processor adds as much as its rounding makes.
+        assert float(metadata["largest_difference"]) < 1e-4
+        torch.testing.assert_close(ours, kept[key], rtol=0, atol=min(shown, 2e-4))
         assert kept[key].abs().max() > 1e-2, "says nothing"
 
 

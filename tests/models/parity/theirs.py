@@ -5,10 +5,8 @@ import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pytest
 from torch import Tensor, nn
 
-from rased.machine import processor
 from tests.models.parity.weights import seeded
 
 Shapes = Mapping[str, Sequence[int]]
@@ -36,13 +34,3 @@ def packages(folder: Path, *names: str) -> None:
         package = types.ModuleType(name)
         package.__path__ = [str(folder / name.replace(".", "/"))]
         sys.modules[name] = package
-
-
-def skip_on_other_rounding() -> None:
-    """Skip where the phase of the first and the last frame is not that of the recording.
-
-    These frames are mirrored, so that their spectra are real but for the rounding of the FFT, whose sign decides
-    between the phases pi and -pi. It was recorded on Intel.
-    """
-    if not processor().startswith("Intel"):
-        pytest.skip(f"the rounding of the FFT on {processor()} is not that of the recording")

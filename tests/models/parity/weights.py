@@ -42,6 +42,18 @@ def sound(time: int) -> Tensor:
     return torch.from_numpy(waveform)
 
 
+def after_a_click(waveform: Tensor) -> Tensor:
+    """The waveform with a click and silence at its beginning, for networks that hear the phase.
+
+    A transform that mirrors the ends makes the first frame symmetric, so that its spectrum is real but for rounding.
+    Where it is below zero, the sign of the rounding decides between the phases pi and -pi, and processors round
+    differently. The spectrum of a click is above zero in all bins.
+    """
+    waveform = waveform.clone()
+    waveform[:, 0], waveform[:, 1:256] = 0.5, 0.0
+    return waveform
+
+
 _CONV_TASNET = {
     "TCN.LN.": "separator.norm.",
     "TCN.BN.": "separator.bottleneck.",
