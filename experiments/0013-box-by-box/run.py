@@ -9,7 +9,8 @@ From the root of the repository, with PYTHONPATH=. and the corpora in local/comm
     python $R score --on TESTSET --jobs 2      SI-SDR, ESTOI and PESQ of what is trained, and of the noisy input
     python $R table                            README.md, figure.png, and `learned` in rased/models/figures.json
 
-NAMEs after the verb choose architectures (default: all). What is done is skipped, so an interrupted command continues.
+NAMEs after the verb choose architectures (default: all). What is done is skipped, so an interrupted command continues;
+also on another machine: those whose scores are in figures.json are neither trained nor scored again.
 Words after -- go to each `rased train`.
 """
 
@@ -265,6 +266,18 @@ def command(name: str, steps: int, runs: Path, device: str, words: Sequence[str]
     return [*start, *run, "--trainer.max_steps", str(steps), *DEVICES[device], *words]
 
 
+def recorded(steps: Steps, file: Path | None = None) -> Steps:
+    """Return the scores in rased/models/figures.json, or another file: those of these steps and configurations."""
+    from rased.models import figures
+
+    rows = figures.read(file or figures.FILE)["learned"]
+    return {
+        name: row
+        for name, row in rows.items()
+        if name in steps and all(row[key] == steps[name][key] for key in ("steps", "config_sha256"))
+    }
+
+
 def is_done(run: Path) -> bool:
     """Return whether a training has finished: its only validation, at the end, wrote the best checkpoint."""
     return (run / "checkpoints" / "best.ckpt").is_file()
@@ -284,7 +297,8 @@ def train(
     missing = [name for name in names if name not in steps]
     if missing:
         raise SystemExit(f"not in steps.json: {' '.join(missing)}: run.py pilot comes first.")
-    left = [name for name in names if not is_done(runs / name)]
+    known = recorded(steps)
+    left = [name for name in names if name not in known and not is_done(runs / name)]
     left.sort(key=lambda name: -steps[name]["steps"] * (steps[name]["calls_per_step"] + MIXING))
     tasks = [
         Task(
@@ -298,7 +312,7 @@ def train(
     for name, code in side_by_side(tasks, jobs, until):
         state = "trained" if is_done(runs / name) else "not trained"
         print(f"{name}: {state}, exit {code}, {time.time() - begun:.0f} s", flush=True)
-    return _told([name for name in names if not is_done(runs / name)])
+    return _told([name for name in names if name not in known and not is_done(runs / name)])
 
 
 NEEDED = ("config.yaml", "metrics.csv", "manifest.json", "launches.yaml", "checkpoints/best.ckpt")
@@ -325,15 +339,16 @@ def pack(names: Sequence[str], runs: Path, out: Path) -> int:
     return _told([name for name in names if name not in done])
 
 
-def score(names: Sequence[str], runs: Path, testset: str, jobs: int) -> int:
+def score(names: Sequence[str], runs: Path, steps: Steps, testset: str, jobs: int) -> int:
     """Score the noisy input and what is trained; finished scores are kept."""
-    done = [name for name in names if is_done(runs / name)]
+    known = recorded(steps)
+    done = [name for name in names if name not in known and is_done(runs / name)]
     words = [sys.executable, "-m", "rased", "evaluate", "noisy"]
     words += [str(runs / name) for name in done]
     words += ["--on", testset, "--out", str(STATE / "results"), "--jobs", str(jobs)]
     words += ["--metrics", *METRICS]
     code = subprocess.run(words, env={**os.environ, **ENVIRONMENT}, check=False).returncode
-    return _told([name for name in names if name not in done]) or code
+    return _told([name for name in names if name not in (*known, *done)]) or code
 
 
 def learned(results: Path, testset: str, steps: Steps) -> Steps:
@@ -373,8 +388,8 @@ def table(steps: Steps, results: Path, testset: str) -> int:
     from rased.evaluation.result import file_name, load
     from rased.models import figures
 
-    rows = learned(results, testset, steps)
     content = figures.read(figures.FILE)
+    rows = {**recorded(steps), **learned(results, testset, steps)}
     write_json(figures.FILE, {**content, "learned": dict(sorted(rows.items()))})
     costs = {name: describe(name) for name in rows}
     noisy = load(results / file_name("noisy", testset))
@@ -521,7 +536,7 @@ def main() -> int:
         add.add_argument("names", nargs="*", metavar="NAME")
         if verb in ("pilot", "measure"):
             add.add_argument("--seconds", type=float, default=10.0, help="CPU time of a pilot")
-        if verb in ("pilot", "train", "table"):
+        if verb in ("pilot", "train", "score", "table"):
             add.add_argument("--steps", type=Path, default=STEPS, help="file of the pilots")
         if verb in ("pilot", "train", "score"):
             add.add_argument("--jobs", type=int, default=1, help="processes at once")
@@ -548,7 +563,7 @@ def main() -> int:
     if told.verb == "pack":
         return pack(names, told.runs, told.out)
     if told.verb == "score":
-        return score(names, told.runs, told.on, told.jobs)
+        return score(names, told.runs, read_steps(told.steps), told.on, told.jobs)
     if told.verb == "table":
         return table(read_steps(told.steps), STATE / "results", Path(told.on).name)
     return train(

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 import rased
 from rased.models.registry import list_models
@@ -87,6 +88,23 @@ def test_a_run_that_has_begun_is_continued(run, tmp_path):
     assert again[again.index("--resume") + 1] == str(tmp_path / "gtcrn")
     assert "-c" not in again
     assert again[again.index("--trainer.max_steps") + 1] == "7"
+
+
+def test_what_is_in_the_table_is_neither_trained_nor_scored_again(run, tmp_path):
+    steps = {
+        name: {"steps": 3, "config_sha256": digest}
+        for name, digest in (("gtcrn", "same"), ("dtln", "new"), ("nsnet2", "same"))
+    }
+    rows = {
+        "gtcrn": {"si_sdr_gain": 1.0, "steps": 3, "config_sha256": "same"},
+        "dtln": {"si_sdr_gain": 1.0, "steps": 3, "config_sha256": "old"},
+        "nsnet2": {"si_sdr_gain": 1.0, "steps": 2, "config_sha256": "same"},
+        "gone": {"si_sdr_gain": 1.0, "steps": 3, "config_sha256": "same"},
+    }
+    file = tmp_path / "figures.json"
+    file.write_text(json.dumps({"learned": rows}))
+    assert run.recorded(steps, file) == {"gtcrn": rows["gtcrn"]}
+    assert run.recorded(steps, tmp_path / "none.json") == {}
 
 
 @dataclass
@@ -166,7 +184,7 @@ def test_one_architecture_from_the_pilot_to_its_scores(run, tmp_path):
     assert "1 runs" in told("pack", runs, name, "--out", tmp_path / "out")
     with tarfile.open(tmp_path / "out" / "box.tar.gz.0") as tar:
         tar.extractall(tmp_path / "home", filter="data")
-    assert rased.load(tmp_path / "home" / name)(np.zeros(16_000, np.float32)).shape == (16_000,)
+    assert rased.load(tmp_path / "home" / name)(torch.zeros(16_000)).shape == (16_000,)
     testset = tmp_path / "set"
     told("score", name, "--runs", tmp_path / "home", "--on", testset)
     steps = run.read_steps(file)
