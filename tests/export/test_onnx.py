@@ -102,7 +102,7 @@ def test_what_a_graph_cannot_do_is_refused_with_the_reason(name, settings, reaso
 
 
 WIDER = {"deepfilternet3": 1e-4}
-"""Its five GRUs of 256 units are off by up to 4.5e-5 in ONNX Runtime from random states; PyTorch is, by 2e-7."""
+"""ONNX Runtime is off from float64 by up to 4.5e-5, from random states; PyTorch by 2e-7. The cause is not known."""
 
 
 @pytest.mark.slow
