@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -49,7 +49,7 @@ A run is a folder runs/NAME: config.yaml, metrics.csv, checkpoints/{best,last}.c
 figures/, results/ (of the evaluation), zoo/NAME/ (card and weights), and wandb/ with a copy of all of them
 (offline unless WANDB_API_KEY is set; WANDB_MODE=disabled turns it off).
 --from starts with the weights and statistics of a checkpoint; its training data count as training data of the
-new run. Without -c MODEL, the model is that of the checkpoint. With --into, the weights are those of a part.
+new run. Without -c MODEL, the model is that of the checkpoint. With --into, the weights are those of one or more parts.
 Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 save last.ckpt and stop; a second Ctrl-C stops at once.
 """
 
@@ -112,8 +112,9 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument(
         "--into",
+        nargs="+",
         metavar="PART",
-        help="load the weights of --from into this part of the enhancer, such as first or stages.0; give the model "
+        help="load the weights of --from into these parts of the enhancer, such as first or stages.0; give the model "
         "with -c",
     )
     add_allow(parser)
@@ -299,7 +300,9 @@ def _close(launch: "RunCLI") -> int:
     return 0
 
 
-def _start(source: str | None, runs: Path, allow: list[str], *, into: str | None) -> dict[str, Any]:
+def _start(
+    source: str | None, runs: Path, allow: list[str], *, into: Sequence[str] | None
+) -> dict[str, Any]:
     """Return what follows from a checkpoint: its model, unless it becomes a part of one, and run.start_from."""
     if source is None:
         if into:

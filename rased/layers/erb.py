@@ -15,7 +15,7 @@ class ErbBands(nn.Module):
     def __init__(self, kept: int, bands: int, freq: int, sample_rate: int) -> None:
         super().__init__()
         self.kept = kept
-        triangles = torch.from_numpy(_erb_triangles(kept, bands, freq, sample_rate))
+        triangles = torch.from_numpy(erb_triangles(kept, bands, freq, sample_rate))
         self.analysis = nn.Parameter(triangles, requires_grad=False)
         self.synthesis = nn.Parameter(triangles.T.contiguous(), requires_grad=False)
 
@@ -34,7 +34,7 @@ class ErbBands(nn.Module):
         return torch.cat([low, functional.linear(high, self.synthesis)], dim=-1)
 
 
-def _erb_triangles(kept: int, bands: int, freq: int, sample_rate: int) -> np.ndarray:
+def erb_triangles(kept: int, bands: int, freq: int, sample_rate: int) -> np.ndarray:
     """Return triangles between neighbouring centres that sum to 1 in every bin: (band, freq - kept).
 
     Centres are whole bins, rounded as in the authors' code.

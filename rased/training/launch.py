@@ -75,7 +75,7 @@ class RunOptions:
         stop_after: steps after which this launch stops and saves, as after a signal; the schedule follows the budget.
         freeze: patterns of parameter names of the enhancer that are kept fixed (`--freeze`).
         change: settings of the checkpoint's architecture that are changed on purpose, such as `stft` (`--change`).
-        into: the part of the enhancer that gets the weights of `start_from`, such as `first`; None: all of it
+        into: the parts of the enhancer that get the weights of `start_from`, such as `first`; none: all of it
             (`--into`).
     """
 
@@ -90,7 +90,7 @@ class RunOptions:
     start_from: str | None = None
     freeze: Sequence[str] = ()
     change: Sequence[str] = ()
-    into: str | None = None
+    into: Sequence[str] = ()
     stop_after: int | None = None
     tracker: Tracker = "wandb"
 

@@ -118,7 +118,11 @@ def read_origin(run: Path) -> Origin | None:
 
 
 def start(
-    module: Enhancement, origin: Origin, changed: Sequence[str] = (), *, into: str | None = None
+    module: Enhancement,
+    origin: Origin,
+    changed: Sequence[str] = (),
+    *,
+    into: Sequence[str] = (),
 ) -> None:
     """Load the weights and statistics of a checkpoint into the network and its average.
 
@@ -126,11 +130,19 @@ def start(
         module: the training; its enhancer gets the weights.
         origin: the checkpoint.
         changed: names of settings that may differ from those of the checkpoint, such as `stft`.
-        into: the part of the enhancer that gets them, such as `first`; None: all of it.
+        into: the parts of the enhancer that get them, such as `first`; none: all of it.
 
     Raises:
         RasedError: the enhancer of the module has another architecture, or no setting or part has such a name.
     """
+    parts: list[str | None] = [*into] or [None]
+    for part in parts:
+        _start_part(module, origin, changed, part)
+
+
+def _start_part(
+    module: Enhancement, origin: Origin, changed: Sequence[str], into: str | None
+) -> None:
     whole = "model.enhancer" if into is None else f"model.enhancer, part '{into}',"
     hint = "" if into else "Leave -c MODEL out to train the model of the checkpoint."
     ours = settings_of(_part(module.enhancer, into))

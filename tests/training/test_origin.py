@@ -131,7 +131,7 @@ def test_a_part_starts_where_the_checkpoint_is(made: Path, tmp_path: Path) -> No
     stage = SMALL["init_args"]["enhancer"]
     cascade = {
         "class_path": "rased.models.cascade.Cascade",
-        "init_args": {"stages": [stage, stage]},
+        "init_args": {"stages": [stage, stage, stage]},
     }
     arguments = {"enhancer": cascade, "loss": {"class_path": "rased.losses.waveform.SNR"}}
     model = {**SMALL, "init_args": {**SMALL["init_args"], **arguments}}
@@ -140,15 +140,14 @@ def test_a_part_starts_where_the_checkpoint_is(made: Path, tmp_path: Path) -> No
     words = [
         "-c",
         str(tmp_path / "model" / "cascade.yaml"),
-        "--into",
-        "stages.1",
-        "--freeze",
-        "stages.1.*",
+        *("--into", "stages.1", "stages.2"),
+        *("--freeze", "stages.1.*", "stages.2.*"),
     ]
     run = started(made, tmp_path / "runs", str(made / "runs" / "first"), *words)
     assert run.name == "cascade"
     expected, found = frozen_weights(made / "runs" / "first"), frozen_weights(run)
-    assert all(torch.equal(found[f"stages.1.{name}"], value) for name, value in expected.items())
+    for stage_ in ("stages.1", "stages.2"):
+        assert all(torch.equal(found[f"{stage_}.{name}"], own) for name, own in expected.items())
     assert any(not torch.equal(found[f"stages.0.{name}"], expected[name]) for name in expected)
     content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert all(

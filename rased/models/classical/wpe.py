@@ -56,7 +56,8 @@ class WPE(SpectralEnhancer):
         """Predict and subtract; an utterance that is too short for a prediction is returned unchanged."""
         from nara_wpe.wpe import wpe_v8
 
-        if spectrum.shape[-1] <= self.taps + self.delay:
+        # A tensor without data asks for shapes alone.
+        if spectrum.is_meta or spectrum.shape[-1] <= self.taps + self.delay:
             return Prediction.of_spectrum(spectrum), {}
         # The linear equations of a silent bin are singular.
         heard = spectrum.abs().square().sum(-1) > 0
