@@ -26,6 +26,10 @@ import soundfile
 
 LICENCE = "CC-BY-SA-3.0"
 SOURCE = "0 A.D., Wildfire Games (Debian: 0ad-data)"
+ATTRIBUTION = """# 0 A.D.
+
+Sounds, music and voices of 0 A.D., (c) Wildfire Games, play0ad.com, CC-BY-SA 3.0, resampled and mixed.
+"""
 VALID = ("latin_male", "persian_female")
 TEST = {
     "speech": ("ktuberling/sounds/*/*.wav", "ktuberling/sounds/*/*.ogg"),
@@ -100,6 +104,8 @@ def main() -> int:
         origin = ("", "") if told.test else (SOURCE, LICENCE)
         rows.append((path, *found, round(info.duration, 2), *origin, digest))
         seconds[found[:2]] = seconds.get(found[:2], 0.0) + info.duration
+    if told.archive:
+        (told.out / "LICENSES.md").write_text(ATTRIBUTION)
     with (told.out / "manifest.csv").open("w", newline="") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
     for (role, split), total in sorted(seconds.items()):

@@ -26,6 +26,7 @@ from rased.training.base import Enhancement
 
 FOLDER = "origin"
 _FACTS, _WEIGHTS, _MANIFEST = "origin.yaml", "model.safetensors", "manifest.json"
+_ATTRIBUTIONS = "ATTRIBUTIONS.md"
 _FREE = {"training", "card", "post_processing", "latency", "chunk_length"}
 """Attributes that may differ between a checkpoint and the model that starts from it."""
 _PLAIN = (bool, int, float, str)
@@ -45,6 +46,7 @@ class Origin:
         settings: settings of the architecture; see `settings_of`.
         earlier: what the checkpoint itself started from, in the form of `facts`; None if nothing.
         licence: licences of its card; None for a run, and if unknown.
+        attributions: text that the licences of its training data require beside weights; "" for none.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Origin:
     settings: dict[str, str]
     earlier: dict[str, Any] | None = None
     licence: dict[str, Any] | None = None
+    attributions: str = ""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -83,6 +86,8 @@ class Origin:
         if self.manifest is not None:
             text = json.dumps(self.manifest, separators=(",", ":"))
             (partial / _MANIFEST).write_text(text, encoding="utf-8")
+        if self.attributions:
+            (partial / _ATTRIBUTIONS).write_text(self.attributions, encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         # Atomic: a reader sees all of RUN/origin or none of it.
         partial.rename(folder)
@@ -98,7 +103,7 @@ def read_origin(run: Path) -> Origin | None:
     if not folder.is_dir():
         return None
     facts = load_yaml(folder / _FACTS, own=False)
-    manifest = folder / _MANIFEST
+    manifest, attributions = folder / _MANIFEST, folder / _ATTRIBUTIONS
     try:
         return Origin(
             name=facts["name"],
@@ -110,6 +115,7 @@ def read_origin(run: Path) -> Origin | None:
             settings=dict(facts["settings"]),
             earlier=facts.get("from"),
             licence=facts.get("licence"),
+            attributions=attributions.read_text("utf-8") if attributions.is_file() else "",
         )
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise RasedError(

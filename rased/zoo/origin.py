@@ -18,6 +18,7 @@ from rased.training.base import Enhancement
 from rased.training.history import manifest_of
 from rased.training.origin import Origin, read_origin, settings_of
 from rased.zoo import is_graph, resolve
+from rased.zoo.attributions import ATTRIBUTIONS, of_data, together
 from rased.zoo.card import CARD, MANIFEST, WEIGHTS, read_card
 from rased.zoo.importable import importable
 from rased.zoo.loading import check_manifest, load_folder, verified_files
@@ -93,6 +94,7 @@ def _of_entry(folder: Path, allow: Sequence[str]) -> tuple[Origin, dict[str, Any
         settings=settings_of(enhancer),
         earlier=training.get("from"),
         licence=dict(card["licence"]),
+        attributions=files[ATTRIBUTIONS].decode() if ATTRIBUTIONS in files else "",
     )
     model = _recipe(folder, card["enhancer"], allow)
     # No recipe that may be used, as for imported weights: train with a loss on waveforms, which suits any enhancer.
@@ -131,6 +133,14 @@ def _of_run(folder: Path, allow: Sequence[str]) -> tuple[Origin, dict[str, Any]]
         manifest=None if manifest is None else read_manifest(manifest, of=folder / MANIFEST),
         settings=settings_of(enhancer),
         earlier=None if earlier is None else earlier.facts,
+        attributions=together(
+            [
+                earlier.attributions if earlier else "",
+                *of_data(
+                    [load_yaml(path, own=False) for path in folder.glob("config.yaml")], gone=True
+                ),
+            ]
+        ),
     )
     arguments = dict(content["hyper_parameters"])
     # LightningCLI adds this key to the hyperparameters of a checkpoint.

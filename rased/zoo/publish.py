@@ -1,7 +1,7 @@
 """Publish a run as a zoo entry: weights, card, golden output, and the record of the training data."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,14 +17,13 @@ from rased.conditions import Condition, Given
 from rased.config import load_yaml, portable
 from rased.data.manifest import read as read_manifest
 from rased.data.manifest import splits, unknown
-from rased.data.schemas import ROLES, Role, read_index_head
-from rased.data.shards.index import INDEX, locate
 from rased.documents import Count
 from rased.errors import RasedError
 from rased.models.base import Enhancer
 from rased.models.cost import macs_per_second
 from rased.models.frequency import FrequencyDomainEnhancer
 from rased.tensors import read_checkpoint
+from rased.zoo.attributions import ATTRIBUTIONS, of_data, together
 from rased.zoo.card import CONDITION, GOLDEN, MANIFEST, MANIFEST_SHA256, SCHEMA, WEIGHTS, write_card
 from rased.zoo.loading import facts_of, golden_excerpt, summed_up, verify
 from rased.zoo.recipe import Recipe, recipe
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from rased.training.history import Launch
     from rased.training.origin import Origin
 
-ATTRIBUTIONS = "ATTRIBUTIONS.md"
 CODE_LICENCE = "Apache-2.0"
 
 
@@ -105,7 +103,7 @@ def publish(
         licence=_licence(best, licence),
         training={**_told(again, name, attenuation_limit_db), **best.facts()},
         scores=scores,
-        files={MANIFEST: best.stored, **_records(again, best.launches, best.config)},
+        files={MANIFEST: best.stored, **_records(again, best)},
         replace=replace,
         allow=allow,
         condition=golden,
@@ -294,19 +292,18 @@ def _limited(
     return limited.eval(), spec
 
 
-def _records(
-    again: Recipe, launches: "Sequence[Launch]", config: Mapping[str, Any]
-) -> dict[str, bytes]:
+def _records(again: Recipe, best: _Best) -> dict[str, bytes]:
     """Return the files that record a training: configurations, launches, attributions of the data."""
     from rased.training.history import LAUNCHES
 
     records = {
         file: yaml_reader.dump(portable(leg)).encode() for file, leg in again.configs.items()
     }
-    if len(launches) > 1:
-        entries = [portable(asdict(launch)) for launch in launches]
+    if len(best.launches) > 1:
+        entries = [portable(asdict(launch)) for launch in best.launches]
         records[LAUNCHES] = yaml_reader.dump(entries).encode()
-    attributions = _attributions([launch.config for launch in launches] or [config])
+    heard = of_data([launch.config for launch in best.launches] or [best.config])
+    attributions = together([best.origin.attributions if best.origin else "", *heard])
     if attributions:
         records[ATTRIBUTIONS] = attributions.encode()
     return records
@@ -336,29 +333,6 @@ def _licence(best: _Best, given: str | None) -> dict[str, Any]:
 
 def _lines(value: str | list[str] | None) -> list[str]:
     return [value] if isinstance(value, str) else list(value or ())
-
-
-def _attributions(configs: Sequence[Mapping[str, Any]]) -> str:
-    """Return the LICENSES.md of every folder of data, without repetition."""
-    texts: list[str] = []
-    for config in configs:
-        arguments = config.get("data", {}).get("init_args", {})
-        for role in ROLES:
-            texts += _licence_texts(arguments.get(role, ()), role)
-    return "\n\n".join(dict.fromkeys(texts)) + "\n" if texts else ""
-
-
-def _licence_texts(names: Sequence[str], role: Role) -> Iterator[str]:
-    for name in names:
-        folder = locate(name, role)
-        mend = f"Repair it with `rased data verify {folder} --repair`."
-        attribution = read_index_head(folder / INDEX, repair=mend).attribution
-        # Roles of one corpus share the file, one folder above.
-        for place in (folder, folder.parent) if attribution else ():
-            path = place / str(attribution)
-            if path.is_file():
-                yield path.read_text(encoding="utf-8").strip()
-                break
 
 
 def _told(again: Recipe, name: str, limit_db: float | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@ import hashlib
 import json
 import shutil
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from rased.data.shards.index import bundle, read_index
 from rased.errors import RasedError
 from rased.zoo.card import read_card
 from rased.zoo.loading import verify
+from rased.zoo.origin import read as read_origin_of
 from rased.zoo.publish import publish
 from tests.zoo.conftest import SPEC, tiny, write_tiny
 from tests.zoo.test_loading import resign
@@ -119,6 +121,24 @@ def test_a_run_becomes_an_entry_that_loads_and_says_where_it_comes_from(run, she
     assert "/somewhere" not in (folder / "training.yaml").read_text()
     licences = (bundle() / "LICENSES.md").read_text().strip()
     assert (folder / "ATTRIBUTIONS.md").read_text().strip() == licences
+
+
+def test_attributions_of_the_checkpoint_that_a_run_started_from_stay(run, tmp_path, shelf):
+    """Its data are in the new weights, too; a text that both have is there once."""
+    first, _ = read_origin_of(publish(run, "first", shelf))
+    licences = (bundle() / "LICENSES.md").read_text().strip()
+    assert first.attributions.strip() == licences
+    later = tmp_path / "later"
+    shutil.copytree(run, later)
+    replace(first, attributions=f"{licences}\n\nvoices of the older corpus\n").save(later)
+    text = (publish(later, "second", shelf) / "ATTRIBUTIONS.md").read_text()
+    assert text == f"{licences}\n\nvoices of the older corpus\n"
+    path = later / "checkpoints" / "best.ckpt"
+    content = torch.load(path, weights_only=True)
+    content["hyper_parameters"]["_class_path"] = "rased.training.waveform.WaveformEnhancement"
+    torch.save(content, path)
+    third, _ = read_origin_of(later)
+    assert third.attributions == text, "so it is for a run that starts from this run"
 
 
 def test_the_manifest_names_what_was_trained_on_and_nothing_of_the_test_split(run, shelf):
