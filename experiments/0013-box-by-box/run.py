@@ -480,13 +480,18 @@ def draw(rows: Steps, costs: dict[str, Any], path: Path) -> None:
             key=lambda box: crowded(box, taken, (frame.x0, frame.y0, frame.x1, frame.y1)),
         )
         taken.append(best)
-        x, y = axes.transData.inverted().transform((best[0] + 2, 0.5 * (best[1] + best[3])))
+        # Anchored at the side of the point, so that the line does not cross the name.
+        across = 0.5 * (best[0] + best[2]) - points[name][0]
+        side = "left" if across > 8 else "right" if across < -8 else "center"
+        anchor = {"left": best[0] + 2, "right": best[2] - 2, "center": 0.5 * (best[0] + best[2])}
+        x, y = axes.transData.inverted().transform((anchor[side], 0.5 * (best[1] + best[3])))
         line = {"arrowstyle": "-", "color": "grey", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
         axes.annotate(
             text,
             (costs[name].macs_per_second, rows[name]["si_sdr_gain"]),
             (x, y),
             fontsize=8,
+            ha=side,
             va="center",
             arrowprops=line,
         )
