@@ -95,6 +95,11 @@ def test_a_record_needs_three_seeds_that_reach_the_target_together(run):
     assert "**" not in lines[4]
 
 
+def test_the_rules_name_the_target(run):
+    values = "{pesq-wb:.2f}, {estoi:.3f} and {si-sdr:.1f} dB".format_map(run.TARGET)
+    assert values in (RUN.parent / "README.md").read_text()
+
+
 def test_another_test_set_is_refused(run, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "SET", tmp_path)
     (tmp_path / "testset.json").write_text(json.dumps({"list_sha256": "0" * 64}))
