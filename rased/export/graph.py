@@ -38,6 +38,7 @@ def step_graph(enhancer: Enhancer, name: str, streams: int = 1) -> onnx.ModelPro
         with _quiet():
             program = torch.export.export(step, (chunk, state), strict=False)
             _without_aliases(program.graph_module.graph)
+            _with_floors(program.graph_module.graph)
             made: Any = torch.onnx.export(
                 program,
                 dynamo=True,
@@ -50,6 +51,21 @@ def step_graph(enhancer: Enhancer, name: str, streams: int = 1) -> onnx.ModelPro
         reason = cut(" ".join(str(error).split()), 200)
         raise RasedError(f"'{name}' cannot be exported: {type(error).__name__}: {reason}") from None
     return simplify(onnx.load_from_string(file.getvalue()))
+
+
+def _with_floors(graph: torch.fx.Graph) -> None:
+    """Make vectors of small terms: the exporter's optimiser takes a scalar of at most 1e-8 for zero, and drops it."""
+    for node in list(graph.nodes):
+        if node.target is not torch.ops.aten.add.Tensor or not isinstance(node.args[1], float):
+            continue
+        term = node.args[1]
+        if not 0 < abs(term) <= 1e-8:
+            continue
+        with graph.inserting_before(node):
+            vector = graph.call_function(torch.ops.aten.full.default, ([1], term))
+        with node.meta["val"].fake_mode:
+            vector.meta["val"] = torch.full([1], term)
+        node.update_arg(1, vector)
 
 
 def _without_aliases(graph: torch.fx.Graph) -> None:

@@ -9,7 +9,6 @@ the gains follow what it did below.
 Parameters and MACs: those of the lower enhancer, and 28 K and 6.7 M/s with the default sizes and 375 frames a second.
 """
 
-import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -142,9 +141,8 @@ class FullBand(SpectralEnhancer):
     ) -> Float[Tensor, "batch band frames"]:
         """Return the natural logarithm of the mean power in bands, in units of the window's length."""
         shares = triangles / triangles.sum(1, keepdim=True)
-        scale = (self.ratio / self.stft.n_fft) ** 2 / _FLOOR
-        # Not log(power + floor): the exporter of PyTorch for ONNX takes a floor as small as this for zero.
-        return (shares @ power(bins) * scale + 1.0).log() + math.log(_FLOOR)
+        scale = (self.ratio / self.stft.n_fft) ** 2
+        return (shares @ power(bins) * scale + _FLOOR).log()
 
 
 def _ratio(lower: SpectralEnhancer, sample_rate: int) -> int:

@@ -84,6 +84,20 @@ def test_the_example_in_python_gives_what_torch_gives(enhancer, folder, tmp_path
     np.testing.assert_allclose(found, wanted, atol=1 / 2**15)
 
 
+@torch.no_grad()
+def test_floors_of_logarithms_stay_in_the_graph(tmp_path):
+    """In almost silent input, a floor of 1e-8 is most of a logarithm; without it, 6 % of the input differ."""
+    enhancer = rased.load("gru-mask-16k")
+    export(enhancer, "gru-mask-16k", to="onnx", out=tmp_path / "out")
+    graph = rased.onnx.load(tmp_path / "out")
+    noisy = 1e-5 * torch.randn(1, 50 * 256, generator=torch.Generator().manual_seed(0))
+    known, state = graph.initial_state(), enhancer.initial_state()
+    for chunk in noisy.split(256, dim=-1):
+        found, known = graph.step(chunk[0].numpy(), known)
+        wanted, state = enhancer.step(chunk, state)
+        np.testing.assert_allclose(found, wanted[0].numpy(), rtol=0, atol=1e-4 * 1e-5)
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "reason"),
     [
