@@ -1,6 +1,5 @@
 """Ten CPU minutes for every architecture: the parts of the experiment, and the whole of it with one in miniature."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -16,6 +15,7 @@ import torch
 
 import rased
 from rased.models.registry import list_models
+from tests.experiments.modules import loaded
 
 ROOT = Path(__file__).parents[2]
 RUN = ROOT / "experiments" / "0013-box-by-box" / "run.py"
@@ -23,12 +23,8 @@ RUN = ROOT / "experiments" / "0013-box-by-box" / "run.py"
 
 @pytest.fixture(scope="module")
 def run():
-    spec = importlib.util.spec_from_file_location("box_by_box", RUN)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    with loaded(RUN, "box_by_box") as module:
+        yield module
 
 
 def test_every_family_is_there_once(run):

@@ -1,7 +1,6 @@
 """The speedrun: entries keep the rules, the clock counts all processes, the history tells what reached the target."""
 
 import dataclasses
-import importlib.util
 import itertools
 import json
 import os
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rased.config import load_configs
+from tests.experiments.modules import loaded
 
 ROOT = Path(__file__).parents[2]
 RUN = ROOT / "experiments" / "speedrun" / "run.py"
@@ -19,12 +19,8 @@ RUN = ROOT / "experiments" / "speedrun" / "run.py"
 
 @pytest.fixture(scope="module")
 def run():
-    spec = importlib.util.spec_from_file_location("speedrun", RUN)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    with loaded(RUN, "speedrun") as module:
+        yield module
 
 
 ENTRIES = sorted(path.stem for path in (RUN.parent / "entries").glob("*.yaml"))
