@@ -14,11 +14,11 @@ from torch import Tensor
 
 import rased
 from rased.models.primed import Primed
+from rased.signal.stft import STFT
 
 
-def sharpened(noisy: Tensor, estimate: Tensor, exponent: float) -> Tensor:
+def sharpened(stft: STFT, noisy: Tensor, estimate: Tensor, exponent: float) -> Tensor:
     """Return the estimate with its ratio to the input, bin by bin, to a power."""
-    stft = rased.load("ul-unas-fine-16k").stft
     before, after = stft.analysis(noisy), stft.analysis(estimate)
     ratio = (after.abs() / (before.abs() + 1e-8)).clamp(1e-4, 1.0)
     return stft.synthesis(after * ratio ** (exponent - 1), noisy.shape[-1])
@@ -37,7 +37,7 @@ def ways() -> Iterator[tuple[str, object]]:
     yield "primed", primed
     yield "wpe-primed", lambda noisy: primed(wpe(noisy))
     yield "average", average
-    yield "average-sharpened", lambda noisy: sharpened(noisy, average(noisy), 1.2)
+    yield "average-sharpened", lambda noisy: sharpened(plain.stft, noisy, average(noisy), 1.2)
     yield "average-of-networks", lambda noisy: 0.6 * plain(noisy) + 0.4 * other(noisy)
     yield "dereverb-first", lambda noisy: plain(dereverb(noisy))
 

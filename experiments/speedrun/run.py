@@ -73,24 +73,35 @@ def command(entry: str, seed: int, run: Path) -> tuple[dict[str, str], list[str]
         words[:1] = [sys.executable, "-m", "torch.distributed.run"]
     elif words[:2] == ["rased", "train"]:
         words[:1] = [sys.executable, "-m", "rased"]
-    if "train" not in words:
-        raise SystemExit(f"{path}: the first line is not a command of `rased train`")
-    if "--from" in words or "--resume" in words:
-        raise SystemExit(f"{path}: an entry starts from nothing")
-    last = max(place for place, word in enumerate(words) if word == "-c") + 2
-    words[last:last] = ["-c", str(RULES)]
-    words += ["--seed_everything", str(seed), "--runs", str(run.parent), "--name", run.name]
+    if "train" not in words or "-c" not in words:
+        raise SystemExit(f"{path}: the first line is not a command of `rased train -c YAML`")
+    given = words[words.index("train") + 1 :]
+    # Settings after the files would go before the rules.
+    if {*given[::2]} != {"-c"}:
+        raise SystemExit(f"{path}: an entry has files (-c) alone, and starts from nothing")
+    words += [
+        "-c",
+        str(RULES),
+        "--seed_everything",
+        str(seed),
+        "--runs",
+        str(run.parent),
+        "--name",
+        run.name,
+    ]
     return environment, words
 
 
-def timed(words: Sequence[str], environment: dict[str, str], log: Path) -> tuple[float, float]:
-    """Run a command on so many cores; return its seconds and its processor seconds, with those of its children.
+def timed(
+    words: Sequence[str], environment: dict[str, str], log: Path, *, bound: bool = True
+) -> tuple[float, float]:
+    """Run a command, `bound` to two cores; return its seconds and its processor seconds, with those of its children.
 
     Raises:
         SystemExit: there are too few cores, or the command fails.
     """
     cores = sorted(os.sched_getaffinity(0))[:CORES]
-    if len(cores) < CORES:
+    if bound and len(cores) < CORES:
         raise SystemExit(f"this track needs {CORES} cores; there is one")
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     with log.open("w") as out:
@@ -100,7 +111,7 @@ def timed(words: Sequence[str], environment: dict[str, str], log: Path) -> tuple
             stdout=out,
             stderr=subprocess.STDOUT,
             env={**os.environ, "WANDB_MODE": "disabled", **environment},
-            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+            preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if bound else None,
             check=False,
         ).returncode
     seconds, after = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -134,7 +145,7 @@ def scored(run: Path) -> dict[str, float]:
     from rased.evaluation.result import file_name, load
 
     enhancer = rased.load(str(run))
-    delay = enhancer.latency
+    delay = enhancer.total_latency
     if delay is None or 1000 * delay / enhancer.sample_rate > LATENCY:
         raise SystemExit(f"{run}: not causal within {LATENCY:.0f} ms")
     results = run / "speedrun"
@@ -150,7 +161,9 @@ def train(entry: str, seed: int, track: str, *, trial: bool) -> Row:
     from rased.machine import processor
 
     commit = _git("rev-parse", "--short", "HEAD")
-    if not trial and _git("status", "--porcelain", "--", "rased", "configs", str(HERE / "entries")):
+    # From the top of the repository, wherever this command runs.
+    sources = (":/rased", ":/configs", str(ENTRIES), str(RULES))
+    if not trial and _git("status", "--porcelain", "--", *sources):
         raise SystemExit("commit the entry first: its row states the commit (or give --trial)")
     frozen()
     run = STATE / "runs" / f"{entry}-{track}-{seed}"
@@ -158,7 +171,7 @@ def train(entry: str, seed: int, track: str, *, trial: bool) -> Row:
     run.parent.mkdir(parents=True, exist_ok=True)
     environment, words = command(entry, seed, run)
     words += ["--trainer.accelerator", track]
-    seconds, cpu = timed(words, environment, run.with_suffix(".log"))
+    seconds, cpu = timed(words, environment, run.with_suffix(".log"), bound=track == "cpu")
     scores = scored(run)
     machine = processor() if track == "cpu" else _gpu()
     return Row(entry, track, seed, commit, machine, round(seconds, 1), round(cpu, 1), scores)

@@ -47,7 +47,9 @@ def test_an_entry_starts_from_nothing(run, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "ENTRIES", tmp_path)
     for line, told in (
         ("# rased train -c model/gru-mask --from nsnet2", "from nothing"),
-        ("# rased train --resume runs/mine", "from nothing"),
+        ("# rased train -c model/gru-mask --resume runs/mine", "from nothing"),
+        ("# rased train -c model/gru-mask --data.speech [mine]", "files"),
+        ("# rased train", "rased train"),
         ("# rased evaluate noisy", "rased train"),
     ):
         (tmp_path / "mine.yaml").write_text(f"{line}\n# x\n")
@@ -55,6 +57,29 @@ def test_an_entry_starts_from_nothing(run, tmp_path, monkeypatch):
             run.command("mine", 1, tmp_path / "run")
     with pytest.raises(SystemExit, match="mine"):
         run.command("other", 1, tmp_path / "run")
+
+
+def test_what_is_not_committed_is_not_recorded(run, tmp_path, monkeypatch):
+    """A change in rased/ counts, although the script is two folders below the top."""
+    here = tmp_path / "experiments" / "speedrun"
+    (here / "entries").mkdir(parents=True)
+    (tmp_path / "rased").mkdir()
+    for name, value in (("HERE", here), ("ENTRIES", here / "entries"), ("RULES", here / "rules")):
+        monkeypatch.setattr(run, name, value)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    run._git(
+        "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "a"
+    )
+
+    def frozen():
+        raise LookupError
+
+    monkeypatch.setattr(run, "frozen", frozen)
+    with pytest.raises(LookupError):
+        run.train("mine", 1, "cpu", trial=False)
+    (tmp_path / "rased" / "new.py").write_text("")
+    with pytest.raises(SystemExit, match="commit"):
+        run.train("mine", 1, "cpu", trial=False)
 
 
 def test_the_clock_counts_the_processes_that_a_training_starts(run, tmp_path):
