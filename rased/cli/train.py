@@ -79,6 +79,36 @@ def main(argv: list[str]) -> int:
     Raises:
         RasedError: see the message.
     """
+    try:
+        words, overrides = _parser().parse_known_args(argv)
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+
+    if words.resume and words.source:
+        raise RasedError("--resume uses the weights of the run: remove --from.")
+    folder = find_run(words.resume, words.runs) if words.resume else None
+    start = _start(words.source, words.runs, words.allow, into=words.into)
+    for name in ("freeze", "change", "into"):
+        if getattr(words, name):
+            start = merge(start, {"run": {name: getattr(words, name)}})
+    config = _collect(words.config, overrides, folder, start)
+    if words.print_config:
+        print(yaml_reader.dump(public(config)), end="")
+        return 0
+    if words.submit and _IN_JOB not in os.environ:
+        return _submit(words, argv, config, folder)
+    if _FOLDER in os.environ:  # a child process of a distributed run
+        return _train(config, Path(os.environ[_FOLDER]))
+    with _taken(words, folder) as (run, again):
+        # Lightning's child processes find the folder there, instead of making one of their own.
+        os.environ[_FOLDER] = str(run)
+        try:
+            return _train(config, run, again=again)
+        finally:
+            del os.environ[_FOLDER]
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rased train",
         description=DESCRIPTION,
@@ -86,7 +116,14 @@ def main(argv: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("-c", "--config", action="append", default=[], metavar="YAML")
+    parser.add_argument(
+        "-c",
+        "--config",
+        action="append",
+        default=[],
+        metavar="YAML",
+        help="file, or name of one in configs/; later ones win",
+    )
     parser.add_argument("--name", help="name of the run (default: name of the model's YAML)")
     parser.add_argument(
         "--runs", type=Path, default=Path("runs"), help="folder that holds all runs"
@@ -128,33 +165,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--print-config", action="store_true", help="print the merged YAML and exit"
     )
-    try:
-        words, overrides = parser.parse_known_args(argv)
-    except SystemExit as leaving:
-        return int(leaving.code or 0)
-
-    if words.resume and words.source:
-        raise RasedError("--resume uses the weights of the run: remove --from.")
-    folder = find_run(words.resume, words.runs) if words.resume else None
-    start = _start(words.source, words.runs, words.allow, into=words.into)
-    for name in ("freeze", "change", "into"):
-        if getattr(words, name):
-            start = merge(start, {"run": {name: getattr(words, name)}})
-    config = _collect(words.config, overrides, folder, start)
-    if words.print_config:
-        print(yaml_reader.dump(public(config)), end="")
-        return 0
-    if words.submit and _IN_JOB not in os.environ:
-        return _submit(words, argv, config, folder)
-    if _FOLDER in os.environ:  # a child process of a distributed run
-        return _train(config, Path(os.environ[_FOLDER]))
-    with _taken(words, folder) as (run, again):
-        # Lightning's child processes find the folder there, instead of making one of their own.
-        os.environ[_FOLDER] = str(run)
-        try:
-            return _train(config, run, again=again)
-        finally:
-            del os.environ[_FOLDER]
+    return parser
 
 
 def _submit(
