@@ -457,6 +457,9 @@ def draw(rows: Steps, costs: dict[str, Any], path: Path) -> None:
             zorder=3,
         )
     axes.set_xscale("log")
+    # Linear between -2 and 2 dB, where most are; the losses of some are far larger than any gain.
+    axes.set_yscale("symlog", linthresh=2, linscale=3)
+    axes.set_yticks(ticks := [-20, -10, -5, -2, -1, 0, 1, 2], [str(tick) for tick in ticks])
     axes.set(xlabel="multiply-accumulates for a second of audio", ylabel="SI-SDR gain (dB)")
     axes.set_title("After ten CPU minutes of training")
     axes.grid(alpha=0.3)

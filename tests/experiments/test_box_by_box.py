@@ -182,7 +182,7 @@ def test_one_architecture_from_the_pilot_to_its_scores(run, tmp_path):
         tar.extractall(tmp_path / "home", filter="data")
     assert rased.load(tmp_path / "home" / name)(torch.zeros(16_000)).shape == (16_000,)
     testset = tmp_path / "set"
-    told("score", name, "--runs", tmp_path / "home", "--on", testset)
+    told("score", name, "--steps", file, "--runs", tmp_path / "home", "--on", testset)
     steps = run.read_steps(file)
     learned = run.learned(tmp_path / run.STATE / "results", "set", steps)[name]
     assert {*learned} == {"si_sdr_gain", "pesq", "estoi", "steps", "config_sha256"}
